@@ -1,0 +1,53 @@
+// The only place that includes pybind11: array types, named once, and their way into the core.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "../core/types.hpp"
+
+namespace zeroloss {
+
+namespace py = pybind11;
+
+/// A C-contiguous array of exactly T; anything else is a TypeError, never a silent copy.
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+inline std::string shape_text(const py::array& array) {
+  std::string text = "(";
+  for (py::ssize_t axis = 0; axis < array.ndim(); ++axis)
+    text += (axis ? ", " : "") + std::to_string(array.shape(axis));
+  return text + ")";
+}
+
+inline void check_shape(const char* name, const py::array& array, Index rows, Index cols) {
+  if (array.ndim() != 2 || array.shape(0) != rows || array.shape(1) != cols)
+    throw std::invalid_argument(std::string(name) + ": expected shape (" + std::to_string(rows) + ", " +
+                                std::to_string(cols) + "), got " + shape_text(array));
+}
+
+/// An argument that is read: rows × cols.
+template <class T>
+ConstMatrixMap<T> read(const char* name, const Array<T>& array, Index rows, Index cols) {
+  check_shape(name, array, rows, cols);
+  return {array.data(), rows, cols};
+}
+
+/// An argument that is updated in place: rows × cols, writeable.
+template <class T>
+MatrixMap<T> update(const char* name, Array<T>& array, Index rows, Index cols) {
+  check_shape(name, array, rows, cols);
+  return {array.mutable_data(), rows, cols};  // throws where the array is read-only
+}
+
+template <class T>
+Array<T> to_array(const Matrix<T>& matrix) {
+  return Array<T>({matrix.rows(), matrix.cols()}, matrix.data());
+}
+
+}  // namespace zeroloss

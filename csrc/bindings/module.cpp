@@ -1,0 +1,43 @@
+// One extension module for each instruction-set level, all from this source: a table of contents.
+#include <Eigen/Core>
+
+#include "kernels.hpp"
+
+namespace zeroloss {
+namespace {
+
+Activation activation(const std::string& kind, double parameter) {
+  static const std::pair<const char*, ActivationKind> kinds[] = {
+      {"identity", ActivationKind::identity}, {"relu", ActivationKind::relu}, {"leaky_relu", ActivationKind::leaky_relu},
+      {"square", ActivationKind::square},     {"tanh", ActivationKind::tanh}, {"gelu", ActivationKind::gelu},
+      {"softplus", ActivationKind::softplus}};
+  for (const auto& [name, value] : kinds)
+    if (kind == name) return {value, parameter};
+  throw std::invalid_argument("kind: no activation is called " + kind);
+}
+
+SquaredError squared_error(const std::string& reduction) {
+  if (reduction == "mean") return {Reduction::mean};
+  if (reduction == "sum") return {Reduction::sum};
+  throw std::invalid_argument("reduction: expected mean or sum, got " + reduction);
+}
+
+}  // namespace
+}  // namespace zeroloss
+
+PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
+  using namespace zeroloss;
+  m.doc() = "Kernels of zeroloss for one instruction-set level; zeroloss._kernels chooses among them.";
+
+  // Eigen cuts its products by the caches it finds: fixed sizes keep the bits the same on every machine.
+  Eigen::setCpuCacheSizes(32 * 1024, 512 * 1024, 4 * 1024 * 1024);
+
+  m.attr("compiler") = __VERSION__;
+  m.attr("eigen") = std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
+                    std::to_string(EIGEN_MINOR_VERSION);
+
+  py::class_<Activation>(m, "Activation").def(py::init(&activation), py::arg("kind"), py::arg("parameter"));
+  py::class_<SquaredError>(m, "SquaredError").def(py::init(&squared_error), py::arg("reduction"));
+  bind_kernels<float>(m, "32");
+  bind_kernels<double>(m, "64");
+}

@@ -1,0 +1,126 @@
+// The activation stage: H = σ(Z) and S = σ'(Z), elementwise.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "elementary.hpp"
+
+namespace zeroloss {
+
+enum class ActivationKind { identity, relu, leaky_relu, square, tanh, gelu, softplus };
+
+struct Activation {
+  ActivationKind kind;
+  double parameter;  // the slope of leaky_relu, the sharpness b of softplus
+};
+
+// One functor for each σ. A NaN in z is a NaN in σ(z), so that a divergence shows.
+
+template <class T>
+struct Identity {
+  [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const { return {z, broadcast(T(1))}; }
+};
+
+/// max(z, 0), with σ'(0) = 0.
+template <class T>
+struct Relu {
+  [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const {
+    return {z <= T(0) ? T(0) : z, z > T(0) ? broadcast(T(1)) : Vector<T>{}};
+  }
+};
+
+/// z above 0 and slope · z below, with σ'(0) the slope.
+template <class T>
+struct LeakyRelu {
+  T slope;
+
+  [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const {
+    return {z > T(0) ? z : slope * z, z > T(0) ? broadcast(T(1)) : broadcast(slope)};
+  }
+};
+
+template <class T>
+struct Square {
+  [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const { return {z * z, T(2) * z}; }
+};
+
+template <class T>
+struct Tanh {
+  [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const { return tanh<T>(z); }
+};
+
+/// z Φ(z) and Φ(z) + z φ(z), where Φ(z) = Q(−z) for z ≤ 0, so that the negative tail keeps its digits.
+template <class T>
+struct Gelu {
+  [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const {
+    const NormalTail<T> normal = normal_tail<T>(magnitude<T>(z));
+    const Vector<T> below = z > T(0) ? T(1) - normal.tail : normal.tail;  // Φ(z)
+    constexpr T limit = Constants<T>::tail_zero;                          // beyond it 0 would meet ∞
+    const Vector<T> bounded = z < -limit ? -limit : z;
+    return {bounded * below, below + (bounded > limit ? limit : bounded) * normal.density};
+  }
+};
+
+/// log(1 + e^(bz))/b = max(z, 0) + log(1 + q)/b, q = e^(−b|z|), and the logistic function 1/(1 + e^(−bz)).
+template <class T>
+struct Softplus {
+  T b;
+
+  [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const {
+    const Vector<T> q = exp<T>(-b * magnitude<T>(z));
+    return {(z > T(0) ? z : T(0)) + log1p<T>(q) / b, (z > T(0) ? T(1) : q) / (T(1) + q)};
+  }
+};
+
+/// σ of whole registers. It stays one piece of machine code, the same for every caller: inlined copies might fuse other
+/// multiplications and additions, and an element's bits would depend on where it stands.
+template <class T, class Sigma>
+[[gnu::noipa]] void sweep(Sigma sigma, const T* Z, T* H, T* S, std::size_t registers) {
+  for (std::size_t i = 0; i < registers; ++i) {
+    constexpr std::size_t width = lanes<T>;
+    const ValueAndSlope<T> result = sigma(load(Z + width * i));
+    store(H + width * i, result.value);
+    store(S + width * i, result.slope);
+  }
+}
+
+/// The last count % lanes elements go through a padded register.
+template <class T, class Sigma>
+void sweep_all(Sigma sigma, const T* Z, T* H, T* S, std::size_t count) {
+  constexpr std::size_t width = lanes<T>;
+  const std::size_t rest = count % width, whole = count - rest;
+  sweep(sigma, Z, H, S, whole / width);
+  if (rest == 0) return;
+  T z[width] = {}, value[width], slope[width];
+  std::copy_n(Z + whole, rest, z);
+  sweep(sigma, z, value, slope, 1);
+  std::copy_n(value, rest, H + whole);
+  std::copy_n(slope, rest, S + whole);
+}
+
+/// H = σ(Z), S = σ'(Z), all of `count` elements at any alignment; H may be Z.
+template <class T>
+void activate(const Activation& activation, const T* Z, T* H, T* S, std::size_t count) {
+  const T parameter = static_cast<T>(activation.parameter);
+  switch (activation.kind) {
+    case ActivationKind::identity: return sweep_all(Identity<T>{}, Z, H, S, count);
+    case ActivationKind::relu: return sweep_all(Relu<T>{}, Z, H, S, count);
+    case ActivationKind::leaky_relu: return sweep_all(LeakyRelu<T>{parameter}, Z, H, S, count);
+    case ActivationKind::square: return sweep_all(Square<T>{}, Z, H, S, count);
+    case ActivationKind::tanh: return sweep_all(Tanh<T>{}, Z, H, S, count);
+    case ActivationKind::gelu: return sweep_all(Gelu<T>{}, Z, H, S, count);
+    case ActivationKind::softplus: return sweep_all(Softplus<T>{parameter}, Z, H, S, count);
+  }
+}
+
+/// H = σ(Z) alone, with the bits that come with S; H may be Z.
+template <class T>
+void activate(const Activation& activation, const T* Z, T* H, std::size_t count) {
+  constexpr std::size_t block = 512;
+  T slopes[block];
+  for (std::size_t start = 0; start < count; start += block)
+    activate(activation, Z + start, H + start, slopes, std::min(block, count - start));
+}
+
+}  // namespace zeroloss

@@ -1,0 +1,52 @@
+// Vectors as wide as the registers of the instruction-set level that this unit is compiled for.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+
+namespace zeroloss {
+
+#if defined(__AVX512F__)
+inline constexpr std::size_t register_bytes = 64;
+inline constexpr int register_count = 32;
+#elif defined(__AVX__)
+inline constexpr std::size_t register_bytes = 32;
+inline constexpr int register_count = 16;
+#elif defined(__aarch64__)
+inline constexpr std::size_t register_bytes = 16;
+inline constexpr int register_count = 32;
+#else
+inline constexpr std::size_t register_bytes = 16;
+inline constexpr int register_count = 16;
+#endif
+
+template <class T>
+struct VectorType {
+  typedef T type __attribute__((vector_size(register_bytes)));
+};
+
+/// A full register of T; arithmetic is elementwise, comparisons give masks of 0 and -1.
+template <class T>
+using Vector = typename VectorType<T>::type;
+
+template <class T>
+inline constexpr int lanes = static_cast<int>(register_bytes / sizeof(T));
+
+template <class T>
+[[gnu::always_inline]] inline Vector<T> broadcast(T value) {
+  return value - Vector<T>{};  // "value + {}" would keep the addition, for the sign of zero
+}
+
+template <class T>
+[[gnu::always_inline]] inline Vector<T> load(const T* from) {
+  Vector<T> v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+template <class T>
+[[gnu::always_inline]] inline void store(T* to, Vector<T> v) {
+  std::memcpy(to, &v, sizeof v);
+}
+
+}  // namespace zeroloss

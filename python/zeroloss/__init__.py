@@ -1,0 +1,26 @@
+"""Learning dynamics of two-layer networks after memorisation, in C++ kernels with a Python surface.
+
+Implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifold" (arXiv 2511.01938).
+"""
+
+from importlib.metadata import version
+
+from . import datasets, fourier, metrics, networks
+from .build import build_info
+from .dynamics import GradientDescent, PredictedGradient, load, loss_and_gradient, predicted_gradient, simulate
+
+__version__ = version("zeroloss")
+
+__all__ = [
+    "GradientDescent",
+    "PredictedGradient",
+    "build_info",
+    "datasets",
+    "fourier",
+    "load",
+    "loss_and_gradient",
+    "metrics",
+    "networks",
+    "predicted_gradient",
+    "simulate",
+]

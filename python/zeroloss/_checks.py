@@ -1,0 +1,85 @@
+"""Arguments are checked once, at the Python door: argument, expectation, what came."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+DTYPES = ("float64", "float32")
+
+
+def integer(name: str, value: object, at_least: int) -> int:
+    """Return ``value`` as an int not below ``at_least``; a bool or a float is a TypeError."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if number < at_least:
+        raise ValueError(f"{name}: expected an integer of at least {at_least}, got {number}")
+    return number
+
+
+def real(name: str, value: object) -> float:
+    """Return ``value`` as a finite float."""
+    if isinstance(value, bool | np.bool_ | str | bytes) or np.ndim(value) != 0:  # type: ignore[arg-type]
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {number}")
+    return number
+
+
+def positive(name: str, value: object) -> float:
+    """Return ``value`` as a float above 0."""
+    number = real(name, value)
+    if number <= 0:
+        raise ValueError(f"{name}: expected a number above 0, got {number}")
+    return number
+
+
+def not_negative(name: str, value: object) -> float:
+    """Return ``value`` as a float of at least 0."""
+    number = real(name, value)
+    if number < 0:
+        raise ValueError(f"{name}: expected a number of at least 0, got {number}")
+    return number
+
+
+def choice(name: str, value: object, options: Collection[str]) -> str:
+    """Return ``value``, one of ``options``."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name}: expected one of {', '.join(options)}, got {value!r}")
+    return value
+
+
+def instance(name: str, value: object, expected: type) -> None:
+    """Raise TypeError unless ``value`` is an ``expected``."""
+    if not isinstance(value, expected):
+        raise TypeError(f"{name}: expected a {expected.__name__}, got {type(value).__name__}")
+
+
+def matrix(name: str, value: ArrayLike, dtype: str | None = None) -> NDArray[Any]:
+    """Return a contiguous, read-only copy of a finite real matrix; without ``dtype`` float32 stays, all else is float64."""
+    array = np.asarray(value)
+    if array.ndim != 2:
+        raise ValueError(f"{name}: expected a matrix (2 dimensions), got shape {array.shape}")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+    if dtype is None:
+        dtype = "float32" if array.dtype.itemsize == 4 and array.dtype.kind == "f" else "float64"
+    with np.errstate(over="ignore"):  # what overflows is told below
+        copy = np.array(array, dtype=dtype, order="C")
+    if not np.isfinite(copy).all():
+        raise ValueError(f"{name}: expected finite numbers in {dtype}, got NaN or infinity among {array.size} entries")
+    copy.flags.writeable = False
+    return copy

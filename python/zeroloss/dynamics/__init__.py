@@ -1,0 +1,8 @@
+"""The dynamics, and the one loop that runs them."""
+
+from .evaluation import loss_and_gradient, predicted_gradient
+from .gradient_descent import GradientDescent
+from .loop import load, simulate
+from .predicted_gradient import PredictedGradient
+
+__all__ = ["GradientDescent", "PredictedGradient", "load", "loss_and_gradient", "predicted_gradient", "simulate"]

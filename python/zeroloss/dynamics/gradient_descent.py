@@ -1,0 +1,104 @@
+"""Gradient descent with weight decay and momentum on both layers (Eq. 13, Sec. 7.1 of arXiv 2511.01938)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import _checks
+from .._kernels import kernels
+from ..datasets import Dataset
+from ..networks import Network, from_arrays
+from ..results import Ending, Outcome
+from .stepper import Evaluator, State
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    """θ ← θ − lr · v with v ← momentum · v + ∇loss(θ) + weight_decay · θ, as ``torch.optim.SGD`` defines it.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, above 0.
+    weight_decay : float
+        The coefficient that multiplies θ in the update. The paper's λ‖θ‖² beside the summed loss is
+        ``weight_decay = 2λ``; beside the mean over N = n·d_out entries, λ = N · weight_decay / 2 with step lr/N.
+    momentum : float
+        In [0, 1).
+    loss : {"mse"}
+        Squared error.
+    reduction : {"mean", "sum"}
+        Over all n·d_out entries (the frameworks' default), or the paper's sum.
+
+    Notes
+    -----
+    In a history ``time`` is lr · steps, and ``slow_time`` s = weight_decay · lr · steps / (1 − momentum), the time
+    of the norm-minimising flow.
+    """
+
+    lr: float
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    loss: str = "mse"
+    reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        _checks.positive("lr", self.lr)
+        _checks.not_negative("weight_decay", self.weight_decay)
+        if _checks.not_negative("momentum", self.momentum) >= 1:
+            raise ValueError(f"momentum: expected a number in [0, 1), got {self.momentum}")
+        _checks.choice("loss", self.loss, ("mse",))
+        _checks.choice("reduction", self.reduction, ("mean", "sum"))
+
+    def start(self, data: Dataset, network: Network, state: State | None = None) -> DescentStepper:
+        """Return the descent at the network, or at a state it left."""
+        return DescentStepper(self, data, network, state)
+
+    def times(self) -> Mapping[str, float]:
+        """Return each time coordinate's increase per step."""
+        return {"time": self.lr, "slow_time": self.weight_decay * self.lr / (1 - self.momentum)}
+
+
+class DescentStepper:
+    """Gradient descent under way: E, W and their velocities."""
+
+    def __init__(self, settings: GradientDescent, data: Dataset, network: Network, state: State | None) -> None:
+        self._settings, self._activation = settings, network.activation
+        self._evaluate = Evaluator(data, network, kernels.SquaredError(settings.reduction))
+        self.state: State = state or {
+            "E": network.E.copy(),
+            "W": network.W.copy(),
+            "velocity_E": np.zeros_like(network.E),
+            "velocity_W": np.zeros_like(network.W),
+        }
+        descent = kernels.Descent32 if network.dtype == np.float32 else kernels.Descent64
+        self._descent = descent(
+            self._evaluate.train,
+            self._evaluate.activation,
+            self._evaluate.loss,
+            settings.lr,
+            settings.weight_decay,
+            settings.momentum,
+        )
+
+    def advance(self, steps: int) -> bool:
+        """Take steps; false where a parameter is not finite afterwards."""
+        E, W = self.state["E"], self.state["W"]
+        self._descent.advance(E, W, self.state["velocity_E"], self.state["velocity_W"], steps)
+        return bool(np.isfinite(kernels.frobenius_norm(E) + kernels.frobenius_norm(W)))
+
+    def record(self) -> Mapping[str, float] | None:
+        """Describe the state; None where a loss or norm is not finite."""
+        return self._evaluate(self.state["E"], self.state["W"])
+
+    def network(self) -> Network:
+        """Return a copy of the parameters."""
+        return from_arrays(self.state["E"], self.state["W"], self._activation)
+
+    def failure(self, step: int) -> Outcome:
+        """Say at which step the loss or a weight ceased to be finite."""
+        sentence = f"the loss or a weight is not finite at step {step}; lower lr (now {self._settings.lr:g})"
+        return Outcome(Ending.DIVERGED, sentence)

@@ -1,0 +1,263 @@
+"""The one loop: chunks of steps in the kernels, and between them records, measures, progress and interruption."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+from .. import _checks
+from ..build import build_info
+from ..datasets import Dataset
+from ..networks import Network, check_fits
+from ..results import DESCRIPTIONS, Ending, Outcome, Run, history_dataset, read, snapshot_dataset
+from .gradient_descent import GradientDescent
+from .interruption import Interruption
+from .predicted_gradient import PredictedGradient
+from .schedule import Schedule
+from .stepper import Dynamics, State, Stepper
+
+Measures = Mapping[str, Callable[[Network], Any]]
+
+#: The dynamics by the name under which a saved run knows them.
+DYNAMICS: Mapping[str, type[Any]] = {"gradient_descent": GradientDescent, "predicted_gradient": PredictedGradient}
+
+_CHUNK_SECONDS = 0.05  # so that Ctrl-C answers at once
+
+
+def simulate(
+    dynamics: Dynamics,
+    data: Dataset,
+    network: Network,
+    *,
+    steps: int,
+    record_every: int | str = 100,
+    snapshot_every: int | str | None = None,
+    measures: Measures | None = None,
+    progress: bool | None = None,
+) -> Run:
+    """Follow a dynamics for a number of steps.
+
+    Parameters
+    ----------
+    dynamics : GradientDescent or PredictedGradient
+        What is simulated, with its settings.
+    data : Dataset
+        Training samples, and test samples for the records.
+    network : Network
+        The start; its dtype is the precision of the simulation. It is not changed.
+    steps : int
+        Number of steps, at least 0.
+    record_every : int or "log"
+        Records are made at step 0, at the multiples, and at the last step; "log" records 20 steps a decade.
+    snapshot_every : int or "log", optional
+        Keeps E and W at step 0, at the multiples, and at the last step.
+    measures : mapping of name to function, optional
+        Each function is called with the network at every record; the number or array it returns is recorded.
+    progress : bool, optional
+        A progress bar on standard error; by default on a terminal, once a second has passed.
+
+    Returns
+    -------
+    Run
+        With the history, the final network and the outcome. Ctrl-C ends the run with what there is; a second one
+        raises. A loss or weight that is not finite, or a matrix that cannot be factored, ends it at the last sound
+        step: see ``outcome``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments out of their range or of the wrong kind, before any work.
+    """
+    if type(dynamics) not in DYNAMICS.values():
+        names = " or ".join(kind.__name__ for kind in DYNAMICS.values())
+        raise TypeError(f"dynamics: expected a {names}, got {type(dynamics).__name__}")
+    check_fits(network, data)
+    steps = _checks.integer("steps", steps, 0)
+    settings = {
+        "dynamics": {"kind": _kind(dynamics), **dataclasses.asdict(dynamics)},  # type: ignore[call-overload]
+        "data": dict(data.settings),
+        "network": {**network.settings, "activation": network.activation, "dtype": network.dtype.name},
+        "record_every": Schedule("record_every", record_every).every,
+        "snapshot_every": None if snapshot_every is None else Schedule("snapshot_every", snapshot_every).every,
+        "build": build_info(),
+    }
+    recorder = _Recorder(settings, _checked_measures(measures))
+    stepper = dynamics.start(data, network)
+    outcome = _follow(stepper, recorder, 0, steps, progress)
+    return Run(
+        history=recorder.history(dynamics.times()),
+        network=stepper.network(),
+        snapshots=recorder.snapshots(),
+        outcome=outcome,
+        settings=settings,
+        data=data,
+        state=stepper.state,
+        extender=_extend,
+        measures=recorder.measures,
+    )
+
+
+def load(directory: str | os.PathLike[str]) -> Run:
+    """Read a run that ``Run.save`` wrote; it can be extended.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Where there is no saved run, or one of another format.
+    """
+    return read(directory, _extend)
+
+
+def _extend(run: Run, steps: int, *, measures: Measures | None, progress: bool | None) -> None:
+    """Go on with a run, in place: its records are those of one long run."""
+    steps = _checks.integer("steps", steps, 0)
+    if run.outcome.ending not in (Ending.REACHED_THE_END, Ending.STOPPED_BY_THE_USER):
+        raise ValueError(f"run: expected one that can go on, got one that {run.outcome}")
+    recorder = _Recorder(run.settings, _checked_measures(measures if measures is not None else run.measures))
+    if missing := set(run.history.data_vars) - set(DESCRIPTIONS) - set(recorder.measures):
+        raise ValueError(f"measures: expected {', '.join(sorted(missing))}, as the history holds, got none")
+    dynamics = dynamics_from_settings(run.settings["dynamics"])
+    stepper = dynamics.start(run.data, run.network, run.state)
+    begin = run.step
+    outcome = _follow(stepper, recorder, begin, begin + steps, progress)
+    run.history = _joined(run.history, recorder.history(dynamics.times()), recorder.records_due)
+    if run.snapshots is not None:
+        run.snapshots = _joined(run.snapshots, recorder.snapshots(), recorder.snapshots_due)
+    run.network, run.state, run.outcome, run.measures = stepper.network(), stepper.state, outcome, recorder.measures
+
+
+def dynamics_from_settings(settings: Mapping[str, Any]) -> Dynamics:
+    """Return the dynamics that a run's settings describe."""
+    numbers = dict(settings)
+    found: Dynamics = DYNAMICS[numbers.pop("kind")](**numbers)
+    return found
+
+
+def _kind(dynamics: Dynamics) -> str:
+    return next(name for name, kind in DYNAMICS.items() if isinstance(dynamics, kind))
+
+
+class _Recorder:
+    """Records and snapshots, each on its schedule."""
+
+    def __init__(self, settings: dict[str, Any], measures: Measures) -> None:
+        self.measures = measures
+        self.records_due = Schedule("record_every", settings["record_every"])
+        every = settings["snapshot_every"]
+        self.snapshots_due = None if every is None else Schedule("snapshot_every", every)
+        self._settings = settings
+        self._steps: list[int] = []
+        self._records: list[dict[str, Any]] = []
+        self._snapshot_steps: list[int] = []
+        self._snapshots: list[Network] = []
+
+    def next_due(self, step: int) -> int:
+        """Return the first step after ``step`` at which there is something to keep."""
+        due = self.records_due.next_after(step)
+        return due if self.snapshots_due is None else min(due, self.snapshots_due.next_after(step))
+
+    def keep(self, stepper: Stepper, step: int, last: bool = False) -> bool:
+        """Keep what is due at a step, all of it at the last; false where the state is not sound."""
+        if (last or self.records_due.due(step)) and step not in self._steps[-1:]:
+            record = stepper.record()
+            if record is None:
+                return False
+            measured = {name: measure(stepper.network()) for name, measure in self.measures.items()}
+            self._steps.append(step)
+            self._records.append({**record, **measured})
+        if self.snapshots_due is not None and (last or self.snapshots_due.due(step)) and step not in self._snapshot_steps[-1:]:
+            if stepper.record() is None:  # for the predicted gradient this is what makes W = φ(E)
+                return False
+            self._snapshot_steps.append(step)
+            self._snapshots.append(stepper.network())
+        return True
+
+    def summary(self) -> str:
+        """Return the newest record's loss and accuracy for the progress bar."""
+        record = self._records[-1]
+        return f"train loss {record['train_loss']:.2e}, test accuracy {record['test_accuracy']:.3f}"
+
+    def history(self, times: Mapping[str, float]) -> Any:
+        return history_dataset(self._steps, self._records, times, self._settings)
+
+    def snapshots(self) -> Any:
+        return None if self.snapshots_due is None else snapshot_dataset(self._snapshot_steps, self._snapshots)
+
+
+def _follow(stepper: Stepper, recorder: _Recorder, begin: int, end: int, progress: bool | None) -> Outcome:
+    """Take the steps from ``begin`` to ``end`` in chunks, and keep what is due."""
+    if not recorder.keep(stepper, begin, last=begin == end):
+        return stepper.failure(begin)
+    step, chunk = begin, 1
+    disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
+    bar = tqdm(total=end, initial=begin, disable=disable, delay=delay, unit="step", unit_scale=True, dynamic_ncols=True)
+    with Interruption() as interruption, bar:
+        while step < end:
+            if interruption.requested:
+                recorder.keep(stepper, step, last=True)
+                return Outcome(Ending.STOPPED_BY_THE_USER, f"after {step} of {end} steps; extend goes on")
+            goal = min(step + chunk, recorder.next_due(step), end)
+            before = {name: array.copy() for name, array in stepper.state.items()}
+            started = time.perf_counter()
+            sound = stepper.advance(goal - step)
+            elapsed = time.perf_counter() - started
+            if not sound or not recorder.keep(stepper, goal, last=goal == end):
+                sound_steps, outcome = _back_to_sound(stepper, before, step, goal)
+                recorder.keep(stepper, step + sound_steps, last=True)
+                return outcome
+            bar.update(goal - step)
+            if not bar.disable:
+                bar.set_postfix_str(recorder.summary(), refresh=False)
+            chunk = _next_chunk(goal - step, elapsed)
+            step = goal
+    return Outcome(Ending.REACHED_THE_END, f"{end} steps")
+
+
+def _next_chunk(steps: int, seconds: float) -> int:
+    """Return how many steps fill a chunk, growing carefully from the last one's time."""
+    return max(1, min(int(steps * _CHUNK_SECONDS / max(seconds, 1e-9)), 10 * steps + 100))
+
+
+def _back_to_sound(stepper: Stepper, before: State, step: int, goal: int) -> tuple[int, Outcome]:
+    """Replay a chunk that failed: leave the stepper at its last sound step, and say what happened at the next."""
+
+    def replay(steps: int) -> bool:
+        for name, array in before.items():
+            stepper.state[name] = array.copy()
+        return stepper.advance(steps) and stepper.record() is not None
+
+    sound, unsound = 0, goal - step
+    while unsound - sound > 1:
+        middle = (sound + unsound) // 2
+        sound, unsound = (middle, unsound) if replay(middle) else (sound, middle)
+    replay(unsound)
+    outcome = stepper.failure(step + unsound)
+    replay(sound)
+    return sound, outcome
+
+
+def _joined(earlier: Any, later: Any, due: Schedule) -> Any:
+    """Join two parts of a run; what the earlier kept only because it was its last step gives way."""
+    import xarray as xr  # noqa: PLC0415
+
+    end = int(later.step[-1]) if later.step.size else -1
+    kept = [step for step in earlier.step.values.tolist() if due.due(step) or step == end]
+    first = earlier.sel(step=kept)
+    rest = later.sel(step=[step for step in later.step.values.tolist() if step not in kept])
+    return xr.concat([first, rest], dim="step", combine_attrs="override") if rest.step.size else first
+
+
+def _checked_measures(measures: Measures | None) -> Measures:
+    """Raise unless every measure is a function under a name of its own."""
+    measures = {} if measures is None else dict(measures)
+    for name, measure in measures.items():
+        if not isinstance(name, str) or not name.isidentifier() or name in DESCRIPTIONS:
+            raise ValueError(f"measures: expected an identifier that no record uses, got {name!r}")
+        if not callable(measure):
+            raise TypeError(f"measures: expected a function of the network for {name!r}, got {type(measure).__name__}")
+    return measures

@@ -1,0 +1,114 @@
+"""The first layer's own dynamics, the second held at its optimum (Sec. 6, Eqs. 15–20 of arXiv 2511.01938)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _checks
+from .._kernels import kernels
+from ..datasets import Dataset
+from ..networks import Network, from_arrays
+from ..results import Ending, Outcome
+from .stepper import Evaluator, State
+
+
+@dataclass(frozen=True)
+class PredictedGradient:
+    """E ← E + step_size · ΔE,  ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E,  B = (K + λI)⁻¹ Y,  W = φ(E) = Hᵀ B,  K = H Hᵀ.
+
+    This is −½ the gradient of R/λ = ‖E‖² + tr(YᵀB): the factor 2λ of Eq. 20's gradient is a choice of time unit.
+    The given W is ignored; W is φ(E) in records and results.
+
+    Parameters
+    ----------
+    step_size : float
+        η above 0. The paper's fixed 10⁻³ is not converged at the start, see the README.
+    ridge : float
+        λ of Eq. 15, at least 0. At 0 (Eq. 20) K must be invertible: h ≥ n and independent rows of H.
+    """
+
+    step_size: float
+    ridge: float = 0.0
+
+    def __post_init__(self) -> None:
+        _checks.positive("step_size", self.step_size)
+        _checks.not_negative("ridge", self.ridge)
+
+    def start(self, data: Dataset, network: Network, state: State | None = None) -> PredictedGradientStepper:
+        """Return the dynamics at the network's E, or at a state it left."""
+        return PredictedGradientStepper(self, data, network, state)
+
+    def times(self) -> Mapping[str, float]:
+        """Return each time coordinate's increase per step."""
+        return {"time": self.step_size}
+
+
+def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
+    """Raise where Eq. 20 (ridge 0) is asked of more samples than hidden units."""
+    n, h = len(data.Y_train), network.hidden
+    if ridge == 0 and n > h:
+        raise ValueError(
+            f"ridge: expected above 0 for n = {n} training samples and h = {h} hidden units, got 0: "
+            "K = H Hᵀ (n × n) has rank at most h and cannot be inverted"
+        )
+
+
+def condition_number(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> float:
+    """Return the condition number of the factored matrix from its eigenvalues: slow, for where no factor is to be had."""
+    H = kernels.hidden(samples, E, activation)[0].astype(np.float64)
+    eigenvalues = np.linalg.eigvalsh(H @ H.T if len(H) <= H.shape[1] else H.T @ H) + ridge
+    return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else float("inf")
+
+
+def singular_sentence(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> str:
+    """Say why no factor of the Gram matrix was to be had at E."""
+    condition = condition_number(samples, E, activation, ridge)
+    return (
+        f"the Gram matrix could not be factored in {E.dtype} (ridge {ridge:g}, condition number {condition:.1e}); "
+        "raise ridge, take more hidden units, or look for duplicate samples"
+    )
+
+
+class PredictedGradientStepper:
+    """The dynamics under way: E, with W = φ(E) where it is asked for."""
+
+    def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, state: State | None) -> None:
+        check_ridge(settings.ridge, data, network)
+        self._settings, self._activation = settings, network.activation
+        self._evaluate = Evaluator(data, network, kernels.SquaredError("mean"))
+        self.state: State = state or {"E": network.E.copy(), "W": network.W.copy()}
+        kernel = kernels.PredictedGradient32 if network.dtype == np.float32 else kernels.PredictedGradient64
+        self._kernel = kernel(self._evaluate.train, self._evaluate.activation, settings.ridge)
+
+    def advance(self, steps: int) -> bool:
+        """Take steps; false where a factorisation failed or E is not finite afterwards."""
+        E = self.state["E"]
+        taken = self._kernel.advance(E, self._settings.step_size, steps)
+        return taken == steps and bool(np.isfinite(kernels.frobenius_norm(E)))
+
+    def record(self) -> Mapping[str, float] | None:
+        """Describe E with W = φ(E), which is kept; None where E has none."""
+        E = self.state["E"]
+        measured = self._kernel.measure(E)
+        if measured is None:
+            return None
+        self.state["W"], cost, condition = measured
+        common = self._evaluate(E, self.state["W"])
+        return None if common is None else {**common, "cost": cost, "condition": condition}
+
+    def network(self) -> Network:
+        """Return a copy of the parameters; W is φ(E) after a record."""
+        return from_arrays(self.state["E"], self.state["W"], self._activation)
+
+    def failure(self, step: int) -> Outcome:
+        """Say what went wrong at a step: ``state`` is at the failed E, or at one that is not finite."""
+        E = self.state["E"]
+        if not np.isfinite(kernels.frobenius_norm(E)):
+            return Outcome(Ending.DIVERGED, f"E is not finite at step {step}; lower step_size (now {self._settings.step_size:g})")
+        why = singular_sentence(self._evaluate.train, E, self._evaluate.activation, self._settings.ridge)
+        return Outcome(Ending.SINGULAR, f"at step {step} {why}")

@@ -1,0 +1,74 @@
+"""What the loop asks of a dynamics: settings that start a stepper, and a stepper that advances and is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._kernels import kernels
+from ..datasets import Dataset, kernel_samples, one_hot
+from ..networks import Network, kernel_activation
+from ..results import Outcome
+
+State = dict[str, NDArray[Any]]
+
+
+class Stepper(Protocol):
+    """A dynamics under way. Its whole state is arrays, changed in place, so that it can be kept and put back."""
+
+    state: State
+
+    def advance(self, steps: int) -> bool:
+        """Take steps; false where the state is not sound afterwards."""
+
+    def record(self) -> Mapping[str, float] | None:
+        """Describe the state; None where it is not sound."""
+
+    def network(self) -> Network:
+        """Return a copy of the parameters."""
+
+    def failure(self, step: int) -> Outcome:
+        """Say what went wrong at a step, with the last sound state in ``state``."""
+
+
+class Dynamics(Protocol):
+    """The settings of a dynamics: a frozen dataclass."""
+
+    def start(self, data: Dataset, network: Network, state: State | None) -> Stepper:
+        """Return a stepper at the network, or at a state that a stepper of these settings left."""
+
+    def times(self) -> Mapping[str, float]:
+        """Return each time coordinate's increase per step."""
+
+
+class Evaluator:
+    """Losses, accuracies and norms of parameters on both sets of samples."""
+
+    def __init__(self, data: Dataset, network: Network, loss: kernels.SquaredError) -> None:
+        self.activation = kernel_activation(network)
+        self.loss = loss
+        self.train = kernel_samples(data, "train", network.dtype)
+        self._test = kernel_samples(data, "test", network.dtype)
+        self._accuracy_defined = one_hot(data.Y_train) and one_hot(data.Y_test)
+
+    def __call__(self, E: NDArray[Any], W: NDArray[Any]) -> dict[str, float] | None:
+        """Return the record's common part; None where the training loss or a norm is not finite."""
+        loss, accuracy, residual = kernels.evaluate(self.train, E, W, self.activation, self.loss)
+        norm_E, norm_W = kernels.frobenius_norm(E), kernels.frobenius_norm(W)
+        if not np.isfinite(loss + norm_E + norm_W):
+            return None
+        test_loss, test_accuracy, _ = kernels.evaluate(self._test, E, W, self.activation, self.loss)
+        if not self._accuracy_defined:
+            accuracy = test_accuracy = float("nan")
+        return {
+            "train_loss": loss,
+            "test_loss": test_loss,
+            "train_accuracy": accuracy,
+            "test_accuracy": test_accuracy,
+            "norm_E": norm_E,
+            "norm_W": norm_W,
+            "residual": residual,
+        }

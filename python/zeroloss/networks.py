@@ -1,0 +1,205 @@
+"""Two-layer networks F(X) = σ(X E) W without biases: their parameters, activation and initialisation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _checks
+from ._kernels import kernels
+from .datasets import Dataset
+
+__all__ = ["ACTIVATIONS", "Network", "from_arrays", "normal", "uniform_fan_in"]
+
+#: The activations by name, with the default of the parameter that may stand in the name, as in ``softplus(5)``.
+ACTIVATIONS: Mapping[str, float | None] = {
+    "identity": None,
+    "relu": None,
+    "leaky_relu": 0.01,
+    "square": None,
+    "tanh": None,
+    "gelu": None,
+    "softplus": 1.0,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """The parameters θ = (E, W) of a two-layer network; made by the functions of this module.
+
+    Attributes
+    ----------
+    E : ndarray, (d_in, h)
+        First layer, the embedding; read-only.
+    W : ndarray, (h, d_out)
+        Second layer; read-only.
+    activation : str
+        σ by name: ``identity``, ``relu``, ``leaky_relu(0.1)`` (default 0.01), ``square``, ``tanh``, ``gelu`` (the
+        exact erf form) or ``softplus(5)`` = log(1 + e^{5z})/5 (default 1).
+    settings : mapping
+        What the parameters were made from: the initialisation, its numbers and its seed.
+
+    Notes
+    -----
+    PyTorch's ``Linear.weight`` is the transpose: ``E = layer1.weight.T``, ``W = layer2.weight.T``.
+    """
+
+    E: NDArray[Any]
+    W: NDArray[Any]
+    activation: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The precision, float64 or float32."""
+        return self.E.dtype
+
+    @property
+    def hidden(self) -> int:
+        """Number of hidden units, h."""
+        return int(self.E.shape[1])
+
+    def astype(self, dtype: str) -> Network:
+        """Return the same network in another precision, ``"float64"`` or ``"float32"``."""
+        name = _dtype_name(dtype)
+        return _network(_checks.matrix("E", self.E, name), _checks.matrix("W", self.W, name), self.activation, self.settings)
+
+    def __repr__(self) -> str:
+        made = ", ".join(f"{key}={value!r}" for key, value in self.settings.items())
+        shape = f"{self.E.shape[0]} → {self.hidden} → {self.W.shape[1]}"
+        return f"Network({shape}, activation={self.activation!r}, dtype={self.dtype.name!r}; {made})"
+
+
+def normal(
+    data: Dataset,
+    hidden: int,
+    std: float,
+    seed: int,
+    activation: str = "relu",
+    dtype: str = "float64",
+    std_W: float | None = None,
+) -> Network:
+    """Independent normal entries: E with standard deviation ``std``, W with ``std_W`` (default 1/√hidden).
+
+    The draws are made in float64 from ``seed`` (E before W) and rounded to ``dtype``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For hidden < 1, a standard deviation that is not above 0, a negative seed, an unknown activation or dtype.
+    """
+    _checks.instance("data", data, Dataset)
+    hidden, seed = _checks.integer("hidden", hidden, 1), _checks.integer("seed", seed, 0)
+    std = _checks.positive("std", std)
+    spread_W = hidden**-0.5 if std_W is None else _checks.positive("std_W", std_W)
+    random = np.random.default_rng(seed)
+    E = std * random.standard_normal((data.d_in, hidden))
+    W = spread_W * random.standard_normal((hidden, data.d_out))
+    settings = {"init": "normal", "hidden": hidden, "std": std, "std_W": spread_W, "seed": seed}
+    return _initialised(E, W, activation, dtype, settings)
+
+
+def uniform_fan_in(data: Dataset, hidden: int, seed: int, activation: str = "relu", dtype: str = "float64") -> Network:
+    """PyTorch's default for ``Linear`` in both layers: uniform in ±1/√fan_in, fan_in = d_in for E and hidden for W.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For hidden < 1, a negative seed, an unknown activation or dtype.
+    """
+    _checks.instance("data", data, Dataset)
+    hidden, seed = _checks.integer("hidden", hidden, 1), _checks.integer("seed", seed, 0)
+    random = np.random.default_rng(seed)
+    E = random.uniform(-1, 1, (data.d_in, hidden)) * data.d_in**-0.5
+    W = random.uniform(-1, 1, (hidden, data.d_out)) * hidden**-0.5
+    return _initialised(E, W, activation, dtype, {"init": "uniform_fan_in", "hidden": hidden, "seed": seed})
+
+
+def from_arrays(E: ArrayLike, W: ArrayLike, activation: str = "relu") -> Network:
+    """Take one's own parameters, copied; float32 if both are, else float64.
+
+    Parameters
+    ----------
+    E : array_like, (d_in, h)
+        First layer: the transpose of a PyTorch ``Linear.weight``.
+    W : array_like, (h, d_out)
+        Second layer, likewise.
+    activation : str
+        By name, see `Network`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For shapes that do not fit together, complex, object, NaN or infinite entries, an unknown activation.
+    """
+    first, second = _checks.matrix("E", E), _checks.matrix("W", W)
+    if 0 in first.shape or 0 in second.shape:
+        raise ValueError(f"E, W: expected at least one row and one column each, got shapes {first.shape} and {second.shape}")
+    if first.shape[1] != second.shape[0]:
+        raise ValueError(f"W: expected {first.shape[1]} rows, one for each column of E, got shape {second.shape}")
+    name = np.result_type(first, second).name
+    settings = {"init": "arrays", "hidden": first.shape[1]}
+    return _network(first.astype(name), second.astype(name), checked_activation(activation), settings)
+
+
+def checked_activation(name: str) -> str:
+    """Return the name, or raise ValueError where it names no activation."""
+    _parse_activation(name)
+    return name
+
+
+def check_fits(network: Network, data: Dataset) -> None:
+    """Raise unless ``network`` is one for the samples of ``data``."""
+    _checks.instance("network", network, Network)
+    _checks.instance("data", data, Dataset)
+    got, expected = (len(network.E), network.W.shape[1]), (data.d_in, data.d_out)
+    if got != expected:
+        raise ValueError(f"network: expected {expected[0]} inputs and {expected[1]} outputs, as the data have, got {got[0]} and {got[1]}")
+
+
+def kernel_activation(network: Network) -> kernels.Activation:
+    """Return the kernels' form of the network's activation."""
+    kind, parameter = _parse_activation(network.activation)
+    return kernels.Activation(kind, 0.0 if parameter is None else parameter)
+
+
+def _parse_activation(name: object) -> tuple[str, float | None]:
+    found = re.fullmatch(r"(\w+)(?:\((.*)\))?", name) if isinstance(name, str) else None
+    if found is None or found[1] not in ACTIVATIONS:
+        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
+    kind, text = found[1], found[2]
+    default = ACTIVATIONS[kind]
+    if text is None:
+        return kind, default
+    if default is None:
+        raise ValueError(f"activation: expected {kind} without a parameter, got {name!r}")
+    try:
+        parameter = float(text)
+    except ValueError:
+        raise ValueError(f"activation: expected a number in {kind}(…), got {name!r}") from None
+    if kind == "softplus":
+        return kind, _checks.positive("activation softplus", parameter)
+    return kind, _checks.real(f"activation {kind}", parameter)
+
+
+def _dtype_name(dtype: object) -> str:
+    try:
+        name = np.dtype(dtype).name  # type: ignore[call-overload]
+    except TypeError:
+        name = dtype
+    return _checks.choice("dtype", name, _checks.DTYPES)
+
+
+def _initialised(E: NDArray[Any], W: NDArray[Any], activation: str, dtype: str, settings: Mapping[str, Any]) -> Network:
+    name = _dtype_name(dtype)
+    return _network(E.astype(name), W.astype(name), checked_activation(activation), settings)
+
+
+def _network(E: NDArray[Any], W: NDArray[Any], activation: str, settings: Mapping[str, Any]) -> Network:
+    E.flags.writeable = W.flags.writeable = False
+    return Network(E, W, activation, settings)
