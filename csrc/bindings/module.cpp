@@ -7,10 +7,13 @@ namespace zeroloss {
 namespace {
 
 Activation activation(const std::string& kind, double parameter) {
-  static const std::pair<const char*, ActivationKind> kinds[] = {
-      {"identity", ActivationKind::identity}, {"relu", ActivationKind::relu}, {"leaky_relu", ActivationKind::leaky_relu},
-      {"square", ActivationKind::square},     {"tanh", ActivationKind::tanh}, {"gelu", ActivationKind::gelu},
-      {"softplus", ActivationKind::softplus}};
+  static const std::pair<const char*, ActivationKind> kinds[] = {{"identity", ActivationKind::identity},
+                                                                 {"relu", ActivationKind::relu},
+                                                                 {"leaky_relu", ActivationKind::leaky_relu},
+                                                                 {"square", ActivationKind::square},
+                                                                 {"tanh", ActivationKind::tanh},
+                                                                 {"gelu", ActivationKind::gelu},
+                                                                 {"softplus", ActivationKind::softplus}};
   for (const auto& [name, value] : kinds)
     if (kind == name) return {value, parameter};
   throw std::invalid_argument("kind: no activation is called " + kind);
@@ -36,8 +39,9 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
   m.attr("eigen") = std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
                     std::to_string(EIGEN_MINOR_VERSION);
 
-  py::class_<Activation>(m, "Activation").def(py::init(&activation), py::arg("kind"), py::arg("parameter"));
-  py::class_<SquaredError>(m, "SquaredError").def(py::init(&squared_error), py::arg("reduction"));
+  py::class_<Activation>(m, "Activation", py::module_local())
+      .def(py::init(&activation), py::arg("kind"), py::arg("parameter"));
+  py::class_<SquaredError>(m, "SquaredError", py::module_local()).def(py::init(&squared_error), py::arg("reduction"));
   bind_kernels<float>(m, "32");
   bind_kernels<double>(m, "64");
 }

@@ -104,13 +104,20 @@ template <class T>
 void activate(const Activation& activation, const T* Z, T* H, T* S, std::size_t count) {
   const T parameter = static_cast<T>(activation.parameter);
   switch (activation.kind) {
-    case ActivationKind::identity: return sweep_all(Identity<T>{}, Z, H, S, count);
-    case ActivationKind::relu: return sweep_all(Relu<T>{}, Z, H, S, count);
-    case ActivationKind::leaky_relu: return sweep_all(LeakyRelu<T>{parameter}, Z, H, S, count);
-    case ActivationKind::square: return sweep_all(Square<T>{}, Z, H, S, count);
-    case ActivationKind::tanh: return sweep_all(Tanh<T>{}, Z, H, S, count);
-    case ActivationKind::gelu: return sweep_all(Gelu<T>{}, Z, H, S, count);
-    case ActivationKind::softplus: return sweep_all(Softplus<T>{parameter}, Z, H, S, count);
+    case ActivationKind::identity:
+      return sweep_all(Identity<T>{}, Z, H, S, count);
+    case ActivationKind::relu:
+      return sweep_all(Relu<T>{}, Z, H, S, count);
+    case ActivationKind::leaky_relu:
+      return sweep_all(LeakyRelu<T>{parameter}, Z, H, S, count);
+    case ActivationKind::square:
+      return sweep_all(Square<T>{}, Z, H, S, count);
+    case ActivationKind::tanh:
+      return sweep_all(Tanh<T>{}, Z, H, S, count);
+    case ActivationKind::gelu:
+      return sweep_all(Gelu<T>{}, Z, H, S, count);
+    case ActivationKind::softplus:
+      return sweep_all(Softplus<T>{parameter}, Z, H, S, count);
   }
 }
 

@@ -14,7 +14,8 @@ double condition_estimate(Index size, Multiply&& multiply, Solve&& solve) {
   constexpr int iterations = 16;
   const auto largest = [&](auto&& apply) {
     Eigen::Matrix<T, Eigen::Dynamic, 1> v(size);
-    for (Index i = 0; i < size; ++i) v[i] = static_cast<T>(i % 2 == 0 ? 1 : -1) + static_cast<T>(i) / static_cast<T>(size);
+    for (Index i = 0; i < size; ++i)
+      v[i] = static_cast<T>(i % 2 == 0 ? 1 : -1) + static_cast<T>(i) / static_cast<T>(size);
     double growth = 0;
     for (int iteration = 0; iteration < iterations; ++iteration) {
       v /= v.norm();

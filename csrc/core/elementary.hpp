@@ -2,7 +2,9 @@
 // the same bits on every machine of an instruction-set level. They do not branch on values, and a lane never depends on
 // the others. Infinities, NaN, overflow and denormal results are right.
 //
-// Errors below are the largest seen, in units in the last place (float64, float32; float32 over all its values).
+// Largest errors seen at any level, in units in the last place, over 8 million float64 values | all float32 values:
+//   exp 1.0 | 1.1    log1p 1.5 | 1.6    tanh 3.2 | 3.0    its slope 5.6 | 6.0    erf 1.5 | 1.4
+//   normal density 2.3 | 2.1    normal tail 4.5 | 4.3
 #pragma once
 
 #include <bit>
@@ -29,25 +31,25 @@ struct Constants;
 template <>
 struct Constants<double> {
   static constexpr double ln2_high = 0x1.62e42fefa2p-1, ln2_low = 0x1.9ef35793c7673p-41;  // high · 1075 is exact
-  static constexpr double exp_zero = -746, exp_infinite = 710;                           // arguments that give 0 and ∞
-  static constexpr double tail_zero = 40;                                                // exp(−tail_zero²/2) = 0
-  static constexpr double exp[] = {
-      0.50000000000000133,    0.16666666666666488,    0.041666666666511976,   0.0083333333334472594,
-      0.0013888888947727362,  0.00019841269607174817, 2.4801489318727205e-05, 2.7557497479187718e-06,
-      2.7631478356229086e-07, 2.5028104798238917e-08};
+  static constexpr double exp_zero = -746, exp_infinite = 710;                            // arguments that give 0 and ∞
+  static constexpr double tail_zero = 40;                                                 // exp(−tail_zero²/2) = 0
+  static constexpr double exp[] = {0.50000000000000133,    0.16666666666666488,    0.041666666666511976,
+                                   0.0083333333334472594,  0.0013888888947727362,  0.00019841269607174817,
+                                   2.4801489318727205e-05, 2.7557497479187718e-06, 2.7631478356229086e-07,
+                                   2.5028104798238917e-08};
   static constexpr double log[] = {0.66666666666667374, 0.39999999999398628, 0.28571428745551214, 0.22222198273544116,
                                    0.1818357906686337,  0.1531368752092411,  0.14799487338411288};
-  static constexpr double erf[] = {
-      0.12837916709551256,    -0.37612638903183454,   0.11283791670942442,    -0.026866170642899308,
-      0.0052239776046899659,  -0.0008548325870703971, 0.00012055292035174393, -1.4924685750072198e-05,
-      1.6446833684025832e-06, -1.6204216644959769e-07, 1.3702569131736384e-08, -7.764805921332339e-10};
+  static constexpr double erf[] = {0.12837916709551256,     -0.37612638903183454,    0.11283791670942442,
+                                   -0.026866170642899308,   0.0052239776046899659,   -0.0008548325870703971,
+                                   0.00012055292035174393,  -1.4924685750072198e-05, 1.6446833684025832e-06,
+                                   -1.6204216644959769e-07, 1.3702569131736384e-08,  -7.764805921332339e-10};
   static constexpr double tail[] = {
-      0.75528513041575152,     -0.60789664197189208,    0.38713740074221603,     -0.1865218579596615,
-      0.060396574890759155,    -0.0075401889665523952,  -0.0034796923627501354,  0.0016308184548436949,
-      0.00013334425630736,     -0.00023109491520491838, -1.9078765661787116e-06, 3.5144621143688927e-05,
-      7.1506557771625445e-07,  -5.9201587555659257e-06, -6.2540150856229408e-07, 1.0221300240789252e-06,
-      2.6439345704525723e-07,  -1.5690819308000928e-07, -7.7443601972980576e-08, 1.6278142660212566e-08,
-      1.476353051981401e-08,   -3.9914445506130465e-10, -1.2384224801219624e-09};
+      0.75528513041575152,    -0.60789664197189208,    0.38713740074221603,     -0.1865218579596615,
+      0.060396574890759155,   -0.0075401889665523952,  -0.0034796923627501354,  0.0016308184548436949,
+      0.00013334425630736,    -0.00023109491520491838, -1.9078765661787116e-06, 3.5144621143688927e-05,
+      7.1506557771625445e-07, -5.9201587555659257e-06, -6.2540150856229408e-07, 1.0221300240789252e-06,
+      2.6439345704525723e-07, -1.5690819308000928e-07, -7.7443601972980576e-08, 1.6278142660212566e-08,
+      1.476353051981401e-08,  -3.9914445506130465e-10, -1.2384224801219624e-09};
 };
 
 template <>
@@ -57,10 +59,10 @@ struct Constants<float> {
   static constexpr float tail_zero = 16;
   static constexpr float exp[] = {0.499999881f, 0.166665182f, 0.0416696556f, 0.00836896151f, 0.00137448183f};
   static constexpr float log[] = {0.666667759f, 0.399775743f, 0.298712373f};
-  static constexpr float erf[] = {0.128379166f,  -0.37612626f,     0.112835824f,    -0.0268536434f,
+  static constexpr float erf[] = {0.128379166f,   -0.37612626f,     0.112835824f,   -0.0268536434f,
                                   0.00518796267f, -0.000800679321f, 7.84228832e-05f};
-  static constexpr float tail[] = {0.755285144f,    -0.607896626f,   0.387136877f,   -0.186522156f,
-                                   0.0604021251f,   -0.00753729278f, -0.00350376894f, 0.00161555444f,
+  static constexpr float tail[] = {0.755285144f,    -0.607896626f,    0.387136877f,    -0.186522156f,
+                                   0.0604021251f,   -0.00753729278f,  -0.00350376894f, 0.00161555444f,
                                    0.000179536073f, -0.000193686996f, -3.41169798e-05f};
 };
 
@@ -91,10 +93,10 @@ template <class T>
   return from_word<T>(to_word<T>(x) & ~sign_word<T>);
 }
 
-/// For size ≥ 0.
+/// |x| with the sign of y.
 template <class T>
-[[gnu::always_inline]] inline Vector<T> with_sign(Vector<T> size, Vector<T> sign) {
-  return from_word<T>(to_word<T>(size) | (to_word<T>(sign) & sign_word<T>));
+[[gnu::always_inline]] inline Vector<T> with_sign(Vector<T> x, Vector<T> y) {
+  return from_word<T>((to_word<T>(x) & ~sign_word<T>) | (to_word<T>(y) & sign_word<T>));
 }
 
 /// Σ_i coefficient_i xⁱ by Horner's rule.
@@ -126,8 +128,8 @@ template <class T>
   const Vector<T> n = shifted - shifter;
   const Vector<T> r = x - n * C::ln2_high - n * C::ln2_low + low;
   const Vector<Word<T>> whole = to_word<T>(shifted), half = whole >> 1;  // n and ⌊n/2⌋ in the lowest bits
-  return {from_word<T>((half << mantissa_bits<T>) + one_word<T>),
-          from_word<T>(((whole - half) << mantissa_bits<T>) + one_word<T>), r + r * r * polynomial<T>(r, C::exp)};
+  return {from_word<T>(one_word<T> + (half << mantissa_bits<T>)),
+          from_word<T>(one_word<T> + ((whole - half) << mantissa_bits<T>)), r + r * r * polynomial<T>(r, C::exp)};
 }
 
 /// eˣ.
@@ -146,8 +148,7 @@ template <class T>
   constexpr T shifter = T(Word<T>(1) << mantissa_bits<T>);
   const Vector<T> u = T(1) + x;
   const Vector<Word<T>> biased_k = (to_word<T>(u) + (one_word<T> - root_half_word)) >> mantissa_bits<T>;
-  const Vector<T> k =
-      from_word<T>(biased_k | std::bit_cast<Word<T>>(shifter)) - (shifter + T(exponent_bias<T>));
+  const Vector<T> k = from_word<T>(biased_k | std::bit_cast<Word<T>>(shifter)) - (shifter + T(exponent_bias<T>));
   const Vector<T> m = from_word<T>(to_word<T>(u) + one_word<T> - (biased_k << mantissa_bits<T>));
   const Vector<T> twice_power = from_word<T>((2 * exponent_bias<T> + 1 - biased_k) << mantissa_bits<T>);  // 2¹⁻ᵏ
   const Vector<T> f = m - T(1) + (x - (u - T(1))) * (T(0.5) * twice_power);
@@ -165,7 +166,7 @@ template <class T>
   const Vector<T> power = q.factor * q.other_factor;
   const Vector<T> q_minus_one = (power - T(1)) + power * q.excess;
   const Vector<T> half_secant = T(1) / (T(2) + q_minus_one);
-  return {with_sign<T>(-q_minus_one * half_secant, x), T(4) * q.value() * half_secant * half_secant};
+  return {with_sign<T>(q_minus_one * half_secant, x), T(4) * q.value() * half_secant * half_secant};
 }
 
 /// φ(a) = exp(−a²/2)/√(2π) and Q(a) = ∫_a^∞ φ, the standard normal density and upper tail.
@@ -183,7 +184,7 @@ template <class T>
   const Vector<T> high = from_word<T>(to_word<T>(a) & high_half);  // its square is exact
   const Vector<T> e = exponential<T>(T(-0.5) * (high * high), T(-0.5) * ((a - high) * (a + high))).value();
   const Vector<T> scale = T(1) / (a + T(4));
-  const Vector<T> t = (a - T(4)) * scale;
+  const Vector<T> t = T(2) * (a * scale) - T(1);  // = (a − 4)/(a + 4)
   return {e * T(0.39894228040143267794), e * (scale * polynomial<T>(t, C::tail))};
 }
 

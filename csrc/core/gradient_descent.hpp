@@ -31,7 +31,8 @@ class Descent {
 
  private:
   void update(MatrixMap<T> theta, MatrixMap<T> velocity, const Matrix<T>& gradient) const {
-    velocity = static_cast<T>(settings_.momentum) * velocity + gradient + static_cast<T>(settings_.weight_decay) * theta;
+    velocity =
+        static_cast<T>(settings_.momentum) * velocity + gradient + static_cast<T>(settings_.weight_decay) * theta;
     theta -= static_cast<T>(settings_.lr) * velocity;
   }
 

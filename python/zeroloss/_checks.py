@@ -69,7 +69,7 @@ def instance(name: str, value: object, expected: type) -> None:
 
 
 def matrix(name: str, value: ArrayLike, dtype: str | None = None) -> NDArray[Any]:
-    """Return a contiguous, read-only copy of a finite real matrix; without ``dtype`` float32 stays, all else is float64."""
+    """Return a contiguous, read-only copy of a finite real matrix: in ``dtype``, else float64 unless it is float32."""
     array = np.asarray(value)
     if array.ndim != 2:
         raise ValueError(f"{name}: expected a matrix (2 dimensions), got shape {array.shape}")

@@ -106,7 +106,8 @@ def modular_addition(
     samples = len(a)
     n = _training_count(samples, train_fraction, train_count, test_count)
     order = np.random.default_rng(seed).permutation(samples)
-    rows = csr_array((np.ones(2 * samples), np.stack([a, b], axis=1).ravel(), np.arange(0, 2 * samples + 1, 2)), (samples, p))
+    ones, numbers = np.ones(2 * samples), np.stack([a, b], axis=1).ravel()
+    rows = csr_array((ones, numbers, np.arange(0, 2 * samples + 1, 2)), (samples, p))
     Y = np.eye(p)[(a + b) % p]
     train, test = np.sort(order[:n]), np.sort(order[n:])
     split = {"train_fraction": train_fraction, "train_count": train_count, "test_count": test_count}
@@ -165,7 +166,8 @@ def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any]) -> Any:
     samples = kernels.Samples32 if dtype == np.float32 else kernels.Samples64
     targets = np.ascontiguousarray(Y, dtype)
     if isinstance(rows, csr_array):
-        return samples(rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data.astype(dtype), data.d_in, targets)
+        starts, columns = rows.indptr.astype(np.int64), rows.indices.astype(np.int64)
+        return samples(starts, columns, rows.data.astype(dtype), data.d_in, targets)
     return samples(np.ascontiguousarray(rows, dtype), targets)
 
 
@@ -176,9 +178,10 @@ def one_hot(Y: NDArray[np.float64]) -> bool:
 
 def _training_count(samples: int, fraction: float | None, train: int | None, test: int | None) -> int:
     """How many samples train, from exactly one of the three ways to say it."""
-    given = [name for name, value in (("train_fraction", fraction), ("train_count", train), ("test_count", test)) if value is not None]
+    ways = {"train_fraction": fraction, "train_count": train, "test_count": test}
+    given = [name for name, value in ways.items() if value is not None]
     if len(given) != 1:
-        raise ValueError(f"train_fraction, train_count, test_count: expected exactly one, got {' and '.join(given) or 'none'}")
+        raise ValueError(f"{', '.join(ways)}: expected exactly one of them, got {' and '.join(given) or 'none'}")
     if fraction is not None:
         share = _checks.real("train_fraction", fraction)
         if not 0 < share <= 1 or math.floor(share * samples) < 1:
@@ -188,7 +191,9 @@ def _training_count(samples: int, fraction: float | None, train: int | None, tes
     count = _checks.integer(name, value, 0)
     n = count if train is not None else samples - count
     if not 1 <= n <= samples:
-        raise ValueError(f"{name}: expected 1 to {samples} samples left for training, got {name}={count}, which leaves {n}")
+        raise ValueError(
+            f"{name}: expected to leave 1 to {samples} samples for training, got {count}, which leaves {n}"
+        )
     return n
 
 

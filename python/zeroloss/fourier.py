@@ -94,9 +94,9 @@ def summary(E: ArrayLike) -> FourierSummary:
         cosines=cosines,
         absolute_cosines=absolute_cosines,
         spread=_ratio(norms.std(), norms.mean()),
-        largest_cosine=_mean_or_nan(np.abs(cosines[other]), np.max),
-        within=_mean_or_nan(absolute_cosines[same & other]),
-        across=_mean_or_nan(absolute_cosines[~same]),
+        largest_cosine=float(np.abs(cosines[other]).max(initial=0.0)),
+        within=_mean(absolute_cosines[same & other]),
+        across=_mean(absolute_cosines[~same]),
         strongest_share=_ratio(power.max(axis=0).sum(), unit_power.sum()),
         frequencies_used=len(np.unique(power[:, strong].argmax(axis=0))) if strong.any() else 0,
     )
@@ -105,14 +105,13 @@ def summary(E: ArrayLike) -> FourierSummary:
 def _cosines(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cosines among the rows; NaN for a zero row."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        directions = vectors / norms
-    return directions @ directions.T
+    directions = vectors / np.where(norms > 0, norms, np.nan)
+    return np.asarray(directions @ directions.T)
 
 
 def _ratio(a: float, b: float) -> float:
     return float(a / b) if b > 0 else float("nan")
 
 
-def _mean_or_nan(values: NDArray[np.float64], reduce=np.mean) -> float:  # type: ignore[no-untyped-def]
-    return float(reduce(values)) if values.size else float("nan")
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if values.size else float("nan")

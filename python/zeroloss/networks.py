@@ -67,7 +67,8 @@ class Network:
     def astype(self, dtype: str) -> Network:
         """Return the same network in another precision, ``"float64"`` or ``"float32"``."""
         name = _dtype_name(dtype)
-        return _network(_checks.matrix("E", self.E, name), _checks.matrix("W", self.W, name), self.activation, self.settings)
+        E, W = _checks.matrix("E", self.E, name), _checks.matrix("W", self.W, name)
+        return _network(E, W, self.activation, self.settings)
 
     def __repr__(self) -> str:
         made = ", ".join(f"{key}={value!r}" for key, value in self.settings.items())
@@ -139,7 +140,9 @@ def from_arrays(E: ArrayLike, W: ArrayLike, activation: str = "relu") -> Network
     """
     first, second = _checks.matrix("E", E), _checks.matrix("W", W)
     if 0 in first.shape or 0 in second.shape:
-        raise ValueError(f"E, W: expected at least one row and one column each, got shapes {first.shape} and {second.shape}")
+        raise ValueError(
+            f"E, W: expected at least one row and column each, got shapes {first.shape} and {second.shape}"
+        )
     if first.shape[1] != second.shape[0]:
         raise ValueError(f"W: expected {first.shape[1]} rows, one for each column of E, got shape {second.shape}")
     name = np.result_type(first, second).name
@@ -159,7 +162,7 @@ def check_fits(network: Network, data: Dataset) -> None:
     _checks.instance("data", data, Dataset)
     got, expected = (len(network.E), network.W.shape[1]), (data.d_in, data.d_out)
     if got != expected:
-        raise ValueError(f"network: expected {expected[0]} inputs and {expected[1]} outputs, as the data have, got {got[0]} and {got[1]}")
+        raise ValueError(f"network: expected (inputs, outputs) = {expected}, as the data have, got {got}")
 
 
 def kernel_activation(network: Network) -> kernels.Activation:

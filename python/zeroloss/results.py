@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending", "Outcome", "Run"]
 
+#: A user's own functions of the network, by the name under which they are recorded.
+Measures = Mapping[str, Callable[[Network], Any]]
+
 FORMAT = 1  # of a saved run
 
 #: Units and meaning of what every history may hold.
@@ -93,16 +96,14 @@ class Run:
     data: Dataset
     state: dict[str, NDArray[Any]]
     extender: Callable[..., None] = field(repr=False)
-    measures: Mapping[str, Callable[[Network], Any]] = field(default_factory=dict)
+    measures: Measures = field(default_factory=dict)
 
     @property
     def step(self) -> int:
         """Number of steps taken: that of the last record."""
         return int(self.history.step.values[-1]) if self.history.sizes["step"] else 0
 
-    def extend(
-        self, steps: int, *, measures: Mapping[str, Callable[[Network], Any]] | None = None, progress: bool | None = None
-    ) -> Run:
+    def extend(self, steps: int, *, measures: Measures | None = None, progress: bool | None = None) -> Run:
         """Go on for ``steps`` more steps, in place; the bits are those of one long run.
 
         Parameters
@@ -218,8 +219,8 @@ def history_dataset(
         values = np.asarray([record[name] for record in records])
         dims = ("step", *(f"{name}_{axis}" for axis in range(values.ndim - 1)))
         variables[name] = (dims, values, _attributes(name))
-    coordinates = {name: ("step", per_step * step, _attributes(name)) for name, per_step in times.items()}
-    coordinates["step"] = ("step", step, _attributes("step"))
+    coordinates: dict[str, Any] = {"step": ("step", step, _attributes("step"))}
+    coordinates |= {name: ("step", per_step * step, _attributes(name)) for name, per_step in times.items()}
     return xr.Dataset(variables, coordinates, attrs={"settings": json.dumps(settings)})
 
 
@@ -227,10 +228,11 @@ def snapshot_dataset(steps: Sequence[int], networks: Sequence[Network]) -> xr.Da
     """Return E and W of the networks over "step"."""
     import xarray as xr  # noqa: PLC0415
 
+    E, W = np.stack([network.E for network in networks]), np.stack([network.W for network in networks])
     return xr.Dataset(
         {
-            "E": (("step", "d_in", "hidden"), np.stack([network.E for network in networks]), {"long_name": "first layer"}),
-            "W": (("step", "hidden", "d_out"), np.stack([network.W for network in networks]), {"long_name": "second layer"}),
+            "E": (("step", "d_in", "hidden"), E, {"long_name": "first layer"}),
+            "W": (("step", "hidden", "d_out"), W, {"long_name": "second layer"}),
         },
         {"step": ("step", np.asarray(steps, dtype=np.int64), _attributes("step"))},
     )
@@ -246,4 +248,3 @@ def _rows(arrays: Mapping[str, NDArray[Any]], part: str, n: int, d_in: int) -> c
         return arrays[f"X_{part}"]
     data, indices, indptr = (arrays[f"X_{part}_{name}"] for name in ("data", "indices", "indptr"))
     return csr_array((data, indices, indptr), (n, d_in))
-

@@ -32,13 +32,25 @@ class Samples64:
 
 class Descent32:
     def __init__(
-        self, samples: Samples32, activation: Activation, loss: SquaredError, lr: float, weight_decay: float, momentum: float
+        self,
+        samples: Samples32,
+        activation: Activation,
+        loss: SquaredError,
+        lr: float,
+        weight_decay: float,
+        momentum: float,
     ) -> None: ...
     def advance(self, E: _Any, W: _Any, velocity_E: _Any, velocity_W: _Any, steps: int) -> None: ...
 
 class Descent64:
     def __init__(
-        self, samples: Samples64, activation: Activation, loss: SquaredError, lr: float, weight_decay: float, momentum: float
+        self,
+        samples: Samples64,
+        activation: Activation,
+        loss: SquaredError,
+        lr: float,
+        weight_decay: float,
+        momentum: float,
     ) -> None: ...
     def advance(self, E: _Any, W: _Any, velocity_E: _Any, velocity_W: _Any, steps: int) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -14,14 +14,13 @@ from .. import _checks
 from ..build import build_info
 from ..datasets import Dataset
 from ..networks import Network, check_fits
-from ..results import DESCRIPTIONS, Ending, Outcome, Run, history_dataset, read, snapshot_dataset
+from ..results import DESCRIPTIONS, Ending, Measures, Outcome, Run, read
 from .gradient_descent import GradientDescent
 from .interruption import Interruption
 from .predicted_gradient import PredictedGradient
+from .recorder import Recorder, checked_measures
 from .schedule import Schedule
 from .stepper import Dynamics, State, Stepper
-
-Measures = Mapping[str, Callable[[Network], Any]]
 
 #: The dynamics by the name under which a saved run knows them.
 DYNAMICS: Mapping[str, type[Any]] = {"gradient_descent": GradientDescent, "predicted_gradient": PredictedGradient}
@@ -86,7 +85,7 @@ def simulate(
         "snapshot_every": None if snapshot_every is None else Schedule("snapshot_every", snapshot_every).every,
         "build": build_info(),
     }
-    recorder = _Recorder(settings, _checked_measures(measures))
+    recorder = Recorder(settings, checked_measures(measures))
     stepper = dynamics.start(data, network)
     outcome = _follow(stepper, recorder, 0, steps, progress)
     return Run(
@@ -118,16 +117,15 @@ def _extend(run: Run, steps: int, *, measures: Measures | None, progress: bool |
     steps = _checks.integer("steps", steps, 0)
     if run.outcome.ending not in (Ending.REACHED_THE_END, Ending.STOPPED_BY_THE_USER):
         raise ValueError(f"run: expected one that can go on, got one that {run.outcome}")
-    recorder = _Recorder(run.settings, _checked_measures(measures if measures is not None else run.measures))
-    if missing := set(run.history.data_vars) - set(DESCRIPTIONS) - set(recorder.measures):
+    recorder = Recorder(run.settings, checked_measures(measures if measures is not None else run.measures))
+    if missing := {str(name) for name in run.history.data_vars} - set(DESCRIPTIONS) - set(recorder.measures):
         raise ValueError(f"measures: expected {', '.join(sorted(missing))}, as the history holds, got none")
     dynamics = dynamics_from_settings(run.settings["dynamics"])
     stepper = dynamics.start(run.data, run.network, run.state)
     begin = run.step
     outcome = _follow(stepper, recorder, begin, begin + steps, progress)
-    run.history = _joined(run.history, recorder.history(dynamics.times()), recorder.records_due)
-    if run.snapshots is not None:
-        run.snapshots = _joined(run.snapshots, recorder.snapshots(), recorder.snapshots_due)
+    run.history = recorder.history(dynamics.times(), earlier=run.history)
+    run.snapshots = recorder.snapshots(earlier=run.snapshots)
     run.network, run.state, run.outcome, run.measures = stepper.network(), stepper.state, outcome, recorder.measures
 
 
@@ -142,54 +140,7 @@ def _kind(dynamics: Dynamics) -> str:
     return next(name for name, kind in DYNAMICS.items() if isinstance(dynamics, kind))
 
 
-class _Recorder:
-    """Records and snapshots, each on its schedule."""
-
-    def __init__(self, settings: dict[str, Any], measures: Measures) -> None:
-        self.measures = measures
-        self.records_due = Schedule("record_every", settings["record_every"])
-        every = settings["snapshot_every"]
-        self.snapshots_due = None if every is None else Schedule("snapshot_every", every)
-        self._settings = settings
-        self._steps: list[int] = []
-        self._records: list[dict[str, Any]] = []
-        self._snapshot_steps: list[int] = []
-        self._snapshots: list[Network] = []
-
-    def next_due(self, step: int) -> int:
-        """Return the first step after ``step`` at which there is something to keep."""
-        due = self.records_due.next_after(step)
-        return due if self.snapshots_due is None else min(due, self.snapshots_due.next_after(step))
-
-    def keep(self, stepper: Stepper, step: int, last: bool = False) -> bool:
-        """Keep what is due at a step, all of it at the last; false where the state is not sound."""
-        if (last or self.records_due.due(step)) and step not in self._steps[-1:]:
-            record = stepper.record()
-            if record is None:
-                return False
-            measured = {name: measure(stepper.network()) for name, measure in self.measures.items()}
-            self._steps.append(step)
-            self._records.append({**record, **measured})
-        if self.snapshots_due is not None and (last or self.snapshots_due.due(step)) and step not in self._snapshot_steps[-1:]:
-            if stepper.record() is None:  # for the predicted gradient this is what makes W = φ(E)
-                return False
-            self._snapshot_steps.append(step)
-            self._snapshots.append(stepper.network())
-        return True
-
-    def summary(self) -> str:
-        """Return the newest record's loss and accuracy for the progress bar."""
-        record = self._records[-1]
-        return f"train loss {record['train_loss']:.2e}, test accuracy {record['test_accuracy']:.3f}"
-
-    def history(self, times: Mapping[str, float]) -> Any:
-        return history_dataset(self._steps, self._records, times, self._settings)
-
-    def snapshots(self) -> Any:
-        return None if self.snapshots_due is None else snapshot_dataset(self._snapshot_steps, self._snapshots)
-
-
-def _follow(stepper: Stepper, recorder: _Recorder, begin: int, end: int, progress: bool | None) -> Outcome:
+def _follow(stepper: Stepper, recorder: Recorder, begin: int, end: int, progress: bool | None) -> Outcome:
     """Take the steps from ``begin`` to ``end`` in chunks, and keep what is due."""
     if not recorder.keep(stepper, begin, last=begin == end):
         return stepper.failure(begin)
@@ -239,25 +190,3 @@ def _back_to_sound(stepper: Stepper, before: State, step: int, goal: int) -> tup
     outcome = stepper.failure(step + unsound)
     replay(sound)
     return sound, outcome
-
-
-def _joined(earlier: Any, later: Any, due: Schedule) -> Any:
-    """Join two parts of a run; what the earlier kept only because it was its last step gives way."""
-    import xarray as xr  # noqa: PLC0415
-
-    end = int(later.step[-1]) if later.step.size else -1
-    kept = [step for step in earlier.step.values.tolist() if due.due(step) or step == end]
-    first = earlier.sel(step=kept)
-    rest = later.sel(step=[step for step in later.step.values.tolist() if step not in kept])
-    return xr.concat([first, rest], dim="step", combine_attrs="override") if rest.step.size else first
-
-
-def _checked_measures(measures: Measures | None) -> Measures:
-    """Raise unless every measure is a function under a name of its own."""
-    measures = {} if measures is None else dict(measures)
-    for name, measure in measures.items():
-        if not isinstance(name, str) or not name.isidentifier() or name in DESCRIPTIONS:
-            raise ValueError(f"measures: expected an identifier that no record uses, got {name!r}")
-        if not callable(measure):
-            raise TypeError(f"measures: expected a function of the network for {name!r}, got {type(measure).__name__}")
-    return measures

@@ -59,7 +59,7 @@ def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
 
 
 def condition_number(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> float:
-    """Return the condition number of the factored matrix from its eigenvalues: slow, for where no factor is to be had."""
+    """Return the factored matrix's condition number from its eigenvalues: slow, for where there is no factor."""
     H = kernels.hidden(samples, E, activation)[0].astype(np.float64)
     eigenvalues = np.linalg.eigvalsh(H @ H.T if len(H) <= H.shape[1] else H.T @ H) + ridge
     return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else float("inf")
@@ -109,6 +109,7 @@ class PredictedGradientStepper:
         """Say what went wrong at a step: ``state`` is at the failed E, or at one that is not finite."""
         E = self.state["E"]
         if not np.isfinite(kernels.frobenius_norm(E)):
-            return Outcome(Ending.DIVERGED, f"E is not finite at step {step}; lower step_size (now {self._settings.step_size:g})")
+            now = self._settings.step_size
+            return Outcome(Ending.DIVERGED, f"E is not finite at step {step}; lower step_size (now {now:g})")
         why = singular_sentence(self._evaluate.train, E, self._evaluate.activation, self._settings.ridge)
         return Outcome(Ending.SINGULAR, f"at step {step} {why}")

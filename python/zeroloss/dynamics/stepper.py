@@ -37,7 +37,7 @@ class Stepper(Protocol):
 class Dynamics(Protocol):
     """The settings of a dynamics: a frozen dataclass."""
 
-    def start(self, data: Dataset, network: Network, state: State | None) -> Stepper:
+    def start(self, data: Dataset, network: Network, state: State | None = None) -> Stepper:
         """Return a stepper at the network, or at a state that a stepper of these settings left."""
 
     def times(self) -> Mapping[str, float]:

@@ -1,0 +1,51 @@
+# make demo: build, install and draw figure 6.   make test: the same and all tests.   Both make .venv where missing.
+PYTHON ?= python3
+CXX ?= c++
+WERROR ?= OFF
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt NOTICE LICENSE README.md $(shell find csrc python -type f -not -name '*.pyc')
+
+.PHONY: demo test bench bench-compare lint format clean
+
+demo: $(VENV)/installed
+	$(BIN)/zeroloss reproduce 6 --out out
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python bench/rivals.py
+
+bench-compare: $(VENV)/installed-bench
+	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-compare
+
+lint: $(VENV)/installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy python/zeroloss
+	$(BIN)/clang-format --dry-run --Werror $(shell find csrc -name '*.?pp')
+
+format: $(VENV)/installed-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(shell find csrc -name '*.?pp')
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(VENV)/made:
+	@command -v $(PYTHON) >/dev/null || { echo "missing: Python 3.11 or newer (set PYTHON=…)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "missing: Python 3.11 or newer, found $$($(PYTHON) -V)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "missing: Python's venv module (on Debian: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/made $(SOURCES)
+	@command -v $(CXX) >/dev/null || { echo "missing: a C++20 compiler (on Debian: apt install g++)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --config-settings=cmake.define.ZEROLOSS_WERROR=$(WERROR) .
+	@touch $@
+
+$(VENV)/installed-%: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$*'])")
+	@touch $@

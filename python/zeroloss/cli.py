@@ -1,0 +1,122 @@
+"""The command ``zeroloss``: its words, its exit statuses, and one line where something is wrong."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from . import __version__
+from .build import build_info
+from .experiments import FIGURES, Experiment
+
+__all__ = ["main"]
+
+DONE, NUMERICAL_FAILURE, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+
+class Failed(Exception):  # noqa: N818 — a status with its line
+    """The end of a command that could not do its work: an exit status and a line for standard error."""
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(line)
+        self.status = status
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit: 0 done, 2 bad input, 1 numerical failure, 130 or 143 interrupted."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = zeroloss.main(arguments, prog_name="zeroloss", standalone_mode=False)
+    except click.ClickException as error:
+        _exit(BAD_INPUT, error.format_message())
+    except Failed as failure:
+        _exit(failure.status, str(failure))
+    except (click.Abort, KeyboardInterrupt):
+        _exit(INTERRUPTED, "interrupted; the files of what was under way were not written")
+    sys.exit(status if isinstance(status, int) else DONE)
+
+
+def _exit(status: int, line: str) -> NoReturn:
+    click.echo(f"zeroloss: {' '.join(line.split())}", err=True)
+    sys.exit(status)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Failed(TERMINATED, "terminated; the files of what was under way were not written")
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def zeroloss(context: click.Context) -> None:
+    """Learning dynamics of two-layer networks after memorisation (arXiv 2511.01938)."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@zeroloss.command()
+@click.argument("figures", metavar="FIGURE…", nargs=-1, required=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Directory for the files."
+)
+@click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds; the paper's by default.")
+@click.option("--quick", is_flag=True, help="The same in small, in seconds; marked on the picture.")
+@click.option(
+    "--spread",
+    type=click.Choice(["std", "variance"]),
+    help="Figure 6: what p^(-1/2) is in E ~ N(0, p^(-1/2)).  [default: std]",
+)
+def reproduce(figures: tuple[str, ...], out: Path, seeds: int | None, quick: bool, spread: str | None) -> None:
+    """Reproduce figures of the paper, by number, or all.
+
+    Writes figureN.png, figureN.nc (the plotted numbers) and figureN.json (settings, seeds, versions, summary), and
+    prints one line of summary numbers.
+    """
+    chosen = _chosen(figures)
+    options = {} if spread is None else {"spread": spread}
+    for number, experiment in chosen.items():
+        if foreign := set(options) - set(experiment.options):
+            raise click.UsageError(f"--{foreign.pop()}: figure {number} has no such option")
+    for number, experiment in chosen.items():
+        _carry_out(f"figure {number}", experiment, out, seeds, quick, options)
+
+
+@zeroloss.command()
+def info() -> None:
+    """Show versions, compiler, instruction-set level and threads."""
+    for name, value in build_info().items():
+        click.echo(f"{name.replace('_', ' '):<16} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _chosen(names: Sequence[str]) -> dict[str, Experiment]:
+    """Return the figures named, each once."""
+    if unknown := [name for name in names if name not in FIGURES and name != "all"]:
+        raise click.UsageError(f"figure {unknown[0]!r}: unknown; there are {', '.join(FIGURES)}, and all")
+    wanted = list(FIGURES) if "all" in names else list(dict.fromkeys(names))
+    return {name: FIGURES[name] for name in wanted}
+
+
+def _carry_out(
+    title: str, experiment: Experiment, out: Path, seeds: int | None, quick: bool, options: dict[str, str]
+) -> None:
+    """Run an experiment, write its files, and print its line."""
+    from .experiments import ensemble, output  # noqa: PLC0415 — not needed for ``info``
+
+    try:
+        output.prepare(out)
+    except OSError as error:
+        raise Failed(BAD_INPUT, f"--out: cannot write in {out}: {error.strerror}") from None
+    try:
+        result = experiment.reproduce(seeds=seeds, quick=quick, **options)
+    except ensemble.NumericalFailure as failure:
+        kept = out / f"{experiment.module}-failed"
+        failure.run.save(kept)
+        raise Failed(NUMERICAL_FAILURE, f"{title}: {failure}; what there is of that run was kept in {kept}") from None
+    picture = output.write(result, out, experiment.module)
+    click.echo(f"{title}{' (quick)' if quick else ''}: {result.line}; {picture}")

@@ -1,0 +1,51 @@
+"""The runs of an experiment, one for each seed, all of which have to reach their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tqdm import tqdm
+
+from ..datasets import Dataset
+from ..dynamics import simulate
+from ..dynamics.stepper import Dynamics
+from ..networks import Network
+from ..results import Ending, Run
+
+__all__ = ["NumericalFailure", "simulate_seeds"]
+
+
+class NumericalFailure(Exception):  # noqa: N818 — it is the name of what happened
+    """A run that diverged or met a singular matrix; ``run`` is what was kept of it."""
+
+    def __init__(self, run: Run, seed: int) -> None:
+        super().__init__(f"seed {seed} {run.outcome}")
+        self.run = run
+
+
+def simulate_seeds(
+    dynamics: Dynamics,
+    problem: Callable[[int], tuple[Dataset, Network]],
+    seeds: Sequence[int],
+    *,
+    steps: int,
+    record_every: int | str,
+) -> list[Run]:
+    """Run a dynamics from the problem of each seed index, with a progress bar over the seeds on a terminal.
+
+    Raises
+    ------
+    NumericalFailure
+        Where a run diverges or meets a singular matrix.
+    KeyboardInterrupt
+        Where the user stops a run.
+    """
+    runs = []
+    for seed in tqdm(seeds, disable=None if len(seeds) > 1 else True, unit="seed", dynamic_ncols=True):
+        run = simulate(dynamics, *problem(seed), steps=steps, record_every=record_every)
+        if run.outcome.ending is Ending.STOPPED_BY_THE_USER:
+            raise KeyboardInterrupt
+        if run.outcome.ending is not Ending.REACHED_THE_END:
+            raise NumericalFailure(run, seed)
+        runs.append(run)
+    return runs

@@ -1,0 +1,284 @@
+"""Figure 6: the predicted gradient on modular addition; delayed generalisation, and circles in the embedding.
+
+The network's first layer follows Eq. 20 alone. Shown are the test accuracy, and of the Fourier features F_k of the
+initial and the final E (Sec. 7.3.2) the norms of Re F_k and Im F_k, the cosines among them, and the cosines among
+their absolute values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import datasets, fourier, metrics, networks, plots
+from ..datasets import Dataset
+from ..dynamics import PredictedGradient
+from ..fourier import FourierSummary
+from ..networks import Network
+from ..results import Run
+from .ensemble import simulate_seeds
+from .output import Result
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["PAPER", "QUICK", "SPREADS", "Settings", "draw", "problem", "reproduce"]
+
+LEVELS = (0.5, 0.95, 0.999)  # of test accuracy, whose crossings are told
+STAGES = ("initial", "final")
+
+#: The two readings of N(0, p^(−1/2)): the standard deviation of the entries of E as a function of p.
+SPREADS = {"std": lambda p: p**-0.5, "variance": lambda p: p**-0.25}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What determines the numbers of the figure; the defaults are the paper's.
+
+    ``spread`` is the reading of N(0, p^(−1/2)): p^(−1/2) is the standard deviation (``"std"``) or the variance.
+    """
+
+    p: int = 37
+    hidden: int = 512
+    activation: str = "relu"
+    train_fraction: float = 0.7
+    step_size: float = 1e-3
+    steps: int = 5000
+    record_every: int = 10
+    seeds: int = 5
+    spread: str = "std"
+    quick: bool = False
+
+
+PAPER = Settings()
+QUICK = replace(PAPER, p=17, hidden=192, steps=4000, seeds=3, quick=True)
+
+
+def reproduce(*, seeds: int | None = None, quick: bool = False, spread: str = "std") -> Result:
+    """Simulate and analyse figure 6.
+
+    Parameters
+    ----------
+    seeds : int, optional
+        Number of seeds; the paper's five by default, three in the quick form.
+    quick : bool
+        The same with a smaller modulus and fewer steps, in seconds.
+    spread : {"std", "variance"}
+        What p^(−1/2) is in E ~ N(0, p^(−1/2)).
+    """
+    settings = replace(QUICK if quick else PAPER, spread=spread)
+    return _reproduce(settings if seeds is None else replace(settings, seeds=seeds))
+
+
+def derived_seeds(index: int) -> dict[str, int]:
+    """Return the seeds of the data's split and of the initialisation for a seed index."""
+    return {"seed": index, "data": index, "network": 1000 + index}
+
+
+def problem(settings: Settings, index: int) -> tuple[Dataset, Network]:
+    """Return the data and the initial network of a seed index."""
+    seeds = derived_seeds(index)
+    data = datasets.modular_addition(settings.p, train_fraction=settings.train_fraction, seed=seeds["data"])
+    std = SPREADS[settings.spread](settings.p)
+    return data, networks.normal(data, settings.hidden, std, seeds["network"], settings.activation)
+
+
+def _reproduce(settings: Settings) -> Result:
+    indices = range(settings.seeds)
+    runs = simulate_seeds(
+        PredictedGradient(settings.step_size),
+        lambda index: problem(settings, index),
+        indices,
+        steps=settings.steps,
+        record_every=settings.record_every,
+    )
+    initial = [fourier.summary(problem(settings, index)[1].E) for index in indices]
+    final = [fourier.summary(run.network.E) for run in runs]
+    per_seed = [_of_seed(*parts) for parts in zip(indices, runs, initial, final, strict=True)]
+    summary = {**_ranges(per_seed), "per_seed": per_seed}
+    return Result(
+        numbers=_numbers(settings, runs, initial, final),
+        settings=asdict(settings),
+        seeds=[derived_seeds(index) for index in indices],
+        summary=summary,
+        line=_line(settings, summary),
+        draw=draw,
+    )
+
+
+def _of_seed(index: int, run: Run, initial: FourierSummary, final: FourierSummary) -> dict[str, Any]:
+    """Return the summary numbers of one run."""
+    last = run.history.isel(step=-1)
+    condition = run.history.condition.values
+    return {
+        "seed": index,
+        "crossing_steps": {str(level): metrics.crossing_step(run.history.test_accuracy, level) for level in LEVELS},
+        "final_test_accuracy": float(last.test_accuracy),
+        "final_norm_E_squared": float(last.norm_E) ** 2,
+        "final_norm_W_squared": float(last.norm_W) ** 2,
+        "condition_initial": float(condition[0]),
+        "condition_final": float(condition[-1]),
+        "fourier_initial": initial.numbers(),
+        "fourier_final": final.numbers(),
+    }
+
+
+def _ranges(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the least and the greatest value over the seeds of every number that each seed has."""
+
+    def over_seeds(values: list[Any]) -> Any:
+        if isinstance(values[0], Mapping):
+            return {key: over_seeds([value[key] for value in values]) for key in values[0]}
+        return None if None in values else [min(values), max(values)]
+
+    return {key: over_seeds([numbers[key] for numbers in per_seed]) for key in per_seed[0] if key != "seed"}
+
+
+def _line(settings: Settings, summary: Mapping[str, Any]) -> str:
+    crossed = [f"{level} at {_range(summary['crossing_steps'][str(level)], '.0f')}" for level in LEVELS]
+    gap = [
+        np.mean(
+            [seed[f"fourier_{stage}"]["within"] - seed[f"fourier_{stage}"]["across"] for seed in summary["per_seed"]]
+        )
+        for stage in STAGES
+    ]
+    layers = {"‖E‖²": "final_norm_E_squared", "‖W‖²": "final_norm_W_squared"}
+    norms = [f"{name} {_range(summary[key], '.1f')}" for name, key in layers.items()]
+    return (
+        f"{settings.seeds} seed{'s' if settings.seeds > 1 else ''}: test accuracy reaches {', '.join(crossed)}; "
+        f"final {', '.join(norms)}; "
+        f"within − across frequencies {gap[0]:.2f} → {gap[1]:.2f}"
+    )
+
+
+def _range(ends: Sequence[float] | None, form: str) -> str:
+    if ends is None:
+        return "no step of some seed"
+    low, high = (format(end, form) for end in ends)
+    return low if low == high else f"{low}–{high}"
+
+
+def _numbers(
+    settings: Settings, runs: Sequence[Run], initial: Sequence[FourierSummary], final: Sequence[FourierSummary]
+) -> xr.Dataset:
+    """Return all numbers of the picture over seed, step, stage and vector."""
+    import xarray as xr  # noqa: PLC0415 — half of the package's import time
+
+    def both(name: str) -> Any:
+        return np.stack([[getattr(summary, name) for summary in stage] for stage in (initial, final)])
+
+    histories = xr.concat([run.history for run in runs], dim="seed", combine_attrs="drop")
+    mean = histories.test_accuracy.mean("seed").assign_attrs(
+        units="1", long_name="mean over seeds of the test accuracy"
+    )
+    frequency = initial[0].frequency
+    part = np.where(np.diff(frequency, prepend=0) > 0, "Re", "Im").astype(object)
+    features = {
+        "norm": (("stage", "seed", "vector"), both("norms"), "norm of Re F_k or Im F_k"),
+        "cosine": (("stage", "seed", "vector", "other"), both("cosines"), "cosine of two vectors Re F_k, Im F_k"),
+        "absolute_cosine": (
+            ("stage", "seed", "vector", "other"),
+            both("absolute_cosines"),
+            "cosine of the absolute values of two vectors Re F_k, Im F_k",
+        ),
+    }
+    coordinates = {
+        "seed": ("seed", np.arange(settings.seeds), {"units": "1", "long_name": "seed index"}),
+        "stage": (
+            "stage",
+            np.array(STAGES, dtype=object),
+            {"long_name": "embedding before the first and after the last step"},
+        ),
+        "frequency": ("vector", frequency, {"units": "cycles per p", "long_name": "frequency k of the vector"}),
+        "part": ("vector", part, {"long_name": "real or imaginary part of F_k"}),
+    }
+    variables = {
+        name: (dims, values, {"units": "1", "long_name": text}) for name, (dims, values, text) in features.items()
+    }
+    about = {
+        "title": "Figure 6 of arXiv 2511.01938: predicted gradient on modular addition",
+        "settings": json.dumps(asdict(settings)),
+    }
+    return xr.Dataset(variables, coordinates, about).merge(histories.assign(mean_test_accuracy=mean))
+
+
+def draw(numbers: xr.Dataset) -> Figure:
+    """Draw the four panels; the matrices are those of the first seed."""
+    settings = Settings(**json.loads(numbers.attrs["settings"]))
+    figure = plots.new_figure(10.5, 6.6)
+    a, b, c, d = figure.subfigures(2, 2, squeeze=False, wspace=0.05, hspace=0.03, height_ratios=(1, 0.92)).ravel()
+    _accuracies(a, numbers, settings)
+    _norms(b, numbers)
+    vectors = r"$\mathrm{Re}\,F_k$, $\mathrm{Im}\,F_k$"
+    absolute = r"$|\mathrm{Re}\,F_k|$, $|\mathrm{Im}\,F_k|$"
+    plots.panel(a, "a", f"test accuracy, p = {settings.p}, h = {settings.hidden}")
+    plots.panel(b, "b", f"norms of {vectors}")
+    plots.panel(c, "c", f"cosines among {vectors} (seed 0)")
+    plots.panel(d, "d", f"cosines among {absolute} (seed 0)")
+    _matrices(c, numbers.cosine, np.linspace(-0.2, 0.2, 5), "RdBu_r")
+    _matrices(d, numbers.absolute_cosine, np.linspace(0, 1, 5), "Blues")
+    if settings.quick:
+        plots.mark_quick(figure, f"p = {settings.p}, h = {settings.hidden}, {settings.steps} steps")
+    return figure
+
+
+def _accuracies(place: SubFigure, numbers: xr.Dataset, settings: Settings) -> None:
+    axes = place.subplots()
+    plots.runs_and_mean(
+        axes, numbers.step, numbers.test_accuracy.transpose("seed", "step"), plots.COLOURS["blue"], "seed"
+    )
+    axes.axhline(
+        1 / settings.p, color=plots.COLOURS["grey"], linewidth=0.8, linestyle="--", label=f"chance, 1/{settings.p}"
+    )
+    axes.set(xlabel="step", ylabel="test accuracy", xlim=(0, settings.steps), ylim=(-0.02, 1.03))
+    axes.legend(loc="center right")
+    plots.time_axis(axes, settings.step_size, r"time $t = \eta\,\cdot\,$step")
+
+
+def _norms(place: SubFigure, numbers: xr.Dataset) -> None:
+    """Draw the norms of every seed; both axes span the same share of their mean, so that the spreads compare."""
+    mean = numbers.norm.mean(["seed", "vector"])
+    reach = 1.1 * float(abs(numbers.norm / mean - 1).max())
+    both = list(place.subplots(1, 2))
+    for axes, stage in zip(both, STAGES, strict=True):
+        norms, centre = numbers.norm.sel(stage=stage), float(mean.sel(stage=stage))
+        for part, colour, aside in (("Re", "blue", -0.16), ("Im", "vermilion", 0.16)):
+            of_part = norms.isel(vector=numbers.part.values == part).transpose("seed", "vector")
+            place_k = of_part.frequency.values + aside
+            for seed in of_part.values:
+                axes.plot(
+                    place_k, seed, "o", color=plots.COLOURS[colour], markersize=2.6, alpha=0.35, markeredgewidth=0
+                )
+            axes.plot(
+                place_k,
+                of_part.mean("seed"),
+                "_",
+                color=plots.COLOURS[colour],
+                markersize=6,
+                markeredgewidth=1.8,
+                label=part,
+            )
+        spread = float((norms.std("vector") / norms.mean("vector")).mean())
+        axes.set(xlabel="frequency k", ylim=(centre * (1 - reach), centre * (1 + reach)))
+        axes.set_title(f"{stage}: mean {centre:.3f}, spread {100 * spread:.1f} %")
+        axes.grid(visible=False, axis="x")
+    both[0].set_ylabel(f"norm (both axes: mean ± {100 * reach:.0f} %)")
+    both[1].legend(
+        loc="lower left", ncols=2, title="mean over seeds; each seed faint", title_fontsize=8, alignment="left"
+    )
+
+
+def _matrices(place: SubFigure, cosines: xr.DataArray, ticks: NDArray[np.float64], colours: str) -> None:
+    first = cosines.isel(seed=0)
+    both = list(place.subplots(1, 2))
+    for axes, stage in zip(both, STAGES, strict=True):
+        image = plots.matrix(axes, first.sel(stage=stage), (ticks[0], ticks[-1]), colours, first.frequency)
+        axes.set(title=stage, xlabel="frequency k")
+    both[0].set_ylabel("frequency k")
+    plots.colour_bar(place, image, both, "cosine", ticks)

@@ -1,0 +1,76 @@
+"""What an experiment leaves: its picture, the plotted numbers, settings with summary numbers, and one line."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import plots
+from ..build import build_info
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+__all__ = ["Result", "prepare", "write"]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The result of an experiment.
+
+    Attributes
+    ----------
+    numbers : xarray.Dataset
+        All that the picture shows.
+    settings : mapping
+        All that determines the numbers.
+    seeds : sequence of mappings
+        For each seed index the seeds that were derived from it.
+    summary : mapping
+        The numbers to compare with the paper's and others'.
+    line : str
+        The summary in one line.
+    draw : function
+        Makes the picture from the numbers.
+    """
+
+    numbers: xr.Dataset
+    settings: Mapping[str, Any]
+    seeds: Sequence[Mapping[str, int]]
+    summary: Mapping[str, Any]
+    line: str
+    draw: Callable[[xr.Dataset], Figure]
+
+
+def prepare(directory: Path) -> None:
+    """Make the directory and try to write there, before long work; OSError where it cannot be done."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory):
+        pass
+
+
+def write(result: Result, directory: Path, name: str) -> Path:
+    """Write ``name.nc``, ``name.json`` and ``name.png`` into a directory; returns the picture's path."""
+    about = {"settings": result.settings, "seeds": list(result.seeds), "summary": result.summary, "build": build_info()}
+    text = json.dumps(_plain(about), indent=2, ensure_ascii=False, allow_nan=False)
+    picture = directory / f"{name}.png"
+    result.numbers.to_netcdf(directory / f"{name}.nc", engine="h5netcdf")
+    (directory / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    with plots.style():
+        plots.save(result.draw(result.numbers), picture)
+    return picture
+
+
+def _plain(value: Any) -> Any:
+    """Return the value with every number that is not finite as None, as JSON has none."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

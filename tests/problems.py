@@ -1,0 +1,108 @@
+"""Shared problems, and the oracles that kernels are held to: slow, obvious, independent."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+
+import numpy as np
+import torch
+
+import zeroloss as zl
+from zeroloss._kernels import possible_levels
+
+ACTIVATIONS = ("identity", "relu", "leaky_relu(0.1)", "square", "tanh", "gelu", "softplus(5)")
+LEVELS = tuple(possible_levels)
+UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
+
+
+def kernels_of(level):
+    """The kernels of one instruction-set level; all levels can be loaded side by side."""
+    return importlib.import_module(f"zeroloss._kernels._{level}")
+
+
+def random_data(n, d_in, d_out, rows="dense", seed=0, n_test=3):
+    """Normal targets; dense normal inputs, or sparse ones with up to three entries a row."""
+    random = np.random.default_rng(seed)
+    X = random.standard_normal((n + n_test, d_in))
+    if rows == "sparse":
+        X *= random.random(X.shape).argsort(axis=1) < 3
+    Y = random.standard_normal((n + n_test, d_out))
+    return zl.datasets.from_arrays(X[:n], Y[:n], X[n:], Y[n:], rows=rows)
+
+
+def random_network(data, hidden, activation="relu", dtype="float64", seed=1, std=0.7):
+    return zl.networks.normal(data, hidden=hidden, std=std, seed=seed, activation=activation, dtype=dtype)
+
+
+def figure5(dtype="float64"):
+    """The setting of figure 5: p = 11, 59 training samples, h = 128."""
+    data = zl.datasets.modular_addition(11, test_count=7, seed=0)
+    return data, zl.networks.uniform_fan_in(data, hidden=128, seed=1, dtype=dtype)
+
+
+def figure6():
+    """The setting of figure 6: p = 37, 492 training samples, h = 512."""
+    data = zl.datasets.modular_addition(37, train_fraction=0.7, seed=0)
+    return data, zl.networks.normal(data, hidden=512, std=37**-0.5, seed=1)
+
+
+def torch_activation(name):
+    """The activation that PyTorch defines, by our name for it."""
+    kind, _, text = name.rstrip(")").partition("(")
+    functional = torch.nn.functional
+    return {
+        "identity": lambda z: z,
+        "relu": functional.relu,
+        "leaky_relu": lambda z: functional.leaky_relu(z, float(text or 0.01)),
+        "square": torch.square,
+        "tanh": torch.tanh,
+        "gelu": functional.gelu,
+        "softplus": lambda z: functional.softplus(z, beta=float(text or 1), threshold=1e9),
+    }[kind]
+
+
+def torch_parameters(net, dtype=torch.float64):
+    """E and W as leaves that collect gradients."""
+    return (torch.tensor(A, dtype=dtype, requires_grad=True) for A in (net.E, net.W))
+
+
+def torch_loss(E, W, data, activation, reduction):
+    X, Y = (torch.tensor(A, dtype=E.dtype) for A in (data.X_train, data.Y_train))
+    outputs = torch_activation(activation)(X @ E) @ W
+    return torch.nn.functional.mse_loss(outputs, Y, reduction=reduction)
+
+
+def torch_cost(E, data, activation, ridge):
+    """R/λ = ‖E‖² + tr(Yᵀ (K + λI)⁻¹ Y), by autograd's own solve."""
+    X, Y = (torch.tensor(A, dtype=E.dtype) for A in (data.X_train, data.Y_train))
+    H = torch_activation(activation)(X @ E)
+    K = H @ H.T + ridge * torch.eye(len(Y), dtype=E.dtype)
+    return (E**2).sum() + (Y * torch.linalg.solve(K, Y)).sum()
+
+
+def gram_condition(data, net, ridge=0.0):
+    """Condition number of K + λI (n ≤ h) or HᵀH + λI (n > h), from singular values of H."""
+    H = torch_activation(net.activation)(torch.tensor(data.X_train) @ torch.tensor(net.E, dtype=torch.float64)).numpy()
+    squares = np.linalg.svd(H, compute_uv=False) ** 2 + ridge
+    return squares.max() / squares.min()
+
+
+def relative(a, b):
+    """‖a − b‖ / ‖b‖ in float64."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def same_bits(a, b):
+    """Whether two datasets or arrays agree to the bit, NaN with NaN."""
+    if hasattr(a, "variables"):
+        return set(a.variables) == set(b.variables) and all(same_bits(a[v].values, b[v].values) for v in a.variables)
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def odd_sizes():
+    """(n, d_in, h, d_out) with ones, primes, and neighbours of the kernels' block sizes."""
+    few = [(1, 1, 1, 1), (1, 2, 3, 5), (7, 1, 13, 1), (5, 3, 1, 2), (13, 17, 31, 11), (33, 5, 65, 7), (64, 8, 64, 16)]
+    more = [(n, 11, h, 11) for n, h in itertools.product((2, 17, 65), (2, 17, 127, 130))]
+    return few + more

@@ -1,0 +1,95 @@
+"""Gradient descent against torch.optim.SGD, and grokking at the setting of figure 5."""
+
+import numpy as np
+import pytest
+import torch
+import zeroloss as zl
+from problems import LEVELS, figure5, kernels_of, odd_sizes, random_data, random_network, relative, torch_loss, torch_parameters
+
+
+def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
+    """The same descent by PyTorch in float64."""
+    E, W = torch_parameters(net)
+    optimizer = torch.optim.SGD([E, W], lr=lr, weight_decay=weight_decay, momentum=momentum)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        torch_loss(E, W, data, net.activation, reduction).backward()
+        optimizer.step()
+    return E.detach().numpy(), W.detach().numpy()
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("rows", ["sparse", "dense"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "leaky_relu(0.1)"])
+def test_100_steps_of_sgd(activation, rows, momentum):
+    data = random_data(15, 6, 4, rows)
+    net = random_network(data, 20, activation)
+    descent = zl.GradientDescent(lr=0.02, weight_decay=1e-2, momentum=momentum)
+    run = zl.simulate(descent, data, net, steps=100)
+    E, W = sgd(net, data, 100, 0.02, 1e-2, momentum)
+    assert relative(run.network.E, E) < 1e-10
+    assert relative(run.network.W, W) < 1e-10
+
+
+def test_summed_loss():
+    data, net = figure5()
+    run = zl.simulate(zl.GradientDescent(lr=1e-3, weight_decay=0.1, reduction="sum"), data, net, steps=100)
+    E, W = sgd(net, data, 100, 1e-3, 0.1, 0.0, "sum")
+    assert relative(run.network.E, E) < 1e-10
+    assert relative(run.network.W, W) < 1e-10
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("sizes", odd_sizes(), ids=str)
+def test_odd_sizes_at_every_level(level, sizes):
+    n, d_in, h, d_out = sizes
+    kernels = kernels_of(level)
+    data = random_data(n, d_in, d_out, "dense")
+    net = random_network(data, h, "relu", std=0.3)
+    samples = kernels.Samples64(data.X_train, data.Y_train)
+    E, W = net.E.copy(), net.W.copy()
+    vE, vW = np.zeros_like(E), np.zeros_like(W)
+    descent = kernels.Descent64(samples, kernels.Activation("relu", 0.0), kernels.SquaredError("mean"), 0.01, 1e-2, 0.9)
+    descent.advance(E, W, vE, vW, 10)
+    expected_E, expected_W = sgd(net, data, 10, 0.01, 1e-2, 0.9)
+    assert relative(E, expected_E) < 1e-11
+    assert relative(W, expected_W) < 1e-11
+
+
+def test_grokking_at_figure_5():
+    """The ranges that five seeds showed, widened by a tenth for another split."""
+    data, net = figure5()
+    descent = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
+    history = zl.simulate(descent, data, net, steps=40_000, record_every=50).history
+    assert zl.metrics.crossing_step(history.train_accuracy, 1.0) < 300
+    assert 10_000 < zl.metrics.crossing_step(history.test_accuracy, 0.5) < 21_000
+    assert 20_000 < zl.metrics.crossing_step(history.test_accuracy, 1.0) < 41_000
+    assert 0.10 < history.test_loss.max() < 0.18
+
+
+def test_slow_time():
+    data, net = figure5()
+    descent = zl.GradientDescent(lr=0.5, weight_decay=1e-2, momentum=0.75)
+    history = zl.simulate(descent, data, net, steps=10, record_every=5).history
+    np.testing.assert_allclose(history.time, [0, 2.5, 5])
+    np.testing.assert_allclose(history.slow_time, [0, 0.1, 0.2])
+
+
+def test_divergence_is_an_outcome_at_its_step():
+    """lr far above stability: the step is the first whose loss or weights are not finite, found by single steps."""
+    data, net = figure5()
+    descent = zl.GradientDescent(lr=1e3)
+    run = zl.simulate(descent, data, net, steps=10_000, record_every=7)
+    step = run.step + 1
+    assert f"at step {step};" in str(run.outcome)
+    assert str(run.outcome).startswith("diverged")
+    assert np.isfinite(run.history.train_loss.values).all()
+    assert np.isfinite(run.network.E).all()
+    with np.errstate(all="ignore"):
+        E, W = sgd(net, data, step, 1e3, 0.0, 0.0)
+        before = sgd(net, data, step - 1, 1e3, 0.0, 0.0)
+        loss = ((np.maximum(data.X_train @ E, 0) @ W - data.Y_train) ** 2).mean()
+    assert not np.isfinite(loss)
+    assert np.isfinite(before[0]).all()
+    with pytest.raises(ValueError, match="diverged"):
+        run.extend(steps=1)

@@ -1,0 +1,201 @@
+"""The loop: records, snapshots, measures, extension, saving, interruption."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+import xarray as xr
+import zeroloss as zl
+from problems import figure5, random_data, random_network, same_bits
+
+DYNAMICS = {
+    "descent": zl.GradientDescent(lr=0.1, weight_decay=1e-3),
+    "momentum": zl.GradientDescent(lr=0.1, weight_decay=1e-3, momentum=0.9),
+    "predicted": zl.PredictedGradient(step_size=1e-3, ridge=0.01),
+}
+
+
+@pytest.fixture(params=DYNAMICS)
+def dynamics(request):
+    return DYNAMICS[request.param]
+
+
+def short(dynamics, steps, dtype="float64", **options):
+    data, net = figure5(dtype)
+    return zl.simulate(dynamics, data, net, steps=steps, progress=False, **options)
+
+
+def test_records_at_zero_the_multiples_and_the_last_step(dynamics):
+    assert short(dynamics, 10, record_every=4).history.step.values.tolist() == [0, 4, 8, 10]
+    assert short(dynamics, 0).history.step.values.tolist() == [0]
+    assert short(dynamics, 8, record_every=4).history.step.values.tolist() == [0, 4, 8]
+
+
+def test_logarithmic_records_are_20_a_decade():
+    steps = short(DYNAMICS["descent"], 1000, record_every="log").history.step.values
+    assert steps[0] == 0
+    assert {1, 10, 100, 1000} <= set(steps)
+    assert (np.diff(steps) > 0).all()
+    assert ((steps >= 100) & (steps < 1000)).sum() == 20
+
+
+def test_a_record_describes_its_step(dynamics):
+    run = short(dynamics, 6, record_every=1, snapshot_every=2)
+    assert run.snapshots.step.values.tolist() == [0, 2, 4, 6]
+    assert same_bits(run.snapshots.E.values[-1], run.network.E)
+    for at in (0, 2, 4, 6):
+        net = zl.networks.from_arrays(run.snapshots.E.sel(step=at), run.snapshots.W.sel(step=at))
+        loss, _, _ = zl.loss_and_gradient(net, run.data)
+        assert run.history.train_loss.sel(step=at).item() == pytest.approx(loss, rel=1e-13)
+
+
+def test_recording_does_not_change_the_bits(dynamics):
+    often, seldom = short(dynamics, 60, record_every=1), short(dynamics, 60, record_every=60)
+    assert same_bits(often.network.E, seldom.network.E)
+    assert same_bits(often.network.W, seldom.network.W)
+    assert same_bits(often.history.isel(step=[0, -1]), seldom.history)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_extension_has_the_bits_of_one_long_run(dynamics, dtype, tmp_path):
+    options = {"record_every": 7, "snapshot_every": 10, "measures": {"corner": lambda net: net.E[:2, :2]}}
+    whole = short(dynamics, 50, dtype, **options)
+    parts = short(dynamics, 20, dtype, **options)
+    assert parts.extend(steps=13) is parts
+    parts.save(tmp_path / "run")
+    loaded = zl.load(tmp_path / "run").extend(steps=17, measures=options["measures"])
+    for name in ("history", "snapshots"):
+        assert same_bits(getattr(loaded, name), getattr(whole, name))
+        assert getattr(loaded, name).attrs == getattr(whole, name).attrs
+    assert same_bits(loaded.network.E, whole.network.E)
+    assert same_bits(loaded.network.W, whole.network.W)
+
+
+def test_a_loaded_run_wants_its_measures_back(tmp_path):
+    short(DYNAMICS["descent"], 2, measures={"one": lambda net: 1.0}).save(tmp_path / "run")
+    with pytest.raises(ValueError, match="measures: expected one, as the history holds"):
+        zl.load(tmp_path / "run").extend(steps=1)
+
+
+def test_saving_is_lossless(dynamics, tmp_path):
+    run = short(dynamics, 20, record_every=5, snapshot_every=10)
+    run.save(tmp_path / "run")
+    loaded = zl.load(tmp_path / "run")
+    assert same_bits(loaded.history, run.history)
+    assert same_bits(loaded.snapshots, run.snapshots)
+    assert loaded.history.attrs == run.history.attrs
+    for name in ("train_loss", "step", "time"):
+        assert loaded.history[name].attrs == run.history[name].attrs
+        assert set(loaded.history[name].attrs) == {"units", "long_name"}
+    for name in ("X_train", "Y_train", "X_test", "Y_test"):
+        assert same_bits(getattr(loaded.data, name), getattr(run.data, name))
+    assert loaded.outcome == run.outcome
+    assert loaded.settings == run.settings
+    assert loaded.settings["network"]["seed"] == 1
+    assert loaded.settings["data"]["seed"] == 0
+    assert loaded.settings["build"] == zl.build_info()
+    assert isinstance(xr.open_dataset(tmp_path / "run" / "history.nc"), xr.Dataset)
+
+
+def test_saving_replaces_a_run_and_nothing_else(tmp_path):
+    run = short(DYNAMICS["descent"], 2)
+    run.save(tmp_path / "run")
+    run.extend(steps=3).save(tmp_path / "run")
+    assert zl.load(tmp_path / "run").step == 5
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match="expected a new directory or a saved run"):
+        run.save(tmp_path / "other")
+    with pytest.raises(FileNotFoundError, match=r"no run\.json"):
+        zl.load(tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "run"]
+
+
+def test_measures_are_numbers_or_arrays():
+    run = short(DYNAMICS["predicted"], 4, record_every=2, measures={"total": lambda m: m.E.sum(), "W": lambda m: m.W})
+    assert run.history.total.dims == ("step",)
+    assert run.history.W.shape == (3, 128, 11)
+    assert same_bits(run.history.W.values[-1], run.network.W)
+
+
+def test_inputs_are_not_changed(dynamics):
+    data, net = figure5()
+    kept = [A.copy() for A in (net.E, net.W, data.X_train, data.Y_train)]
+    zl.simulate(dynamics, data, net, steps=5)
+    assert all(same_bits(a, b) for a, b in zip(kept, (net.E, net.W, data.X_train, data.Y_train), strict=True))
+
+
+def test_the_settings_alone_determine_the_history(dynamics):
+    assert same_bits(short(dynamics, 30, record_every=3).history, short(dynamics, 30, record_every=3).history)
+
+
+def test_accuracy_is_nan_without_one_hot_targets_and_test_values_without_a_test_set():
+    data = random_data(8, 3, 2)
+    history = zl.simulate(DYNAMICS["descent"], data, random_network(data, 5), steps=1).history
+    assert np.isnan(history.train_accuracy).all()
+    assert np.isfinite(history.test_loss).all()
+    alone = zl.datasets.from_arrays(np.eye(3), np.eye(3))
+    history = zl.simulate(DYNAMICS["descent"], alone, random_network(alone, 5), steps=1).history
+    assert np.isfinite(history.train_accuracy).all()
+    assert np.isnan(history.test_loss).all()
+    assert np.isnan(history.test_accuracy).all()
+
+
+def test_progress_goes_to_standard_error_when_wanted(capsys):
+    short(DYNAMICS["descent"], 5)
+    assert capsys.readouterr().err == ""
+    data, net = figure5()
+    zl.simulate(DYNAMICS["descent"], data, net, steps=5, progress=True)
+    assert "5/5" in capsys.readouterr().err.replace(".00", "")
+
+
+def interrupted(signals):
+    """Run a long simulation in a process of its own, interrupt it, and return what it printed."""
+    script = textwrap.dedent("""
+        import zeroloss as zl
+        data = zl.datasets.modular_addition(11, test_count=7)
+        net = zl.networks.uniform_fan_in(data, hidden=128, seed=1)
+        print("started", flush=True)
+        try:
+            run = zl.simulate(zl.GradientDescent(lr=1.0), data, net, steps=10**9, record_every=10**9,
+                              measures={"ready": lambda net: print("running", flush=True) or 0.0})
+            print(run.outcome, run.step == run.history.step.values[-1] > 0)
+        except KeyboardInterrupt:
+            print("raised")
+    """)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    while process.stdout.readline().strip() != "running":
+        pass
+    for _ in range(signals):
+        os.kill(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    return out
+
+
+def test_ctrl_c_ends_a_run_with_what_there_is():
+    assert "stopped by the user: after" in interrupted(1)
+
+
+def test_no_handler_is_set_off_the_main_thread():
+    runs = []
+    thread = threading.Thread(target=lambda: runs.append(short(DYNAMICS["descent"], 5)))
+    before = signal.getsignal(signal.SIGINT)
+    thread.start()
+    thread.join()
+    assert runs[0].step == 5
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_crossing_step():
+    series = xr.DataArray([0.0, 0.6, 0.4, 0.7, np.nan, 0.8, 0.9], {"step": [0, 10, 20, 30, 40, 50, 60]}, "step")
+    assert zl.metrics.crossing_step(series, 0.5) == 10
+    assert zl.metrics.crossing_step(series, 0.5, sustained=2) == 50
+    assert zl.metrics.crossing_step(series, 0.5, sustained=3) is None
+    assert zl.metrics.crossing_step(series, 0.95) is None
+    with pytest.raises(ValueError, match="series: expected a DataArray"):
+        zl.metrics.crossing_step(np.zeros(3), 0.5)
