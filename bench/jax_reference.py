@@ -116,7 +116,9 @@ def _predicted_gradient(X: Inputs, Y: Array, E: Array, ridge: float, activation_
 
 
 @partial(jax.jit, static_argnames=("ridge", "activation_name"))
-def predicted_gradient(X: Inputs, Y: Array, E: Array, *, ridge: float = 0.0, activation_name: str = "relu") -> tuple[Array, Array]:
+def predicted_gradient(
+    X: Inputs, Y: Array, E: Array, *, ridge: float = 0.0, activation_name: str = "relu"
+) -> tuple[Array, Array]:
     """Return ΔE and W = φ(E) by Cholesky, of K + λI for n ≤ h and of HᵀH + λI for n > h (Eqs. 15–20)."""
     return _predicted_gradient(X, Y, E, ridge, activation_name)
 

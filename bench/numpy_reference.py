@@ -84,7 +84,9 @@ def descent(
     return E, W
 
 
-def predicted_gradient(X: Array, Y: Array, E: Array, *, ridge: float = 0.0, activation_name: str = "relu") -> tuple[Array, Array]:
+def predicted_gradient(
+    X: Array, Y: Array, E: Array, *, ridge: float = 0.0, activation_name: str = "relu"
+) -> tuple[Array, Array]:
     """Return ΔE and W = φ(E) by Cholesky, of K + λI for n ≤ h and of HᵀH + λI for n > h (Eqs. 15–20)."""
     sigma, slope = activation_and_slope(activation_name)
     Z = X @ E

@@ -59,7 +59,7 @@ def slope(name: str) -> Elementwise:
     kinds: dict[str, Elementwise] = {
         "identity": torch.ones_like,
         "relu": lambda Z: (Z > 0).to(Z.dtype),
-        "leaky_relu": lambda Z: torch.where(Z > 0, 1.0, below).to(Z.dtype),
+        "leaky_relu": lambda Z: torch.where(Z > 0, torch.ones_like(Z), torch.full_like(Z, below)),
         "square": lambda Z: 2 * Z,
         "tanh": lambda Z: 1 - torch.tanh(Z) ** 2,
         "gelu": lambda Z: torch.special.ndtr(Z) + Z * torch.exp(-(Z**2) / 2) / math.sqrt(2 * math.pi),
@@ -74,7 +74,9 @@ def forward(X: Any, E: Any, W: Any, activation_name: str = "relu") -> Tensor:
     return activation(activation_name)(X @ E) @ W
 
 
-def loss_and_gradient(X: Any, Y: Any, E: Any, W: Any, activation_name: str = "relu", reduction: str = "mean") -> tuple[float, Tensor, Tensor]:
+def loss_and_gradient(
+    X: Any, Y: Any, E: Any, W: Any, activation_name: str = "relu", reduction: str = "mean"
+) -> tuple[float, Tensor, Tensor]:
     """Return the squared error and its gradients in E and W by autograd, without weight decay."""
     X, Y, E, W = tensors(X, Y, E, W, like=E)
     E, W = E.clone().requires_grad_(), W.clone().requires_grad_()
@@ -93,7 +95,9 @@ def loss_and_gradient_by_hand(
     return c * float((residual**2).sum()), gE, gW
 
 
-def _gradients(X: Tensor, Y: Tensor, E: Tensor, W: Tensor, sigma: Elementwise, sigma_slope: Elementwise, scale: float) -> tuple[Tensor, ...]:
+def _gradients(
+    X: Tensor, Y: Tensor, E: Tensor, W: Tensor, sigma: Elementwise, sigma_slope: Elementwise, scale: float
+) -> tuple[Tensor, ...]:
     """Return H W − Y, gE and gW of scale/2 · ‖H W − Y‖²."""
     Z = X @ E
     H = sigma(Z)
@@ -127,7 +131,9 @@ def descent(
     return E.detach(), W.detach()
 
 
-def descent_step(X: Tensor, Y: Tensor, *, lr: float, weight_decay: float, activation_name: str = "relu", reduction: str = "mean") -> Step:
+def descent_step(
+    X: Tensor, Y: Tensor, *, lr: float, weight_decay: float, activation_name: str = "relu", reduction: str = "mean"
+) -> Step:
     """Return one step of descent without momentum, (E, W) → (E, W), by hand: what ``torch.compile`` is given."""
     scale = 2 / Y.numel() if reduction == "mean" else 2.0
     sigma, sigma_slope = activation(activation_name), slope(activation_name)
@@ -169,7 +175,9 @@ def descent_by_hand(
     return E, W
 
 
-def predicted_gradient(X: Any, Y: Any, E: Any, *, ridge: float = 0.0, activation_name: str = "relu") -> tuple[Tensor, Tensor]:
+def predicted_gradient(
+    X: Any, Y: Any, E: Any, *, ridge: float = 0.0, activation_name: str = "relu"
+) -> tuple[Tensor, Tensor]:
     """Return ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E and W = Hᵀ B with B = (K + λI)⁻¹ Y by Cholesky (Eqs. 15–20).
 
     For n > h (ridge above 0 only) W = (HᵀH + λI)⁻¹ Hᵀ Y and B = (Y − H W)/λ.
@@ -186,7 +194,9 @@ def predicted_gradient(X: Any, Y: Any, E: Any, *, ridge: float = 0.0, activation
     return X.T @ ((B @ W.T) * slope(activation_name)(Z)) - E, W
 
 
-def predicted_gradient_with_inverse(X: Any, Y: Any, E: Any, *, ridge: float = 0.0, activation_name: str = "relu") -> tuple[Tensor, Tensor]:
+def predicted_gradient_with_inverse(
+    X: Any, Y: Any, E: Any, *, ridge: float = 0.0, activation_name: str = "relu"
+) -> tuple[Tensor, Tensor]:
     """Return the same as the formula is printed, A Y Yᵀ A H with A = (H Hᵀ + λI)⁻¹: slow, and it loses digits."""
     X, Y, E = tensors(X, Y, E, like=E)
     Z = X @ E

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 import zeroloss as zl
-from problems import LEVELS, figure5, kernels_of, odd_sizes, random_data, random_network, relative, torch_loss, torch_parameters
+from problems import (
+    LEVELS,
+    figure5,
+    kernels_of,
+    odd_sizes,
+    random_data,
+    random_network,
+    relative,
+    torch_loss,
+    torch_parameters,
+)
 
 
 def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
@@ -56,15 +66,20 @@ def test_odd_sizes_at_every_level(level, sizes):
     assert relative(W, expected_W) < 1e-11
 
 
-def test_grokking_at_figure_5():
-    """The ranges that five seeds showed, widened by a tenth for another split."""
-    data, net = figure5()
+@pytest.mark.parametrize("seed", [4, 5])
+def test_grokking_at_figure_5(seed):
+    """Memorised within 200 steps, generalised a hundred times later, after a peak of the test loss."""
+    data = zl.datasets.modular_addition(11, test_count=7, seed=seed)
+    net = zl.networks.uniform_fan_in(data, hidden=128, seed=100 + seed)
     descent = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
-    history = zl.simulate(descent, data, net, steps=40_000, record_every=50).history
-    assert zl.metrics.crossing_step(history.train_accuracy, 1.0) < 300
-    assert 10_000 < zl.metrics.crossing_step(history.test_accuracy, 0.5) < 21_000
-    assert 20_000 < zl.metrics.crossing_step(history.test_accuracy, 1.0) < 41_000
-    assert 0.10 < history.test_loss.max() < 0.18
+    history = zl.simulate(descent, data, net, steps=30_000, record_every=50).history
+    assert zl.metrics.crossing_step(history.train_accuracy, 1.0) <= 200
+    assert 10_000 < zl.metrics.crossing_step(history.test_accuracy, 0.5) < 20_000
+    assert 20_000 < zl.metrics.crossing_step(history.test_accuracy, 1.0) < 30_000
+    assert 0.11 < history.test_loss.max() < 0.17
+    assert history.test_loss[-1] < 0.06
+    assert 34 < history.norm_E[-1] ** 2 < 40
+    assert 34 < history.norm_W[-1] ** 2 < 40
 
 
 def test_slow_time():
@@ -78,6 +93,7 @@ def test_slow_time():
 def test_divergence_is_an_outcome_at_its_step():
     """lr far above stability: the step is the first whose loss or weights are not finite, found by single steps."""
     data, net = figure5()
+    net = zl.networks.from_arrays(net.E, net.W, "leaky_relu(0.1)")
     descent = zl.GradientDescent(lr=1e3)
     run = zl.simulate(descent, data, net, steps=10_000, record_every=7)
     step = run.step + 1
@@ -88,7 +104,8 @@ def test_divergence_is_an_outcome_at_its_step():
     with np.errstate(all="ignore"):
         E, W = sgd(net, data, step, 1e3, 0.0, 0.0)
         before = sgd(net, data, step - 1, 1e3, 0.0, 0.0)
-        loss = ((np.maximum(data.X_train @ E, 0) @ W - data.Y_train) ** 2).mean()
+        Z = data.X_train @ E
+        loss = ((np.where(Z > 0, Z, 0.1 * Z) @ W - data.Y_train) ** 2).mean()
     assert not np.isfinite(loss)
     assert np.isfinite(before[0]).all()
     with pytest.raises(ValueError, match="diverged"):

@@ -14,11 +14,17 @@ from problems import (
     random_data,
     random_network,
     relative,
+    torch_activation,
     torch_cost,
     torch_parameters,
 )
 
-SHAPES = {"n < h": (9, 5, 24, 4, 0.0), "n = h": (12, 9, 12, 4, 1e-1), "n > h": (21, 5, 8, 4, 1e-1), "n = 1": (1, 3, 5, 2, 0.0)}
+SHAPES = {
+    "n < h": (9, 5, 24, 4, 0.0),
+    "n = h": (12, 9, 12, 4, 1e-1),
+    "n > h": (21, 5, 8, 4, 1e-1),
+    "n = 1": (1, 3, 5, 2, 0.0),
+}
 
 
 def autograd(net, data, ridge):
@@ -56,11 +62,9 @@ def test_well_conditioned_to_1e_12(activation):
         delta, W = zl.predicted_gradient(net, data, ridge=30.0)
         assert gram_condition(data, net, 30.0) < 1e3
         assert relative(delta, autograd(net, data, 30.0)) < 1e-12
-        H = zl.dynamics.evaluation.kernels.hidden  # φ(E) solves the normal equations
-        H = torch.nn.functional.relu(torch.tensor(data.X_train @ net.E)).numpy() if activation == "relu" else None
-        if H is not None:
-            normal = H.T @ H + 30.0 * np.eye(h)
-            assert relative(normal @ W, H.T @ data.Y_train) < 1e-12
+        H = torch_activation(activation)(torch.tensor(data.X_train @ net.E)).numpy()
+        normal_matrix = H.T @ H + 30.0 * np.eye(h)  # φ(E) solves the normal equations
+        assert relative(normal_matrix @ W, H.T @ data.Y_train) < 1e-12
 
 
 def test_figure_6_setting():
@@ -113,7 +117,9 @@ def test_every_level_takes_the_same_steps_to_rounding(level):
     data = zl.datasets.modular_addition(7, train_fraction=0.7)
     net = zl.networks.normal(data, hidden=48, std=1.0, seed=1)
     kernels = kernels_of(level)
-    stepper = kernels.PredictedGradient64(kernels.Samples64(data.X_train, data.Y_train), kernels.Activation("relu", 0), 0.1)
+    stepper = kernels.PredictedGradient64(
+        kernels.Samples64(data.X_train, data.Y_train), kernels.Activation("relu", 0), 0.1
+    )
     E = net.E.copy()
     assert stepper.advance(E, 1e-3, 20) == 20
     expected = net.E.copy()

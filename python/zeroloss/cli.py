@@ -48,7 +48,7 @@ def _exit(status: int, line: str) -> NoReturn:
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Failed(TERMINATED, "terminated; the files of what was under way were not written")
+    _exit(TERMINATED, "terminated; the files of what was under way were not written")
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -27,6 +27,8 @@ ACTIVATIONS: Mapping[str, float | None] = {
     "softplus": 1.0,
 }
 
+_GREATEST_PARAMETER = 1e30  # within float32, with room for products
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -185,9 +187,10 @@ def _parse_activation(name: object) -> tuple[str, float | None]:
         parameter = float(text)
     except ValueError:
         raise ValueError(f"activation: expected a number in {kind}(…), got {name!r}") from None
-    if kind == "softplus":
-        return kind, _checks.positive("activation softplus", parameter)
-    return kind, _checks.real(f"activation {kind}", parameter)
+    lowest = 1e-30 if kind == "softplus" else -_GREATEST_PARAMETER
+    if not lowest <= parameter <= _GREATEST_PARAMETER:
+        raise ValueError(f"activation: expected {kind}(…) in [{lowest:g}, {_GREATEST_PARAMETER:g}], got {name!r}")
+    return kind, parameter
 
 
 def _dtype_name(dtype: object) -> str:

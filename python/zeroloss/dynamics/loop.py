@@ -142,12 +142,12 @@ def _kind(dynamics: Dynamics) -> str:
 
 def _follow(stepper: Stepper, recorder: Recorder, begin: int, end: int, progress: bool | None) -> Outcome:
     """Take the steps from ``begin`` to ``end`` in chunks, and keep what is due."""
-    if not recorder.keep(stepper, begin, last=begin == end):
-        return stepper.failure(begin)
     step, chunk = begin, 1
     disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
     bar = tqdm(total=end, initial=begin, disable=disable, delay=delay, unit="step", unit_scale=True, dynamic_ncols=True)
     with Interruption() as interruption, bar:
+        if not recorder.keep(stepper, begin, last=begin == end):
+            return stepper.failure(begin)
         while step < end:
             if interruption.requested:
                 recorder.keep(stepper, step, last=True)

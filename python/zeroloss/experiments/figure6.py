@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["PAPER", "QUICK", "SPREADS", "Settings", "draw", "problem", "reproduce"]
+__all__ = ["PAPER", "QUICK", "SPREADS", "Settings", "draw", "problem", "reproduce", "run"]
 
 LEVELS = (0.5, 0.95, 0.999)  # of test accuracy, whose crossings are told
 STAGES = ("initial", "final")
@@ -73,7 +73,7 @@ def reproduce(*, seeds: int | None = None, quick: bool = False, spread: str = "s
         What p^(−1/2) is in E ~ N(0, p^(−1/2)).
     """
     settings = replace(QUICK if quick else PAPER, spread=spread)
-    return _reproduce(settings if seeds is None else replace(settings, seeds=seeds))
+    return run(settings if seeds is None else replace(settings, seeds=seeds))
 
 
 def derived_seeds(index: int) -> dict[str, int]:
@@ -89,7 +89,8 @@ def problem(settings: Settings, index: int) -> tuple[Dataset, Network]:
     return data, networks.normal(data, settings.hidden, std, seeds["network"], settings.activation)
 
 
-def _reproduce(settings: Settings) -> Result:
+def run(settings: Settings) -> Result:
+    """Simulate and analyse the figure at given settings."""
     indices = range(settings.seeds)
     runs = simulate_seeds(
         PredictedGradient(settings.step_size),
@@ -173,7 +174,7 @@ def _numbers(
     def both(name: str) -> Any:
         return np.stack([[getattr(summary, name) for summary in stage] for stage in (initial, final)])
 
-    histories = xr.concat([run.history for run in runs], dim="seed", combine_attrs="drop")
+    histories = xr.concat([run.history for run in runs], dim="seed", combine_attrs="override")
     mean = histories.test_accuracy.mean("seed").assign_attrs(
         units="1", long_name="mean over seeds of the test accuracy"
     )
@@ -211,8 +212,8 @@ def _numbers(
 def draw(numbers: xr.Dataset) -> Figure:
     """Draw the four panels; the matrices are those of the first seed."""
     settings = Settings(**json.loads(numbers.attrs["settings"]))
-    figure = plots.new_figure(10.5, 6.6)
-    a, b, c, d = figure.subfigures(2, 2, squeeze=False, wspace=0.05, hspace=0.03, height_ratios=(1, 0.92)).ravel()
+    figure = plots.new_figure(10.5, 6.3)
+    a, b, c, d = figure.subfigures(2, 2, squeeze=False, wspace=0.05, hspace=0.03, height_ratios=(1, 0.83)).ravel()
     _accuracies(a, numbers, settings)
     _norms(b, numbers)
     vectors = r"$\mathrm{Re}\,F_k$, $\mathrm{Im}\,F_k$"
@@ -265,8 +266,12 @@ def _norms(place: SubFigure, numbers: xr.Dataset) -> None:
                 label=part,
             )
         spread = float((norms.std("vector") / norms.mean("vector")).mean())
-        axes.set(xlabel="frequency k", ylim=(centre * (1 - reach), centre * (1 + reach)))
-        axes.set_title(f"{stage}: mean {centre:.3f}, spread {100 * spread:.1f} %")
+        axes.set(
+            xlabel="frequency k",
+            xlim=(0.2, norms.frequency.max() + 0.8),
+            ylim=(centre * (1 - reach), centre * (1 + reach)),
+        )
+        axes.set_title(f"{stage}: spread {100 * spread:.1f} %")
         axes.grid(visible=False, axis="x")
     both[0].set_ylabel(f"norm (both axes: mean ± {100 * reach:.0f} %)")
     both[1].legend(

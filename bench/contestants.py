@@ -1,0 +1,157 @@
+"""The programs that the table compares: each takes a problem and returns what starts a timed stretch of steps.
+
+``contestant(problem)(steps)`` does all that a user would do once, such as compiling, and returns a function without
+arguments: the timed part, which takes the steps from the problem's start and returns E and W when they are there.
+Heavy imports stand inside, so that a process loads only its own contestant's library.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
+
+from problems import LR, STEP_SIZE, WEIGHT_DECAY, Problem
+
+Answer = tuple[Any, ...]
+Start = Callable[[int], Callable[[], Answer]]
+Contestant = Callable[[Problem], Start]
+
+_DESCENT: Mapping[str, float] = {"lr": LR, "weight_decay": WEIGHT_DECAY}
+
+
+def kernel(problem: Problem) -> Start:
+    """Our kernel alone: one call for all the steps."""
+
+    def start(steps: int) -> Callable[[], Answer]:
+        stepper = problem.dynamics.start(problem.data, problem.net)
+
+        def run() -> Answer:
+            stepper.advance(steps)
+            return stepper.state["E"], stepper.state["W"]
+
+        return run
+
+    return start
+
+
+def simulate(problem: Problem) -> Start:
+    """Our package as a user runs it: records every 1 000 steps, chunks for Ctrl-C, histories."""
+    import zeroloss as zl  # noqa: PLC0415
+
+    def start(steps: int) -> Callable[[], Answer]:
+        def run() -> Answer:
+            found = zl.simulate(
+                problem.dynamics, problem.data, problem.net, steps=steps, record_every=1000, progress=False
+            )
+            return found.network.E, found.network.W
+
+        return run
+
+    return start
+
+
+def jax_scan(problem: Problem) -> Start:
+    """JAX: ``jit`` and ``lax.scan``, X as index pairs."""
+    import jax  # noqa: PLC0415
+    import jax_reference as reference  # noqa: PLC0415
+
+    X, Y, E, W = problem.arrays
+    rows, Y, E, W = reference.pairs(X), *map(jax.device_put, (Y, E, W))
+
+    @cache
+    def compiled(steps: int) -> Callable[[], Answer]:
+        if problem.case.dynamics == "descent":
+            settings = {"steps": steps, "activation_name": problem.case.activation, **_DESCENT}
+            descent = reference.descent.lower(rows, Y, E, W, **settings).compile()
+            return lambda: jax.block_until_ready(descent(rows, Y, E, W))
+        predicted = reference.predicted_descent.lower(rows, Y, E, steps=steps, step_size=STEP_SIZE).compile()
+        return lambda: (jax.block_until_ready(predicted(rows, Y, E)), W)
+
+    return compiled
+
+
+def torch_autograd(problem: Problem) -> Start:
+    """PyTorch eager: autograd and ``torch.optim.SGD``; the predicted gradient by Cholesky."""
+    return _torch(problem, "descent", "predicted_gradient")
+
+
+def torch_by_hand(problem: Problem) -> Start:
+    """PyTorch eager: gradients by hand; the predicted gradient as the formula is printed, with an inverse."""
+    if problem.case.dynamics == "predicted" and problem.case.n > 1500:
+        raise NotImplementedError("an inverse and n × n products of this size take too long")
+    return _torch(problem, "descent_by_hand", "predicted_gradient_with_inverse")
+
+
+def _torch(problem: Problem, descent: str, gradient: str) -> Start:
+    import torch  # noqa: PLC0415
+    import torch_reference as reference  # noqa: PLC0415
+
+    torch.set_num_threads(len(_cores()))
+    X, Y, E, W = map(torch.tensor, problem.arrays)
+    if problem.case.dynamics == "descent":
+        settings = {"activation_name": problem.case.activation, **_DESCENT}
+        return lambda steps: partial(getattr(reference, descent), X, Y, E, W, steps=steps, **settings)
+    settings = {"step_size": STEP_SIZE, "gradient": getattr(reference, gradient)}
+    return lambda steps: lambda: (reference.predicted_descent(X, Y, E, steps=steps, **settings), W)
+
+
+def torch_compiled(problem: Problem) -> Start:
+    """PyTorch compiled: a whole step by hand, without autograd, through ``torch.compile``."""
+    import torch  # noqa: PLC0415
+    import torch_reference as reference  # noqa: PLC0415
+
+    torch.set_num_threads(len(_cores()))
+    torch._dynamo.reset()
+    X, Y, E0, W0 = map(torch.tensor, problem.arrays)
+    if problem.case.dynamics == "descent":
+        step = reference.descent_step(X, Y, activation_name=problem.case.activation, **_DESCENT)
+    else:
+
+        def step(E: Any, W: Any) -> Any:
+            return E + STEP_SIZE * reference.predicted_gradient(X, Y, E)[0], W
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        step = torch.compile(step, dynamic=False)
+        step(E0, W0)
+
+    def run(steps: int) -> Answer:
+        E, W = E0, W0
+        with torch.no_grad():
+            for _ in range(steps):
+                E, W = step(E, W)
+        return E, W
+
+    return lambda steps: partial(run, steps)
+
+
+def numpy_scipy(problem: Problem) -> Start:
+    """NumPy and SciPy: gradients by hand, ``cho_factor``."""
+    import numpy_reference as reference  # noqa: PLC0415
+
+    X, Y, E, W = problem.arrays
+    if problem.case.dynamics == "descent":
+        settings = {"activation_name": problem.case.activation, **_DESCENT}
+        return lambda steps: partial(reference.descent, X, Y, E, W, steps=steps, **settings)
+    return lambda steps: lambda: (reference.predicted_descent(X, Y, E, steps=steps, step_size=STEP_SIZE), W)
+
+
+def _cores() -> set[int]:
+    import os  # noqa: PLC0415
+
+    return os.sched_getaffinity(0)
+
+
+OURS = "zeroloss"
+#: By the name in the table. Ours comes first, `simulate` only where the loop's own cost can show.
+CONTESTANTS: Mapping[str, Contestant] = {
+    OURS: kernel,
+    "simulate": simulate,
+    "JAX": jax_scan,
+    "PyTorch": torch_autograd,
+    "PyTorch by hand": torch_by_hand,
+    "PyTorch compiled": torch_compiled,
+    "NumPy": numpy_scipy,
+}

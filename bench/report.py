@@ -1,0 +1,163 @@
+"""The table on the screen, as Markdown and as JSON, and the picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from contestants import OURS
+from measure import Row
+
+_RIVALS = ("JAX", "PyTorch", "PyTorch by hand", "PyTorch compiled", "NumPy")
+_TITLES = ("step", "bits", "time", "range", "GFLOP/s", "% peak", *(f"× {name}" for name in _RIVALS))
+_WIDTHS = (34, 4, 9, 17, 8, 6, 7, 9, 17, 18, 8)
+
+
+def _aligned(cells: Sequence[str]) -> str:
+    return "  ".join(
+        f"{cell:<{width}}" if at == 0 else f"{cell:>{width}}"
+        for at, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
+    )
+
+
+HEADER = _aligned(_TITLES)
+
+
+def _time(seconds: float) -> str:
+    unit, scale = ("µs", 1e6) if seconds < 1e-3 else ("ms", 1e3) if seconds < 1 else ("s", 1)
+    return f"{seconds * scale:.3g} {unit}"
+
+
+def _cells(row: Row) -> list[str]:
+    times = row.seconds[OURS]
+    cells = [row.case.name, str(row.case.bits), _time(float(np.median(times)))]
+    cells += [f"{_time(min(times))}–{_time(max(times))}", f"{row.rate() / 1e9:.1f}"]
+    cells.append(f"{100 * np.median(row.shares()):.1f}")
+    for name in _RIVALS:
+        ratios = row.ratios(name)
+        cells.append("n/a" if ratios is None else f"{np.median(ratios):.2f}")
+    return cells
+
+
+def line(row: Row) -> str:
+    """Return a row of the table on the screen."""
+    return _aligned(_cells(row))
+
+
+def headline(machine: dict[str, Any]) -> str:
+    """Return the machine and the versions in a line."""
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
+    compiler = f"GCC {machine['compiler']}"
+    return f"{machine['processor']}, level {machine['level']}, {compiler}, Python {machine['python']}, {versions}, {machine['date']}"
+
+
+def notes(one: Sequence[Row]) -> str:
+    """Return what stands below the table: the peak, the loop's cost, other work on the core, reasons for n/a."""
+    lines = []
+    for bits in (32, 64):
+        if peaks := [peak for row in one if row.case.bits == bits for peak in row.peaks]:
+            low, middle, high = (f"{value / 1e9:.0f}" for value in (min(peaks), np.median(peaks), max(peaks)))
+            lines.append(f"Multiply-add peak of the core, float{bits}: {middle} GFLOP/s (rounds: {low}–{high}).")
+    for row in one:
+        if ratios := row.ratios("simulate"):
+            percent = 100 * (np.median(ratios) - 1)
+            lines.append(
+                f"{row.case.name}, {row.case.bits} bits: simulate with a record every 1 000 steps takes {percent:+.1f} % "
+                f"over the bare kernel (rounds: {100 * (min(ratios) - 1):+.1f} to {100 * (max(ratios) - 1):+.1f})."
+            )
+    busy = sum(sum(row.clocks[OURS]) for row in one) / sum(sum(row.seconds[OURS]) for row in one) - 1
+    lines.append(f"Other work on the core during our stretches: {100 * busy:.0f} % of our processor time.")
+    worst = max((error / row.bound, name, row) for row in one for name, error in row.errors.items())
+    lines.append(
+        f"Answers agree: the largest difference from ours, relative to its bound {worst[2].bound:.0e}, is "
+        f"{worst[0]:.2g} ({worst[1]}, {worst[2].case.name}, {worst[2].case.bits} bits)."
+    )
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in one:
+        for name, reason in row.failures.items():
+            reasons.setdefault((name, reason), []).append(f"{row.case.name}, {row.case.bits} bits")
+    lines += [f"n/a, {name}: {reason} ({'; '.join(rows)})." for (name, reason), rows in reasons.items()]
+    return "\n".join(lines)
+
+
+def memory(one: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Return the peak memory of our process at the predicted-gradient sizes, as cells."""
+    return [
+        (
+            row.case.name,
+            str(row.case.bits),
+            f"{row.memory:.0f}",
+            f"{row.memory - row.memory_before:.0f}",
+            f"{_k(row):.1f}",
+        )
+        for row in one
+        if row.case.dynamics == "predicted"
+    ]
+
+
+def _k(row: Row) -> float:
+    """Return the size of K in MB."""
+    return row.case.n**2 * row.case.bits / 8 / 2**20
+
+
+def write(
+    stem: Path, machine: dict[str, Any], one: Sequence[Row], several: Sequence[Row], points: Sequence[Row]
+) -> None:
+    """Write the table as .md and .json, and the picture where its points were measured."""
+    stem.parent.mkdir(exist_ok=True)
+    parts = {"one_core": one, "all_cores": several, "picture": points}
+    numbers = {"machine": machine, **{name: [_numbers(row) for row in rows] for name, rows in parts.items()}}
+    stem.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    text = [f"# Benchmarks: {machine['processor']}", "", headline(machine), "", "## One core against one core", ""]
+    text += [*_markdown(_TITLES, map(_cells, one)), "", *(f"- {sentence}" for sentence in notes(one).splitlines())]
+    if several:
+        text += ["", f"## All {several[0].cores} cores against all", "", *_markdown(_TITLES, map(_cells, several))]
+    if rows := memory(one):
+        titles = ("step", "bits", "peak of our process, MB", "of it above the libraries", "one K, MB")
+        text += ["", "## Memory", "", *_markdown(titles, rows)]
+    if points:
+        picture(stem.with_suffix(".png"), machine, points)
+        text += ["", "## Time against n and h", "", f"![time per step against n and h]({stem.name}.png)"]
+    stem.with_suffix(".md").write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+def _numbers(row: Row) -> dict[str, Any]:
+    found = asdict(row)
+    found.update(name=row.case.name, flops=row.case.flops, share=float(np.median(row.shares())))
+    found["median_ratios"] = {name: float(np.median(row.ratios(name) or [])) for name in row.seconds if name != OURS}
+    return found
+
+
+def _markdown(titles: Sequence[str], rows: Any) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (titles, ["---"] + ["---:"] * (len(titles) - 1), *rows)]
+
+
+def picture(path: Path, machine: dict[str, Any], points: Sequence[Row]) -> None:
+    """Draw the time of a step against n and against h, ours and JAX's, on logarithmic axes."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    colours = {"descent": "C0", "predicted": "C1"}
+    labels = {"descent": "descent", "predicted": "predicted gradient"}
+    for panel, letter, fixed in ((panels[0], "n", "h"), (panels[1], "h", "n")):
+        held = {"n": 492, "h": 512}[fixed]
+        for dynamics, colour in colours.items():
+            rows = [row for row in points if row.case.dynamics == dynamics and getattr(row.case, fixed) == held]
+            rows.sort(key=lambda row: getattr(row.case, letter))
+            for name, style in ((OURS, "o-"), ("JAX", "s--")):
+                found = [(getattr(row.case, letter), row.step(name)) for row in rows if name in row.seconds]
+                label = f"{labels[dynamics]}, {name}"
+                panel.plot(
+                    *zip(*found, strict=True), style, color=colour, alpha=1 if name == OURS else 0.5, label=label
+                )
+        panel.set(xscale="log", yscale="log", xlabel=letter, title=f"p = 37, {fixed} = {held}, float64")
+        panel.grid(which="both", alpha=0.2)
+    panels[0].set_ylabel("seconds per step, one core")
+    panels[0].legend()
+    figure.suptitle(f"{machine['processor']}, level {machine['level']}", fontsize="medium")
+    figure.savefig(path, dpi=150)

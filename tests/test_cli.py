@@ -1,0 +1,132 @@
+"""The command: its words, its files, and the exit status and line for everything that can go wrong."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import zeroloss as zl
+from zeroloss import cli
+from zeroloss.experiments import figure6
+
+
+@pytest.fixture
+def command(capsys):
+    """Run the command in this process: its status and what it printed."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(word) for word in words])
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Make the quick figure a matter of milliseconds."""
+    settings = replace(figure6.QUICK, p=5, hidden=16, steps=50)
+    monkeypatch.setattr(figure6, "QUICK", settings)
+    return settings
+
+
+def test_reproduce_writes_three_files_and_prints_one_line(command, tiny, tmp_path):
+    status, out, err = command("reproduce", "6", "--quick", "--out", tmp_path / "new" / "directory")
+    assert (status, err) == (0, "")
+    assert re.fullmatch(r"figure 6 \(quick\): 3 seeds: .*figure6\.png\n", out)
+    assert sorted(path.name for path in (tmp_path / "new" / "directory").iterdir()) == [
+        f"figure6.{e}" for e in ("json", "nc", "png")
+    ]
+
+
+def test_options_reach_the_settings(command, tiny, tmp_path):
+    words = ["--quick", "--seeds", 2, "--spread", "variance", "--out", tmp_path]
+    assert command("reproduce", "all", "6", *words)[0] == 0
+    settings = json.loads((tmp_path / "figure6.json").read_text(encoding="utf-8"))["settings"]
+    assert (settings["seeds"], settings["spread"], settings["quick"]) == (2, "variance", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["reproduce"], "FIGURE"),
+        (["reproduce", "9"], "'9': unknown; there are 6, and all"),
+        (["reproduce", "6", "six"], "'six': unknown"),
+        (["reproduce", "6", "--seeds", "0"], "--seeds"),
+        (["reproduce", "6", "--seeds", "many"], "--seeds"),
+        (["reproduce", "6", "--spread", "wide"], "--spread"),
+        (["reproduce", "6", "--fast"], "--fast"),
+        (["reproduce", "6", "--out"], "--out"),
+        (["info", "6"], "6"),
+        (["draw"], "draw"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(command, words, told):
+    status, out, err = command(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith("zeroloss: ")
+    assert err.count("\n") == 1
+    assert told in err
+
+
+def test_a_directory_that_cannot_be_written_is_told_before_work(command, tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "beneath"):
+        status, out, err = command("reproduce", "6", "--out", place)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert f"--out: cannot write in {place}" in err
+
+
+def test_a_numerical_failure_keeps_the_run(command, tiny, monkeypatch, tmp_path):
+    monkeypatch.setattr(figure6, "QUICK", replace(tiny, step_size=1e6, steps=500))
+    status, out, err = command("reproduce", "6", "--quick", "--out", tmp_path)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "seed 0" in err
+    kept = tmp_path / "figure6-failed"
+    assert str(kept) in err
+    assert zl.load(kept).history.sizes["step"] > 0
+    assert not (tmp_path / "figure6.png").exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_command_ends_at_once(number, status, tmp_path):
+    """Sent while the full figure is under way; SIGINT is put back first, as a background shell ignores it."""
+    start = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from zeroloss.cli import main; main()"
+    )
+    words = [sys.executable, "-c", start, "reproduce", "6", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "out").exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (status, "")
+    assert re.fullmatch(r"zeroloss: (interrupted|terminated); .* not written", err.strip())
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_info_tells_the_build(command):
+    status, out, _ = command("info")
+    assert status == 0
+    assert re.search(rf"^level +{zl.build_info()['level']}$", out, re.MULTILINE)
+    assert len(out.splitlines()) == len(zl.build_info())
+
+
+def test_version_and_help(command):
+    assert command("--version") == (0, f"zeroloss {zl.__version__}\n", "")
+    assert command() == command("--help")
+    assert "reproduce" in command("-h")[1]
+
+
+def test_the_module_is_the_same_command():
+    done = subprocess.run([sys.executable, "-m", "zeroloss", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"zeroloss {zl.__version__}\n"

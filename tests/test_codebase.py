@@ -1,0 +1,178 @@
+"""What is not checked drifts: layers, the kernels' stub, exported symbols, levels, versions, sizes of files."""
+
+import ast
+import importlib.metadata
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zeroloss as zl
+import zeroloss._kernels as chooser
+from problems import LEVELS, figure5, kernels_of, relative
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "python" / "zeroloss"
+INSTALLED = Path(zl.__file__).parent
+
+#: Each layer imports from those before it alone.
+LAYERS = (
+    {"_kernels", "_checks"},
+    {"build"},
+    {"datasets"},
+    {"networks"},
+    {"metrics", "fourier", "geometry"},
+    {"results"},
+    {"dynamics"},
+    {"config"},
+    {"plots"},
+    {"experiments"},
+    {"cli"},
+    {"__init__", "__main__"},
+)
+
+
+def modules():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imported_parts(path):
+    """The parts of the package that a module imports: "networks" for ``from ..networks import Network``."""
+    here = path.relative_to(PACKAGE).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) + 1 - node.level]
+            target = (*base, *(node.module or "").split(".")) if node.module else base
+            yield from [target[0]] if target else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            assert not any(str(name).split(".")[0] == "zeroloss" for name in names), (
+                f"{path}: an absolute import of ourselves"
+            )
+
+
+def layer_of(part):
+    return next(at for at, layer in enumerate(LAYERS) if part in layer)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_follow_the_layers(path):
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for imported in imported_parts(path):
+        assert imported == part or layer_of(imported) < layer_of(part), f"{part} imports {imported}"
+
+
+def stub_names():
+    tree = ast.parse((PACKAGE / "_kernels" / "_base.pyi").read_text())
+    names = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            names[node.name] = {f.name for f in node.body if isinstance(f, ast.FunctionDef)}
+        elif isinstance(node, ast.FunctionDef):
+            names[node.name] = None
+        elif isinstance(node, ast.AnnAssign):
+            names[node.target.id] = None
+    return names
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_stub_names_what_the_module_holds(level):
+    module = kernels_of(level)
+    held = {name for name in vars(module) if not name.startswith("_")}
+    stub = stub_names()
+    assert held == set(stub)
+    for name, methods in stub.items():
+        if methods is not None:
+            own = {m for m in vars(getattr(module, name)) if not m.startswith("_") and m != "pybind11_detail"}
+            assert own == methods - {"__init__"}
+
+
+def test_only_the_module_s_entry_is_exported():
+    for path in INSTALLED.glob("_kernels/*.so"):
+        listed = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True).stdout
+        assert re.findall(r" [A-Z] (\w+)", listed) == [f"PyInit_{path.name.split('.')[0]}"]
+
+
+def in_process(code, **environment):
+    """What a fresh interpreter prints, or the last line of its error."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+    )
+    return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+
+def test_the_widest_level_is_chosen_and_can_be_forced():
+    assert in_process("import zeroloss as zl; print(zl.build_info()['level'])", ZEROLOSS_ISA="") == LEVELS[-1]
+    for level in LEVELS:
+        code = "import zeroloss as zl; print(zl.build_info()['level'])"
+        assert in_process(code, ZEROLOSS_ISA=level) == level
+    expected = f"ImportError: ZEROLOSS_ISA: expected one of {', '.join(LEVELS)} on this machine, got 'v9'"
+    assert in_process("import zeroloss", ZEROLOSS_ISA="v9") == expected
+
+
+def test_an_impossible_level_is_refused():
+    with pytest.raises(ImportError, match="expected one of base, v3 on this machine, got 'v4'"):
+        chooser._choose(["base", "v3"], "v4")
+
+
+def test_levels_agree_to_rounding_and_each_reproduces_its_bits():
+    code = """
+import numpy as np, zeroloss as zl
+data = zl.datasets.modular_addition(11, test_count=7, seed=0)
+net = zl.networks.uniform_fan_in(data, hidden=128, seed=1)
+E = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4, momentum=0.5), data, net, steps=1000).network.E
+dE = zl.predicted_gradient(net, data, ridge=1.0)[0]
+print(E.tobytes().hex() + dE.tobytes().hex())
+"""
+    found = {level: [in_process(code, ZEROLOSS_ISA=level) for _ in range(2)] for level in LEVELS}
+    for first, second in found.values():
+        assert first == second
+    E = {level: np.frombuffer(bytes.fromhex(found[level][0])) for level in LEVELS}
+    for level in LEVELS:
+        assert relative(E[level], E[LEVELS[-1]]) < 1e-12
+
+
+def test_the_version_stands_once():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert importlib.metadata.version("zeroloss") == zl.__version__ == project["version"]
+
+
+def test_eigen_is_the_pinned_one():
+    requires = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    pinned = next(r for r in requires if r.startswith("cmeel-eigen")).split("==")[1]
+    assert zl.build_info()["eigen"] == pinned
+    assert list(INSTALLED.parent.glob("zeroloss-*.dist-info/licenses/NOTICE"))
+
+
+def test_import_is_quick_and_leaves_matplotlib_alone():
+    code = (
+        "import sys, zeroloss; print(sorted(m for m in ('matplotlib', 'torch', 'jax', 'xarray') if m in sys.modules))"
+    )
+    assert in_process(code) == "[]"
+
+
+def test_public_functions_are_documented():
+    for owner in (zl, zl.datasets, zl.networks, zl.metrics, zl.fourier):
+        for name in owner.__all__:
+            thing = getattr(owner, name)
+            if callable(thing):
+                assert inspect.getdoc(thing), f"{owner.__name__}.{name}"
+
+
+def test_files_are_read_in_one_sitting():
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "csrc").rglob("*.?pp"), *(ROOT / "tests").glob("*.py")]:
+        assert path.read_text().count("\n") <= 400, path
+    assert (ROOT / "CMakeLists.txt").read_text().count("\n") <= 60
+
+
+def test_build_info_is_json():
+    assert json.loads(json.dumps(zl.build_info())) == zl.build_info()
+    data, net = figure5()
+    run = zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=0)
+    assert run.settings["build"]["level"] == zl.build_info()["level"]

@@ -1,0 +1,68 @@
+"""What the README says: its Python example and commands run as printed, and the files that it names exist."""
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    """The README's code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [shlex.split(line) for block in blocks("sh") for line in block.splitlines()]
+PACKAGE_COMMANDS = [words[1:] for words in COMMANDS if words[0] == "zeroloss"]
+MAKE_TARGETS = [words[1] for words in COMMANDS if words[0] == "make"]
+
+
+def test_every_command_is_one_of_ours():
+    assert MAKE_TARGETS == ["demo", "test"]
+    assert {words[0] for words in COMMANDS} == {"make", "zeroloss"}
+
+
+def test_the_python_example(monkeypatch, tmp_path):
+    (example,) = blocks("python")
+    monkeypatch.chdir(tmp_path)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(example, "README.md", "exec"), {})
+    outcome, memorised, generalises, _ = printed.getvalue().splitlines()
+    assert outcome == "reached the end: 3000 steps"
+    assert memorised == "memorised at step 0"
+    assert 500 < int(generalises.split()[-1]) < 3000
+    assert (tmp_path / "grokking").is_dir()
+
+
+@pytest.mark.parametrize("words", PACKAGE_COMMANDS, ids=" ".join)
+def test_package_commands(words, tmp_path):
+    """As printed, in the quick form where the printed one takes minutes."""
+    quick = ["--quick", "--seeds", "1"] if words[0] == "reproduce" and "--quick" not in words else []
+    done = subprocess.run(
+        [sys.executable, "-m", "zeroloss", *words, *quick], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+@pytest.mark.parametrize("target", MAKE_TARGETS)
+def test_make_targets(target):
+    subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=True)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/paper.md"])
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+    missing = [
+        link for link in links if not link.startswith("https://") and not (ROOT / page).parent.joinpath(link).exists()
+    ]
+    assert links
+    assert missing == []
