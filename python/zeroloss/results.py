@@ -207,9 +207,12 @@ def read(directory: str | os.PathLike[str], extender: Callable[..., None]) -> Ru
 
 
 def history_dataset(
-    steps: Sequence[int], records: Sequence[Mapping[str, Any]], times: Mapping[str, float], settings: Mapping[str, Any]
+    steps: Sequence[int],
+    times: Sequence[Mapping[str, float]],
+    records: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
 ) -> xr.Dataset:
-    """Return the records as a Dataset over "step"; ``times`` gives each time coordinate's increase per step."""
+    """Return the records as a Dataset over "step", with the time coordinates of each."""
     import xarray as xr  # noqa: PLC0415
 
     step = np.asarray(steps, dtype=np.int64)
@@ -220,7 +223,8 @@ def history_dataset(
         dims = ("step", *(f"{name}_{axis}" for axis in range(values.ndim - 1)))
         variables[name] = (dims, values, _attributes(name))
     coordinates: dict[str, Any] = {"step": ("step", step, _attributes("step"))}
-    coordinates |= {name: ("step", per_step * step, _attributes(name)) for name, per_step in times.items()}
+    for name in times[0] if times else ():
+        coordinates[name] = ("step", np.array([time[name] for time in times]), _attributes(name))
     return xr.Dataset(variables, coordinates, attrs={"settings": json.dumps(settings)})
 
 

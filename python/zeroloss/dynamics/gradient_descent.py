@@ -57,10 +57,6 @@ class GradientDescent:
         """Return the descent at the network, or at a state it left."""
         return DescentStepper(self, data, network, state)
 
-    def times(self) -> Mapping[str, float]:
-        """Return each time coordinate's increase per step."""
-        return {"time": self.lr, "slow_time": self.weight_decay * self.lr / (1 - self.momentum)}
-
 
 class DescentStepper:
     """Gradient descent under way: E, W and their velocities."""
@@ -93,6 +89,11 @@ class DescentStepper:
     def record(self) -> Mapping[str, float] | None:
         """Describe the state; None where a loss or norm is not finite."""
         return self._evaluate(self.state["E"], self.state["W"])
+
+    def times(self, step: int) -> Mapping[str, float]:
+        """Return the time lr · steps, and slow time."""
+        time = self._settings.lr * step
+        return {"time": time, "slow_time": self._settings.weight_decay * time / (1 - self._settings.momentum)}
 
     def network(self) -> Network:
         """Return a copy of the parameters."""

@@ -89,7 +89,7 @@ def simulate(
     stepper = dynamics.start(data, network)
     outcome = _follow(stepper, recorder, 0, steps, progress)
     return Run(
-        history=recorder.history(dynamics.times()),
+        history=recorder.history(),
         network=stepper.network(),
         snapshots=recorder.snapshots(),
         outcome=outcome,
@@ -124,7 +124,7 @@ def _extend(run: Run, steps: int, *, measures: Measures | None, progress: bool |
     stepper = dynamics.start(run.data, run.network, run.state)
     begin = run.step
     outcome = _follow(stepper, recorder, begin, begin + steps, progress)
-    run.history = recorder.history(dynamics.times(), earlier=run.history)
+    run.history = recorder.history(earlier=run.history)
     run.snapshots = recorder.snapshots(earlier=run.snapshots)
     run.network, run.state, run.outcome, run.measures = stepper.network(), stepper.state, outcome, recorder.measures
 

@@ -43,10 +43,6 @@ class PredictedGradient:
         """Return the dynamics at the network's E, or at a state it left."""
         return PredictedGradientStepper(self, data, network, state)
 
-    def times(self) -> Mapping[str, float]:
-        """Return each time coordinate's increase per step."""
-        return {"time": self.step_size}
-
 
 def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
     """Raise where Eq. 20 (ridge 0) is asked of more samples than hidden units."""
@@ -100,6 +96,10 @@ class PredictedGradientStepper:
         self.state["W"], cost, condition = measured
         common = self._evaluate(E, self.state["W"])
         return None if common is None else {**common, "cost": cost, "condition": condition}
+
+    def times(self, step: int) -> Mapping[str, float]:
+        """Return the time step_size · steps."""
+        return {"time": self._settings.step_size * step}
 
     def network(self) -> Network:
         """Return a copy of the parameters; W is φ(E) after a record."""

@@ -24,6 +24,7 @@ class Recorder:
         self.snapshots_due = None if every is None else Schedule("snapshot_every", every)
         self._settings = settings
         self._steps: list[int] = []
+        self._times: list[Mapping[str, float]] = []
         self._records: list[dict[str, Any]] = []
         self._snapshot_steps: list[int] = []
         self._snapshots: list[Network] = []
@@ -41,6 +42,7 @@ class Recorder:
                 return False
             measured = {name: measure(stepper.network()) for name, measure in self.measures.items()}
             self._steps.append(step)
+            self._times.append(stepper.times(step))
             self._records.append({**record, **measured})
         due = self.snapshots_due is not None and (last or self.snapshots_due.due(step))
         if due and step not in self._snapshot_steps[-1:]:
@@ -55,9 +57,9 @@ class Recorder:
         record = self._records[-1]
         return f"train loss {record['train_loss']:.2e}, test accuracy {record['test_accuracy']:.3f}"
 
-    def history(self, times: Mapping[str, float], earlier: xr.Dataset | None = None) -> xr.Dataset:
+    def history(self, earlier: xr.Dataset | None = None) -> xr.Dataset:
         """Return the records, after those of an earlier part of the run."""
-        later = history_dataset(self._steps, self._records, times, self._settings)
+        later = history_dataset(self._steps, self._times, self._records, self._settings)
         return later if earlier is None else _joined(earlier, later, self.records_due)
 
     def snapshots(self, earlier: xr.Dataset | None = None) -> xr.Dataset | None:

@@ -27,6 +27,9 @@ class Stepper(Protocol):
     def record(self) -> Mapping[str, float] | None:
         """Describe the state; None where it is not sound."""
 
+    def times(self, step: int) -> Mapping[str, float]:
+        """Return the time coordinates at a step."""
+
     def network(self) -> Network:
         """Return a copy of the parameters."""
 
@@ -39,9 +42,6 @@ class Dynamics(Protocol):
 
     def start(self, data: Dataset, network: Network, state: State | None = None) -> Stepper:
         """Return a stepper at the network, or at a state that a stepper of these settings left."""
-
-    def times(self) -> Mapping[str, float]:
-        """Return each time coordinate's increase per step."""
 
 
 class Evaluator:

@@ -1,0 +1,68 @@
+"""What this process may use of the machine: processors and memory, within affinity and control-group limits."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from . import _checks
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_processors() -> int:
+    """Return the processors this process may run on; ``ZEROLOSS_NUM_THREADS`` bounds them."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _words(_CGROUP / "cpu.max")
+    if len(quota) == 2 and quota[0] != "max":
+        count = min(count, math.ceil(int(quota[0]) / int(quota[1])))
+    bound = os.environ.get("ZEROLOSS_NUM_THREADS")
+    if bound:
+        if not bound.isdigit() or int(bound) < 1:
+            raise ValueError(f"ZEROLOSS_NUM_THREADS: expected an integer of at least 1, got {bound!r}")
+        count = min(count, int(bound))
+    return max(count, 1)
+
+
+def available_memory() -> int:
+    """Return the bytes that can still be allocated without swapping."""
+    free = [int(os.sysconf("SC_PHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))]
+    free += [1024 * int(line.split()[1]) for line in _lines(Path("/proc/meminfo")) if line.startswith("MemAvailable")]
+    limit, used = _words(_CGROUP / "memory.max"), _words(_CGROUP / "memory.current")
+    if limit and used and limit[0] != "max":
+        free.append(max(int(limit[0]) - int(used[0]), 0))
+    return min(free)
+
+
+def check_memory(what: str, needed: int) -> None:
+    """Raise ValueError where ``needed`` bytes cannot fit."""
+    available = available_memory()
+    if needed > available:
+        gib = 2**30
+        raise ValueError(
+            f"{what}: expected to fit in {available / gib:.1f} GiB of free memory, needs {needed / gib:.1f} GiB"
+        )
+
+
+def checked_threads(threads: object, work: float, worthwhile: float) -> int:
+    """Return a number of threads: as asked for, within what is available, or by the flops of a step.
+
+    By default it is 1 for a step of less than ``worthwhile`` flops, and every available processor above.
+    """
+    available = available_processors()
+    if threads is None:
+        return available if work >= worthwhile else 1
+    wanted = _checks.integer("threads", threads, 1)
+    return min(wanted, available) if os.environ.get("ZEROLOSS_NUM_THREADS") else wanted
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _words(path: Path) -> list[str]:
+    return " ".join(_lines(path)).split()
