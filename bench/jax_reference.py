@@ -1,8 +1,8 @@
 """The two-layer network in JAX, ``jit`` and ``lax.scan`` over the steps: the rival that counts.
 
 F(X) = σ(X E) W;  Y: (n, d_out), E: (d_in, h), W: (h, d_out). X is dense, (n, d_in), or the pair of index arrays of
-`pairs`, with which X E is a gather and its transpose a scatter: the faster form on a processor for k-hot rows
-(by 3–40 %, README), and the one that the benchmarks take. Import switches JAX to 64 bits; float32 inputs stay float32.
+`pairs`, with which X E is a gather and its transpose a scatter: mostly the faster form (by 3–40 % in descent),
+though not everywhere, so the benchmarks try both. Import switches JAX to 64 bits; float32 inputs stay float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jax import Array, lax
 from jax.scipy.linalg import cho_factor, cho_solve
 from jax.scipy.special import erf
 
-jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
 
 Elementwise = Callable[[Array], Array]
 Inputs = Any  # a dense X, or the index arrays of `pairs`

@@ -1,4 +1,4 @@
-"""Interleaved rounds: every contestant in its own process on the same cores, asked in turn for a timed stretch of steps."""
+"""Interleaved rounds: each contestant in its own process on the same cores, asked in turn for a timed stretch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from contestants import OURS
-from problems import Case, bound, movement_error
+
+from contestants import OURS, SIMULATE
+from step_cases import Case, bound, movement_error
 from worker import ContestantFailedError, Worker
 
 #: How long a contestant may take to prepare: torch.compile is the one that needs it.
@@ -19,10 +20,10 @@ PATIENCE = 90.0
 class Effort:
     """How much time to give a case: a stretch per contestant and round, and all its rounds together, in seconds."""
 
-    stretch: float = 0.08
-    total: float = 8.0
+    stretch: float = 0.06
+    total: float = 5.0
     fewest: int = 3
-    most: int = 9
+    most: int = 7
 
 
 @dataclass
@@ -33,13 +34,13 @@ class Row:
     cores: int
     bound: float
     condition: float | None
+    memory: float  # peak resident MB of our process after a few steps
+    memory_before: float  # before the case was prepared: interpreter and libraries
     seconds: dict[str, list[float]] = field(default_factory=dict)  # per step; see `clocks`
     clocks: dict[str, list[float]] = field(default_factory=dict)  # per step by the clock on the wall
     peaks: list[float] = field(default_factory=list)  # flops per second of one core
     errors: dict[str, float] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    memory: float = 0.0  # peak resident MB of our process
-    memory_before: float = 0.0  # before the case was prepared: interpreter and libraries
 
     def step(self, name: str = OURS) -> float | None:
         """Return the median seconds of a step."""
@@ -63,7 +64,7 @@ class Row:
     def wrong(self) -> list[str]:
         """Say whose answer lies beyond the bound."""
         return [
-            f"{self.case.name}, {self.case.bits} bits: {name} differs from ours by {error:.1e}, more than {self.bound:.1e}"
+            f"{self.case.title}: {name} differs from ours by {error:.1e}, more than {self.bound:.1e}"
             for name, error in self.errors.items()
             if not error <= self.bound
         ]
@@ -101,8 +102,9 @@ def measure(case: Case, team: Team, names: Iterable[str], effort: Effort) -> Row
     team.dismiss(OURS)
     ours = team.worker(OURS)
     ours.ask("prepare", case)
-    beginning, expected, condition = ours.ask("start"), ours.ask("answer", few), ours.ask("condition")
-    row = Row(case, len(team.cores), bound(case, condition), condition)
+    expected, memory = ours.ask("answer", few), ours.ask("memory")  # before anything but steps needs memory
+    beginning, condition = ours.ask("start"), ours.ask("condition")
+    row = Row(case, len(team.cores), bound(case, condition), condition, *memory)
     steps: dict[str, int] = {}
     costs: dict[str, float] = {}
     for name in (OURS, *names):
@@ -111,19 +113,19 @@ def measure(case: Case, team: Team, names: Iterable[str], effort: Effort) -> Row
             if name != OURS:
                 worker.ask("prepare", case, timeout=PATIENCE)
                 row.errors[name] = movement_error(case, expected, worker.ask("answer", few), beginning)
-            stretch = effort.stretch * (6 if name == "simulate" else 1)  # so that its start-up does not show
+            stretch = effort.stretch * (6 if name == SIMULATE else 1)  # so that its start-up does not show
             seconds = max(worker.ask("timed", few)) / few
             guess = max(1, math.ceil(stretch / seconds))
             seconds = max(worker.ask("timed", guess)) / guess if guess > few else seconds
             steps[name] = max(1, round(stretch / seconds))
             costs[name] = steps[name] * seconds
-            worker.ask("timed", steps[name])  # compiled and warm
+            if steps[name] != few:
+                worker.ask("timed", steps[name])  # compiled and warm
         except ContestantFailedError as failure:
             row.failures[name] = str(failure)
     if OURS in row.failures:
         raise ContestantFailedError(row.failures[OURS])
     _rounds(row, team, steps, min(effort.most, max(effort.fewest, int(effort.total / sum(costs.values())))))
-    row.memory, row.memory_before = ours.ask("memory")
     return row
 
 

@@ -1,6 +1,7 @@
 """The two-layer network in NumPy and SciPy: a second oracle and a rival of the benchmarks. Dense X, no surprises.
 
-F(X) = σ(X E) W;  X: (n, d_in), Y: (n, d_out), E: (d_in, h), W: (h, d_out), all of one dtype, which is that of the result.
+F(X) = σ(X E) W;  X: (n, d_in), Y: (n, d_out), E: (d_in, h), W: (h, d_out), all of one dtype,
+which is the result's.
 """
 
 from __future__ import annotations
@@ -69,18 +70,22 @@ def descent(
     scale = 2 / Y.size if reduction == "mean" else 2.0
     E, W = E.copy(), W.copy()
     velocity_E, velocity_W = np.zeros_like(E), np.zeros_like(W)
+
+    def update(theta: Array, velocity: Array, gradient: Array) -> None:
+        gradient += weight_decay * theta
+        if momentum:
+            velocity *= momentum
+            velocity += gradient
+            gradient = velocity
+        theta -= lr * gradient
+
     for _ in range(steps):
         Z = X @ E
         H = sigma(Z)
         G = scale * (H @ W - Y)
         gE, gW = X.T @ ((G @ W.T) * slope(Z)), H.T @ G
-        for theta, velocity, gradient in ((E, velocity_E, gE), (W, velocity_W, gW)):
-            gradient += weight_decay * theta
-            if momentum:
-                velocity *= momentum
-                velocity += gradient
-                gradient = velocity  # noqa: PLW2901
-            theta -= lr * gradient
+        update(E, velocity_E, gE)
+        update(W, velocity_W, gW)
     return E, W
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contestants import OURS
+
+from contestants import OURS, SIMULATE
 from measure import Row
 
 _RIVALS = ("JAX", "PyTorch", "PyTorch by hand", "PyTorch compiled", "NumPy")
@@ -51,8 +52,8 @@ def line(row: Row) -> str:
 def headline(machine: dict[str, Any]) -> str:
     """Return the machine and the versions in a line."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
-    compiler = f"GCC {machine['compiler']}"
-    return f"{machine['processor']}, level {machine['level']}, {compiler}, Python {machine['python']}, {versions}, {machine['date']}"
+    program = f"level {machine['level']}, GCC {machine['compiler']}, Python {machine['python']}"
+    return f"{machine['processor']}, {program}, {versions}, {machine['date']}"
 
 
 def notes(one: Sequence[Row]) -> str:
@@ -63,10 +64,10 @@ def notes(one: Sequence[Row]) -> str:
             low, middle, high = (f"{value / 1e9:.0f}" for value in (min(peaks), np.median(peaks), max(peaks)))
             lines.append(f"Multiply-add peak of the core, float{bits}: {middle} GFLOP/s (rounds: {low}–{high}).")
     for row in one:
-        if ratios := row.ratios("simulate"):
+        if ratios := row.ratios(SIMULATE):
             percent = 100 * (np.median(ratios) - 1)
             lines.append(
-                f"{row.case.name}, {row.case.bits} bits: simulate with a record every 1 000 steps takes {percent:+.1f} % "
+                f"{row.case.title}: simulate with a record every 1 000 steps takes {percent:+.1f} % "
                 f"over the bare kernel (rounds: {100 * (min(ratios) - 1):+.1f} to {100 * (max(ratios) - 1):+.1f})."
             )
     busy = sum(sum(row.clocks[OURS]) for row in one) / sum(sum(row.seconds[OURS]) for row in one) - 1
@@ -74,12 +75,12 @@ def notes(one: Sequence[Row]) -> str:
     worst = max((error / row.bound, name, row) for row in one for name, error in row.errors.items())
     lines.append(
         f"Answers agree: the largest difference from ours, relative to its bound {worst[2].bound:.0e}, is "
-        f"{worst[0]:.2g} ({worst[1]}, {worst[2].case.name}, {worst[2].case.bits} bits)."
+        f"{worst[0]:.2g} ({worst[1]}, {worst[2].case.title})."
     )
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in one:
         for name, reason in row.failures.items():
-            reasons.setdefault((name, reason), []).append(f"{row.case.name}, {row.case.bits} bits")
+            reasons.setdefault((name, reason), []).append(f"{row.case.title}")
     lines += [f"n/a, {name}: {reason} ({'; '.join(rows)})." for (name, reason), rows in reasons.items()]
     return "\n".join(lines)
 

@@ -14,17 +14,18 @@ _RESULTS = Path(__file__).parent / "results"
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print the table, and write it; 1 where an answer is wrong."""
-    import machine  # noqa: PLC0415: the workers import this file, and need none of this
+    # Here and not above: every worker imports this file, and needs none of these.
+    import machine  # noqa: PLC0415
     import report  # noqa: PLC0415
-    from contestants import CONTESTANTS, OURS  # noqa: PLC0415
-    from measure import Effort, Team, measure  # noqa: PLC0415
-    from problems import Case, cases, sweeps  # noqa: PLC0415
+    from contestants import CONTESTANTS, OURS, SIMULATE  # noqa: PLC0415
+    from measure import Effort, Row, Team, measure  # noqa: PLC0415
+    from step_cases import Case, cases, sweeps  # noqa: PLC0415
 
     wanted = _parser().parse_args(arguments)
     available = sorted(os.sched_getaffinity(0))
     core = available[-1] if wanted.core is None else wanted.core
     quick = Effort(stretch=0.03, total=1.0, most=3)
-    rivals = [name for name in CONTESTANTS if name not in {OURS, "simulate"}]
+    rivals = [name for name in CONTESTANTS if name not in {OURS, SIMULATE}]
     table = cases(wanted.sizes)
     if wanted.quick:
         table = [case for case in table if case.p <= 37 and case.activation == "relu"]
@@ -32,26 +33,26 @@ def main(arguments: list[str] | None = None) -> int:
     described = machine.describe()
     began = time.monotonic()
 
-    def run(table: list[Case], cores: set[int], names: list[str], effort: Effort) -> list[report.Row]:
+    def run(table: list[Case], cores: set[int], names: list[str], effort: Effort) -> list[Row]:
         rows = []
         with Team(cores) as team:
             for case in table:
-                looped = ["simulate"] if len(cores) == 1 and case.dynamics == "descent" and case.p == 11 else []
+                looped = [SIMULATE] if len(cores) == 1 and case.dynamics == "descent" and case.p == 11 else []
                 rows.append(measure(case, team, looped + names, effort))
                 print(report.line(rows[-1]), flush=True)
         return rows
 
     print(f"{report.headline(described)}\n\none core (number {core})\n{report.HEADER}", flush=True)
     one = run(table, {core}, rivals, quick if wanted.quick else Effort())
-    several: list[report.Row] = []
+    several: list[Row] = []
     if len(available) > 1 and not wanted.quick:
         print(f"\nall {len(available)} cores\n{report.HEADER}", flush=True)
         relu = [case for case in table if case.activation == "relu"]
-        several = run(relu, set(available), rivals, replace(Effort(), total=4.0, most=7))
-    points: list[report.Row] = []
+        several = run(relu, set(available), rivals, replace(Effort(), total=3.0, most=5))
+    points: list[Row] = []
     if wanted.sizes is None and not wanted.quick:
         print(f"\none core, for the picture\n{report.HEADER}", flush=True)
-        points = run(sweeps(), {core}, ["JAX"], replace(Effort(), total=1.0, most=5))
+        points = run(sweeps(), {core}, ["JAX"], replace(Effort(), total=0.8, most=5))
 
     text = report.notes(one)
     print(f"\n{text}\n\n{time.monotonic() - began:.0f} s")

@@ -1,4 +1,4 @@
-"""The two-layer network in plain PyTorch, as a researcher would write it: the tests' oracle and a rival of the benchmarks.
+"""The two-layer network in plain PyTorch, as a researcher would write it: the tests' oracle, the benchmarks' rival.
 
 F(X) = σ(X E) W;  X: (n, d_in), Y: (n, d_out), E: (d_in, h), W: (h, d_out). Every function takes NumPy arrays or
 tensors, computes in the dtype of E, and returns detached tensors. Activations go by zeroloss's names.
@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 Elementwise = Callable[[Tensor], Tensor]
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -40,13 +40,13 @@ def activation(name: str) -> Elementwise:
     beta = 1.0 if parameter is None else parameter
     kinds: dict[str, Elementwise] = {
         "identity": lambda Z: Z,
-        "relu": F.relu,
-        "leaky_relu": lambda Z: F.leaky_relu(Z, negative_slope=slope),
+        "relu": functional.relu,
+        "leaky_relu": lambda Z: functional.leaky_relu(Z, negative_slope=slope),
         "square": torch.square,
         "tanh": torch.tanh,
-        "gelu": lambda Z: F.gelu(Z, approximate="none"),
+        "gelu": lambda Z: functional.gelu(Z, approximate="none"),
         # beyond its threshold PyTorch rounds log(1 + e^t) to t: at the default of 20 float64 would show it
-        "softplus": lambda Z: F.softplus(Z, beta=beta, threshold=40),  # type: ignore[arg-type]
+        "softplus": lambda Z: functional.softplus(Z, beta=beta, threshold=40),
     }
     return kinds[kind]
 
@@ -71,7 +71,8 @@ def slope(name: str) -> Elementwise:
 def forward(X: Any, E: Any, W: Any, activation_name: str = "relu") -> Tensor:
     """Return F(X) = σ(X E) W."""
     X, E, W = tensors(X, E, W, like=E)
-    return activation(activation_name)(X @ E) @ W
+    F: Tensor = activation(activation_name)(X @ E) @ W
+    return F
 
 
 def loss_and_gradient(
@@ -80,7 +81,7 @@ def loss_and_gradient(
     """Return the squared error and its gradients in E and W by autograd, without weight decay."""
     X, Y, E, W = tensors(X, Y, E, W, like=E)
     E, W = E.clone().requires_grad_(), W.clone().requires_grad_()
-    loss = F.mse_loss(activation(activation_name)(X @ E) @ W, Y, reduction=reduction)
+    loss = functional.mse_loss(activation(activation_name)(X @ E) @ W, Y, reduction=reduction)
     gE, gW = torch.autograd.grad(loss, (E, W))
     return loss.item(), gE, gW
 
@@ -126,7 +127,7 @@ def descent(
     optimizer = torch.optim.SGD([E, W], lr=lr, weight_decay=weight_decay, momentum=momentum)
     for _ in range(steps):
         optimizer.zero_grad()
-        F.mse_loss(sigma(X @ E) @ W, Y, reduction=reduction).backward()  # type: ignore[no-untyped-call]
+        functional.mse_loss(sigma(X @ E) @ W, Y, reduction=reduction).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return E.detach(), W.detach()
 
@@ -214,7 +215,8 @@ def cost(X: Any, Y: Any, E: Any, *, ridge: float = 0.0, activation_name: str = "
     E = torch.as_tensor(E)
     X, Y = tensors(X, Y, like=E)
     H = activation(activation_name)(X @ E)
-    return (E**2).sum() + (Y * torch.linalg.solve(_ridged(H @ H.T, ridge), Y)).sum()
+    total: Tensor = (E**2).sum() + (Y * torch.linalg.solve(_ridged(H @ H.T, ridge), Y)).sum()
+    return total
 
 
 @torch.no_grad()
@@ -230,7 +232,7 @@ def predicted_descent(
     gradient: Callable[..., tuple[Tensor, Tensor]] = predicted_gradient,
 ) -> Tensor:
     """Return E after E ← E + step_size · ΔE, ``steps`` times."""
-    X, Y, E = tensors(X, Y, E, like=E)
+    X, Y, current = tensors(X, Y, E, like=E)
     for _ in range(steps):
-        E = E + step_size * gradient(X, Y, E, ridge=ridge, activation_name=activation_name)[0]
-    return E
+        current = current + step_size * gradient(X, Y, current, ridge=ridge, activation_name=activation_name)[0]
+    return current

@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import torch
+
 import zeroloss as zl
 from zeroloss._kernels import possible_levels
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from problems import ACTIVATIONS, LEVELS, UNIT_ROUNDOFF, kernels_of, same_bits, torch_activation
 from zeroloss.networks import _parse_activation
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import zeroloss as zl
 from problems import random_data, random_network, same_bits
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+
 import zeroloss as zl
 from zeroloss import cli
 from zeroloss.experiments import figure6
@@ -41,7 +42,7 @@ def tiny(monkeypatch):
 def test_reproduce_writes_three_files_and_prints_one_line(command, tiny, tmp_path):
     status, out, err = command("reproduce", "6", "--quick", "--out", tmp_path / "new" / "directory")
     assert (status, err) == (0, "")
-    assert re.fullmatch(r"figure 6 \(quick\): 3 seeds: .*figure6\.png\n", out)
+    assert re.fullmatch(r"figure 6 \(quick\): 3 seeds; .*figure6\.png\n", out)
     assert sorted(path.name for path in (tmp_path / "new" / "directory").iterdir()) == [
         f"figure6.{e}" for e in ("json", "nc", "png")
     ]
@@ -83,6 +84,13 @@ def test_a_directory_that_cannot_be_written_is_told_before_work(command, tmp_pat
         status, out, err = command("reproduce", "6", "--out", place)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert f"--out: cannot write in {place}" in err
+
+
+def test_a_file_that_cannot_be_written_is_told(command, tiny, tmp_path):
+    (tmp_path / "figure6.json").mkdir()
+    status, out, err = command("reproduce", "6", "--quick", "--out", tmp_path)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert f"--out: cannot write in {tmp_path}: Is a directory" in err
 
 
 def test_a_numerical_failure_keeps_the_run(command, tiny, monkeypatch, tmp_path):

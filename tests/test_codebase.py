@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import zeroloss as zl
 import zeroloss._kernels as chooser
 from problems import LEVELS, figure5, kernels_of, relative

@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 import xarray as xr
+
 import zeroloss as zl
 from problems import figure5, random_data, random_network, same_bits
 

@@ -8,8 +8,9 @@
 
 namespace zeroloss {
 
-/// `rounds` multiply-adds v ← a v + b in each of `chains` independent registers; returns their sum, which keeps them alive.
-/// The chains start apart, so that no two are one; a and b are arguments, so that nothing is known at compile time.
+/// `rounds` multiply-adds v ← a v + b in each of `chains` independent registers; returns their sum, which keeps them
+/// alive. The chains start apart, so that no two are one; a and b are arguments, so that nothing is known at compile
+/// time.
 template <class T, int chains>
 [[gnu::noipa]] T multiply_add_chains(T a, T b, long rounds) {
   const Vector<T> factor = broadcast(a), term = broadcast(b);
@@ -25,9 +26,9 @@ template <class T, int chains>
   return sum;
 }
 
-/// Floating-point operations per second, a multiply-add counting as two: the best of the short blocks (about 0.1 ms) that
-/// fit in `seconds`, so that a core shared with others shows its own speed. Without fused multiply-add (baseline x86-64)
-/// it is the peak of a multiplication and an addition.
+/// Floating-point operations per second, a multiply-add counting as two: the best of the short blocks (about 0.1 ms)
+/// that fit in `seconds`, so that a core shared with others shows its own speed. Without fused multiply-add (baseline
+/// x86-64) it is the peak of a multiplication and an addition.
 template <class T>
 double fma_peak(double seconds) {
   using Clock = std::chrono::steady_clock;

@@ -11,7 +11,6 @@ from typing import NoReturn
 
 import click
 
-from . import __version__
 from .build import build_info
 from .experiments import FIGURES, Experiment
 
@@ -52,7 +51,7 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.version_option(build_info()["zeroloss"], message="%(prog)s %(version)s")
 @click.pass_context
 def zeroloss(context: click.Context) -> None:
     """Learning dynamics of two-layer networks after memorisation (arXiv 2511.01938)."""
@@ -111,12 +110,19 @@ def _carry_out(
     try:
         output.prepare(out)
     except OSError as error:
-        raise Failed(BAD_INPUT, f"--out: cannot write in {out}: {error.strerror}") from None
+        raise _unwritable(out, error) from None
     try:
         result = experiment.reproduce(seeds=seeds, quick=quick, **options)
     except ensemble.NumericalFailure as failure:
         kept = out / f"{experiment.module}-failed"
         failure.run.save(kept)
         raise Failed(NUMERICAL_FAILURE, f"{title}: {failure}; what there is of that run was kept in {kept}") from None
-    picture = output.write(result, out, experiment.module)
+    try:
+        picture = output.write(result, out, experiment.module)
+    except OSError as error:
+        raise _unwritable(out, error) from None
     click.echo(f"{title}{' (quick)' if quick else ''}: {result.line}; {picture}")
+
+
+def _unwritable(out: Path, error: OSError) -> Failed:
+    return Failed(BAD_INPUT, f"--out: cannot write in {out}: {error.strerror or error}")

@@ -41,7 +41,8 @@ def simulate_seeds(
         Where the user stops a run.
     """
     runs = []
-    for seed in tqdm(seeds, disable=None if len(seeds) > 1 else True, unit="seed", dynamic_ncols=True):
+    alone = True if len(seeds) == 1 else None  # the run's own bar says it all; None is off where there is no terminal
+    for seed in tqdm(seeds, "seeds", disable=alone, unit="seed", dynamic_ncols=True, leave=False):
         run = simulate(dynamics, *problem(seed), steps=steps, record_every=record_every)
         if run.outcome.ending is Ending.STOPPED_BY_THE_USER:
             raise KeyboardInterrupt

@@ -142,27 +142,25 @@ def _ranges(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _line(settings: Settings, summary: Mapping[str, Any]) -> str:
-    crossed = [f"{level} at {_range(summary['crossing_steps'][str(level)], '.0f')}" for level in LEVELS]
-    gap = [
-        np.mean(
+    def gap(stage: str) -> Any:
+        return np.mean(
             [seed[f"fourier_{stage}"]["within"] - seed[f"fourier_{stage}"]["across"] for seed in summary["per_seed"]]
         )
-        for stage in STAGES
+
+    def ends(pair: Sequence[float], form: str) -> str:
+        low, high = (format(end, form) for end in pair)
+        return low if low == high else f"{low}–{high}"
+
+    steps = summary["crossing_steps"]
+    crossed = [
+        f"{level} at {ends(pair, 'd')}" if pair else f"{level} not in every run" for level, pair in steps.items()
     ]
-    layers = {"‖E‖²": "final_norm_E_squared", "‖W‖²": "final_norm_W_squared"}
-    norms = [f"{name} {_range(summary[key], '.1f')}" for name, key in layers.items()]
     return (
-        f"{settings.seeds} seed{'s' if settings.seeds > 1 else ''}: test accuracy reaches {', '.join(crossed)}; "
-        f"final {', '.join(norms)}; "
-        f"within − across frequencies {gap[0]:.2f} → {gap[1]:.2f}"
+        f"{settings.seeds} seed{'s' if settings.seeds > 1 else ''}; test accuracy reaches {', '.join(crossed)}; "
+        f"final ‖E‖² {ends(summary['final_norm_E_squared'], '.1f')}, "
+        f"‖W‖² {ends(summary['final_norm_W_squared'], '.1f')}; "
+        f"cosine gap within − across frequencies {gap('initial'):z.2f} → {gap('final'):z.2f}"
     )
-
-
-def _range(ends: Sequence[float] | None, form: str) -> str:
-    if ends is None:
-        return "no step of some seed"
-    low, high = (format(end, form) for end in ends)
-    return low if low == high else f"{low}–{high}"
 
 
 def _numbers(

@@ -30,8 +30,14 @@ class Case:
 
     @property
     def name(self) -> str:
+        """The row's name in the table."""
         sigma = "" if self.activation == "relu" else f" {self.activation}"
         return f"{self.dynamics}{sigma} p {self.p}, h {self.h}, n {self.n}"
+
+    @property
+    def title(self) -> str:
+        """The row's name with its precision."""
+        return f"{self.name}, {self.bits} bits"
 
     @property
     def flops(self) -> float:

@@ -1,0 +1,50 @@
+"""Our steps under pytest-benchmark, their answers asserted, beside PyTorch in the same process."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contestants import kernel, torch_autograd
+from step_cases import DESCENT, PREDICTED, Case, Problem, bound, movement_error, training_count
+
+STEPS = {"descent": {11: 2000, 23: 200, 37: 20}, "predicted": {37: 5}}  # of ours in a round; p by dynamics
+FEW = 5  # steps after which answers are compared, and the fewest of PyTorch's in a round
+ROUNDS = 15
+CASES = [
+    Case(dynamics, p, {"descent": DESCENT, "predicted": PREDICTED}[dynamics][p], training_count(p), bits)
+    for dynamics, sizes in STEPS.items()
+    for p in sizes
+    for bits in (32, 64)
+]
+
+
+@pytest.mark.benchmark(timer=time.process_time)  # one pinned thread: other work on the core is left out
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.dynamics}-p{case.p}-float{case.bits}")
+def test_step(benchmark: Any, ratio: Callable[..., None], case: Case) -> None:
+    problem = Problem(case)
+    ours, theirs = kernel(problem), torch_autograd(problem)
+    condition = problem.dynamics.start(problem.data, problem.net).record().get("condition")
+    answers = [tuple(np.asarray(array, np.float64) for array in start(FEW)()) for start in (ours, theirs)]
+    start = tuple(np.asarray(array, np.float64) for array in problem.arrays[2:])
+    assert movement_error(case, answers[0], answers[1], start) <= bound(case, condition)
+
+    steps = STEPS[case.dynamics][case.p]
+    torch_steps = max(FEW, steps // 20)
+    times: list[float] = []
+
+    def torch_round() -> tuple[tuple[Callable[[], Any]], dict[str, Any]]:
+        """Before each of our rounds, one of PyTorch's: the same disturbances for both."""
+        run = theirs(torch_steps)
+        begin = time.process_time()
+        run()
+        times.append((time.process_time() - begin) / torch_steps)
+        return (ours(steps),), {}
+
+    benchmark.pedantic(lambda run: run(), setup=torch_round, rounds=ROUNDS, warmup_rounds=2)
+    if benchmark.enabled:
+        torch_step = float(np.median(times[2:]))
+        benchmark.extra_info |= {"steps": steps, "flops_per_step": case.flops, "torch_seconds_per_step": torch_step}
+        ratio(f"{case.name}, float{case.bits}", benchmark.stats.stats.median / steps, torch_step)
