@@ -36,6 +36,7 @@ def describe() -> dict[str, Any]:
         "compiler": build["compiler"],
         "versions": {package: _version(package) for package in _PACKAGES},
         "python": build["python"],
+        "load": round(os.getloadavg()[1], 1),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 

@@ -53,7 +53,9 @@ def headline(machine: dict[str, Any]) -> str:
     """Return the machine and the versions in a line."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
     program = f"level {machine['level']}, GCC {machine['compiler']}, Python {machine['python']}"
-    return f"{machine['processor']}, {program}, {versions}, {machine['date']}"
+    line = f"{machine['processor']}, {program}, {versions}, {machine['date']}"
+    load = machine["load"]
+    return line if load < 0.5 else f"{line}; other work (load {load}): the rows of all cores are not to be trusted"
 
 
 def notes(one: Sequence[Row]) -> str:
@@ -157,6 +159,9 @@ def picture(path: Path, machine: dict[str, Any], points: Sequence[Row]) -> None:
                     *zip(*found, strict=True), style, color=colour, alpha=1 if name == OURS else 0.5, label=label
                 )
         panel.set(xscale="log", yscale="log", xlabel=letter, title=f"p = 37, {fixed} = {held}, float64")
+        values = sorted({getattr(row.case, letter) for row in points if getattr(row.case, fixed) == held})
+        panel.set_xticks(values, map(str, values))
+        panel.set_xticks([], minor=True)
         panel.grid(which="both", alpha=0.2)
     panels[0].set_ylabel("seconds per step, one core")
     panels[0].legend()

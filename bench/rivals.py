@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     print(f"{report.headline(described)}\n\none core (number {core})\n{report.HEADER}", flush=True)
     one = run(table, {core}, rivals, quick if wanted.quick else Effort())
+    print(f"\n{report.notes(one)}", flush=True)
     several: list[Row] = []
     if len(available) > 1 and not wanted.quick:
         print(f"\nall {len(available)} cores\n{report.HEADER}", flush=True)
@@ -54,8 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\none core, for the picture\n{report.HEADER}", flush=True)
         points = run(sweeps(), {core}, ["JAX"], replace(Effort(), total=0.8, most=5))
 
-    text = report.notes(one)
-    print(f"\n{text}\n\n{time.monotonic() - began:.0f} s")
+    print(f"\n{time.monotonic() - began:.0f} s")
     if wrong := [sentence for row in one + several + points for sentence in row.wrong()]:
         print("wrong answers, nothing written:", *wrong, sep="\n  ", file=sys.stderr)
         return 1

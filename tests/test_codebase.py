@@ -24,7 +24,8 @@ INSTALLED = Path(zl.__file__).parent
 
 #: Each layer imports from those before it alone.
 LAYERS = (
-    {"_kernels", "_checks"},
+    {"_checks"},
+    {"_kernels", "_machine"},
     {"build"},
     {"datasets"},
     {"networks"},
