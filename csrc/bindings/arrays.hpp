@@ -40,9 +40,9 @@ ConstMatrixMap<T> read(const char* name, const Array<T>& array, Index rows, Inde
 
 /// An argument that is updated in place: rows × cols, writeable.
 template <class T>
-MatrixMap<T> update(const char* name, Array<T>& array, Index rows, Index cols) {
+T* update(const char* name, Array<T>& array, Index rows, Index cols) {
   check_shape(name, array, rows, cols);
-  return {array.mutable_data(), rows, cols};  // throws where the array is read-only
+  return array.mutable_data();  // throws where the array is read-only
 }
 
 template <class T>

@@ -1,6 +1,8 @@
 // Binds the kernels of one precision: check shapes, map, release the GIL, call, return.
 #pragma once
 
+#include <memory>
+
 #include "../core/gradient_descent.hpp"
 #include "../core/predicted_gradient.hpp"
 #include "arrays.hpp"
@@ -101,20 +103,22 @@ void bind_kernels(py::module_& m, const std::string& bits) {
       },
       py::arg("A").noconvert());
 
-  py::class_<Descent<T>>(m, ("Descent" + bits).c_str(), py::module_local())
-      .def(
-          py::init([](const Set& samples, Activation activation, SquaredError loss, double lr, double weight_decay,
-                      double momentum) { return Descent<T>(samples, activation, loss, {lr, weight_decay, momentum}); }),
-          py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("lr"), py::arg("weight_decay"),
-          py::arg("momentum"), py::keep_alive<1, 2>())
+  using Descending = Descent<T>;
+  py::class_<Descending>(m, ("Descent" + bits).c_str(), py::module_local())
+      .def(py::init([](const Set& samples, Activation activation, SquaredError loss, double lr, double weight_decay,
+                       double momentum, Index hidden, int threads) {
+             return std::make_unique<Descending>(samples, activation, loss, DescentSettings{lr, weight_decay, momentum},
+                                                 hidden, Team(threads));
+           }),
+           py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("lr"), py::arg("weight_decay"),
+           py::arg("momentum"), py::arg("hidden"), py::arg("threads"))
       .def(
           "advance",
-          [](Descent<T>& self, Array<T>& E, Array<T>& W, Array<T>& velocity_E, Array<T>& velocity_W, Index steps) {
-            const Set& samples = self.samples();
-            const auto e = update("E", E, samples.d_in(), units(E));
-            const auto w = update("W", W, units(E), samples.d_out());
-            const auto ve = update("velocity_E", velocity_E, samples.d_in(), units(E));
-            const auto vw = update("velocity_W", velocity_W, units(E), samples.d_out());
+          [](Descending& self, Array<T>& E, Array<T>& W, Array<T>& velocity_E, Array<T>& velocity_W, Index steps) {
+            T* const e = update("E", E, self.d_in(), self.h());
+            T* const w = update("W", W, self.h(), self.d_out());
+            T* const ve = update("velocity_E", velocity_E, self.d_in(), self.h());
+            T* const vw = update("velocity_W", velocity_W, self.h(), self.d_out());
             py::gil_scoped_release release;
             self.advance(e, w, ve, vw, steps);
           },
@@ -123,45 +127,33 @@ void bind_kernels(py::module_& m, const std::string& bits) {
 
   using Predicted = PredictedGradient<T>;
   py::class_<Predicted>(m, ("PredictedGradient" + bits).c_str(), py::module_local())
-      .def(py::init<const Set&, Activation, double>(), py::arg("samples"), py::arg("activation"), py::arg("ridge"),
-           py::keep_alive<1, 2>())
+      .def(py::init([](const Set& samples, Activation activation, double ridge, Index hidden, int threads) {
+             return std::make_unique<Predicted>(samples, activation, static_cast<T>(ridge), hidden, Team(threads));
+           }),
+           py::arg("samples"), py::arg("activation"), py::arg("ridge"), py::arg("hidden"), py::arg("threads"))
       .def(
           "evaluate",
           [](Predicted& self, const Array<T>& E) -> py::object {
-            const auto e = read("E", E, self.samples().d_in(), units(E));
-            bool factored;
+            const auto e = read("E", E, self.d_in(), self.h());
+            Array<T> dE({self.d_in(), self.h()}), W({self.h(), self.d_out()});
+            T *const to_dE = dE.mutable_data(), *const to_W = W.mutable_data();
+            FactorStatus status;
             {
               py::gil_scoped_release release;
-              factored = self.evaluate(e);
+              status = self.direction(e.data(), to_dE, to_W);
             }
-            if (!factored) return py::none();
-            return py::make_tuple(to_array(self.direction()), to_array(self.W()));
+            if (!status.ok()) return py::none();
+            return py::make_tuple(dE, W);
           },
           py::arg("E").noconvert())
-      .def(
-          "measure",
-          [](Predicted& self, const Array<T>& E) -> py::object {
-            const auto e = read("E", E, self.samples().d_in(), units(E));
-            bool factored;
-            double cost = 0, condition = 0;
-            {
-              py::gil_scoped_release release;
-              factored = self.solve(e);
-              if (factored) {
-                cost = self.cost(e);
-                condition = self.condition();
-              }
-            }
-            if (!factored) return py::none();
-            return py::make_tuple(to_array(self.W()), cost, condition);
-          },
-          py::arg("E").noconvert())
+      .def("cost", &Predicted::cost)
+      .def("condition", &Predicted::condition, py::call_guard<py::gil_scoped_release>())
       .def(
           "advance",
           [](Predicted& self, Array<T>& E, double step_size, Index steps) {
-            const auto e = update("E", E, self.samples().d_in(), units(E));
+            T* const e = update("E", E, self.d_in(), self.h());
             py::gil_scoped_release release;
-            return self.advance(e, static_cast<T>(step_size), steps);
+            return self.advance(e, static_cast<T>(step_size), steps).steps;
           },
           py::arg("E").noconvert(), py::arg("step_size"), py::arg("steps"));
 }

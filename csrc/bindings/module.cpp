@@ -1,6 +1,7 @@
 // One extension module for each instruction-set level, all from this source: a table of contents.
 #include <Eigen/Core>
 
+#include "../core/peak.hpp"
 #include "kernels.hpp"
 
 namespace zeroloss {
@@ -42,6 +43,8 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
   py::class_<Activation>(m, "Activation", py::module_local())
       .def(py::init(&activation), py::arg("kind"), py::arg("parameter"));
   py::class_<SquaredError>(m, "SquaredError", py::module_local()).def(py::init(&squared_error), py::arg("reduction"));
+  m.def("fma_peak32", &fma_peak<float>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
+  m.def("fma_peak64", &fma_peak<double>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
   bind_kernels<float>(m, "32");
   bind_kernels<double>(m, "64");
 }

@@ -1,6 +1,7 @@
 // Gradient descent with weight decay and momentum on both layers (the paper's Eq. 13, Sec. 7.1).
 #pragma once
 
+#include "../linalg/team.hpp"
 #include "network.hpp"
 
 namespace zeroloss {
@@ -15,11 +16,12 @@ struct DescentSettings {
 template <class T>
 class Descent {
  public:
-  Descent(const Samples<T>& samples, Activation activation, SquaredError loss, DescentSettings settings)
-      : samples_(samples), activation_(activation), loss_(loss), settings_(settings) {}
+  Descent(const Samples<T>& samples, Activation activation, SquaredError loss, DescentSettings settings, Index h, Team)
+      : samples_(samples), activation_(activation), loss_(loss), settings_(settings), h_(h) {}
 
   /// Takes steps in place.  E, velocity_E: d_in × h;  W, velocity_W: h × d_out
-  void advance(MatrixMap<T> E, MatrixMap<T> W, MatrixMap<T> velocity_E, MatrixMap<T> velocity_W, Index steps) {
+  void advance(T* E_, T* W_, T* vE_, T* vW_, Index steps) {
+    MatrixMap<T> E(E_, d_in(), h_), W(W_, h_, d_out()), velocity_E(vE_, d_in(), h_), velocity_W(vW_, h_, d_out());
     for (Index step = 0; step < steps; ++step) {
       loss_and_gradient<T>(samples_, E, W, activation_, loss_, gE_, gW_);
       update(E, velocity_E, gE_);
@@ -27,7 +29,9 @@ class Descent {
     }
   }
 
-  const Samples<T>& samples() const { return samples_; }
+  Index h() const { return h_; }
+  Index d_in() const { return samples_.d_in(); }
+  Index d_out() const { return samples_.d_out(); }
 
  private:
   void update(MatrixMap<T> theta, MatrixMap<T> velocity, const Matrix<T>& gradient) const {
@@ -40,6 +44,7 @@ class Descent {
   Activation activation_;
   SquaredError loss_;
   DescentSettings settings_;
+  Index h_;
   Matrix<T> gE_, gW_;
 };
 

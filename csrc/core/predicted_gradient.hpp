@@ -1,90 +1,287 @@
-// The first layer's own dynamics, the second held at its optimum (the paper's Sec. 6, Eqs. 15–20).
+// The predicted-gradient dynamics (Sec. 6): the first layer alone, the second at its optimum.
+//
+//   Z = X E, H = σ(Z), K = H Hᵀ + λI, B = K⁻¹ Y, W = Hᵀ B                        (15)
+//   ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E,  E ← E + η ΔE                                    (17, 20)
+//
+// and for n > h, where K has no inverse at λ = 0, W = (HᵀH + λI)⁻¹ Hᵀ Y, B = (Y − H W)/λ.
+// A step is four passes over the panels: H; K and its factor; the solves; all the rest.
 #pragma once
 
-#include <Eigen/Cholesky>
-#include <limits>
+#include <vector>
 
+#include "../linalg/cholesky.hpp"
+#include "activation.hpp"
 #include "condition.hpp"
-#include "network.hpp"
+#include "panel_rows.hpp"
 
 namespace zeroloss {
 
-/// ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E  with  B = (K + λI)⁻¹ Y,  W = φ(E) = Hᵀ B,  K = H Hᵀ.
-///
-/// For n ≤ h the n × n matrix K + λI is factored; for n > h (λ > 0 only) the h × h matrix HᵀH + λI,
-/// with W = (HᵀH + λI)⁻¹ Hᵀ Y and B = (Y − H W)/λ.
+/// How far advance() came.
+struct Advance {
+  Index steps = 0;  ///< steps done
+  FactorStatus status;
+};
+
+/// One simulation: holds the data in panels, the one copy of K or its factor, and the workspace.
 template <class T>
 class PredictedGradient {
  public:
-  PredictedGradient(const Samples<T>& samples, Activation activation, double ridge)
-      : samples_(samples), activation_(activation), ridge_(static_cast<T>(ridge)) {}
+  static constexpr Index width = panel_width<T>;
 
-  /// φ(E) and ΔE at E (d_in × h); false where the factorisation fails.
-  bool evaluate(MatrixView<T> E) {
-    if (!solve(E)) return false;
-    G_.noalias() = B_ * W_.transpose();
-    G_.array() *= S_.array();
-    samples_.multiply_transposed(G_, direction_);
-    direction_ -= E;
-    return true;
-  }
-
-  /// E ← E + step_size ΔE, in place; returns the steps taken, fewer where a factorisation fails.
-  Index advance(MatrixMap<T> E, T step_size, Index steps) {
-    for (Index step = 0; step < steps; ++step) {
-      if (!evaluate(E)) return step;
-      E += step_size * direction_;
+  /// λ = ridge, which must be > 0 if n > h.
+  PredictedGradient(const Samples<T>& samples, Activation activation, T ridge, Index h, Team team = Team())
+      : X_(std::visit([](const auto& rows) { return PanelRows<T>(rows); }, samples.X)),
+        n_(X_.n()),
+        h_(h),
+        d_out_(samples.d_out()),
+        n_padded_(round_up(n_, chunk)),
+        wide_(n_ <= h),
+        activation_(activation),
+        ridge_(ridge),
+        team_(team),
+        Y_(d_out_, Cholesky<T>::right_rows(n_)),
+        B_(d_out_, Cholesky<T>::right_rows(n_)),
+        E_(h, X_.d_in() + 1),
+        direction_(h, X_.d_in()),
+        W_(h, round_up(d_out_, width)),
+        hidden_(wide_ ? PanelMatrix<T>(n_, round_up(h, lanes<T>)) : PanelMatrix<T>(h, n_padded_)),
+        solution_(wide_ ? PanelMatrix<T>() : PanelMatrix<T>(d_out_, Cholesky<T>::right_rows(h))),
+        factor_(std::min(n_, h), d_out_),
+        workspaces_(static_cast<std::size_t>(team.size())) {
+    Y_.assign_rows(samples.Y.data(), n_);
+    for (Workspace& workspace : workspaces_) {
+      workspace.H = Buffer<T>(n_padded_ * width);
+      if (!is_relu()) workspace.S = Buffer<T>(n_padded_ * width);
     }
-    return steps;
   }
 
-  /// B and φ(E) alone; false where the factorisation fails.
-  bool solve(MatrixView<T> E) {
-    hidden(samples_, E, activation_, H_, S_);
-    if (samples_.n() <= E.cols()) {
-      if (!factor(H_ * H_.transpose())) return false;
-      B_ = factor_.solve(samples_.Y);
-      W_.noalias() = H_.transpose() * B_;
-    } else {
-      if (!factor(H_.transpose() * H_)) return false;
-      W_ = factor_.solve(H_.transpose() * samples_.Y);
-      B_ = (samples_.Y - H_ * W_) / ridge_;
+  /// ΔE (d_in × h) and W (h × d_out) at E (d_in × h); the outputs are defined only if the status is ok.
+  FactorStatus direction(const T* E, T* dE, T* W) {
+    E_.assign_rows(E, X_.d_in());
+    const FactorStatus status = solve_second_layer();
+    if (!status.ok()) return status;
+    move_first_layer([&](Index q, Index d, Index lane, const Vector<T>& delta) {
+      store(direction_.panel(q) + d * width + lane, delta);
+    });
+    direction_.copy_rows(dE, X_.d_in());
+    for (Index k = 0; k < h_; ++k) {
+      for (Index c = 0; c < d_out_; ++c) W[k * d_out_ + c] = W_(c, k);
     }
-    return true;
+    return status;
   }
 
-  const Samples<T>& samples() const { return samples_; }
-  const Matrix<T>& direction() const { return direction_; }  ///< ΔE, d_in × h
-  const Matrix<T>& W() const { return W_; }                  ///< φ(E), h × d_out
-
-  /// R(E)/λ = ‖E‖² + tr(YᵀB) (Eq. 19 for every λ), after solve().
-  double cost(MatrixView<T> E) const {
-    return E.template cast<double>().squaredNorm() +
-           samples_.Y.template cast<double>().cwiseProduct(B_.template cast<double>()).sum();
+  /// E (d_in × h) after `steps` steps E ← E + step_size ΔE, or as many as succeed: E is then
+  /// where the failure met it. Runs in chunks give the bits of one run.
+  Advance advance(T* E, T step_size, Index steps) {
+    Advance done;
+    E_.assign_rows(E, X_.d_in());
+    const Vector<T> eta = broadcast(step_size);
+    for (; done.steps < steps; ++done.steps) {
+      done.status = solve_second_layer();
+      if (!done.status.ok()) break;
+      move_first_layer([&](Index q, Index d, Index lane, const Vector<T>& delta) {
+        T* const e = E_.panel(q) + d * width + lane;
+        store(e, load(e) + eta * delta);
+      });
+    }
+    E_.copy_rows(E, X_.d_in());
+    return done;
   }
 
-  /// Of the factored matrix, after solve().
+  /// R(E)/λ = ‖E‖² + tr(YᵀB) (19, for every λ), of the last evaluation.
+  double cost() const {
+    return inner_product(E_, E_, X_.d_in()) + inner_product(Y_, B_, n_);
+  }
+
+  /// Condition number of K, or of HᵀH + λI if n > h, of the last evaluation.
   double condition() const {
-    return condition_estimate<T>(
-        factor_.rows(), [&](auto& v) { v = factor_.matrixL() * (factor_.matrixU() * v).eval(); },
-        [&](auto& v) { factor_.solveInPlace(v); });
+    PanelMatrix<T> v(1, Cholesky<T>::right_rows(factor_.size()));
+    const auto apply = [&](auto&& replace) {
+      return [&, replace](T* vector) {
+        for (Index i = 0; i < factor_.size(); ++i) v(i, 0) = vector[i];
+        replace();
+        for (Index i = 0; i < factor_.size(); ++i) vector[i] = v(i, 0);
+      };
+    };
+    return condition_estimate<T>(factor_.size(), apply([&] { factor_.multiply(v); }),
+                                 apply([&] { factor_.solve(team_, v); }));
   }
+
+  Index d_in() const { return X_.d_in(); }
+  Index d_out() const { return d_out_; }
+  Index h() const { return h_; }
 
  private:
-  /// A pivot no larger than rounding leaves of its diagonal entry means a singular matrix.
-  bool factor(Matrix<T> K) {
-    K.diagonal().array() += ridge_;
-    factor_.compute(K);
-    if (factor_.info() != Eigen::Success) return false;
-    const auto pivots = factor_.matrixLLT().diagonal().array().square();
-    return (pivots > 16 * std::numeric_limits<T>::epsilon() * K.diagonal().array()).all();
+  /// Samples that are handled together: whole tiles and whole squares of vectors.
+  static constexpr Index chunk = std::lcm<Index, Index>(lanes<T>, tile_rows<T>);
+
+  /// Σ A ⊙ B over the first rows.
+  static double inner_product(const PanelMatrix<T>& A, const PanelMatrix<T>& B, Index rows) {
+    double sum = 0;
+    for (Index k = 0; k < rows; ++k) {
+      for (Index i = 0; i < A.count(); ++i) sum += static_cast<double>(A(k, i)) * static_cast<double>(B(k, i));
+    }
+    return sum;
   }
 
-  const Samples<T>& samples_;
+  bool is_relu() const { return activation_.kind == ActivationKind::relu; }
+
+  /// What a member of the team needs for one panel of hidden units, each (n, width).
+  struct Workspace {
+    Buffer<T> H, S;
+  };
+
+  /// B, and if n > h also W in `solution_`, from E_.
+  FactorStatus solve_second_layer() {
+    team_.run(E_.panels(), [&](Index q, int member) {
+      with_vectors(E_.vectors(q), [&]<int N>() {
+        if (wide_) {
+          hidden_by_samples<N>(q, workspaces_[static_cast<std::size_t>(member)]);
+        } else {
+          hidden_panel<N>(q, 0, n_padded_, hidden_.panel(q), workspace_S(member));
+        }
+      });
+    });
+    const RightSide kind = wide_ ? RightSide::given : RightSide::product;
+    PanelMatrix<T>& R = wide_ ? B_ : solution_;
+    const FactorStatus status = factor_.factor(team_, hidden_, ridge_, Y_, kind, R);
+    if (!status.ok()) return status;
+    factor_.solve_transposed(team_, R);
+    if (!wide_) residual_from_solution();
+    return status;
+  }
+
+  T* workspace_S(int member) { return workspaces_[static_cast<std::size_t>(member)].S.data(); }
+
+  /// H(i, panel q) for begin <= i < end into H (end − begin, width); S gets σ'(Z) unless the
+  /// activation is ReLU, for which σ'(Z) = [H > 0]. Zero beyond n and h.
+  template <int N>
+  void hidden_panel(Index q, Index begin, Index end, T* H, T* S) const {
+    const T* const E = E_.panel(q);
+    if (is_relu()) {
+      X_.template preactivations<N>(E, begin, end, [=](Index i, int v, const Vector<T>& z) {
+        store(H + (i - begin) * width + v * lanes<T>, z > Vector<T>{} ? z : Vector<T>{});
+      });
+      return;
+    }
+    X_.template preactivations<N>(E, begin, end, [=](Index i, int v, const Vector<T>& z) {
+      store(H + (i - begin) * width + v * lanes<T>, z);
+    });
+    activate(activation_, H, H, S, static_cast<std::size_t>((end - begin) * width));
+    const Index used = E_.used(q);
+    for (Index i = begin; i < end; ++i) {
+      std::fill(H + (i - begin) * width + (i < n_ ? used : 0), H + (i - begin + 1) * width, T{0});
+    }
+  }
+
+  /// Panel q of H, transposed into the panels of samples.
+  template <int N>
+  void hidden_by_samples(Index q, Workspace& workspace) {
+    T* const H = workspace.H.data();
+    for (Index i = 0; i < n_padded_; i += chunk) {
+      hidden_panel<N>(q, i, i + chunk, H, workspace.S.data());
+      for (Index row = 0; row < chunk; row += lanes<T>) {
+        T* const to = hidden_.panel((i + row) / width) + q * width * width + (i + row) % width;
+        for (Index v = 0; v < N; ++v) {
+          transpose_square(H + row * width + v * lanes<T>, width, to + v * lanes<T> * width, width);
+        }
+      }
+    }
+  }
+
+  /// B = (Y − H W)/λ, for n > h.
+  void residual_from_solution() {
+    const Vector<T> scale = broadcast(1 / ridge_);
+    team_.run(B_.panels(), [&](Index g) {
+      with_vectors(B_.vectors(g), [&]<int N>() {
+        for (Index i = 0; i < n_padded_; i += tile_rows<T>) {
+          Tile<T, N> tile;  // (H W)(i, g) over the panels of hidden units
+          for (Index q = 0; q < hidden_.panels(); ++q) {
+            accumulate<Operand::rows>(tile, hidden_.used(q), hidden_.panel(q) + i * width,
+                                      solution_.panel(g) + q * width * width);
+          }
+          for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
+            const Index at = (i + r) * width + v * lanes<T>;
+            store(B_.panel(g) + at, (load(Y_.panel(g) + at) - sum) * scale);
+          });
+        }
+      });
+    });
+  }
+
+  /// Calls move(q, d, lane, ΔE(d, a vector of hidden units from `lane` of panel q)) for all of ΔE.
+  template <class Move>
+  void move_first_layer(const Move& move) {
+    team_.run(E_.panels(), [&](Index q, int member) {
+      Workspace& workspace = workspaces_[static_cast<std::size_t>(member)];
+      with_vectors(E_.vectors(q), [&]<int N>() {
+        T* const H = workspace.H.data();
+        hidden_panel<N>(q, 0, n_padded_, H, workspace.S.data());
+        second_layer_panel<N>(q, H);
+        gradient_panel<N>(q, H, workspace.S.data());
+        const T* const E = E_.panel(q);
+        X_.template transposed_product<N>(H, [&](Index d, int v, const Vector<T>& sum) {
+          move(q, d, v * lanes<T>, sum - load(E + d * width + v * lanes<T>));
+        });
+      });
+    });
+  }
+
+  /// W(panel q, :) = Hᵀ B, or its copy from the solution if n > h.
+  template <int N>
+  void second_layer_panel(Index q, const T* H) {
+    T* const W = W_.panel(q);
+    if (!wide_) {
+      for (Index k = 0; k < W_.used(q); ++k) {
+        for (Index c = 0; c < d_out_; ++c) W[c * width + k] = solution_(q * width + k, c);
+      }
+      return;
+    }
+    for (Index i = 0; i < n_; i += detail::depth_block) {
+      const Index slice = std::min(detail::depth_block, n_ - i);
+      for (Index c = 0; c < d_out_; c += tile_rows<T>) {
+        const T* const b = B_.panel(c / width) + i * width + c % width;
+        if (i == 0) {
+          detail::product_tile<Update::set, T, N>(slice, b, H, W + c * width, b);
+        } else {
+          detail::product_tile<Update::add, T, N>(slice, b, H + i * width, W + c * width, b);
+        }
+      }
+    }
+  }
+
+  /// H ← (B Wᵀ) ⊙ σ'(Z) for panel q.
+  template <int N>
+  void gradient_panel(Index q, T* H, const T* S) {
+    const bool relu = is_relu();
+    for (Index i = 0; i < n_padded_; i += tile_rows<T>) {
+      Tile<T, N> tile;
+      for (Index g = 0; g < B_.panels(); ++g) {
+        accumulate<Operand::rows>(tile, B_.used(g), B_.panel(g) + i * width,
+                                  W_.panel(q) + g * width * width);
+      }
+      for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
+        const Index at = (i + r) * width + v * lanes<T>;
+        const Vector<T> slope_applied =
+            relu ? (load(H + at) > Vector<T>{} ? sum : Vector<T>{}) : sum * load(S + at);
+        store(H + at, slope_applied);
+      });
+    }
+  }
+
+  PanelRows<T> X_;
+  Index n_, h_, d_out_, n_padded_;
+  bool wide_;  // n <= h: K is n × n
   Activation activation_;
   T ridge_;
-  Matrix<T> H_, S_, G_, B_, W_, direction_;
-  Eigen::LLT<Matrix<T>> factor_;
+  Team team_;
+  PanelMatrix<T> Y_, B_;         // (n × d_out)
+  PanelMatrix<T> E_, direction_; // (d_in × h), E_ with a row of zeros behind
+  PanelMatrix<T> W_;             // (d_out × h)
+  PanelMatrix<T> hidden_;        // n <= h: (h × n), panels of samples; else (n × h)
+  PanelMatrix<T> solution_;      // n > h: W (h × d_out)
+  Cholesky<T> factor_;
+  std::vector<Workspace> workspaces_;
 };
 
 }  // namespace zeroloss

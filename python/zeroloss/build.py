@@ -8,12 +8,14 @@ from importlib.metadata import version
 from typing import Any
 
 from ._kernels import kernels, level, possible_levels
+from ._machine import available_processors
 
-__all__ = ["build_info"]
+__all__ = ["build_info", "build_of_results"]
 
 
 @functools.cache
-def _fixed() -> dict[str, Any]:
+def build_of_results() -> dict[str, Any]:
+    """Return what of the build and the machine can change a result's bits."""
     return {
         "zeroloss": version("zeroloss"),
         "level": level,
@@ -25,13 +27,12 @@ def _fixed() -> dict[str, Any]:
         "scipy": version("scipy"),
         "xarray": version("xarray"),
         "processor": platform.machine(),
-        "threads": 1,
     }
 
 
 def build_info() -> dict[str, Any]:
-    """Return versions, compiler, the instruction-set level in use and those possible here, and the threads.
+    """Return versions, compiler, the instruction-set level in use, those possible here, and the threads available.
 
-    Every result carries it. ``ZEROLOSS_ISA`` = base, v3 or v4 forces a level.
+    Every result carries it, but for the threads, on which no bit depends. ``ZEROLOSS_ISA`` = base, v3 or v4 forces a level.
     """
-    return dict(_fixed())
+    return {**build_of_results(), "threads": available_processors()}

@@ -77,7 +77,7 @@ def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple
     check_ridge(ridge, data, net)
     samples, activation = kernel_samples(data, "train", net.dtype), kernel_activation(net)
     kernel = kernels.PredictedGradient32 if net.dtype == np.float32 else kernels.PredictedGradient64
-    found = kernel(samples, activation, ridge).evaluate(net.E)
+    found = kernel(samples, activation, ridge, net.hidden, 1).evaluate(net.E)
     if found is None:
         raise np.linalg.LinAlgError(singular_sentence(samples, net.E, activation, ridge))
     return found

@@ -12,7 +12,7 @@ from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
-from .stepper import Evaluator, State
+from .stepper import Cost, Evaluator, State
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,23 @@ class GradientDescent:
         _checks.choice("loss", self.loss, ("mse",))
         _checks.choice("reduction", self.reduction, ("mean", "sum"))
 
-    def start(self, data: Dataset, network: Network, state: State | None = None) -> DescentStepper:
+    def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> DescentStepper:
         """Return the descent at the network, or at a state it left."""
-        return DescentStepper(self, data, network, state)
+        return DescentStepper(self, data, network, state, threads)
+
+    def cost(self, data: Dataset, network: Network) -> Cost:
+        """Return what a step takes: three products of n·h·d_out, and a handful of copies of θ."""
+        n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
+        floats = 8 * h * (d_in + d_out) + 4 * n * d_out + len(data.Y_test) * h + n * h
+        return Cost(6.0 * n * h * d_out, floats * network.dtype.itemsize, flops_for_threads=3e6)
 
 
 class DescentStepper:
     """Gradient descent under way: E, W and their velocities."""
 
-    def __init__(self, settings: GradientDescent, data: Dataset, network: Network, state: State | None) -> None:
+    def __init__(
+        self, settings: GradientDescent, data: Dataset, network: Network, state: State | None, threads: int
+    ) -> None:
         self._settings, self._activation = settings, network.activation
         self._evaluate = Evaluator(data, network, kernels.SquaredError(settings.reduction))
         self.state: State = state or {
@@ -78,6 +86,8 @@ class DescentStepper:
             settings.lr,
             settings.weight_decay,
             settings.momentum,
+            network.hidden,
+            threads,
         )
 
     def advance(self, steps: int) -> bool:

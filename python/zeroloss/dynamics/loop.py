@@ -11,7 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 from .. import _checks
-from ..build import build_info
+from .._machine import check_memory, checked_threads
+from ..build import build_of_results
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from ..results import DESCRIPTIONS, Ending, Measures, Outcome, Run, read
@@ -37,6 +38,7 @@ def simulate(
     record_every: int | str = 100,
     snapshot_every: int | str | None = None,
     measures: Measures | None = None,
+    threads: int | None = None,
     progress: bool | None = None,
 ) -> Run:
     """Follow a dynamics for a number of steps.
@@ -57,6 +59,9 @@ def simulate(
         Keeps E and W at step 0, at the multiples, and at the last step.
     measures : mapping of name to function, optional
         Each function is called with the network at every record; the number or array it returns is recorded.
+    threads : int, optional
+        Threads for one step; by default one for a small step, else every processor this process may use.
+        ``ZEROLOSS_NUM_THREADS`` bounds them. The bits do not depend on it.
     progress : bool, optional
         A progress bar on standard error; by default on a terminal, once a second has passed.
 
@@ -70,7 +75,7 @@ def simulate(
     Raises
     ------
     ValueError, TypeError
-        For arguments out of their range or of the wrong kind, before any work.
+        For arguments out of their range or of the wrong kind, or what cannot fit in memory, before any work.
     """
     if type(dynamics) not in DYNAMICS.values():
         names = " or ".join(kind.__name__ for kind in DYNAMICS.values())
@@ -83,10 +88,10 @@ def simulate(
         "network": {**network.settings, "activation": network.activation, "dtype": network.dtype.name},
         "record_every": Schedule("record_every", record_every).every,
         "snapshot_every": None if snapshot_every is None else Schedule("snapshot_every", snapshot_every).every,
-        "build": build_info(),
+        "build": build_of_results(),
     }
     recorder = Recorder(settings, checked_measures(measures))
-    stepper = dynamics.start(data, network)
+    stepper = _start(dynamics, data, network, None, threads)
     outcome = _follow(stepper, recorder, 0, steps, progress)
     return Run(
         history=recorder.history(),
@@ -121,12 +126,19 @@ def _extend(run: Run, steps: int, *, measures: Measures | None, progress: bool |
     if missing := {str(name) for name in run.history.data_vars} - set(DESCRIPTIONS) - set(recorder.measures):
         raise ValueError(f"measures: expected {', '.join(sorted(missing))}, as the history holds, got none")
     dynamics = dynamics_from_settings(run.settings["dynamics"])
-    stepper = dynamics.start(run.data, run.network, run.state)
+    stepper = _start(dynamics, run.data, run.network, run.state, None)
     begin = run.step
     outcome = _follow(stepper, recorder, begin, begin + steps, progress)
     run.history = recorder.history(earlier=run.history)
     run.snapshots = recorder.snapshots(earlier=run.snapshots)
     run.network, run.state, run.outcome, run.measures = stepper.network(), stepper.state, outcome, recorder.measures
+
+
+def _start(dynamics: Dynamics, data: Dataset, network: Network, state: State | None, threads: int | None) -> Stepper:
+    """Return the stepper, once it is known to fit the machine."""
+    cost = dynamics.cost(data, network)
+    check_memory(type(dynamics).__name__, cost.memory)
+    return dynamics.start(data, network, state, checked_threads(threads, cost.flops, cost.flops_for_threads))
 
 
 def dynamics_from_settings(settings: Mapping[str, Any]) -> Dynamics:

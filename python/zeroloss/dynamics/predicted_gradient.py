@@ -14,7 +14,7 @@ from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
-from .stepper import Evaluator, State
+from .stepper import Cost, Evaluator, State
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,19 @@ class PredictedGradient:
         _checks.positive("step_size", self.step_size)
         _checks.not_negative("ridge", self.ridge)
 
-    def start(self, data: Dataset, network: Network, state: State | None = None) -> PredictedGradientStepper:
+    def start(
+        self, data: Dataset, network: Network, state: State | None = None, threads: int = 1
+    ) -> PredictedGradientStepper:
         """Return the dynamics at the network's E, or at a state it left."""
-        return PredictedGradientStepper(self, data, network, state)
+        return PredictedGradientStepper(self, data, network, state, threads)
+
+    def cost(self, data: Dataset, network: Network) -> Cost:
+        """Return what a step takes: one Gram matrix with its factor, H, and a handful of copies of Y and θ."""
+        n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
+        size = min(n, h)
+        flops = size * n * h + size**3 / 3 + 2 * size**2 * d_out + 4.0 * n * h * d_out
+        floats = size**2 + 2 * n * h + len(data.Y_test) * h + 8 * h * (d_in + d_out) + 4 * n * d_out
+        return Cost(flops, floats * network.dtype.itemsize, flops_for_threads=5e6)
 
 
 def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
@@ -73,13 +83,15 @@ def singular_sentence(samples: Any, E: NDArray[Any], activation: kernels.Activat
 class PredictedGradientStepper:
     """The dynamics under way: E, with W = φ(E) where it is asked for."""
 
-    def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, state: State | None) -> None:
+    def __init__(
+        self, settings: PredictedGradient, data: Dataset, network: Network, state: State | None, threads: int
+    ) -> None:
         check_ridge(settings.ridge, data, network)
         self._settings, self._activation = settings, network.activation
         self._evaluate = Evaluator(data, network, kernels.SquaredError("mean"))
         self.state: State = state or {"E": network.E.copy(), "W": network.W.copy()}
         kernel = kernels.PredictedGradient32 if network.dtype == np.float32 else kernels.PredictedGradient64
-        self._kernel = kernel(self._evaluate.train, self._evaluate.activation, settings.ridge)
+        self._kernel = kernel(self._evaluate.train, self._evaluate.activation, settings.ridge, network.hidden, threads)
 
     def advance(self, steps: int) -> bool:
         """Take steps; false where a factorisation failed or E is not finite afterwards."""
@@ -90,12 +102,14 @@ class PredictedGradientStepper:
     def record(self) -> Mapping[str, float] | None:
         """Describe E with W = φ(E), which is kept; None where E has none."""
         E = self.state["E"]
-        measured = self._kernel.measure(E)
-        if measured is None:
+        evaluated = self._kernel.evaluate(E)
+        if evaluated is None:
             return None
-        self.state["W"], cost, condition = measured
+        self.state["W"] = evaluated[1]
         common = self._evaluate(E, self.state["W"])
-        return None if common is None else {**common, "cost": cost, "condition": condition}
+        return (
+            None if common is None else {**common, "cost": self._kernel.cost(), "condition": self._kernel.condition()}
+        )
 
     def times(self, step: int) -> Mapping[str, float]:
         """Return the time step_size · steps."""

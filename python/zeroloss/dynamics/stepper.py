@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,11 +38,23 @@ class Stepper(Protocol):
         """Say what went wrong at a step, with the last sound state in ``state``."""
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a step takes: useful floating-point operations, bytes, and the operations from which threads pay."""
+
+    flops: float
+    memory: int
+    flops_for_threads: float
+
+
 class Dynamics(Protocol):
     """The settings of a dynamics: a frozen dataclass."""
 
-    def start(self, data: Dataset, network: Network, state: State | None = None) -> Stepper:
+    def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> Stepper:
         """Return a stepper at the network, or at a state that a stepper of these settings left."""
+
+    def cost(self, data: Dataset, network: Network) -> Cost:
+        """Return what a step takes."""
 
 
 class Evaluator:

@@ -1,0 +1,150 @@
+// The samples X (n × d_in), sparse or dense, in the two forms that the products need:
+// by sample for Z = X E, by input for Xᵀ G. E and G come as one panel of hidden units.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "../linalg/panels.hpp"
+#include "rows.hpp"
+
+namespace zeroloss {
+
+template <class T>
+class PanelRows {
+ public:
+  static constexpr Index width = panel_width<T>;
+
+  explicit PanelRows(const SparseRows<T>& X) : n_(X.n()), d_in_(X.d_in), row_start_(X.starts) {
+    by_sample_.reserve(X.columns.size());
+    for (std::size_t e = 0; e < X.columns.size(); ++e) by_sample_.push_back({X.columns[e], X.values[e]});
+    sort_by_input();
+    find_pairs();
+  }
+
+  explicit PanelRows(const DenseRows<T>& X)
+      : n_(X.n()), d_in_(X.X.cols()), dense_samples_(n_, d_in_), dense_inputs_(d_in_, n_) {
+    dense_inputs_.assign_rows(X.X.data(), n_);
+    for (Index i = 0; i < n_; ++i) {
+      for (Index d = 0; d < d_in_; ++d) dense_samples_(d, i) = X.X(i, d);
+    }
+  }
+
+  Index n() const { return n_; }
+  Index d_in() const { return d_in_; }
+
+  /// Calls f(i, v, Z(i, vector v)) for samples begin <= i < end, a range of whole tiles that may
+  /// go beyond n, where Z = 0. E is a panel (d_in + 1, width) whose last row is zero.
+  template <int N, class F>
+  [[gnu::always_inline]] void preactivations(const T* E, Index begin, Index end, F f) const {
+    if (dense_samples_.count() > 0) {
+      for (Index i = begin; i < end; i += tile_rows<T>) {
+        Tile<T, N> tile;
+        accumulate<Operand::columns>(
+            tile, d_in_, dense_samples_.panel(i / width) + i % width, E);
+        for_each_vector(tile, [&](int r, int v, const Vector<T>& z) { f(i + r, v, z); });
+      }
+    } else if (!pairs_.empty()) {
+      for (Index i = begin; i < end; ++i) {
+        const T* const a = E + pairs_[at(i)].a;
+        const T* const b = E + pairs_[at(i)].b;
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) f(i, v, load(a + v * lanes<T>) + load(b + v * lanes<T>));
+      }
+    } else {
+      for (Index i = begin; i < end; ++i) {
+        Vector<T> z[N] = {};
+        if (i < n_) add_entries<N>(by_sample_, row_start_[at(i)], row_start_[at(i) + 1], E, z);
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) f(i, v, z[v]);
+      }
+    }
+  }
+
+  /// Calls f(d, v, (Xᵀ G)(d, vector v)) for every input d; G is a panel (n, width).
+  template <int N, class F>
+  [[gnu::always_inline]] void transposed_product(const T* G, F f) const {
+    if (dense_inputs_.count() > 0) {
+      for (Index d = 0; d < d_in_; d += tile_rows<T>) {
+        Tile<T, N> tile;
+        accumulate<Operand::columns>(tile, n_, dense_inputs_.panel(d / width) + d % width, G);
+        for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
+          if (d + r < d_in_) f(d + r, v, sum);
+        });
+      }
+    } else {
+      for (Index d = 0; d < d_in_; ++d) {
+        Vector<T> sum[N] = {};
+        add_entries<N>(by_input_, input_start_[at(d)], input_start_[at(d) + 1], G, sum);
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) f(d, v, sum[v]);
+      }
+    }
+  }
+
+ private:
+  struct Entry {
+    Index other;  ///< the input of an entry listed by sample, the sample of one listed by input
+    T value;
+  };
+  /// Places of rows a and b in a panel of E.
+  struct Pair {
+    Index a, b;
+  };
+
+  static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+  /// sum(v) += Σ value · panel(other, v) over a range of entries.
+  template <int N>
+  [[gnu::always_inline]] static inline void add_entries(const std::vector<Entry>& entries,
+                                                        Index begin, Index end, const T* panel,
+                                                        Vector<T> (&sum)[N]) {
+    for (Index e = begin; e < end; ++e) {
+      const Entry& entry = entries[at(e)];
+      const Vector<T> value = broadcast(entry.value);
+      const T* const from = panel + entry.other * width;
+#pragma GCC unroll 8
+      for (int v = 0; v < N; ++v) sum[v] += value * load(from + v * lanes<T>);
+    }
+  }
+
+  void sort_by_input() {
+    input_start_.assign(at(d_in_ + 1), 0);
+    for (const Entry& entry : by_sample_) ++input_start_[at(entry.other) + 1];
+    for (Index d = 0; d < d_in_; ++d) input_start_[at(d) + 1] += input_start_[at(d)];
+    by_input_.resize(by_sample_.size());
+    std::vector<Index> next = input_start_;
+    for (Index i = 0; i < n_; ++i) {
+      for (Index e = row_start_[at(i)]; e < row_start_[at(i) + 1]; ++e) {
+        const Entry& entry = by_sample_[at(e)];
+        by_input_[at(next[at(entry.other)]++)] = {i, entry.value};
+      }
+    }
+  }
+
+  /// Recognises rows that are all e_a + e_b, written as two entries 1 or as one entry 2.
+  void find_pairs() {
+    for (Index i = 0; i < n_; ++i) {
+      const Entry* row = by_sample_.data() + row_start_[at(i)];
+      const Index count = row_start_[at(i) + 1] - row_start_[at(i)];
+      if (count == 2 && row[0].value == 1 && row[1].value == 1) {
+        pairs_.push_back({row[0].other * width, row[1].other * width});
+      } else if (count == 1 && row[0].value == 2) {
+        pairs_.push_back({row[0].other * width, row[0].other * width});
+      } else {
+        pairs_.clear();
+        return;
+      }
+    }
+    pairs_.resize(at(round_up(n_, width)), {d_in_ * width, d_in_ * width});
+  }
+
+  Index n_, d_in_;
+  std::vector<Index> row_start_, input_start_;
+  std::vector<Entry> by_sample_, by_input_;
+  std::vector<Pair> pairs_;
+  PanelMatrix<T> dense_samples_;  // (d_in × n)
+  PanelMatrix<T> dense_inputs_;   // (n × d_in)
+};
+
+}  // namespace zeroloss

@@ -1,0 +1,362 @@
+// Cholesky of K = P Pᵀ + λI, formed, factored and applied to right-hand sides in one sweep.
+#pragma once
+
+#include <atomic>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "diagonal_tile.hpp"
+#include "symmetric_product.hpp"
+#include "team.hpp"
+
+namespace zeroloss {
+
+/// Outcome of a factorisation.
+struct FactorStatus {
+  Index failed_pivot = -1;  ///< index of the first pivot that is not positive enough, or -1
+  double pivot = 0;         ///< its value
+
+  bool ok() const { return failed_pivot < 0; }
+};
+
+/// What the right-hand sides of the sweep are: the given matrix Y, or the product P Y.
+enum class RightSide { given, product };
+
+/// The lower triangle of K (n × n), overwritten by its factor L. Panel i holds the rows
+/// i·width ... of L as [column][width], columns up to the diagonal, so that it is either operand
+/// of a panel_product. Blocks of panels are the tasks of the sweep; block (I, J) needs the blocks
+/// to its left in rows I and J, and the factor of (J, J). The order of every sum depends on n only.
+template <class T>
+class Cholesky {
+ public:
+  static constexpr Index width = panel_width<T>;
+
+  /// For n × n matrices and right-hand sides of `right_count` columns.
+  Cholesky(Index n, Index right_count)
+      : n_(n),
+        padded_(round_up(n, std::lcm<Index, Index>(lanes<T>, tile_rows<T>))),
+        panels_(ceil_div(n, width)),
+        right_panels_(ceil_div(right_count, width)),
+        block_(block_panels(n)),
+        blocks_(ceil_div(panels_, block_)),
+        right_blocks_(ceil_div(right_panels_, block_)),
+        lower_(width * width * panels_ * (panels_ + 1) / 2),
+        inverse_(width * width * panels_),
+        diagonal_(panels_ * width),
+        progress_(static_cast<std::size_t>(blocks_ + right_blocks_)) {
+    for (Index J = 0; J < blocks_; ++J) {
+      for (Index I = J; I < blocks_ + right_blocks_; ++I) tasks_.emplace_back(I, J);
+    }
+  }
+
+  Index size() const { return n_; }
+  /// Rows that a matrix of right-hand sides needs: whole panels of them.
+  static Index right_rows(Index n) { return round_up(n, width); }
+
+  /// Factors K = P Pᵀ + ridge·I = L Lᵀ for P (n × depth, a panel holds rows of P side by side)
+  /// and solves for right-hand sides: R = L⁻¹ Y for a given Y (n × right_count), or R = L⁻¹ P Y
+  /// for Y (depth × right_count). R has room for whole panels of rows (see `right_rows`).
+  FactorStatus factor(const Team& team, const PanelMatrix<T>& P, T ridge, const PanelMatrix<T>& Y,
+                      RightSide kind, PanelMatrix<T>& R) {
+    status_ = {};
+    failed_.store(false, std::memory_order_relaxed);
+    for (auto& columns : progress_) columns.store(0, std::memory_order_relaxed);
+    const Sweep sweep{P, ridge, Y, kind, R};
+    team.run(static_cast<Index>(tasks_.size()), [&](Index task) {
+      const auto [I, J] = tasks_[static_cast<std::size_t>(task)];
+      process_block(sweep, I, J);
+    });
+    return status_;
+  }
+
+  /// R ← L⁻ᵀ R: blocks of rows from the last one up.
+  void solve_transposed(const Team& team, PanelMatrix<T>& R) const {
+    std::atomic<Index> unsolved{blocks_};
+    team.run(blocks_, [&](Index task) {
+      const Index J = blocks_ - 1 - task;
+      solve_transposed_block(J, R, [&](Index I) {
+        detail::wait_until([&] { return unsolved.load(std::memory_order_acquire) <= I; });
+      });
+      unsolved.store(J, std::memory_order_release);
+    });
+  }
+
+  /// R ← K⁻¹ R for any further right-hand sides, with room for whole panels of rows.
+  void solve(const Team& team, PanelMatrix<T>& R) const {
+    team.run(R.panels(), [&](Index g) {
+      with_vectors(R.vectors(g), [&]<int N>() { solve_panel<N>(R.panel(g)); });
+    });
+    solve_transposed(team, R);
+  }
+
+  /// x ← L Lᵀ x for one vector, with room for whole panels of rows.
+  void multiply(PanelMatrix<T>& x) const {
+    PanelMatrix<T> u(1, right_rows(n_));  // Lᵀ x
+    const auto for_each_column = [&](const auto& visit) {  // visit(c, rows of L in column c, first row)
+      for (Index i = 0; i < panels_; ++i) {
+        for (Index c = 0; c < i * width + columns(i); ++c) visit(c, lower(i) + c * width, i * width);
+      }
+    };
+    for_each_column([&](Index c, const T* L, Index row) {
+      for (Index r = 0; r < width; ++r) u(c, 0) += L[r] * x(row + r, 0);
+    });
+    x = PanelMatrix<T>(1, right_rows(n_));
+    for_each_column([&](Index c, const T* L, Index row) {
+      for (Index r = 0; r < width; ++r) x(row + r, 0) += L[r] * u(c, 0);
+    });
+  }
+
+  Index panels() const { return panels_; }
+  /// Panel i of L: [column][width], zero above the diagonal.
+  const T* panel(Index i) const { return lower(i); }
+  /// Columns of panel j that are computed; those beyond n are columns of the identity.
+  Index columns(Index j) const { return std::min(width, padded_ - j * width); }
+
+ private:
+  /// Panels in a block: small blocks share a small matrix among threads, large ones spare the
+  /// memory traffic of a large one.
+  static constexpr Index block_panels(Index n) {
+    const Index rows = n < 256 ? 48 : n < 1000 ? 96 : n < 2000 ? 192 : 384;
+    return std::max<Index>(1, rows / width);
+  }
+
+  struct Sweep {
+    const PanelMatrix<T>& P;
+    T ridge;
+    const PanelMatrix<T>& Y;
+    RightSide kind;
+    PanelMatrix<T>& R;
+  };
+
+  /// A panel of rows in the sweep: of K, or of Rᵀ, whose entries lie along the vectors.
+  struct Row {
+    T* data;           ///< [column][width]
+    const T* operand;  ///< the rows' factor in the product that forms them
+    int vectors;
+    Index panel;       ///< its number in K, or a number beyond
+  };
+
+  T* lower(Index i) { return lower_.data() + width * width * (i * (i + 1) / 2); }
+  const T* lower(Index i) const { return lower_.data() + width * width * (i * (i + 1) / 2); }
+  T* inverse(Index j) { return inverse_.data() + width * width * j; }
+  const T* inverse(Index j) const { return inverse_.data() + width * width * j; }
+
+  /// Panels of rows are numbered through: those of K, then those of right-hand sides.
+  Row row(const Sweep& sweep, Index i) {
+    if (i < panels_) {
+      return {lower(i), sweep.P.panel(i), static_cast<int>(columns(i) / lanes<T>), i};
+    }
+    const Index g = i - panels_;
+    return {sweep.R.panel(g), sweep.Y.panel(g), sweep.R.vectors(g), i};
+  }
+
+  Index begin(Index I) const { return I < blocks_ ? I * block_ : panels_ + (I - blocks_) * block_; }
+  Index end(Index I) const {
+    return std::min(begin(I) + block_, I < blocks_ ? panels_ : panels_ + right_panels_);
+  }
+
+  void process_block(const Sweep& sweep, Index I, Index J) {
+    auto& mine = progress_[static_cast<std::size_t>(I)];
+    auto& other = progress_[static_cast<std::size_t>(J)];
+    const auto wait_for = [](const std::atomic<Index>& finished, Index needed) {
+      detail::wait_until([&] { return finished.load(std::memory_order_acquire) >= needed; });
+    };
+    form(sweep, I, J);
+    wait_for(mine, J);
+    wait_for(other, J);
+    if (!failed()) update(sweep, I, J);
+    if (I == J) {
+      if (!failed()) factor_diagonal(sweep, J);
+    } else {
+      wait_for(other, J + 1);
+      if (!failed()) {
+        for (Index j = begin(J); j < end(J); ++j) {
+          for (Index i = begin(I); i < end(I); ++i) finish_square(row(sweep, i), J, j);
+        }
+      }
+    }
+    mine.store(J + 1, std::memory_order_release);
+  }
+
+  bool failed() const { return failed_.load(std::memory_order_relaxed); }
+
+  /// K_IJ = P_I P_Jᵀ (+ λI), or a block of the given Y.
+  void form(const Sweep& sweep, Index I, Index J) {
+    if (I >= blocks_ && sweep.kind == RightSide::given) {
+      const Index from = begin(J) * width * width, to = end(J) * width * width;
+      for (Index i = begin(I); i < end(I); ++i) {
+        const Row right = row(sweep, i);
+        std::copy(right.operand + from, right.operand + to, right.data + from);
+      }
+      return;
+    }
+    multiply_block<Update::set, Update::add>(
+        sweep, I, J, sweep.P.depth(), [](const Row& rows) { return rows.operand; });
+    if (I == J) {
+      for (Index j = begin(J); j < end(J); ++j) complete_diagonal(sweep, j);
+    }
+  }
+
+  /// K_IJ -= L_I L_Jᵀ over all columns before block J.
+  void update(const Sweep& sweep, Index I, Index J) {
+    multiply_block<Update::subtract, Update::subtract>(
+        sweep, I, J, begin(J) * width, [](const Row& rows) { return rows.data; });
+  }
+
+  /// Block (I, J) gets A_I A_Jᵀ, where operand(row) is a panel of rows of A, slice by slice of the
+  /// depth.
+  template <Update first, Update rest, class Operand>
+  void multiply_block(const Sweep& sweep, Index I, Index J, Index depth, const Operand& operand) {
+    for (Index k = 0; k < depth; k += detail::depth_block) {
+      const Index slice = std::min(detail::depth_block, depth - k);
+      const auto at = [&](Index i) { return operand(row(sweep, i)) + k * width; };
+      for (Index j = begin(J); j < end(J); ++j) {
+        for (Index i = std::max(begin(I), j); i < end(I); ++i) {
+          const Row rows = row(sweep, i);
+          const T* const next = i + 1 < end(I) ? at(i + 1) : at(std::min(j + 1, end(J) - 1));
+          T* const c = rows.data + j * width * width;
+          if (k == 0) {
+            panel_product<first>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c, next);
+          } else {
+            panel_product<rest>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c, next);
+          }
+        }
+      }
+    }
+  }
+
+  /// Adds λ to the diagonal of square (j, j), or the identity beyond n, and remembers it.
+  void complete_diagonal(const Sweep& sweep, Index j) {
+    for (Index c = 0; c < columns(j); ++c) {
+      T& value = lower(j)[(j * width + c) * width + c];
+      value = j * width + c < n_ ? value + sweep.ridge : T{1};
+      diagonal_.data()[j * width + c] = value;
+    }
+  }
+
+  void factor_diagonal(const Sweep& sweep, Index J) {
+    for (Index j = begin(J); j < end(J); ++j) {
+      subtract_within_block(row(sweep, j), J, j);
+      T* const square = lower(j) + j * width * width;
+      const Index pivot = factor_tile(square, columns(j), diagonal_.data() + j * width, inverse(j));
+      if (pivot >= 0) {
+        status_ = {j * width + pivot, static_cast<double>(square[pivot * width + pivot])};
+        failed_.store(true, std::memory_order_relaxed);
+        return;
+      }
+      for (Index i = j + 1; i < end(J); ++i) finish_square(row(sweep, i), J, j);
+    }
+  }
+
+  /// The last columns of the update of square j of a row: those inside block J.
+  void subtract_within_block(const Row& rows, Index J, Index j) {
+    const Index from = begin(J) * width;
+    if (from == j * width) return;
+    const T* const a = lower(j) + from * width;
+    panel_product<Update::subtract>(j * width - from, a, columns(j), rows.data + from * width,
+                                    rows.vectors, rows.panel == j, rows.data + j * width * width,
+                                    a);
+  }
+
+  /// Square j of a row below the diagonal: C ← (C − L_i L_jᵀ) L_jj⁻ᵀ.
+  void finish_square(const Row& rows, Index J, Index j) {
+    subtract_within_block(rows, J, j);
+    T* const c = rows.data + j * width * width;
+    with_vectors(rows.vectors, [&]<int N>() {
+      // Output column c needs input columns up to c, so the last go first, in place.
+      for (Index first = columns(j) - tile_rows<T>; first >= 0; first -= tile_rows<T>) {
+        Tile<T, N> tile;
+        accumulate<Operand::rows>(tile, first + tile_rows<T>, inverse(j) + first * width, c);
+        for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
+          store(c + (first + r) * width + v * lanes<T>, sum);
+        });
+      }
+    });
+  }
+
+  /// R_J ← L_JJ⁻ᵀ (R_J − Σ_{I>J} L_IJᵀ R_I), once wait_for(I) has seen each R_I solved.
+  template <class Wait>
+  void solve_transposed_block(Index J, PanelMatrix<T>& R, const Wait& wait_for) const {
+    for (Index I = blocks_ - 1; I > J; --I) {
+      wait_for(I);
+      for (Index j = begin(J); j < end(J); ++j) subtract_transposed(j, begin(I), end(I), R);
+    }
+    for (Index j = end(J) - 1; j >= begin(J); --j) {
+      subtract_transposed(j, j + 1, end(J), R);
+      for (Index g = 0; g < R.panels(); ++g) {
+        with_vectors(R.vectors(g), [&]<int N>() {
+          solve_transposed_square<N>(j, R.panel(g) + j * width * width);
+        });
+      }
+    }
+  }
+
+  /// R_j -= Σ_i L_ijᵀ R_i over panels from <= i < to; a strip of L serves all right-hand sides.
+  void subtract_transposed(Index j, Index from, Index to, PanelMatrix<T>& R) const {
+    if (from == to) return;
+    for (Index c = j * width; c < j * width + columns(j); c += tile_rows<T>) {
+      for (Index g = 0; g < R.panels(); ++g) {
+        with_vectors(R.vectors(g), [&]<int N>() {
+          T* const x = R.panel(g);
+          Tile<T, N> tile;
+          for (Index i = from; i < to; ++i) {
+            accumulate<Operand::rows>(tile, columns(i), lower(i) + c * width,
+                                      x + i * width * width);
+          }
+          for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
+            T* const at = x + (c + r) * width + v * lanes<T>;
+            store(at, load(at) - sum);
+          });
+        });
+      }
+    }
+  }
+
+  /// x ← L_jj⁻ᵀ x, x [row][width]; entry c needs entries from c on, so in place.
+  template <int N>
+  void solve_transposed_square(Index j, T* x) const {
+    for (Index c = 0; c < columns(j); c += tile_rows<T>) {
+      Tile<T, N> tile;
+      accumulate<Operand::columns>(tile, columns(j) - c, inverse(j) + c * width + c,
+                                   x + c * width);
+      for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
+        store(x + (c + r) * width + v * lanes<T>, sum);
+      });
+    }
+  }
+
+  /// x ← L⁻¹ x for one panel of right-hand sides, x [row][width].
+  template <int N>
+  void solve_panel(T* x) const {
+    const auto put = [](T* to) {
+      return [=](int r, int v, const Vector<T>& sum) { store(to + r * width + v * lanes<T>, sum); };
+    };
+    for (Index j = 0; j < panels_; ++j) {
+      T* const xj = x + j * width * width;
+      for (Index c = 0; c < columns(j); c += tile_rows<T>) {
+        Tile<T, N> tile;  // Σ_k L_jk x_k over the panels before
+        accumulate<Operand::columns>(tile, j * width, lower(j) + c, x);
+        for_each_vector(tile, [&](int r, int v, Vector<T>& sum) {
+          sum = load(xj + (c + r) * width + v * lanes<T>) - sum;
+        });
+        for_each_vector(tile, put(xj + c * width));
+      }
+      for (Index c = columns(j) - tile_rows<T>; c >= 0; c -= tile_rows<T>) {
+        Tile<T, N> tile;  // entry c of L_jj⁻¹ x_j needs entries up to c, so in place from the last
+        accumulate<Operand::rows>(tile, c + tile_rows<T>, inverse(j) + c * width, xj);
+        for_each_vector(tile, put(xj + c * width));
+      }
+    }
+  }
+
+  Index n_, padded_, panels_, right_panels_;
+  Index block_, blocks_, right_blocks_;
+  Buffer<T> lower_, inverse_, diagonal_;
+  std::vector<std::atomic<Index>> progress_;  // finished columns of blocks, by block row
+  std::vector<std::pair<Index, Index>> tasks_;
+  std::atomic<bool> failed_{false};
+  FactorStatus status_;
+};
+
+}  // namespace zeroloss

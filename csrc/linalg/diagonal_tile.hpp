@@ -1,0 +1,95 @@
+// Cholesky of one diagonal square of panels, together with the inverse of its factor.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "symmetric_product.hpp"
+
+namespace zeroloss {
+
+/// The verdict on a pivot: it has to stand out of the rounding errors of its own sum.
+template <class T>
+bool acceptable_pivot(T pivot, T diagonal) {
+  return pivot > 16 * std::numeric_limits<T>::epsilon() * diagonal;  // false for NaN
+}
+
+namespace detail {
+
+/// Elimination inside a block of tile_rows columns of A and rows of T that has lost its multiples
+/// of all earlier ones: each later one loses its multiple of column c and row c. `columns` has
+/// the block's columns from the vector of its first row on, N vectors each; `rows` has M vectors
+/// each; the pivot of column c is at offset + c. Returns the failing column, or -1.
+template <int N, int M, class T>
+Index eliminate_block(T* columns, T* rows, Index offset, const T* diagonal) {
+  constexpr Index width = panel_width<T>;
+  constexpr Index step = lanes<T>;
+  for (Index c = 0; c < tile_rows<T>; ++c) {
+    T* const column = columns + c * width;
+    T* const row = rows + c * width;
+    const T pivot = column[offset + c];
+    if (!acceptable_pivot(pivot, diagonal[c])) return c;
+    const T reciprocal = 1 / pivot;  // the root of it is not on the way to the next pivot
+    Vector<T> l[N], t[M];
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) l[v] = load(column + v * step);
+#pragma GCC unroll 8
+    for (int v = 0; v < M; ++v) t[v] = load(row + v * step);
+    for (Index next = c + 1; next < tile_rows<T>; ++next) {
+      const Vector<T> factor = broadcast(column[offset + next] * reciprocal);
+#pragma GCC unroll 8
+      for (int v = 0; v < N; ++v) {
+        T* const to = columns + next * width + v * step;
+        store(to, load(to) - factor * l[v]);
+      }
+#pragma GCC unroll 8
+      for (int v = 0; v < M; ++v) {
+        T* const to = rows + next * width + v * step;
+        store(to, load(to) - factor * t[v]);
+      }
+    }
+    const Vector<T> scale = broadcast(std::sqrt(reciprocal));
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) store(column + v * step, l[v] * scale);
+#pragma GCC unroll 8
+    for (int v = 0; v < M; ++v) store(row + v * step, t[v] * scale);
+  }
+  return -1;
+}
+
+}  // namespace detail
+
+/// Factors A = L Lᵀ in place, A [column][width], lower part, with `size` columns, whole tiles, and
+/// writes T = L⁻¹ [row][width], zero above the diagonal. `diagonal` has the diagonal before any
+/// updates. Returns the failing column, or -1.
+///
+/// Both come from one elimination of (A | I), tile_rows columns at a time: a block of columns of
+/// A and rows of T first loses its multiples of all earlier ones, in one product.
+template <class T>
+Index factor_tile(T* A, Index size, const T* diagonal, T* inverse) {
+  constexpr Index width = panel_width<T>;
+  constexpr Index step = lanes<T>;
+  std::fill_n(inverse, size * width, T{0});
+  for (Index c = 0; c < size; ++c) inverse[c * width + c] = 1;
+  for (Index begin = 0; begin < size; begin += tile_rows<T>) {
+    const Index end = begin + tile_rows<T>;
+    const Index above = begin / step * step;  // rows in vectors wholly above the block
+    T* const columns = A + begin * width + above;
+    T* const rows = inverse + begin * width;
+    Index failing = -1;
+    with_vectors(static_cast<int>((size - above) / step), [&]<int N>() {
+      with_vectors(static_cast<int>(ceil_div(end, step)), [&]<int M>() {
+        if (begin > 0) {
+          detail::product_tile<Update::subtract, T, N>(begin, A + begin, A + above, columns, A);
+          detail::product_tile<Update::subtract, T, M>(begin, A + begin, inverse, rows, inverse);
+        }
+        failing = detail::eliminate_block<N, M>(columns, rows, begin - above, diagonal + begin);
+      });
+    });
+    if (failing >= 0) return begin + failing;
+    for (Index c = begin; c < end; ++c) std::fill_n(A + c * width, c, T{0});
+  }
+  return -1;
+}
+
+}  // namespace zeroloss

@@ -1,0 +1,93 @@
+// The one inner loop: a tile of outputs in registers gains a sum of outer products.
+#pragma once
+
+#include <cstddef>
+
+#include "vector.hpp"
+
+namespace zeroloss {
+
+using Index = std::ptrdiff_t;
+
+/// Vectors side by side in a panel, and in the widest tile.
+inline constexpr int panel_vectors = 3;
+
+/// Entries side by side in a panel.
+template <class T>
+inline constexpr int panel_width = panel_vectors * lanes<T>;
+
+namespace detail {
+
+/// The most rows, dividing the panel's width, whose tile fits the registers beside the operands.
+constexpr int fitting_rows(int width) {
+  int rows = register_count == 32 ? 8 : 4;
+  while (width % rows != 0 || rows * panel_vectors + panel_vectors + 1 > register_count) --rows;
+  return rows;
+}
+
+}  // namespace detail
+
+/// Rows of a tile.
+template <class T>
+inline constexpr int tile_rows = detail::fitting_rows(panel_width<T>);
+
+/// A tile of outputs, rows × N vectors, that lives in registers.
+template <class T, int N>
+struct Tile {
+  static constexpr int rows = tile_rows<T>;
+  Vector<T> at[rows][N] = {};
+};
+
+/// How the broadcast operand of a product is read out of its panel, [depth][width].
+enum class Operand {
+  columns,  ///< A(r, k) = a[k·width + r]: tile rows lie along the panel's width
+  rows,     ///< A(r, k) = a[r·width + k]: tile rows lie along the panel's depth
+};
+
+/// In place of `ahead` where nothing is to be fetched.
+struct NoPrefetch {
+  void operator()(Index) const {}
+};
+
+/// tile(r, :) += Σ_k A(r, k) b[k·width + :], k < depth; calls ahead(k) on the way.
+template <Operand operand, class T, int N, class Prefetch = NoPrefetch>
+[[gnu::always_inline]] inline void accumulate(Tile<T, N>& tile, Index depth, const T* a,
+                                              const T* b, Prefetch ahead = {}) {
+  constexpr int width = panel_width<T>;
+  constexpr int row_step = operand == Operand::columns ? 1 : width;
+  constexpr int depth_step = operand == Operand::columns ? width : 1;
+  for (Index k = 0; k < depth; ++k, a += depth_step, b += width) {
+    ahead(k);
+    Vector<T> bk[N];
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) bk[v] = load(b + v * lanes<T>);
+#pragma GCC unroll 8
+    for (int r = 0; r < tile.rows; ++r) {
+      const Vector<T> ark = broadcast(a[r * row_step]);
+#pragma GCC unroll 8
+      for (int v = 0; v < N; ++v) tile.at[r][v] += ark * bk[v];
+    }
+  }
+}
+
+/// Applies f(r, v, vector) to every vector of the tile, at compile-time places.
+template <class T, int N, class F>
+[[gnu::always_inline]] inline void for_each_vector(Tile<T, N>& tile, const F& f) {
+#pragma GCC unroll 8
+  for (int r = 0; r < tile.rows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) f(r, v, tile.at[r][v]);
+  }
+}
+
+/// Calls f.template operator()<N>() with N = vectors, a number from 1 to panel_vectors.
+template <class F>
+[[gnu::always_inline]] inline void with_vectors(int vectors, const F& f) {
+  switch (vectors) {
+    case 1: return f.template operator()<1>();
+    case 2: return f.template operator()<2>();
+    default: return f.template operator()<3>();
+  }
+}
+
+}  // namespace zeroloss

@@ -1,0 +1,58 @@
+// Blocks of P Pᵀ for a matrix P in panels: half of the step's work, and the updates of Cholesky.
+#pragma once
+
+#include "panels.hpp"
+
+namespace zeroloss {
+
+/// What becomes of a product: C = P, C += P, C -= P.
+enum class Update { set, add, subtract };
+
+namespace detail {
+
+/// Depth of the products between two visits to C: operands of a block then stay in the L2 cache.
+inline constexpr Index depth_block = 256;
+
+/// C(c, :) gets Σ_k a[k][c] b[k][:] for one tile; C is [tile rows][width]. Meanwhile depth ×
+/// tile_rows entries from `next` are fetched into the L2 cache.
+template <Update update, class T, int N>
+void product_tile(Index depth, const T* a, const T* b, T* c, const T* next) {
+  constexpr Index width = panel_width<T>;
+  if constexpr (update != Update::set) {
+    for (int r = 0; r < tile_rows<T>; ++r) {
+      for (int v = 0; v < N; ++v) __builtin_prefetch(c + r * width + v * lanes<T>, 1);
+    }
+  }
+  Tile<T, N> tile;
+  accumulate<Operand::columns>(tile, depth, a, b, [=](Index k) {
+    __builtin_prefetch(next + k * tile_rows<T>, 0, 2);
+  });
+  for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
+    T* to = c + r * width + v * lanes<T>;
+    if constexpr (update == Update::set) store(to, sum);
+    if constexpr (update == Update::add) store(to, load(to) + sum);
+    if constexpr (update == Update::subtract) store(to, load(to) - sum);
+  });
+}
+
+}  // namespace detail
+
+/// One square of panels, C (width × width, [column][row]) = / += / -= A Bᵀ: its columns are the
+/// entries of panel a, its rows those of panel b, both [depth][width]. Only the first `columns`
+/// and the first `vectors` of rows are computed, and of a diagonal square the part on and below
+/// the diagonal. The panel that is needed next, [depth][width], is fetched meanwhile.
+template <Update update, class T>
+void panel_product(Index depth, const T* a, Index columns, const T* b, int vectors, bool diagonal,
+                   T* c, const T* next) {
+  for (Index column = 0; column < columns; column += tile_rows<T>) {
+    const int skip = diagonal ? static_cast<int>(column / lanes<T>) : 0;
+    const Index shift = skip * lanes<T>;
+    with_vectors(vectors - skip, [&]<int N>() {
+      detail::product_tile<update, T, N>(depth, a + column, b + shift,
+                                         c + column * panel_width<T> + shift,
+                                         next + column * depth);
+    });
+  }
+}
+
+}  // namespace zeroloss

@@ -1,0 +1,209 @@
+// A team of threads that stay. Work comes as a fixed list of tasks; which member runs which task
+// is left to chance, so results may depend on the tasks only, never on the member.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <system_error>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace zeroloss {
+
+namespace detail {
+
+using Microseconds = std::chrono::microseconds;
+
+/// Polls `ready` for a time; true as soon as `ready` is.
+template <class Ready>
+bool spin_until(const Ready& ready, Microseconds time) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  do {
+    for (int poll = 0; poll < 64; ++poll) {
+      if (ready()) return true;
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+/// Waits until `ready`, for what another running thread is about to finish. Yields only after
+/// longer than such waits usually take, for on a shared processor a yield may cost milliseconds;
+/// but it does, so threads in excess of the processors do no great harm.
+template <class Ready>
+void wait_until(const Ready& ready) {
+  if (ready() || spin_until(ready, Microseconds(100))) return;
+  while (!ready()) std::this_thread::yield();
+}
+
+/// The threads of the process, shared by all teams; one team at a time has them.
+class Crew {
+ public:
+  using Call = void (*)(void* context, std::ptrdiff_t task, int member);
+
+  /// The crew of this process: a forked child gets a new one, for threads do not survive a fork.
+  static Crew& instance() {
+    static const bool registered = [] {
+      pthread_atfork(nullptr, nullptr, [] { current() = new Crew; });
+      return true;
+    }();
+    static const AtExit stop_at_exit;
+    static_cast<void>(registered);
+    return *current();
+  }
+
+  /// Runs all tasks on up to `size` members, the caller among them as member 0. Returns false,
+  /// with nothing done, if the crew is busy: with another caller, or with a task that asks.
+  bool run(int size, std::ptrdiff_t tasks, Call call, void* context) {
+    if (busy_.exchange(true, std::memory_order_acquire)) return false;
+    hire(size - 1);
+    call_ = call;
+    context_ = context;
+    tasks_ = tasks;
+    unfinished_.store(tasks, std::memory_order_relaxed);
+    const auto members = static_cast<std::uint64_t>(size);
+    offer_.store((members << offer_bits) | static_cast<std::uint64_t>(tasks),
+                 std::memory_order_release);
+    wake();
+    work(0);
+    wait_until([this] { return unfinished_.load(std::memory_order_acquire) == 0; });
+    busy_.store(false, std::memory_order_release);
+    return true;
+  }
+
+ private:
+  // The offer is one word, (members << offer_bits) | tasks left, so that claiming a task and
+  // checking that it is offered to this member are one operation. A claimed task keeps the job
+  // alive, so the fields of the job may be read after a claim, never before.
+  static constexpr int offer_bits = 48;
+  static constexpr std::uint64_t left_mask = (std::uint64_t{1} << offer_bits) - 1;
+
+  struct AtExit {
+    ~AtExit() { current()->retire(); }
+  };
+
+  static Crew*& current() {
+    static Crew* crew = new Crew;  // never deleted: exiting threads may still look at it
+    return crew;
+  }
+
+  bool offered(int member) const {
+    const std::uint64_t offer = offer_.load(std::memory_order_relaxed);
+    return (offer & left_mask) != 0 && static_cast<std::uint64_t>(member) < offer >> offer_bits;
+  }
+
+  /// The number of tasks left including the one claimed, or 0 if there is none for this member.
+  std::ptrdiff_t claim(int member) {
+    std::uint64_t offer = offer_.load(std::memory_order_relaxed);
+    do {
+      if ((offer & left_mask) == 0 || static_cast<std::uint64_t>(member) >= offer >> offer_bits) {
+        return 0;
+      }
+    } while (!offer_.compare_exchange_weak(offer, offer - 1, std::memory_order_acquire,
+                                           std::memory_order_relaxed));
+    return static_cast<std::ptrdiff_t>(offer & left_mask);
+  }
+
+  void work(int member) {
+    while (const std::ptrdiff_t left = claim(member)) {
+      call_(context_, tasks_ - left, member);
+      unfinished_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  void serve(int member) {
+    while (true) {
+      const std::uint32_t seen = calls_.load(std::memory_order_acquire);
+      if (retired_.load(std::memory_order_relaxed)) return;
+      work(member);
+      const auto called = [&] {
+        return offered(member) || calls_.load(std::memory_order_relaxed) != seen;
+      };
+      if (!spin_until(called, Microseconds(50))) calls_.wait(seen, std::memory_order_acquire);
+    }
+  }
+
+  void wake() {
+    calls_.fetch_add(1, std::memory_order_release);
+    calls_.notify_all();
+  }
+
+  /// Brings the crew to `helpers` threads, or as many as the system grants.
+  void hire(int helpers) {
+    try {
+      while (static_cast<int>(threads_.size()) < helpers) {
+        const int member = static_cast<int>(threads_.size()) + 1;
+        threads_.emplace_back([this, member] { serve(member); });
+      }
+    } catch (const std::exception&) {
+      // The caller and the threads there are do the work.
+    }
+  }
+
+  /// Ends the threads; the crew stays busy, so later callers work alone.
+  void retire() {
+    while (busy_.exchange(true, std::memory_order_acquire)) std::this_thread::yield();
+    retired_.store(true, std::memory_order_relaxed);
+    wake();
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+  }
+
+  alignas(64) std::atomic<std::uint64_t> offer_{0};
+  alignas(64) std::atomic<std::ptrdiff_t> unfinished_{0};
+  alignas(64) std::atomic<std::uint32_t> calls_{0};
+  std::atomic<bool> retired_{false};
+  std::atomic<bool> busy_{false};
+  Call call_ = nullptr;
+  void* context_ = nullptr;
+  std::ptrdiff_t tasks_ = 0;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace detail
+
+/// How many threads a computation may use. A light value: the threads belong to the process,
+/// are started when first needed, sleep when idle and end with the process.
+class Team {
+ public:
+  explicit Team(int size = 1) : size_(size < 1 ? 1 : size) {}
+
+  int size() const { return size_; }
+
+  /// Calls f(task) or f(task, member), 0 <= member < size(), for every task in [0, tasks), and
+  /// returns when all are done. Tasks are started in order, so a task may wait for an earlier
+  /// one. A task must not throw (that terminates). If the threads are busy with another
+  /// caller, or this is called inside a task, the caller runs all tasks itself.
+  template <class F>
+  void run(std::ptrdiff_t tasks, F&& f) const {
+    using Function = std::remove_reference_t<F>;
+    if (tasks <= 0) return;
+    if (size_ > 1 && tasks > 1) {
+      const auto call = [](void* context, std::ptrdiff_t task, int member) noexcept {
+        invoke(*static_cast<Function*>(context), task, member);
+      };
+      void* context = const_cast<void*>(static_cast<const void*>(std::addressof(f)));
+      if (detail::Crew::instance().run(size_, tasks, call, context)) return;
+    }
+    for (std::ptrdiff_t task = 0; task < tasks; ++task) invoke(f, task, 0);
+  }
+
+ private:
+  template <class F>
+  static void invoke(F& f, std::ptrdiff_t task, int member) {
+    if constexpr (std::is_invocable_v<F&, std::ptrdiff_t, int>) {
+      f(task, member);
+    } else {
+      f(task);
+    }
+  }
+
+  int size_;
+};
+
+}  // namespace zeroloss

@@ -1,0 +1,107 @@
+"""Threads never change a bit, survive a fork, and stay within what the process may use; what cannot fit is refused."""
+
+import multiprocessing
+import threading
+
+import numpy as np
+import pytest
+
+import zeroloss as zl
+from problems import random_data, random_network, same_bits
+from zeroloss import _machine
+
+DYNAMICS = {
+    "descent": zl.GradientDescent(lr=0.1, weight_decay=1e-3, momentum=0.9),
+    "predicted": zl.PredictedGradient(step_size=1e-3, ridge=0.1),
+}
+SIZES = {"modular": (23, 256), "one panel": (5, 16), "n > h": (23, 70)}
+
+
+def end(dynamics, dtype, size, threads, activation="relu"):
+    p, hidden = SIZES[size]
+    data = zl.datasets.modular_addition(p, train_fraction=0.7, seed=0)
+    net = zl.networks.normal(data, hidden=hidden, std=p**-0.5, seed=1, dtype=dtype, activation=activation)
+    return zl.simulate(DYNAMICS[dynamics], data, net, steps=3, threads=threads).network
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_bits_do_not_depend_on_threads(dynamics, dtype, size):
+    alone = end(dynamics, dtype, size, threads=1)
+    for threads in (2, 3, 8):
+        together = end(dynamics, dtype, size, threads)
+        assert same_bits(together.E, alone.E)
+        assert same_bits(together.W, alone.W)
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_bits_of_dense_rows_and_smooth_activations(dynamics):
+    data = random_data(210, 30, 7)
+    net = random_network(data, 150, "tanh", std=0.1)
+    runs = [zl.simulate(DYNAMICS[dynamics], data, net, steps=3, threads=threads).network.E for threads in (1, 2, 3)]
+    assert same_bits(runs[1], runs[0])
+    assert same_bits(runs[2], runs[0])
+
+
+def test_two_callers_at_once():
+    """The second caller finds the threads taken and works alone: same bits, no deadlock."""
+    expected = end("predicted", "float64", "modular", 1).E
+    found = []
+    callers = [
+        threading.Thread(target=lambda: found.append(end("predicted", "float64", "modular", 2).E)) for _ in range(3)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=60)
+    assert len(found) == 3
+    assert all(same_bits(E, expected) for E in found)
+
+
+def _in_child(queue):
+    queue.put(end("predicted", "float64", "modular", 2).E)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_has_threads_of_its_own():
+    expected = end("predicted", "float64", "modular", 2).E
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_in_child, args=(queue,))
+    child.start()
+    assert same_bits(queue.get(timeout=60), expected)
+    child.join(timeout=60)
+    assert child.exitcode == 0
+
+
+def test_how_many_threads(monkeypatch):
+    monkeypatch.delenv("ZEROLOSS_NUM_THREADS", raising=False)
+    available = _machine.available_processors()
+    assert _machine.checked_threads(None, work=1.0, worthwhile=2.0) == 1
+    assert _machine.checked_threads(None, work=2.0, worthwhile=2.0) == available
+    assert _machine.checked_threads(5, work=1.0, worthwhile=2.0) == 5
+    monkeypatch.setenv("ZEROLOSS_NUM_THREADS", "1")
+    assert _machine.checked_threads(5, work=2.0, worthwhile=2.0) == 1
+    assert zl.build_info()["threads"] == 1
+    monkeypatch.setenv("ZEROLOSS_NUM_THREADS", "many")
+    with pytest.raises(ValueError, match="ZEROLOSS_NUM_THREADS: expected an integer of at least 1, got 'many'"):
+        _machine.available_processors()
+    monkeypatch.delenv("ZEROLOSS_NUM_THREADS")
+    with pytest.raises(ValueError, match="threads: expected an integer of at least 1, got 0"):
+        end("descent", "float64", "one panel", threads=0)
+
+
+def test_what_cannot_fit_is_refused(monkeypatch):
+    monkeypatch.setattr(_machine, "available_memory", lambda: 2**20)
+    with pytest.raises(ValueError, match=r"PredictedGradient: expected to fit in 0\.0 GiB of free memory, needs"):
+        end("predicted", "float64", "modular", 1)
+
+
+def test_the_cost_of_a_step():
+    cost = DYNAMICS["predicted"].cost
+    data = zl.datasets.modular_addition(37, train_fraction=0.7)
+    net = zl.networks.normal(data, hidden=512, std=1.0, seed=0)
+    n, h = 492, 512
+    assert np.isclose(cost(data, net).flops, n * n * h + n**3 / 3 + 2 * n * n * 37 + 4 * n * h * 37)
+    assert cost(data, net).memory > 8 * (n * n + n * h)  # the Gram matrix and the hidden activations
