@@ -33,6 +33,7 @@ def build_of_results() -> dict[str, Any]:
 def build_info() -> dict[str, Any]:
     """Return versions, compiler, the instruction-set level in use, those possible here, and the threads available.
 
-    Every result carries it, but for the threads, on which no bit depends. ``ZEROLOSS_ISA`` = base, v3 or v4 forces a level.
+    Every result carries it, but for the threads, on which no bit depends. ``ZEROLOSS_ISA`` = base, v3 or v4 forces a
+    level.
     """
     return {**build_of_results(), "threads": available_processors()}
