@@ -60,7 +60,8 @@ def test_odd_sizes_at_every_level(level, sizes):
     samples = kernels.Samples64(data.X_train, data.Y_train)
     E, W = net.E.copy(), net.W.copy()
     vE, vW = np.zeros_like(E), np.zeros_like(W)
-    descent = kernels.Descent64(samples, kernels.Activation("relu", 0.0), kernels.SquaredError("mean"), 0.01, 1e-2, 0.9)
+    relu, mean = kernels.Activation("relu", 0.0), kernels.SquaredError("mean")
+    descent = kernels.Descent64(samples, relu, mean, 0.01, 1e-2, 0.9, h, 1)
     descent.advance(E, W, vE, vW, 10)
     expected_E, expected_W = sgd(net, data, 10, 0.01, 1e-2, 0.9)
     assert relative(E, expected_E) < 1e-11

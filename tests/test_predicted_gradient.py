@@ -118,9 +118,8 @@ def test_every_level_takes_the_same_steps_to_rounding(level):
     data = zl.datasets.modular_addition(7, train_fraction=0.7)
     net = zl.networks.normal(data, hidden=48, std=1.0, seed=1)
     kernels = kernels_of(level)
-    stepper = kernels.PredictedGradient64(
-        kernels.Samples64(data.X_train, data.Y_train), kernels.Activation("relu", 0), 0.1
-    )
+    samples, relu = kernels.Samples64(data.X_train, data.Y_train), kernels.Activation("relu", 0.0)
+    stepper = kernels.PredictedGradient64(samples, relu, 0.1, 48, 1)
     E = net.E.copy()
     assert stepper.advance(E, 1e-3, 20) == 20
     expected = net.E.copy()

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "../core/gradient_descent.hpp"
+#include "../core/network.hpp"
 #include "../core/predicted_gradient.hpp"
 #include "arrays.hpp"
 
@@ -107,8 +108,8 @@ void bind_kernels(py::module_& m, const std::string& bits) {
   py::class_<Descending>(m, ("Descent" + bits).c_str(), py::module_local())
       .def(py::init([](const Set& samples, Activation activation, SquaredError loss, double lr, double weight_decay,
                        double momentum, Index hidden, int threads) {
-             return std::make_unique<Descending>(samples, activation, loss, DescentSettings{lr, weight_decay, momentum},
-                                                 hidden, Team(threads));
+             const Step<T> step{static_cast<T>(lr), static_cast<T>(weight_decay), static_cast<T>(momentum)};
+             return std::make_unique<Descending>(samples, activation, loss, step, hidden, Team(threads));
            }),
            py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("lr"), py::arg("weight_decay"),
            py::arg("momentum"), py::arg("hidden"), py::arg("threads"))

@@ -40,8 +40,7 @@ class PanelRows {
     if (dense_samples_.count() > 0) {
       for (Index i = begin; i < end; i += tile_rows<T>) {
         Tile<T, N> tile;
-        accumulate<Operand::columns>(
-            tile, d_in_, dense_samples_.panel(i / width) + i % width, E);
+        accumulate<Operand::columns>(tile, d_in_, dense_samples_.panel(i / width) + i % width, E);
         for_each_vector(tile, [&](int r, int v, const Vector<T>& z) { f(i + r, v, z); });
       }
     } else if (!pairs_.empty()) {
@@ -96,9 +95,8 @@ class PanelRows {
 
   /// sum(v) += Σ value · panel(other, v) over a range of entries.
   template <int N>
-  [[gnu::always_inline]] static inline void add_entries(const std::vector<Entry>& entries,
-                                                        Index begin, Index end, const T* panel,
-                                                        Vector<T> (&sum)[N]) {
+  [[gnu::always_inline]] static inline void add_entries(const std::vector<Entry>& entries, Index begin, Index end,
+                                                        const T* panel, Vector<T> (&sum)[N]) {
     for (Index e = begin; e < end; ++e) {
       const Entry& entry = entries[at(e)];
       const Vector<T> value = broadcast(entry.value);

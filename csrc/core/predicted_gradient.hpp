@@ -9,9 +9,8 @@
 
 #include <vector>
 
-#include "../linalg/cholesky.hpp"
+#include "../linalg/factor_vector.hpp"
 #include "activation.hpp"
-#include "condition.hpp"
 #include "panel_rows.hpp"
 
 namespace zeroloss {
@@ -89,23 +88,10 @@ class PredictedGradient {
   }
 
   /// R(E)/λ = ‖E‖² + tr(YᵀB) (19, for every λ), of the last evaluation.
-  double cost() const {
-    return inner_product(E_, E_, X_.d_in()) + inner_product(Y_, B_, n_);
-  }
+  double cost() const { return inner_product(E_, E_, X_.d_in()) + inner_product(Y_, B_, n_); }
 
-  /// Condition number of K, or of HᵀH + λI if n > h, of the last evaluation.
-  double condition() const {
-    PanelMatrix<T> v(1, Cholesky<T>::right_rows(factor_.size()));
-    const auto apply = [&](auto&& replace) {
-      return [&, replace](T* vector) {
-        for (Index i = 0; i < factor_.size(); ++i) v(i, 0) = vector[i];
-        replace();
-        for (Index i = 0; i < factor_.size(); ++i) vector[i] = v(i, 0);
-      };
-    };
-    return condition_estimate<T>(factor_.size(), apply([&] { factor_.multiply(v); }),
-                                 apply([&] { factor_.solve(team_, v); }));
-  }
+  /// Condition number of K, or of HᵀH + λI if n > h, of the last evaluation, estimated from below.
+  double condition() const { return condition_estimate(factor_); }
 
   Index d_in() const { return X_.d_in(); }
   Index d_out() const { return d_out_; }
@@ -164,9 +150,8 @@ class PredictedGradient {
       });
       return;
     }
-    X_.template preactivations<N>(E, begin, end, [=](Index i, int v, const Vector<T>& z) {
-      store(H + (i - begin) * width + v * lanes<T>, z);
-    });
+    X_.template preactivations<N>(
+        E, begin, end, [=](Index i, int v, const Vector<T>& z) { store(H + (i - begin) * width + v * lanes<T>, z); });
     activate(activation_, H, H, S, static_cast<std::size_t>((end - begin) * width));
     const Index used = E_.used(q);
     for (Index i = begin; i < end; ++i) {
@@ -242,9 +227,9 @@ class PredictedGradient {
       for (Index c = 0; c < d_out_; c += tile_rows<T>) {
         const T* const b = B_.panel(c / width) + i * width + c % width;
         if (i == 0) {
-          detail::product_tile<Update::set, T, N>(slice, b, H, W + c * width, b);
+          detail::product_tile<Update::set, T, N>(slice, b, H, W + c * width);
         } else {
-          detail::product_tile<Update::add, T, N>(slice, b, H + i * width, W + c * width, b);
+          detail::product_tile<Update::add, T, N>(slice, b, H + i * width, W + c * width);
         }
       }
     }
@@ -257,13 +242,11 @@ class PredictedGradient {
     for (Index i = 0; i < n_padded_; i += tile_rows<T>) {
       Tile<T, N> tile;
       for (Index g = 0; g < B_.panels(); ++g) {
-        accumulate<Operand::rows>(tile, B_.used(g), B_.panel(g) + i * width,
-                                  W_.panel(q) + g * width * width);
+        accumulate<Operand::rows>(tile, B_.used(g), B_.panel(g) + i * width, W_.panel(q) + g * width * width);
       }
       for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
         const Index at = (i + r) * width + v * lanes<T>;
-        const Vector<T> slope_applied =
-            relu ? (load(H + at) > Vector<T>{} ? sum : Vector<T>{}) : sum * load(S + at);
+        const Vector<T> slope_applied = relu ? (load(H + at) > Vector<T>{} ? sum : Vector<T>{}) : sum * load(S + at);
         store(H + at, slope_applied);
       });
     }
@@ -275,11 +258,11 @@ class PredictedGradient {
   Activation activation_;
   T ridge_;
   Team team_;
-  PanelMatrix<T> Y_, B_;         // (n × d_out)
-  PanelMatrix<T> E_, direction_; // (d_in × h), E_ with a row of zeros behind
-  PanelMatrix<T> W_;             // (d_out × h)
-  PanelMatrix<T> hidden_;        // n <= h: (h × n), panels of samples; else (n × h)
-  PanelMatrix<T> solution_;      // n > h: W (h × d_out)
+  PanelMatrix<T> Y_, B_;          // (n × d_out)
+  PanelMatrix<T> E_, direction_;  // (d_in × h), E_ with a row of zeros behind
+  PanelMatrix<T> W_;              // (d_out × h)
+  PanelMatrix<T> hidden_;         // n <= h: (h × n), panels of samples; else (n × h)
+  PanelMatrix<T> solution_;       // n > h: W (h × d_out)
   Cholesky<T> factor_;
   std::vector<Workspace> workspaces_;
 };

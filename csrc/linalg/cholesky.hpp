@@ -57,8 +57,8 @@ class Cholesky {
   /// Factors K = P Pᵀ + ridge·I = L Lᵀ for P (n × depth, a panel holds rows of P side by side)
   /// and solves for right-hand sides: R = L⁻¹ Y for a given Y (n × right_count), or R = L⁻¹ P Y
   /// for Y (depth × right_count). R has room for whole panels of rows (see `right_rows`).
-  FactorStatus factor(const Team& team, const PanelMatrix<T>& P, T ridge, const PanelMatrix<T>& Y,
-                      RightSide kind, PanelMatrix<T>& R) {
+  FactorStatus factor(const Team& team, const PanelMatrix<T>& P, T ridge, const PanelMatrix<T>& Y, RightSide kind,
+                      PanelMatrix<T>& R) {
     status_ = {};
     failed_.store(false, std::memory_order_relaxed);
     for (auto& columns : progress_) columns.store(0, std::memory_order_relaxed);
@@ -75,36 +75,16 @@ class Cholesky {
     std::atomic<Index> unsolved{blocks_};
     team.run(blocks_, [&](Index task) {
       const Index J = blocks_ - 1 - task;
-      solve_transposed_block(J, R, [&](Index I) {
-        detail::wait_until([&] { return unsolved.load(std::memory_order_acquire) <= I; });
-      });
+      solve_transposed_block(
+          J, R, [&](Index I) { detail::wait_until([&] { return unsolved.load(std::memory_order_acquire) <= I; }); });
       unsolved.store(J, std::memory_order_release);
     });
   }
 
   /// R ← K⁻¹ R for any further right-hand sides, with room for whole panels of rows.
   void solve(const Team& team, PanelMatrix<T>& R) const {
-    team.run(R.panels(), [&](Index g) {
-      with_vectors(R.vectors(g), [&]<int N>() { solve_panel<N>(R.panel(g)); });
-    });
+    team.run(R.panels(), [&](Index g) { with_vectors(R.vectors(g), [&]<int N>() { solve_panel<N>(R.panel(g)); }); });
     solve_transposed(team, R);
-  }
-
-  /// x ← L Lᵀ x for one vector, with room for whole panels of rows.
-  void multiply(PanelMatrix<T>& x) const {
-    PanelMatrix<T> u(1, right_rows(n_));  // Lᵀ x
-    const auto for_each_column = [&](const auto& visit) {  // visit(c, rows of L in column c, first row)
-      for (Index i = 0; i < panels_; ++i) {
-        for (Index c = 0; c < i * width + columns(i); ++c) visit(c, lower(i) + c * width, i * width);
-      }
-    };
-    for_each_column([&](Index c, const T* L, Index row) {
-      for (Index r = 0; r < width; ++r) u(c, 0) += L[r] * x(row + r, 0);
-    });
-    x = PanelMatrix<T>(1, right_rows(n_));
-    for_each_column([&](Index c, const T* L, Index row) {
-      for (Index r = 0; r < width; ++r) x(row + r, 0) += L[r] * u(c, 0);
-    });
   }
 
   Index panels() const { return panels_; }
@@ -134,7 +114,7 @@ class Cholesky {
     T* data;           ///< [column][width]
     const T* operand;  ///< the rows' factor in the product that forms them
     int vectors;
-    Index panel;       ///< its number in K, or a number beyond
+    Index panel;  ///< its number in K, or a number beyond
   };
 
   T* lower(Index i) { return lower_.data() + width * width * (i * (i + 1) / 2); }
@@ -152,9 +132,7 @@ class Cholesky {
   }
 
   Index begin(Index I) const { return I < blocks_ ? I * block_ : panels_ + (I - blocks_) * block_; }
-  Index end(Index I) const {
-    return std::min(begin(I) + block_, I < blocks_ ? panels_ : panels_ + right_panels_);
-  }
+  Index end(Index I) const { return std::min(begin(I) + block_, I < blocks_ ? panels_ : panels_ + right_panels_); }
 
   void process_block(const Sweep& sweep, Index I, Index J) {
     auto& mine = progress_[static_cast<std::size_t>(I)];
@@ -191,8 +169,8 @@ class Cholesky {
       }
       return;
     }
-    multiply_block<Update::set, Update::add>(
-        sweep, I, J, sweep.P.depth(), [](const Row& rows) { return rows.operand; });
+    multiply_block<Update::set, Update::add>(sweep, I, J, sweep.P.depth(),
+                                             [](const Row& rows) { return rows.operand; });
     if (I == J) {
       for (Index j = begin(J); j < end(J); ++j) complete_diagonal(sweep, j);
     }
@@ -200,8 +178,8 @@ class Cholesky {
 
   /// K_IJ -= L_I L_Jᵀ over all columns before block J.
   void update(const Sweep& sweep, Index I, Index J) {
-    multiply_block<Update::subtract, Update::subtract>(
-        sweep, I, J, begin(J) * width, [](const Row& rows) { return rows.data; });
+    multiply_block<Update::subtract, Update::subtract>(sweep, I, J, begin(J) * width,
+                                                       [](const Row& rows) { return rows.data; });
   }
 
   /// Block (I, J) gets A_I A_Jᵀ, where operand(row) is a panel of rows of A, slice by slice of the
@@ -214,12 +192,11 @@ class Cholesky {
       for (Index j = begin(J); j < end(J); ++j) {
         for (Index i = std::max(begin(I), j); i < end(I); ++i) {
           const Row rows = row(sweep, i);
-          const T* const next = i + 1 < end(I) ? at(i + 1) : at(std::min(j + 1, end(J) - 1));
           T* const c = rows.data + j * width * width;
           if (k == 0) {
-            panel_product<first>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c, next);
+            panel_product<first>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c);
           } else {
-            panel_product<rest>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c, next);
+            panel_product<rest>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c);
           }
         }
       }
@@ -254,9 +231,8 @@ class Cholesky {
     const Index from = begin(J) * width;
     if (from == j * width) return;
     const T* const a = lower(j) + from * width;
-    panel_product<Update::subtract>(j * width - from, a, columns(j), rows.data + from * width,
-                                    rows.vectors, rows.panel == j, rows.data + j * width * width,
-                                    a);
+    panel_product<Update::subtract>(j * width - from, a, columns(j), rows.data + from * width, rows.vectors,
+                                    rows.panel == j, rows.data + j * width * width);
   }
 
   /// Square j of a row below the diagonal: C ← (C − L_i L_jᵀ) L_jj⁻ᵀ.
@@ -268,9 +244,8 @@ class Cholesky {
       for (Index first = columns(j) - tile_rows<T>; first >= 0; first -= tile_rows<T>) {
         Tile<T, N> tile;
         accumulate<Operand::rows>(tile, first + tile_rows<T>, inverse(j) + first * width, c);
-        for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
-          store(c + (first + r) * width + v * lanes<T>, sum);
-        });
+        for_each_vector(
+            tile, [&](int r, int v, const Vector<T>& sum) { store(c + (first + r) * width + v * lanes<T>, sum); });
       }
     });
   }
@@ -285,9 +260,7 @@ class Cholesky {
     for (Index j = end(J) - 1; j >= begin(J); --j) {
       subtract_transposed(j, j + 1, end(J), R);
       for (Index g = 0; g < R.panels(); ++g) {
-        with_vectors(R.vectors(g), [&]<int N>() {
-          solve_transposed_square<N>(j, R.panel(g) + j * width * width);
-        });
+        with_vectors(R.vectors(g), [&]<int N>() { solve_transposed_square<N>(j, R.panel(g) + j * width * width); });
       }
     }
   }
@@ -301,8 +274,7 @@ class Cholesky {
           T* const x = R.panel(g);
           Tile<T, N> tile;
           for (Index i = from; i < to; ++i) {
-            accumulate<Operand::rows>(tile, columns(i), lower(i) + c * width,
-                                      x + i * width * width);
+            accumulate<Operand::rows>(tile, columns(i), lower(i) + c * width, x + i * width * width);
           }
           for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
             T* const at = x + (c + r) * width + v * lanes<T>;
@@ -318,11 +290,9 @@ class Cholesky {
   void solve_transposed_square(Index j, T* x) const {
     for (Index c = 0; c < columns(j); c += tile_rows<T>) {
       Tile<T, N> tile;
-      accumulate<Operand::columns>(tile, columns(j) - c, inverse(j) + c * width + c,
-                                   x + c * width);
-      for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
-        store(x + (c + r) * width + v * lanes<T>, sum);
-      });
+      accumulate<Operand::columns>(tile, columns(j) - c, inverse(j) + c * width + c, x + c * width);
+      for_each_vector(tile,
+                      [&](int r, int v, const Vector<T>& sum) { store(x + (c + r) * width + v * lanes<T>, sum); });
     }
   }
 
@@ -337,9 +307,8 @@ class Cholesky {
       for (Index c = 0; c < columns(j); c += tile_rows<T>) {
         Tile<T, N> tile;  // Σ_k L_jk x_k over the panels before
         accumulate<Operand::columns>(tile, j * width, lower(j) + c, x);
-        for_each_vector(tile, [&](int r, int v, Vector<T>& sum) {
-          sum = load(xj + (c + r) * width + v * lanes<T>) - sum;
-        });
+        for_each_vector(tile,
+                        [&](int r, int v, Vector<T>& sum) { sum = load(xj + (c + r) * width + v * lanes<T>) - sum; });
         for_each_vector(tile, put(xj + c * width));
       }
       for (Index c = columns(j) - tile_rows<T>; c >= 0; c -= tile_rows<T>) {

@@ -80,8 +80,8 @@ Index factor_tile(T* A, Index size, const T* diagonal, T* inverse) {
     with_vectors(static_cast<int>((size - above) / step), [&]<int N>() {
       with_vectors(static_cast<int>(ceil_div(end, step)), [&]<int M>() {
         if (begin > 0) {
-          detail::product_tile<Update::subtract, T, N>(begin, A + begin, A + above, columns, A);
-          detail::product_tile<Update::subtract, T, M>(begin, A + begin, inverse, rows, inverse);
+          detail::product_tile<Update::subtract, T, N>(begin, A + begin, A + above, columns);
+          detail::product_tile<Update::subtract, T, M>(begin, A + begin, inverse, rows);
         }
         failing = detail::eliminate_block<N, M>(columns, rows, begin - above, diagonal + begin);
       });

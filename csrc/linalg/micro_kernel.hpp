@@ -1,13 +1,9 @@
 // The one inner loop: a tile of outputs in registers gains a sum of outer products.
 #pragma once
 
-#include <cstddef>
-
 #include "vector.hpp"
 
 namespace zeroloss {
-
-using Index = std::ptrdiff_t;
 
 /// Vectors side by side in a panel, and in the widest tile.
 inline constexpr int panel_vectors = 3;
@@ -44,20 +40,13 @@ enum class Operand {
   rows,     ///< A(r, k) = a[r·width + k]: tile rows lie along the panel's depth
 };
 
-/// In place of `ahead` where nothing is to be fetched.
-struct NoPrefetch {
-  void operator()(Index) const {}
-};
-
-/// tile(r, :) += Σ_k A(r, k) b[k·width + :], k < depth; calls ahead(k) on the way.
-template <Operand operand, class T, int N, class Prefetch = NoPrefetch>
-[[gnu::always_inline]] inline void accumulate(Tile<T, N>& tile, Index depth, const T* a,
-                                              const T* b, Prefetch ahead = {}) {
+/// tile(r, :) += Σ_k A(r, k) b[k·width + :], k < depth.
+template <Operand operand, class T, int N>
+[[gnu::always_inline]] inline void accumulate(Tile<T, N>& tile, Index depth, const T* a, const T* b) {
   constexpr int width = panel_width<T>;
   constexpr int row_step = operand == Operand::columns ? 1 : width;
   constexpr int depth_step = operand == Operand::columns ? width : 1;
   for (Index k = 0; k < depth; ++k, a += depth_step, b += width) {
-    ahead(k);
     Vector<T> bk[N];
 #pragma GCC unroll 8
     for (int v = 0; v < N; ++v) bk[v] = load(b + v * lanes<T>);
@@ -84,9 +73,12 @@ template <class T, int N, class F>
 template <class F>
 [[gnu::always_inline]] inline void with_vectors(int vectors, const F& f) {
   switch (vectors) {
-    case 1: return f.template operator()<1>();
-    case 2: return f.template operator()<2>();
-    default: return f.template operator()<3>();
+    case 1:
+      return f.template operator()<1>();
+    case 2:
+      return f.template operator()<2>();
+    default:
+      return f.template operator()<3>();
   }
 }
 

@@ -2,39 +2,15 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
-#include <memory>
-#include <new>
-#include <type_traits>
 
+#include "buffer.hpp"
 #include "micro_kernel.hpp"
+#include "transpose.hpp"
 
 namespace zeroloss {
 
 constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
-
-/// Zeroed memory at the start of a cache line.
-template <class T>
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(Index size)
-      : data_(static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T),
-                                             std::align_val_t{alignment}))) {
-    std::fill_n(data_.get(), size, T{});
-  }
-
-  T* data() { return data_.get(); }
-  const T* data() const { return data_.get(); }
-
- private:
-  static constexpr std::size_t alignment = 64;
-  struct Free {
-    void operator()(T* data) const { ::operator delete(data, std::align_val_t{alignment}); }
-  };
-  std::unique_ptr<T[], Free> data_;
-};
 
 /// A matrix (depth × count) stored as [panel][depth][panel_width]: the entries of a row that lie
 /// side by side in a panel fill vectors. What lies beyond count stays zero.
@@ -44,8 +20,7 @@ class PanelMatrix {
   static constexpr Index width = panel_width<T>;
 
   PanelMatrix() = default;
-  PanelMatrix(Index count, Index depth)
-      : count_(count), depth_(depth), data_(ceil_div(count, width) * depth * width) {}
+  PanelMatrix(Index count, Index depth) : count_(count), depth_(depth), data_(ceil_div(count, width) * depth * width) {}
 
   Index count() const { return count_; }
   Index depth() const { return depth_; }
@@ -86,36 +61,15 @@ class PanelMatrix {
   Buffer<T> data_;
 };
 
-/// to[c · to_step + r] = from[r · from_step + c] for r, c < lanes: a square of vectors, transposed
-/// by log2(lanes) rounds that exchange halves, quarters, ... between rows.
+/// to[c · to_step + r] = from[r · from_step + c] for r, c < lanes.
 template <class T>
-[[gnu::always_inline]] inline void transpose_square(const T* from, Index from_step, T* to,
-                                                    Index to_step) {
-  constexpr int n = lanes<T>;
-  using Lane = std::conditional_t<sizeof(T) == 8, std::int64_t, std::int32_t>;
-  using Pick = Vector<Lane>;
-  Vector<T> row[n];
+[[gnu::always_inline]] inline void transpose_square(const T* from, Index from_step, T* to, Index to_step) {
+  Vector<T> row[lanes<T>];
 #pragma GCC unroll 16
-  for (int r = 0; r < n; ++r) row[r] = load(from + r * from_step);
-#pragma GCC unroll 8
-  for (int half = n / 2; half > 0; half /= 2) {
-    Pick low, high;
+  for (int r = 0; r < lanes<T>; ++r) row[r] = load(from + r * from_step);
+  transpose<T>(row);
 #pragma GCC unroll 16
-    for (int lane = 0; lane < n; ++lane) {
-      const bool upper = (lane & half) != 0;
-      low[lane] = upper ? n + lane - half : lane;
-      high[lane] = upper ? n + lane : lane + half;
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < n; ++r) {
-      if ((r & half) != 0) continue;
-      const Vector<T> a = row[r], b = row[r + half];
-      row[r] = __builtin_shuffle(a, b, low);
-      row[r + half] = __builtin_shuffle(a, b, high);
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < n; ++r) store(to + r * to_step, row[r]);
+  for (int r = 0; r < lanes<T>; ++r) store(to + r * to_step, row[r]);
 }
 
 }  // namespace zeroloss

@@ -67,8 +67,7 @@ class Crew {
     tasks_ = tasks;
     unfinished_.store(tasks, std::memory_order_relaxed);
     const auto members = static_cast<std::uint64_t>(size);
-    offer_.store((members << offer_bits) | static_cast<std::uint64_t>(tasks),
-                 std::memory_order_release);
+    offer_.store((members << offer_bits) | static_cast<std::uint64_t>(tasks), std::memory_order_release);
     wake();
     work(0);
     wait_until([this] { return unfinished_.load(std::memory_order_acquire) == 0; });
@@ -104,8 +103,7 @@ class Crew {
       if ((offer & left_mask) == 0 || static_cast<std::uint64_t>(member) >= offer >> offer_bits) {
         return 0;
       }
-    } while (!offer_.compare_exchange_weak(offer, offer - 1, std::memory_order_acquire,
-                                           std::memory_order_relaxed));
+    } while (!offer_.compare_exchange_weak(offer, offer - 1, std::memory_order_acquire, std::memory_order_relaxed));
     return static_cast<std::ptrdiff_t>(offer & left_mask);
   }
 
@@ -121,9 +119,7 @@ class Crew {
       const std::uint32_t seen = calls_.load(std::memory_order_acquire);
       if (retired_.load(std::memory_order_relaxed)) return;
       work(member);
-      const auto called = [&] {
-        return offered(member) || calls_.load(std::memory_order_relaxed) != seen;
-      };
+      const auto called = [&] { return offered(member) || calls_.load(std::memory_order_relaxed) != seen; };
       if (!spin_until(called, Microseconds(50))) calls_.wait(seen, std::memory_order_acquire);
     }
   }

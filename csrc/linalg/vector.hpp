@@ -6,6 +6,8 @@
 
 namespace zeroloss {
 
+using Index = std::ptrdiff_t;
+
 #if defined(__AVX512F__)
 inline constexpr std::size_t register_bytes = 64;
 inline constexpr int register_count = 32;

@@ -1,0 +1,122 @@
+// Where the tiles take H from and where they leave gH.
+#pragma once
+
+#include "../linalg/transpose.hpp"
+#include "strip_rows.hpp"
+
+namespace zeroloss {
+
+/// Forward: H stored as [unit][strip][lanes], samples along the lanes.
+template <class T, int strips>
+struct StoredOutputsHidden {
+  const T* H;
+  [[gnu::always_inline]] void operator()(Index unit, Vector<T>* h) const {
+#pragma GCC unroll 4
+    for (int s = 0; s < strips; ++s) h[s] = load(H + (unit * strips + s) * lanes<T>);
+  }
+};
+
+/// Registers in a row of Eᵀ (h × d_in, padded; stored as [h / lanes][source][lanes][lanes]), at most; with
+/// longer rows H is transposed instead, and so it is below AVX-512, where permutes gain nothing.
+inline constexpr int max_sources = register_bytes == 64 ? 4 : 0;
+
+/// How the samples of one strip gather from a row of Eᵀ: a from the register at first_a, b likewise.
+/// The index is in 32-bit words, two for a double, so that one permute serves both types.
+template <class T>
+struct StripGather {
+  static constexpr int words = sizeof(T) / 4;
+  std::int32_t a[lanes<T> * words], b[lanes<T> * words];
+  Index first_a, first_b;
+  bool pure;  // one register holds every a, and one every b
+
+  explicit StripGather(const Pair* pairs)
+      : first_a(pairs[0].a / lanes<T> / lanes<T> * lanes<T>),
+        first_b(pairs[0].b / lanes<T> / lanes<T> * lanes<T>),
+        pure(true) {
+    for (int i = 0; i < lanes<T>; ++i) {
+      const Index row_a = pairs[i].a / lanes<T>, row_b = pairs[i].b / lanes<T>;
+      pure = pure && row_a / lanes<T> * lanes<T> == first_a && row_b / lanes<T> * lanes<T> == first_b;
+      for (int word = 0; word < words; ++word) {
+        a[i * words + word] = static_cast<std::int32_t>(row_a * words + word);
+        b[i * words + word] = static_cast<std::int32_t>(row_b * words + word);
+      }
+    }
+  }
+};
+
+/// Forward: H = relu(E_a + E_b) made on the fly by permuting rows of Eᵀ. `mixed`: rows are two registers long
+/// and the strips may gather from both (slower: such a permute takes the place of a multiply-add).
+template <class T, int strips, bool mixed>
+struct PermutedHidden {
+  const T *row_a[strips], *row_b[strips];
+  Index sources;
+  Vector<std::int32_t> a[strips], b[strips];
+
+  PermutedHidden(const T* E_transposed, Index sources_, const StripGather<T>* gather) : sources(sources_) {
+    for (int s = 0; s < strips; ++s) {
+      row_a[s] = E_transposed + (mixed ? 0 : gather[s].first_a * lanes<T>);
+      row_b[s] = E_transposed + (mixed ? 0 : gather[s].first_b * lanes<T>);
+      a[s] = load(gather[s].a);
+      b[s] = load(gather[s].b);
+    }
+  }
+  [[gnu::always_inline]] void operator()(Index unit, Vector<T>* h) const {
+    const auto u = static_cast<std::size_t>(unit), L = static_cast<std::size_t>(lanes<T>);
+    const std::size_t offset = (u / L * static_cast<std::size_t>(sources) * L + u % L) * L;
+#pragma GCC unroll 4
+    for (int s = 0; s < strips; ++s) {
+      const Vector<T> z = pick(row_a[s] + offset, a[s]) + pick(row_b[s] + offset, b[s]);
+      h[s] = where_active<T>(z, z);
+    }
+  }
+
+ private:
+  [[gnu::always_inline]] static Vector<T> pick(const T* row, Vector<std::int32_t> index) {
+    const auto low = (Vector<float>)load(row);
+    if constexpr (!mixed) return (Vector<T>)__builtin_shuffle(low, index);  // index modulo the register
+    return (Vector<T>)__builtin_shuffle(low, (Vector<float>)load(row + lanes<T> * lanes<T>), index);
+  }
+};
+
+/// Backward: H and the sums gH of the tiles so far are stored as [sample][lanes].
+template <class T>
+struct StoredGradientHidden {
+  const T* H;
+  T* gH;
+  [[gnu::always_inline]] Vector<T> hidden(Index i) const { return load(H + i * lanes<T>); }
+  [[gnu::always_inline]] void finish(Index i, Vector<T>, Vector<T> d) const {
+    store(gH + i * lanes<T>, load(gH + i * lanes<T>) + d);
+  }
+};
+
+/// Backward for ReLU and pairs: H = relu(E_a + E_b) in the first tile,
+/// gE_a += gZ and gE_b += gZ with gZ = gH ⊙ (H > 0) in the last one.
+template <class T, bool first, bool last>
+struct ReluPairs {
+  const T* E;
+  T* gE;
+  const Pair* pairs;
+  T *H, *gH;  // [sample][lanes], between tiles
+
+  [[gnu::always_inline]] Vector<T> hidden(Index i) const {
+    if constexpr (!first) return load(H + i * lanes<T>);
+    const Vector<T> z = load(E + pairs[i].a) + load(E + pairs[i].b), h = where_active<T>(z, z);
+    if constexpr (!last) store(H + i * lanes<T>, h);
+    return h;
+  }
+  [[gnu::always_inline]] void finish(Index i, Vector<T> h, Vector<T> d) const {
+    if constexpr (!first) d += load(gH + i * lanes<T>);
+    if constexpr (!last) {
+      store(gH + i * lanes<T>, d);
+    } else {
+      const Vector<T> gZ = where_active<T>(h, d);  // H > 0 where Z > 0
+      add(gE + pairs[i].a, gZ);
+      add(gE + pairs[i].b, gZ);
+    }
+  }
+
+ private:
+  [[gnu::always_inline]] static void add(T* to, Vector<T> v) { store(to, load(to) + v); }
+};
+
+}  // namespace zeroloss

@@ -1,0 +1,175 @@
+// The two register tiles of a descent step. Both hold K outputs of one block in registers and stream
+// along the other index; K is a template argument, `with_number` turns a number into it.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include "../linalg/strips.hpp"
+
+namespace zeroloss {
+
+/// Outputs per tile: 2 K accumulators, operands and temporaries fit into the registers.
+inline constexpr int forward_outputs = register_count == 32 ? 12 : 6;
+inline constexpr int backward_outputs = register_count == 32 ? 13 : 6;
+/// Strips of samples per forward tile.
+inline constexpr int tile_strips = 2;
+
+/// The integer as wide as a T.
+template <class T>
+using LaneInteger = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+
+/// Calls f(std::integral_constant<int, N>) with N = number, 1 <= number <= max.
+template <int max, class F>
+[[gnu::always_inline]] inline void with_number(Index number, F&& f) {
+  if (number == max) {
+    f(std::integral_constant<int, max>{});
+  } else if constexpr (max > 1) {
+    with_number<max - 1>(number, f);
+  }
+}
+
+/// Outputs [first, first + count).
+struct OutputRange {
+  Index first, count;
+};
+
+/// Cuts d_out outputs into the fewest tiles of at most `most`, as equal as possible.
+inline std::vector<OutputRange> cut_outputs(Index d_out, Index most) {
+  const Index tiles = (d_out + most - 1) / most;
+  std::vector<OutputRange> ranges;
+  for (Index t = 0, first = 0; t < tiles; first += ranges[t++].count)
+    ranges.push_back({first, d_out / tiles + (t < d_out % tiles)});
+  return ranges;
+}
+
+/// v where z > 0, else 0: the sign of 0 − z, spread over the lane, is the mask. No comparison, which would
+/// take the place of a multiply-add. The NaN of arithmetic (sign bit set, on x86) counts as active and stays.
+template <class T>
+[[gnu::always_inline]] inline Vector<T> where_active(Vector<T> z, Vector<T> v) {
+  using Bits = Vector<LaneInteger<T>>;
+  const Bits active = (Bits)(Vector<T>{} - z) >> (8 * sizeof(T) - 1);
+  return (Vector<T>)((Bits)v & active);
+}
+
+/// C_r += Σ_t A(r, t) B_t for R rows of a strip, A(r, t) = A[r row_stride + t step], t < count.
+template <int R, class T>
+void add_product(const T* A, Index row_stride, Index step, const T* B, Index count, T* C) {
+  constexpr int L = lanes<T>;
+  Vector<T> c[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) c[r] = load(C + r * L);
+  for (Index t = 0; t < count; ++t, A += step) {
+    const Vector<T> b = load(B + t * L);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) c[r] += broadcast(A[r * row_stride]) * b;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) store(C + r * L, c[r]);
+}
+
+/// F[:, block] = scale (start + H W[:, block]) for `strips` strips of samples and K outputs.
+/// hidden(u, s): H of unit u for the samples of strip s. W, start, F: at the first output of the block.
+template <int K, int strips, class T, class Hidden>
+void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, const T* start, T* F, Index F_rows,
+                  T scale) {
+  constexpr int L = lanes<T>;
+  Vector<T> f[strips][K];
+#pragma GCC unroll 4
+  for (int s = 0; s < strips; ++s)
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) f[s][k] = load(start + (s * F_rows + k) * L);
+  for (Index u = 0; u < units; ++u) {  // one loop: its end is the only branch to mispredict
+    const T* w = W + strip_offset<T>(W_rows, 0, u);
+    Vector<T> h[strips];
+    hidden(u, h);
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) {
+      const Vector<T> w_uk = broadcast(w[k * L]);
+#pragma GCC unroll 4
+      for (int s = 0; s < strips; ++s) f[s][k] += w_uk * h[s];
+    }
+  }
+#pragma GCC unroll 4
+  for (int s = 0; s < strips; ++s)
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) store(F + (s * F_rows + k) * L, f[s][k] * broadcast(scale));
+}
+
+/// g = ∇ + wd θ,  v ← μ v + g,  θ ← θ − lr v.
+template <class T>
+struct Step {
+  T lr, weight_decay, momentum;
+
+  /// θ after the step, without momentum.
+  [[gnu::always_inline]] Vector<T> updated(Vector<T> theta, Vector<T> gradient) const {
+    return theta - broadcast(lr) * (gradient + broadcast(weight_decay) * theta);
+  }
+  /// θ after the step; v: the register of velocities that belongs to θ.
+  [[gnu::always_inline]] Vector<T> updated(Vector<T> theta, Vector<T> gradient, T* v) const {
+    const Vector<T> g = gradient + broadcast(weight_decay) * theta + broadcast(momentum) * load(v);
+    store(v, g);
+    return theta - broadcast(lr) * g;
+  }
+};
+
+/// What gradients_tile needs besides the rows; arrays start at the first output of the tile.
+template <class T>
+struct GradientsTile {
+  Index samples;  // of this chunk
+  const T* G;     // [sample strip][G_rows][lanes], samples along the lanes
+  Index G_rows;
+  T *W, *gW, *vW;    // [output][lanes] of one strip of hidden units; vW null without momentum
+  bool first, last;  // chunk of samples
+  const Step<T>& step;
+};
+
+/// For one strip of hidden units, K outputs and one chunk of samples:
+///   gH = G Wᵀ, handed to rows.finish;   gW += Hᵀ G, kept in gW from chunk to chunk;
+/// after the last chunk W takes its step.
+template <int K, class T, class Rows>
+void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
+  constexpr int L = lanes<T>;
+  constexpr int sums = std::min(K, register_count == 32 && K <= 12 ? 3 : 2);  // against long chains of additions
+  Vector<T> w[K], g[K];
+#pragma GCC unroll 16
+  for (int k = 0; k < K; ++k) {
+    w[k] = load(t.W + k * L);
+    g[k] = Vector<T>{};
+  }
+  if (!t.first)
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) g[k] = load(t.gW + k * L);
+  const T* const G = t.G;
+  const Index samples = t.samples, G_rows = t.G_rows;
+  for (Index i = 0; i < samples; ++i) {
+    const T* r = G + strip_offset<T>(G_rows, 0, i);
+    const Vector<T> h = rows.hidden(i);
+    Vector<T> d[sums];
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) {
+      const Vector<T> r_ik = broadcast(r[k * L]);
+      g[k] += r_ik * h;
+      d[k % sums] = k < sums ? r_ik * w[k] : d[k % sums] + r_ik * w[k];
+    }
+#pragma GCC unroll 4
+    for (int s = 1; s < sums; ++s) d[0] += d[s];
+    rows.finish(i, h, d[0]);
+  }
+  if (!t.last) {
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) store(t.gW + k * L, g[k]);
+    return;
+  }
+  const Step<T> step = t.step;
+  if (t.vW) {
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) store(t.W + k * L, step.updated(w[k], g[k], t.vW + k * L));
+  } else {
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) store(t.W + k * L, step.updated(w[k], g[k]));
+  }
+}
+
+}  // namespace zeroloss

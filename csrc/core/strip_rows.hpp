@@ -1,0 +1,117 @@
+// The rows of X, as the products with them need them: Z = X E, and gE += Xᵀ gZ.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <tuple>
+#include <vector>
+
+#include "descent_tiles.hpp"
+#include "rows.hpp"
+
+namespace zeroloss {
+
+/// x = e_a + e_b, as offsets of rows a and b in a strip of E.
+struct Pair {
+  std::uint32_t a, b;
+};
+
+/// A packed copy of X: pairs where every row is a sum of two unit vectors, entries otherwise. Pairs stand in
+/// an order of their own: by the registers of a row of Eᵀ that hold a and b, so that most strips of samples
+/// gather from one register each, then by a + b mod d_in, as neighbours with equal sums share no number
+/// (shared ones would make the additions into gE wait for each other).
+template <class T>
+class StripRows {
+ public:
+  explicit StripRows(const SparseRows<T>& X) : n(X.n()), d_in(X.d_in), order_(X.starts.size() - 1), begin_(X.starts) {
+    std::iota(order_.begin(), order_.end(), Index{0});
+    for (std::size_t e = 0; e < X.columns.size(); ++e) entries_.push_back({X.columns[e] * L, X.values[e]});
+    find_pairs();
+  }
+  explicit StripRows(const DenseRows<T>& X)
+      : n(X.n()), d_in(X.X.cols()), order_(static_cast<std::size_t>(n)), X_(X.X.data(), X.X.data() + X.X.size()) {
+    std::iota(order_.begin(), order_.end(), Index{0});
+  }
+
+  bool are_pairs() const { return !pairs_.empty(); }
+  /// In strips of samples, the last one padded with copies that no result depends on.
+  const Pair* pairs() const { return pairs_.data(); }
+  /// The caller's row that stands at position i.
+  Index order(Index i) const { return order_[i]; }
+
+  /// Z = X E for one strip of hidden units and samples [first, last); past n, zeros.
+  void multiply(const T* E, Index first, Index last, T* Z) const {
+    std::fill(Z, Z + (last - first) * L, T{});
+    last = std::min(last, n);
+    if (!X_.empty()) {
+      for (Index i = first; i < last; i += dense_rows)
+        with_number<dense_rows>(std::min<Index>(dense_rows, last - i), [&](auto R) {
+          add_product<R>(X_.data() + i * d_in, d_in, 1, E, d_in, Z + (i - first) * L);
+        });
+      return;
+    }
+    for (Index i = first; i < last; ++i, Z += L) {
+      Vector<T> z{};
+      for (Index e = begin_[i]; e < begin_[i + 1]; ++e)
+        z += broadcast(entries_[e].value) * load(E + entries_[e].offset);
+      store(Z, z);
+    }
+  }
+
+  /// gE += Xᵀ gZ for one strip of hidden units and samples [first, last).
+  void scatter(const T* gZ, Index first, Index last, T* gE) const {
+    if (!X_.empty()) {
+      for (Index j = 0; j < d_in; j += dense_rows)
+        with_number<dense_rows>(std::min<Index>(dense_rows, d_in - j), [&](auto R) {
+          add_product<R>(X_.data() + first * d_in + j, 1, d_in, gZ, last - first, gE + j * L);
+        });
+      return;
+    }
+    for (Index i = first; i < last; ++i, gZ += L)
+      for (Index e = begin_[i]; e < begin_[i + 1]; ++e) {
+        T* to = gE + entries_[e].offset;
+        store(to, load(to) + broadcast(entries_[e].value) * load(gZ));
+      }
+  }
+
+  const Index n, d_in;
+
+ private:
+  struct Entry {
+    Index offset;
+    T value;
+  };
+
+  void find_pairs() {
+    std::vector<Pair> pairs;
+    for (Index i = 0; i < n; ++i) {
+      const Entry* x = entries_.data() + begin_[i];
+      const Index count = begin_[i + 1] - begin_[i];
+      const auto offset = [&](Index e) { return static_cast<std::uint32_t>(x[e].offset); };
+      if (count == 2 && x[0].value == 1 && x[1].value == 1) {
+        pairs.push_back({std::min(offset(0), offset(1)), std::max(offset(0), offset(1))});
+      } else if (count == 1 && x[0].value == 2) {
+        pairs.push_back({offset(0), offset(0)});
+      } else {
+        return;
+      }
+    }
+    const auto place = [&](Index i) {
+      const Index a = pairs[i].a / L, b = pairs[i].b / L;
+      return std::tuple(a / L, b / L, (a + b) % d_in, a, i);
+    };
+    std::sort(order_.begin(), order_.end(), [&](Index i, Index j) { return place(i) < place(j); });
+    for (Index i = 0; i < strip_count<T>(n) * L; ++i) pairs_.push_back(pairs[order_[std::min(i, n - 1)]]);
+  }
+
+  static constexpr int L = lanes<T>;
+  static constexpr int dense_rows = 8;  // of a tile of a dense product
+  std::vector<Index> order_;
+  std::vector<T> X_;  // n × d_in, of dense rows only
+  std::vector<Index> begin_;
+  std::vector<Entry> entries_;
+  std::vector<Pair> pairs_;
+};
+
+}  // namespace zeroloss

@@ -1,0 +1,52 @@
+// The one storage of the descent: strips. A strip holds `lanes` neighbours (hidden units or samples)
+// along the lanes and every other index along its rows, so that a register is one row of a strip:
+//   E  (d_in × h)   [h / lanes][d_in][lanes]      hidden units along the lanes
+//   W  (h × d_out)  [h / lanes][d_out][lanes]     hidden units along the lanes
+//   Y, F, G (n × d_out)  [n / lanes][d_out][lanes]     samples along the lanes
+// Every product reads one operand as rows of a strip and broadcasts single entries of another.
+// Conversions are permutations with padding: they change no bit.
+#pragma once
+
+#include "buffer.hpp"
+
+namespace zeroloss {
+
+template <class T>
+constexpr Index strip_count(Index length) {
+  return (length + lanes<T> - 1) / lanes<T>;
+}
+
+/// Where entry (row, position) of a strip-wise array with `rows` rows stands.
+template <class T>
+constexpr Index strip_offset(Index rows, Index row, Index position) {
+  const auto p = static_cast<std::size_t>(position);  // unsigned: the division is a shift
+  return static_cast<Index>(p / lanes<T>) * rows * lanes<T> + row * lanes<T> + static_cast<Index>(p % lanes<T>);
+}
+
+/// A (rows × length, row-major): neighbours in a row go to neighbouring lanes.
+template <class T>
+void rows_to_strips(const T* A, Index rows, Index length, T* strips) {
+  for (Index j = 0; j < length; ++j)
+    for (Index r = 0; r < rows; ++r) strips[strip_offset<T>(rows, r, j)] = A[r * length + j];
+}
+
+template <class T>
+void rows_from_strips(const T* strips, Index rows, Index length, T* A) {
+  for (Index j = 0; j < length; ++j)
+    for (Index r = 0; r < rows; ++r) A[r * length + j] = strips[strip_offset<T>(rows, r, j)];
+}
+
+/// A (length × rows, row-major): neighbours in a column go to neighbouring lanes.
+template <class T>
+void columns_to_strips(const T* A, Index length, Index rows, T* strips) {
+  for (Index i = 0; i < length; ++i)
+    for (Index r = 0; r < rows; ++r) strips[strip_offset<T>(rows, r, i)] = A[i * rows + r];
+}
+
+template <class T>
+void columns_from_strips(const T* strips, Index length, Index rows, T* A) {
+  for (Index i = 0; i < length; ++i)
+    for (Index r = 0; r < rows; ++r) A[i * rows + r] = strips[strip_offset<T>(rows, r, i)];
+}
+
+}  // namespace zeroloss
