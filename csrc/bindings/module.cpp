@@ -1,8 +1,10 @@
 // One extension module for each instruction-set level, all from this source: a table of contents.
 #include <Eigen/Core>
 
+#include "../core/activation.hpp"
+#include "../core/loss.hpp"
 #include "../core/peak.hpp"
-#include "kernels.hpp"
+#include "bindings.hpp"
 
 namespace zeroloss {
 namespace {
@@ -45,6 +47,8 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
   py::class_<SquaredError>(m, "SquaredError", py::module_local()).def(py::init(&squared_error), py::arg("reduction"));
   m.def("fma_peak32", &fma_peak<float>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
   m.def("fma_peak64", &fma_peak<double>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
-  bind_kernels<float>(m, "32");
-  bind_kernels<double>(m, "64");
+  bind_samples(m);
+  bind_network(m);
+  bind_gradient_descent(m);
+  bind_predicted_gradient(m);
 }

@@ -1,0 +1,54 @@
+// The predicted gradient.
+#include "../core/predicted_gradient.hpp"
+
+#include <memory>
+
+#include "bindings.hpp"
+
+namespace zeroloss {
+namespace {
+
+template <class T>
+void bind(py::module_& m, const std::string& bits) {
+  using Set = Samples<T>;
+  using Predicted = PredictedGradient<T>;
+  py::class_<Predicted>(m, ("PredictedGradient" + bits).c_str(), py::module_local())
+      .def(py::init([](const Set& samples, Activation activation, double ridge, Index hidden, int threads) {
+             return std::make_unique<Predicted>(samples, activation, static_cast<T>(ridge), hidden, Team(threads));
+           }),
+           py::arg("samples"), py::arg("activation"), py::arg("ridge"), py::arg("hidden"), py::arg("threads"))
+      .def(
+          "evaluate",
+          [](Predicted& self, const Array<T>& E) -> py::object {
+            const auto e = read("E", E, self.d_in(), self.h());
+            Array<T> dE({self.d_in(), self.h()}), W({self.h(), self.d_out()});
+            T *const to_dE = dE.mutable_data(), *const to_W = W.mutable_data();
+            FactorStatus status;
+            {
+              py::gil_scoped_release release;
+              status = self.direction(e.data(), to_dE, to_W);
+            }
+            if (!status.ok()) return py::none();
+            return py::make_tuple(dE, W);
+          },
+          py::arg("E").noconvert())
+      .def("cost", &Predicted::cost)
+      .def("condition", &Predicted::condition, py::call_guard<py::gil_scoped_release>())
+      .def(
+          "advance",
+          [](Predicted& self, Array<T>& E, double step_size, Index steps) {
+            T* const e = update("E", E, self.d_in(), self.h());
+            py::gil_scoped_release release;
+            return self.advance(e, static_cast<T>(step_size), steps).steps;
+          },
+          py::arg("E").noconvert(), py::arg("step_size"), py::arg("steps"));
+}
+
+}  // namespace
+
+void bind_predicted_gradient(py::module_& m) {
+  bind<float>(m, "32");
+  bind<double>(m, "64");
+}
+
+}  // namespace zeroloss
