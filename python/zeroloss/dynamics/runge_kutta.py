@@ -20,7 +20,7 @@ _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0  # of the change of a step size
 _SMALLEST = 1e-14  # step size at which a flow is given up
 
 
-class StepSizeTooSmall(ArithmeticError):
+class StepSizeTooSmallError(ArithmeticError):
     """No step meets the tolerances: the flow is too stiff here, or not smooth."""
 
 
@@ -68,7 +68,7 @@ def adaptive_step(
 
     Raises
     ------
-    StepSizeTooSmall
+    StepSizeTooSmallError
         Where none does.
     """
     rejected = 0
@@ -82,7 +82,7 @@ def adaptive_step(
         size = taken * (change if np.isfinite(ratio) else _LEAST)
         rejected += 1
         if size < _SMALLEST:
-            raise StepSizeTooSmall(f"no step above {_SMALLEST:g} meets rtol = {tolerances.rtol:g}")
+            raise StepSizeTooSmallError(f"no step above {_SMALLEST:g} meets rtol = {tolerances.rtol:g}")
 
 
 def first_size(y: Vector, slope: Vector, tolerances: Tolerances) -> float:
