@@ -111,12 +111,13 @@ def _numbers(settings: Settings, unit: Unit, weights: NDArray[np.float64]) -> xr
 def _summary(settings: Settings, numbers: xr.Dataset) -> dict[str, Any]:
     """Return for each λ when the set is reached, when the unit generalises, and where it comes to rest."""
     train, expected = numbers.train_loss.values, numbers.expected_test_loss.values
-    rest = [float(w.mean()) for w in numbers.weights.values[:, -1]]
+    final = numbers.weights.values[:, -1]
     return {
         "weight_decays": list(settings.weight_decays),
         "memorised_steps": [_first(loss <= LEARNT) for loss in train],
         "generalised_steps": [_first(loss <= LEARNT) for loss in expected],
-        "final_weights": rest,
+        "final_weights": final.tolist(),
+        "final_distance": np.linalg.norm(final - TARGET, axis=-1).tolist(),
         "final_train_loss": train[:, -1].tolist(),
         "final_test_loss": numbers.test_loss.values[:, :, -1].tolist(),
         "final_expected_test_loss": expected[:, -1].tolist(),
@@ -135,7 +136,7 @@ def _line(summary: Mapping[str, Any]) -> str:
         f"λ {listed(summary['weight_decays'], 'g')}; "
         f"train loss ≤ {LEARNT} at step {listed(summary['memorised_steps'], 'd')}; "
         f"expected test loss ≤ {LEARNT} at step {listed(summary['generalised_steps'], 'd')}; "
-        f"final w₁ = w₂ {listed(summary['final_weights'], '.4f')}"
+        f"final |w − (1, 1)| {listed(summary['final_distance'], '.4f')}"
     )
 
 
@@ -147,7 +148,7 @@ def draw(numbers: xr.Dataset) -> Figure:
     a, b = left.subfigures(2, 1, squeeze=False, hspace=0.02).ravel()
     plots.panel(a, "a", r"train loss on $(1, 1) \to 2$")
     plots.panel(b, "b", f"test loss on {settings.test_samples} samples of $y = x_1 + x_2$")
-    plots.panel(c, "c", "trajectories; the darker, the greater the train loss")
+    plots.panel(c, "c", "trajectories, over the train loss")
     _losses(a.subplots(), numbers, "train_loss")
     _losses(b.subplots(), numbers, "test_loss")
     _trajectories(c.subplots(), numbers)

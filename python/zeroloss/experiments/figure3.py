@@ -122,7 +122,8 @@ def descend(
 def product_flow(starts: ArrayLike, target: float, slow_time: ArrayLike) -> NDArray[np.float64]:
     """Return the norm-minimising flow on {w₁w₂ = c} from where descent without decay lands, which keeps D = w₁² − w₂².
 
-    D = D₀ e^{−2s}, and the greater of w₁², w₂² is (|D| + √(D² + 4c²))/2.
+    D = D₀ e^{−2s}, and the greater of w₁², w₂² is (|D| + √(D² + 4c²))/2. (From w₁ = −w₂ · sign(c) descent never lands:
+    it goes to the saddle at the origin.)
 
     Parameters
     ----------
@@ -201,7 +202,7 @@ def distances_to_flow(settings: Settings) -> NDArray[np.float64]:
 
 
 def _summary(settings: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return how well the exact law of D holds, the slope of the distance in λ, and how slow the negative side is."""
+    """Return how well the exact law of D holds, the slope of the distance in λ, and how long the leaky unit takes."""
     w = numbers.weights.sel(model=["curved", "singular"]).values
     residual = w.prod(axis=-1) - np.array([settings.target, 0.0])[:, None, None]
     D = w[..., 0] ** 2 - w[..., 1] ** 2
@@ -209,12 +210,13 @@ def _summary(settings: Settings, numbers: xr.Dataset) -> dict[str, Any]:
     scale = (w[..., :-1, :] ** 2).sum(axis=-1)
     slope = np.polyfit(np.log(settings.weight_decays), np.log(numbers.distance.values), 1)[0]
     memorised = (numbers.train_loss.sel(model="leaky") <= 0.01).values
+    below = numbers.weights.sel(model="leaky").values @ np.asarray(settings.x) <= 0
     return {
         "largest_error_of_exact_law": float((abs(D[..., 1:] - factor[..., :-1] * D[..., :-1]) / scale).max()),
         "distance_to_flow": dict(zip(map(str, settings.weight_decays), numbers.distance.values.tolist(), strict=True)),
         "slope_of_distance": float(slope),
         "memorised_steps_leaky": [int(np.argmax(reached)) if reached.any() else None for reached in memorised],
-        "contraction_positive_over_negative": settings.negative_slope**-2,
+        "steps_below_kink_leaky": below.sum(axis=-1).tolist(),
         "final_norm_singular": np.linalg.norm(w[1, :, -1], axis=-1).tolist(),
     }
 
