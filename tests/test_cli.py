@@ -50,7 +50,7 @@ def test_reproduce_writes_three_files_and_prints_one_line(command, tiny, tmp_pat
 
 def test_options_reach_the_settings(command, tiny, tmp_path):
     words = ["--quick", "--seeds", 2, "--spread", "variance", "--out", tmp_path]
-    assert command("reproduce", "all", "6", *words)[0] == 0
+    assert command("reproduce", "6", "1", "6", *words)[0] == 0  # an option goes to the figures that have it
     settings = json.loads((tmp_path / "figure6.json").read_text(encoding="utf-8"))["settings"]
     assert (settings["seeds"], settings["spread"], settings["quick"]) == (2, "variance", True)
 
@@ -59,11 +59,12 @@ def test_options_reach_the_settings(command, tiny, tmp_path):
     ("words", "told"),
     [
         (["reproduce"], "FIGURE"),
-        (["reproduce", "9"], "'9': unknown; there are 6, and all"),
+        (["reproduce", "9"], "'9': unknown; there are 1, 2, 3, 4, 6, and all"),
         (["reproduce", "6", "six"], "'six': unknown"),
         (["reproduce", "6", "--seeds", "0"], "--seeds"),
         (["reproduce", "6", "--seeds", "many"], "--seeds"),
         (["reproduce", "6", "--spread", "wide"], "--spread"),
+        (["reproduce", "1", "2", "--spread", "std"], "--spread: no such option for figure 1, 2"),
         (["reproduce", "6", "--fast"], "--fast"),
         (["reproduce", "6", "--out"], "--out"),
         (["info", "6"], "6"),

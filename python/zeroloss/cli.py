@@ -79,11 +79,12 @@ def reproduce(figures: tuple[str, ...], out: Path, seeds: int | None, quick: boo
     """
     chosen = _chosen(figures)
     options = {} if spread is None else {"spread": spread}
+    for name in options:
+        if not any(name in experiment.options for experiment in chosen.values()):
+            raise click.UsageError(f"--{name}: no such option for figure {', '.join(chosen)}")
     for number, experiment in chosen.items():
-        if foreign := set(options) - set(experiment.options):
-            raise click.UsageError(f"--{foreign.pop()}: figure {number} has no such option")
-    for number, experiment in chosen.items():
-        _carry_out(f"figure {number}", experiment, out, seeds, quick, options)
+        own = {name: value for name, value in options.items() if name in experiment.options}
+        _carry_out(f"figure {number}", experiment, out, seeds, quick, own)
 
 
 @zeroloss.command()

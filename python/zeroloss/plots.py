@@ -6,22 +6,30 @@ Matplotlib is imported with the first picture. Figures are objects of their own 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colorbar import Colorbar
+    from matplotlib.contour import QuadContourSet
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.image import AxesImage
 
 __all__ = [
     "COLOURS",
+    "ZERO_LOSS",
+    "angle",
+    "arrow",
     "colour_bar",
+    "grid",
+    "landscape",
+    "legend_once",
+    "listed",
     "mark_quick",
     "matrix",
     "new_figure",
@@ -30,10 +38,25 @@ __all__ = [
     "save",
     "style",
     "time_axis",
+    "time_legend",
+    "times",
+    "trajectory",
+    "words",
 ]
 
 #: Okabe and Ito's colours, which stay apart for every kind of colour vision.
-COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermilion": "#D55E00", "grey": "#6E6E6E"}
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "grey": "#6E6E6E",
+}
+
+#: The line of a zero-loss set.
+ZERO_LOSS: Any = {"color": "#333333", "linewidth": 3.2, "alpha": 0.45, "solid_capstyle": "butt", "zorder": 1.5}
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -147,6 +170,99 @@ def colour_bar(place: SubFigure, image: AxesImage, axes: Sequence[Axes], label: 
     below, above = (any(np.nanmin(v) < low - slack for v in values), any(np.nanmax(v) > high + slack for v in values))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
     return place.colorbar(image, ax=axes, label=label, ticks=ticks, extend=extend, shrink=0.74, aspect=20, pad=0.03)
+
+
+def landscape(
+    axes: Axes, x: ArrayLike, y: ArrayLike, values: ArrayLike, levels: ArrayLike, colours: str = "Greys"
+) -> QuadContourSet:
+    """Shade a part of the plane, in the pale half of a colour map, in steps between levels.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    x, y : array_like, (rows, columns)
+        Places on a grid, which may be a curved one.
+    values : array_like, (rows, columns)
+        The function shown.
+    levels : array_like, (m,)
+        Where one shade ends and the next begins.
+    colours : str
+        The name of a colour map.
+    """
+    import matplotlib as mpl  # noqa: PLC0415
+
+    edges = np.asarray(levels)
+    shades = mpl.colormaps[colours](np.linspace(0, 0.5, len(edges) + 1))
+    axes.grid(visible=False)
+    return axes.contourf(x, y, values, levels=edges, colors=shades, extend="both", zorder=0)
+
+
+def grid(x: tuple[float, float], y: tuple[float, float]) -> NDArray[np.float64]:
+    """Return the points (rows, columns, 2) of a fine grid over a rectangle."""
+    return np.stack(np.meshgrid(np.linspace(*x, 241), np.linspace(*y, 241)), axis=-1)
+
+
+def trajectory(axes: Axes, path: ArrayLike, colour: str, label: str | None = None, order: float = 3) -> None:
+    """Draw a trajectory (points, 2) with a square at its start, at a place in the order of drawing."""
+    points = np.asarray(path)
+    axes.plot(points[:, 0], points[:, 1], color=colour, linewidth=1.5, label=label, zorder=order)
+    axes.plot(*points[0], "s", color=colour, markersize=5, markeredgecolor="white", markeredgewidth=0.6, zorder=order)
+
+
+_POINT: Any = {"marker": "o", "linestyle": "none", "zorder": 5}
+_DOT: Any = {**_POINT, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+_RING: Any = {**_POINT, "markersize": 7.5, "color": "black", "markerfacecolor": "none", "markeredgewidth": 0.9}
+
+
+def times(axes: Axes, descent: ArrayLike, flow: ArrayLike, colour: str) -> None:
+    """Mark where descent is at some times (a dot for each point of (k, 2)), and where the norm flow is (rings)."""
+    axes.plot(*np.asarray(descent).T, color=colour, **_DOT)
+    axes.plot(*np.asarray(flow).T, **_RING)
+
+
+def time_legend(axes: Axes, slow_times: Sequence[float], **options: Any) -> None:
+    """Add the legend of an axes with what the dots and rings of `times` are."""
+    axes.plot([], [], color=COLOURS["grey"], label=f"descent at s = {listed(slow_times)}", **_DOT)
+    axes.plot([], [], label="norm flow at the same s", **_RING)
+    legend_once(axes, **options)
+
+
+def arrow(axes: Axes, tail: ArrayLike, head: ArrayLike, colour: str, label: str) -> None:
+    """Draw an arrow between two points, with a label before its head."""
+    start, end = np.asarray(tail), np.asarray(head)
+    shape = {"arrowstyle": "-|>,head_width=0.25,head_length=0.5", "color": colour, "linewidth": 1.8}
+    shape |= {"shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (end[0], end[1]), (start[0], start[1]), arrowprops=shape, zorder=4)
+    words(axes, end + 0.15 * (end - start), label, color=colour)
+
+
+def angle(axes: Axes, corner: ArrayLike, one: ArrayLike, other: ArrayLike, radius: float, label: str) -> None:
+    """Draw the arc between two unit vectors at a corner, with a label outside its middle."""
+    at, first, second = np.asarray(corner), np.asarray(one), np.asarray(other)
+    between = np.linspace(0, 1, 60)[:, None]
+    rays = (1 - between) * first + between * second
+    rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    axes.plot(*(at + radius * rays).T, color="black", linewidth=1.0, zorder=4)
+    words(axes, at + 1.5 * radius * rays[len(rays) // 2], label)
+
+
+def words(axes: Axes, place: ArrayLike, text: str, **options: Any) -> None:
+    """Write a word or two centred on a point (2,)."""
+    x, y = np.asarray(place)
+    axes.text(x, y, text, **{"ha": "center", "va": "center", "zorder": 6, **options})
+
+
+def legend_once(axes: Axes, **options: Any) -> None:
+    """Add a legend in which each label stands once."""
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    axes.legend(once.values(), once.keys(), **options)
+
+
+def listed(numbers: Iterable[float]) -> str:
+    """Return numbers with commas between them, as they stand in labels."""
+    return ", ".join(f"{number:g}".replace("-", "−") for number in numbers)
 
 
 def mark_quick(figure: Figure, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,18 +23,30 @@ class Experiment:
         The module's name in this package, and the name of the files written.
     options : tuple of str
         Keywords of its ``reproduce`` beside ``seeds`` and ``quick``.
+    seeded : bool
+        Whether anything in it is random. Else its ``reproduce`` takes no ``seeds``, and the line says so to those
+        who gave a number of them.
     """
 
     module: str
     options: tuple[str, ...] = ()
+    seeded: bool = True
 
     def reproduce(self, *, seeds: int | None = None, quick: bool = False, **options: str) -> Result:
         """Run the experiment for a number of seeds (default: as the paper), or in its quick form."""
-        result: Result = importlib.import_module(f".{self.module}", __name__).reproduce(
-            seeds=seeds, quick=quick, **options
-        )
-        return result
+        reproduce = importlib.import_module(f".{self.module}", __name__).reproduce
+        if self.seeded:
+            result: Result = reproduce(seeds=seeds, quick=quick, **options)
+            return result
+        result = reproduce(quick=quick, **options)
+        return result if seeds is None else replace(result, line=f"{result.line}; nothing random, so no seeds")
 
 
 #: The figures by number.
-FIGURES: Mapping[str, Experiment] = {"6": Experiment("figure6", options=("spread",))}
+FIGURES: Mapping[str, Experiment] = {
+    "1": Experiment("figure1"),
+    "2": Experiment("figure2", seeded=False),
+    "3": Experiment("figure3", seeded=False),
+    "4": Experiment("figure4", seeded=False),
+    "6": Experiment("figure6", options=("spread",)),
+}

@@ -22,7 +22,7 @@ from ..fourier import FourierSummary
 from ..networks import Network
 from ..results import Run
 from .ensemble import simulate_seeds
-from .output import Result
+from .output import Result, settings_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -209,7 +209,7 @@ def _numbers(
 
 def draw(numbers: xr.Dataset) -> Figure:
     """Draw the four panels; the matrices are those of the first seed."""
-    settings = Settings(**json.loads(numbers.attrs["settings"]))
+    settings = settings_of(numbers, Settings)
     figure = plots.new_figure(10.5, 6.3)
     a, b, c, d = figure.subfigures(2, 2, squeeze=False, wspace=0.05, hspace=0.03, height_ratios=(1, 0.83)).ravel()
     _accuracies(a, numbers, settings)
