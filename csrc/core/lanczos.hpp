@@ -39,14 +39,16 @@ LargestEigenvalue largest_eigenvalue(Index size, double accuracy, Index most, Ap
       v.noalias() -= Q.leftCols(m + 1) * along;
     }
     off_diagonal[m] = v.norm();
-    Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> ritz;
-    ritz.computeFromTridiagonal(diagonal.head(m + 1), off_diagonal.head(m));
-    const double value = ritz.eigenvalues()[m];
-    const double residual = off_diagonal[m] * std::abs(ritz.eigenvectors()(m, m));
-    const bool complete = off_diagonal[m] <= std::numeric_limits<double>::epsilon() * value || m + 1 == size;
-    if (complete || residual <= accuracy * value || m + 1 == most) {
-      if (eigenvector) *eigenvector = Q.leftCols(m + 1) * ritz.eigenvectors().col(m);
-      return {value, complete ? 0 : residual / value};
+    const bool complete = off_diagonal[m] <= std::numeric_limits<double>::epsilon() * diagonal[m] || m + 1 == size;
+    if (const bool last = complete || m + 1 == most; last || m % 3 == 2) {  // the small problem is not for nothing
+      Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> ritz;
+      ritz.computeFromTridiagonal(diagonal.head(m + 1), off_diagonal.head(m));
+      const double value = ritz.eigenvalues()[m];
+      const double residual = complete ? 0 : off_diagonal[m] * std::abs(ritz.eigenvectors()(m, m));
+      if (last || residual <= accuracy * value) {
+        if (eigenvector) *eigenvector = Q.leftCols(m + 1) * ritz.eigenvectors().col(m);
+        return {value, residual / value};
+      }
     }
     v /= off_diagonal[m];
   }

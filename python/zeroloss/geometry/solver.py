@@ -106,7 +106,7 @@ def singular_error(network: Network, data: Dataset) -> np.linalg.LinAlgError:
         causes.append(f"{repeated} training inputs are duplicates of others")
     if dead:
         causes.append(f"{dead} of {network.hidden} hidden units are dead (zero on every training sample)")
-    why = ", and ".join(causes) or "its rows are linearly dependent to rounding"
+    why = ", and ".join(causes) or "its rows are linearly dependent, to the precision of the solver"
     if n * d_out > d:
         smallest = "0"
     elif 8 * n * d_out * d > 2e9:
