@@ -81,6 +81,19 @@ def torch_cost(E, data, activation, ridge):
     return (E**2).sum() + (Y * torch.linalg.solve(K, Y)).sum()
 
 
+def torch_jacobian(net, data):
+    """J by autograd, (n·d_out, d): rows sample-major, columns E and then W, each row by row."""
+    X, E, W = (torch.tensor(A) for A in (data.X_train, net.E, net.W))
+    sigma = torch_activation(net.activation)
+    parts = torch.autograd.functional.jacobian(lambda E, W: sigma(X @ E) @ W, (E, W), vectorize=True)
+    return np.concatenate([part.reshape(data.Y_train.size, -1).numpy() for part in parts], axis=1)
+
+
+def flat(E, W):
+    """θ, or a tangent vector, as one vector."""
+    return np.concatenate([np.ravel(E), np.ravel(W)])
+
+
 def gram_condition(data, net, ridge=0.0):
     """Condition number of K + λI (n ≤ h) or HᵀH + λI (n > h), from singular values of H."""
     H = torch_activation(net.activation)(torch.tensor(data.X_train) @ torch.tensor(net.E, dtype=torch.float64)).numpy()

@@ -6,6 +6,7 @@ import torch
 
 import zeroloss as zl
 from problems import (
+    ACTIVATIONS,
     LEVELS,
     figure5,
     kernels_of,
@@ -40,6 +41,17 @@ def test_100_steps_of_sgd(activation, rows, momentum):
     E, W = sgd(net, data, 100, 0.02, 1e-2, momentum)
     assert relative(run.network.E, E) < 1e-10
     assert relative(run.network.W, W) < 1e-10
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_pairs_stand_in_an_order_of_their_own_for_every_activation(activation):
+    """Rows of two ones are kept in another order than the targets come in."""
+    data = zl.datasets.modular_addition(11, test_count=7, seed=0)
+    net = random_network(data, 20, activation)
+    run = zl.simulate(zl.GradientDescent(lr=0.02, weight_decay=1e-2), data, net, steps=3)
+    E, W = sgd(net, data, 3, 0.02, 1e-2, 0.0)
+    assert relative(run.network.E, E) < 1e-12
+    assert relative(run.network.W, W) < 1e-12
 
 
 def test_summed_loss():

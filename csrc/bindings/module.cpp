@@ -51,4 +51,5 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
   bind_network(m);
   bind_gradient_descent(m);
   bind_predicted_gradient(m);
+  bind_geometry(m);
 }

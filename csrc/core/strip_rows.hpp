@@ -53,7 +53,7 @@ class StripRows {
     }
     for (Index i = first; i < last; ++i, Z += L) {
       Vector<T> z{};
-      for (Index e = begin_[i]; e < begin_[i + 1]; ++e)
+      for (Index e = begin_[order_[i]]; e < begin_[order_[i] + 1]; ++e)
         z += broadcast(entries_[e].value) * load(E + entries_[e].offset);
       store(Z, z);
     }
@@ -69,7 +69,7 @@ class StripRows {
       return;
     }
     for (Index i = first; i < last; ++i, gZ += L)
-      for (Index e = begin_[i]; e < begin_[i + 1]; ++e) {
+      for (Index e = begin_[order_[i]]; e < begin_[order_[i] + 1]; ++e) {
         T* to = gE + entries_[e].offset;
         store(to, load(to) + broadcast(entries_[e].value) * load(gZ));
       }

@@ -5,7 +5,7 @@ Implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifol
 
 from importlib.metadata import version
 
-from . import datasets, fourier, metrics, networks
+from . import datasets, fourier, geometry, metrics, networks
 from .build import build_info
 from .dynamics import GradientDescent, PredictedGradient, load, loss_and_gradient, predicted_gradient, simulate
 
@@ -17,6 +17,7 @@ __all__ = [
     "build_info",
     "datasets",
     "fourier",
+    "geometry",
     "load",
     "loss_and_gradient",
     "metrics",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending", "Outcome", "Run"]
 
-#: A user's own functions of the network, by the name under which they are recorded.
-Measures = Mapping[str, Callable[[Network], Any]]
+#: A user's own functions of the network (and, with a ``lag``, of an earlier one), by the name they are recorded under.
+Measures = Mapping[str, Callable[..., Any]]
 
 FORMAT = 1  # of a saved run
 
@@ -86,6 +87,8 @@ class Run:
         The samples.
     state : mapping of arrays
         The complete state of the dynamics at the last step, from which ``extend`` goes on.
+    earlier : mapping of step to Network
+        The networks that measures with a lag compare with after ``extend``.
     """
 
     history: xr.Dataset
@@ -97,6 +100,7 @@ class Run:
     state: dict[str, NDArray[Any]]
     extender: Callable[..., None] = field(repr=False)
     measures: Measures = field(default_factory=dict)
+    earlier: Mapping[int, Network] = field(default_factory=dict, repr=False)
 
     @property
     def step(self) -> int:
@@ -164,6 +168,8 @@ class Run:
             else:
                 arrays[f"X_{part}"] = rows
         arrays |= {"Y_train": self.data.Y_train, "Y_test": self.data.Y_test, "E": self.network.E, "W": self.network.W}
+        for step, network in self.earlier.items():
+            arrays |= {f"earlier_E_{step}": network.E, f"earlier_W_{step}": network.W}
         np.savez(directory / "arrays.npz", allow_pickle=False, **arrays)
         about = {
             "format": FORMAT,
@@ -203,6 +209,13 @@ def read(directory: str | os.PathLike[str], extender: Callable[..., None]) -> Ru
         data=data,
         state={name.removeprefix("state_"): array for name, array in arrays.items() if name.startswith("state_")},
         extender=extender,
+        earlier={
+            int(name.removeprefix("earlier_E_")): from_arrays(
+                E, arrays[name.replace("_E_", "_W_")], about["activation"]
+            )
+            for name, E in arrays.items()
+            if name.startswith("earlier_E_")
+        },
     )
 
 
@@ -211,8 +224,12 @@ def history_dataset(
     times: Sequence[Mapping[str, float]],
     records: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
+    descriptions: Mapping[str, tuple[str, str]],
 ) -> xr.Dataset:
-    """Return the records as a Dataset over "step", with the time coordinates of each."""
+    """Return the records as a Dataset over "step", with the time coordinates of each.
+
+    ``descriptions`` are units and meaning of measured variables.
+    """
     import xarray as xr  # noqa: PLC0415
 
     step = np.asarray(steps, dtype=np.int64)
@@ -221,7 +238,7 @@ def history_dataset(
     for name in names:
         values = np.asarray([record[name] for record in records])
         dims = ("step", *(f"{name}_{axis}" for axis in range(values.ndim - 1)))
-        variables[name] = (dims, values, _attributes(name))
+        variables[name] = (dims, values, _attributes(name, descriptions))
     coordinates: dict[str, Any] = {"step": ("step", step, _attributes("step"))}
     for name in times[0] if times else ():
         coordinates[name] = ("step", np.array([time[name] for time in times]), _attributes(name))
@@ -242,8 +259,8 @@ def snapshot_dataset(steps: Sequence[int], networks: Sequence[Network]) -> xr.Da
     )
 
 
-def _attributes(name: str) -> dict[str, str]:
-    units, description = DESCRIPTIONS.get(name, ("", "measured by a function of the user's"))
+def _attributes(name: str, descriptions: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> dict[str, str]:
+    units, description = {**descriptions, **DESCRIPTIONS}.get(name, ("", "measured by a function of the user's"))
     return {"units": units, "long_name": description}
 
 

@@ -15,7 +15,7 @@ from .._machine import check_memory, checked_threads
 from ..build import build_of_results
 from ..datasets import Dataset
 from ..networks import Network, check_fits
-from ..results import DESCRIPTIONS, Ending, Measures, Outcome, Run, read
+from ..results import Ending, Measures, Outcome, Run, read
 from .gradient_descent import GradientDescent
 from .interruption import Interruption
 from .predicted_gradient import PredictedGradient
@@ -58,7 +58,11 @@ def simulate(
     snapshot_every : int or "log", optional
         Keeps E and W at step 0, at the multiples, and at the last step.
     measures : mapping of name to function, optional
-        Each function is called with the network at every record; the number or array it returns is recorded.
+        Each function is called with the network at every record; the number or array it returns is recorded, or
+        several, each under its key, where it returns a mapping. One with an attribute ``lag`` is called with the
+        network of ``lag`` steps before as its second argument, at first that of step 0 (None where an interruption
+        lost it), and one with ``descriptions`` (key: unit, meaning) describes its variables: see
+        `zeroloss.geometry.AlignmentMeasure`.
     threads : int, optional
         Threads for one step; by default one for a small step, else every processor this process may use.
         ``ZEROLOSS_NUM_THREADS`` bounds them. The bits do not depend on it.
@@ -90,7 +94,7 @@ def simulate(
         "snapshot_every": None if snapshot_every is None else Schedule("snapshot_every", snapshot_every).every,
         "build": build_of_results(),
     }
-    recorder = Recorder(settings, checked_measures(measures))
+    recorder = Recorder(settings, checked_measures(measures), steps)
     stepper = _start(dynamics, data, network, None, threads)
     outcome = _follow(stepper, recorder, 0, steps, progress)
     return Run(
@@ -103,6 +107,7 @@ def simulate(
         state=stepper.state,
         extender=_extend,
         measures=recorder.measures,
+        earlier=recorder.earlier(),
     )
 
 
@@ -122,8 +127,9 @@ def _extend(run: Run, steps: int, *, measures: Measures | None, progress: bool |
     steps = _checks.integer("steps", steps, 0)
     if run.outcome.ending not in (Ending.REACHED_THE_END, Ending.STOPPED_BY_THE_USER):
         raise ValueError(f"run: expected one that can go on, got one that {run.outcome}")
-    recorder = Recorder(run.settings, checked_measures(measures if measures is not None else run.measures))
-    if missing := {str(name) for name in run.history.data_vars} - set(DESCRIPTIONS) - set(recorder.measures):
+    given = checked_measures(measures if measures is not None else run.measures)
+    recorder = Recorder(run.settings, given, run.step + steps, run.earlier)
+    if missing := {str(name) for name in run.history.data_vars if not recorder.knows(str(name))}:
         raise ValueError(f"measures: expected {', '.join(sorted(missing))}, as the history holds, got none")
     dynamics = dynamics_from_settings(run.settings["dynamics"])
     stepper = _start(dynamics, run.data, run.network, run.state, None)
@@ -132,6 +138,7 @@ def _extend(run: Run, steps: int, *, measures: Measures | None, progress: bool |
     run.history = recorder.history(earlier=run.history)
     run.snapshots = recorder.snapshots(earlier=run.snapshots)
     run.network, run.state, run.outcome, run.measures = stepper.network(), stepper.state, outcome, recorder.measures
+    run.earlier = recorder.earlier()
 
 
 def _start(dynamics: Dynamics, data: Dataset, network: Network, state: State | None, threads: int | None) -> Stepper:
@@ -160,6 +167,8 @@ def _follow(stepper: Stepper, recorder: Recorder, begin: int, end: int, progress
     with Interruption() as interruption, bar:
         if not recorder.keep(stepper, begin, last=begin == end):
             return stepper.failure(begin)
+        if recorder.failure is not None:
+            return recorder.failure
         while step < end:
             if interruption.requested:
                 recorder.keep(stepper, step, last=True)
@@ -173,6 +182,8 @@ def _follow(stepper: Stepper, recorder: Recorder, begin: int, end: int, progress
                 sound_steps, outcome = _back_to_sound(stepper, before, step, goal)
                 recorder.keep(stepper, step + sound_steps, last=True)
                 return outcome
+            if recorder.failure is not None:
+                return recorder.failure
             bar.update(goal - step)
             if not bar.disable:
                 bar.set_postfix_str(recorder.summary(), refresh=False)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..networks import Network
-from ..results import DESCRIPTIONS, Measures, history_dataset, snapshot_dataset
+from ..results import DESCRIPTIONS, Ending, Measures, Outcome, history_dataset, snapshot_dataset
 from .schedule import Schedule
 from .stepper import Stepper
 
@@ -15,10 +17,19 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Records and snapshots, each on its schedule."""
+    """Records and snapshots, each on its schedule, and the networks that measures with a lag compare with.
 
-    def __init__(self, settings: dict[str, Any], measures: Measures) -> None:
+    ``earlier`` are networks by step that a part of the run before left, ``end`` is the last step of this part;
+    ``failure`` is the outcome where a measure met a singular matrix.
+    """
+
+    def __init__(
+        self, settings: dict[str, Any], measures: Measures, end: int, earlier: Mapping[int, Network] | None = None
+    ) -> None:
         self.measures = measures
+        self.failure: Outcome | None = None
+        self._lags = {lag for measure in measures.values() if (lag := getattr(measure, "lag", 0))}
+        self._end, self._earlier = end, dict(earlier or {})
         self.records_due = Schedule("record_every", settings["record_every"])
         every = settings["snapshot_every"]
         self.snapshots_due = None if every is None else Schedule("snapshot_every", every)
@@ -32,18 +43,52 @@ class Recorder:
     def next_due(self, step: int) -> int:
         """Return the first step after ``step`` at which there is something to keep."""
         due = self.records_due.next_after(step)
-        return due if self.snapshots_due is None else min(due, self.snapshots_due.next_after(step))
+        if self.snapshots_due is not None:
+            due = min(due, self.snapshots_due.next_after(step))
+        return min(due, *(self._next_compared(step, lag) for lag in self._lags), self._end)
+
+    def knows(self, name: str) -> bool:
+        """Whether a history's variable is one that these measures, or every record, make."""
+        return name in DESCRIPTIONS or any(name == own or name.startswith(f"{own}_") for own in self.measures)
+
+    def earlier(self) -> dict[int, Network]:
+        """Return the networks that an extension's measures compare with."""
+        return self._earlier
+
+    def _next_compared(self, step: int, lag: int) -> int:
+        """Return the first step after ``step`` that a record ``lag`` steps later compares with.
+
+        The last steps are all kept: the end of an extension may be any.
+        """
+        return min(self.records_due.next_after(step + lag) - lag, max(step + 1, self._end - lag))
+
+    def _keep_for_comparison(self, stepper: Stepper, step: int) -> bool:
+        if step and not any(self._next_compared(step - 1, lag) == step for lag in self._lags):
+            return True
+        if stepper.record() is None:
+            return False
+        self._earlier = {at: net for at, net in self._earlier.items() if at >= step - max(self._lags)}
+        self._earlier[step] = stepper.network()
+        return True
 
     def keep(self, stepper: Stepper, step: int, last: bool = False) -> bool:
         """Keep what is due at a step, all of it at the last; false where the state is not sound."""
+        if self._lags and step not in self._earlier and not self._keep_for_comparison(stepper, step):
+            return False
         if (last or self.records_due.due(step)) and step not in self._steps[-1:]:
             record = stepper.record()
             if record is None:
                 return False
-            measured = {name: measure(stepper.network()) for name, measure in self.measures.items()}
+            try:
+                record = {**record, **self._measured(stepper.network(), step)}
+            except np.linalg.LinAlgError as error:
+                self.failure = Outcome(Ending.SINGULAR, f"at step {step} a measure failed: {error}")
+                if not self._records:
+                    return True
+                record = {**{name: _unknown(value) for name, value in self._records[-1].items()}, **record}
             self._steps.append(step)
             self._times.append(stepper.times(step))
-            self._records.append({**record, **measured})
+            self._records.append(record)
         due = self.snapshots_due is not None and (last or self.snapshots_due.due(step))
         if due and step not in self._snapshot_steps[-1:]:
             if stepper.record() is None:  # for the predicted gradient this is what makes W = φ(E)
@@ -52,6 +97,19 @@ class Recorder:
             self._snapshots.append(stepper.network())
         return True
 
+    def _measured(self, network: Network, step: int) -> dict[str, Any]:
+        """Call the measures; one that returns a mapping has a variable for each of its values."""
+        found: dict[str, Any] = {}
+        for name, measure in self.measures.items():
+            lag = getattr(measure, "lag", 0)
+            compared = (self._earlier.get(max(0, step - lag)),) if lag else ()
+            value = measure(network, *compared)
+            named = {f"{name}_{key}": v for key, v in value.items()} if isinstance(value, Mapping) else {name: value}
+            if taken := named.keys() & (found.keys() | DESCRIPTIONS.keys()):
+                raise ValueError(f"measures: expected names of their own, got {', '.join(sorted(taken))} twice")
+            found |= named
+        return found
+
     def summary(self) -> str:
         """Return the newest record's loss and accuracy for the progress bar."""
         record = self._records[-1]
@@ -59,8 +117,15 @@ class Recorder:
 
     def history(self, earlier: xr.Dataset | None = None) -> xr.Dataset:
         """Return the records, after those of an earlier part of the run."""
-        later = history_dataset(self._steps, self._times, self._records, self._settings)
+        later = history_dataset(self._steps, self._times, self._records, self._settings, self._descriptions())
         return later if earlier is None else _joined(earlier, later, self.records_due)
+
+    def _descriptions(self) -> dict[str, tuple[str, str]]:
+        return {
+            f"{name}_{key}": description
+            for name, measure in self.measures.items()
+            for key, description in getattr(measure, "descriptions", {}).items()
+        }
 
     def snapshots(self, earlier: xr.Dataset | None = None) -> xr.Dataset | None:
         """Return the snapshots, after those of an earlier part of the run; None where none are wanted."""
@@ -68,6 +133,12 @@ class Recorder:
             return earlier
         later = snapshot_dataset(self._snapshot_steps, self._snapshots)
         return later if earlier is None else _joined(earlier, later, self.snapshots_due)
+
+
+def _unknown(value: Any) -> Any:
+    """Return NaN in the shape of a value, or −1 where it is an integer."""
+    array = np.asarray(value)
+    return np.full_like(array, -1 if array.dtype.kind in "biu" else np.nan)
 
 
 def _joined(earlier: xr.Dataset, later: xr.Dataset, due: Schedule) -> xr.Dataset:

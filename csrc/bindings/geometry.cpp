@@ -1,0 +1,183 @@
+// The geometry of the zero-loss set, in float64 alone.
+#include "../core/alignment.hpp"
+#include "bindings.hpp"
+
+namespace zeroloss {
+namespace {
+
+Index units(const Array<double>& E) {
+  if (E.ndim() != 2) throw std::invalid_argument("E: expected a matrix, got shape " + shape_text(E));
+  return E.shape(1);
+}
+
+SolverSettings solver_settings(const std::string& kind, double tolerance, Index most_iterations) {
+  if (kind == "dense") return {SolverKind::dense, tolerance, most_iterations};
+  if (kind == "matrix_free") return {SolverKind::matrix_free, tolerance, most_iterations};
+  throw std::invalid_argument("kind: expected dense or matrix_free, got " + kind);
+}
+
+const char* name(RetractionEnding ending) {
+  switch (ending) {
+    case RetractionEnding::converged:
+      return "converged";
+    case RetractionEnding::stalled:
+      return "stalled";
+    case RetractionEnding::singular:
+      return "singular";
+    case RetractionEnding::too_many_iterations:
+      break;
+  }
+  return "too many iterations";
+}
+
+}  // namespace
+
+void bind_geometry(py::module_& m) {
+  using Vectors = Array<double>;
+  const auto read_E = [](ZeroLossSet& self, const char* name, const Vectors& E) {
+    return read(name, E, self.jacobian().samples().d_in(), units(E));
+  };
+  const auto read_W = [](ZeroLossSet& self, const char* name, const Vectors& W, const Vectors& E) {
+    return read(name, W, units(E), self.jacobian().samples().d_out());
+  };
+
+  py::class_<ZeroLossSet>(m, "ZeroLossSet", py::module_local())
+      .def(py::init([](const Samples<double>& samples, Activation activation, const std::string& kind, double tolerance,
+                       Index most_iterations) {
+             return ZeroLossSet(samples, activation, solver_settings(kind, tolerance, most_iterations));
+           }),
+           py::arg("samples"), py::arg("activation"), py::arg("kind"), py::arg("tolerance"), py::arg("most_iterations"),
+           py::keep_alive<1, 2>())
+      .def(
+          "gram",
+          [=](ZeroLossSet& self, const Vectors& E, const Vectors& W) {
+            const auto e = read_E(self, "E", E);
+            const auto w = read_W(self, "W", W, E);
+            const Index size = self.jacobian().rows();
+            Vectors K({size, size});
+            Eigen::Map<Eigen::MatrixXd> k(K.mutable_data(), size, size);
+            {
+              py::gil_scoped_release release;
+              self.jacobian().move(e, w);
+              self.gram().full(self.jacobian(), k);
+            }
+            return K;
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert())
+      .def(
+          "residual",
+          [=](ZeroLossSet& self, const Vectors& E, const Vectors& W) {
+            const auto e = read_E(self, "E", E);
+            const auto w = read_W(self, "W", W, E);
+            Matrix<double> R;
+            {
+              py::gil_scoped_release release;
+              self.jacobian().move(e, w);
+              self.jacobian().residual(R);
+            }
+            return to_array(R);
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert())
+      .def(
+          "multiply",
+          [=](ZeroLossSet& self, const Vectors& E, const Vectors& W, const Vectors& vE, const Vectors& vW) {
+            const auto e = read_E(self, "E", E), ve = read("vE", vE, E.shape(0), units(E));
+            const auto w = read_W(self, "W", W, E), vw = read_W(self, "vW", vW, E);
+            Matrix<double> R;
+            {
+              py::gil_scoped_release release;
+              self.jacobian().move(e, w);
+              self.jacobian().multiply({ve, vw}, R);
+            }
+            return to_array(R);
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("vE").noconvert(), py::arg("vW").noconvert())
+      .def(
+          "multiply_transposed",
+          [=](ZeroLossSet& self, const Vectors& E, const Vectors& W, const Vectors& R) {
+            const auto e = read_E(self, "E", E);
+            const auto w = read_W(self, "W", W, E);
+            const Samples<double>& samples = self.jacobian().samples();
+            const auto r = read("R", R, samples.n(), samples.d_out());
+            Parameters v;
+            {
+              py::gil_scoped_release release;
+              self.jacobian().move(e, w);
+              self.jacobian().multiply_transposed(r, v);
+            }
+            return py::make_tuple(to_array(v.E), to_array(v.W));
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("R").noconvert())
+      .def(
+          "direction",
+          [=](ZeroLossSet& self, const Vectors& E, const Vectors& W) -> py::object {
+            const auto e = read_E(self, "E", E);
+            const auto w = read_W(self, "W", W, E);
+            Parameters g;
+            bool found;
+            {
+              py::gil_scoped_release release;
+              found = self.direction(e, w, g);
+            }
+            if (!found) return py::none();
+            return py::make_tuple(to_array(g.E), to_array(g.W));
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert())
+      .def(
+          "retract",
+          [](ZeroLossSet& self, Vectors& E, Vectors& W, double tolerance, Index most_iterations, bool reuse_factor) {
+            const Samples<double>& samples = self.jacobian().samples();
+            const MatrixMap<double> e(update("E", E, samples.d_in(), units(E)), samples.d_in(), units(E));
+            const MatrixMap<double> w(update("W", W, units(E), samples.d_out()), units(E), samples.d_out());
+            Retraction found;
+            {
+              py::gil_scoped_release release;
+              found = self.retract(e, w, {tolerance, most_iterations, reuse_factor});
+            }
+            return py::make_tuple(name(found.ending), found.residuals, found.factorisations);
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("tolerance"), py::arg("most_iterations"),
+          py::arg("reuse_factor"))
+      .def(
+          "extremes",
+          [=](ZeroLossSet& self, const Vectors& E, const Vectors& W, double accuracy, Index most) -> py::object {
+            const auto e = read_E(self, "E", E);
+            const auto w = read_W(self, "W", W, E);
+            SingularValue largest{}, smallest{};
+            bool found;
+            {
+              py::gil_scoped_release release;
+              found = self.factor(e, w) && self.smallest(accuracy, most, smallest);
+              if (found) largest = self.largest(accuracy, most);
+            }
+            if (!found) return py::none();
+            return py::make_tuple(largest.value, smallest.value, std::max(largest.accuracy, smallest.accuracy));
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("accuracy"), py::arg("most"))
+      .def(
+          "alignment",
+          [=](ZeroLossSet& self, const Vectors& E, const Vectors& W, const Vectors& earlier_E, const Vectors& earlier_W,
+              const Vectors& projected_E, const Vectors& projected_W, bool retracted, double accuracy,
+              Index most) -> py::object {
+            const Parameters theta{read_E(self, "E", E), read_W(self, "W", W, E)};
+            const Parameters earlier{read("earlier_E", earlier_E, E.shape(0), units(E)),
+                                     read_W(self, "earlier_W", earlier_W, E)};
+            const auto e = read("projected_E", projected_E, E.shape(0), units(E));
+            const auto w = read_W(self, "projected_W", projected_W, E);
+            Alignment found;
+            bool sound;
+            {
+              py::gil_scoped_release release;
+              sound =
+                  (retracted || self.factor(e, w)) && measure_alignment(self, theta, earlier, accuracy, most, found);
+            }
+            if (!sound) return py::none();
+            return py::make_tuple(found.cosine, found.decay_cosine, found.tangent_share, found.smallest.value,
+                                  found.smallest.accuracy, found.update_is_zero, found.direction_is_zero);
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("earlier_E").noconvert(),
+          py::arg("earlier_W").noconvert(), py::arg("projected_E").noconvert(), py::arg("projected_W").noconvert(),
+          py::arg("retracted"), py::arg("accuracy"), py::arg("most"));
+}
+
+}  // namespace zeroloss

@@ -1,0 +1,124 @@
+// The Gram matrix J Jᵀ (n·d_out × n·d_out) from its closed form: entry ((i, k), (j, l)) is
+//   δ_kl (H Hᵀ)_ij + (X Xᵀ)_ij Σ_u σ'(Z_iu) σ'(Z_ju) W_uk W_ul.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "jacobian.hpp"
+
+namespace zeroloss {
+
+/// A pair of samples j ≤ i with (X Xᵀ)_ij ≠ 0.
+struct Overlap {
+  Index i, j;
+  double product;
+};
+
+inline std::vector<Overlap> overlaps(const SparseRows<double>& X) {
+  struct Entry {
+    Index row;
+    double value;
+  };
+  std::vector<std::vector<Entry>> columns(static_cast<std::size_t>(X.d_in));
+  std::vector<double> products(static_cast<std::size_t>(X.n()));
+  std::vector<Overlap> found;
+  Index row = 0;
+  const auto finish_rows = [&](Index end) {  // columns hold the samples up to `row`, products row `row` of X Xᵀ
+    for (; row < end; ++row)
+      for (Index j = 0; j <= row; ++j)
+        if (double& product = products[static_cast<std::size_t>(j)]; product != 0) {
+          found.push_back({row, j, product});
+          product = 0;
+        }
+  };
+  X.for_each([&](Index i, Index column, double value) {
+    finish_rows(i);
+    auto& entries = columns[static_cast<std::size_t>(column)];
+    entries.push_back({i, value});
+    for (const Entry& entry : entries) {
+      const double product = value * entry.value;
+      // A column listed twice in a row is its sum: each later mention meets the earlier ones twice.
+      const bool again = entry.row == i && &entry != &entries.back();
+      products[static_cast<std::size_t>(entry.row)] += again ? 2 * product : product;
+    }
+  });
+  finish_rows(X.n());
+  return found;
+}
+
+inline std::vector<Overlap> overlaps(const DenseRows<double>& X) {
+  const Matrix<double> products = X.X * X.X.transpose();
+  std::vector<Overlap> found;
+  for (Index i = 0; i < X.n(); ++i)
+    for (Index j = 0; j <= i; ++j)
+      if (products(i, j) != 0) found.push_back({i, j, products(i, j)});
+  return found;
+}
+
+class Gram {
+ public:
+  explicit Gram(const Samples<double>& samples)
+      : overlaps_(std::visit([](const auto& rows) { return overlaps(rows); }, samples.X)) {}
+
+  /// The lower triangle of J Jᵀ into K, column-major; what lies above the diagonal is kept.
+  void lower_triangle(const Jacobian& J, Eigen::Ref<Eigen::MatrixXd> K) {
+    const Index n = J.H().rows(), d_out = J.W().cols();
+    for (Index column = 0; column < n * d_out; ++column) K.col(column).tail(n * d_out - column).setZero();
+    first_layer(J, [&](const Overlap& pair, Index k, Index l, double value) {
+      K(pair.i * d_out + k, pair.j * d_out + l) = value;
+      if (pair.i != pair.j) K(pair.i * d_out + l, pair.j * d_out + k) = value;
+    });
+    readout_.noalias() = J.H() * J.H().transpose();
+    for (Index j = 0; j < n; ++j)
+      for (Index k = 0; k < d_out; ++k)
+        for (Index i = j; i < n; ++i) K(i * d_out + k, j * d_out + k) += readout_(i, j);
+  }
+
+  /// All of J Jᵀ.
+  void full(const Jacobian& J, Eigen::Ref<Eigen::MatrixXd> K) {
+    lower_triangle(J, K);
+    K.triangularView<Eigen::StrictlyUpper>() = K.transpose();
+  }
+
+  /// The lower triangle of the mean over k of the n × n blocks ((i, k), (j, k)): H Hᵀ and the first layer's mean part.
+  void mean_block(const Jacobian& J, Eigen::Ref<Eigen::MatrixXd> K) {
+    K.noalias() = J.H() * J.H().transpose();
+    const Eigen::ArrayXd share = J.W().rowwise().squaredNorm() / static_cast<double>(J.W().cols());
+    for (const Overlap& pair : overlaps_)
+      K(pair.i, pair.j) +=
+          pair.product * (J.S().row(pair.i).array() * J.S().row(pair.j).array() * share.transpose()).sum();
+  }
+
+ private:
+  /// Calls put(pair, k, l ≤ k, value) for the first layer's part, symmetric in k and l. The sums over u of all pairs
+  /// are one product, of the pairs' rows (X Xᵀ)_ij σ'(Z_i) ⊙ σ'(Z_j) with the columns W_k ⊙ W_l; pairs in blocks.
+  template <class Put>
+  void first_layer(const Jacobian& J, Put&& put) {
+    constexpr Index block = 256;
+    const Matrix<double>&S = J.S(), &W = J.W();
+    const Index h = W.rows(), d_out = W.cols(), count = static_cast<Index>(overlaps_.size());
+    weights_.resize(h, d_out * (d_out + 1) / 2);
+    for (Index u = 0; u < h; ++u)
+      for (Index k = 0, at = 0; k < d_out; at += ++k)
+        weights_.row(u).segment(at, k + 1) = W(u, k) * W.row(u).head(k + 1);
+    for (Index begin = 0; begin < count; begin += block) {
+      const Index size = std::min(block, count - begin);
+      slopes_.resize(size, h);
+      for (Index q = 0; q < size; ++q) {
+        const Overlap& pair = overlaps_[static_cast<std::size_t>(begin + q)];
+        slopes_.row(q) = pair.product * S.row(pair.i).cwiseProduct(S.row(pair.j));
+      }
+      blocks_.noalias() = slopes_ * weights_;
+      for (Index q = 0; q < size; ++q)
+        for (Index k = 0, at = 0; k < d_out; ++k)
+          for (Index l = 0; l <= k; ++l, ++at)
+            put(overlaps_[static_cast<std::size_t>(begin + q)], k, l, blocks_(q, at));
+    }
+  }
+
+  std::vector<Overlap> overlaps_;
+  Matrix<double> weights_, slopes_, blocks_, readout_;
+};
+
+}  // namespace zeroloss

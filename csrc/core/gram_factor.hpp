@@ -1,0 +1,79 @@
+// The Cholesky factor K = L Lᵀ of a symmetric positive definite matrix, and solves with it.
+#pragma once
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "types.hpp"
+
+namespace zeroloss {
+
+/// Left-looking by columns of blocks, in place of K's lower triangle: most of the work is products of great depth.
+class GramFactor {
+ public:
+  /// Room for the lower triangle of a size × size matrix, to be filled before factor().
+  Eigen::MatrixXd& lower(Index size) {
+    L_.resize(size, size);
+    return L_;
+  }
+
+  double trace() const { return L_.trace(); }  ///< of K, before factor()
+
+  /// Replaces the lower triangle by L; false where a pivot does not stand out of the rounding of its own sums,
+  /// size · eps times its diagonal entry.
+  bool factor() {
+    constexpr Index block = 64;
+    const Index size = L_.rows();
+    const double rounding = static_cast<double>(size) * std::numeric_limits<double>::epsilon();
+    smallest_allowed_ = rounding * L_.diagonal();
+    failed_pivot_ = -1;
+    for (Index k = 0; k < size && failed_pivot_ < 0; k += block) {
+      const Index width = std::min(block, size - k), rest = size - k - width;
+      auto diagonal = L_.block(k, k, width, width);
+      auto below = L_.block(k + width, k, rest, width);
+      const auto left = L_.block(k, 0, width, k);
+      if (k > 0) {
+        diagonal.triangularView<Eigen::Lower>() -= left * left.transpose();
+        if (rest > 0) below.noalias() -= L_.block(k + width, 0, rest, k) * left.transpose();
+      }
+      factor_diagonal(k, width);
+      if (rest > 0 && failed_pivot_ < 0)
+        diagonal.transpose().triangularView<Eigen::Upper>().solveInPlace<Eigen::OnTheRight>(below);
+    }
+    return failed_pivot_ < 0;
+  }
+
+  /// X ← K⁻¹ X.  X: size × right-hand sides, column-major
+  template <class Columns>
+  void solve(Columns&& X) const {
+    L_.triangularView<Eigen::Lower>().solveInPlace(X);
+    L_.transpose().triangularView<Eigen::Upper>().solveInPlace(X);
+  }
+
+  Index failed_pivot() const { return failed_pivot_; }  ///< its index, or −1
+
+ private:
+  void factor_diagonal(Index begin, Index width) {
+    auto D = L_.block(begin, begin, width, width);
+    for (Index j = 0; j < width; ++j) {
+      const Index rest = width - j - 1;
+      const double pivot = D(j, j) - D.row(j).head(j).squaredNorm();
+      if (!(pivot > smallest_allowed_[begin + j])) {  // so that a NaN fails too
+        failed_pivot_ = begin + j;
+        return;
+      }
+      D(j, j) = std::sqrt(pivot);
+      if (rest == 0) return;
+      D.col(j).tail(rest).noalias() -= D.block(j + 1, 0, rest, j) * D.row(j).head(j).transpose();
+      D.col(j).tail(rest) /= D(j, j);
+    }
+  }
+
+  Eigen::MatrixXd L_;
+  Eigen::VectorXd smallest_allowed_;
+  Index failed_pivot_ = -1;
+};
+
+}  // namespace zeroloss

@@ -1,0 +1,57 @@
+// The largest eigenvalue of a symmetric positive operator by the Lanczos iteration.
+#pragma once
+
+#include <Eigen/Eigenvalues>
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "types.hpp"
+
+namespace zeroloss {
+
+struct LargestEigenvalue {
+  double value;     ///< from below
+  double accuracy;  ///< the residual, relative to it
+};
+
+/// `apply` replaces a vector by its image. Ends where the residual, which bounds the distance to some eigenvalue, is at
+/// most `accuracy` times the value, or after `most` iterations; the value is usually far better, by the residual's
+/// square over the gap to the next. The start is fixed. `eigenvector`, where wanted, has length 1.
+template <class Apply>
+LargestEigenvalue largest_eigenvalue(Index size, double accuracy, Index most, Apply&& apply,
+                                     Eigen::VectorXd* eigenvector = nullptr) {
+  most = std::min(most, size);
+  Eigen::MatrixXd Q(size, most);
+  Eigen::VectorXd diagonal(most), off_diagonal(most), v(size);
+  std::uint64_t state = 1;  // a linear congruential generator: the same start at every call
+  for (Index i = 0; i < size; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    v[i] = static_cast<double>(state >> 11) * 0x1p-53 - 0.5;
+  }
+  v.normalize();
+  for (Index m = 0;; ++m) {
+    Q.col(m) = v;
+    apply(v);
+    diagonal[m] = v.dot(Q.col(m));
+    for (int pass = 0; pass < 2; ++pass) {  // twice is enough to keep Q orthogonal
+      const Eigen::VectorXd along = Q.leftCols(m + 1).transpose() * v;
+      v.noalias() -= Q.leftCols(m + 1) * along;
+    }
+    off_diagonal[m] = v.norm();
+    const bool complete = off_diagonal[m] <= std::numeric_limits<double>::epsilon() * diagonal[m] || m + 1 == size;
+    if (const bool last = complete || m + 1 == most; last || m % 3 == 2) {  // the small problem is not for nothing
+      Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> ritz;
+      ritz.computeFromTridiagonal(diagonal.head(m + 1), off_diagonal.head(m));
+      const double value = ritz.eigenvalues()[m];
+      const double residual = complete ? 0 : off_diagonal[m] * std::abs(ritz.eigenvectors()(m, m));
+      if (last || residual <= accuracy * value) {
+        if (eigenvector) *eigenvector = Q.leftCols(m + 1) * ritz.eigenvectors().col(m);
+        return {value, residual / value};
+      }
+    }
+    v /= off_diagonal[m];
+  }
+}
+
+}  // namespace zeroloss

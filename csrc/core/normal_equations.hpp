@@ -1,0 +1,113 @@
+// Solves J Jᵀ Z = R: with a factor of the Gram matrix, or without the matrix, by conjugate gradients.
+#pragma once
+
+#include "gram.hpp"
+#include "gram_factor.hpp"
+
+namespace zeroloss {
+
+enum class SolverKind { dense, matrix_free };
+
+struct SolverSettings {
+  SolverKind kind;
+  double tolerance;       ///< of conjugate gradients: the residual, relative to the right-hand side
+  Index most_iterations;  ///< of conjugate gradients, for one right-hand side
+};
+
+/// Dense takes (n·d_out)² doubles. Matrix-free takes n² of them, for the preconditioner M ⊗ I with M the mean over
+/// outputs of the diagonal blocks: the readout part H Hᵀ, and what the first layer adds to it on average. With H Hᵀ
+/// alone there would be no preconditioner for h < n.
+class NormalEquations {
+ public:
+  NormalEquations(const Samples<double>& samples, SolverSettings settings) : settings_(settings), gram_(samples) {}
+
+  /// Makes the point of J that of the factor; false where J Jᵀ (or M) is singular.
+  bool prepare(const Jacobian& J) {
+    if (settings_.kind == SolverKind::matrix_free) return prepare_mean(J);
+    gram_.lower_triangle(J, gram_factor_.lower(J.rows()));
+    trace_ = gram_factor_.trace();
+    current_ = gram_factor_.factor();
+    return current_;
+  }
+
+  /// Says that J has moved: from now on the factor is that of another point.
+  void moved() { current_ = false; }
+
+  /// R ← (J Jᵀ)⁻¹ R, R: n × d_out; by conjugate gradients where the factor is that of another point, which then
+  /// preconditions. False where the tolerance is not reached.
+  bool solve(Jacobian& J, Matrix<double>& R) {
+    if (settings_.kind == SolverKind::matrix_free)
+      return conjugate_gradients(J, R, settings_.tolerance, Preconditioner::mean);
+    if (!current_) return conjugate_gradients(J, R, settings_.tolerance, Preconditioner::gram);
+    solve_with_factor(R);
+    return true;
+  }
+
+  /// The same to a small relative residual only, without a factor of J Jᵀ.
+  bool solve_roughly(Jacobian& J, Matrix<double>& R, double tolerance) {
+    return prepare_mean(J) && conjugate_gradients(J, R, tolerance, Preconditioner::mean);
+  }
+
+  /// The same with the factor, whatever its point. Dense only.
+  void solve_with_factor(Matrix<double>& R) const {
+    gram_factor_.solve(Eigen::Map<Eigen::VectorXd>(R.data(), R.size()));
+  }
+
+  double trace() const { return trace_; }  ///< of J Jᵀ at the factor's point: ‖J‖²_F
+  SolverKind kind() const { return settings_.kind; }
+  Gram& gram() { return gram_; }
+
+ private:
+  enum class Preconditioner { mean, gram };
+
+  bool prepare_mean(const Jacobian& J) {
+    gram_.mean_block(J, mean_factor_.lower(J.H().rows()));
+    if (settings_.kind == SolverKind::matrix_free) trace_ = mean_factor_.trace() * static_cast<double>(J.W().cols());
+    return mean_factor_.factor();
+  }
+
+  void precondition(Preconditioner by, const Matrix<double>& R, Matrix<double>& Z) {
+    if (by == Preconditioner::gram) {
+      Z = R;
+      solve_with_factor(Z);
+    } else {
+      columns_ = R;
+      mean_factor_.solve(columns_);
+      Z = columns_;
+    }
+  }
+
+  bool conjugate_gradients(Jacobian& J, Matrix<double>& R, double tolerance, Preconditioner by) {
+    const double goal = tolerance * R.norm();
+    X_.setZero(R.rows(), R.cols());
+    double descent = 0;
+    for (Index iteration = 0; R.norm() > goal; ++iteration) {
+      precondition(by, R, Z_);
+      const double next = R.cwiseProduct(Z_).sum();
+      if (iteration == settings_.most_iterations || !(next > 0)) return false;
+      if (iteration == 0)
+        P_ = Z_;
+      else
+        P_ = Z_ + (next / descent) * P_;
+      descent = next;
+      J.multiply_transposed(P_, back_);
+      J.multiply(back_, KP_);
+      const double step = descent / P_.cwiseProduct(KP_).sum();
+      X_ += step * P_;
+      R -= step * KP_;
+    }
+    R = X_;
+    return true;
+  }
+
+  SolverSettings settings_;
+  Gram gram_;
+  GramFactor gram_factor_, mean_factor_;
+  bool current_ = false;
+  double trace_ = 0;
+  Eigen::MatrixXd columns_;
+  Matrix<double> X_, Z_, P_, KP_;
+  Parameters back_;
+};
+
+}  // namespace zeroloss

@@ -1,0 +1,203 @@
+// The zero-loss set 𝒵 = {θ : F(θ) = Y} (Sec. 4): its tangent space, the norm-minimising direction and the way onto it.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "lanczos.hpp"
+#include "normal_equations.hpp"
+
+namespace zeroloss {
+
+enum class RetractionEnding { converged, stalled, singular, too_many_iterations };
+
+struct RetractionSettings {
+  double tolerance;  ///< of max|F − Y|
+  Index most_iterations;
+  bool reuse_factor;  ///< spare factorisations: rough steps at first, and chord steps while they contract fast enough
+};
+
+struct Retraction {
+  RetractionEnding ending;
+  std::vector<double> residuals;  ///< max|F − Y| before each iteration, and after the last
+  int factorisations;             ///< of J Jᵀ
+};
+
+struct SingularValue {
+  double value;
+  double accuracy;  ///< relative distance to a singular value, at most
+};
+
+/// Samples with all workspace. Everything is at the point of the last `factor` or `retract`.
+class ZeroLossSet {
+ public:
+  ZeroLossSet(const Samples<double>& samples, Activation activation, SolverSettings settings)
+      : jacobian_(samples, activation), normal_(samples, settings) {}
+
+  /// Goes to (E: d_in × h, W: h × d_out) and factors J Jᵀ; false where J is singular.
+  bool factor(MatrixView<double> E, MatrixView<double> W) {
+    go(E, W);
+    return normal_.prepare(jacobian_);
+  }
+
+  /// v ← (I − J⁺J) v with J⁺ = Jᵀ(J Jᵀ)⁻¹, the part of v that is tangent to the set; false where the solve fails.
+  bool project_to_tangent(Parameters& v) {
+    jacobian_.multiply(v, R_);
+    if (!normal_.solve(jacobian_, R_)) return false;
+    jacobian_.multiply_transposed(R_, step_);
+    v -= step_;
+    return true;
+  }
+
+  /// g = −(I − J⁺J) θ = −θ + Jᵀ(J Jᵀ)⁻¹Jθ (Eqs. 28, 29), on the set and off it.
+  bool direction(MatrixView<double> E, MatrixView<double> W, Parameters& g) {
+    if (!factor(E, W)) return false;
+    g.E = -E;
+    g.W = -W;
+    return project_to_tangent(g);
+  }
+
+  /// Gauss–Newton, θ ← θ − t Jᵀ(J Jᵀ)⁻¹(F − Y), in place. The step t is halved until the residual falls: an
+  /// activation's kinks may be in the way. With `reuse_factor`, steps far from the set are found to a relative residual
+  /// of `forcing_` by conjugate gradients, cheap beside a factor, for kinks spoil them anyway: until the residual is
+  /// `rough_` tolerances.
+  Retraction retract(MatrixMap<double> E, MatrixMap<double> W, RetractionSettings settings) {
+    Retraction result{RetractionEnding::too_many_iterations, {}, 0};
+    const auto end = [&](RetractionEnding ending) {
+      result.ending = ending;
+      return result;
+    };
+    go(E, W);
+    jacobian_.residual(residual_);
+    double norm = residual_.norm();
+    bool factor_serves = false;
+    for (Index iteration = 0;; ++iteration) {
+      const double residual = residual_.lpNorm<Eigen::Infinity>();
+      result.residuals.push_back(residual);
+      if (residual <= settings.tolerance) return end(RetractionEnding::converged);
+      if (iteration == settings.most_iterations) return result;
+      const bool rough = settings.reuse_factor && residual > rough_ * settings.tolerance;
+      double reached = norm;
+      if (rough && find_step([&](auto& R) { return normal_.solve_roughly(jacobian_, R, forcing_); }))
+        reached = search(E, W, norm);
+      else if (factor_serves && find_step([&](auto& R) { return normal_.solve_with_factor(R), true; }))
+        reached = move(E, W, 1);
+      if (!(reached < norm)) {  // nothing tried yet, or in vain: a new factor
+        go(E, W);
+        jacobian_.residual(residual_);
+        ++result.factorisations;
+        if (!normal_.prepare(jacobian_) || !find_step([&](auto& R) { return normal_.solve(jacobian_, R); }))
+          return end(RetractionEnding::singular);
+        reached = search(E, W, norm);
+        if (!(reached < norm)) return end(RetractionEnding::stalled);
+        factor_serves = settings.reuse_factor && normal_.kind() == SolverKind::dense;
+      }
+      if (!rough) factor_serves = factor_serves && spares_a_factor(residual, reached / norm, settings.tolerance);
+      E = trial_.E;
+      W = trial_.W;
+      norm = reached;
+    }
+  }
+
+  /// The largest singular value of J, from below, to a relative `accuracy` or as far as `most` iterations go.
+  SingularValue largest(double accuracy, Index most) {
+    const auto found = largest_eigenvalue(jacobian_.rows(), 2 * accuracy, most, [&](Eigen::VectorXd& v) {
+      R_ = as_rows(v);
+      jacobian_.multiply_transposed(R_, step_);
+      jacobian_.multiply(step_, R_);
+      as_rows(v) = R_;
+    });
+    return {std::sqrt(found.value), found.accuracy / 2};
+  }
+
+  /// The smallest, likewise, from above; false where a solve fails. The vector is found with the factor, which may be
+  /// that of a point nearby; its image under the present J Jᵀ gives value and accuracy.
+  bool smallest(double accuracy, Index most, SingularValue& found) {
+    bool solved = true;
+    Eigen::VectorXd v;
+    const auto apply = [&](Eigen::VectorXd& x) {
+      R_ = as_rows(x);
+      if (normal_.kind() == SolverKind::dense)
+        normal_.solve_with_factor(R_);
+      else
+        solved = solved && normal_.solve(jacobian_, R_);
+      as_rows(x) = R_;
+    };
+    largest_eigenvalue(jacobian_.rows(), 2 * accuracy, most, apply, &v);
+    apply(v);  // what is left of the great singular vectors would weigh cond(J)² in the image
+    R_ = as_rows(v) / v.norm();
+    jacobian_.multiply_transposed(R_, step_);
+    jacobian_.multiply(step_, residual_);
+    const double square = step_.dot(step_);
+    found = {std::sqrt(square), (residual_ - square * R_).norm() / (2 * square)};
+    return solved;
+  }
+
+  /// The size below which a projected part of v is rounding: eps (‖J‖_F/σ_min)² ‖v‖, for the normal equations square
+  /// the condition of J.
+  double rounding(double smallest_singular_value) const {
+    return std::numeric_limits<double>::epsilon() * normal_.trace() /
+           (smallest_singular_value * smallest_singular_value);
+  }
+
+  Jacobian& jacobian() { return jacobian_; }
+  Gram& gram() { return normal_.gram(); }
+
+ private:
+  static constexpr double rough_ = 1e8, forcing_ = 0.3;
+  static constexpr double sufficient_decrease_ = 1e-4;  // of what the linear model promises
+  static constexpr double smallest_step_ = 0x1p-20;
+
+  void go(MatrixView<double> E, MatrixView<double> W) {
+    jacobian_.move(E, W);
+    normal_.moved();
+  }
+
+  MatrixMap<double> as_rows(Eigen::VectorXd& v) const {
+    const Index d_out = jacobian_.samples().d_out();
+    return {v.data(), v.size() / d_out, d_out};
+  }
+
+  /// step_ = Jᵀ(J Jᵀ)⁻¹(F − Y), where `solve` replaces F − Y by (J Jᵀ)⁻¹(F − Y).
+  template <class Solve>
+  bool find_step(Solve&& solve) {
+    R_ = residual_;
+    if (!solve(R_)) return false;
+    jacobian_.multiply_transposed(R_, step_);
+    return true;
+  }
+
+  /// Goes to θ − t step_; returns ‖F − Y‖ there.
+  double move(MatrixView<double> E, MatrixView<double> W, double t) {
+    trial_.E = E - t * step_.E;
+    trial_.W = W - t * step_.W;
+    go(trial_.E, trial_.W);
+    jacobian_.residual(residual_);
+    return residual_.norm();
+  }
+
+  /// Halves t from 1 until ‖F − Y‖ falls from `norm`; returns it, or `norm` where no t is found.
+  double search(MatrixView<double> E, MatrixView<double> W, double norm) {
+    for (double t = 1; t >= smallest_step_; t /= 2)
+      if (const double reached = move(E, W, t); reached < (1 - sufficient_decrease_ * t) * norm) return reached;
+    return norm;
+  }
+
+  /// Whether chord steps at this contraction reach the tolerance sooner than with a new factor, which costs about as
+  /// much as size/24 of them.
+  bool spares_a_factor(double residual, double contraction, double tolerance) const {
+    const Index most = std::max<Index>(4, jacobian_.rows() / 24);
+    for (Index steps = 0; steps < most; ++steps)
+      if ((residual *= contraction) <= tolerance) return true;
+    return false;
+  }
+
+  Jacobian jacobian_;
+  NormalEquations normal_;
+  Matrix<double> R_, residual_;
+  Parameters step_, trial_;
+};
+
+}  // namespace zeroloss

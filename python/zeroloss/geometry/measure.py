@@ -1,0 +1,218 @@
+"""Alignment of updates with the norm-minimising direction (Figs. 5 and 7), once and along a simulation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _checks
+from .._kernels import kernels
+from ..datasets import Dataset
+from ..networks import Network, check_fits
+from .projection import MOMENTUM_STEPS, PROJECTIONS, ProjectionError, momentum_descent, retract
+from .solver import check, chosen, singular_error, solvable_set
+
+_TOLERANCE, _MOST_ITERATIONS = 1e-12, 100  # of the Gauss–Newton projection
+_ACCURACY, _LANCZOS_ITERATIONS = 3e-3, 40  # of the smallest singular value
+
+#: Why a number is NaN, by the code that is recorded.
+REASONS = (
+    "nothing is NaN",
+    "there was no update: the two networks are equal",
+    "the direction is zero: θ is normal to the set, to rounding",
+    "the projection did not converge",
+    "the earlier network was not kept: the run was interrupted",
+)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How an update Δ = θ − θ_earlier lies to the zero-loss set, J at the projection of θ. ``float`` gives the cosine.
+
+    Attributes
+    ----------
+    cosine : float
+        Of Δ with g = −(I − J⁺J) θ.
+    decay_cosine : float
+        Of Δ with −θ, the naive alternative.
+    tangent_share : float
+        ‖(I − J⁺J) Δ‖ / ‖Δ‖.
+    distance : float
+        From θ to its projection.
+    smallest_singular_value : float
+        Of J, within 1 per cent, from above.
+    reason : int
+        Why numbers are NaN, 0 where none is; ``explanation`` says it in words.
+    factorisations : int
+        How often J Jᵀ was factored.
+    """
+
+    cosine: float
+    decay_cosine: float
+    tangent_share: float
+    distance: float
+    smallest_singular_value: float
+    reason: int
+    factorisations: int
+
+    @property
+    def explanation(self) -> str:
+        """The reason in words."""
+        return REASONS[self.reason]
+
+    def __float__(self) -> float:
+        return self.cosine
+
+
+def alignment(
+    network: Network,
+    earlier: Network,
+    data: Dataset,
+    projection: str = "gauss_newton",
+    *,
+    lr: float = 1.0,
+    solver: str = "auto",
+) -> Alignment:
+    """Return how the update from ``earlier`` to ``network`` aligns with −(I − J⁺J) θ, J at the projection of θ.
+
+    Parameters
+    ----------
+    network, earlier : Network
+        θ and the parameters some steps before (the paper: 10), in float64.
+    data : Dataset
+        Its training samples are used.
+    projection : {"gauss_newton", "momentum"}
+        To max|F − Y| ≤ 1e-12 by Gauss–Newton with chord steps, or the paper's 100 momentum steps; see `project`.
+    lr : float
+        Learning rate of the momentum steps.
+    solver : {"auto", "dense", "matrix_free"}
+        See `memory_needed`.
+
+    Returns
+    -------
+    Alignment
+        ``float`` of it is the cosine: NaN, with the reason, where a vector is zero.
+
+    Raises
+    ------
+    ProjectionError
+        Where Gauss–Newton does not converge, with the residuals.
+    numpy.linalg.LinAlgError
+        Where J is singular, with the cause and its smallest singular value.
+    ValueError, TypeError
+        For networks that do not fit the data or each other or are not float64, arguments out of their range, and a
+        problem that does not fit in memory.
+    """
+    check(earlier, data)
+    if earlier.hidden != network.hidden:
+        raise ValueError(f"earlier: expected {network.hidden} hidden units, as network has, got {earlier.hidden}")
+    return _Workspace(network, data, projection, lr, solver).measure(network, earlier)
+
+
+class AlignmentMeasure:
+    """Alignment along a simulation, an entry for ``measures``: ``measures={"alignment": AlignmentMeasure(data)}``.
+
+    At every record t it measures the update θ_t − θ_{max(0, t − lag)}. The history gets, each after the entry's name
+    and an underscore, the numbers of `Alignment`: ``cosine``, ``decay_cosine``, ``tangent_share``, ``distance``,
+    ``smallest_singular_value``, ``reason``. A projection that does not converge leaves NaN, with the reason; a singular
+    J ends the simulation with the outcome "singular".
+
+    Parameters
+    ----------
+    data : Dataset
+        The samples that the simulation trains on.
+    projection, lr, solver
+        As for `alignment`.
+    lag : int
+        Steps of an update, at least 1; the paper takes 10.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments out of their range.
+    """
+
+    #: Units and meaning of what a call returns, for the history.
+    descriptions: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "cosine": ("1", "cosine of the update over the last steps with −(I − J⁺J) θ, J at the projection of θ"),
+        "decay_cosine": ("1", "cosine of the update over the last steps with −θ"),
+        "tangent_share": ("1", "‖(I − J⁺J) update‖ / ‖update‖, J at the projection of θ"),
+        "distance": ("1", "distance from θ to its projection on the zero-loss set"),
+        "smallest_singular_value": ("1", "smallest singular value of J at the projection, within 1 per cent"),
+        "reason": ("1", "why a number is NaN: " + "; ".join(f"{code} {text}" for code, text in enumerate(REASONS))),
+    }
+
+    def __init__(
+        self, data: Dataset, projection: str = "gauss_newton", *, lag: int = 10, lr: float = 1.0, solver: str = "auto"
+    ) -> None:
+        _checks.instance("data", data, Dataset)
+        self.lag = _checks.integer("lag", lag, 1)
+        self._arguments = (_checks.choice("projection", projection, PROJECTIONS), _checks.positive("lr", lr), solver)
+        chosen(solver, data)
+        self._data = data
+        self._local = threading.local()  # a workspace serves one thread at a time
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _measure, (self._data, self.lag, *self._arguments)
+
+    def __call__(self, network: Network, earlier: Network | None) -> Mapping[str, float]:
+        """Return the numbers by name."""
+        key = (network.activation, network.hidden)
+        if getattr(self._local, "key", None) != key:
+            self._local.workspace, self._local.key = _Workspace(network, self._data, *self._arguments), key
+        try:
+            found = self._local.workspace.measure(network, earlier)
+        except ProjectionError:
+            found = _not_measured(REASONS.index("the projection did not converge"))
+        return {name: getattr(found, name) for name in self.descriptions}
+
+
+def _measure(data: Dataset, lag: int, projection: str, lr: float, solver: str) -> AlignmentMeasure:
+    return AlignmentMeasure(data, projection, lag=lag, lr=lr, solver=solver)
+
+
+def _not_measured(reason: int) -> Alignment:
+    nan = float("nan")
+    return Alignment(nan, nan, nan, nan, nan, reason, 0)
+
+
+class _Workspace:
+    """The kernels of one size and activation, for as many measurements as are wanted."""
+
+    def __init__(self, network: Network, data: Dataset, projection: str, lr: float, solver: str) -> None:
+        check_fits(network, data)
+        self._projection = _checks.choice("projection", projection, PROJECTIONS)
+        self._data, self._lr = data, _checks.positive("lr", lr)
+        self._set = solvable_set(network, data, solver)
+        self._descent = momentum_descent(network, data, lr)
+
+    def measure(self, network: Network, earlier: Network | None) -> Alignment:
+        if earlier is None:
+            return _not_measured(REASONS.index("the earlier network was not kept: the run was interrupted"))
+        E, W, factorisations = self._project(network)
+        found = self._set.alignment(
+            network.E, network.W, earlier.E, earlier.W, E, W, factorisations > 0, _ACCURACY, _LANCZOS_ITERATIONS
+        )
+        if found is None:
+            raise singular_error(network, self._data)
+        cosine, decay_cosine, share, smallest, _, no_update, no_direction = found
+        distance = float(np.hypot(np.linalg.norm(E - network.E), np.linalg.norm(W - network.W)))
+        reason = 1 if no_update else 2 if no_direction else 0
+        return Alignment(cosine, decay_cosine, share, distance, smallest, reason, max(1, factorisations))
+
+    def _project(self, network: Network) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+        E, W = network.E.copy(), network.W.copy()
+        if self._projection == "gauss_newton":
+            _, factorisations = retract(
+                self._set, network, self._data, E, W, tolerance=_TOLERANCE, most=_MOST_ITERATIONS, reuse_factor=True
+            )
+            return E, W, factorisations
+        self._descent.advance(E, W, np.zeros_like(E), np.zeros_like(W), MOMENTUM_STEPS)
+        if not np.isfinite(kernels.frobenius_norm(E) + kernels.frobenius_norm(W)):
+            raise ProjectionError(f"the momentum descent diverged, lower lr (now {self._lr:g})", [], 0.0)
+        return E, W, 0

@@ -1,0 +1,132 @@
+"""How J Jᵀ z = r is solved: with the matrix or without, in how much memory, and why the matrix may be singular."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _checks
+from .._kernels import kernels
+from .._machine import check_memory
+from ..datasets import Dataset, kernel_samples
+from ..networks import Network, check_fits, kernel_activation
+
+METHODS = ("auto", "dense", "matrix_free")
+
+#: Of the matrix-free path: the residual of J Jᵀ z = r, relative to r. The relative error of z is at most this times
+#: cond(J)²; in practice, and of Jᵀz, it is far smaller.
+TOLERANCE = 1e-12
+
+_GREATEST_DENSE = 16_384  # rows of J for which method="auto" takes the matrix: 2 GiB
+_MOST_ITERATIONS = 2000  # of conjugate gradients
+
+
+def check(network: Network, data: Dataset) -> None:
+    """Raise unless ``network`` is a float64 one for the samples of ``data``."""
+    check_fits(network, data)
+    if network.dtype != np.float64:
+        raise TypeError(f'network: expected float64, got {network.dtype}; use network.astype("float64")')
+
+
+def memory_needed(net: Network, data: Dataset, method: str = "auto") -> int:
+    """Return the bytes that the geometry of a network needs, before anything is computed.
+
+    Parameters
+    ----------
+    net : Network
+        In float64.
+    data : Dataset
+        Its training samples are used.
+    method : {"auto", "dense", "matrix_free"}
+        "dense" takes the Gram matrix, (n·d_out)² doubles; "matrix_free" a preconditioner of n² of them; "auto" is
+        "dense" up to n·d_out = 16 384, and does not ask the machine, so that results do not depend on it.
+
+    Returns
+    -------
+    int
+        For n = 59, d_out = 11: 3.6 MB dense. For n = 492, d_out = 37: 2.7 GB dense, 20 MB matrix-free.
+    """
+    check(net, data)
+    n, d_out, h, d = len(data.Y_train), data.d_out, net.hidden, int(net.E.size + net.W.size)
+    common = 3 * n * (n + 1) // 2 + 6 * n * h + 8 * d  # overlaps, H and S, tangent vectors
+    if chosen(method, data) == "dense":
+        return 8 * (common + (n * d_out) ** 2 + h * d_out * (d_out + 1) // 2 + n * n)
+    return 8 * (common + 2 * n * n + 8 * n * d_out)
+
+
+def chosen(method: str, data: Dataset) -> str:
+    """Return what "auto" means for these data."""
+    _checks.choice("method", method, METHODS)
+    if method != "auto":
+        return method
+    return "dense" if data.Y_train.size <= _GREATEST_DENSE else "matrix_free"
+
+
+def solvable_set(network: Network, data: Dataset, method: str) -> kernels.ZeroLossSet:
+    """Return `zero_loss_set`, or raise LinAlgError where counting shows J singular.
+
+    Conjugate gradients would not notice: they solve a singular system where it has solutions.
+    """
+    found = zero_loss_set(network, data, method)
+    if data.Y_train.size > np.sum(~_dead(network, data)) * (data.d_in + data.d_out):
+        raise singular_error(network, data)
+    return found
+
+
+def zero_loss_set(network: Network, data: Dataset, method: str = "auto") -> kernels.ZeroLossSet:
+    """Return the kernel's form of the zero-loss set, or raise ValueError where it cannot fit in memory."""
+    check_memory(
+        f"the {chosen(method, data)} geometry of n·d_out = {data.Y_train.size}", memory_needed(network, data, method)
+    )
+    samples, activation = kernel_samples(data, "train", np.dtype("float64")), kernel_activation(network)
+    return kernels.ZeroLossSet(samples, activation, chosen(method, data), TOLERANCE, _MOST_ITERATIONS)
+
+
+def dense_jacobian(network: Network, data: Dataset) -> NDArray[np.float64]:
+    """Return J itself, (n·d_out, d), d in the order E, W: for where its digits matter more than its size."""
+    samples = kernel_samples(data, "train", np.dtype("float64"))
+    H, S = kernels.hidden(samples, network.E, kernel_activation(network))
+    n, d_out = data.Y_train.shape
+    first = np.einsum("ia,iu,uk->ikau", data.X_train, S, network.W, optimize=True)
+    second = np.einsum("iu,kl->ikul", H, np.eye(d_out))
+    return np.concatenate([first.reshape(n * d_out, -1), second.reshape(n * d_out, -1)], axis=1)
+
+
+def singular_error(network: Network, data: Dataset) -> np.linalg.LinAlgError:
+    """Say why J Jᵀ has no inverse, with the smallest singular value of J."""
+    (n, d_out), d = data.Y_train.shape, network.E.size + network.W.size
+    dead = int(np.sum(_dead(network, data)))
+    repeated = n - len(np.unique(data.X_train, axis=0))
+    causes = []
+    if n * d_out > d:
+        causes.append(f"there are {n * d_out} outputs but only {d} parameters")
+    if repeated:
+        causes.append(f"{repeated} training inputs are duplicates of others")
+    if dead:
+        causes.append(f"{dead} of {network.hidden} hidden units are dead (zero on every training sample)")
+    why = ", and ".join(causes) or "its rows are linearly dependent, to the precision of the solver"
+    if n * d_out > d:
+        smallest = "0"
+    elif 8 * n * d_out * d > 2e9:
+        smallest = "too small for a factor, J being too large to say more"
+    else:
+        smallest = f"{np.linalg.svd(dense_jacobian(network, data), compute_uv=False)[-1]:.2e}"
+    return np.linalg.LinAlgError(f"J is singular: {why}; its smallest singular value is {smallest}")
+
+
+def _dead(network: Network, data: Dataset) -> NDArray[np.bool_]:
+    """Return which hidden units are zero, with zero slope, on every training sample."""
+    samples = kernel_samples(data, "train", np.dtype("float64"))
+    H, S = kernels.hidden(samples, network.E, kernel_activation(network))
+    return np.asarray(~(H.any(axis=0) | S.any(axis=0)))
+
+
+def two(E: Any, W: Any, network: Network, names: tuple[str, str]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return a tangent vector's two parts, checked against the network's shapes."""
+    parts = _checks.matrix(names[0], E, "float64"), _checks.matrix(names[1], W, "float64")
+    for name, part, like in zip(names, parts, (network.E, network.W), strict=True):
+        if part.shape != like.shape:
+            raise ValueError(f"{name}: expected shape {like.shape}, got {part.shape}")
+    return parts

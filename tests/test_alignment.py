@@ -1,0 +1,236 @@
+"""Alignment of updates with the norm-minimising direction: of one update, and along a simulation."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import zeroloss as zl
+from problems import figure5, flat, random_data, random_network, relative, same_bits, torch_jacobian
+
+geometry = zl.geometry
+DESCENT = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
+NUMBERS = ("cosine", "decay_cosine", "tangent_share", "distance", "smallest_singular_value", "reason")
+
+
+def cosine(a, b):
+    return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+
+
+@pytest.fixture(scope="module")
+def memorised():
+    """Networks of figure 5 at steps 1000 and 1010."""
+    data, net = figure5()
+    run = zl.simulate(DESCENT, data, net, steps=1000, record_every=1000)
+    earlier = run.network
+    return data, earlier, run.extend(steps=10).network
+
+
+@pytest.mark.parametrize("solver", ["dense", "matrix_free"])
+@pytest.mark.parametrize("projection", ["gauss_newton", "momentum"])
+def test_every_number_against_its_definition(memorised, projection, solver):
+    """With the pseudo-inverse of autograd's J at the projected point that `project` gives."""
+    data, earlier, net = memorised
+    found = geometry.alignment(net, earlier, data, projection=projection, solver=solver)
+    point = geometry.project(net, data, method=projection, reuse_factor=True, solver=solver)
+    J = torch_jacobian(point.network, data)
+    theta, update = flat(net.E, net.W), flat(net.E - earlier.E, net.W - earlier.W)
+    pseudo_inverse = np.linalg.pinv(J)
+    g = -theta + pseudo_inverse @ (J @ theta)
+    tangent = update - pseudo_inverse @ (J @ update)
+    assert float(found) == found.cosine == pytest.approx(cosine(update, g), rel=1e-8)
+    assert found.decay_cosine == pytest.approx(cosine(update, -theta), rel=1e-12)
+    assert found.tangent_share == pytest.approx(np.linalg.norm(tangent) / np.linalg.norm(update), rel=1e-8)
+    assert found.distance == pytest.approx(point.distance, rel=1e-6)
+    smallest = np.linalg.svd(J, compute_uv=False)[-1]
+    assert smallest * (1 - 1e-8) <= found.smallest_singular_value <= 1.01 * smallest
+    assert found.reason == 0
+    assert found.explanation == "nothing is NaN"
+
+
+def test_at_most_three_factorisations(memorised):
+    data, earlier, net = memorised
+    assert geometry.alignment(net, earlier, data).factorisations <= 3
+
+
+def test_the_cosines_of_figure_5():
+    """The ranges of an independent measurement over five seeds, with half a range to either side for other splits."""
+    expected = {
+        300: ((-0.25, -0.05), (-0.3, -0.1)),
+        1000: ((0.13, 0.41), (0.11, 0.35)),
+        2500: ((0.7, 0.86), (0.7, 0.85)),
+    }
+    data, net = figure5()
+    run = zl.simulate(DESCENT, data, net, steps=0, record_every=10_000)
+    for step, ranges in expected.items():
+        earlier = run.extend(steps=step - 10 - run.step).network
+        run.extend(steps=10)
+        for projection, (low, high) in zip(("momentum", "gauss_newton"), ranges, strict=True):
+            assert low <= float(geometry.alignment(run.network, earlier, data, projection)) <= high
+
+
+def test_a_smooth_activation_is_aligned():
+    """With softplus(5z)/5 the cosine passes 0.95 by step 3 000."""
+    data = zl.datasets.modular_addition(11, test_count=7, seed=0)
+    net = zl.networks.uniform_fan_in(data, hidden=128, seed=1, activation="softplus(5)")
+    run = zl.simulate(DESCENT, data, net, steps=2990, record_every=10_000)
+    earlier = run.network
+    assert float(geometry.alignment(run.extend(steps=10).network, earlier, data)) > 0.95
+
+
+def test_cosines_of_zero_vectors_are_nan_with_a_reason(memorised):
+    data, _, net = memorised
+    still = geometry.alignment(net, net, data)
+    assert np.isnan([still.cosine, still.decay_cosine, still.tangent_share]).all()
+    assert still.explanation == "there was no update: the two networks are equal"
+    assert still.smallest_singular_value > 0
+    square = random_data(3, 4, 2)  # J is square: d = n·d_out = 6, nothing is tangent
+    start = zl.networks.from_arrays(np.full((4, 1), 0.5), [[1.0, 2.0]], "tanh")
+    one = zl.datasets.from_arrays(square.X_train, np.zeros((3, 2)))
+    assert start.E.size + start.W.size == one.Y_train.size
+    other = zl.networks.from_arrays(start.E + 0.1, start.W, "tanh")
+    with pytest.raises(np.linalg.LinAlgError):  # one unit's outputs are parallel: J has no inverse either
+        geometry.alignment(start, other, one)
+
+
+def test_a_direction_of_nothing_but_rounding_is_zero():
+    """One parameter a layer: at W = 0 the row J = (0, 1) leaves θ = (1, 0) tangent; at θ = (1, 1), J = (1, 1) is θ."""
+    data = zl.datasets.from_arrays([[1.0]], [[0.0]])
+    tangent = geometry.norm_direction(zl.networks.from_arrays([[1.0]], [[0.0]], "identity"), data)
+    assert tangent.tangent_fraction == 1
+    data = zl.datasets.from_arrays([[1.0]], [[1.0]])
+    normal, earlier = (zl.networks.from_arrays([[a]], [[a]], "identity") for a in (1.0, 1.1))
+    found = geometry.alignment(normal, earlier, data)
+    assert np.isnan(found.cosine)
+    assert found.explanation == "the direction is zero: θ is normal to the set, to rounding"
+
+
+def measured(steps, record_every, projection="gauss_newton", lag=10, start=0, dynamics=DESCENT):
+    data, net = figure5()
+    if start:
+        net = zl.simulate(dynamics, data, net, steps=start, record_every=start).network
+    measure = geometry.AlignmentMeasure(data, projection, lag=lag)
+    return zl.simulate(dynamics, data, net, steps=steps, record_every=record_every, measures={"a": measure})
+
+
+@pytest.mark.parametrize("record_every", [1, 7, 25, "log"])
+def test_a_record_compares_with_the_network_ten_steps_before(record_every):
+    run = measured(60, record_every, start=300)
+    data = run.data
+    start = zl.simulate(DESCENT, *figure5(), steps=300).network
+    kept = zl.simulate(DESCENT, data, start, steps=60, snapshot_every=1).snapshots
+    assert {f"a_{name}" for name in NUMBERS} <= set(run.history.data_vars)
+    for step in run.history.step.values[:: 1 if record_every != 1 else 20].tolist():
+        net, earlier = (
+            zl.networks.from_arrays(kept.E.sel(step=at), kept.W.sel(step=at)) for at in (step, max(0, step - 10))
+        )
+        found = geometry.alignment(net, earlier, data)
+        for name in NUMBERS:
+            assert same_bits(np.float64(run.history[f"a_{name}"].sel(step=step)), np.float64(getattr(found, name)))
+    assert run.history.a_cosine.attrs["units"] == "1"
+    assert "reason" not in run.history.a_cosine.attrs["long_name"]
+    assert "1 there was no update" in run.history.a_reason.attrs["long_name"]
+    assert run.history.a_reason.values[0] == 1
+    assert np.isnan(run.history.a_cosine.values[0])
+
+
+def test_measuring_does_not_change_the_run():
+    run = measured(40, 3, start=300)
+    plain = zl.simulate(DESCENT, *figure5(), steps=340)
+    assert same_bits(run.network.E, plain.network.E)
+    assert same_bits(run.network.W, plain.network.W)
+
+
+@pytest.mark.parametrize("record_every", [1, 7])
+def test_extension_has_the_bits_of_one_long_run(record_every, tmp_path):
+    whole = measured(50, record_every, "momentum")
+    parts = measured(20, record_every, "momentum")
+    parts.extend(steps=3).save(tmp_path / "run")
+    loaded = zl.load(tmp_path / "run").extend(steps=27, measures=whole.measures)
+    assert same_bits(loaded.history, whole.history)
+    assert (loaded.history.a_reason.values[1:] == 0).all()
+    assert loaded.history.a_cosine.attrs == whole.history.a_cosine.attrs
+
+
+def test_the_predicted_gradient_is_measured_with_its_own_second_layer():
+    """Its W is φ(E) at records only: the networks that are kept for comparison need it too."""
+    dynamics = zl.PredictedGradient(step_size=1e-3)
+    data = zl.datasets.modular_addition(5, train_fraction=0.7, seed=0)
+    net = zl.networks.normal(data, hidden=32, std=0.5, seed=1)
+    seen = {}
+
+    def compare(network, earlier):
+        seen[len(seen)] = np.abs(earlier.W - zl.predicted_gradient(earlier, data)[1]).max()
+        return 0.0
+
+    compare.lag = 3
+    zl.simulate(dynamics, data, net, steps=20, record_every=8, measures={"compare": compare})
+    assert len(seen) == 4
+    assert max(seen.values()) < 1e-12
+
+
+def test_a_measure_may_return_several_values_under_names_of_their_own():
+    data, net = figure5()
+    run = zl.simulate(DESCENT, data, net, steps=2, measures={"m": lambda net: {"a": 1.0, "b": net.W[0]}})
+    assert run.history.m_a.values.tolist() == [1, 1]
+    assert run.history.m_b.shape == (2, 11)
+    twice = {"m": lambda net: {"a": 1.0}, "m_a": lambda net: 2.0}
+    with pytest.raises(ValueError, match="measures: expected names of their own, got m_a twice"):
+        zl.simulate(DESCENT, data, net, steps=2, measures=twice)
+
+
+def test_a_singular_jacobian_ends_the_simulation_with_an_outcome():
+    """A unit that dies on the way: everything up to that record is kept."""
+    data, net = figure5()
+    X = data.X_train.copy()
+    X[1] = X[0]
+    twin = zl.datasets.from_arrays(X, data.Y_train, data.X_test, data.Y_test)
+    run = zl.simulate(DESCENT, twin, net, steps=30, measures={"a": geometry.AlignmentMeasure(twin)})
+    assert "singular: at step 0 a measure failed: J is singular: 1 training inputs are duplicates" in str(run.outcome)
+    assert run.step == 0
+
+    def failing(network):
+        if network.E[0, 0] != net.E[0, 0]:
+            raise np.linalg.LinAlgError("no inverse")
+        return {"number": 1.0, "count": 1}
+
+    run = zl.simulate(DESCENT, data, net, steps=30, record_every=10, measures={"f": failing})
+    assert str(run.outcome) == "singular: at step 10 a measure failed: no inverse"
+    assert run.history.step.values.tolist() == [0, 10]
+    assert np.isnan(run.history.f_number.values[1])
+    assert run.history.f_count.values.tolist() == [1, -1]
+    assert run.history.train_loss.values[1] < run.history.train_loss.values[0]
+
+
+def test_a_projection_that_does_not_converge_is_nan_with_a_reason(memorised, monkeypatch):
+    data, earlier, net = memorised
+    monkeypatch.setattr("zeroloss.geometry.measure._MOST_ITERATIONS", 1)
+    found = geometry.AlignmentMeasure(data)(net, earlier)
+    assert np.isnan([found[name] for name in NUMBERS[:-1]]).all()
+    assert found["reason"] == 3
+    with pytest.raises(geometry.ProjectionError, match="too many iterations"):
+        geometry.alignment(net, earlier, data)
+    assert geometry.AlignmentMeasure(data)(net, None)["reason"] == 4
+
+
+def test_a_measure_can_be_sent_to_another_process(memorised):
+    data, earlier, net = memorised
+    measure = geometry.AlignmentMeasure(data, "momentum", lag=3, lr=0.5)
+    copy = pickle.loads(pickle.dumps(measure))
+    assert copy.lag == 3
+    assert copy(net, earlier) == measure(net, earlier)
+
+
+def test_refusals(memorised):
+    data, earlier, net = memorised
+    with pytest.raises(ValueError, match="projection: expected one of gauss_newton, momentum, got 'svd'"):
+        geometry.alignment(net, earlier, data, projection="svd")
+    with pytest.raises(TypeError, match="astype"):
+        geometry.alignment(net, earlier.astype("float32"), data)
+    with pytest.raises(ValueError, match="earlier: expected 128 hidden units, as network has, got 5"):
+        geometry.alignment(net, random_network(data, 5), data)
+    with pytest.raises(ValueError, match="lag: expected an integer of at least 1, got 0"):
+        geometry.AlignmentMeasure(data, lag=0)
+    with pytest.raises(ValueError, match="method: expected one of"):
+        geometry.AlignmentMeasure(data, solver="fast")
+    assert relative(net.E, earlier.E) < 0.1
