@@ -7,12 +7,21 @@ from importlib.metadata import version
 
 from . import datasets, fourier, geometry, metrics, networks
 from .build import build_info
-from .dynamics import GradientDescent, PredictedGradient, load, loss_and_gradient, predicted_gradient, simulate
+from .dynamics import (
+    GradientDescent,
+    NormFlow,
+    PredictedGradient,
+    load,
+    loss_and_gradient,
+    predicted_gradient,
+    simulate,
+)
 
 __version__ = version("zeroloss")
 
 __all__ = [
     "GradientDescent",
+    "NormFlow",
     "PredictedGradient",
     "build_info",
     "datasets",

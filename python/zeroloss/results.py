@@ -43,6 +43,10 @@ DESCRIPTIONS = {
     "norm_W": ("1", "Frobenius norm of the second layer"),
     "residual": ("1", "Frobenius norm of H W − Y on the training samples"),
     "cost": ("1", "R(E)/λ = ‖E‖² + tr(YᵀB), Eq. 19 for every ridge"),
+    "largest_residual": ("1", "max|F − Y| over the training samples"),
+    "step_size": ("1", "size of the last accepted step"),
+    "evaluations": ("1", "evaluations of the flow's slope so far"),
+    "rejected_steps": ("1", "adaptive steps rejected so far"),
     "condition": ("1", "estimate (from below) of the condition number of the factored Gram matrix"),
 }
 
@@ -54,6 +58,7 @@ class Ending(StrEnum):
     STOPPED_BY_THE_USER = "stopped by the user"
     DIVERGED = "diverged"
     SINGULAR = "singular"
+    STIFF = "stiff"
 
 
 @dataclass(frozen=True)
@@ -107,13 +112,22 @@ class Run:
         """Number of steps taken: that of the last record."""
         return int(self.history.step.values[-1]) if self.history.sizes["step"] else 0
 
-    def extend(self, steps: int, *, measures: Measures | None = None, progress: bool | None = None) -> Run:
-        """Go on for ``steps`` more steps, in place; the bits are those of one long run.
+    def extend(
+        self,
+        steps: int | None = None,
+        *,
+        duration: float | None = None,
+        measures: Measures | None = None,
+        progress: bool | None = None,
+    ) -> Run:
+        """Go on for ``steps`` more steps or ``duration`` more time, in place; the bits are those of one long run.
 
         Parameters
         ----------
         steps : int
             Number of further steps, at least 0.
+        duration : float
+            In place of steps, as for ``simulate``.
         measures : mapping, optional
             The functions that were recorded, where the run was loaded from disk (functions are not saved).
         progress : bool, optional
@@ -129,7 +143,7 @@ class Run:
         ValueError
             After a run that diverged or met a singular matrix, or without the measures that the history holds.
         """
-        self.extender(self, steps, measures=measures, progress=progress)
+        self.extender(self, steps, duration, measures=measures, progress=progress)
         return self
 
     def save(self, directory: str | os.PathLike[str]) -> None:

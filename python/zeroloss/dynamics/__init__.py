@@ -3,6 +3,15 @@
 from .evaluation import loss_and_gradient, predicted_gradient
 from .gradient_descent import GradientDescent
 from .loop import load, simulate
+from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 
-__all__ = ["GradientDescent", "PredictedGradient", "load", "loss_and_gradient", "predicted_gradient", "simulate"]
+__all__ = [
+    "GradientDescent",
+    "NormFlow",
+    "PredictedGradient",
+    "load",
+    "loss_and_gradient",
+    "predicted_gradient",
+    "simulate",
+]

@@ -57,6 +57,10 @@ class GradientDescent:
         """Return the descent at the network, or at a state it left."""
         return DescentStepper(self, data, network, state, threads)
 
+    def fixed_step(self) -> float:
+        """Return the time of a step."""
+        return self.lr
+
     def cost(self, data: Dataset, network: Network) -> Cost:
         """Return what a step takes: three products of n·h·d_out, and a handful of copies of θ."""
         n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from .. import _checks
@@ -16,15 +20,22 @@ from ..build import build_of_results
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from ..results import Ending, Measures, Outcome, Run, read
+from .flow import FlowStepper
 from .gradient_descent import GradientDescent
 from .interruption import Interruption
+from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 from .recorder import Recorder, checked_measures
+from .runge_kutta import StepSizeTooSmallError
 from .schedule import Schedule
 from .stepper import Dynamics, State, Stepper
 
 #: The dynamics by the name under which a saved run knows them.
-DYNAMICS: Mapping[str, type[Any]] = {"gradient_descent": GradientDescent, "predicted_gradient": PredictedGradient}
+DYNAMICS: Mapping[str, type[Any]] = {
+    "gradient_descent": GradientDescent,
+    "predicted_gradient": PredictedGradient,
+    "norm_flow": NormFlow,
+}
 
 _CHUNK_SECONDS = 0.05  # so that Ctrl-C answers at once
 
@@ -34,18 +45,19 @@ def simulate(
     data: Dataset,
     network: Network,
     *,
-    steps: int,
+    steps: int | None = None,
+    duration: float | None = None,
     record_every: int | str = 100,
     snapshot_every: int | str | None = None,
     measures: Measures | None = None,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> Run:
-    """Follow a dynamics for a number of steps.
+    """Follow a dynamics for a number of steps, or for a duration.
 
     Parameters
     ----------
-    dynamics : GradientDescent or PredictedGradient
+    dynamics : GradientDescent, PredictedGradient or NormFlow
         What is simulated, with its settings.
     data : Dataset
         Training samples, and test samples for the records.
@@ -53,6 +65,9 @@ def simulate(
         The start; its dtype is the precision of the simulation. It is not changed.
     steps : int
         Number of steps, at least 0.
+    duration : float
+        In place of steps: the time of the dynamics to cover. Fixed steps are taken until they have covered it; the
+        last adaptive one is shortened to end there.
     record_every : int or "log"
         Records are made at step 0, at the multiples, and at the last step; "log" records 20 steps a decade.
     snapshot_every : int or "log", optional
@@ -85,7 +100,7 @@ def simulate(
         names = " or ".join(kind.__name__ for kind in DYNAMICS.values())
         raise TypeError(f"dynamics: expected a {names}, got {type(dynamics).__name__}")
     check_fits(network, data)
-    steps = _checks.integer("steps", steps, 0)
+    end = _checked_end(dynamics, steps, duration)
     settings = {
         "dynamics": {"kind": _kind(dynamics), **dataclasses.asdict(dynamics)},  # type: ignore[call-overload]
         "data": dict(data.settings),
@@ -94,12 +109,12 @@ def simulate(
         "snapshot_every": None if snapshot_every is None else Schedule("snapshot_every", snapshot_every).every,
         "build": build_of_results(),
     }
-    recorder = Recorder(settings, checked_measures(measures), steps)
+    recorder = Recorder(settings, checked_measures(measures), end.step)
     stepper = _start(dynamics, data, network, None, threads)
-    outcome = _follow(stepper, recorder, 0, steps, progress)
+    outcome, last = _follow(stepper, recorder, 0, end, progress)
     return Run(
         history=recorder.history(),
-        network=stepper.network(),
+        network=last.network(),
         snapshots=recorder.snapshots(),
         outcome=outcome,
         settings=settings,
@@ -122,23 +137,45 @@ def load(directory: str | os.PathLike[str]) -> Run:
     return read(directory, _extend)
 
 
-def _extend(run: Run, steps: int, *, measures: Measures | None, progress: bool | None) -> None:
+def _extend(
+    run: Run, steps: int | None, duration: float | None, *, measures: Measures | None, progress: bool | None
+) -> None:
     """Go on with a run, in place: its records are those of one long run."""
-    steps = _checks.integer("steps", steps, 0)
+    dynamics = dynamics_from_settings(run.settings["dynamics"])
+    further = _checked_end(dynamics, steps, duration)
+    begin = int(run.state.get("steps", run.step))  # a run that ended between two adaptive steps is one record ahead
+    end = End(begin + further.step, None if further.time is None else float(run.history.time[-1]) + further.time)
     if run.outcome.ending not in (Ending.REACHED_THE_END, Ending.STOPPED_BY_THE_USER):
         raise ValueError(f"run: expected one that can go on, got one that {run.outcome}")
     given = checked_measures(measures if measures is not None else run.measures)
-    recorder = Recorder(run.settings, given, run.step + steps, run.earlier)
+    recorder = Recorder(run.settings, given, end.step, run.earlier)
     if missing := {str(name) for name in run.history.data_vars if not recorder.knows(str(name))}:
         raise ValueError(f"measures: expected {', '.join(sorted(missing))}, as the history holds, got none")
-    dynamics = dynamics_from_settings(run.settings["dynamics"])
     stepper = _start(dynamics, run.data, run.network, run.state, None)
-    begin = run.step
-    outcome = _follow(stepper, recorder, begin, begin + steps, progress)
-    run.history = recorder.history(earlier=run.history)
-    run.snapshots = recorder.snapshots(earlier=run.snapshots)
-    run.network, run.state, run.outcome, run.measures = stepper.network(), stepper.state, outcome, recorder.measures
+    outcome, last = _follow(stepper, recorder, begin, end, progress)
+    run.history = recorder.history(begin, run.history)
+    run.snapshots = recorder.snapshots(begin, run.snapshots)
+    run.network, run.state, run.outcome, run.measures = last.network(), stepper.state, outcome, recorder.measures
     run.earlier = recorder.earlier()
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a run ends: at a step, or, in adaptive steps, at a time before it."""
+
+    step: int
+    time: float | None = None
+
+
+def _checked_end(dynamics: Dynamics, steps: int | None, duration: float | None) -> End:
+    """Return the end that is ``steps`` or ``duration`` away, exactly one of which is to be given."""
+    if (steps is None) == (duration is None):
+        raise ValueError(f"steps, duration: expected exactly one of them, got {steps} and {duration}")
+    if duration is None:
+        return End(_checks.integer("steps", steps, 0))
+    duration = _checks.not_negative("duration", duration)
+    size = dynamics.fixed_step()
+    return End(sys.maxsize, duration) if size is None else End(math.ceil(duration / size * (1 - 1e-12)))
 
 
 def _start(dynamics: Dynamics, data: Dataset, network: Network, state: State | None, threads: int | None) -> Stepper:
@@ -159,37 +196,55 @@ def _kind(dynamics: Dynamics) -> str:
     return next(name for name, kind in DYNAMICS.items() if isinstance(dynamics, kind))
 
 
-def _follow(stepper: Stepper, recorder: Recorder, begin: int, end: int, progress: bool | None) -> Outcome:
-    """Take the steps from ``begin`` to ``end`` in chunks, and keep what is due."""
+def _follow(
+    stepper: Stepper, recorder: Recorder, begin: int, end: End, progress: bool | None
+) -> tuple[Outcome, Stepper]:
+    """Take the steps from ``begin`` to the end in chunks, and keep what is due; return the last state recorded."""
     step, chunk = begin, 1
+    last = stepper
+    outcome: Outcome | None = None
+    total = end.step if end.time is None else None
     disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
-    bar = tqdm(total=end, initial=begin, disable=disable, delay=delay, unit="step", unit_scale=True, dynamic_ncols=True)
+    bar = tqdm(initial=begin, total=total, disable=disable, delay=delay, unit="step", unit_scale=True, leave=True)
     with Interruption() as interruption, bar:
-        if not recorder.keep(stepper, begin, last=begin == end):
-            return stepper.failure(begin)
-        if recorder.failure is not None:
-            return recorder.failure
-        while step < end:
+        sound = recorder.keep(stepper, begin, last=begin == end.step)
+        outcome = recorder.failure if sound else stepper.failure(begin)
+        while outcome is None and step < end.step:
             if interruption.requested:
                 recorder.keep(stepper, step, last=True)
-                return Outcome(Ending.STOPPED_BY_THE_USER, f"after {step} of {end} steps; extend goes on")
-            goal = min(step + chunk, recorder.next_due(step), end)
-            before = {name: array.copy() for name, array in stepper.state.items()}
-            started = time.perf_counter()
-            sound = stepper.advance(goal - step)
-            elapsed = time.perf_counter() - started
-            if not sound or not recorder.keep(stepper, goal, last=goal == end):
-                sound_steps, outcome = _back_to_sound(stepper, before, step, goal)
-                recorder.keep(stepper, step + sound_steps, last=True)
-                return outcome
-            if recorder.failure is not None:
-                return recorder.failure
-            bar.update(goal - step)
-            if not bar.disable:
-                bar.set_postfix_str(recorder.summary(), refresh=False)
-            chunk = _next_chunk(goal - step, elapsed)
-            step = goal
-    return Outcome(Ending.REACHED_THE_END, f"{end} steps")
+                outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {step} steps; extend goes on")
+            elif end.time is not None and isinstance(stepper, FlowStepper) and stepper.reaches(end.time):
+                outcome, last = _finish(stepper, recorder, step, end.time)
+            else:
+                goal = min(step + (chunk if end.time is None else 1), recorder.next_due(step), end.step)
+                before = {name: array.copy() for name, array in stepper.state.items()}
+                started = time.perf_counter()
+                sound = stepper.advance(goal - step)
+                chunk = _next_chunk(goal - step, time.perf_counter() - started)
+                if sound and recorder.keep(stepper, goal, last=goal == end.step):
+                    bar.update(goal - step)
+                    step, outcome = goal, recorder.failure
+                    if not bar.disable:
+                        bar.set_postfix_str(recorder.summary(), refresh=False)
+                else:
+                    sound_steps, outcome = _back_to_sound(stepper, before, step, goal)
+                    recorder.keep(stepper, step + sound_steps, last=True)
+    return outcome or Outcome(Ending.REACHED_THE_END, f"{end.step} steps"), last
+
+
+def _finish(stepper: FlowStepper, recorder: Recorder, step: int, time: float) -> tuple[Outcome, Stepper]:
+    """Record the state at ``time``, reached from the last full step beside the steps that an extension takes."""
+    if float(stepper.state["time"]) == time:
+        recorder.keep(stepper, step, last=True)
+        return Outcome(Ending.REACHED_THE_END, f"time {time:g} in {step} steps"), stepper
+    try:
+        last = stepper.at(time)
+    except (np.linalg.LinAlgError, StepSizeTooSmallError) as error:
+        recorder.keep(stepper, step, last=True)
+        ending = Ending.STIFF if isinstance(error, StepSizeTooSmallError) else Ending.SINGULAR
+        return Outcome(ending, f"after step {step} {error}"), stepper
+    recorder.keep(last, step + 1, last=True)
+    return Outcome(Ending.REACHED_THE_END, f"time {time:g} in {step + 1} steps"), last
 
 
 def _next_chunk(steps: int, seconds: float) -> int:

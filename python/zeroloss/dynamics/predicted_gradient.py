@@ -14,6 +14,8 @@ from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
+from .flow import FlowStepper, checked_step
+from .runge_kutta import Vector
 from .stepper import Cost, Evaluator, State
 
 
@@ -26,24 +28,36 @@ class PredictedGradient:
 
     Parameters
     ----------
-    step_size : float
+    step_size : float, optional
         η above 0. The paper's fixed 10⁻³ is not converged at the start, see the README.
     ridge : float
         λ of Eq. 15, at least 0. At 0 (Eq. 20) K must be invertible: h ≥ n and independent rows of H.
+    rtol, atol : float, optional
+        In place of ``step_size``: the same as an ordinary differential equation in t = η · step, in adaptive
+        Bogacki–Shampine steps that meet these tolerances; atol is rtol/10 by default. In float64 alone.
     """
 
-    step_size: float
+    step_size: float | None = None
     ridge: float = 0.0
+    rtol: float | None = None
+    atol: float | None = None
 
     def __post_init__(self) -> None:
-        _checks.positive("step_size", self.step_size)
+        checked_step(self.step_size, self.rtol, self.atol)
         _checks.not_negative("ridge", self.ridge)
 
     def start(
         self, data: Dataset, network: Network, state: State | None = None, threads: int = 1
-    ) -> PredictedGradientStepper:
+    ) -> PredictedGradientStepper | PredictedFlowStepper:
         """Return the dynamics at the network's E, or at a state it left."""
-        return PredictedGradientStepper(self, data, network, state, threads)
+        check_ridge(self.ridge, data, network)
+        if self.step_size is None:
+            return PredictedFlowStepper(self, data, network, state, threads)
+        return PredictedGradientStepper(self, self.step_size, data, network, state, threads)
+
+    def fixed_step(self) -> float | None:
+        """Return the time of a step; None where steps are adaptive."""
+        return self.step_size
 
     def cost(self, data: Dataset, network: Network) -> Cost:
         """Return what a step takes: one Gram matrix with its factor, H, and a handful of copies of Y and θ."""
@@ -80,40 +94,60 @@ def singular_sentence(samples: Any, E: NDArray[Any], activation: kernels.Activat
     )
 
 
+class Evaluation:
+    """The kernel of the dynamics, and what a record says of an E."""
+
+    def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
+        self._ridge = settings.ridge
+        self._evaluate = Evaluator(data, network, kernels.SquaredError("mean"))
+        kernel = kernels.PredictedGradient32 if network.dtype == np.float32 else kernels.PredictedGradient64
+        self.kernel = kernel(self._evaluate.train, self._evaluate.activation, settings.ridge, network.hidden, threads)
+
+    def record(self, state: State) -> Mapping[str, float] | None:
+        """Describe E with W = φ(E), which is kept; None where E has none."""
+        evaluated = self.kernel.evaluate(state["E"])
+        if evaluated is None:
+            return None
+        state["W"] = evaluated[1]
+        common = self._evaluate(state["E"], state["W"])
+        if common is None:
+            return None
+        return {**common, "cost": self.kernel.cost(), "condition": self.kernel.condition()}
+
+    def singular_sentence(self, E: NDArray[Any]) -> str:
+        """Say why no factor was to be had at E."""
+        return singular_sentence(self._evaluate.train, E, self._evaluate.activation, self._ridge)
+
+
 class PredictedGradientStepper:
-    """The dynamics under way: E, with W = φ(E) where it is asked for."""
+    """The dynamics in fixed steps: E, with W = φ(E) where it is asked for."""
 
     def __init__(
-        self, settings: PredictedGradient, data: Dataset, network: Network, state: State | None, threads: int
+        self,
+        settings: PredictedGradient,
+        step_size: float,
+        data: Dataset,
+        network: Network,
+        state: State | None,
+        threads: int,
     ) -> None:
-        check_ridge(settings.ridge, data, network)
-        self._settings, self._activation = settings, network.activation
-        self._evaluate = Evaluator(data, network, kernels.SquaredError("mean"))
+        self._step_size, self._activation = step_size, network.activation
+        self._evaluation = Evaluation(settings, data, network, threads)
         self.state: State = state or {"E": network.E.copy(), "W": network.W.copy()}
-        kernel = kernels.PredictedGradient32 if network.dtype == np.float32 else kernels.PredictedGradient64
-        self._kernel = kernel(self._evaluate.train, self._evaluate.activation, settings.ridge, network.hidden, threads)
 
     def advance(self, steps: int) -> bool:
         """Take steps; false where a factorisation failed or E is not finite afterwards."""
         E = self.state["E"]
-        taken = self._kernel.advance(E, self._settings.step_size, steps)
+        taken = self._evaluation.kernel.advance(E, self._step_size, steps)
         return taken == steps and bool(np.isfinite(kernels.frobenius_norm(E)))
 
     def record(self) -> Mapping[str, float] | None:
         """Describe E with W = φ(E), which is kept; None where E has none."""
-        E = self.state["E"]
-        evaluated = self._kernel.evaluate(E)
-        if evaluated is None:
-            return None
-        self.state["W"] = evaluated[1]
-        common = self._evaluate(E, self.state["W"])
-        return (
-            None if common is None else {**common, "cost": self._kernel.cost(), "condition": self._kernel.condition()}
-        )
+        return self._evaluation.record(self.state)
 
     def times(self, step: int) -> Mapping[str, float]:
         """Return the time step_size · steps."""
-        return {"time": self._settings.step_size * step}
+        return {"time": self._step_size * step}
 
     def network(self) -> Network:
         """Return a copy of the parameters; W is φ(E) after a record."""
@@ -123,7 +157,44 @@ class PredictedGradientStepper:
         """Say what went wrong at a step: ``state`` is at the failed E, or at one that is not finite."""
         E = self.state["E"]
         if not np.isfinite(kernels.frobenius_norm(E)):
-            now = self._settings.step_size
+            now = self._step_size
             return Outcome(Ending.DIVERGED, f"E is not finite at step {step}; lower step_size (now {now:g})")
-        why = singular_sentence(self._evaluate.train, E, self._evaluate.activation, self._settings.ridge)
-        return Outcome(Ending.SINGULAR, f"at step {step} {why}")
+        return Outcome(Ending.SINGULAR, f"at step {step} {self._evaluation.singular_sentence(E)}")
+
+
+class PredictedFlowStepper(FlowStepper):
+    """The dynamics as a differential equation in adaptive steps; y is E."""
+
+    def __init__(
+        self, settings: PredictedGradient, data: Dataset, network: Network, state: State | None, threads: int
+    ) -> None:
+        if network.dtype != np.float64:
+            raise TypeError(f'network: expected float64 with rtol, got {network.dtype}; use network.astype("float64")')
+        step = checked_step(settings.step_size, settings.rtol, settings.atol)
+        super().__init__(network, state, step, "bogacki_shampine")
+        self._evaluation = Evaluation(settings, data, network, threads)
+
+    def position(self) -> Vector:
+        """Return E in one vector."""
+        return self.state["E"].ravel()
+
+    def slope(self, y: Vector) -> Vector:
+        """Return ΔE."""
+        E = np.ascontiguousarray(y.reshape(self.state["E"].shape))
+        found = self._evaluation.kernel.evaluate(E)
+        if found is None:
+            raise np.linalg.LinAlgError(self._evaluation.singular_sentence(E))
+        return found[0].ravel()
+
+    def move(self, y: Vector) -> None:
+        """Take E over."""
+        self.state["E"] = np.ascontiguousarray(y.reshape(self.state["E"].shape))
+
+    def record(self) -> Mapping[str, float] | None:
+        """Describe E with W = φ(E), which is kept; None where E has none."""
+        found = self._evaluation.record(self.state)
+        return None if found is None else {**found, **self.own_record()}
+
+    def times(self, step: int) -> Mapping[str, float]:
+        """Return the time t."""
+        return {"time": float(self.state["time"])}

@@ -115,10 +115,10 @@ class Recorder:
         record = self._records[-1]
         return f"train loss {record['train_loss']:.2e}, test accuracy {record['test_accuracy']:.3f}"
 
-    def history(self, earlier: xr.Dataset | None = None) -> xr.Dataset:
-        """Return the records, after those of an earlier part of the run."""
+    def history(self, begin: int = 0, earlier: xr.Dataset | None = None) -> xr.Dataset:
+        """Return the records, after those up to ``begin`` of an earlier part of the run."""
         later = history_dataset(self._steps, self._times, self._records, self._settings, self._descriptions())
-        return later if earlier is None else _joined(earlier, later, self.records_due)
+        return later if earlier is None else _joined(earlier, later, self.records_due, begin)
 
     def _descriptions(self) -> dict[str, tuple[str, str]]:
         return {
@@ -127,12 +127,12 @@ class Recorder:
             for key, description in getattr(measure, "descriptions", {}).items()
         }
 
-    def snapshots(self, earlier: xr.Dataset | None = None) -> xr.Dataset | None:
-        """Return the snapshots, after those of an earlier part of the run; None where none are wanted."""
+    def snapshots(self, begin: int = 0, earlier: xr.Dataset | None = None) -> xr.Dataset | None:
+        """Return the snapshots, after those up to ``begin`` of an earlier part; None where none are wanted."""
         if self.snapshots_due is None or not self._snapshots:
             return earlier
         later = snapshot_dataset(self._snapshot_steps, self._snapshots)
-        return later if earlier is None else _joined(earlier, later, self.snapshots_due)
+        return later if earlier is None else _joined(earlier, later, self.snapshots_due, begin)
 
 
 def _unknown(value: Any) -> Any:
@@ -141,12 +141,12 @@ def _unknown(value: Any) -> Any:
     return np.full_like(array, -1 if array.dtype.kind in "biu" else np.nan)
 
 
-def _joined(earlier: xr.Dataset, later: xr.Dataset, due: Schedule) -> xr.Dataset:
+def _joined(earlier: xr.Dataset, later: xr.Dataset, due: Schedule, begin: int) -> xr.Dataset:
     """Join two parts of a run; what the earlier kept only because it was its last step gives way."""
     import xarray as xr  # noqa: PLC0415
 
     end = int(later.step[-1]) if later.step.size else -1
-    kept = [step for step in earlier.step.values.tolist() if due.due(step) or step == end]
+    kept = [step for step in earlier.step.values.tolist() if step <= begin and (due.due(step) or step == end)]
     first = earlier.sel(step=kept)
     rest = later.sel(step=[step for step in later.step.values.tolist() if step not in kept])
     return xr.concat([first, rest], dim="step", combine_attrs="override") if rest.step.size else first

@@ -53,6 +53,9 @@ class Dynamics(Protocol):
     def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> Stepper:
         """Return a stepper at the network, or at a state that a stepper of these settings left."""
 
+    def fixed_step(self) -> float | None:
+        """Return the time that one step covers; None where the steps are adaptive."""
+
     def cost(self, data: Dataset, network: Network) -> Cost:
         """Return what a step takes."""
 

@@ -1,0 +1,139 @@
+"""A flow dy/dt = f(y) under way, in steps of a fixed size or of one that meets tolerances."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+
+from .. import _checks
+from ..networks import Network, from_arrays
+from ..results import Ending, Outcome
+from .runge_kutta import StepSizeTooSmallError, Tolerances, Vector, adaptive_step, bogacki_shampine, first_size
+from .stepper import State
+
+METHODS = ("euler", "bogacki_shampine")
+
+_NUMBERS = ("steps", "time", "next_size", "step_size", "evaluations", "rejected_steps")
+
+
+class FlowStepper(ABC):
+    """Steps along a flow of E and W; a subclass says what flows, where to, and what mends y after a step.
+
+    The state holds, beside E and W, the number of steps, the time, the size that the next adaptive step tries, the
+    last accepted size, and how often the slope was evaluated and a step rejected.
+    """
+
+    def __init__(self, network: Network, state: State | None, step: float | Tolerances, method: str) -> None:
+        self._step, self._method, self._activation = step, method, network.activation
+        self.state: State = state or {
+            "E": network.E.copy(),
+            "W": network.W.copy(),
+            **{name: np.zeros(()) for name in _NUMBERS},
+        }
+        self._error: Exception | None = None
+
+    @abstractmethod
+    def position(self) -> Vector:
+        """Return y."""
+
+    @abstractmethod
+    def move(self, y: Vector) -> None:
+        """Take y over into E and W, mended; LinAlgError where it cannot be."""
+
+    @abstractmethod
+    def slope(self, y: Vector) -> Vector:
+        """Return f(y); LinAlgError where it has none."""
+
+    @abstractmethod
+    def record(self) -> Mapping[str, float] | None:
+        """Describe the state; None where it is not sound."""
+
+    @abstractmethod
+    def times(self, step: int) -> Mapping[str, float]:
+        """Return the time coordinates."""
+
+    def advance(self, steps: int) -> bool:
+        """Take steps; false where one fails or a parameter is not finite afterwards."""
+        try:
+            for _ in range(steps):
+                self._take(np.inf)
+        except (np.linalg.LinAlgError, StepSizeTooSmallError) as error:
+            self._error = error
+            return False
+        return bool(np.isfinite(self.state["E"]).all() and np.isfinite(self.state["W"]).all())
+
+    def reaches(self, time: float) -> bool:
+        """Whether the next adaptive step, if it is accepted as tried, ends at ``time`` or beyond."""
+        return float(self.state["time"] + self._next_size()) >= time
+
+    def at(self, time: float) -> Self:
+        """Return a stepper that went on to exactly ``time``; this one stays where it is, to go on in its own steps."""
+        ahead = copy.copy(self)
+        ahead.state = {name: array.copy() for name, array in self.state.items()}
+        while ahead.state["time"] < time:
+            ahead._take(time - float(ahead.state["time"]))
+        ahead.state["time"] = np.array(time)
+        return ahead
+
+    def _next_size(self) -> float:
+        if isinstance(self._step, float):
+            return self._step
+        if self.state["next_size"] == 0:
+            y = self.position()
+            self.state["next_size"] = np.array(first_size(y, self._counted(y), self._step))
+        return float(self.state["next_size"])
+
+    def _take(self, room: float) -> None:
+        """Take one step of at most ``room``."""
+        size, y = self._next_size(), self.position()
+        slope = self._counted(y)
+        if isinstance(self._step, Tolerances):
+            accepted = adaptive_step(self._counted, y, slope, size, self._step, room)
+            after, taken = accepted.y, accepted.size
+            self.state["next_size"] = np.array(accepted.next_size)
+            self.state["rejected_steps"] = self.state["rejected_steps"] + accepted.rejected
+        else:
+            taken = min(size, room)
+            if self._method == "euler":
+                after = y + taken * slope
+            else:
+                after, _ = bogacki_shampine(self._counted, y, slope, taken)
+        self.move(after)
+        self.state["step_size"] = np.array(taken)
+        self.state["time"] = self.state["time"] + taken
+        self.state["steps"] = self.state["steps"] + 1
+
+    def _counted(self, y: Vector) -> Vector:
+        self.state["evaluations"] = self.state["evaluations"] + 1
+        return self.slope(y)
+
+    def own_record(self) -> dict[str, float]:
+        """Return what a record says of the steps."""
+        return {name: float(self.state[name]) for name in ("step_size", "evaluations", "rejected_steps")}
+
+    def network(self) -> Network:
+        """Return a copy of the parameters."""
+        return from_arrays(self.state["E"], self.state["W"], self._activation)
+
+    def failure(self, step: int) -> Outcome:
+        """Say why no sound state was reached at a step."""
+        if isinstance(self._error, StepSizeTooSmallError):
+            return Outcome(Ending.STIFF, f"at step {step} {self._error}; raise rtol or take a fixed step_size")
+        if self._error is not None:
+            return Outcome(Ending.SINGULAR, f"at step {step} {self._error}")
+        return Outcome(Ending.DIVERGED, f"a parameter is not finite at step {step}; lower the step size")
+
+
+def checked_step(step_size: float | None, rtol: float | None, atol: float | None) -> float | Tolerances:
+    """Return the fixed step size or the tolerances, exactly one of which is to be given; atol is rtol/10 by default."""
+    if (step_size is None) == (rtol is None):
+        raise ValueError(f"step_size, rtol: expected exactly one of them, got {step_size} and {rtol}")
+    if rtol is not None:
+        return Tolerances(rtol, rtol / 10 if atol is None else atol)
+    if atol is not None:
+        raise ValueError(f"atol: expected only with rtol, got {atol} beside step_size")
+    return _checks.positive("step_size", step_size)

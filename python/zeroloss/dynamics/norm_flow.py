@@ -1,0 +1,129 @@
+"""The norm-minimising flow on the zero-loss set (Sec. 4, Eqs. 28, 29 of arXiv 2511.01938)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import _checks
+from .._kernels import kernels
+from ..datasets import Dataset
+from ..geometry import memory_needed
+from ..geometry.projection import retract
+from ..geometry.solver import check, singular_error, solvable_set
+from ..networks import Network
+from .flow import METHODS, FlowStepper, checked_step
+from .runge_kutta import Tolerances, Vector
+from .stepper import Cost, Evaluator, State
+
+_ON_THE_SET = 1e-6  # of max|F − Y| at the start
+_MOST_ITERATIONS = 50  # of a retraction
+
+
+@dataclass(frozen=True)
+class NormFlow:
+    """dθ/ds = g(θ) = −(I − J⁺J) θ on 𝒵 = {θ : F(θ) = Y}, retracted onto 𝒵 by Gauss–Newton after every step.
+
+    What gradient descent with vanishing weight decay follows after memorisation, in slow time
+    s = weight_decay · lr · steps / (1 − momentum).
+
+    Parameters
+    ----------
+    step_size : float, optional
+        A fixed step in slow time, of Euler's method unless ``method`` says otherwise.
+    rtol, atol : float, optional
+        In place of it, the tolerances of adaptive Bogacki–Shampine steps; atol is rtol/10 by default. An accepted
+        step is a step of the simulation.
+    method : {"euler", "bogacki_shampine"}, optional
+        Of the fixed steps.
+    retraction_tolerance : float
+        max|F − Y| after every step.
+
+    Notes
+    -----
+    The network must be float64 and on the set, max|F − Y| ≤ 10⁻⁶: see `zeroloss.geometry.project`. For ReLU the set
+    has corners, along which explicit steps chatter: adaptive ones become small.
+    """
+
+    step_size: float | None = None
+    rtol: float | None = None
+    atol: float | None = None
+    method: str | None = None
+    retraction_tolerance: float = 1e-10
+
+    def __post_init__(self) -> None:
+        checked_step(self.step_size, self.rtol, self.atol)
+        _checks.positive("retraction_tolerance", self.retraction_tolerance)
+        if self.method is not None:
+            _checks.choice("method", self.method, METHODS)
+        if self.rtol is not None and self.method == "euler":
+            raise ValueError("method: expected bogacki_shampine with rtol, got 'euler', which has no error estimate")
+
+    def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> NormFlowStepper:
+        """Return the flow at the network, or at a state it left."""
+        return NormFlowStepper(self, data, network, state)
+
+    def fixed_step(self) -> float | None:
+        """Return the slow time of a step; None where steps are adaptive."""
+        return self.step_size
+
+    def cost(self, data: Dataset, network: Network) -> Cost:
+        """Return what a step takes: a factorisation of J Jᵀ and less."""
+        check(network, data)
+        return Cost(data.Y_train.size**3 / 3, memory_needed(network, data), flops_for_threads=np.inf)
+
+
+class NormFlowStepper(FlowStepper):
+    """The norm flow under way; y is E and W in one vector."""
+
+    def __init__(self, settings: NormFlow, data: Dataset, network: Network, state: State | None) -> None:
+        step = checked_step(settings.step_size, settings.rtol, settings.atol)
+        default = "bogacki_shampine" if isinstance(step, Tolerances) else "euler"
+        super().__init__(network, state, step, settings.method or default)
+        self._settings, self._data, self._network = settings, data, network
+        self._set = solvable_set(network, data, "auto")
+        self._evaluate = Evaluator(data, network, kernels.SquaredError("mean"))
+        off = float(np.abs(self._set.residual(self.state["E"], self.state["W"])).max())
+        if not off <= _ON_THE_SET:
+            raise ValueError(
+                f"network: expected on the zero-loss set, max|F − Y| ≤ {_ON_THE_SET:g}, got {off:.1e}; "
+                "zeroloss.geometry.project moves it there"
+            )
+
+    def position(self) -> Vector:
+        """Return θ."""
+        return np.concatenate([self.state["E"].ravel(), self.state["W"].ravel()])
+
+    def slope(self, y: Vector) -> Vector:
+        """Return g(θ)."""
+        E, W = self._parts(y)
+        found = self._set.direction(E, W)
+        if found is None:
+            raise singular_error(Network(E, W, self._activation), self._data)
+        return np.concatenate([part.ravel() for part in found])
+
+    def move(self, y: Vector) -> None:
+        """Retract θ onto the set."""
+        E, W = (part.copy() for part in self._parts(y))
+        tolerance, most = self._settings.retraction_tolerance, _MOST_ITERATIONS
+        retract(self._set, self._network, self._data, E, W, tolerance=tolerance, most=most, reuse_factor=True)
+        self.state["E"], self.state["W"] = E, W
+
+    def record(self) -> Mapping[str, float] | None:
+        """Describe the state; None where it is not finite."""
+        common = self._evaluate(self.state["E"], self.state["W"])
+        if common is None:
+            return None
+        off = float(np.abs(self._set.residual(self.state["E"], self.state["W"])).max())
+        return {**common, "largest_residual": off, **self.own_record()}
+
+    def times(self, step: int) -> Mapping[str, float]:
+        """Return slow time."""
+        time = float(self.state["time"])
+        return {"time": time, "slow_time": time}
+
+    def _parts(self, y: Vector) -> tuple[Vector, Vector]:
+        E, W = np.split(y, [self.state["E"].size])
+        return E.reshape(self.state["E"].shape), W.reshape(self.state["W"].shape)
