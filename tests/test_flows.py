@@ -1,0 +1,128 @@
+"""The norm flow and the predicted-gradient flow: laws, declared orders, tolerances, outcomes, extension."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import zeroloss as zl
+from problems import random_data, random_network, same_bits
+
+
+def on_the_set(activation, hidden=24, seed=0):
+    """A small problem, memorised: five numbers, a network on the zero-loss set."""
+    data = zl.datasets.modular_addition(5, train_count=9, seed=seed)
+    net = zl.networks.normal(data, hidden=hidden, std=0.5, seed=seed + 1, activation=activation)
+    return data, zl.geometry.project(net, data).network
+
+
+def squares(history):
+    return history.norm_E.values**2, history.norm_W.values**2
+
+
+@pytest.mark.parametrize("flow", [zl.NormFlow(step_size=0.02), zl.NormFlow(rtol=1e-3)], ids=["fixed", "adaptive"])
+@pytest.mark.parametrize("activation", ["relu", "softplus(5)"])
+def test_the_norm_falls_on_the_set(flow, activation):
+    data, net = on_the_set(activation)
+    history = zl.simulate(flow, data, net, duration=0.5, record_every=1).history
+    assert history.largest_residual.max() <= 1e-10
+    assert (np.diff(sum(squares(history))) < 0).all()
+    assert history.slow_time[-1].item() == pytest.approx(0.5, abs=1e-12)
+    assert history.train_loss.max() < 1e-20
+
+
+def test_balance_law_of_relu():
+    """‖E‖² − ‖W‖² = D₀ e^{−2s}: exact along the flow, so Euler's error in it falls with the step."""
+    data, net = on_the_set("relu")
+    errors = []
+    for size in (0.02, 0.01, 0.005):
+        history = zl.simulate(zl.NormFlow(step_size=size), data, net, duration=0.5).history
+        E, W = squares(history)
+        errors.append(abs((E[-1] - W[-1]) - (E[0] - W[0]) * np.exp(-2 * history.time.values[-1])) / abs(E[0] - W[0]))
+    assert errors[-1] < 0.01
+    assert errors[0] / errors[1] == pytest.approx(2, abs=0.3)
+    assert errors[1] / errors[2] == pytest.approx(2, abs=0.3)
+
+
+@pytest.mark.parametrize(("method", "order"), [("euler", 1), ("bogacki_shampine", 3)])
+def test_order_of_the_fixed_steps(method, order):
+    """Differences between runs with halved steps fall as 2^−order on a smooth activation."""
+    data, net = on_the_set("tanh")
+    ends = [
+        zl.simulate(
+            zl.NormFlow(step_size=0.2 / 2**k, method=method, retraction_tolerance=1e-13), data, net, duration=0.4
+        )
+        for k in range(1, 6)
+    ]
+    gaps = [np.linalg.norm(a.network.E - b.network.E) for a, b in itertools.pairwise(ends)]
+    slopes = np.log2(np.array(gaps[:-1]) / gaps[1:])
+    assert slopes[-1] == pytest.approx(order, abs=0.25)
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-5])
+def test_adaptive_steps_meet_their_tolerance(rtol):
+    """A global error within a few tolerances of a tight fixed-step run."""
+    data, net = on_the_set("softplus(5)")
+    tight = zl.NormFlow(step_size=0.005, method="bogacki_shampine", retraction_tolerance=1e-13)
+    reference = zl.simulate(tight, data, net, duration=0.5).network
+    run = zl.simulate(zl.NormFlow(rtol=rtol), data, net, duration=0.5)
+    error = np.sqrt(np.mean((run.network.E - reference.E) ** 2)) / np.sqrt(np.mean(reference.E**2))
+    assert error < 5 * rtol
+    assert run.history.evaluations[-1] < 200
+
+
+@pytest.mark.parametrize("flow", [zl.NormFlow(rtol=1e-3), zl.PredictedGradient(rtol=1e-3, ridge=0.1)])
+def test_extension_has_the_bits_of_one_long_run(flow, tmp_path):
+    """A run to a time between two steps goes on in its own steps, not from the shortened last one."""
+    data, net = on_the_set("tanh")
+    whole = zl.simulate(flow, data, net, duration=0.5, record_every=1)
+    parts = zl.simulate(flow, data, net, duration=0.2, record_every=1)
+    assert parts.history.time[-1] == 0.2
+    parts.save(tmp_path / "run")
+    loaded = zl.load(tmp_path / "run").extend(duration=0.3)
+    assert same_bits(loaded.history, whole.history)
+    assert same_bits(loaded.network.E, whole.network.E)
+
+
+def test_predicted_gradient_as_a_differential_equation():
+    """‖E‖² obeys d‖E‖²/dt = 2 (‖W‖² − ‖E‖²) for ReLU; small fixed steps end at the same E."""
+    data = zl.datasets.modular_addition(7, train_fraction=0.7, seed=0)
+    net = zl.networks.normal(data, hidden=48, std=7**-0.5, seed=1)
+    flow = zl.simulate(zl.PredictedGradient(rtol=1e-6, ridge=0.1), data, net, duration=0.1, record_every=1)
+    fixed = zl.simulate(zl.PredictedGradient(step_size=2e-5, ridge=0.1), data, net, duration=0.1)
+    assert fixed.step == 5000
+    assert np.linalg.norm(flow.network.E - fixed.network.E) < 2e-3 * np.linalg.norm(fixed.network.E)
+    assert (np.diff(flow.history.cost.values) < 0).all()
+
+
+def test_a_start_off_the_set_is_refused():
+    data = random_data(4, 5, 2)
+    with pytest.raises(ValueError, match=r"network: expected on the zero-loss set.*zeroloss\.geometry\.project"):
+        zl.simulate(zl.NormFlow(step_size=0.1), data, random_network(data, 8), steps=1)
+
+
+def test_float32_is_refused():
+    data, net = on_the_set("relu")
+    for flow in (zl.NormFlow(step_size=0.1), zl.PredictedGradient(rtol=1e-3)):
+        with pytest.raises(TypeError, match=r'float64.*astype\("float64"\)'):
+            zl.simulate(flow, data, net.astype("float32"), steps=1)
+
+
+BAD = [
+    (zl.NormFlow, "step_size, rtol: expected exactly one of them, got None and None"),
+    (lambda: zl.NormFlow(step_size=0.1, rtol=1e-3), "step_size, rtol: expected exactly one of them"),
+    (lambda: zl.NormFlow(step_size=-0.1), "step_size: expected a number above 0"),
+    (lambda: zl.NormFlow(step_size=0.1, atol=1e-3), "atol: expected only with rtol"),
+    (lambda: zl.NormFlow(rtol=0), "rtol: expected a number above 0"),
+    (lambda: zl.NormFlow(step_size=0.1, method="heun"), "method: expected one of euler, bogacki_shampine"),
+    (lambda: zl.NormFlow(rtol=0.1, method="euler"), "method: expected bogacki_shampine with rtol"),
+    (zl.PredictedGradient, "step_size, rtol: expected exactly one"),
+    (lambda: zl.simulate(zl.NormFlow(rtol=1e-3), *on_the_set("relu")), "steps, duration: expected exactly one of them"),
+    (lambda: zl.simulate(zl.NormFlow(rtol=1e-3), *on_the_set("relu"), duration=-1), "duration: expected a number of"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD, ids=[message for _, message in BAD])
+def test_bad_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
