@@ -89,6 +89,11 @@ struct StoredGradientHidden {
   }
 };
 
+template <class T>
+[[gnu::always_inline]] inline void add_to(T* to, Vector<T> v) {
+  store(to, load(to) + v);
+}
+
 /// Backward for ReLU and pairs: H = relu(E_a + E_b) in the first tile,
 /// gE_a += gZ and gE_b += gZ with gZ = gH ⊙ (H > 0) in the last one.
 template <class T, bool first, bool last>
@@ -110,13 +115,32 @@ struct ReluPairs {
       store(gH + i * lanes<T>, d);
     } else {
       const Vector<T> gZ = where_active<T>(h, d);  // H > 0 where Z > 0
-      add(gE + pairs[i].a, gZ);
-      add(gE + pairs[i].b, gZ);
+      add_to<T>(gE + pairs[i].a, gZ);
+      add_to<T>(gE + pairs[i].b, gZ);
     }
   }
+};
 
- private:
-  [[gnu::always_inline]] static void add(T* to, Vector<T> v) { store(to, load(to) + v); }
+/// Backward for other activations and pairs: H and σ'(Z) are stored; gE_a += gZ and gE_b += gZ with
+/// gZ = gH ⊙ σ'(Z) in the last tile.
+template <class T, bool first, bool last>
+struct StoredPairs {
+  const T *H, *S;
+  T* gE;
+  const Pair* pairs;
+  T* gH;  // [sample][lanes], between tiles
+
+  [[gnu::always_inline]] Vector<T> hidden(Index i) const { return load(H + i * lanes<T>); }
+  [[gnu::always_inline]] void finish(Index i, Vector<T>, Vector<T> d) const {
+    if constexpr (!first) d += load(gH + i * lanes<T>);
+    if constexpr (!last) {
+      store(gH + i * lanes<T>, d);
+    } else {
+      const Vector<T> gZ = d * load(S + i * lanes<T>);
+      add_to<T>(gE + pairs[i].a, gZ);
+      add_to<T>(gE + pairs[i].b, gZ);
+    }
+  }
 };
 
 }  // namespace zeroloss

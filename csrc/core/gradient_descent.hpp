@@ -35,6 +35,8 @@ class Descent {
         minus_Y_(padded_samples() * d_out_),
         G_(padded_samples() * d_out_),
         E_transposed_(units() * sources_ * L),
+        H_(fast_ ? 0 : units() * padded_samples()),
+        S_(fast_ ? 0 : units() * padded_samples()),
         scratch_size_(outputs_scratch() + gradients_scratch()),
         scratch_(scratch_size_ * team.size()) {
     for (Index i = 0; i < X_.n; ++i)
@@ -58,6 +60,7 @@ class Descent {
     const Index blocks = (strip_count<T>(X_.n) + tile_strips - 1) / tile_strips;
     const Index panels = (strip_count<T>(h_) + panel_strips - 1) / panel_strips;
     for (Index t = 0; t < steps; ++t) {
+      if (!fast_) share(strip_count<T>(h_), [&](Index u, T*) { activate_strip(u); });
       share(blocks, [&](Index block, T* scratch) { outputs(block, scratch); });
       share(panels, [&](Index panel, T* scratch) { gradients(panel, step_, scratch + outputs_scratch()); });
     }
@@ -83,8 +86,8 @@ class Descent {
 
   Index units() const { return strip_count<T>(h_) * L; }
   Index padded_samples() const { return strip_count<T>(X_.n) * L; }
-  Index outputs_scratch() const { return block_units * tile_strips * L + 3 * L * L; }
-  Index gradients_scratch() const { return panel_strips * (X_.d_in + d_out_) * L + 4 * chunk * L; }
+  Index outputs_scratch() const { return block_units * tile_strips * L; }
+  Index gradients_scratch() const { return panel_strips * (X_.d_in + d_out_) * L + 2 * chunk * L; }
 
   /// Runs the tasks, each worker with scratch of its own; which worker takes a task changes nothing.
   template <class F>
@@ -93,6 +96,14 @@ class Descent {
     team_.run(workers, [&](Index worker) {
       for (Index t = worker; t < tasks; t += workers) task(t, scratch_.data() + worker * scratch_size_);
     });
+  }
+
+  /// H = σ(X E) and S = σ'(X E) of one strip of units, kept for both phases: only ReLU on pairs is so cheap that it
+  /// is found again where it is needed.
+  void activate_strip(Index u) {
+    T* const H = H_.data() + u * padded_samples() * L;
+    X_.multiply(E_.data() + u * X_.d_in * L, 0, padded_samples(), H);
+    activate(activation_, H, H, S_.data() + u * padded_samples() * L, static_cast<std::size_t>(padded_samples() * L));
   }
 
   void outputs(Index block, T* scratch) {
@@ -127,15 +138,14 @@ class Descent {
       const Index count = std::min(block_units, h_ - first);
       for (Index u = 0; u < strip_count<T>(count); ++u)
         for (int s = 0; s < strips; ++s)
-          transposed_hidden<strips>(first / L + u, strip + s, scratch + (u * L * strips + s) * L,
-                                    scratch + block_units * tile_strips * L);
+          transposed_hidden<strips>(first / L + u, strip + s, scratch + (u * L * strips + s) * L);
       product(StoredOutputsHidden<T, strips>{scratch}, first, count);
     }
   }
 
   /// H of one strip of units and one strip of samples, to [unit][strips][lanes].
   template <int strips>
-  void transposed_hidden(Index unit_strip, Index sample_strip, T* H, T* scratch) const {
+  void transposed_hidden(Index unit_strip, Index sample_strip, T* H) const {
     const T* E = E_.data() + unit_strip * X_.d_in * L;
     Vector<T> h[L];
     if (fast_) {
@@ -146,9 +156,7 @@ class Descent {
         h[i] = where_active<T>(z, z);
       }
     } else {
-      T *Z = scratch, *rows = Z + L * L, *S = rows + L * L;
-      X_.multiply(E, sample_strip * L, (sample_strip + 1) * L, Z);
-      activate(activation_, Z, rows, S, L * L);
+      const T* rows = H_.data() + (unit_strip * padded_samples() + sample_strip * L) * L;
 #pragma GCC unroll 16
       for (int i = 0; i < L; ++i) h[i] = load(rows + i * L);
     }
@@ -161,7 +169,7 @@ class Descent {
   void gradients(Index panel, const Step<T>& step, T* scratch) {
     const Index begin = panel * panel_strips;
     const Index end = std::min(begin + panel_strips, strip_count<T>(h_));
-    T* gE = scratch + 4 * chunk * L;  // zeros here, before and after
+    T* gE = scratch + 2 * chunk * L;  // zeros here, before and after
     T* gW = gE + panel_strips * X_.d_in * L;
     const auto gE_of = [&](Index u) { return gE + (u - begin) * X_.d_in * L; };
     if (fast_ && backward_tiles_.size() == 1 && X_.n <= chunk) {
@@ -190,11 +198,24 @@ class Descent {
     update_E(end - 1, step, gE_of(end - 1));
   }
 
+  /// Calls f with both conditions as compile-time constants.
+  template <class F>
+  static void with_ends(bool first, bool last, const F& f) {
+    if (first && last)
+      f(std::true_type{}, std::true_type{});
+    else if (first)
+      f(std::true_type{}, std::false_type{});
+    else if (last)
+      f(std::false_type{}, std::true_type{});
+    else
+      f(std::false_type{}, std::false_type{});
+  }
+
   /// gW (strip u) += Hᵀ G and gE (strip u) += Xᵀ gZ over samples [first, first + count);
   /// W takes its step after the last ones.
   void gradients_of_chunk(Index u, Index first, Index count, const Step<T>& step, T* gE, T* gW, T* scratch) {
     const T* E = E_.data() + u * X_.d_in * L;
-    T *H = scratch, *gH = H + chunk * L, *S = gH + chunk * L, *Z = S + chunk * L;
+    T *H = scratch, *gH = H + chunk * L;
     const auto tile = [&](const auto& rows, Index k, Index width) {
       const Index w = (u * d_out_ + k) * L;
       const GradientsTile<T> t{count,      G_.data() + first * d_out_ + k * L,
@@ -204,26 +225,22 @@ class Descent {
                                step};
       with_number<backward_outputs>(width, [&](auto K) { gradients_tile<K>(rows, t); });
     };
-    const StoredGradientHidden<T> stored{H, gH};
-    if (fast_) {
-      const Pair* pairs = X_.pairs() + first;
+    const Pair* pairs = X_.pairs() + first;
+    const Index at = (u * padded_samples() + first) * L;
+    const T *stored_H = H_.data() + at, *S = S_.data() + at;
+    if (X_.are_pairs()) {
       for (const auto [k, width] : backward_tiles_) {
-        const bool last = k + width == d_out_;
-        if (k == 0 && last)
-          tile(ReluPairs<T, true, true>{E, gE, pairs, H, gH}, k, width);
-        else if (k == 0)
-          tile(ReluPairs<T, true, false>{E, gE, pairs, H, gH}, k, width);
-        else if (last)
-          tile(ReluPairs<T, false, true>{E, gE, pairs, H, gH}, k, width);
-        else
-          tile(stored, k, width);
+        with_ends(k == 0, k + width == d_out_, [&, k = k, width = width](auto is_first, auto is_last) {
+          if (fast_)
+            tile(ReluPairs<T, is_first, is_last>{E, gE, pairs, H, gH}, k, width);
+          else
+            tile(StoredPairs<T, is_first, is_last>{stored_H, S, gE, pairs, gH}, k, width);
+        });
       }
       return;
     }
-    X_.multiply(E, first, first + count, Z);
-    activate(activation_, Z, H, S, static_cast<std::size_t>(count * L));
     std::fill(gH, gH + count * L, T{});
-    for (const auto [k, width] : backward_tiles_) tile(stored, k, width);
+    for (const auto [k, width] : backward_tiles_) tile(StoredGradientHidden<T>{stored_H, gH}, k, width);
     for (Index i = 0; i < count; ++i) store(gH + i * L, load(gH + i * L) * load(S + i * L));
     X_.scatter(gH, first, first + count, gE);
   }
@@ -276,6 +293,7 @@ class Descent {
   const T G_scale_;      // 2c
   const std::vector<OutputRange> forward_tiles_, backward_tiles_;
   Buffer<T> E_, W_, vE_, vW_, minus_Y_, G_, E_transposed_;
+  Buffer<T> H_, S_;                     // [strip of units][sample][lanes], unless they are found again
   std::vector<StripGather<T>> gather_;  // [strip of samples], where Eᵀ is in use
   const Index scratch_size_;
   Buffer<T> scratch_;

@@ -51,6 +51,11 @@ class StripRows {
         });
       return;
     }
+    if (are_pairs()) {
+      for (Index i = first; i < last; ++i, Z += L)
+        store<T>(Z, load(E + pairs_[static_cast<std::size_t>(i)].a) + load(E + pairs_[static_cast<std::size_t>(i)].b));
+      return;
+    }
     for (Index i = first; i < last; ++i, Z += L) {
       Vector<T> z{};
       for (Index e = begin_[order_[i]]; e < begin_[order_[i] + 1]; ++e)
