@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from .. import datasets, fourier, metrics, networks, plots
 from ..datasets import Dataset
-from ..dynamics import PredictedGradient
+from ..dynamics import PredictedGradient, simulate
 from ..fourier import FourierSummary
 from ..networks import Network
 from ..results import Run
@@ -42,6 +43,7 @@ class Settings:
     """What determines the numbers of the figure; the defaults are the paper's.
 
     ``spread`` is the reading of N(0, p^(−1/2)): p^(−1/2) is the standard deviation (``"std"``) or the variance.
+    The ``flow_`` settings are not the paper's: the same equation integrated to a tolerance, for comparison.
     """
 
     p: int = 37
@@ -53,6 +55,8 @@ class Settings:
     record_every: int = 10
     seeds: int = 5
     spread: str = "std"
+    flow_rtol: float = 1e-3
+    flow_duration: float = 2.5
     quick: bool = False
 
 
@@ -101,10 +105,11 @@ def run(settings: Settings) -> Result:
     )
     initial = [fourier.summary(problem(settings, index)[1].E) for index in indices]
     final = [fourier.summary(run.network.E) for run in runs]
-    per_seed = [_of_seed(*parts) for parts in zip(indices, runs, initial, final, strict=True)]
+    flows = _flows(settings)
+    per_seed = [_of_seed(*parts) for parts in zip(indices, runs, flows, initial, final, strict=True)]
     summary = {**_ranges(per_seed), "per_seed": per_seed}
     return Result(
-        numbers=_numbers(settings, runs, initial, final),
+        numbers=_numbers(settings, runs, initial, final).assign(flow_test_accuracy=_on_grid(flows, runs)),
         settings=asdict(settings),
         seeds=[derived_seeds(index) for index in indices],
         summary=summary,
@@ -113,13 +118,38 @@ def run(settings: Settings) -> Result:
     )
 
 
-def _of_seed(index: int, run: Run, initial: FourierSummary, final: FourierSummary) -> dict[str, Any]:
+def _flows(settings: Settings) -> list[Run]:
+    """Integrate the same equation in adaptive steps: the paper's fixed step is not converged at the start."""
+    flow = PredictedGradient(rtol=settings.flow_rtol)
+    return [
+        simulate(flow, *problem(settings, index), duration=settings.flow_duration, record_every=1)
+        for index in tqdm(range(settings.seeds), "integrated", unit="seed", disable=None, leave=False)
+    ]
+
+
+def _on_grid(flows: Sequence[Run], runs: Sequence[Run]) -> Any:
+    """Return the flows' test accuracy at the times of the fixed steps' records, NaN beyond the flows' end."""
+    times = runs[0].history.time.values
+    curves = [
+        np.interp(times, flow.history.time.values, flow.history.test_accuracy.values, right=np.nan) for flow in flows
+    ]
+    about = {"units": "1", "long_name": "test accuracy of the equation integrated to flow_rtol, linear between steps"}
+    return (("seed", "step"), np.array(curves), about)
+
+
+def _crossing_time(flow: Run, level: float) -> float | None:
+    step = metrics.crossing_step(flow.history.test_accuracy, level)
+    return None if step is None else float(flow.history.time.sel(step=step))
+
+
+def _of_seed(index: int, run: Run, flow: Run, initial: FourierSummary, final: FourierSummary) -> dict[str, Any]:
     """Return the summary numbers of one run."""
     last = run.history.isel(step=-1)
     condition = run.history.condition.values
     return {
         "seed": index,
         "crossing_steps": {str(level): metrics.crossing_step(run.history.test_accuracy, level) for level in LEVELS},
+        "flow_crossing_times": {str(level): _crossing_time(flow, level) for level in LEVELS},
         "final_test_accuracy": float(last.test_accuracy),
         "final_norm_E_squared": float(last.norm_E) ** 2,
         "final_norm_W_squared": float(last.norm_W) ** 2,
@@ -232,6 +262,10 @@ def _accuracies(place: SubFigure, numbers: xr.Dataset, settings: Settings) -> No
     plots.runs_and_mean(
         axes, numbers.step, numbers.test_accuracy.transpose("seed", "step"), plots.COLOURS["blue"], "seed"
     )
+    flow = numbers.flow_test_accuracy.transpose("seed", "step")
+    axes.plot(numbers.step, flow.T, color=plots.COLOURS["orange"], alpha=0.35, linewidth=0.8)
+    label = f"the equation integrated\nto rtol {settings.flow_rtol:g}, mean"
+    axes.plot(numbers.step, flow.mean("seed", skipna=False), color=plots.COLOURS["orange"], label=label)
     axes.axhline(
         1 / settings.p, color=plots.COLOURS["grey"], linewidth=0.8, linestyle="--", label=f"chance, 1/{settings.p}"
     )
