@@ -80,7 +80,7 @@ class Recorder:
             if record is None:
                 return False
             try:
-                record = {**record, **self._measured(stepper.network(), step)}
+                record = {**record, **self._measured(stepper, step)}
             except np.linalg.LinAlgError as error:
                 self.failure = Outcome(Ending.SINGULAR, f"at step {step} a measure failed: {error}")
                 if not self._records:
@@ -97,9 +97,12 @@ class Recorder:
             self._snapshots.append(stepper.network())
         return True
 
-    def _measured(self, network: Network, step: int) -> dict[str, Any]:
+    def _measured(self, stepper: Stepper, step: int) -> dict[str, Any]:
         """Call the measures; one that returns a mapping has a variable for each of its values."""
         found: dict[str, Any] = {}
+        if not self.measures:
+            return found
+        network = stepper.network()
         for name, measure in self.measures.items():
             lag = getattr(measure, "lag", 0)
             compared = (self._earlier.get(max(0, step - lag)),) if lag else ()
