@@ -31,17 +31,29 @@ def test_every_command_is_one_of_ours():
     assert {words[0] for words in COMMANDS} == {"make", "zeroloss"}
 
 
-def test_the_python_example(monkeypatch, tmp_path):
-    (example,) = blocks("python")
-    monkeypatch.chdir(tmp_path)
+def printed_by(example):
+    """The lines that an example prints."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(example, "README.md", "exec"), {})
-    outcome, memorised, generalises, _ = printed.getvalue().splitlines()
+    return printed.getvalue().splitlines()
+
+
+def test_the_first_python_example(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    outcome, memorised, generalises, _ = printed_by(blocks("python")[0])
     assert outcome == "reached the end: 3000 steps"
     assert memorised == "memorised at step 0"
     assert 500 < int(generalises.split()[-1]) < 3000
     assert (tmp_path / "grokking").is_dir()
+
+
+def test_the_norm_flow_example():
+    outcome, norms, accuracy = printed_by(blocks("python")[1])
+    assert outcome.startswith("reached the end: time 2 in ")
+    before, after = (float(word) for word in norms.split()[-3::2])
+    assert after < before
+    assert float(accuracy.split()[-1]) == 1.0
 
 
 @pytest.mark.parametrize("words", PACKAGE_COMMANDS, ids=" ".join)
