@@ -65,7 +65,7 @@ class GradientDescent:
         """Return what a step takes: three products of n·h·d_out, and a handful of copies of θ."""
         n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
         floats = 8 * h * (d_in + d_out) + 4 * n * d_out + len(data.Y_test) * h + 3 * n * h
-        return Cost(6.0 * n * h * d_out, floats * network.dtype.itemsize, flops_for_threads=3e6)
+        return Cost(6.0 * n * h * d_out, floats * network.dtype.itemsize)
 
 
 class DescentStepper:

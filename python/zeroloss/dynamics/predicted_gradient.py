@@ -65,7 +65,7 @@ class PredictedGradient:
         size = min(n, h)
         flops = size * n * h + size**3 / 3 + 2 * size**2 * d_out + 4.0 * n * h * d_out
         floats = size**2 + 2 * n * h + len(data.Y_test) * h + 8 * h * (d_in + d_out) + 4 * n * d_out
-        return Cost(flops, floats * network.dtype.itemsize, flops_for_threads=5e6)
+        return Cost(flops, floats * network.dtype.itemsize)
 
 
 def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
