@@ -42,8 +42,9 @@ LargestEigenvalue largest_eigenvalue(Index size, double accuracy, Index most, Ap
     const bool complete = off_diagonal[m] <= std::numeric_limits<double>::epsilon() * diagonal[m] || m + 1 == size;
     if (const bool last = complete || m + 1 == most; last || m % 3 == 2) {  // the small problem is not for nothing
       Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> ritz;
-      ritz.computeFromTridiagonal(diagonal.head(m + 1), off_diagonal.head(m));
-      const double value = ritz.eigenvalues()[m];
+      const double scale = diagonal.head(m + 1).maxCoeff();  // the solver's thresholds are absolute
+      ritz.computeFromTridiagonal(diagonal.head(m + 1) / scale, off_diagonal.head(m) / scale);
+      const double value = scale * ritz.eigenvalues()[m];
       const double residual = complete ? 0 : off_diagonal[m] * std::abs(ritz.eigenvectors()(m, m));
       if (last || residual <= accuracy * value) {
         if (eigenvector) *eigenvector = Q.leftCols(m + 1) * ritz.eigenvectors().col(m);

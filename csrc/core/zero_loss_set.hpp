@@ -43,11 +43,15 @@ class ZeroLossSet {
   }
 
   /// v ← (I − J⁺J) v with J⁺ = Jᵀ(J Jᵀ)⁻¹, the part of v that is tangent to the set; false where the solve fails.
+  /// Twice, for the normal equations square the condition of J: what the first pass leaves of J v the second removes.
   bool project_to_tangent(Parameters& v) {
-    jacobian_.multiply(v, R_);
-    if (!normal_.solve(jacobian_, R_)) return false;
-    jacobian_.multiply_transposed(R_, step_);
-    v -= step_;
+    for (int pass = 0; pass < 2; ++pass) {
+      jacobian_.multiply(v, R_);
+      if (!normal_.solve(jacobian_, R_)) return false;
+      jacobian_.multiply_transposed(R_, step_);
+      v -= step_;
+      if (normal_.kind() != SolverKind::dense) break;
+    }
     return true;
   }
 

@@ -8,7 +8,8 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from scipy.sparse import issparse
 
 DTYPES = ("float64", "float32")
 
@@ -55,6 +56,12 @@ def not_negative(name: str, value: object) -> float:
     return number
 
 
+def convert(settings: object, **checked: object) -> None:
+    """Put checked values in place of those that the fields of a frozen dataclass came with."""
+    for name, value in checked.items():
+        object.__setattr__(settings, name, value)
+
+
 def choice(name: str, value: object, options: Collection[str]) -> str:
     """Return ``value``, one of ``options``."""
     if not isinstance(value, str) or value not in options:
@@ -68,9 +75,14 @@ def instance(name: str, value: object, expected: type) -> None:
         raise TypeError(f"{name}: expected a {expected.__name__}, got {type(value).__name__}")
 
 
-def matrix(name: str, value: ArrayLike, dtype: str | None = None) -> NDArray[Any]:
+def matrix(name: str, value: Any, dtype: str | None = None) -> NDArray[Any]:
     """Return a contiguous, read-only copy of a finite real matrix: in ``dtype``, else float64 unless it is float32."""
-    array = np.asarray(value)
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got a masked one; fill it")
+    try:
+        array = value.toarray() if issparse(value) else np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name}: expected a matrix, got lists of unequal lengths") from None
     if array.ndim != 2:
         raise ValueError(f"{name}: expected a matrix (2 dimensions), got shape {array.shape}")
     if array.dtype.kind not in "biuf":

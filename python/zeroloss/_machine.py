@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import _checks
 
+_MOST_THREADS = 1024
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -19,7 +20,7 @@ def available_processors() -> int:
         count = min(count, math.ceil(int(quota[0]) / int(quota[1])))
     bound = os.environ.get("ZEROLOSS_NUM_THREADS")
     if bound:
-        if not bound.isdigit() or int(bound) < 1:
+        if not (bound.isascii() and bound.isdigit()) or int(bound) < 1:
             raise ValueError(f"ZEROLOSS_NUM_THREADS: expected an integer of at least 1, got {bound!r}")
         count = min(count, int(bound))
     return max(count, 1)
@@ -54,6 +55,8 @@ def checked_threads(threads: object, work: float, worthwhile: float) -> int:
     if threads is None:
         return available if work >= worthwhile else 1
     wanted = _checks.integer("threads", threads, 1)
+    if wanted > _MOST_THREADS:
+        raise ValueError(f"threads: expected at most {_MOST_THREADS}, got {wanted}")
     return min(wanted, available) if os.environ.get("ZEROLOSS_NUM_THREADS") else wanted
 
 

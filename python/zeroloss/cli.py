@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = zeroloss.main(arguments, prog_name="zeroloss", standalone_mode=False)
     except click.ClickException as error:
         _exit(BAD_INPUT, error.format_message())
+    except ValueError as error:
+        _exit(BAD_INPUT, str(error))
     except Failed as failure:
         _exit(failure.status, str(failure))
     except (click.Abort, KeyboardInterrupt):

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from . import _checks
 from ._kernels import kernels
+from ._machine import check_memory
 
 __all__ = ["Dataset", "from_arrays", "modular_addition"]
 
@@ -102,6 +103,7 @@ def modular_addition(
     p = _checks.integer("p", p, 2)
     seed = _checks.integer("seed", seed, 0)
     _checks.choice("pairs", pairs, ("unordered", "ordered"))
+    check_memory(f"modular addition of p = {p}", 32 * p**3)  # the targets, their split, and room for both
     a, b = np.triu_indices(p) if pairs == "unordered" else (np.repeat(np.arange(p), p), np.tile(np.arange(p), p))
     samples = len(a)
     n = _training_count(samples, train_fraction, train_count, test_count)
@@ -111,8 +113,10 @@ def modular_addition(
     Y = np.eye(p)[(a + b) % p]
     train, test = np.sort(order[:n]), np.sort(order[n:])
     split = {"train_fraction": train_fraction, "train_count": train_count, "test_count": test_count}
-    settings = {"task": "modular_addition", "p": p, **{k: v for k, v in split.items() if v is not None}}
-    return _dataset(rows[train], Y[train], rows[test], Y[test], {**settings, "pairs": pairs, "seed": seed})
+    given = {k: float(v) if k == "train_fraction" else int(v) for k, v in split.items() if v is not None}
+    settings = {"task": "modular_addition", "p": p, **given}
+    settings |= {"pairs": pairs, "seed": seed}
+    return read_only(Dataset(rows[train], Y[train], rows[test], Y[test], settings))
 
 
 def from_arrays(
@@ -157,12 +161,16 @@ def from_arrays(
         raise ValueError(f"Y_test: expected shape {(len(X_t), Y.shape[1])}, got {Y_t.shape}")
     sparse = rows == "sparse" or (rows == "auto" and np.count_nonzero(X) <= _SPARSE_BELOW * X.size)
     take = csr_array if sparse else np.asarray
-    return _dataset(take(X), Y, take(X_t), Y_t, {"task": "arrays", "rows": "sparse" if sparse else "dense"})
+    settings = {"task": "arrays", "rows": "sparse" if sparse else "dense"}
+    return read_only(Dataset(take(X), Y, take(X_t), Y_t, settings))
 
 
 def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any]) -> Any:
     """Return the kernels' form of the ``"train"`` or ``"test"`` samples in a precision."""
     rows, Y = (data.rows_train, data.Y_train) if part == "train" else (data.rows_test, data.Y_test)
+    entries = rows.data if isinstance(rows, csr_array) else rows
+    if max(np.abs(array).max(initial=0.0) for array in (entries, Y)) > np.finfo(dtype).max:
+        raise ValueError(f"data: expected entries within {dtype}, got greater ones; scale them")
     samples = kernels.Samples32 if dtype == np.float32 else kernels.Samples64
     targets = np.ascontiguousarray(Y, dtype)
     if isinstance(rows, csr_array):
@@ -184,9 +192,10 @@ def _training_count(samples: int, fraction: float | None, train: int | None, tes
         raise ValueError(f"{', '.join(ways)}: expected exactly one of them, got {' and '.join(given) or 'none'}")
     if fraction is not None:
         share = _checks.real("train_fraction", fraction)
-        if not 0 < share <= 1 or math.floor(share * samples) < 1:
+        n = math.floor(share * samples * (1 + 1e-12)) if 0 < share <= 1 else 0  # 0.29 of 100 samples are 29
+        if n < 1:
             raise ValueError(f"train_fraction: expected in (0, 1] with at least one of {samples} samples, got {share}")
-        return math.floor(share * samples)
+        return n
     name, value = ("train_count", train) if train is not None else ("test_count", test)
     count = _checks.integer(name, value, 0)
     n = count if train is not None else samples - count
@@ -197,12 +206,12 @@ def _training_count(samples: int, fraction: float | None, train: int | None, tes
     return n
 
 
-def _dataset(X: Any, Y: Any, X_test: Any, Y_test: Any, settings: Mapping[str, Any]) -> Dataset:
-    """Make the arrays read-only: a dataset never changes."""
-    for array in (X, Y, X_test, Y_test):
+def read_only(data: Dataset) -> Dataset:
+    """Return the dataset, its arrays made read-only: a dataset never changes."""
+    for array in (data.rows_train, data.Y_train, data.rows_test, data.Y_test):
         for part in (array.data, array.indices, array.indptr) if isinstance(array, csr_array) else (array,):
             part.flags.writeable = False
-    return Dataset(X, Y, X_test, Y_test, settings)
+    return data
 
 
 def _dense(rows: csr_array | NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _checks
 from ._kernels import kernels
+from ._machine import check_memory
 from .datasets import Dataset
 
 __all__ = ["ACTIVATIONS", "Network", "from_arrays", "normal", "uniform_fan_in"]
@@ -100,6 +101,7 @@ def normal(
     hidden, seed = _checks.integer("hidden", hidden, 1), _checks.integer("seed", seed, 0)
     std = _checks.positive("std", std)
     spread_W = hidden**-0.5 if std_W is None else _checks.positive("std_W", std_W)
+    check_memory(f"a network of {hidden} hidden units", 16 * hidden * (data.d_in + data.d_out))
     random = np.random.default_rng(seed)
     E = std * random.standard_normal((data.d_in, hidden))
     W = spread_W * random.standard_normal((hidden, data.d_out))
@@ -117,6 +119,7 @@ def uniform_fan_in(data: Dataset, hidden: int, seed: int, activation: str = "rel
     """
     _checks.instance("data", data, Dataset)
     hidden, seed = _checks.integer("hidden", hidden, 1), _checks.integer("seed", seed, 0)
+    check_memory(f"a network of {hidden} hidden units", 16 * hidden * (data.d_in + data.d_out))
     random = np.random.default_rng(seed)
     E = random.uniform(-1, 1, (data.d_in, hidden)) * data.d_in**-0.5
     W = random.uniform(-1, 1, (hidden, data.d_out)) * hidden**-0.5
@@ -203,7 +206,9 @@ def _dtype_name(dtype: object) -> str:
 
 def _initialised(E: NDArray[Any], W: NDArray[Any], activation: str, dtype: str, settings: Mapping[str, Any]) -> Network:
     name = _dtype_name(dtype)
-    return _network(E.astype(name), W.astype(name), checked_activation(activation), settings)
+    return _network(
+        _checks.matrix("E", E, name), _checks.matrix("W", W, name), checked_activation(activation), settings
+    )
 
 
 def _network(E: NDArray[Any], W: NDArray[Any], activation: str, settings: Mapping[str, Any]) -> Network:

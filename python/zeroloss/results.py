@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from .datasets import Dataset
+from .datasets import Dataset, read_only
 from .networks import Network, from_arrays
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ __all__ = ["Ending", "Outcome", "Run"]
 Measures = Mapping[str, Callable[..., Any]]
 
 FORMAT = 1  # of a saved run
+_FILES = frozenset({"history.nc", "snapshots.nc", "arrays.npz", "run.json"})
 
 #: Units and meaning of what every history may hold.
 DESCRIPTIONS = {
@@ -59,6 +59,7 @@ class Ending(StrEnum):
     DIVERGED = "diverged"
     SINGULAR = "singular"
     STIFF = "stiff"
+    NOT_CONVERGED = "not converged"
 
 
 @dataclass(frozen=True)
@@ -157,19 +158,17 @@ class Run:
         FileExistsError
             Where the directory holds something that is not a saved run.
         """
-        target = Path(directory)
-        if target.exists() and not (target / "run.json").is_file() and (not target.is_dir() or any(target.iterdir())):
-            raise FileExistsError(f"directory: expected a new directory or a saved run, got {target}")
+        target = Path(directory).resolve()
+        if target.exists() and not (target.is_dir() and _FILES.issuperset(path.name for path in target.iterdir())):
+            raise FileExistsError(f"directory: expected a new directory or a saved run and nothing else, got {target}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
-            self._write(beside)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
+            new, old = Path(beside) / "new", Path(beside) / "old"
+            new.mkdir()
+            self._write(new)
             if target.exists():
-                shutil.rmtree(target)
-            beside.rename(target)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
+                target.rename(old)
+            new.rename(target)
 
     def _write(self, directory: Path) -> None:
         self.history.to_netcdf(directory / "history.nc", engine="h5netcdf")
@@ -211,7 +210,7 @@ def read(directory: str | os.PathLike[str], extender: Callable[..., None]) -> Ru
     with np.load(source / "arrays.npz", allow_pickle=False) as stored:
         arrays = dict(stored)
     rows = [_rows(arrays, part, len(arrays[f"Y_{part}"]), about["d_in"]) for part in ("train", "test")]
-    data = Dataset(rows[0], arrays["Y_train"], rows[1], arrays["Y_test"], about["data_settings"])
+    data = read_only(Dataset(rows[0], arrays["Y_train"], rows[1], arrays["Y_test"], about["data_settings"]))
     network = from_arrays(arrays["E"], arrays["W"], about["activation"])
     snapshots = source / "snapshots.nc"
     return Run(

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from .. import _checks
+from ..geometry import ProjectionError
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
 from .runge_kutta import StepSizeTooSmallError, Tolerances, Vector, adaptive_step, bogacki_shampine, first_size
@@ -61,14 +62,17 @@ class FlowStepper(ABC):
         try:
             for _ in range(steps):
                 self._take(np.inf)
-        except (np.linalg.LinAlgError, StepSizeTooSmallError) as error:
+        except (ArithmeticError, np.linalg.LinAlgError) as error:
             self._error = error
             return False
         return bool(np.isfinite(self.state["E"]).all() and np.isfinite(self.state["W"]).all())
 
     def reaches(self, time: float) -> bool:
         """Whether the next adaptive step, if it is accepted as tried, ends at ``time`` or beyond."""
-        return float(self.state["time"] + self._next_size()) >= time
+        try:
+            return float(self.state["time"] + self._next_size()) >= time
+        except (ArithmeticError, np.linalg.LinAlgError):
+            return True  # for `at` to say why
 
     def at(self, time: float) -> Self:
         """Return a stepper that went on to exactly ``time``; this one stays where it is, to go on in its own steps."""
@@ -109,6 +113,8 @@ class FlowStepper(ABC):
 
     def _counted(self, y: Vector) -> Vector:
         self.state["evaluations"] = self.state["evaluations"] + 1
+        if not np.isfinite(y).all():
+            raise FloatingPointError("a parameter is not finite")
         return self.slope(y)
 
     def own_record(self) -> dict[str, float]:
@@ -121,11 +127,18 @@ class FlowStepper(ABC):
 
     def failure(self, step: int) -> Outcome:
         """Say why no sound state was reached at a step."""
-        if isinstance(self._error, StepSizeTooSmallError):
-            return Outcome(Ending.STIFF, f"at step {step} {self._error}; raise rtol or take a fixed step_size")
-        if self._error is not None:
-            return Outcome(Ending.SINGULAR, f"at step {step} {self._error}")
-        return Outcome(Ending.DIVERGED, f"a parameter is not finite at step {step}; lower the step size")
+        return flow_outcome(self._error, f"at step {step}")
+
+
+def flow_outcome(error: Exception | None, where: str) -> Outcome:
+    """Say what ended a flow."""
+    if isinstance(error, StepSizeTooSmallError):
+        return Outcome(Ending.STIFF, f"{where} {error}; raise rtol or take a fixed step_size")
+    if isinstance(error, ProjectionError):
+        return Outcome(Ending.NOT_CONVERGED, f"{where} {error}; lower the step size or raise the tolerances")
+    if isinstance(error, np.linalg.LinAlgError):
+        return Outcome(Ending.SINGULAR, f"{where} {error}")
+    return Outcome(Ending.DIVERGED, f"{where} a parameter is not finite; lower the step size")
 
 
 def checked_step(step_size: float | None, rtol: float | None, atol: float | None) -> float | Tolerances:
@@ -133,7 +146,16 @@ def checked_step(step_size: float | None, rtol: float | None, atol: float | None
     if (step_size is None) == (rtol is None):
         raise ValueError(f"step_size, rtol: expected exactly one of them, got {step_size} and {rtol}")
     if rtol is not None:
-        return Tolerances(rtol, rtol / 10 if atol is None else atol)
+        relative = _checks.positive("rtol", rtol)
+        return Tolerances(relative, relative / 10 if atol is None else _checks.positive("atol", atol))
     if atol is not None:
         raise ValueError(f"atol: expected only with rtol, got {atol} beside step_size")
     return _checks.positive("step_size", step_size)
+
+
+def converted_step(step_size: float | None, rtol: float | None, atol: float | None) -> dict[str, float | None]:
+    """Return the three as plain numbers, those not given as None, checked together."""
+    step = checked_step(step_size, rtol, atol)
+    if isinstance(step, Tolerances):
+        return {"rtol": step.rtol, "atol": step.atol}
+    return {"step_size": step}

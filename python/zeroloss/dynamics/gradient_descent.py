@@ -46,10 +46,15 @@ class GradientDescent:
     reduction: str = "mean"
 
     def __post_init__(self) -> None:
-        _checks.positive("lr", self.lr)
-        _checks.not_negative("weight_decay", self.weight_decay)
-        if _checks.not_negative("momentum", self.momentum) >= 1:
+        momentum = _checks.not_negative("momentum", self.momentum)
+        if momentum >= 1:
             raise ValueError(f"momentum: expected a number in [0, 1), got {self.momentum}")
+        _checks.convert(
+            self,
+            lr=_checks.positive("lr", self.lr),
+            weight_decay=_checks.not_negative("weight_decay", self.weight_decay),
+            momentum=momentum,
+        )
         _checks.choice("loss", self.loss, ("mse",))
         _checks.choice("reduction", self.reduction, ("mean", "sum"))
 

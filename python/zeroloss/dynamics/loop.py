@@ -20,13 +20,12 @@ from ..build import build_of_results
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from ..results import Ending, Measures, Outcome, Run, read
-from .flow import FlowStepper
+from .flow import FlowStepper, flow_outcome
 from .gradient_descent import GradientDescent
 from .interruption import Interruption
 from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 from .recorder import Recorder, checked_measures
-from .runge_kutta import StepSizeTooSmallError
 from .schedule import Schedule
 from .stepper import Dynamics, State, Stepper
 
@@ -151,7 +150,8 @@ def _extend(
     recorder = Recorder(run.settings, given, end.step, run.earlier)
     if missing := {str(name) for name in run.history.data_vars if not recorder.knows(str(name))}:
         raise ValueError(f"measures: expected {', '.join(sorted(missing))}, as the history holds, got none")
-    stepper = _start(dynamics, run.data, run.network, run.state, None)
+    state = {name: array.copy() for name, array in run.state.items()}  # the run's own, should this not end well
+    stepper = _start(dynamics, run.data, run.network, state, None)
     outcome, last = _follow(stepper, recorder, begin, end, progress)
     run.history = recorder.history(begin, run.history)
     run.snapshots = recorder.snapshots(begin, run.snapshots)
@@ -239,10 +239,9 @@ def _finish(stepper: FlowStepper, recorder: Recorder, step: int, time: float) ->
         return Outcome(Ending.REACHED_THE_END, f"time {time:g} in {step} steps"), stepper
     try:
         last = stepper.at(time)
-    except (np.linalg.LinAlgError, StepSizeTooSmallError) as error:
+    except (ArithmeticError, np.linalg.LinAlgError) as error:
         recorder.keep(stepper, step, last=True)
-        ending = Ending.STIFF if isinstance(error, StepSizeTooSmallError) else Ending.SINGULAR
-        return Outcome(ending, f"after step {step} {error}"), stepper
+        return flow_outcome(error, f"after step {step}"), stepper
     recorder.keep(last, step + 1, last=True)
     return Outcome(Ending.REACHED_THE_END, f"time {time:g} in {step + 1} steps"), last
 

@@ -14,7 +14,7 @@ from ..geometry import memory_needed
 from ..geometry.projection import retract
 from ..geometry.solver import check, singular_error, solvable_set
 from ..networks import Network
-from .flow import METHODS, FlowStepper, checked_step
+from .flow import METHODS, FlowStepper, checked_step, converted_step
 from .runge_kutta import Tolerances, Vector
 from .stepper import Cost, Evaluator, State
 
@@ -54,8 +54,11 @@ class NormFlow:
     retraction_tolerance: float = 1e-10
 
     def __post_init__(self) -> None:
-        checked_step(self.step_size, self.rtol, self.atol)
-        _checks.positive("retraction_tolerance", self.retraction_tolerance)
+        _checks.convert(
+            self,
+            retraction_tolerance=_checks.positive("retraction_tolerance", self.retraction_tolerance),
+            **converted_step(self.step_size, self.rtol, self.atol),
+        )
         if self.method is not None:
             _checks.choice("method", self.method, METHODS)
         if self.rtol is not None and self.method == "euler":

@@ -14,7 +14,7 @@ from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
-from .flow import FlowStepper, checked_step
+from .flow import FlowStepper, checked_step, converted_step
 from .runge_kutta import Vector
 from .stepper import Cost, Evaluator, State
 
@@ -43,8 +43,8 @@ class PredictedGradient:
     atol: float | None = None
 
     def __post_init__(self) -> None:
-        checked_step(self.step_size, self.rtol, self.atol)
-        _checks.not_negative("ridge", self.ridge)
+        step = converted_step(self.step_size, self.rtol, self.atol)
+        _checks.convert(self, ridge=_checks.not_negative("ridge", self.ridge), **step)
 
     def start(
         self, data: Dataset, network: Network, state: State | None = None, threads: int = 1
@@ -69,8 +69,12 @@ class PredictedGradient:
 
 
 def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
-    """Raise where Eq. 20 (ridge 0) is asked of more samples than hidden units."""
+    """Raise where Eq. 20 (ridge 0) is asked of more samples than hidden units, or the precision cannot hold λ."""
     n, h = len(data.Y_train), network.hidden
+    with np.errstate(over="ignore"):
+        rounded = float(network.dtype.type(ridge))
+    if not np.isfinite(rounded) or (ridge > 0 and rounded == 0):
+        raise ValueError(f"ridge: expected a number of {network.dtype}, got {ridge:g}, which it rounds to {rounded:g}")
     if ridge == 0 and n > h:
         raise ValueError(
             f"ridge: expected above 0 for n = {n} training samples and h = {h} hidden units, got 0: "
@@ -79,15 +83,24 @@ def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
 
 
 def condition_number(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> float:
-    """Return the factored matrix's condition number from its eigenvalues: slow, for where there is no factor."""
+    """Return the factored matrix's condition number from its eigenvalues: slow, for where there is no factor.
+
+    NaN where the matrix overflows in the precision of E.
+    """
     H = kernels.hidden(samples, E, activation)[0].astype(np.float64)
-    eigenvalues = np.linalg.eigvalsh(H @ H.T if len(H) <= H.shape[1] else H.T @ H) + ridge
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = (H @ H.T if len(H) <= H.shape[1] else H.T @ H) + ridge * np.eye(min(H.shape))
+    if not np.abs(gram).max() <= np.finfo(E.dtype).max:
+        return float("nan")
+    eigenvalues = np.linalg.eigvalsh(gram)
     return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else float("inf")
 
 
 def singular_sentence(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> str:
     """Say why no factor of the Gram matrix was to be had at E."""
     condition = condition_number(samples, E, activation, ridge)
+    if np.isnan(condition):
+        return f"the Gram matrix overflows in {E.dtype}"
     return (
         f"the Gram matrix could not be factored in {E.dtype} (ridge {ridge:g}, condition number {condition:.1e}); "
         "raise ridge, take more hidden units, or look for duplicate samples"
@@ -117,6 +130,14 @@ class Evaluation:
     def singular_sentence(self, E: NDArray[Any]) -> str:
         """Say why no factor was to be had at E."""
         return singular_sentence(self._evaluate.train, E, self._evaluate.activation, self._ridge)
+
+    def failure(self, E: NDArray[Any], where: str) -> Outcome:
+        """Say what is wrong with an E that is not finite or has no φ(E)."""
+        if not np.isfinite(kernels.frobenius_norm(E)):
+            return Outcome(Ending.DIVERGED, f"{where} E is not finite; lower the step size")
+        sentence = self.singular_sentence(E)
+        ending = Ending.DIVERGED if "overflows" in sentence else Ending.SINGULAR
+        return Outcome(ending, f"{where} {sentence}")
 
 
 class PredictedGradientStepper:
@@ -155,11 +176,7 @@ class PredictedGradientStepper:
 
     def failure(self, step: int) -> Outcome:
         """Say what went wrong at a step: ``state`` is at the failed E, or at one that is not finite."""
-        E = self.state["E"]
-        if not np.isfinite(kernels.frobenius_norm(E)):
-            now = self._step_size
-            return Outcome(Ending.DIVERGED, f"E is not finite at step {step}; lower step_size (now {now:g})")
-        return Outcome(Ending.SINGULAR, f"at step {step} {self._evaluation.singular_sentence(E)}")
+        return self._evaluation.failure(self.state["E"], f"at step {step}")
 
 
 class PredictedFlowStepper(FlowStepper):
@@ -198,3 +215,9 @@ class PredictedFlowStepper(FlowStepper):
     def times(self, step: int) -> Mapping[str, float]:
         """Return the time t."""
         return {"time": float(self.state["time"])}
+
+    def failure(self, step: int) -> Outcome:
+        """Say what went wrong at a step: on the way there, or with the E that it reached."""
+        if self._error is not None:
+            return super().failure(step)
+        return self._evaluation.failure(self.state["E"], f"at step {step}")

@@ -74,7 +74,7 @@ def _extremes(net: Network, data: Dataset, method: str) -> tuple[float, float]:
     if found is None:
         raise singular_error(net, data)
     largest, smallest, accuracy = found
-    if accuracy > max(_ACCURACY, np.finfo(float).eps * (largest / smallest) ** 2):
+    if not accuracy <= max(_ACCURACY, np.finfo(float).eps * (largest / smallest) ** 2):  # nor NaN
         raise np.linalg.LinAlgError(
             f"the Lanczos iteration ended at a relative accuracy of {accuracy:.1e} instead of {_ACCURACY:g}; "
             'use which="all"'
