@@ -111,9 +111,15 @@ def test_figure_7_is_not_simulated_again(settings, monkeypatch):
 def test_a_level_that_is_not_reached_is_said(settings):
     short = figure5.run(replace(settings, seeds=1, steps=20, record_every=10))
     assert short.summary["first_steps"]["train_accuracy_1"] is None
-    assert short.line.startswith("1 seed; train accuracy 1 not in every run, test accuracy > 1/2 not in every run")
+    assert short.line.startswith("1 seed; train accuracy 1 in no run, test accuracy > 1/2 in no run, ")
     with plots.style():
         figure5.draw(short.numbers)
+
+
+def test_runs_that_do_not_reach_a_level_are_counted():
+    assert memorisation._reached("x", [7, 5, 6]) == "x at 5–7 (median 6)"
+    assert memorisation._reached("x", [7, None, 5]) == "x at 5–7 (median 7) in 2 of 3 runs"
+    assert memorisation._reached("x", [7, None, None]) == "x at 7 in 1 of 3 runs"
 
 
 def test_the_files(written, settings, tmp_path):
@@ -149,6 +155,12 @@ def test_runs_side_by_side_have_the_bits_of_runs_alone(settings):
     for one, other in zip(alone, together, strict=True):
         assert same_bits(one.history, other.history)
         assert same_bits(one.network.E, other.network.E)
+
+
+@pytest.mark.parametrize(("steps", "record_every"), [(0, 7), (98, 7), (100, 7), (100, 1), (100, "log")])
+def test_the_records_that_the_bar_counts(settings, steps, record_every):
+    run = zl.simulate(DESCENT, *memorisation.problem(settings, 0), steps=steps, record_every=record_every)
+    assert ensemble._records(steps, record_every) == run.history.sizes["step"]
 
 
 @pytest.mark.parametrize("at_once", [1, 2])

@@ -45,12 +45,12 @@ __all__ = [
 
 COSINE_STEPS = (300, 1000, 2500, 5000, 10_000, 30_000)  # at which the cosine is told
 
-#: What is marked on the pictures and told: the accuracy, and the level that it reaches. Seven test samples are at 1/2
-#: or above exactly where more than half of them are correct.
+#: What is marked on the pictures and told, by name: words, the accuracy, and the level that it reaches. Seven test
+#: samples are at 1/2 or above exactly where more than half of them are correct.
 EVENTS = {
-    "train_accuracy_1": ("train_accuracy", 1.0),
-    "test_accuracy_above_half": ("test_accuracy", 0.5),
-    "test_accuracy_1": ("test_accuracy", 1.0),
+    "train_accuracy_1": ("train accuracy 1", "train_accuracy", 1.0),
+    "test_accuracy_above_half": ("test accuracy > 1/2", "test_accuracy", 0.5),
+    "test_accuracy_1": ("test accuracy 1", "test_accuracy", 1.0),
 }
 
 #: What of a history the pictures and the summary need.
@@ -131,23 +131,27 @@ def numbers_of(settings: Settings) -> xr.Dataset:
 
 
 def summary_of(settings: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return the numbers of every seed, their ranges, and the median crossings."""
+    """Return the numbers of every seed, and their ranges."""
     per_seed = [_of_seed(settings, index, numbers.isel(seed=index)) for index in range(settings.seeds)]
-    steps = {name: [seed["first_steps"][name] for seed in per_seed] for name in EVENTS}
-    medians = {name: None if None in found else float(np.median(found)) for name, found in steps.items()}
-    return {**ranges(per_seed), "median_first_steps": medians, "per_seed": per_seed}
+    return {**ranges(per_seed), "per_seed": per_seed}
+
+
+def first_steps(numbers: xr.Dataset) -> dict[str, int | None]:
+    """Return the first step of each event for one seed."""
+    return {name: metrics.crossing_step(numbers[curve], level) for name, (_, curve, level) in EVENTS.items()}
 
 
 def _of_seed(settings: Settings, index: int, numbers: xr.Dataset) -> dict[str, Any]:
     step, test_loss, cosine = numbers.step.values, numbers.test_loss.values, numbers.alignment_cosine.values
     told = [at for at in COSINE_STEPS if at in numbers.step]
-    memorised = metrics.crossing_step(numbers.train_accuracy, 1.0)
+    reached = first_steps(numbers)
+    memorised = reached["train_accuracy_1"]
     since = step >= (settings.steps if memorised is None else memorised)
     best = int(np.argmax(np.where(since & np.isfinite(cosine), cosine, -np.inf)))
     peak = int(np.argmax(np.where(since, test_loss, -np.inf)))
     return {
         "seed": index,
-        "first_steps": {name: metrics.crossing_step(numbers[curve], level) for name, (curve, level) in EVENTS.items()},
+        "first_steps": reached,
         "peak_test_loss": float(test_loss[peak]),
         "peak_test_loss_step": int(step[peak]),
         "final_test_loss": float(test_loss[-1]),
@@ -162,15 +166,10 @@ def _of_seed(settings: Settings, index: int, numbers: xr.Dataset) -> dict[str, A
 
 
 def _line(settings: Settings, summary: Mapping[str, Any]) -> str:
-    told = {
-        "train accuracy 1": "train_accuracy_1",
-        "test accuracy > 1/2": "test_accuracy_above_half",
-        "test accuracy 1": "test_accuracy_1",
-    }
-    steps = []
-    for text, name in told.items():
-        pair, median = summary["first_steps"][name], summary["median_first_steps"][name]
-        steps.append(f"{text} at {spelled(pair, 'd')} (median {median:g})" if pair else f"{text} not in every run")
+    steps = [
+        _reached(text, [seed["first_steps"][name] for seed in summary["per_seed"]])
+        for name, (text, *_) in EVENTS.items()
+    ]
     cosines = [f"{spelled(pair, 'z.2f')} at {step}" for step, pair in summary["cosine"].items()]
     return (
         f"{counted(settings)}; {', '.join(steps)}; "
@@ -178,6 +177,18 @@ def _line(settings: Settings, summary: Mapping[str, Any]) -> str:
         f"{spelled(summary['final_test_loss'], '.3f')} at the end; cosine {', '.join(cosines)}; "
         f"smallest singular value {spelled(summary['smallest_singular_value'], '.2f')}"
     )
+
+
+def _reached(what: str, steps: list[int | None]) -> str:
+    """Say when runs reached something: the range, the median with the runs that did not as the last, and how many."""
+    reached = [step for step in steps if step is not None]
+    if not reached:
+        return f"{what} in no run"
+    median = np.median([np.inf if step is None else step for step in steps])
+    told = f"{what} at {spelled([min(reached), max(reached)], 'd')}"
+    if np.isfinite(median) and len(steps) > 1:
+        told += f" (median {median:.0f})"
+    return told if len(reached) == len(steps) else f"{told} in {len(reached)} of {len(steps)} runs"
 
 
 def picture(numbers: xr.Dataset, title: str, left: Callable[[Axes, xr.Dataset], None]) -> Figure:
@@ -227,16 +238,12 @@ def _cosines(axes: Axes, numbers: xr.Dataset, settings: Settings) -> None:
 
 def _mark_events(axes: Axes, numbers: xr.Dataset) -> None:
     """Shade from which to which step the networks memorise and generalise, to the end where one does not."""
-    first = {
-        name: [metrics.crossing_step(numbers[curve].isel(seed=index), level) for index in range(numbers.sizes["seed"])]
-        for name, (curve, level) in EVENTS.items()
-    }
+    first = [first_steps(numbers.isel(seed=index)) for index in range(numbers.sizes["seed"])]
     spans = {
         "memorised:\ntrain accuracy 1": ("train_accuracy_1", "train_accuracy_1"),
         "generalising:\ntest accuracy ½ to 1": ("test_accuracy_above_half", "test_accuracy_1"),
     }
     for text, (begin, end) in spans.items():
-        if begun := [step for step in first[begin] if step is not None]:
-            ended = [step for step in first[end] if step is not None]
-            last = max(ended) if len(ended) == len(first[end]) else int(numbers.step[-1])
+        if begun := [step for seed in first if (step := seed[begin]) is not None]:
+            last = max(int(numbers.step[-1]) if (step := seed[end]) is None else step for seed in first)
             plots.span(axes, max(1, min(begun)), last, text)
