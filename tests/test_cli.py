@@ -42,7 +42,7 @@ def tiny(monkeypatch):
 def test_reproduce_writes_three_files_and_prints_one_line(command, tiny, tmp_path):
     status, out, err = command("reproduce", "6", "--quick", "--out", tmp_path / "new" / "directory")
     assert (status, err) == (0, "")
-    assert re.fullmatch(r"figure 6 \(quick\): 3 seeds; .*figure6\.png\n", out)
+    assert re.fullmatch(r"figure 6 \(quick\): 3 seeds; .*; \d+\.\d s; .*figure6\.png\n", out)
     assert sorted(path.name for path in (tmp_path / "new" / "directory").iterdir()) == [
         f"figure6.{e}" for e in ("json", "nc", "png")
     ]
@@ -59,12 +59,14 @@ def test_options_reach_the_settings(command, tiny, tmp_path):
     ("words", "told"),
     [
         (["reproduce"], "FIGURE"),
-        (["reproduce", "9"], "'9': unknown; there are 1, 2, 3, 4, 6, and all"),
+        (["reproduce", "9"], "'9': unknown; there are 1, 2, 3, 4, 5, 6, 7, and all"),
         (["reproduce", "6", "six"], "'six': unknown"),
         (["reproduce", "6", "--seeds", "0"], "--seeds"),
         (["reproduce", "6", "--seeds", "many"], "--seeds"),
         (["reproduce", "6", "--spread", "wide"], "--spread"),
         (["reproduce", "1", "2", "--spread", "std"], "--spread: no such option for figure 1, 2"),
+        (["reproduce", "6", "--projection", "momentum"], "--projection: no such option for figure 6"),
+        (["reproduce", "5", "--projection", "newton"], "--projection"),
         (["reproduce", "6", "--fast"], "--fast"),
         (["reproduce", "6", "--out"], "--out"),
         (["info", "6"], "6"),
@@ -105,13 +107,14 @@ def test_a_numerical_failure_keeps_the_run(command, tiny, monkeypatch, tmp_path)
     assert not (tmp_path / "figure6.png").exists()
 
 
+@pytest.mark.parametrize("figure", ["5", "6"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_command_ends_at_once(number, status, tmp_path):
+def test_an_interrupted_command_ends_at_once(figure, number, status, tmp_path):
     """Sent while the full figure is under way; SIGINT is put back first, as a background shell ignores it."""
     start = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from zeroloss.cli import main; main()"
     )
-    words = [sys.executable, "-c", start, "reproduce", "6", "--out", str(tmp_path / "out")]
+    words = [sys.executable, "-c", start, "reproduce", figure, "--out", str(tmp_path / "out")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not (tmp_path / "out").exists() and process.poll() is None:
             time.sleep(0.01)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 
 DTYPES = ("float64", "float32")
 
@@ -80,7 +79,7 @@ def matrix(name: str, value: Any, dtype: str | None = None) -> NDArray[Any]:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, got a masked one; fill it")
     try:
-        array = value.toarray() if issparse(value) else np.asarray(value)
+        array = value.toarray() if hasattr(value, "toarray") else np.asarray(value)  # a sparse matrix
     except ValueError:
         raise ValueError(f"{name}: expected a matrix, got lists of unequal lengths") from None
     if array.ndim != 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -73,14 +74,27 @@ def zeroloss(context: click.Context) -> None:
     type=click.Choice(["std", "variance"]),
     help="Figure 6: what p^(-1/2) is in E ~ N(0, p^(-1/2)).  [default: std]",
 )
-def reproduce(figures: tuple[str, ...], out: Path, seeds: int | None, quick: bool, spread: str | None) -> None:
+@click.option(
+    "--projection",
+    type=click.Choice(["gauss_newton", "momentum"]),
+    help="Figures 5, 7: how to get onto the zero-loss set; the paper's is momentum.  [default: gauss_newton]",
+)
+def reproduce(
+    figures: tuple[str, ...],
+    out: Path,
+    seeds: int | None,
+    quick: bool,
+    spread: str | None,
+    projection: str | None,
+) -> None:
     """Reproduce figures of the paper, by number, or all.
 
     Writes figureN.png, figureN.nc (the plotted numbers) and figureN.json (settings, seeds, versions, summary), and
     prints one line of summary numbers.
     """
     chosen = _chosen(figures)
-    options = {} if spread is None else {"spread": spread}
+    given = {"spread": spread, "projection": projection}
+    options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if not any(name in experiment.options for experiment in chosen.values()):
             raise click.UsageError(f"--{name}: no such option for figure {', '.join(chosen)}")
@@ -114,6 +128,7 @@ def _carry_out(
         output.prepare(out)
     except OSError as error:
         raise _unwritable(out, error) from None
+    started = time.perf_counter()
     try:
         result = experiment.reproduce(seeds=seeds, quick=quick, **options)
     except ensemble.NumericalFailure as failure:
@@ -124,7 +139,8 @@ def _carry_out(
         picture = output.write(result, out, experiment.module)
     except OSError as error:
         raise _unwritable(out, error) from None
-    click.echo(f"{title}{' (quick)' if quick else ''}: {result.line}; {picture}")
+    seconds = time.perf_counter() - started
+    click.echo(f"{title}{' (quick)' if quick else ''}: {result.line}; {seconds:.1f} s; {picture}")
 
 
 def _unwritable(out: Path, error: OSError) -> Failed:

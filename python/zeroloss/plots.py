@@ -36,6 +36,7 @@ __all__ = [
     "panel",
     "runs_and_mean",
     "save",
+    "span",
     "style",
     "time_axis",
     "time_legend",
@@ -105,7 +106,9 @@ def panel(place: Figure | SubFigure, letter: str, title: str) -> None:
     place.suptitle(rf"$\bf{{{letter}}}$   {title}", x=0.01, ha="left", fontsize=10)
 
 
-def runs_and_mean(axes: Axes, x: ArrayLike, runs: ArrayLike, colour: str, label: str) -> None:
+def runs_and_mean(
+    axes: Axes, x: ArrayLike, runs: ArrayLike, colour: str, label: str, faint_label: str | None = None
+) -> None:
     """Draw curves (run, x), each faint, and their mean, opaque.
 
     Parameters
@@ -118,11 +121,22 @@ def runs_and_mean(axes: Axes, x: ArrayLike, runs: ArrayLike, colour: str, label:
         The curves.
     colour, label : str
         Of the mean.
+    faint_label : str, optional
+        Of the single curves.
     """
     curves = np.asarray(runs)
     for index, curve in enumerate(curves):
-        axes.plot(x, curve, color=colour, alpha=0.35, linewidth=0.8, label=f"single {label}s" if index == 0 else None)
-    axes.plot(x, curves.mean(axis=0), color=colour, label=f"mean of {len(curves)} {label}s")
+        axes.plot(x, curve, color=colour, alpha=0.35, linewidth=0.8, label=faint_label if index == 0 else None)
+    axes.plot(x, curves.mean(axis=0), color=colour, label=label)
+
+
+def span(axes: Axes, first: float, last: float, text: str) -> None:
+    """Shade a part of the abscissa, with its name above the axes."""
+    axes.axvspan(first, last, color=COLOURS["grey"], alpha=0.16, linewidth=0, zorder=0)
+    middle = np.sqrt(first * last) if axes.get_xscale() == "log" else (first + last) / 2
+    at_end = last >= axes.get_xlim()[1]
+    place: Any = {"transform": axes.get_xaxis_transform(), "ha": "right" if at_end else "center", "va": "bottom"}
+    axes.text(last if at_end else middle, 1.01, text, fontsize=8, color=COLOURS["grey"], **place)
 
 
 def time_axis(axes: Axes, step_size: float, label: str) -> None:

@@ -48,5 +48,7 @@ FIGURES: Mapping[str, Experiment] = {
     "2": Experiment("figure2", seeded=False),
     "3": Experiment("figure3", seeded=False),
     "4": Experiment("figure4", seeded=False),
+    "5": Experiment("figure5", options=("projection",)),
     "6": Experiment("figure6", options=("spread",)),
+    "7": Experiment("figure7", options=("projection",)),
 }

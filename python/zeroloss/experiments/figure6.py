@@ -22,8 +22,8 @@ from ..dynamics import PredictedGradient, simulate
 from ..fourier import FourierSummary
 from ..networks import Network
 from ..results import Run
-from .ensemble import simulate_seeds
-from .output import Result, settings_of
+from .ensemble import derived_seeds, simulate_seeds
+from .output import Result, ranges, settings_of, spelled
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -80,11 +80,6 @@ def reproduce(*, seeds: int | None = None, quick: bool = False, spread: str = "s
     return run(settings if seeds is None else replace(settings, seeds=seeds))
 
 
-def derived_seeds(index: int) -> dict[str, int]:
-    """Return the seeds of the data's split and of the initialisation for a seed index."""
-    return {"seed": index, "data": index, "network": 1000 + index}
-
-
 def problem(settings: Settings, index: int) -> tuple[Dataset, Network]:
     """Return the data and the initial network of a seed index."""
     seeds = derived_seeds(index)
@@ -107,7 +102,7 @@ def run(settings: Settings) -> Result:
     final = [fourier.summary(run.network.E) for run in runs]
     flows = _flows(settings)
     per_seed = [_of_seed(*parts) for parts in zip(indices, runs, flows, initial, final, strict=True)]
-    summary = {**_ranges(per_seed), "per_seed": per_seed}
+    summary = {**ranges(per_seed), "per_seed": per_seed}
     return Result(
         numbers=_numbers(settings, runs, initial, final).assign(flow_test_accuracy=_on_grid(flows, runs)),
         settings=asdict(settings),
@@ -160,35 +155,20 @@ def _of_seed(index: int, run: Run, flow: Run, initial: FourierSummary, final: Fo
     }
 
 
-def _ranges(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the least and the greatest value over the seeds of every number that each seed has."""
-
-    def over_seeds(values: list[Any]) -> Any:
-        if isinstance(values[0], Mapping):
-            return {key: over_seeds([value[key] for value in values]) for key in values[0]}
-        return None if None in values else [min(values), max(values)]
-
-    return {key: over_seeds([numbers[key] for numbers in per_seed]) for key in per_seed[0] if key != "seed"}
-
-
 def _line(settings: Settings, summary: Mapping[str, Any]) -> str:
     def gap(stage: str) -> Any:
         return np.mean(
             [seed[f"fourier_{stage}"]["within"] - seed[f"fourier_{stage}"]["across"] for seed in summary["per_seed"]]
         )
 
-    def ends(pair: Sequence[float], form: str) -> str:
-        low, high = (format(end, form) for end in pair)
-        return low if low == high else f"{low}–{high}"
-
     steps = summary["crossing_steps"]
     crossed = [
-        f"{level} at {ends(pair, 'd')}" if pair else f"{level} not in every run" for level, pair in steps.items()
+        f"{level} at {spelled(pair, 'd')}" if pair else f"{level} not in every run" for level, pair in steps.items()
     ]
     return (
         f"{settings.seeds} seed{'s' if settings.seeds > 1 else ''}; test accuracy reaches {', '.join(crossed)}; "
-        f"final ‖E‖² {ends(summary['final_norm_E_squared'], '.1f')}, "
-        f"‖W‖² {ends(summary['final_norm_W_squared'], '.1f')}; "
+        f"final ‖E‖² {spelled(summary['final_norm_E_squared'], '.1f')}, "
+        f"‖W‖² {spelled(summary['final_norm_W_squared'], '.1f')}; "
         f"cosine gap within − across frequencies {gap('initial'):z.2f} → {gap('final'):z.2f}"
     )
 
@@ -259,13 +239,12 @@ def draw(numbers: xr.Dataset) -> Figure:
 
 def _accuracies(place: SubFigure, numbers: xr.Dataset, settings: Settings) -> None:
     axes = place.subplots()
-    plots.runs_and_mean(
-        axes, numbers.step, numbers.test_accuracy.transpose("seed", "step"), plots.COLOURS["blue"], "seed"
-    )
+    accuracy = numbers.test_accuracy.transpose("seed", "step")
+    labels = (f"mean of {len(accuracy)} seeds", "single seeds")
+    plots.runs_and_mean(axes, numbers.step, accuracy, plots.COLOURS["blue"], *labels)
     flow = numbers.flow_test_accuracy.transpose("seed", "step")
-    axes.plot(numbers.step, flow.T, color=plots.COLOURS["orange"], alpha=0.35, linewidth=0.8)
-    label = f"the equation integrated\nto rtol {settings.flow_rtol:g}, mean"
-    axes.plot(numbers.step, flow.mean("seed", skipna=False), color=plots.COLOURS["orange"], label=label)
+    flow_label = f"the equation integrated\nto rtol {settings.flow_rtol:g}, mean"
+    plots.runs_and_mean(axes, numbers.step, flow, plots.COLOURS["orange"], flow_label)
     axes.axhline(
         1 / settings.p, color=plots.COLOURS["grey"], linewidth=0.8, linestyle="--", label=f"chance, 1/{settings.p}"
     )

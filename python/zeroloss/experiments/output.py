@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["Result", "labelled", "prepare", "settings_of", "write"]
+__all__ = ["Result", "labelled", "prepare", "ranges", "settings_of", "spelled", "write"]
 
 AnySettings = TypeVar("AnySettings")
 
@@ -83,6 +83,23 @@ def labelled(
 def settings_of(numbers: xr.Dataset, kind: type[AnySettings]) -> AnySettings:
     """Return the settings that the numbers of a picture come from."""
     return kind(**json.loads(numbers.attrs["settings"]))
+
+
+def ranges(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the least and the greatest value over the seeds of every number that each seed has."""
+
+    def over_seeds(values: list[Any]) -> Any:
+        if isinstance(values[0], Mapping):
+            return {key: over_seeds([value[key] for value in values]) for key in values[0]}
+        return None if None in values else [min(values), max(values)]
+
+    return {key: over_seeds([numbers[key] for numbers in per_seed]) for key in per_seed[0] if key != "seed"}
+
+
+def spelled(pair: Sequence[float], form: str) -> str:
+    """Return a range in words: both ends in a number format, or one of them where they look alike."""
+    low, high = (format(end, form).replace("-", "−") for end in pair)
+    return low if low == high else f"{low} … {high}" if "−" in low + high else f"{low}–{high}"
 
 
 def prepare(directory: Path) -> None:

@@ -1,0 +1,186 @@
+"""Figures 5 and 7 in their quick form: what descent does, beside the ranges of an independent implementation."""
+
+import json
+import os
+import signal
+import threading
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import zeroloss as zl
+from problems import same_bits
+from zeroloss import geometry, plots
+from zeroloss.experiments import ensemble, figure5, figure7, memorisation, output
+
+DESCENT = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return replace(memorisation.QUICK, seeds=2, record_every=100)
+
+
+@pytest.fixture(scope="module")
+def result(settings):
+    return figure5.run(settings)
+
+
+@pytest.fixture(scope="module", params=[figure5, figure7])
+def written(request, result, settings, tmp_path_factory):
+    """The module, the result and the directory of each figure, from one simulation."""
+    directory = tmp_path_factory.mktemp("figure")
+    own = replace(result, draw=request.param.draw)
+    output.write(own, directory, "figure")
+    return request.param, own, directory
+
+
+def test_the_paper_s_setting():
+    expected = {"p": 11, "hidden": 128, "activation": "relu", "test_count": 7, "lr": 1, "weight_decay": 1e-4}
+    expected |= {"steps": 40_000, "record_every": 1, "lag": 10, "seeds": 5, "quick": False}
+    assert expected.items() <= asdict(memorisation.PAPER).items()
+    data, network = memorisation.problem(memorisation.PAPER, 3)
+    assert (len(data.Y_train), len(data.Y_test), network.hidden) == (59, 7, 128)
+    assert (data.settings["seed"], network.settings["seed"]) == (3, 1003)
+
+
+def test_memorisation_and_delayed_generalisation(result):
+    for seed in result.summary["per_seed"]:
+        assert seed["first_steps"]["train_accuracy_1"] <= 300
+        assert 8000 < seed["first_steps"]["test_accuracy_above_half"] < 30_000
+        assert 0.1 < seed["peak_test_loss"] < 0.17
+        assert seed["final_test_loss"] < 0.06
+        assert seed["final_train_loss"] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("step", "low", "high"),
+    [(300, -0.2, -0.2), (1000, 0.17, 0.29), (2500, 0.76, 0.81), (5000, 0.67, 0.72), (10_000, 0.53, 0.57)],
+)
+def test_the_cosine_is_in_the_reference_s_range(result, step, low, high):
+    for cosine in result.summary["cosine"][str(step)]:
+        assert low - 0.06 < cosine < high + 0.06
+
+
+def test_the_cosine_is_greatest_before_generalisation_and_above_the_naive_one(result):
+    for seed in result.summary["per_seed"]:
+        assert seed["peak_test_loss_step"] < seed["peak_cosine_step"] < 5000
+        later = result.numbers.sel(seed=seed["seed"], step=slice(1000, None))
+        assert (later.alignment_cosine > later.alignment_decay_cosine).all()
+
+
+def test_no_singular_point_and_no_failed_projection_on_the_way(result):
+    assert result.summary["smallest_singular_value"][0] > 0.15
+    assert result.summary["records_not_measured"] == [0, 0]
+
+
+def test_the_numbers_are_those_of_the_measure(settings):
+    """At every step, and for runs that go on side by side."""
+    short = replace(settings, seeds=3, steps=40, record_every=1)
+    numbers = memorisation.numbers_of.__wrapped__(short)
+    data, network = memorisation.problem(short, 2)
+    kept = zl.simulate(DESCENT, data, network, steps=40, snapshot_every=1).snapshots
+    for step in (3, 10, 40):
+        now, earlier = (
+            zl.networks.from_arrays(kept.E.sel(step=s), kept.W.sel(step=s)) for s in (step, max(0, step - 10))
+        )
+        found = geometry.alignment(now, earlier, data)
+        assert float(numbers.alignment_cosine.sel(seed=2, step=step)) == found.cosine
+        assert float(numbers.alignment_smallest_singular_value.sel(seed=2, step=step)) == found.smallest_singular_value
+
+
+def test_the_paper_s_projection(settings):
+    short = replace(settings, seeds=1, steps=300, record_every=300, projection="momentum")
+    (cosine,) = set(figure5.run(short).summary["cosine"]["300"])
+    assert cosine == pytest.approx(-0.11, abs=0.05)
+
+
+def test_figure_7_is_not_simulated_again(settings, monkeypatch):
+    short = replace(settings, steps=50)
+    first = figure5.run(short)
+    monkeypatch.setattr(memorisation, "simulate_seeds", None)
+    other = figure7.run(short)
+    assert other.numbers.title.startswith("Figure 7")
+    assert first.numbers.title.startswith("Figure 5")
+    assert same_bits(other.numbers, first.numbers)
+    assert other.line == first.line
+
+
+def test_a_level_that_is_not_reached_is_said(settings):
+    short = figure5.run(replace(settings, seeds=1, steps=20, record_every=10))
+    assert short.summary["first_steps"]["train_accuracy_1"] is None
+    assert short.line.startswith("1 seed; train accuracy 1 in no run, test accuracy > 1/2 in no run, ")
+    with plots.style():
+        figure5.draw(short.numbers)
+
+
+def test_runs_that_do_not_reach_a_level_are_counted():
+    assert memorisation._reached("x", [7, 5, 6]) == "x at 5–7 (median 6)"
+    assert memorisation._reached("x", [7, None, 5]) == "x at 5–7 (median 7) in 2 of 3 runs"
+    assert memorisation._reached("x", [7, None, None]) == "x at 7 in 1 of 3 runs"
+
+
+def test_the_files(written, settings, tmp_path):
+    module, result, directory = written
+    assert sorted(path.name for path in directory.iterdir()) == [f"figure.{e}" for e in ("json", "nc", "png")]
+    about = json.loads((directory / "figure.json").read_text(encoding="utf-8"))
+    assert about["settings"] == asdict(settings)
+    assert about["seeds"] == [{"seed": 0, "data": 0, "network": 1000}, {"seed": 1, "data": 1, "network": 1001}]
+    assert len(about["summary"]["per_seed"]) == 2
+    with xr.open_dataset(directory / "figure.nc", engine="h5netcdf") as stored:
+        xr.testing.assert_identical(stored.load(), result.numbers)
+        assert all(variable.attrs["long_name"] for variable in stored.variables.values())
+        assert all("units" in variable.attrs for variable in stored.variables.values())
+        with plots.style():
+            plots.save(module.draw(stored), tmp_path / "again.png")
+    assert (tmp_path / "again.png").read_bytes() == (directory / "figure.png").read_bytes()
+
+
+def test_only_quick_pictures_are_marked(written, settings):
+    module, result, _ = written
+    full = result.numbers.assign_attrs(settings=json.dumps(asdict(replace(settings, quick=False))))
+    marked, unmarked = ([text.get_text() for text in module.draw(numbers).texts] for numbers in (result.numbers, full))
+    assert marked == ["QUICK RUN  2 seeds, measured every 100 steps"]
+    assert unmarked == []
+
+
+def side_by_side(problem, steps, at_once):
+    return ensemble.simulate_seeds(DESCENT, problem, range(3), steps=steps, record_every=7, at_once=at_once)
+
+
+def test_runs_side_by_side_have_the_bits_of_runs_alone(settings):
+    alone, together = (side_by_side(lambda i: memorisation.problem(settings, i), 100, at_once) for at_once in (1, 3))
+    for one, other in zip(alone, together, strict=True):
+        assert same_bits(one.history, other.history)
+        assert same_bits(one.network.E, other.network.E)
+
+
+@pytest.mark.parametrize(("steps", "record_every"), [(0, 7), (98, 7), (100, 7), (100, 1), (100, "log")])
+def test_the_records_that_the_bar_counts(settings, steps, record_every):
+    run = zl.simulate(DESCENT, *memorisation.problem(settings, 0), steps=steps, record_every=record_every)
+    assert ensemble._records(steps, record_every) == run.history.sizes["step"]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_failure_is_told_and_ends_the_others(settings, at_once):
+    def problem(index):
+        data, network = memorisation.problem(settings, index)
+        if index != at_once - 1:  # side by side it is the second one, while the first has far to go
+            return data, network
+        return data, zl.networks.from_arrays(1e3 * network.E, 1e3 * network.W, "identity")
+
+    with pytest.raises(ensemble.NumericalFailure, match=f"seed {at_once - 1} diverged") as failure:
+        side_by_side(problem, 10**8, at_once)
+    assert np.isfinite(failure.value.run.network.E).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_ctrl_c_ends_all_of_them(settings, at_once):
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(lambda i: memorisation.problem(settings, i), 10**8, at_once)
+    timer.join()
+    assert threading.active_count() <= 2  # tqdm keeps one
