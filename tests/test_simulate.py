@@ -158,9 +158,7 @@ def test_progress_goes_to_standard_error_when_wanted(capsys):
 def interrupted(signals):
     """Run a long simulation in a process of its own, interrupt it, and return what it printed."""
     script = textwrap.dedent("""
-        import signal
         import zeroloss as zl
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
         data = zl.datasets.modular_addition(11, test_count=7)
         net = zl.networks.uniform_fan_in(data, hidden=128, seed=1)
         print("started", flush=True)
