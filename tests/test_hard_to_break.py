@@ -86,6 +86,19 @@ def test_what_is_too_much_is_told(call, message):
         call()
 
 
+def test_a_measure_that_changes_its_shape_is_told_at_once():
+    shapes = iter([(2,), (3,), (3,)])
+    with pytest.raises(ValueError, match=r"measures: expected m of shape \(2,\), as before, got \(3,\) at step 1"):
+        zl.simulate(
+            zl.GradientDescent(lr=0.1),
+            DATA,
+            NET,
+            steps=2,
+            record_every=1,
+            measures={"m": lambda net: np.ones(next(shapes))},
+        )
+
+
 def test_sparse_matrices_are_taken_and_masks_are_not():
     X = np.eye(6)[:, :4]
     sparse = zl.datasets.from_arrays(scipy.sparse.csr_array(X), scipy.sparse.coo_array(X))

@@ -111,6 +111,11 @@ class Recorder:
             if taken := named.keys() & (found.keys() | DESCRIPTIONS.keys()):
                 raise ValueError(f"measures: expected names of their own, got {', '.join(sorted(taken))} twice")
             found |= named
+        before = {name: self._records[-1].get(name) for name in found} if self._records else found
+        for name, value in found.items():
+            if np.shape(value) != np.shape(before[name]):
+                shapes = f"{np.shape(before[name])}, as before, got {np.shape(value)} at step {step}"
+                raise ValueError(f"measures: expected {name} of shape {shapes}")
         return found
 
     def summary(self) -> str:
