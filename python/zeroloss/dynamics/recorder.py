@@ -111,11 +111,13 @@ class Recorder:
             if taken := named.keys() & (found.keys() | DESCRIPTIONS.keys()):
                 raise ValueError(f"measures: expected names of their own, got {', '.join(sorted(taken))} twice")
             found |= named
-        before = {name: self._records[-1].get(name) for name in found} if self._records else found
+        before = self._records[-1] if self._records else found
         for name, value in found.items():
-            if np.shape(value) != np.shape(before[name]):
-                shapes = f"{np.shape(before[name])}, as before, got {np.shape(value)} at step {step}"
-                raise ValueError(f"measures: expected {name} of shape {shapes}")
+            shape, expected = np.shape(value), np.shape(before.get(name, np.nan))
+            if shape != expected:
+                raise ValueError(
+                    f"measures: expected {name} of shape {expected}, as before, got {shape} at step {step}"
+                )
         return found
 
     def summary(self) -> str:
