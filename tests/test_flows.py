@@ -126,3 +126,22 @@ BAD = [
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_descent_approaches_the_flow_as_the_decay_vanishes():
+    """Sup distance in parameters on slow time 0 … 2 for a smooth activation: about 2.2 and 0.43 (independent values)."""
+    data = zl.datasets.modular_addition(11, test_count=7, seed=4)
+    net = zl.networks.uniform_fan_in(data, hidden=128, seed=104, activation="softplus(5)")
+    memorised = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4), data, net, steps=1000).network
+    start = zl.geometry.project(memorised, data).network
+    flow = zl.NormFlow(step_size=0.05, method="bogacki_shampine")
+    path = zl.simulate(flow, data, start, duration=2.0, snapshot_every=1).snapshots
+    distances = []
+    for weight_decay in (1e-3, 1e-4):
+        every = round(0.05 / weight_decay)
+        descent = zl.GradientDescent(lr=1.0, weight_decay=weight_decay)
+        run = zl.simulate(descent, data, start, duration=2.0 / weight_decay, snapshot_every=every).snapshots
+        gaps = [((run[layer].values - path[layer].values) ** 2).sum(axis=(1, 2)) for layer in ("E", "W")]
+        distances.append(np.sqrt(sum(gaps)).max())
+    assert distances[0] == pytest.approx(2.2, rel=0.3)
+    assert distances[1] == pytest.approx(0.43, rel=0.3)
