@@ -122,7 +122,7 @@ def numbers_of(settings: Settings) -> xr.Dataset:
         measures=lambda data: {
             "alignment": AlignmentMeasure(data, settings.projection, lag=settings.lag, lr=settings.lr)
         },
-        at_once=available_processors(),
+        at_once=settings.seeds if available_processors() > 1 else 1,  # all: five on two at a time would end on one
     )
     names = [*KEPT, *(f"alignment_{name}" for name in MEASURED)]
     numbers = xr.concat([run.history[names] for run in runs], dim="seed", combine_attrs="override")
