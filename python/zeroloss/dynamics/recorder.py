@@ -62,23 +62,27 @@ class Recorder:
         """
         return min(self.records_due.next_after(step + lag) - lag, max(step + 1, self._end - lag))
 
-    def _keep_for_comparison(self, stepper: Stepper, step: int) -> bool:
-        if step and not any(self._next_compared(step - 1, lag) == step for lag in self._lags):
-            return True
-        if stepper.record() is None:
+    def _is_compared(self, step: int) -> bool:
+        """Whether a measure with a lag will compare with the network at a step."""
+        if not self._lags or step in self._earlier:
             return False
-        self._earlier = {at: net for at, net in self._earlier.items() if at >= step - max(self._lags)}
-        self._earlier[step] = stepper.network()
-        return True
+        return step == 0 or any(self._next_compared(step - 1, lag) == step for lag in self._lags)
 
     def keep(self, stepper: Stepper, step: int, last: bool = False) -> bool:
         """Keep what is due at a step, all of it at the last; false where the state is not sound."""
-        if self._lags and step not in self._earlier and not self._keep_for_comparison(stepper, step):
+        compared = self._is_compared(step)
+        recorded = (last or self.records_due.due(step)) and step not in self._steps[-1:]
+        wanted = self.snapshots_due is not None and (last or self.snapshots_due.due(step))
+        pictured = wanted and step not in self._snapshot_steps[-1:]
+        if not (compared or recorded or pictured):
+            return True
+        record = stepper.record()  # for the predicted gradient this is what makes W = φ(E)
+        if record is None:
             return False
-        if (last or self.records_due.due(step)) and step not in self._steps[-1:]:
-            record = stepper.record()
-            if record is None:
-                return False
+        if compared:
+            self._earlier = {at: net for at, net in self._earlier.items() if at >= step - max(self._lags)}
+            self._earlier[step] = stepper.network()
+        if recorded:
             try:
                 record = {**record, **self._measured(stepper, step)}
             except np.linalg.LinAlgError as error:
@@ -88,11 +92,8 @@ class Recorder:
                 record = {**{name: _unknown(value) for name, value in self._records[-1].items()}, **record}
             self._steps.append(step)
             self._times.append(stepper.times(step))
-            self._records.append(record)
-        due = self.snapshots_due is not None and (last or self.snapshots_due.due(step))
-        if due and step not in self._snapshot_steps[-1:]:
-            if stepper.record() is None:  # for the predicted gradient this is what makes W = φ(E)
-                return False
+            self._records.append(dict(record))
+        if pictured:
             self._snapshot_steps.append(step)
             self._snapshots.append(stepper.network())
         return True
