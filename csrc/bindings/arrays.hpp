@@ -31,6 +31,13 @@ inline void check_shape(const char* name, const py::array& array, Index rows, In
                                 std::to_string(cols) + "), got " + shape_text(array));
 }
 
+/// The number of hidden units that a first layer E (d_in × h) is for.
+template <class T>
+Index units(const Array<T>& E) {
+  if (E.ndim() != 2) throw std::invalid_argument("E: expected a matrix, got shape " + shape_text(E));
+  return E.shape(1);
+}
+
 /// An argument that is read: rows × cols.
 template <class T>
 ConstMatrixMap<T> read(const char* name, const Array<T>& array, Index rows, Index cols) {

@@ -5,11 +5,6 @@
 namespace zeroloss {
 namespace {
 
-Index units(const Array<double>& E) {
-  if (E.ndim() != 2) throw std::invalid_argument("E: expected a matrix, got shape " + shape_text(E));
-  return E.shape(1);
-}
-
 SolverSettings solver_settings(const std::string& kind, double tolerance, Index most_iterations) {
   if (kind == "dense") return {SolverKind::dense, tolerance, most_iterations};
   if (kind == "matrix_free") return {SolverKind::matrix_free, tolerance, most_iterations};

@@ -6,12 +6,6 @@ namespace zeroloss {
 namespace {
 
 template <class T>
-Index units(const Array<T>& E) {
-  if (E.ndim() != 2) throw std::invalid_argument("E: expected a matrix, got shape " + shape_text(E));
-  return E.shape(1);
-}
-
-template <class T>
 void bind(py::module_& m) {
   using Set = Samples<T>;
   m.def(
