@@ -54,6 +54,7 @@ class Descent {
       rows_to_strips(velocity_E, X_.d_in, h_, vE_.data());
       columns_to_strips(velocity_W, h_, d_out_, vW_.data());
     }
+    if (fast_) negate(E_), negate(vE_);
     for (Index u = 0; sources_ > 0 && u < strip_count<T>(h_); ++u)
       transpose_strip(u, [E = E_.data() + u * X_.d_in * L](Index j) { return load(E + j * L); });
 
@@ -65,6 +66,7 @@ class Descent {
       share(panels, [&](Index panel, T* scratch) { gradients(panel, step_, scratch + outputs_scratch()); });
     }
 
+    if (fast_) negate(E_), negate(vE_);
     rows_from_strips(E_.data(), X_.d_in, h_, E);
     columns_from_strips(W_.data(), h_, d_out_, W);
     if (momentum) {
@@ -84,6 +86,11 @@ class Descent {
   static constexpr Index panel_strips = 4;   // strips of units that share a chunk of G: a task
   static_assert(block_units % L == 0 && chunk % L == 0);
 
+  /// ReLU on pairs works on −E, for the sign of −z is the mask of σ'(z); −0 becomes 0, whose σ' is 0.
+  void negate(Buffer<T>& A) const {
+    if (!A.empty())
+      for (Index i = 0; i < units() * X_.d_in; ++i) A.data()[i] = 0 - A.data()[i];
+  }
   Index units() const { return strip_count<T>(h_) * L; }
   Index padded_samples() const { return strip_count<T>(X_.n) * L; }
   Index outputs_scratch() const { return block_units * tile_strips * L; }
@@ -128,18 +135,41 @@ class Descent {
                                   d_out_, first + count == h_ ? G_scale_ : T{1});
         });
     };
+    const bool one_tile = forward_tiles_.size() == 1;
+    if (one_tile && with_permuted<strips>(strip, [&](const auto& hidden) { product(hidden, 0, h_); })) return;
+    for (Index first = 0; first < h_; first += block_units) {
+      const Index count = std::min(block_units, h_ - first);
+      if (!with_permuted<strips>(strip, [&](const auto& hidden) { store_hidden<strips>(hidden, first, count, scratch); }))
+        for (Index u = 0; u < strip_count<T>(count); ++u)
+          for (int s = 0; s < strips; ++s)
+            transposed_hidden<strips>(first / L + u, strip + s, scratch + (u * L * strips + s) * L);
+      if (fast_)
+        product(StoredOutputsHidden<T, strips, true>{scratch}, first, count);
+      else
+        product(StoredOutputsHidden<T, strips, false>{scratch}, first, count);
+    }
+  }
+
+  /// Calls f with the PermutedHidden of these strips of samples; false where there is none.
+  template <int strips, class F>
+  bool with_permuted(Index strip, const F& f) const {
     if constexpr (max_sources > 0) {
       const StripGather<T>* gather = gather_.data() + strip;
       if (sources_ > 0 && std::all_of(gather, gather + strips, [](const auto& g) { return g.pure; }))
-        return product(PermutedHidden<T, strips, false>(E_transposed_.data(), sources_, gather), 0, h_);
-      if (sources_ == 2) return product(PermutedHidden<T, strips, true>(E_transposed_.data(), sources_, gather), 0, h_);
+        return f(PermutedHidden<T, strips, false>(E_transposed_.data(), sources_, gather)), true;
+      if (sources_ == 2) return f(PermutedHidden<T, strips, true>(E_transposed_.data(), sources_, gather)), true;
     }
-    for (Index first = 0; first < h_; first += block_units) {
-      const Index count = std::min(block_units, h_ - first);
-      for (Index u = 0; u < strip_count<T>(count); ++u)
-        for (int s = 0; s < strips; ++s)
-          transposed_hidden<strips>(first / L + u, strip + s, scratch + (u * L * strips + s) * L);
-      product(StoredOutputsHidden<T, strips>{scratch}, first, count);
+    return false;
+  }
+
+  /// Units [first, first + count) of H to [unit][strips][lanes], for several tiles of outputs.
+  template <int strips, class Hidden>
+  static void store_hidden(const Hidden hidden, Index first, Index count, T* H) {
+    for (Index u = 0; u < count; ++u) {
+      Vector<T> h[strips];
+      hidden(first + u, h);
+#pragma GCC unroll 4
+      for (int s = 0; s < strips; ++s) store(H + (u * strips + s) * L, h[s]);
     }
   }
 
@@ -152,8 +182,7 @@ class Descent {
       const Pair* pair = X_.pairs() + sample_strip * L;
 #pragma GCC unroll 16
       for (int i = 0; i < L; ++i) {
-        const Vector<T> z = load(E + pair[i].a) + load(E + pair[i].b);
-        h[i] = where_active<T>(z, z);
+        h[i] = negative_part<T>(load(E + pair[i].a) + load(E + pair[i].b));
       }
     } else {
       const T* rows = H_.data() + (unit_strip * padded_samples() + sample_strip * L) * L;
