@@ -116,18 +116,41 @@ void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, co
 template <class T>
 struct Step {
   T lr, weight_decay, momentum;
+};
 
-  /// θ after the step, without momentum.
-  [[gnu::always_inline]] Vector<T> updated(Vector<T> theta, Vector<T> gradient) const {
-    return theta - broadcast(lr) * (gradient + broadcast(weight_decay) * theta);
-  }
-  /// θ after the step; v: the register of velocities that belongs to θ.
-  [[gnu::always_inline]] Vector<T> updated(Vector<T> theta, Vector<T> gradient, T* v) const {
-    const Vector<T> g = gradient + broadcast(weight_decay) * theta + broadcast(momentum) * load(v);
-    store(v, g);
-    return theta - broadcast(lr) * g;
+/// A step of registers: update(θ, ∇, at) is θ after it, where the velocity stands at v[at], if there is momentum,
+/// and the rounding error of θ at c[at], if the sum θ − lr v is compensated (Kahan): θ − c is what exact additions
+/// would have made, so that steps far below the rounding unit of θ add up.
+template <class T, bool momentum, bool compensated>
+struct Update {
+  Step<T> step;
+  T *v, *c;
+
+  [[gnu::always_inline]] Vector<T> operator()(Vector<T> theta, Vector<T> gradient, [[maybe_unused]] Index at) const {
+    Vector<T> g = gradient + broadcast(step.weight_decay) * theta;
+    if constexpr (momentum) {
+      g += broadcast(step.momentum) * load(v + at);
+      store(v + at, g);
+    }
+    if constexpr (!compensated) return theta - broadcast(step.lr) * g;
+    const Vector<T> change = -broadcast(step.lr) * g - load(c + at), sum = theta + change;
+    store(c + at, (sum - theta) - change);
+    return sum;
   }
 };
+
+/// Calls f with the update that these arrays ask for: v null without momentum, c null without compensation.
+template <class T, class F>
+[[gnu::always_inline]] inline void with_update(const Step<T>& step, T* v, T* c, const F& f) {
+  if (!v && !c)
+    f(Update<T, false, false>{step, v, c});
+  else if (!c)
+    f(Update<T, true, false>{step, v, c});
+  else if (!v)
+    f(Update<T, false, true>{step, v, c});
+  else
+    f(Update<T, true, true>{step, v, c});
+}
 
 /// What gradients_tile needs besides the rows; arrays start at the first output of the tile.
 template <class T>
@@ -135,7 +158,8 @@ struct GradientsTile {
   Index samples;  // of this chunk
   const T* G;     // [sample strip][G_rows][lanes], samples along the lanes
   Index G_rows;
-  T *W, *gW, *vW;    // [output][lanes] of one strip of hidden units; vW null without momentum
+  T *W, *gW;         // [output][lanes] of one strip of hidden units
+  T *vW, *cW;        // likewise velocities and compensations, null where there are none
   bool first, last;  // chunk of samples
   const Step<T>& step;
 };
@@ -193,14 +217,10 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
     for (int k = 0; k < K; ++k) store(t.gW + k * L, g[k]);
     return;
   }
-  const Step<T> step = t.step;
-  if (t.vW) {
+  with_update(t.step, t.vW, t.cW, [&](const auto update) {
 #pragma GCC unroll 16
-    for (int k = 0; k < K; ++k) store(t.W + k * L, step.updated(w[k], g[k], t.vW + k * L));
-  } else {
-#pragma GCC unroll 16
-    for (int k = 0; k < K; ++k) store(t.W + k * L, step.updated(w[k], g[k]));
-  }
+    for (int k = 0; k < K; ++k) store(t.W + k * L, update(w[k], g[k], k * L));
+  });
 }
 
 }  // namespace zeroloss

@@ -7,6 +7,8 @@
 // one writes, so neither the number of threads nor the order of tasks changes a bit.
 #pragma once
 
+#include <numeric>
+
 #include "../linalg/team.hpp"
 #include "activation.hpp"
 #include "descent_hidden.hpp"
@@ -14,11 +16,17 @@
 
 namespace zeroloss {
 
+/// Arrays of the caller's, E (d_in × h) and W (h × d_out).
+template <class T>
+struct Layers {
+  T *E = nullptr, *W = nullptr;
+};
+
 template <class T>
 class Descent {
  public:
-  Descent(const Samples<T>& samples, Activation activation, SquaredError loss, const Step<T>& step, Index h,
-          Team team = Team())
+  Descent(const Samples<T>& samples, Activation activation, SquaredError loss, const Step<T>& step,
+          bool compensated, Index h, Team team = Team())
       : X_(std::visit([](const auto& rows) { return StripRows<T>(rows); }, samples.X)),
         h_(h),
         d_out_(samples.d_out()),
@@ -28,53 +36,51 @@ class Descent {
         fast_(activation.kind == ActivationKind::relu && X_.are_pairs()),
         sources_(fast_ && X_.d_in <= max_sources * L ? (X_.d_in + L - 1) / L : 0),
         G_scale_(static_cast<T>(2 * loss.scale(X_.n, d_out_))),
+        loss_scale_(loss.scale(X_.n, d_out_) / (static_cast<double>(G_scale_) * static_cast<double>(G_scale_))),
         forward_tiles_(cut_outputs(d_out_, forward_outputs)),
         backward_tiles_(cut_outputs(d_out_, backward_outputs)),
-        E_(units() * X_.d_in),
-        W_(units() * d_out_),
+        theta_(*this, true),
+        velocity_(*this, step.momentum != 0),
+        compensation_(*this, compensated),
         minus_Y_(padded_samples() * d_out_),
         G_(padded_samples() * d_out_),
         E_transposed_(units() * sources_ * L),
+        counted_(L),
+        squares_(static_cast<std::size_t>((strip_count<T>(X_.n) + tile_strips - 1) / tile_strips)),
         H_(fast_ ? 0 : units() * padded_samples()),
         S_(fast_ ? 0 : units() * padded_samples()),
         scratch_size_(outputs_scratch() + gradients_scratch()),
         scratch_(scratch_size_ * team.size()) {
     for (Index i = 0; i < X_.n; ++i)
       for (Index k = 0; k < d_out_; ++k) minus_Y_.data()[strip_offset<T>(d_out_, k, i)] = -samples.Y(X_.order(i), k);
+    std::fill_n(counted_.data(), X_.n - (strip_count<T>(X_.n) - 1) * L, T{1});
     for (Index s = 0; sources_ > 0 && s < strip_count<T>(X_.n); ++s) gather_.emplace_back(X_.pairs() + s * L);
   }
 
-  /// E, velocity_E (d_in × h), W, velocity_W (h × d_out); no velocities where momentum is 0.
-  void advance(T* E, T* W, T* velocity_E, T* velocity_W, Index steps) {
-    const bool momentum = step_.momentum != 0;
-    rows_to_strips(E, X_.d_in, h_, E_.data());
-    columns_to_strips(W, h_, d_out_, W_.data());
-    if (momentum) {
-      if (vE_.empty()) vE_ = Buffer<T>(units() * X_.d_in), vW_ = Buffer<T>(units() * d_out_);
-      rows_to_strips(velocity_E, X_.d_in, h_, vE_.data());
-      columns_to_strips(velocity_W, h_, d_out_, vW_.data());
-    }
-    if (fast_) negate(E_), negate(vE_);
+  /// Takes steps. velocity: where momentum is not 0; compensation: where it is asked for; losses (steps), or null: the
+  /// loss at θ before each step.
+  void advance(Layers<T> theta, Layers<T> velocity, Layers<T> compensation, Index steps, double* losses) {
+    take(theta_, theta), take(velocity_, velocity), take(compensation_, compensation);
     for (Index u = 0; sources_ > 0 && u < strip_count<T>(h_); ++u)
-      transpose_strip(u, [E = E_.data() + u * X_.d_in * L](Index j) { return load(E + j * L); });
+      transpose_strip(u, [E = theta_.E.data() + u * X_.d_in * L](Index j) { return load(E + j * L); });
 
     const Index blocks = (strip_count<T>(X_.n) + tile_strips - 1) / tile_strips;
     const Index panels = (strip_count<T>(h_) + panel_strips - 1) / panel_strips;
     for (Index t = 0; t < steps; ++t) {
       if (!fast_) share(strip_count<T>(h_), [&](Index u, T*) { activate_strip(u); });
-      share(blocks, [&](Index block, T* scratch) { outputs(block, scratch); });
-      share(panels, [&](Index panel, T* scratch) { gradients(panel, step_, scratch + outputs_scratch()); });
+      share(blocks, [&](Index block, T* scratch) {
+        outputs(block, scratch);
+        if (losses) squares_[static_cast<std::size_t>(block)] = sum_of_squares(block);
+      });
+      if (losses) losses[t] = loss_scale_ * std::accumulate(squares_.begin(), squares_.end(), 0.0);
+      share(panels, [&](Index panel, T* scratch) { gradients(panel, scratch + outputs_scratch()); });
     }
 
-    if (fast_) negate(E_), negate(vE_);
-    rows_from_strips(E_.data(), X_.d_in, h_, E);
-    columns_from_strips(W_.data(), h_, d_out_, W);
-    if (momentum) {
-      rows_from_strips(vE_.data(), X_.d_in, h_, velocity_E);
-      columns_from_strips(vW_.data(), h_, d_out_, velocity_W);
-    }
+    give(theta_, theta), give(velocity_, velocity), give(compensation_, compensation);
   }
 
+  bool has_momentum() const { return !velocity_.E.empty(); }
+  bool compensated() const { return !compensation_.E.empty(); }
   Index d_in() const { return X_.d_in; }
   Index d_out() const { return d_out_; }
   Index h() const { return h_; }
@@ -86,11 +92,51 @@ class Descent {
   static constexpr Index panel_strips = 4;   // strips of units that share a chunk of G: a task
   static_assert(block_units % L == 0 && chunk % L == 0);
 
+  /// Parameters, or what belongs to each of them, in strips; empty where there are none.
+  struct Strips {
+    Buffer<T> E, W;
+
+    Strips(const Descent& of, bool wanted)
+        : E(wanted ? of.units() * of.X_.d_in : 0), W(wanted ? of.units() * of.d_out_ : 0) {}
+    /// The rows that belong to a strip of units and an output, null where there are none.
+    T* W_at(Index offset) { return W.empty() ? nullptr : W.data() + offset; }
+    T* E_at(Index offset) { return E.empty() ? nullptr : E.data() + offset; }
+  };
+
+  void take(Strips& strips, Layers<T> from) const {
+    if (strips.E.empty()) return;
+    rows_to_strips(from.E, X_.d_in, h_, strips.E.data());
+    columns_to_strips(from.W, h_, d_out_, strips.W.data());
+    if (fast_) negate(strips.E);
+  }
+  void give(Strips& strips, Layers<T> to) const {
+    if (strips.E.empty()) return;
+    if (fast_) negate(strips.E);
+    rows_from_strips(strips.E.data(), X_.d_in, h_, to.E);
+    columns_from_strips(strips.W.data(), h_, d_out_, to.W);
+  }
   /// ReLU on pairs works on −E, for the sign of −z is the mask of σ'(z); −0 becomes 0, whose σ' is 0.
   void negate(Buffer<T>& A) const {
-    if (!A.empty())
-      for (Index i = 0; i < units() * X_.d_in; ++i) A.data()[i] = 0 - A.data()[i];
+    for (Index i = 0; i < units() * X_.d_in; ++i) A.data()[i] = 0 - A.data()[i];
   }
+
+  /// Σ G² over one block of samples.
+  double sum_of_squares(Index block) const {
+    const Index strips = strip_count<T>(X_.n);
+    Vector<T> sum{};
+    for (Index s = block * tile_strips; s < std::min(strips, (block + 1) * tile_strips); ++s) {
+      const T* G = G_.data() + s * d_out_ * L;
+      Vector<T> squares{};
+      for (Index k = 0; k < d_out_; ++k) squares += load(G + k * L) * load(G + k * L);
+      sum += s + 1 < strips ? squares : squares * load(counted_.data());
+    }
+    T lane[L];
+    store(lane, sum);
+    for (int half = L / 2; half > 0; half /= 2)
+      for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+    return static_cast<double>(lane[0]);
+  }
+
   Index units() const { return strip_count<T>(h_) * L; }
   Index padded_samples() const { return strip_count<T>(X_.n) * L; }
   Index outputs_scratch() const { return block_units * tile_strips * L; }
@@ -109,7 +155,7 @@ class Descent {
   /// is found again where it is needed.
   void activate_strip(Index u) {
     T* const H = H_.data() + u * padded_samples() * L;
-    X_.multiply(E_.data() + u * X_.d_in * L, 0, padded_samples(), H);
+    X_.multiply(theta_.E.data() + u * X_.d_in * L, 0, padded_samples(), H);
     activate(activation_, H, H, S_.data() + u * padded_samples() * L, static_cast<std::size_t>(padded_samples() * L));
   }
 
@@ -128,7 +174,7 @@ class Descent {
     const T* minus_Y = minus_Y_.data() + strip * d_out_ * L;
     T* G = G_.data() + strip * d_out_ * L;
     const auto product = [&](const auto& hidden, Index first, Index count) {
-      const T* W = W_.data() + first * d_out_;
+      const T* W = theta_.W.data() + first * d_out_;
       for (const auto [k, width] : forward_tiles_)
         with_number<forward_outputs>(width, [&, k = k](auto K) {
           outputs_tile<K, strips>(hidden, count, W + k * L, d_out_, (first == 0 ? minus_Y : G) + k * L, G + k * L,
@@ -176,7 +222,7 @@ class Descent {
   /// H of one strip of units and one strip of samples, to [unit][strips][lanes].
   template <int strips>
   void transposed_hidden(Index unit_strip, Index sample_strip, T* H) const {
-    const T* E = E_.data() + unit_strip * X_.d_in * L;
+    const T* E = theta_.E.data() + unit_strip * X_.d_in * L;
     Vector<T> h[L];
     if (fast_) {
       const Pair* pair = X_.pairs() + sample_strip * L;
@@ -195,36 +241,36 @@ class Descent {
   }
 
   /// gW, gE and the update of one panel of hidden units.
-  void gradients(Index panel, const Step<T>& step, T* scratch) {
+  void gradients(Index panel, T* scratch) {
     const Index begin = panel * panel_strips;
     const Index end = std::min(begin + panel_strips, strip_count<T>(h_));
     T* gE = scratch + 2 * chunk * L;  // zeros here, before and after
     T* gW = gE + panel_strips * X_.d_in * L;
     const auto gE_of = [&](Index u) { return gE + (u - begin) * X_.d_in * L; };
     if (fast_ && backward_tiles_.size() == 1 && X_.n <= chunk) {
-      with_number<backward_outputs>(d_out_, [&](auto K) { small_gradients<K>(begin, end, step, gE_of); });
+      with_number<backward_outputs>(d_out_, [&](auto K) { small_gradients<K>(begin, end, gE_of); });
       return;
     }
     for (Index first = 0; first < X_.n; first += chunk) {
       const Index count = std::min(chunk, X_.n - first);
       for (Index u = begin; u < end; ++u)
-        gradients_of_chunk(u, first, count, step, gE_of(u), gW + (u - begin) * d_out_ * L, scratch);
+        gradients_of_chunk(u, first, count, gE_of(u), gW + (u - begin) * d_out_ * L, scratch);
     }
-    for (Index u = begin; u < end; ++u) update_E(u, step, gE_of(u));
+    for (Index u = begin; u < end; ++u) update_E(u, gE_of(u));
   }
 
   /// The same for one chunk and one tile of d_out outputs: a problem so small that calls cost. The update of E
   /// comes one strip late, when no multiply-add under way has to end before it.
   template <int d_out, class Where>
-  void small_gradients(Index begin, Index end, const Step<T>& step, const Where& gE_of) {
+  void small_gradients(Index begin, Index end, const Where& gE_of) {
     for (Index u = begin; u < end; ++u) {
       const Index w = u * d_out * L;
-      const ReluPairs<T, true, true> rows{E_.data() + u * X_.d_in * L, gE_of(u), X_.pairs(), nullptr, nullptr};
-      gradients_tile<d_out>(rows, GradientsTile<T>{X_.n, G_.data(), d_out, W_.data() + w, nullptr,
-                                                   step.momentum != 0 ? vW_.data() + w : nullptr, true, true, step});
-      if (u > begin) update_E(u - 1, step, gE_of(u - 1));
+      const ReluPairs<T, true, true> rows{theta_.E.data() + u * X_.d_in * L, gE_of(u), X_.pairs(), nullptr, nullptr};
+      gradients_tile<d_out>(rows, GradientsTile<T>{X_.n, G_.data(), d_out, theta_.W.data() + w, nullptr,
+                                                   velocity_.W_at(w), compensation_.W_at(w), true, true, step_});
+      if (u > begin) update_E(u - 1, gE_of(u - 1));
     }
-    update_E(end - 1, step, gE_of(end - 1));
+    update_E(end - 1, gE_of(end - 1));
   }
 
   /// Calls f with both conditions as compile-time constants.
@@ -242,16 +288,21 @@ class Descent {
 
   /// gW (strip u) += Hᵀ G and gE (strip u) += Xᵀ gZ over samples [first, first + count);
   /// W takes its step after the last ones.
-  void gradients_of_chunk(Index u, Index first, Index count, const Step<T>& step, T* gE, T* gW, T* scratch) {
-    const T* E = E_.data() + u * X_.d_in * L;
+  void gradients_of_chunk(Index u, Index first, Index count, T* gE, T* gW, T* scratch) {
+    const T* E = theta_.E.data() + u * X_.d_in * L;
     T *H = scratch, *gH = H + chunk * L;
     const auto tile = [&](const auto& rows, Index k, Index width) {
       const Index w = (u * d_out_ + k) * L;
-      const GradientsTile<T> t{count,      G_.data() + first * d_out_ + k * L,
-                               d_out_,     W_.data() + w,
-                               gW + k * L, step.momentum != 0 ? vW_.data() + w : nullptr,
-                               first == 0, first + count == X_.n,
-                               step};
+      const GradientsTile<T> t{count,
+                               G_.data() + first * d_out_ + k * L,
+                               d_out_,
+                               theta_.W.data() + w,
+                               gW + k * L,
+                               velocity_.W_at(w),
+                               compensation_.W_at(w),
+                               first == 0,
+                               first + count == X_.n,
+                               step_};
       with_number<backward_outputs>(width, [&](auto K) { gradients_tile<K>(rows, t); });
     };
     const Pair* pairs = X_.pairs() + first;
@@ -275,19 +326,16 @@ class Descent {
   }
 
   /// The step of one strip of E, gE back to zero, and the strip's rows of Eᵀ.
-  void update_E(Index u, const Step<T>& step, T* gE) {
-    if (step.momentum != 0)
-      update_E(u, gE, [step, v = vE_.data() + u * X_.d_in * L](Vector<T> e, Vector<T> g, Index j) {
-        return step.updated(e, g, v + j * L);
-      });
-    else
-      update_E(u, gE, [step](Vector<T> e, Vector<T> g, Index) { return step.updated(e, g); });
+  void update_E(Index u, T* gE) {
+    const Index at = u * X_.d_in * L;
+    with_update(step_, velocity_.E_at(at), compensation_.E_at(at),
+                [&](const auto update) { update_E(u, gE, update); });
   }
-  template <class Updated>
-  [[gnu::always_inline]] void update_E(Index u, T* gE, const Updated updated) {
-    T* E = E_.data() + u * X_.d_in * L;
+  template <class Updating>
+  [[gnu::always_inline]] void update_E(Index u, T* gE, const Updating update) {
+    T* E = theta_.E.data() + u * X_.d_in * L;
     const auto row = [=](Index j) {
-      const Vector<T> e = updated(load(E + j * L), load(gE + j * L), j);
+      const Vector<T> e = update(load(E + j * L), load(gE + j * L), j * L);
       store(E + j * L, e);
       store(gE + j * L, Vector<T>{});
       return e;
@@ -320,8 +368,12 @@ class Descent {
   const bool fast_;      // ReLU on pairs
   const Index sources_;  // registers per row of Eᵀ, 0 where H is transposed instead
   const T G_scale_;      // 2c
+  const double loss_scale_;  // from Σ G² to the loss
   const std::vector<OutputRange> forward_tiles_, backward_tiles_;
-  Buffer<T> E_, W_, vE_, vW_, minus_Y_, G_, E_transposed_;
+  Strips theta_, velocity_, compensation_;
+  Buffer<T> minus_Y_, G_, E_transposed_;
+  Buffer<T> counted_;            // 1 for the samples of the last strip, 0 for its padding
+  std::vector<double> squares_;  // [block of samples]
   Buffer<T> H_, S_;                     // [strip of units][sample][lanes], unless they are found again
   std::vector<StripGather<T>> gather_;  // [strip of samples], where Eᵀ is in use
   const Index scratch_size_;

@@ -11,6 +11,7 @@ _F32 = NDArray[np.float32]
 _F64 = NDArray[np.float64]
 _Indices = NDArray[np.int64]
 _Any = NDArray[Any]
+_Layers = tuple[_Any, _Any]  # what belongs to E, and to W
 
 class Activation:
     def __init__(self, kind: str, parameter: float) -> None: ...
@@ -39,10 +40,18 @@ class Descent32:
         lr: float,
         weight_decay: float,
         momentum: float,
+        compensated: bool,
         hidden: int,
         threads: int,
     ) -> None: ...
-    def advance(self, E: _Any, W: _Any, velocity_E: _Any, velocity_W: _Any, steps: int) -> None: ...
+    def advance(
+        self,
+        theta: _Layers,
+        velocity: _Layers | None,
+        compensation: _Layers | None,
+        steps: int,
+        losses: _F64 | None = None,
+    ) -> None: ...
 
 class Descent64:
     def __init__(
@@ -53,10 +62,18 @@ class Descent64:
         lr: float,
         weight_decay: float,
         momentum: float,
+        compensated: bool,
         hidden: int,
         threads: int,
     ) -> None: ...
-    def advance(self, E: _Any, W: _Any, velocity_E: _Any, velocity_W: _Any, steps: int) -> None: ...
+    def advance(
+        self,
+        theta: _Layers,
+        velocity: _Layers | None,
+        compensation: _Layers | None,
+        steps: int,
+        losses: _F64 | None = None,
+    ) -> None: ...
 
 class PredictedGradient32:
     def __init__(self, samples: Samples32, activation: Activation, ridge: float, hidden: int, threads: int) -> None: ...

@@ -162,6 +162,7 @@ def momentum_descent(net: Network, data: Dataset, lr: float) -> kernels.Descent6
         lr=lr,
         weight_decay=0.0,
         momentum=MOMENTUM,
+        compensated=False,
         hidden=net.hidden,
         threads=1,
     )
@@ -183,7 +184,7 @@ def _descend(
     descent, velocities = momentum_descent(net, data, lr), (np.zeros_like(E), np.zeros_like(W))
     residuals = [float(np.abs(zero_loss.residual(E, W)).max())]
     for _ in range(MOMENTUM_STEPS):
-        descent.advance(E, W, *velocities, 1)
+        descent.advance((E, W), velocities, None, 1)
         residuals.append(float(np.abs(zero_loss.residual(E, W)).max()))
     if not np.isfinite(residuals[-1]):
         raise ProjectionError(f"the momentum descent diverged, lower lr (now {lr:g})", residuals, 0.0)
