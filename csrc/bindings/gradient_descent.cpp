@@ -49,7 +49,7 @@ void bind(py::module_& m, const std::string& bits) {
             double* const loss = losses ? losses->mutable_data() : nullptr;
             const Layers<T> parameters = checked(self, "theta", theta);
             py::gil_scoped_release release;
-            self.advance(parameters, v, c, steps, loss);
+            return self.advance(parameters, v, c, steps, loss);
           },
           py::arg("theta").noconvert(), py::arg("velocity").noconvert(), py::arg("compensation").noconvert(),
           py::arg("steps"), py::arg("losses").noconvert() = py::none());

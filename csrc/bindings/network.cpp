@@ -51,11 +51,7 @@ void bind(py::module_& m) {
       py::arg("samples"), py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("activation"), py::arg("loss"));
 
   m.def(
-      "frobenius_norm",
-      [](const Array<T>& A) {
-        Eigen::Map<const Eigen::Matrix<T, Eigen::Dynamic, 1>> entries(A.data(), A.size());
-        return entries.template cast<double>().norm();
-      },
+      "frobenius_norm", [](const Array<T>& A) { return std::sqrt(sum_of_squares(A.data(), A.size())); },
       py::arg("A").noconvert());
 }
 

@@ -85,7 +85,8 @@ void add_product(const T* A, Index row_stride, Index step, const T* B, Index cou
 }
 
 /// F[:, block] = scale (start + H W[:, block]) for `strips` strips of samples and K outputs.
-/// hidden(u, h): H, or −H if `negated`, of unit u for the samples of each strip. W, start, F: at the first output of the block.
+/// hidden(u, h): H, or −H if `negated`, of unit u for the samples of each strip. W, start, F: at the first output of
+/// the block.
 template <int K, int strips, class T, class Hidden>
 void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, const T* start, T* F, Index F_rows,
                   T scale) {
@@ -170,7 +171,7 @@ struct GradientsTile {
 template <int K, class T, class Rows>
 void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
   constexpr int L = lanes<T>;
-  constexpr int sums = std::min(K, 2);                      // against long chains of additions
+  constexpr int sums = std::min(K, 2);                    // against long chains of additions
   constexpr int together = register_count == 32 ? 2 : 1;  // samples, neighbours in a strip of G
   static_assert(L % together == 0);
   Vector<T> w[K], g[K];

@@ -25,8 +25,8 @@ struct Layers {
 template <class T>
 class Descent {
  public:
-  Descent(const Samples<T>& samples, Activation activation, SquaredError loss, const Step<T>& step,
-          bool compensated, Index h, Team team = Team())
+  Descent(const Samples<T>& samples, Activation activation, SquaredError loss, const Step<T>& step, bool compensated,
+          Index h, Team team = Team())
       : X_(std::visit([](const auto& rows) { return StripRows<T>(rows); }, samples.X)),
         h_(h),
         d_out_(samples.d_out()),
@@ -57,9 +57,10 @@ class Descent {
     for (Index s = 0; sources_ > 0 && s < strip_count<T>(X_.n); ++s) gather_.emplace_back(X_.pairs() + s * L);
   }
 
-  /// Takes steps. velocity: where momentum is not 0; compensation: where it is asked for; losses (steps), or null: the
-  /// loss at θ before each step.
-  void advance(Layers<T> theta, Layers<T> velocity, Layers<T> compensation, Index steps, double* losses) {
+  /// Takes steps; false where a parameter is not finite afterwards. velocity: where momentum is not 0; compensation:
+  /// where it is asked for; losses (steps), or null: the loss at θ before each step.
+  bool advance(Layers<T> theta, Layers<T> velocity, Layers<T> compensation, Index steps, double* losses) {
+    const FlushDenormals flush;
     take(theta_, theta), take(velocity_, velocity), take(compensation_, compensation);
     for (Index u = 0; sources_ > 0 && u < strip_count<T>(h_); ++u)
       transpose_strip(u, [E = theta_.E.data() + u * X_.d_in * L](Index j) { return load(E + j * L); });
@@ -77,6 +78,7 @@ class Descent {
     }
 
     give(theta_, theta), give(velocity_, velocity), give(compensation_, compensation);
+    return are_finite(theta_.E) && are_finite(theta_.W);
   }
 
   bool has_momentum() const { return !velocity_.E.empty(); }
@@ -116,8 +118,15 @@ class Descent {
     columns_from_strips(strips.W.data(), h_, d_out_, to.W);
   }
   /// ReLU on pairs works on −E, for the sign of −z is the mask of σ'(z); −0 becomes 0, whose σ' is 0.
-  void negate(Buffer<T>& A) const {
-    for (Index i = 0; i < units() * X_.d_in; ++i) A.data()[i] = 0 - A.data()[i];
+  static void negate(Buffer<T>& A) {
+    for (Index i = 0; i < A.size(); ++i) A.data()[i] = 0 - A.data()[i];
+  }
+
+  /// Whether every entry is finite: 0 · x is 0 then, and NaN else.
+  static bool are_finite(const Buffer<T>& A) {
+    Vector<T> sum{};
+    for (Index i = 0; i < A.size(); i += L) sum += load(A.data() + i) * T{0};
+    return std::all_of(&sum[0], &sum[0] + L, [](T lane) { return lane == 0; });
   }
 
   /// Σ G² over one block of samples.
@@ -185,7 +194,8 @@ class Descent {
     if (one_tile && with_permuted<strips>(strip, [&](const auto& hidden) { product(hidden, 0, h_); })) return;
     for (Index first = 0; first < h_; first += block_units) {
       const Index count = std::min(block_units, h_ - first);
-      if (!with_permuted<strips>(strip, [&](const auto& hidden) { store_hidden<strips>(hidden, first, count, scratch); }))
+      if (!with_permuted<strips>(strip,
+                                 [&](const auto& hidden) { store_hidden<strips>(hidden, first, count, scratch); }))
         for (Index u = 0; u < strip_count<T>(count); ++u)
           for (int s = 0; s < strips; ++s)
             transposed_hidden<strips>(first / L + u, strip + s, scratch + (u * L * strips + s) * L);
@@ -328,8 +338,7 @@ class Descent {
   /// The step of one strip of E, gE back to zero, and the strip's rows of Eᵀ.
   void update_E(Index u, T* gE) {
     const Index at = u * X_.d_in * L;
-    with_update(step_, velocity_.E_at(at), compensation_.E_at(at),
-                [&](const auto update) { update_E(u, gE, update); });
+    with_update(step_, velocity_.E_at(at), compensation_.E_at(at), [&](const auto update) { update_E(u, gE, update); });
   }
   template <class Updating>
   [[gnu::always_inline]] void update_E(Index u, T* gE, const Updating update) {
@@ -365,15 +374,15 @@ class Descent {
   const Step<T> step_;
   const Team team_;
   const Activation activation_;
-  const bool fast_;      // ReLU on pairs
-  const Index sources_;  // registers per row of Eᵀ, 0 where H is transposed instead
-  const T G_scale_;      // 2c
+  const bool fast_;          // ReLU on pairs
+  const Index sources_;      // registers per row of Eᵀ, 0 where H is transposed instead
+  const T G_scale_;          // 2c
   const double loss_scale_;  // from Σ G² to the loss
   const std::vector<OutputRange> forward_tiles_, backward_tiles_;
   Strips theta_, velocity_, compensation_;
   Buffer<T> minus_Y_, G_, E_transposed_;
-  Buffer<T> counted_;            // 1 for the samples of the last strip, 0 for its padding
-  std::vector<double> squares_;  // [block of samples]
+  Buffer<T> counted_;                   // 1 for the samples of the last strip, 0 for its padding
+  std::vector<double> squares_;         // [block of samples]
   Buffer<T> H_, S_;                     // [strip of units][sample][lanes], unless they are found again
   std::vector<StripGather<T>> gather_;  // [strip of samples], where Eᵀ is in use
   const Index scratch_size_;

@@ -2,7 +2,10 @@
 // The dynamics have faster kernels of their own; these serve single evaluations and records.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "activation.hpp"
 #include "loss.hpp"
@@ -43,6 +46,18 @@ double loss_and_gradient(const Samples<T>& samples, MatrixView<T> E, MatrixView<
   return value;
 }
 
+/// Σ a² in double precision, in sums enough for the registers.
+template <class T>
+double sum_of_squares(const T* a, Index count) {
+  constexpr Index width = 16;
+  double sums[width] = {};
+  Index i = 0;
+  for (; i + width <= count; i += width)
+    for (Index w = 0; w < width; ++w) sums[w] += static_cast<double>(a[i + w]) * static_cast<double>(a[i + w]);
+  for (; i < count; ++i) sums[0] += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+  return std::accumulate(sums, sums + width, 0.0);
+}
+
 /// What a record says of one set of samples.
 struct Evaluation {
   double loss;
@@ -60,12 +75,12 @@ Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W,
   const Matrix<T> F = H * W;
   Index correct = 0;
   for (Index i = 0; i < F.rows(); ++i) {
-    Index answer, target;
-    F.row(i).maxCoeff(&answer);
-    samples.Y.row(i).maxCoeff(&target);
-    correct += answer == target;
+    const T *outputs = &F(i, 0), *targets = &samples.Y(i, 0);
+    correct += std::max_element(outputs, outputs + F.cols()) - outputs ==
+               std::max_element(targets, targets + F.cols()) - targets;
   }
-  const double squares = (F - samples.Y).template cast<double>().squaredNorm();
+  const Matrix<T> residual = F - samples.Y;
+  const double squares = sum_of_squares(residual.data(), residual.size());
   return {loss.scale(samples.n(), samples.d_out()) * squares,
           static_cast<double>(correct) / static_cast<double>(samples.n()), std::sqrt(squares)};
 }

@@ -51,7 +51,7 @@ class Descent32:
         compensation: _Layers | None,
         steps: int,
         losses: _F64 | None = None,
-    ) -> None: ...
+    ) -> bool: ...
 
 class Descent64:
     def __init__(
@@ -73,7 +73,7 @@ class Descent64:
         compensation: _Layers | None,
         steps: int,
         losses: _F64 | None = None,
-    ) -> None: ...
+    ) -> bool: ...
 
 class PredictedGradient32:
     def __init__(self, samples: Samples32, activation: Activation, ridge: float, hidden: int, threads: int) -> None: ...

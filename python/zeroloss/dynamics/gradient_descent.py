@@ -111,8 +111,7 @@ class DescentStepper:
             (self.state[f"{name}_E"], self.state[f"{name}_W"]) if name in self._carried else None
             for name in ("velocity", "compensation")
         )
-        self._descent.advance((E, W), velocity, compensation, steps)
-        return bool(np.isfinite(kernels.frobenius_norm(E) + kernels.frobenius_norm(W)))
+        return self._descent.advance((E, W), velocity, compensation, steps)
 
     def record(self) -> Mapping[str, float] | None:
         """Describe the state; None where a loss or norm is not finite."""

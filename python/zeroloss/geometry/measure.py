@@ -212,7 +212,6 @@ class _Workspace:
                 self._set, network, self._data, E, W, tolerance=_TOLERANCE, most=_MOST_ITERATIONS, reuse_factor=True
             )
             return E, W, factorisations
-        self._descent.advance((E, W), (np.zeros_like(E), np.zeros_like(W)), None, MOMENTUM_STEPS)
-        if not np.isfinite(kernels.frobenius_norm(E) + kernels.frobenius_norm(W)):
+        if not self._descent.advance((E, W), (np.zeros_like(E), np.zeros_like(W)), None, MOMENTUM_STEPS):
             raise ProjectionError(f"the momentum descent diverged, lower lr (now {self._lr:g})", [], 0.0)
         return E, W, 0
