@@ -79,7 +79,7 @@ class GradientDescent:
 
 
 class DescentStepper:
-    """Gradient descent under way: E, W, their velocities where there is momentum, their compensations where asked for."""
+    """Gradient descent under way: E, W, their velocities and, where asked for, compensations."""
 
     def __init__(
         self, settings: GradientDescent, data: Dataset, network: Network, state: State | None, threads: int

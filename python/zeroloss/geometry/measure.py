@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
-from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from .projection import MOMENTUM_STEPS, PROJECTIONS, ProjectionError, momentum_descent, retract
