@@ -20,15 +20,27 @@ from problems import (
 )
 
 
-def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
-    """The same descent by PyTorch in float64."""
+def by_torch(net, data, steps, optimizer_of, loss_of):
+    """E and W after steps of one of PyTorch's optimizers in float64."""
     E, W = torch_parameters(net)
-    optimizer = torch.optim.SGD([E, W], lr=lr, weight_decay=weight_decay, momentum=momentum)
+    optimizer = optimizer_of(E, W)
     for _ in range(steps):
         optimizer.zero_grad()
-        torch_loss(E, W, data, net.activation, reduction).backward()
+        loss_of(E, W, data, net.activation).backward()
         optimizer.step()
     return E.detach().numpy(), W.detach().numpy()
+
+
+def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
+    """The same descent by PyTorch."""
+    options = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+    return by_torch(
+        net,
+        data,
+        steps,
+        lambda E, W: torch.optim.SGD([E, W], **options),
+        lambda E, W, data, activation: torch_loss(E, W, data, activation, reduction),
+    )
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -73,9 +85,9 @@ def test_odd_sizes_at_every_level(level, sizes):
     samples = kernels.Samples64(data.X_train, data.Y_train)
     E, W = net.E.copy(), net.W.copy()
     vE, vW = np.zeros_like(E), np.zeros_like(W)
-    relu, mean = kernels.Activation("relu", 0.0), kernels.SquaredError("mean")
-    descent = kernels.Descent64(samples, relu, mean, 0.01, 1e-2, 0.9, False, h, 1)
-    descent.advance((E, W), (vE, vW), None, 10)
+    relu, mean = kernels.Activation("relu", 0.0), kernels.Loss("mse", "mean")
+    optimizer = kernels.Optimizer("sgd", lr=0.01, weight_decay_E=1e-2, weight_decay_W=1e-2, momentum=0.9)
+    kernels.Descent64(samples, relu, mean, optimizer, h, 1).advance(10, (E, W), velocity=(vE, vW))
     expected_E, expected_W = sgd(net, data, 10, 0.01, 1e-2, 0.9)
     assert relative(E, expected_E) < 1e-11
     assert relative(W, expected_W) < 1e-11
@@ -94,7 +106,7 @@ def test_losses_before_each_step(sizes, dtype):
     for _ in range(5):
         expected.append(zl.loss_and_gradient(stepper.network(), data)[0])
         stepper.advance(1)
-    kernel.advance(theta, None, None, 5, losses)
+    kernel.advance(5, theta, losses=losses)
     np.testing.assert_allclose(losses, expected, rtol=50 * n * d_out * UNIT_ROUNDOFF[dtype])
 
 

@@ -25,39 +25,62 @@ void bind(py::module_& m, const std::string& bits) {
   using Set = Samples<T>;
   using Descending = Descent<T>;
   py::class_<Descending>(m, ("Descent" + bits).c_str(), py::module_local())
-      .def(py::init([](const Set& samples, Activation activation, SquaredError loss, double lr, double weight_decay,
-                       double momentum, bool compensated, Index hidden, int threads) {
-             const Step<T> step{static_cast<T>(lr), static_cast<T>(weight_decay), static_cast<T>(momentum)};
-             return std::make_unique<Descending>(samples, activation, loss, step, compensated, hidden, Team(threads));
+      .def(py::init([](const Set& samples, Activation activation, Loss loss, const Optimizer& optimizer, Index hidden,
+                       int threads) {
+             return std::make_unique<Descending>(samples, activation, loss, optimizer, hidden, Team(threads));
            }),
-           py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("lr"), py::arg("weight_decay"),
-           py::arg("momentum"), py::arg("compensated"), py::arg("hidden"), py::arg("threads"))
+           py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"), py::arg("hidden"),
+           py::arg("threads"))
       .def(
           "advance",
-          [](Descending& self, Pair<T> theta, std::optional<Pair<T>> velocity, std::optional<Pair<T>> compensation,
-             Index steps, std::optional<Array<double>> losses) {
+          [](Descending& self, Index steps, Pair<T> theta, std::optional<Pair<T>> velocity,
+             std::optional<Pair<T>> compensation, std::optional<Pair<T>> squares, Index taken,
+             std::optional<Array<double>> rates, std::optional<Array<double>> losses) {
             const auto layers = [&](const std::string& name, bool wanted, std::optional<Pair<T>>& pair) {
               if (wanted != pair.has_value())
                 throw std::invalid_argument(name + ": expected " + (wanted ? "(E, W), got None" : "None, got arrays"));
               return wanted ? checked(self, name, *pair) : Layers<T>{};
             };
-            const Layers<T> v = layers("velocity", self.has_momentum(), velocity),
-                            c = layers("compensation", self.compensated(), compensation);
-            if (losses && (losses->ndim() != 1 || losses->size() != steps))
-              throw std::invalid_argument("losses: expected shape (" + std::to_string(steps) + "), got " +
-                                          shape_text(*losses));
-            double* const loss = losses ? losses->mutable_data() : nullptr;
-            const Layers<T> parameters = checked(self, "theta", theta);
+            const auto each_step = [&](const char* name, std::optional<Array<double>>& array) -> double* {
+              if (!array) return nullptr;
+              if (array->ndim() != 1 || array->size() != steps)
+                throw std::invalid_argument(std::string(name) + ": expected shape (" + std::to_string(steps) +
+                                            "), got " + shape_text(*array));
+              return array->mutable_data();
+            };
+            const Optimizer& by = self.optimizer();
+            const DescentState<T> state{checked(self, "theta", theta), layers("velocity", by.has_velocity(), velocity),
+                                        layers("compensation", by.compensated, compensation),
+                                        layers("squares", by.has_squares(), squares)};
+            const double* const rate = each_step("rates", rates);
+            double* const loss = each_step("losses", losses);
             py::gil_scoped_release release;
-            return self.advance(parameters, v, c, steps, loss);
+            return self.advance(state, taken, steps, rate, loss);
           },
-          py::arg("theta").noconvert(), py::arg("velocity").noconvert(), py::arg("compensation").noconvert(),
-          py::arg("steps"), py::arg("losses").noconvert() = py::none());
+          py::arg("steps"), py::arg("theta").noconvert(), py::kw_only(), py::arg("velocity").noconvert() = py::none(),
+          py::arg("compensation").noconvert() = py::none(), py::arg("squares").noconvert() = py::none(),
+          py::arg("taken") = 0, py::arg("rates").noconvert() = py::none(), py::arg("losses").noconvert() = py::none());
 }
 
 }  // namespace
 
 void bind_gradient_descent(py::module_& m) {
+  py::class_<Optimizer>(m, "Optimizer", py::module_local())
+      .def(py::init([](const std::string& rule, double lr, double weight_decay_E, double weight_decay_W,
+                       double momentum, double second_momentum, double epsilon, bool compensated) {
+             if (rule != "sgd" && rule != "adamw")
+               throw std::invalid_argument("rule: expected sgd or adamw, got " + rule);
+             return Optimizer{rule == "sgd" ? Rule::sgd : Rule::adamw,
+                              lr,
+                              weight_decay_E,
+                              weight_decay_W,
+                              momentum,
+                              second_momentum,
+                              epsilon,
+                              compensated};
+           }),
+           py::arg("rule"), py::arg("lr"), py::arg("weight_decay_E"), py::arg("weight_decay_W"), py::arg("momentum"),
+           py::arg("second_momentum") = 0.0, py::arg("epsilon") = 0.0, py::arg("compensated") = false);
   bind<float>(m, "32");
   bind<double>(m, "64");
 }

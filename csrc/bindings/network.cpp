@@ -23,7 +23,7 @@ void bind(py::module_& m) {
 
   m.def(
       "loss_and_gradient",
-      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation, SquaredError loss) {
+      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation, Loss loss) {
         const auto e = read("E", E, samples.d_in(), units(E));
         const auto w = read("W", W, units(E), samples.d_out());
         Matrix<T> gE, gW;
@@ -38,7 +38,7 @@ void bind(py::module_& m) {
 
   m.def(
       "evaluate",
-      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation, SquaredError loss) {
+      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation, Loss loss) {
         const auto e = read("E", E, samples.d_in(), units(E));
         const auto w = read("W", W, units(E), samples.d_out());
         Evaluation found;

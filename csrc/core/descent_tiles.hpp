@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../linalg/strips.hpp"
+#include "optimizer.hpp"
 
 namespace zeroloss {
 
@@ -113,61 +114,20 @@ void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, co
     for (int k = 0; k < K; ++k) store(F + (s * F_rows + k) * L, f[s][k] * broadcast(scale));
 }
 
-/// g = ∇ + wd θ,  v ← μ v + g,  θ ← θ − lr v.
-template <class T>
-struct Step {
-  T lr, weight_decay, momentum;
-};
-
-/// A step of registers: update(θ, ∇, at) is θ after it, where the velocity stands at v[at], if there is momentum,
-/// and the rounding error of θ at c[at], if the sum θ − lr v is compensated (Kahan): θ − c is what exact additions
-/// would have made, so that steps far below the rounding unit of θ add up.
-template <class T, bool momentum, bool compensated>
-struct Update {
-  Step<T> step;
-  T *v, *c;
-
-  [[gnu::always_inline]] Vector<T> operator()(Vector<T> theta, Vector<T> gradient, [[maybe_unused]] Index at) const {
-    Vector<T> g = gradient + broadcast(step.weight_decay) * theta;
-    if constexpr (momentum) {
-      g += broadcast(step.momentum) * load(v + at);
-      store(v + at, g);
-    }
-    if constexpr (!compensated) return theta - broadcast(step.lr) * g;
-    const Vector<T> change = -broadcast(step.lr) * g - load(c + at), sum = theta + change;
-    store(c + at, (sum - theta) - change);
-    return sum;
-  }
-};
-
-/// Calls f with the update that these arrays ask for: v null without momentum, c null without compensation.
-template <class T, class F>
-[[gnu::always_inline]] inline void with_update(const Step<T>& step, T* v, T* c, const F& f) {
-  if (!v && !c)
-    f(Update<T, false, false>{step, v, c});
-  else if (!c)
-    f(Update<T, true, false>{step, v, c});
-  else if (!v)
-    f(Update<T, false, true>{step, v, c});
-  else
-    f(Update<T, true, true>{step, v, c});
-}
-
 /// What gradients_tile needs besides the rows; arrays start at the first output of the tile.
 template <class T>
 struct GradientsTile {
   Index samples;  // of this chunk
   const T* G;     // [sample strip][G_rows][lanes], samples along the lanes
   Index G_rows;
-  T *W, *gW;         // [output][lanes] of one strip of hidden units
-  T *vW, *cW;        // likewise velocities and compensations, null where there are none
-  bool first, last;  // chunk of samples
-  const Step<T>& step;
+  T *W, *gW;             // [output][lanes] of one strip of hidden units
+  bool first, last;      // chunk of samples
+  const Step<T>* plain;  // the step that W takes after the last chunk; null where it is not a plain one
 };
 
 /// For one strip of hidden units, K outputs and one chunk of samples:
 ///   gH = G Wᵀ, handed to rows.finish;   gW += Hᵀ G, kept in gW from chunk to chunk;
-/// after the last chunk W takes its step.
+/// after the last chunk W takes its step, if that is a plain one.
 template <int K, class T, class Rows>
 void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
   constexpr int L = lanes<T>;
@@ -213,15 +173,14 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
   Index i = 0;
   for (; i + together <= samples; i += together) add(std::integral_constant<int, together>{}, i);
   if (i < samples) add(std::integral_constant<int, 1>{}, i);
-  if (!t.last) {
+  if (!t.last || !t.plain) {
 #pragma GCC unroll 16
     for (int k = 0; k < K; ++k) store(t.gW + k * L, g[k]);
     return;
   }
-  with_update(t.step, t.vW, t.cW, [&](const auto update) {
+  const Step<T> step = *t.plain;
 #pragma GCC unroll 16
-    for (int k = 0; k < K; ++k) store(t.W + k * L, update(w[k], g[k], k * L));
-  });
+  for (int k = 0; k < K; ++k) store(t.W + k * L, step(w[k], g[k]));
 }
 
 }  // namespace zeroloss

@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
+#include "../linalg/sums.hpp"
 #include "activation.hpp"
+#include "cross_entropy.hpp"
 #include "loss.hpp"
 #include "rows.hpp"
 #include "types.hpp"
@@ -28,34 +29,31 @@ void hidden(const Samples<T>& samples, MatrixView<T> E, Activation activation, M
   activate(activation, H.data(), H.data(), S.data(), static_cast<std::size_t>(H.size()));
 }
 
-/// Loss and both gradients at (E: d_in × h, W: h × d_out):
-///   G = 2c (H W − Y),  gW = Hᵀ G,  gE = Xᵀ ((G Wᵀ) ⊙ σ'(Z)).
+/// The loss of outputs F (n × d_out), which become G = ∂loss/∂F.
 template <class T>
-double loss_and_gradient(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation,
-                         SquaredError loss, Matrix<T>& gE, Matrix<T>& gW) {
-  Matrix<T> H, S;
-  hidden(samples, E, activation, H, S);
-  Matrix<T> residual = H * W - samples.Y;
-  const double scale = loss.scale(samples.n(), samples.d_out());
-  const double value = scale * residual.template cast<double>().squaredNorm();
-  residual *= static_cast<T>(2 * scale);
-  gW.noalias() = H.transpose() * residual;
-  Matrix<T> gZ = residual * W.transpose();
-  gZ.array() *= S.array();
-  samples.multiply_transposed(gZ, gE);
+double loss_of_outputs(const Matrix<T>& Y, Loss loss, Matrix<T>& F) {
+  const double c = loss.scale(Y.rows(), Y.cols());
+  if (loss.kind == LossKind::cross_entropy) return cross_entropy(Y, c, F);
+  F -= Y;
+  const double value = c * sum_of_squares(F.data(), F.size());
+  F *= static_cast<T>(2 * c);
   return value;
 }
 
-/// Σ a² in double precision, in sums enough for the registers.
+/// Loss and both gradients at (E: d_in × h, W: h × d_out):
+///   G = ∂loss/∂F,  gW = Hᵀ G,  gE = Xᵀ ((G Wᵀ) ⊙ σ'(Z)).
 template <class T>
-double sum_of_squares(const T* a, Index count) {
-  constexpr Index width = 16;
-  double sums[width] = {};
-  Index i = 0;
-  for (; i + width <= count; i += width)
-    for (Index w = 0; w < width; ++w) sums[w] += static_cast<double>(a[i + w]) * static_cast<double>(a[i + w]);
-  for (; i < count; ++i) sums[0] += static_cast<double>(a[i]) * static_cast<double>(a[i]);
-  return std::accumulate(sums, sums + width, 0.0);
+double loss_and_gradient(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation, Loss loss,
+                         Matrix<T>& gE, Matrix<T>& gW) {
+  Matrix<T> H, S;
+  hidden(samples, E, activation, H, S);
+  Matrix<T> G = H * W;
+  const double value = loss_of_outputs(samples.Y, loss, G);
+  gW.noalias() = H.transpose() * G;
+  Matrix<T> gZ = G * W.transpose();
+  gZ.array() *= S.array();
+  samples.multiply_transposed(gZ, gE);
+  return value;
 }
 
 /// What a record says of one set of samples.
@@ -66,13 +64,12 @@ struct Evaluation {
 };
 
 template <class T>
-Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation,
-                    SquaredError loss) {
+Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation, Loss loss) {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   if (samples.n() == 0) return {nan, nan, nan};
   Matrix<T> H;
   hidden(samples, E, activation, H);
-  const Matrix<T> F = H * W;
+  Matrix<T> F = H * W;
   Index correct = 0;
   for (Index i = 0; i < F.rows(); ++i) {
     const T *outputs = &F(i, 0), *targets = &samples.Y(i, 0);
@@ -81,7 +78,8 @@ Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W,
   }
   const Matrix<T> residual = F - samples.Y;
   const double squares = sum_of_squares(residual.data(), residual.size());
-  return {loss.scale(samples.n(), samples.d_out()) * squares,
+  const double c = loss.scale(samples.n(), samples.d_out());
+  return {loss.kind == LossKind::cross_entropy ? cross_entropy(samples.Y, c, F) : c * squares,
           static_cast<double>(correct) / static_cast<double>(samples.n()), std::sqrt(squares)};
 }
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from . import datasets, fourier, geometry, metrics, networks
 from .build import build_info
 from .dynamics import (
+    AdamW,
     GradientDescent,
     NormFlow,
     PredictedGradient,
@@ -20,6 +21,7 @@ from .dynamics import (
 __version__ = version("zeroloss")
 
 __all__ = [
+    "AdamW",
     "GradientDescent",
     "NormFlow",
     "PredictedGradient",

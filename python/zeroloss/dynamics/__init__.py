@@ -1,5 +1,6 @@
 """The dynamics, and the one loop that runs them."""
 
+from .adamw import AdamW
 from .evaluation import loss_and_gradient, predicted_gradient
 from .gradient_descent import GradientDescent
 from .loop import load, simulate
@@ -7,6 +8,7 @@ from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 
 __all__ = [
+    "AdamW",
     "GradientDescent",
     "NormFlow",
     "PredictedGradient",

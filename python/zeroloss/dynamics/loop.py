@@ -20,6 +20,7 @@ from ..build import build_of_results
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from ..results import Ending, Measures, Outcome, Run, read
+from .adamw import AdamW
 from .flow import FlowStepper, flow_outcome
 from .gradient_descent import GradientDescent
 from .interruption import Interruption
@@ -32,6 +33,7 @@ from .stepper import Dynamics, State, Stepper
 #: The dynamics by the name under which a saved run knows them.
 DYNAMICS: Mapping[str, type[Any]] = {
     "gradient_descent": GradientDescent,
+    "adamw": AdamW,
     "predicted_gradient": PredictedGradient,
     "norm_flow": NormFlow,
 }
@@ -56,7 +58,7 @@ def simulate(
 
     Parameters
     ----------
-    dynamics : GradientDescent, PredictedGradient or NormFlow
+    dynamics : GradientDescent, AdamW, PredictedGradient or NormFlow
         What is simulated, with its settings.
     data : Dataset
         Training samples, and test samples for the records.

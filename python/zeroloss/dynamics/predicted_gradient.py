@@ -112,7 +112,7 @@ class Evaluation:
 
     def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
         self._ridge = settings.ridge
-        self._evaluate = Evaluator(data, network, kernels.SquaredError("mean"))
+        self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
         kernel = kernels.PredictedGradient32 if network.dtype == np.float32 else kernels.PredictedGradient64
         self.kernel = kernel(self._evaluate.train, self._evaluate.activation, settings.ridge, network.hidden, threads)
 

@@ -66,7 +66,7 @@ class Dynamics(Protocol):
 class Evaluator:
     """Losses, accuracies and norms of parameters on both sets of samples."""
 
-    def __init__(self, data: Dataset, network: Network, loss: kernels.SquaredError) -> None:
+    def __init__(self, data: Dataset, network: Network, loss: kernels.Loss) -> None:
         self.activation = kernel_activation(network)
         self.loss = loss
         self.train = kernel_samples(data, "train", network.dtype)

@@ -211,6 +211,6 @@ class _Workspace:
                 self._set, network, self._data, E, W, tolerance=_TOLERANCE, most=_MOST_ITERATIONS, reuse_factor=True
             )
             return E, W, factorisations
-        if not self._descent.advance((E, W), (np.zeros_like(E), np.zeros_like(W)), None, MOMENTUM_STEPS):
+        if not self._descent.advance(MOMENTUM_STEPS, (E, W), velocity=(np.zeros_like(E), np.zeros_like(W))):
             raise ProjectionError(f"the momentum descent diverged, lower lr (now {self._lr:g})", [], 0.0)
         return E, W, 0

@@ -1,0 +1,113 @@
+"""What gradient descent and AdamW share: a stepper around the kernel, and checks of what both are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from .. import _checks
+from .._kernels import kernels
+from ..datasets import Dataset
+from ..networks import Network, from_arrays
+from ..results import Ending, Outcome
+from .stepper import Cost, Evaluator, State
+
+LOSSES = ("mse", "cross_entropy")
+REDUCTIONS = ("mean", "sum")
+DECAY_LAYERS = ("both", "E", "W")
+
+
+class DescentSettings(Protocol):
+    """What the stepper asks of the settings."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def loss(self) -> str: ...
+    @property
+    def reduction(self) -> str: ...
+    def optimizer(self) -> kernels.Optimizer:
+        """Return the kernel's settings."""
+
+    def carried(self) -> tuple[str, ...]:
+        """Name what is carried along for each parameter."""
+
+    def times(self, step: int) -> Mapping[str, float]:
+        """Return the time coordinates at a step."""
+
+
+def check_common(settings: Any) -> None:
+    """Check and convert what gradient descent and AdamW are both told."""
+    _checks.convert(
+        settings,
+        lr=_checks.positive("lr", settings.lr),
+        weight_decay=_checks.not_negative("weight_decay", settings.weight_decay),
+    )
+    _checks.choice("decay_layers", settings.decay_layers, DECAY_LAYERS)
+    _checks.choice("loss", settings.loss, LOSSES)
+    _checks.choice("reduction", settings.reduction, REDUCTIONS)
+
+
+def layer_decays(settings: Any) -> dict[str, float]:
+    """Return the kernel's weight decay of each layer."""
+    return {
+        f"weight_decay_{layer}": settings.weight_decay if settings.decay_layers in {"both", layer} else 0.0
+        for layer in ("E", "W")
+    }
+
+
+def descent_cost(settings: DescentSettings, data: Dataset, network: Network) -> Cost:
+    """Return what a step takes: three products of n·h·d_out, and a handful of copies of θ."""
+    n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
+    copies = 4 + 2 * (1 + len(settings.carried()))
+    floats = copies * h * (d_in + d_out) + 4 * n * d_out + len(data.Y_test) * h + 3 * n * h
+    return Cost(6.0 * n * h * d_out, floats * network.dtype.itemsize)
+
+
+class DescentStepper:
+    """Descent under way: E, W, what the optimizer carries along for each, and the number of steps taken."""
+
+    def __init__(
+        self, settings: DescentSettings, data: Dataset, network: Network, state: State | None, threads: int
+    ) -> None:
+        self._settings, self._activation = settings, network.activation
+        self._evaluate = Evaluator(data, network, kernels.Loss(settings.loss, settings.reduction))
+        start = {"E": network.E.copy(), "W": network.W.copy(), "steps": np.zeros((), np.int64)}
+        for name in settings.carried():
+            start |= {f"{name}_E": np.zeros_like(network.E), f"{name}_W": np.zeros_like(network.W)}
+        self.state: State = state or start
+        descent = kernels.Descent32 if network.dtype == np.float32 else kernels.Descent64
+        self._descent = descent(
+            self._evaluate.train,
+            self._evaluate.activation,
+            self._evaluate.loss,
+            settings.optimizer(),
+            network.hidden,
+            threads,
+        )
+
+    def advance(self, steps: int, losses: np.ndarray[Any, np.dtype[np.float64]] | None = None) -> bool:
+        """Take steps; false where a parameter is not finite afterwards. ``losses`` gets the loss before each."""
+        state, taken = self.state, int(self.state["steps"])
+        self.state["steps"] += steps
+        carried = {name: (state[f"{name}_E"], state[f"{name}_W"]) for name in self._settings.carried()}
+        return self._descent.advance(steps, (state["E"], state["W"]), taken=taken, losses=losses, **carried)
+
+    def record(self) -> Mapping[str, float] | None:
+        """Describe the state; None where a loss or norm is not finite."""
+        return self._evaluate(self.state["E"], self.state["W"])
+
+    def times(self, step: int) -> Mapping[str, float]:
+        """Return the time coordinates at a step."""
+        return self._settings.times(step)
+
+    def network(self) -> Network:
+        """Return a copy of the parameters."""
+        return from_arrays(self.state["E"], self.state["W"], self._activation)
+
+    def failure(self, step: int) -> Outcome:
+        """Say at which step the loss or a weight ceased to be finite."""
+        sentence = f"the loss or a weight is not finite at step {step}; lower lr (now {self._settings.lr:g})"
+        return Outcome(Ending.DIVERGED, sentence)
