@@ -99,8 +99,8 @@ def test_steps_of_descent_are_those_of_single_evaluations(sizes, activation, dty
 def test_200_steps_of_torch(kind, decay_layers, loss, activation):
     """Modular pairs at p = 11; 200 steps to 1e-9, as rounding errors grow along the way.
 
-    (AdamW divides by the size of the gradient: where that vanishes, its steps are made of rounding errors. So lr is small
-    enough for the loss to be still falling.)
+    (AdamW divides by the size of the gradient: where that vanishes, its steps are made of rounding errors. So lr is
+    small enough for the loss to be still falling.)
     """
     data, net = figure5()
     net = zl.networks.from_arrays(net.E, net.W, activation)
@@ -173,5 +173,5 @@ def test_bad_settings():
     ):
         with pytest.raises(ValueError, match=message):
             zl.AdamW(**arguments)
-    with pytest.raises(TypeError, match="betas: expected two numbers, got 0.9"):
+    with pytest.raises(TypeError, match=r"betas: expected two numbers, got 0\.9"):
         zl.AdamW(betas=0.9)

@@ -72,8 +72,9 @@ class AdamW:
     def optimizer(self) -> kernels.Optimizer:
         """Return the kernel's settings."""
         first, second = self.betas
-        decays = layer_decays(self)
-        return kernels.Optimizer("adamw", self.lr, **decays, momentum=first, second_momentum=second, epsilon=self.eps)
+        return kernels.Optimizer(
+            "adamw", self.lr, *layer_decays(self), momentum=first, second_momentum=second, epsilon=self.eps
+        )
 
     def carried(self) -> tuple[str, ...]:
         """Name what is carried along for each parameter."""

@@ -23,11 +23,17 @@ class DescentSettings(Protocol):
     """What the stepper asks of the settings."""
 
     @property
-    def lr(self) -> float: ...
+    def lr(self) -> float:
+        """The learning rate."""
+
     @property
-    def loss(self) -> str: ...
+    def loss(self) -> str:
+        """One of LOSSES."""
+
     @property
-    def reduction(self) -> str: ...
+    def reduction(self) -> str:
+        """One of REDUCTIONS."""
+
     def optimizer(self) -> kernels.Optimizer:
         """Return the kernel's settings."""
 
@@ -50,12 +56,10 @@ def check_common(settings: Any) -> None:
     _checks.choice("reduction", settings.reduction, REDUCTIONS)
 
 
-def layer_decays(settings: Any) -> dict[str, float]:
-    """Return the kernel's weight decay of each layer."""
-    return {
-        f"weight_decay_{layer}": settings.weight_decay if settings.decay_layers in {"both", layer} else 0.0
-        for layer in ("E", "W")
-    }
+def layer_decays(settings: Any) -> tuple[float, float]:
+    """Return the weight decay of E and of W."""
+    first, second = (settings.weight_decay * (settings.decay_layers in {"both", layer}) for layer in ("E", "W"))
+    return first, second
 
 
 def descent_cost(settings: DescentSettings, data: Dataset, network: Network) -> Cost:
@@ -92,8 +96,19 @@ class DescentStepper:
         """Take steps; false where a parameter is not finite afterwards. ``losses`` gets the loss before each."""
         state, taken = self.state, int(self.state["steps"])
         self.state["steps"] += steps
-        carried = {name: (state[f"{name}_E"], state[f"{name}_W"]) for name in self._settings.carried()}
-        return self._descent.advance(steps, (state["E"], state["W"]), taken=taken, losses=losses, **carried)
+        velocity, compensation, squares = (
+            (state[f"{name}_E"], state[f"{name}_W"]) if f"{name}_E" in state else None
+            for name in ("velocity", "compensation", "squares")
+        )
+        return self._descent.advance(
+            steps,
+            (state["E"], state["W"]),
+            velocity=velocity,
+            compensation=compensation,
+            squares=squares,
+            taken=taken,
+            losses=losses,
+        )
 
     def record(self) -> Mapping[str, float] | None:
         """Describe the state; None where a loss or norm is not finite."""

@@ -69,8 +69,9 @@ class GradientDescent:
 
     def optimizer(self) -> kernels.Optimizer:
         """Return the kernel's settings."""
-        decays = layer_decays(self)
-        return kernels.Optimizer("sgd", self.lr, **decays, momentum=self.momentum, compensated=self.compensated)
+        return kernels.Optimizer(
+            "sgd", self.lr, *layer_decays(self), momentum=self.momentum, compensated=self.compensated
+        )
 
     def carried(self) -> tuple[str, ...]:
         """Name what is carried along for each parameter."""
