@@ -1,4 +1,4 @@
-"""A program for the kernels built with ThreadSanitizer: every kernel that shares its work, from several threads at once.
+"""A program for kernels built with ThreadSanitizer: all that share their work, from several threads at once.
 
 It does without pytest and PyTorch, whose own threads would be looked at too.
 """

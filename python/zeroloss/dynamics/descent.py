@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _checks
 from .._kernels import kernels
@@ -92,7 +94,9 @@ class DescentStepper:
             threads,
         )
 
-    def advance(self, steps: int, losses: np.ndarray[Any, np.dtype[np.float64]] | None = None) -> bool:
+    knows_losses = True
+
+    def advance(self, steps: int, losses: NDArray[np.float64] | None = None) -> bool:
         """Take steps; false where a parameter is not finite afterwards. ``losses`` gets the loss before each."""
         state, taken = self.state, int(self.state["steps"])
         self.state["steps"] += steps
@@ -113,6 +117,13 @@ class DescentStepper:
     def record(self) -> Mapping[str, float] | None:
         """Describe the state; None where a loss or norm is not finite."""
         return self._evaluate(self.state["E"], self.state["W"])
+
+    def gradient_norm(self) -> float:
+        """Return ‖∇loss + weight_decay · θ‖."""
+        evaluate, theta = self._evaluate, (self.state["E"], self.state["W"])
+        gradients = kernels.loss_and_gradient(evaluate.train, *theta, evaluate.activation, evaluate.loss)[1:]
+        parts = (g + decay * A for g, decay, A in zip(gradients, layer_decays(self._settings), theta, strict=True))
+        return math.hypot(*(kernels.frobenius_norm(part.astype(A.dtype)) for part, A in zip(parts, theta, strict=True)))
 
     def times(self, step: int) -> Mapping[str, float]:
         """Return the time coordinates at a step."""

@@ -22,8 +22,12 @@ class Stepper(Protocol):
 
     state: State
 
-    def advance(self, steps: int) -> bool:
-        """Take steps; false where the state is not sound afterwards."""
+    @property
+    def knows_losses(self) -> bool:
+        """Whether ``advance`` fills in the training loss before every step."""
+
+    def advance(self, steps: int, losses: NDArray[np.float64] | None = None) -> bool:
+        """Take steps; false where the state is not sound afterwards. What ``knows_losses`` fills in ``losses``."""
 
     def record(self) -> Mapping[str, float] | None:
         """Describe the state; None where it is not sound."""
