@@ -5,7 +5,7 @@ Implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifol
 
 from importlib.metadata import version
 
-from . import datasets, fourier, geometry, metrics, networks
+from . import config, datasets, fourier, geometry, metrics, networks, results, runs
 from .build import build_info
 from .dynamics import (
     AdamW,
@@ -26,6 +26,7 @@ __all__ = [
     "NormFlow",
     "PredictedGradient",
     "build_info",
+    "config",
     "datasets",
     "fourier",
     "geometry",
@@ -34,5 +35,7 @@ __all__ = [
     "metrics",
     "networks",
     "predicted_gradient",
+    "results",
+    "runs",
     "simulate",
 ]

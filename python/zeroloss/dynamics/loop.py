@@ -122,6 +122,7 @@ def simulate(
         extender=extend_run,
         measures=recorder.measures,
         earlier=recorder.earlier(),
+        notes={"extremes": recorder.extremes},
     )
 
 
@@ -170,13 +171,20 @@ def extend_run(
     recorder = Recorder(run.settings, given, end.step, run.earlier)
     if missing := {str(name) for name in run.history.data_vars if not recorder.knows(str(name))}:
         raise ValueError(f"measures: expected {', '.join(sorted(missing))}, as the history holds, got none")
+    recorder.extremes = extremes(run.notes)
     state = {name: array.copy() for name, array in run.state.items()}  # the run's own, should this not end well
     stepper = start(dynamics, run.data, run.network, state, None)
     outcome, last = follow(stepper, recorder, begin, end, progress)
     run.history = recorder.history(begin, run.history)
     run.snapshots = recorder.snapshots(begin, run.snapshots)
     run.network, run.state, run.outcome, run.measures = last.network(), stepper.state, outcome, recorder.measures
-    run.earlier = recorder.earlier()
+    run.earlier, run.notes = recorder.earlier(), {**run.notes, "extremes": recorder.extremes}
+
+
+def extremes(notes: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the extremes of the training loss since the last record that a run noted."""
+    least, greatest = notes.get("extremes") or (None, None)
+    return None if least is None or greatest is None else (least, greatest)
 
 
 class Companion(Protocol):

@@ -105,7 +105,7 @@ class Recorder:
                     return True
                 record = {**{name: _unknown(value) for name, value in self._records[-1].items()}, **record}
             if self.wants_extremes and stepper.knows_losses:
-                record = {**record, **self._extremes_up_to(record["train_loss"])}
+                record = {**record, **self._extremes_up_to(record["train_loss"], self.records_due.due(step))}
             self._last_recorded = step
             self._steps.append(step)
             self._times.append(stepper.times(step))
@@ -122,11 +122,12 @@ class Recorder:
             least, greatest = self.extremes or (np.inf, -np.inf)
             self.extremes = min(least, float(losses.min())), max(greatest, float(losses.max()))
 
-    def _extremes_up_to(self, loss: float) -> dict[str, float]:
-        """Return the extremes up to a record's own loss, with which the next ones begin."""
+    def _extremes_up_to(self, loss: float, due: bool) -> dict[str, float]:
+        """Return the extremes up to a record's own loss, with which the next ones begin if the record is to stay."""
         least, greatest = self.extremes or (loss, loss)
-        self.extremes = loss, loss
-        return {"train_loss_min": min(least, loss), "train_loss_max": max(greatest, loss)}
+        least, greatest = min(least, loss), max(greatest, loss)
+        self.extremes = (loss, loss) if due else (least, greatest)
+        return {"train_loss_min": least, "train_loss_max": greatest}
 
     def newest(self) -> tuple[int, Mapping[str, Any]] | None:
         """Return the last record and its step."""

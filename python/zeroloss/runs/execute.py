@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..build import build_of_results
-from ..config import Configuration, RunSettings, fingerprint_of
+from ..config import Configuration, ConfigurationError, RunSettings, fingerprint_of
 from ..datasets import Dataset
-from ..dynamics.loop import End, checked_end, dynamics_from_settings, extend_run, follow, run_settings, start
+from ..dynamics.loop import End, checked_end, dynamics_from_settings, extend_run, extremes, follow, run_settings, start
 from ..dynamics.recorder import Recorder, checked_measures
 from ..dynamics.stepper import Dynamics, Stepper
 from ..geometry import AlignmentMeasure
@@ -88,6 +88,10 @@ def run(
     data, dynamics = configuration.data, configuration.dynamics
     end = checked_end(dynamics, configuration.run.steps, configuration.run.duration)
     try:
+        stepper = start(dynamics, data, configuration.network, None, configuration.run.threads)
+    except TypeError as error:
+        raise ConfigurationError([str(error)]) from error
+    try:
         target.prepare()
         with target.locked():
             target.configuration.write_text(configuration.text(), encoding="utf-8")
@@ -105,7 +109,6 @@ def run(
                 "events": settings["events"],
                 "fingerprint": configuration.fingerprint(),
             }
-            stepper = start(dynamics, data, configuration.network, None, configuration.run.threads)
             recorder = Recorder(about, _measures(configuration.run, data), end.step)
             keeper = Keeper(target, configuration.run, about, fingerprint_of_samples(data), _end(end), announce)
             return _carry_on(target, stepper, recorder, keeper, 0, end, data, progress)
@@ -180,7 +183,7 @@ def resume(
             state = {name: array.copy() for name, array in checkpoint.state.items()}
             settings = {**checkpoint.settings, "build": build_of_results()}
             recorder = Recorder(settings, _measures(run, data), end.step, checkpoint.earlier, done=checkpoint.step)
-            recorder.extremes = checkpoint.notes["extremes"] and tuple(checkpoint.notes["extremes"])
+            recorder.extremes = extremes(checkpoint.notes)
             stepper = start(dynamics, data, checkpoint.network, state, run.threads)
             keeper = Keeper(target, run, settings, checkpoint.data, _end(end), announce, checkpoint)
             target.log(f"resumed at step {checkpoint.step}")

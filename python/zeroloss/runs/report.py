@@ -134,20 +134,25 @@ def _title(axes: Axes, letter: str, title: str) -> None:
 
 
 def _mark_events(axes: Axes, run: Run) -> None:
-    """Draw a line at each event, named in the uppermost panel alone."""
+    """Draw a line at each step with events, named in the uppermost panel alone."""
     uppermost = axes.get_subplotspec().is_first_row()  # type: ignore[union-attr]
+    texts: dict[int, list[str]] = {}
     for text, step in run.events.items():
-        axes.axvline(max(step, 0.7), color=plots.COLOURS["grey"], linewidth=0.7, linestyle=":", zorder=1)
+        texts.setdefault(step, []).append(text.replace("_", " ").replace(">=", "≥").replace("<=", "≤"))
+    for step, here in texts.items():
+        place = max(step, 0.7)
+        axes.axvline(place, color=plots.COLOURS["grey"], linewidth=0.7, linestyle=":", zorder=1)
         if uppermost:
             axes.annotate(
-                text.replace("_", " "),
-                (max(step, 0.7), 1.0),
+                ", ".join(here),
+                (place, 0.03),
                 xycoords=("data", "axes fraction"),
-                xytext=(-2, -3),
+                xytext=(-2, 0),
                 textcoords="offset points",
                 rotation=90,
-                va="top",
+                va="bottom",
                 ha="right",
-                fontsize="xx-small",
+                fontsize="x-small",
                 color=plots.COLOURS["grey"],
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
             )
