@@ -15,13 +15,6 @@ def carry_out(settings, directory):
     if zl.results.RunDirectory(directory).checkpoint_paths():
         runs.resume(directory, progress=False, tell=lambda line: None)
     else:
-        for name in ("lock", "config.toml", "data.npz", "log.txt"):  # killed before step 0 was kept: nothing to lose
-            Path(directory, name).unlink(missing_ok=True)
-        for name in ("checkpoints", "rows"):
-            for left in Path(directory, name).glob("*"):
-                left.unlink()
-            if Path(directory, name).exists():
-                Path(directory, name).rmdir()
         runs.run(config.from_settings(settings), directory, progress=False)
 
 

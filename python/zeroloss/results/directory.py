@@ -53,6 +53,14 @@ class RunDirectory:
         self.history_file, self.snapshots_file = self.path / "history.nc", self.path / "snapshots.nc"
         self.history, self.snapshots = Table(self.path / "rows", "history"), Table(self.path / "rows", "snapshots")
 
+    def is_new(self) -> bool:
+        """Whether nothing is there, or only what a run leaves that was killed before it kept step 0."""
+        if not self.path.exists():
+            return True
+        own = {"config.toml", "data.npz", "log.txt", "lock", "checkpoints", "rows", ".data.npz.new"}
+        empty = self.path.is_dir() and own.issuperset(path.name for path in self.path.iterdir())
+        return empty and not self.checkpoint_paths()
+
     def prepare(self) -> None:
         """Make the directories, and remove what a killed process left half written."""
         for directory in (self.path, self.checkpoints, self.path / "rows"):

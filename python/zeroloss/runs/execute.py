@@ -81,8 +81,8 @@ def run(
         Where nothing more can be written; what was is whole.
     """
     target = RunDirectory(directory)
-    if target.path.exists() and (not target.path.is_dir() or any(target.path.iterdir())):
-        hint = "; zeroloss resume goes on with the run in it" if target.checkpoints.is_dir() else ""
+    if not target.is_new():
+        hint = "; zeroloss resume goes on with the run in it" if target.checkpoint_paths() else ""
         raise ValueError(f"out: expected a new or empty directory, got {target.path}{hint}")
     settings = configuration.settings["run"]
     data, dynamics = configuration.data, configuration.dynamics
