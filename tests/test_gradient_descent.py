@@ -8,6 +8,7 @@ import zeroloss as zl
 from problems import (
     ACTIVATIONS,
     LEVELS,
+    UNIT_ROUNDOFF,
     figure5,
     kernels_of,
     odd_sizes,
@@ -19,15 +20,27 @@ from problems import (
 )
 
 
-def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
-    """The same descent by PyTorch in float64."""
+def by_torch(net, data, steps, optimizer_of, loss_of):
+    """E and W after steps of one of PyTorch's optimizers in float64."""
     E, W = torch_parameters(net)
-    optimizer = torch.optim.SGD([E, W], lr=lr, weight_decay=weight_decay, momentum=momentum)
+    optimizer = optimizer_of(E, W)
     for _ in range(steps):
         optimizer.zero_grad()
-        torch_loss(E, W, data, net.activation, reduction).backward()
+        loss_of(E, W, data, net.activation).backward()
         optimizer.step()
     return E.detach().numpy(), W.detach().numpy()
+
+
+def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
+    """The same descent by PyTorch."""
+    options = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+    return by_torch(
+        net,
+        data,
+        steps,
+        lambda E, W: torch.optim.SGD([E, W], **options),
+        lambda E, W, data, activation: torch_loss(E, W, data, activation, reduction),
+    )
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -72,12 +85,63 @@ def test_odd_sizes_at_every_level(level, sizes):
     samples = kernels.Samples64(data.X_train, data.Y_train)
     E, W = net.E.copy(), net.W.copy()
     vE, vW = np.zeros_like(E), np.zeros_like(W)
-    relu, mean = kernels.Activation("relu", 0.0), kernels.SquaredError("mean")
-    descent = kernels.Descent64(samples, relu, mean, 0.01, 1e-2, 0.9, h, 1)
-    descent.advance(E, W, vE, vW, 10)
+    relu, mean = kernels.Activation("relu", 0.0), kernels.Loss("mse", "mean")
+    optimizer = kernels.Optimizer("sgd", lr=0.01, weight_decay_E=1e-2, weight_decay_W=1e-2, momentum=0.9)
+    kernels.Descent64(samples, relu, mean, optimizer, h, 1).advance(10, (E, W), velocity=(vE, vW))
     expected_E, expected_W = sgd(net, data, 10, 0.01, 1e-2, 0.9)
     assert relative(E, expected_E) < 1e-11
     assert relative(W, expected_W) < 1e-11
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", odd_sizes(), ids=str)
+def test_losses_before_each_step(sizes, dtype):
+    """Those of single evaluations: sums of n · d_out squares, and padding counts for nothing."""
+    n, d_in, h, d_out = sizes
+    data = random_data(n, d_in, d_out, "dense")
+    net = random_network(data, h, "relu", dtype, std=0.3)
+    stepper = zl.GradientDescent(lr=0.01, weight_decay=1e-2).start(data, net)
+    losses, expected = np.empty(5), []
+    kernel, theta = stepper._descent, (net.E.copy(), net.W.copy())
+    for _ in range(5):
+        expected.append(zl.loss_and_gradient(stepper.network(), data)[0])
+        stepper.advance(1)
+    kernel.advance(5, theta, losses=losses)
+    np.testing.assert_allclose(losses, expected, rtol=50 * n * d_out * UNIT_ROUNDOFF[dtype])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_compensated_steps_are_those_of_a_finer_precision(momentum):
+    """1 000 float32 steps, their parameters' rounding carried along, against the same in float64.
+
+    The gradients still round: a relative error of a few units in each, in a movement no longer than θ itself.
+    """
+    data, net = figure5("float32")
+    lr = 0.01 * (1 - momentum)
+    exact, plain, compensated = (
+        zl.simulate(
+            zl.GradientDescent(lr=lr, weight_decay=1e-3, momentum=momentum, compensated=carried),
+            data,
+            net.astype(dtype),
+            steps=1000,
+        ).network
+        for carried, dtype in ((False, "float64"), (False, "float32"), (True, "float32"))
+    )
+    assert relative(compensated.E, exact.E) < 2 * UNIT_ROUNDOFF["float32"]
+    assert relative(compensated.E, exact.E) < 0.2 * relative(plain.E, exact.E)
+
+
+def test_a_decay_below_the_rounding_unit():
+    """lr · weight_decay = 1e-9 in float32, on zero inputs, where the decay alone acts: (1 − 1e-9)^steps."""
+    data = zl.datasets.from_arrays(np.zeros((1, 2)), np.zeros((1, 3)), rows="dense")
+    net = random_network(data, 16, dtype="float32")
+    steps = 100_000
+    for compensated, rate in ((True, 1e-9), (False, 0.0)):
+        descent = zl.GradientDescent(lr=1.0, weight_decay=1e-9, compensated=compensated)
+        run = zl.simulate(descent, data, net, steps=steps)
+        carried = run.state.get("compensation_E", 0.0)
+        ratio = np.linalg.norm(run.network.E.astype(float) - carried) / np.linalg.norm(net.E.astype(float))
+        assert -np.log(ratio) / steps == pytest.approx(rate, rel=0.01, abs=1e-15)
 
 
 @pytest.mark.parametrize("seed", [4, 5])

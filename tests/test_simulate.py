@@ -112,7 +112,7 @@ def test_saving_replaces_a_run_and_nothing_else(tmp_path):
     (tmp_path / "other" / "thesis.tex").write_text("years of work")
     with pytest.raises(FileExistsError, match="expected a new directory or a saved run"):
         run.save(tmp_path / "other")
-    with pytest.raises(FileNotFoundError, match=r"no run\.json"):
+    with pytest.raises(FileNotFoundError, match="expected a run, found no checkpoints"):
         zl.load(tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "run"]
 

@@ -2,41 +2,85 @@
 #include "../core/gradient_descent.hpp"
 
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "bindings.hpp"
 
 namespace zeroloss {
 namespace {
 
+/// What belongs to the two layers: one array for E, one for W.
+template <class T>
+using Pair = std::pair<Array<T>, Array<T>>;
+
+template <class T>
+Layers<T> checked(const Descent<T>& descent, const std::string& name, Pair<T>& pair) {
+  return {update((name + "[0]").c_str(), pair.first, descent.d_in(), descent.h()),
+          update((name + "[1]").c_str(), pair.second, descent.h(), descent.d_out())};
+}
+
 template <class T>
 void bind(py::module_& m, const std::string& bits) {
   using Set = Samples<T>;
   using Descending = Descent<T>;
   py::class_<Descending>(m, ("Descent" + bits).c_str(), py::module_local())
-      .def(py::init([](const Set& samples, Activation activation, SquaredError loss, double lr, double weight_decay,
-                       double momentum, Index hidden, int threads) {
-             const Step<T> step{static_cast<T>(lr), static_cast<T>(weight_decay), static_cast<T>(momentum)};
-             return std::make_unique<Descending>(samples, activation, loss, step, hidden, Team(threads));
+      .def(py::init([](const Set& samples, Activation activation, Loss loss, const Optimizer& optimizer, Index hidden,
+                       int threads) {
+             return std::make_unique<Descending>(samples, activation, loss, optimizer, hidden, Team(threads));
            }),
-           py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("lr"), py::arg("weight_decay"),
-           py::arg("momentum"), py::arg("hidden"), py::arg("threads"))
+           py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"), py::arg("hidden"),
+           py::arg("threads"))
       .def(
           "advance",
-          [](Descending& self, Array<T>& E, Array<T>& W, Array<T>& velocity_E, Array<T>& velocity_W, Index steps) {
-            T* const e = update("E", E, self.d_in(), self.h());
-            T* const w = update("W", W, self.h(), self.d_out());
-            T* const ve = update("velocity_E", velocity_E, self.d_in(), self.h());
-            T* const vw = update("velocity_W", velocity_W, self.h(), self.d_out());
+          [](Descending& self, Index steps, Pair<T> theta, std::optional<Pair<T>> velocity,
+             std::optional<Pair<T>> compensation, std::optional<Pair<T>> squares, Index taken,
+             std::optional<Array<double>> rates, std::optional<Array<double>> losses) {
+            const auto layers = [&](const std::string& name, bool wanted, std::optional<Pair<T>>& pair) {
+              if (wanted != pair.has_value())
+                throw std::invalid_argument(name + ": expected " + (wanted ? "(E, W), got None" : "None, got arrays"));
+              return wanted ? checked(self, name, *pair) : Layers<T>{};
+            };
+            const auto each_step = [&](const char* name, std::optional<Array<double>>& array) -> double* {
+              if (!array) return nullptr;
+              if (array->ndim() != 1 || array->size() != steps)
+                throw std::invalid_argument(std::string(name) + ": expected shape (" + std::to_string(steps) +
+                                            "), got " + shape_text(*array));
+              return array->mutable_data();
+            };
+            const Optimizer& by = self.optimizer();
+            const DescentState<T> state{checked(self, "theta", theta), layers("velocity", by.has_velocity(), velocity),
+                                        layers("compensation", by.compensated, compensation),
+                                        layers("squares", by.has_squares(), squares)};
+            const double* const rate = each_step("rates", rates);
+            double* const loss = each_step("losses", losses);
             py::gil_scoped_release release;
-            self.advance(e, w, ve, vw, steps);
+            return self.advance(state, taken, steps, rate, loss);
           },
-          py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("velocity_E").noconvert(),
-          py::arg("velocity_W").noconvert(), py::arg("steps"));
+          py::arg("steps"), py::arg("theta").noconvert(), py::kw_only(), py::arg("velocity").noconvert() = py::none(),
+          py::arg("compensation").noconvert() = py::none(), py::arg("squares").noconvert() = py::none(),
+          py::arg("taken") = 0, py::arg("rates").noconvert() = py::none(), py::arg("losses").noconvert() = py::none());
 }
 
 }  // namespace
 
 void bind_gradient_descent(py::module_& m) {
+  py::class_<Optimizer>(m, "Optimizer", py::module_local())
+      .def(py::init([](const std::string& rule, double lr, double weight_decay_E, double weight_decay_W,
+                       double momentum, double second_momentum, double epsilon, bool compensated) {
+             if (rule != "sgd" && rule != "adamw")
+               throw std::invalid_argument("rule: expected sgd or adamw, got " + rule);
+             return Optimizer{rule == "sgd" ? Rule::sgd : Rule::adamw,
+                              lr,
+                              weight_decay_E,
+                              weight_decay_W,
+                              momentum,
+                              second_momentum,
+                              epsilon,
+                              compensated};
+           }),
+           py::arg("rule"), py::arg("lr"), py::arg("weight_decay_E"), py::arg("weight_decay_W"), py::arg("momentum"),
+           py::arg("second_momentum") = 0.0, py::arg("epsilon") = 0.0, py::arg("compensated") = false);
   bind<float>(m, "32");
   bind<double>(m, "64");
 }

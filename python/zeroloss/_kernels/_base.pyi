@@ -11,12 +11,26 @@ _F32 = NDArray[np.float32]
 _F64 = NDArray[np.float64]
 _Indices = NDArray[np.int64]
 _Any = NDArray[Any]
+_Layers = tuple[_Any, _Any]  # what belongs to E, and to W
 
 class Activation:
     def __init__(self, kind: str, parameter: float) -> None: ...
 
-class SquaredError:
-    def __init__(self, reduction: str) -> None: ...
+class Loss:
+    def __init__(self, kind: str, reduction: str) -> None: ...
+
+class Optimizer:
+    def __init__(
+        self,
+        rule: str,
+        lr: float,
+        weight_decay_E: float,
+        weight_decay_W: float,
+        momentum: float,
+        second_momentum: float = 0.0,
+        epsilon: float = 0.0,
+        compensated: bool = False,
+    ) -> None: ...
 
 class Samples32:
     @overload
@@ -35,28 +49,46 @@ class Descent32:
         self,
         samples: Samples32,
         activation: Activation,
-        loss: SquaredError,
-        lr: float,
-        weight_decay: float,
-        momentum: float,
+        loss: Loss,
+        optimizer: Optimizer,
         hidden: int,
         threads: int,
     ) -> None: ...
-    def advance(self, E: _Any, W: _Any, velocity_E: _Any, velocity_W: _Any, steps: int) -> None: ...
+    def advance(
+        self,
+        steps: int,
+        theta: _Layers,
+        *,
+        velocity: _Layers | None = None,
+        compensation: _Layers | None = None,
+        squares: _Layers | None = None,
+        taken: int = 0,
+        rates: _F64 | None = None,
+        losses: _F64 | None = None,
+    ) -> bool: ...
 
 class Descent64:
     def __init__(
         self,
         samples: Samples64,
         activation: Activation,
-        loss: SquaredError,
-        lr: float,
-        weight_decay: float,
-        momentum: float,
+        loss: Loss,
+        optimizer: Optimizer,
         hidden: int,
         threads: int,
     ) -> None: ...
-    def advance(self, E: _Any, W: _Any, velocity_E: _Any, velocity_W: _Any, steps: int) -> None: ...
+    def advance(
+        self,
+        steps: int,
+        theta: _Layers,
+        *,
+        velocity: _Layers | None = None,
+        compensation: _Layers | None = None,
+        squares: _Layers | None = None,
+        taken: int = 0,
+        rates: _F64 | None = None,
+        losses: _F64 | None = None,
+    ) -> bool: ...
 
 class PredictedGradient32:
     def __init__(self, samples: Samples32, activation: Activation, ridge: float, hidden: int, threads: int) -> None: ...
@@ -74,10 +106,10 @@ class PredictedGradient64:
 
 def hidden(samples: Samples32 | Samples64, E: _Any, activation: Activation) -> tuple[_Any, _Any]: ...
 def loss_and_gradient(
-    samples: Samples32 | Samples64, E: _Any, W: _Any, activation: Activation, loss: SquaredError
+    samples: Samples32 | Samples64, E: _Any, W: _Any, activation: Activation, loss: Loss
 ) -> tuple[float, _Any, _Any]: ...
 def evaluate(
-    samples: Samples32 | Samples64, E: _Any, W: _Any, activation: Activation, loss: SquaredError
+    samples: Samples32 | Samples64, E: _Any, W: _Any, activation: Activation, loss: Loss
 ) -> tuple[float, float, float]: ...
 def frobenius_norm(A: _Any) -> float: ...
 def fma_peak32(seconds: float) -> float: ...

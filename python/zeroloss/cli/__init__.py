@@ -3,10 +3,11 @@
 from .command import main, zeroloss
 from .information import info
 from .reproduce import reproduce
+from .runs import report, resume, run
 
 __all__ = ["main"]
 
-COMMANDS = (reproduce, info)
+COMMANDS = (reproduce, run, resume, report, info)
 
 for command in COMMANDS:
     zeroloss.add_command(command)

@@ -57,7 +57,9 @@ class FlowStepper(ABC):
     def times(self, step: int) -> Mapping[str, float]:
         """Return the time coordinates."""
 
-    def advance(self, steps: int) -> bool:
+    knows_losses = False
+
+    def advance(self, steps: int, losses: Vector | None = None) -> bool:
         """Take steps; false where one fails or a parameter is not finite afterwards."""
         try:
             for _ in range(steps):

@@ -87,7 +87,7 @@ class NormFlowStepper(FlowStepper):
         super().__init__(network, state, step, settings.method or default)
         self._settings, self._data, self._network = settings, data, network
         self._set = solvable_set(network, data, "auto")
-        self._evaluate = Evaluator(data, network, kernels.SquaredError("mean"))
+        self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
         off = float(np.abs(self._set.residual(self.state["E"], self.state["W"])).max())
         if not off <= _ON_THE_SET:
             raise ValueError(

@@ -112,7 +112,7 @@ class Evaluation:
 
     def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
         self._ridge = settings.ridge
-        self._evaluate = Evaluator(data, network, kernels.SquaredError("mean"))
+        self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
         kernel = kernels.PredictedGradient32 if network.dtype == np.float32 else kernels.PredictedGradient64
         self.kernel = kernel(self._evaluate.train, self._evaluate.activation, settings.ridge, network.hidden, threads)
 
@@ -156,7 +156,9 @@ class PredictedGradientStepper:
         self._evaluation = Evaluation(settings, data, network, threads)
         self.state: State = state or {"E": network.E.copy(), "W": network.W.copy()}
 
-    def advance(self, steps: int) -> bool:
+    knows_losses = False
+
+    def advance(self, steps: int, losses: NDArray[np.float64] | None = None) -> bool:
         """Take steps; false where a factorisation failed or E is not finite afterwards."""
         E = self.state["E"]
         taken = self._evaluation.kernel.advance(E, self._step_size, steps)

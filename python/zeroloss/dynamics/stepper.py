@@ -22,8 +22,12 @@ class Stepper(Protocol):
 
     state: State
 
-    def advance(self, steps: int) -> bool:
-        """Take steps; false where the state is not sound afterwards."""
+    @property
+    def knows_losses(self) -> bool:
+        """Whether ``advance`` fills in the training loss before every step."""
+
+    def advance(self, steps: int, losses: NDArray[np.float64] | None = None) -> bool:
+        """Take steps; false where the state is not sound afterwards. What ``knows_losses`` fills in ``losses``."""
 
     def record(self) -> Mapping[str, float] | None:
         """Describe the state; None where it is not sound."""
@@ -66,7 +70,7 @@ class Dynamics(Protocol):
 class Evaluator:
     """Losses, accuracies and norms of parameters on both sets of samples."""
 
-    def __init__(self, data: Dataset, network: Network, loss: kernels.SquaredError) -> None:
+    def __init__(self, data: Dataset, network: Network, loss: kernels.Loss) -> None:
         self.activation = kernel_activation(network)
         self.loss = loss
         self.train = kernel_samples(data, "train", network.dtype)

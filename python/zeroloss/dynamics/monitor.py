@@ -1,0 +1,160 @@
+"""Events and stopping rules: what is looked for while a simulation runs."""
+
+from __future__ import annotations
+
+import operator
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..results import DESCRIPTIONS, Ending, Outcome
+from ..results.schedule import Schedule
+from .stepper import State, Stepper
+
+_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """A condition on a recorded value, as ``test_accuracy >= 0.95``; it happens at the first step where it holds."""
+
+    text: str
+    name: str
+    comparison: str
+    level: float
+
+    @staticmethod
+    def parse(text: str) -> Event:
+        """Return the event that a text describes; ValueError where it is none."""
+        found = re.fullmatch(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)\s*", text)
+        try:
+            if found is None or found[1] not in DESCRIPTIONS:
+                raise ValueError
+            return Event(" ".join(found.groups()), found[1], found[2], float(found[3]))
+        except ValueError:
+            raise ValueError(
+                f"events: expected a condition on a recorded value, as test_accuracy >= 0.95, got {text!r}"
+            ) from None
+
+    def holds(self, values: Any) -> Any:
+        """Whether the condition holds, for a number or each of an array."""
+        return _COMPARISONS[self.comparison](values, self.level)
+
+
+@dataclass
+class Look:
+    """The last step that was looked at, and the state there."""
+
+    step: int
+    state: State
+
+
+class Events:
+    """Finds the first step at which each condition holds.
+
+    The training loss of a descent is known at every step. All else is looked at every ``every`` steps (or at the
+    records); where a condition has come to hold between two looks, the steps between are replayed by bisection until
+    one is found at which it holds, and not at the one before. Conditions that come to hold and cease to between two
+    looks are missed.
+    """
+
+    def __init__(self, texts: Sequence[str], every: int | str, found: Mapping[str, int] | None = None) -> None:
+        self._events = [Event.parse(text) for text in texts]
+        self._schedule = Schedule("event_every", every)
+        self.found: dict[str, int] = dict(found or {})
+        self.last: Look | None = None
+
+    def next_due(self, step: int, end: int) -> int:
+        """Return the next step to look at."""
+        return min(self._schedule.next_after(step), end) if self._open() else end
+
+    def _open(self) -> list[Event]:
+        return [event for event in self._events if event.text not in self.found]
+
+    def after_chunk(self, stepper: Stepper, step: int, goal: int, end: int, losses: NDArray[np.float64] | None) -> None:
+        """Look at a chunk of steps that led from ``step`` to ``goal``; losses are those before each of its steps."""
+        if losses is not None:
+            for event in self._open():
+                if event.name == "train_loss" and (holds := event.holds(losses)).any():
+                    self.found[event.text] = step + int(holds.argmax())
+        if self._schedule.due(goal) or goal == end:
+            self.look(stepper, goal, losses is not None)
+
+    def look(self, stepper: Stepper, step: int, losses_known: bool = False) -> None:
+        """Look at a step, and place what has happened since the look before."""
+        before, values = self.last, None
+        state = {name: array.copy() for name, array in stepper.state.items()}
+        for event in self._open():
+            values = values or stepper.record()
+            if values is None or event.name not in values or not event.holds(values[event.name]):
+                continue
+            if before is None or before.step == step or (losses_known and event.name == "train_loss"):
+                self.found[event.text] = step
+            else:
+                self.found[event.text] = _first_step(stepper, event, before, step)
+                stepper.state = {name: array.copy() for name, array in state.items()}
+                stepper.record()
+        self.last = Look(step, state)
+
+
+def _first_step(stepper: Stepper, event: Event, before: Look, step: int) -> int:
+    """Return a step after the look at which the condition holds, and not at the one before, by replays."""
+    holds_not, holds = before.step, step
+    while holds - holds_not > 1:
+        middle = (holds_not + holds) // 2
+        stepper.state = {name: array.copy() for name, array in before.state.items()}
+        stepper.advance(middle - before.step)
+        values = stepper.record()
+        if values is not None and event.holds(values[event.name]):
+            holds = middle
+        else:
+            holds_not = middle
+    return holds
+
+
+@dataclass
+class StoppingRules:
+    """When to stop before the end; looked at with every record, minutes with every chunk.
+
+    ``records`` counts how many records in a row had the test accuracy.
+    """
+
+    minutes: float | None = None
+    test_accuracy: float | None = None
+    sustained: int = 1
+    gradient_norm: float | None = None
+    slow_time: float | None = None
+    records: int = 0
+
+    def __post_init__(self) -> None:
+        self._begin = time.monotonic()
+
+    def after_chunk(self) -> Outcome | None:
+        """Say whether time is up."""
+        if self.minutes is None or time.monotonic() - self._begin < 60 * self.minutes:
+            return None
+        return Outcome(Ending.STOPPED_BY_A_RULE, f"after {self.minutes:g} minutes; extend goes on")
+
+    def after_record(self, stepper: Stepper, step: int, values: Mapping[str, Any]) -> Outcome | None:
+        """Say whether a record meets a rule."""
+        reached = self.test_accuracy is not None and values["test_accuracy"] >= self.test_accuracy
+        self.records = self.records + 1 if reached else 0
+        if reached and self.records >= self.sustained:
+            said = f"test accuracy {self.test_accuracy:g} for {self.records} records at step {step}"
+            return Outcome(Ending.STOPPED_BY_A_RULE, said)
+        passed = stepper.times(step).get("slow_time", 0.0)
+        if self.slow_time is not None and passed >= self.slow_time:
+            return Outcome(Ending.STOPPED_BY_A_RULE, f"slow time {passed:g} at step {step}")
+        if self.gradient_norm is not None and (norm := stepper.gradient_norm()) <= self.gradient_norm:  # type: ignore[attr-defined]
+            return Outcome(Ending.STOPPED_BY_A_RULE, f"gradient norm {norm:.3g} at step {step}")
+        return None
