@@ -74,10 +74,12 @@ struct Softplus {
   }
 };
 
-/// σ of whole registers. It stays one piece of machine code, the same for every caller: inlined copies might fuse other
-/// multiplications and additions, and an element's bits would depend on where it stands.
+/// σ of whole registers, two under way together. It stays one piece of machine code, the same for every caller, and no
+/// sum here has two products as terms, of which the compiler could choose one to fuse: an element's bits must not depend
+/// on where it stands.
 template <class T, class Sigma>
 [[gnu::noipa]] void sweep(Sigma sigma, const T* Z, T* H, T* S, std::size_t registers) {
+#pragma GCC unroll 2
   for (std::size_t i = 0; i < registers; ++i) {
     constexpr std::size_t width = lanes<T>;
     const ValueAndSlope<T> result = sigma(load(Z + width * i));

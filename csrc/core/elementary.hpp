@@ -146,17 +146,16 @@ struct Exponential {
   [[gnu::always_inline]] Vector<T> scaled() const { return power + power * excess; }
 };
 
-/// n = ⌊x / ln 2⌉ as a number and in the lowest bits of a word.
+/// n = ⌊x / ln 2⌉ as a number and in the lowest bits of a word; x is given as product · factor.
 template <class T>
 struct Halvings {
   Vector<T> n;
   Vector<Word<T>> whole;
 
-  /// estimate: x, or near it, by log2_e.
-  [[gnu::always_inline]] explicit Halvings(Vector<T> x) {
+  [[gnu::always_inline]] explicit Halvings(Vector<T> product, T factor = T(1)) {
     constexpr T log2_e = T(1.44269504088896340736);
     constexpr T shifter = T(3) * T(Word<T>(1) << (mantissa_bits<T> - 1));  // a number near it has the unit as last place
-    const Vector<T> shifted = x * log2_e + shifter;
+    const Vector<T> shifted = product * (factor * log2_e) + shifter;
     n = shifted - shifter;
     whole = to_word<T>(shifted);
   }
@@ -181,7 +180,7 @@ template <class T>
 template <class T>
 [[gnu::always_inline]] inline Exponential<T> half_gaussian(Vector<T> a) {
   using C = Constants<T>;
-  const Halvings<T> halvings(T(-0.5) * (a * a));
+  const Halvings<T> halvings(a * a, T(-0.5));
   if constexpr (fused) {
     constexpr T ratio = C::ln2_low / C::ln2_high;
     const Vector<T> n_high = halvings.n * C::ln2_high;  // exact; used twice, so that the other product is the fused one
