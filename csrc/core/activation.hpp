@@ -75,8 +75,8 @@ struct Softplus {
 };
 
 /// σ of whole registers, two under way together. It stays one piece of machine code, the same for every caller, and no
-/// sum here has two products as terms, of which the compiler could choose one to fuse: an element's bits must not depend
-/// on where it stands.
+/// sum here has two products as terms, of which the compiler could choose one to fuse: an element's bits must not
+/// depend on where it stands.
 template <class T, class Sigma>
 [[gnu::noipa]] void sweep(Sigma sigma, const T* Z, T* H, T* S, std::size_t registers) {
 #pragma GCC unroll 2
