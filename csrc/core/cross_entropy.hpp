@@ -3,7 +3,7 @@
 #pragma once
 
 #include "../linalg/strips.hpp"
-#include "elementary.hpp"
+#include "logarithm.hpp"
 #include "types.hpp"
 
 namespace zeroloss {
@@ -19,7 +19,8 @@ template <class T>
   for (Index k = 1; k < d_out; ++k) largest = load(F + k * L) > largest ? load(F + k * L) : largest;
   Vector<T> others{}, equals{}, minus_targets{}, distance{};
   for (Index k = 0; k < d_out; ++k) {
-    const Vector<T> below = load(F + k * L) - largest, e = exp<T>(below), minus_y = load(minus_Y + k * L);
+    const Vector<T> below = load(F + k * L) - largest, minus_y = load(minus_Y + k * L);
+    const Vector<T> e = below < Constants<T>::exp_zero ? zero : exponential<T>(below).scaled() * unscale<T>;
     others += e == T(1) ? zero : e;
     equals += e == T(1) ? one : zero;
     minus_targets += minus_y;

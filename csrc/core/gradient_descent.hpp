@@ -133,11 +133,11 @@ class Descent {
   }
 
   /// H = σ(X E) and S = σ'(X E) of one strip of units, kept for both phases: only ReLU on pairs is so cheap that it
-  /// is found again where it is needed.
+  /// is found again where it is needed. Past n they stay zeros.
   void activate_strip(Index u) {
     T* const H = H_.data() + u * padded_samples() * L;
-    X_.multiply(theta_.E(u), 0, padded_samples(), H);
-    activate(activation_, H, H, S_.data() + u * padded_samples() * L, static_cast<std::size_t>(padded_samples() * L));
+    X_.multiply(theta_.E(u), 0, X_.n, H);
+    activate(activation_, H, H, S_.data() + u * padded_samples() * L, static_cast<std::size_t>(X_.n * L));
   }
 
   void outputs(Index block, T* scratch) {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -26,6 +27,7 @@ class Failed(Exception):  # noqa: N818 — a status with its line
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 2 bad input, 1 numerical failure, 130 or 143 interrupted."""
     signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _warn  # type: ignore[assignment]
     try:
         status = zeroloss.main(arguments, prog_name="zeroloss", standalone_mode=False)
     except click.ClickException as error:
@@ -37,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         _exit(INTERRUPTED, "interrupted; the files of what was under way were not written")
     sys.exit(status if isinstance(status, int) else DONE)
+
+
+def _warn(message: Warning | str, *where: Any) -> None:
+    click.echo(f"zeroloss: {' '.join(str(message).split())}", err=True)
 
 
 def _exit(status: int, line: str) -> NoReturn:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from .. import _checks
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network
+from .decay import DecayWatch, factor_decay
 from .descent import DescentStepper, check_common, descent_cost, layer_decays
 from .stepper import Cost, State
 
@@ -75,6 +79,10 @@ class AdamW:
         return kernels.Optimizer(
             "adamw", self.lr, *layer_decays(self), momentum=first, second_momentum=second, epsilon=self.eps
         )
+
+    def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
+        """Return what watches the weight decay in a precision."""
+        return DecayWatch([self.lr * decay for decay in layer_decays(self)], dtype, factor_decay, "float64 keeps it")
 
     def carried(self) -> tuple[str, ...]:
         """Name what is carried along for each parameter."""

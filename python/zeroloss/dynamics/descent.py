@@ -14,6 +14,7 @@ from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
+from .decay import DecayWatch
 from .stepper import Cost, Evaluator, State
 
 LOSSES = ("mse", "cross_entropy")
@@ -41,6 +42,9 @@ class DescentSettings(Protocol):
 
     def carried(self) -> tuple[str, ...]:
         """Name what is carried along for each parameter."""
+
+    def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
+        """Return what watches the weight decay in a precision."""
 
     def times(self, step: int) -> Mapping[str, float]:
         """Return the time coordinates at a step."""
@@ -84,6 +88,7 @@ class DescentStepper:
         for name in settings.carried():
             start |= {f"{name}_E": np.zeros_like(network.E), f"{name}_W": np.zeros_like(network.W)}
         self.state: State = state or start
+        self._decay = settings.decay_watch(network.dtype)
         descent = kernels.Descent32 if network.dtype == np.float32 else kernels.Descent64
         self._descent = descent(
             self._evaluate.train,
@@ -116,7 +121,9 @@ class DescentStepper:
 
     def record(self) -> Mapping[str, float] | None:
         """Describe the state; None where a loss or norm is not finite."""
-        return self._evaluate(self.state["E"], self.state["W"])
+        theta = self.state["E"], self.state["W"]
+        common = self._evaluate(*theta)
+        return None if common is None else {**common, **self._decay.record(theta)}
 
     def gradient_norm(self) -> float:
         """Return ‖∇loss + weight_decay · θ‖."""

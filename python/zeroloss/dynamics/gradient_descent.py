@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from .. import _checks
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network
+from .decay import DecayWatch, plain_decay
 from .descent import DescentStepper, check_common, descent_cost, layer_decays
 from .stepper import Cost, State
 
@@ -72,6 +76,11 @@ class GradientDescent:
         return kernels.Optimizer(
             "sgd", self.lr, *layer_decays(self), momentum=self.momentum, compensated=self.compensated
         )
+
+    def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
+        """Return what watches the weight decay in a precision; a compensated one needs no watch."""
+        rates = [0.0 if self.compensated else self.lr * decay for decay in layer_decays(self)]
+        return DecayWatch(rates, dtype, plain_decay, "compensated=True or float64 keeps it")
 
     def carried(self) -> tuple[str, ...]:
         """Name what is carried along for each parameter."""

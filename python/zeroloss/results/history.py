@@ -31,6 +31,7 @@ DESCRIPTIONS = {
     "test_accuracy": ("1", "share of test samples whose largest output is the target's"),
     "norm_E": ("1", "Frobenius norm of the first layer"),
     "norm_W": ("1", "Frobenius norm of the second layer"),
+    "effective_decay": ("1", "weight decay that is left after rounding, over the one asked for"),
     "residual": ("1", "Frobenius norm of H W − Y on the training samples"),
     "cost": ("1", "R(E)/λ = ‖E‖² + tr(YᵀB), Eq. 19 for every ridge"),
     "largest_residual": ("1", "max|F − Y| over the training samples"),

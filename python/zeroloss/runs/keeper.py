@@ -54,6 +54,7 @@ class Keeper:
         self._records, self._snapshots = (last.records, last.snapshots) if last else (0, 0)
         self._seconds, self._began = last.seconds if last else 0.0, time.monotonic()
         self._last_step, self._last_time = last.step if last else -1, time.monotonic()
+        self._told_decay = False
         self.received: signal.Signals | None = None
 
     def begin(self, stepper: Stepper, recorder: Recorder, step: int, wanted: Callable[[], bool]) -> None:
@@ -104,6 +105,10 @@ class Keeper:
         if newest is None or newest[0] <= self._announced:
             return None
         self._announced, values = newest
+        share = values.get("effective_decay", 1.0)
+        if abs(share - 1) > 0.01 and not self._told_decay:
+            self._told_decay = True
+            self.directory.log(f"rounding leaves {share:.3g} of the weight decay at step {self._announced}")
         if self._announce is not None:
             self._announce(self._announced, values)
         return values
