@@ -11,8 +11,8 @@ from zeroloss.results import files
 
 
 def carry_out(settings, directory):
-    """Begin the run, or go on with it where there is a checkpoint."""
-    if zl.results.RunDirectory(directory).checkpoint_paths():
+    """Begin the run, or go on with it where it has begun."""
+    if zl.results.RunDirectory(directory).configuration.exists():
         runs.resume(directory, progress=False, tell=lambda line: None)
     else:
         runs.run(config.from_settings(settings), directory, progress=False)

@@ -19,6 +19,7 @@ import zeroloss as zl
 from problems import same_bits
 from test_runs import assert_same_run, carried_out, settings
 from zeroloss import config, runs
+from zeroloss.dynamics.monitor import Events
 from zeroloss.results import DamagedError, InUseError, NewerFormatError, RunDirectory, files
 
 LONG = {"steps": 30_000, "record_every": 500, "snapshot_every": 5_000, "checkpoint_every": 1_000}
@@ -96,6 +97,46 @@ def test_killed_at_every_write(quick_path, server):
         assert not list(directory.rglob(".*.new"))
     assert number > 30
     assert exitcode == 0
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_resumed(tmp_path, monkeypatch):
+    """The configuration comes first, whole; what was killed before that is begun again."""
+    whole = carried_out(tmp_path / "whole")
+    crash = RuntimeError("as if killed")
+
+    def crashed(*arguments):
+        raise crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr("zeroloss.runs.execute.write_samples", crashed)
+        with pytest.raises(RuntimeError, match="as if killed"):
+            carried_out(tmp_path / "a")
+    assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
+    with monkeypatch.context() as patched:
+        patched.setattr("zeroloss.runs.execute.replace", crashed)
+        with pytest.raises(RuntimeError, match="as if killed"):
+            carried_out(tmp_path / "b")
+    assert_same_run(whole, carried_out(tmp_path / "b"))
+
+
+def test_a_signal_while_an_event_is_placed(tmp_path, monkeypatch):
+    """The replay is given up, and made again on resumption, to the same step."""
+    options = {"events": ["norm_W > 2.5"], "event_every": 100}
+    whole = carried_out(tmp_path / "whole", **options)
+    assert 1 < whole.events["norm_W > 2.5"] < 100
+    advance, parts = Events._advance, []
+
+    def signalled(self, stepper, steps):
+        parts.append(steps)
+        if len(parts) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return advance(self, stepper, steps)
+
+    monkeypatch.setattr(Events, "_advance", signalled)
+    stopped = carried_out(tmp_path / "a", **options)
+    assert stopped.signal is signal.SIGINT
+    assert stopped.events == {}
+    assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
 
 
 def write_configuration(path, **run):

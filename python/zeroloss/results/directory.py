@@ -57,7 +57,7 @@ class RunDirectory:
         """Whether nothing is there, or only what a run leaves that was killed before it kept step 0."""
         if not self.path.exists():
             return True
-        own = {"config.toml", "data.npz", "log.txt", "lock", "checkpoints", "rows", ".data.npz.new"}
+        own = {"config.toml", "data.npz", "log.txt", "lock", "checkpoints", "rows", ".config.toml.new", ".data.npz.new"}
         empty = self.path.is_dir() and own.issuperset(path.name for path in self.path.iterdir())
         return empty and not self.checkpoint_paths()
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..build import build_of_results
-from ..config import Configuration, ConfigurationError, RunSettings, fingerprint_of
+from ..config import Configuration, ConfigurationError, RunSettings, fingerprint_of, from_file
 from ..datasets import Dataset
 from ..dynamics.loop import End, checked_end, dynamics_from_settings, extend_run, extremes, follow, run_settings, start
 from ..dynamics.recorder import Recorder, checked_measures
@@ -33,6 +33,7 @@ from ..results import (
     write_samples,
 )
 from ..results import fingerprint as fingerprint_of_samples
+from ..results.files import replace
 from .keeper import Announce, Keeper
 
 #: What of a build can change a result's bits; NumPy's and SciPy's versions only where steps are taken in Python.
@@ -94,7 +95,7 @@ def run(
     try:
         target.prepare()
         with target.locked():
-            target.configuration.write_text(configuration.text(), encoding="utf-8")
+            replace(target.configuration, configuration.text().encode())
             write_samples(data, target.data)
             target.log(f"{dynamics} on {data} from {configuration.network}")
             about = {
@@ -162,6 +163,8 @@ def resume(
         As for `run`.
     """
     source = RunDirectory(directory)
+    if source.is_new() and source.configuration.is_file():  # killed before it kept step 0: nothing is lost
+        return run(from_file(source.configuration), out or directory, progress=progress, announce=announce)
     if not source.checkpoints.is_dir():
         raise ValueError(f"directory: expected a run, found no checkpoints in {source.path}")
     target = source if out is None else _copied(source, Path(out))
@@ -170,7 +173,7 @@ def resume(
         if os.access(target.path, os.W_OK):
             target.prepare()
         with target.locked():
-            checkpoint, run, data = _opened(target, tell)
+            checkpoint, chosen, data = _opened(target, tell)
             dynamics = dynamics_from_settings(checkpoint.settings["dynamics"])
             ended = checkpoint.outcome is not None
             if ended and extend is None and duration is None:
@@ -182,10 +185,10 @@ def resume(
             target.reopen(checkpoint)
             state = {name: array.copy() for name, array in checkpoint.state.items()}
             settings = {**checkpoint.settings, "build": build_of_results()}
-            recorder = Recorder(settings, _measures(run, data), end.step, checkpoint.earlier, done=checkpoint.step)
+            recorder = Recorder(settings, _measures(chosen, data), end.step, checkpoint.earlier, done=checkpoint.step)
             recorder.extremes = extremes(checkpoint.notes)
-            stepper = start(dynamics, data, checkpoint.network, state, run.threads)
-            keeper = Keeper(target, run, settings, checkpoint.data, _end(end), announce, checkpoint)
+            stepper = start(dynamics, data, checkpoint.network, state, chosen.threads)
+            keeper = Keeper(target, chosen, settings, checkpoint.data, _end(end), announce, checkpoint)
             target.log(f"resumed at step {checkpoint.step}")
             return _carry_on(target, stepper, recorder, keeper, checkpoint.step, end, data, progress)
     except OSError as error:
