@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ from .adamw import AdamW
 from .flow import FlowStepper, flow_outcome
 from .gradient_descent import GradientDescent
 from .interruption import Interruption
+from .monitor import copied, next_chunk
 from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 from .recorder import Recorder, checked_measures
@@ -39,8 +40,6 @@ DYNAMICS: Mapping[str, type[Any]] = {
     "predicted_gradient": PredictedGradient,
     "norm_flow": NormFlow,
 }
-
-_CHUNK_SECONDS = 0.05  # so that Ctrl-C answers at once
 
 
 def simulate(
@@ -193,8 +192,8 @@ class Companion(Protocol):
     signals: Sequence[signal.Signals]
     wants_losses: bool
 
-    def begin(self, stepper: Stepper, recorder: Recorder, step: int) -> None:
-        """Take note of the first step, recorded."""
+    def begin(self, stepper: Stepper, recorder: Recorder, step: int, wanted: Callable[[], bool]) -> None:
+        """Take note of the first step, recorded, and of how to ask whether the simulation is wanted to go on."""
 
     def next_due(self, step: int, end: int) -> int:
         """Return the step at which the next chunk has to end at the latest."""
@@ -264,7 +263,7 @@ def follow(
         sound = recorder.keep(stepper, begin, last=begin == end.step)
         outcome = recorder.failure if sound else stepper.failure(begin)
         if companion and outcome is None:
-            companion.begin(stepper, recorder, begin)
+            companion.begin(stepper, recorder, begin, lambda: interruption.requested is None)
         while outcome is None and step < end.step:
             if interruption.requested:
                 outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {step} steps; extend goes on")
@@ -277,12 +276,12 @@ def follow(
             else:
                 goal = min(step + (chunk if end.time is None else 1), recorder.next_due(step), end.step)
                 goal = min(goal, companion.next_due(step, end.step)) if companion else goal
-                before = {name: array.copy() for name, array in stepper.state.items()}
+                before = copied(stepper.state)
                 extremes = recorder.extremes
                 losses = np.empty(goal - step) if _losses_wanted(stepper, recorder, companion) else None
                 started = time.perf_counter()
                 sound = stepper.advance(goal - step, losses)
-                chunk = _next_chunk(goal - step, time.perf_counter() - started)
+                chunk = next_chunk(goal - step, time.perf_counter() - started)
                 recorder.saw(losses)
                 if sound and recorder.keep(stepper, goal, last=goal == end.step):
                     bar.update(goal - step)
@@ -315,11 +314,6 @@ def _finish(stepper: FlowStepper, recorder: Recorder, step: int, time: float) ->
         return flow_outcome(error, f"after step {step}"), stepper
     recorder.keep(last, step + 1, last=True)
     return Outcome(Ending.REACHED_THE_END, f"time {time:g} in {step + 1} steps"), last
-
-
-def _next_chunk(steps: int, seconds: float) -> int:
-    """Return how many steps fill a chunk, growing carefully from the last one's time."""
-    return max(1, min(int(steps * _CHUNK_SECONDS / max(seconds, 1e-9)), 10 * steps + 100))
 
 
 def _back_to_sound(stepper: Stepper, before: State, step: int, goal: int) -> tuple[int, Outcome]:

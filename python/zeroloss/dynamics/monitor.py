@@ -24,6 +24,9 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 
 
+CHUNK_SECONDS = 0.05  # so that Ctrl-C answers at once
+
+
 @dataclass(frozen=True)
 class Event:
     """A condition on a recorded value, as ``test_accuracy >= 0.95``; it happens at the first step where it holds."""
@@ -66,60 +69,118 @@ class Events:
     records); where a condition has come to hold between two looks, the steps between are replayed by bisection until
     one is found at which it holds, and not at the one before. Conditions that come to hold and cease to between two
     looks are missed.
+
+    ``wanted`` is asked between the parts of a replay. Where it says no, the look is given up: what it would have found
+    is found by a look at the same step, with the same look before it.
     """
 
     def __init__(self, texts: Sequence[str], every: int | str, found: Mapping[str, int] | None = None) -> None:
-        self._events = [Event.parse(text) for text in texts]
         self._schedule = Schedule("event_every", every)
         self.found: dict[str, int] = dict(found or {})
+        self._open = [event for text in texts if (event := Event.parse(text)).text not in self.found]
         self.last: Look | None = None
+        self.wanted: Callable[[], bool] = lambda: True
 
     def next_due(self, step: int, end: int) -> int:
         """Return the next step to look at."""
-        return min(self._schedule.next_after(step), end) if self._open() else end
+        return min(self._schedule.next_after(step), end) if self._open else end
 
-    def _open(self) -> list[Event]:
-        return [event for event in self._events if event.text not in self.found]
+    def due(self, step: int) -> bool:
+        """Whether to look at a step at which there has been no look."""
+        return bool(self._open) and self._schedule.due(step) and (self.last is None or self.last.step != step)
 
-    def after_chunk(self, stepper: Stepper, step: int, goal: int, end: int, losses: NDArray[np.float64] | None) -> None:
-        """Look at a chunk of steps that led from ``step`` to ``goal``; losses are those before each of its steps."""
+    def after_chunk(
+        self,
+        stepper: Stepper,
+        step: int,
+        goal: int,
+        end: int,
+        losses: NDArray[np.float64] | None,
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Look at a chunk of steps that led from ``step`` to ``goal``.
+
+        ``losses`` are those before each of its steps, ``values`` what was recorded at its end, if anything was.
+        """
+        if not self._open:
+            return
         if losses is not None:
-            for event in self._open():
+            for event in list(self._open):
                 if event.name == "train_loss" and (holds := event.holds(losses)).any():
-                    self.found[event.text] = step + int(holds.argmax())
+                    self._find(event, step + int(holds.argmax()))
         if self._schedule.due(goal) or goal == end:
-            self.look(stepper, goal, losses is not None)
+            self.look(stepper, goal, losses is not None, values)
 
-    def look(self, stepper: Stepper, step: int, losses_known: bool = False) -> None:
+    def look(
+        self, stepper: Stepper, step: int, losses_known: bool = False, values: Mapping[str, Any] | None = None
+    ) -> None:
         """Look at a step, and place what has happened since the look before."""
-        before, values = self.last, None
-        state = {name: array.copy() for name, array in stepper.state.items()}
-        for event in self._open():
-            values = values or stepper.record()
-            if values is None or event.name not in values or not event.holds(values[event.name]):
-                continue
+        if not self._open:
+            return
+        before, state = self.last, copied(stepper.state)
+        values = stepper.record() if values is None else values
+        if values is None:
+            return
+        came = [event for event in self._open if event.name in values and event.holds(values[event.name])]
+        places: dict[Event, int | None] = {}
+        for event in came:
             if before is None or before.step == step or (losses_known and event.name == "train_loss"):
-                self.found[event.text] = step
+                places[event] = step
             else:
-                self.found[event.text] = _first_step(stepper, event, before, step)
-                stepper.state = {name: array.copy() for name, array in state.items()}
-                stepper.record()
+                places[event] = self._first_step(stepper, event, before, step)
+                stepper.state.update(copied(state))
+                stepper.record()  # for the predicted gradient this is what makes W = φ(E)
+        if None in places.values():
+            return
+        for event, place in places.items():
+            assert place is not None
+            self._find(event, place)
         self.last = Look(step, state)
 
+    def _find(self, event: Event, step: int) -> None:
+        self.found[event.text] = step
+        self._open.remove(event)
 
-def _first_step(stepper: Stepper, event: Event, before: Look, step: int) -> int:
-    """Return a step after the look at which the condition holds, and not at the one before, by replays."""
-    holds_not, holds = before.step, step
-    while holds - holds_not > 1:
-        middle = (holds_not + holds) // 2
-        stepper.state = {name: array.copy() for name, array in before.state.items()}
-        stepper.advance(middle - before.step)
-        values = stepper.record()
-        if values is not None and event.holds(values[event.name]):
-            holds = middle
-        else:
-            holds_not = middle
-    return holds
+    def _first_step(self, stepper: Stepper, event: Event, before: Look, step: int) -> int | None:
+        """Return a step after the look at which the condition holds, and not at the one before, by replays.
+
+        Each goes on from the last step known not to hold, so that all of them together take at most the steps once.
+        """
+        state, holds_not, holds = before.state, before.step, step
+        while holds - holds_not > 1:
+            middle = (holds_not + holds) // 2
+            stepper.state.update(copied(state))
+            if not self._advance(stepper, middle - holds_not):
+                return None
+            reached = copied(stepper.state)
+            values = stepper.record()
+            if values is not None and event.holds(values[event.name]):
+                holds = middle
+            else:
+                state, holds_not = reached, middle
+        return holds
+
+    def _advance(self, stepper: Stepper, steps: int) -> bool:
+        """Take steps in parts that take no longer than a chunk; false where they are not wanted any more."""
+        taken, part = 0, 1
+        while taken < steps:
+            if not self.wanted():
+                return False
+            part = min(part, steps - taken)
+            began = time.perf_counter()
+            stepper.advance(part)
+            taken, part = taken + part, next_chunk(part, time.perf_counter() - began)
+        return True
+
+
+def copied(state: State) -> State:
+    """Return a copy of a state."""
+    return {name: array.copy() for name, array in state.items()}
+
+
+def next_chunk(steps: int, seconds: float) -> int:
+    """Return how many steps fill a chunk, growing carefully from the last one's time."""
+    return max(1, min(int(steps * CHUNK_SECONDS / max(seconds, 1e-9)), 10 * steps + 100))
 
 
 @dataclass

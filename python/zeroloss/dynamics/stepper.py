@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -81,7 +82,7 @@ class Evaluator:
         """Return the record's common part; None where the training loss or a norm is not finite."""
         loss, accuracy, residual = kernels.evaluate(self.train, E, W, self.activation, self.loss)
         norm_E, norm_W = kernels.frobenius_norm(E), kernels.frobenius_norm(W)
-        if not np.isfinite(loss + norm_E + norm_W):
+        if not math.isfinite(loss + norm_E + norm_W):
             return None
         test_loss, test_accuracy, _ = kernels.evaluate(self._test, E, W, self.activation, self.loss)
         if not self._accuracy_defined:

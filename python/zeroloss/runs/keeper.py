@@ -57,10 +57,11 @@ class Keeper:
         self._told_decay = False
         self.received: signal.Signals | None = None
 
-    def begin(self, stepper: Stepper, recorder: Recorder, step: int) -> None:
+    def begin(self, stepper: Stepper, recorder: Recorder, step: int, wanted: Callable[[], bool]) -> None:
         """Look at the first step and keep it, before any other is taken."""
-        if self._events.last is None:
-            self._events.look(stepper, step)
+        self._events.wanted = wanted
+        if self._events.last is None or self._events.due(step):  # a look that a signal broke off
+            self._events.look(stepper, step, self.wants_losses and stepper.knows_losses)
         self._tell(recorder)
         if self._last_step < 0:
             self.checkpoint(stepper, recorder, step)
@@ -75,11 +76,11 @@ class Keeper:
         self, stepper: Stepper, recorder: Recorder, step: int, goal: int, end: int, losses: NDArray[np.float64] | None
     ) -> Outcome | None:
         """Look at a chunk from ``step`` to ``goal``, recorded; return an outcome where a rule ends the run."""
-        before = set(self._events.found)
-        self._events.after_chunk(stepper, step, goal, end, losses)
-        for text in self._events.found.keys() - before:
-            self.directory.log(f"{text} at step {self._events.found[text]}")
         values = self._tell(recorder)
+        known = len(self._events.found)
+        self._events.after_chunk(stepper, step, goal, end, losses, values)
+        for text, place in list(self._events.found.items())[known:]:
+            self.directory.log(f"{text} at step {place}")
         outcome = self._rules.after_record(stepper, goal, values) if values is not None else None
         outcome = outcome or self._rules.after_chunk()
         if outcome is None and self._due(goal):
