@@ -168,9 +168,8 @@ def test_a_decay_that_rounding_leaves_alone_is_not_watched():
     data, net = figure5("float32")
     run = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4), data, net, steps=1)
     assert "effective_decay" not in run.history
-    with pytest.warns(
-        RuntimeWarning, match=r"expected a decay of 1e-12 a step, float32 rounds it to 0; float64 keeps it"
-    ):
+    message = "expected a decay of 1e-12 a step, float32 rounds it to 0; float64 keeps it"
+    with pytest.warns(RuntimeWarning, match=message):
         zl.simulate(zl.AdamW(lr=1e-6, weight_decay=1e-6), data, net, steps=1)
 
 

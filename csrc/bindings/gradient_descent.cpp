@@ -27,6 +27,8 @@ void bind(py::module_& m, const std::string& bits) {
   py::class_<Descending>(m, ("Descent" + bits).c_str(), py::module_local())
       .def(py::init([](const Set& samples, Activation activation, Loss loss, const Optimizer& optimizer, Index hidden,
                        int threads) {
+             check_not_empty(samples);
+             check_at_least("hidden", hidden, 1);
              return std::make_unique<Descending>(samples, activation, loss, optimizer, hidden, Team(threads));
            }),
            py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"), py::arg("hidden"),
@@ -48,6 +50,8 @@ void bind(py::module_& m, const std::string& bits) {
                                             "), got " + shape_text(*array));
               return array->mutable_data();
             };
+            check_at_least("steps", steps, 0);
+            check_at_least("taken", taken, 0);
             const Optimizer& by = self.optimizer();
             const DescentState<T> state{checked(self, "theta", theta), layers("velocity", by.has_velocity(), velocity),
                                         layers("compensation", by.compensated, compensation),

@@ -41,6 +41,7 @@ template <class T>
 double cross_entropy(const Matrix<T>& Y, double c, Matrix<T>& F) {
   constexpr Index L = lanes<T>;
   const Index n = Y.rows(), d_out = Y.cols();
+  if (d_out == 0) return 0;
   Buffer<T> outputs(strip_count<T>(n) * d_out * L), minus_Y(d_out * L), losses(L);
   columns_to_strips(F.data(), n, d_out, outputs.data());
   double sum = 0;
