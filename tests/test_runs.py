@@ -9,7 +9,8 @@ import xarray as xr
 import zeroloss as zl
 from problems import same_bits
 from zeroloss import config, runs
-from zeroloss.dynamics.monitor import Event, Events
+from zeroloss.dynamics.monitor import Event, Events, StoppingRules
+from zeroloss.runs.keeper import Keeper
 
 GRADIENT_DESCENT = {"kind": "gradient_descent", "lr": 0.5, "weight_decay": 1e-3, "momentum": 0.5}
 DYNAMICS = {
@@ -210,6 +211,70 @@ def test_stopping_rules(tmp_path, rule, words, step):
     assert step is None or run.step == step
     going_on = runs.resume(tmp_path / "a", extend=300 - run.step, progress=False)
     assert "stopped by a rule" in str(going_on.outcome) or going_on.step == 300
+
+
+@pytest.mark.parametrize("kind", ["predicted_gradient", "adamw", "predicted_flow"])
+def test_a_run_that_was_out_of_time_goes_on_to_its_end(tmp_path, monkeypatch, kind):
+    """Stopped between records, again and again."""
+    whole = carried_out(tmp_path / "whole", kind)
+    run = carried_out(tmp_path / "a", kind, stop_minutes=1e-9)
+    assert run.step not in range(0, 300, 40)
+    for _ in range(2):
+        before, run = run.step, runs.resume(tmp_path / "a", progress=False)
+        assert before < run.step < 300
+    monkeypatch.setattr(StoppingRules, "after_chunk", lambda self: None)
+    run = runs.resume(tmp_path / "a", progress=False)
+    assert_same_run(whole, run)
+
+
+@pytest.mark.parametrize("kind", ["gradient_descent", "predicted_gradient"])
+def test_killed_between_the_last_step_and_the_last_checkpoint(tmp_path, monkeypatch, kind):
+    """The last step is one of a checkpoint, and none of a record but for being the last."""
+    whole = carried_out(tmp_path / "whole", kind, checkpoint_every=100)
+
+    def killed(self, *arguments):
+        raise Interrupts
+
+    with monkeypatch.context() as patched:
+        patched.setattr("zeroloss.runs.execute.Keeper.checkpoint", with_end(killed))
+        with pytest.raises(Interrupts):
+            carried_out(tmp_path / "a", kind, checkpoint_every=100)
+    assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
+
+
+def with_end(killed):
+    """Checkpoints as they are, but for the last one."""
+    real = Keeper.checkpoint
+
+    def checkpoint(self, stepper, recorder, step, outcome=None, last=None):
+        return real(self, stepper, recorder, step, outcome, last) if outcome is None else killed(self)
+
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    ("kind", "passing", "first", "whole", "more"),
+    [
+        ("gradient_descent", "norm_E > 5.55", {"steps": 170}, {"steps": 300}, {"extend": 130}),
+        (
+            "predicted_flow",
+            "norm_E > 5.62",
+            {"steps": None, "duration": 0.05},
+            {"steps": None, "duration": 0.1},
+            {"duration": 0.05},
+        ),
+    ],
+)
+def test_events_of_an_extended_run_are_those_of_a_longer_one(tmp_path, kind, passing, first, whole, more):
+    """A look at a last step off the schedule leaves no trace: a norm passes a level there and comes back."""
+    options = {"events": [passing, "norm_W < 5.2", "test_loss > 0.25"], "event_every": 100, "record_every": 100}
+    short = carried_out(tmp_path / "short", kind, **options, **first)
+    assert 0 < short.events[passing] <= short.step
+    extended = runs.resume(tmp_path / "short", progress=False, **more)
+    longer = carried_out(tmp_path / "long", kind, **options, **whole)
+    assert passing not in longer.events
+    assert extended.events == longer.events
+    assert longer.events
 
 
 def test_the_gradient_norm_of_a_rule():

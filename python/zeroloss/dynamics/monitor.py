@@ -72,6 +72,9 @@ class Events:
 
     ``wanted`` is asked between the parts of a replay. Where it says no, the look is given up: what it would have found
     is found by a look at the same step, with the same look before it.
+
+    A look at a last step that is not on the schedule is none for an extension, which is to find what one long run
+    does: what it finds is ``provisional``, and the look before it stays the last.
     """
 
     def __init__(self, texts: Sequence[str], every: int | str, found: Mapping[str, int] | None = None) -> None:
@@ -79,6 +82,7 @@ class Events:
         self.found: dict[str, int] = dict(found or {})
         self._open = [event for text in texts if (event := Event.parse(text)).text not in self.found]
         self.last: Look | None = None
+        self.provisional: list[str] = []
         self.wanted: Callable[[], bool] = lambda: True
 
     def next_due(self, step: int, end: int) -> int:
@@ -135,7 +139,16 @@ class Events:
         for event, place in places.items():
             assert place is not None
             self._find(event, place)
-        self.last = Look(step, state)
+        if self._schedule.due(step):
+            self.last = Look(step, state)
+        else:
+            self.provisional += [event.text for event in places]
+
+    def look_beyond(self, values: Mapping[str, Any], step: int) -> None:
+        """Look at a record that a flow made beside its own steps, one step after the last look."""
+        for event in [event for event in self._open if event.name in values and event.holds(values[event.name])]:
+            self._find(event, step)
+            self.provisional.append(event.text)
 
     def _find(self, event: Event, step: int) -> None:
         self.found[event.text] = step
@@ -204,7 +217,7 @@ class StoppingRules:
         """Say whether time is up."""
         if self.minutes is None or time.monotonic() - self._begin < 60 * self.minutes:
             return None
-        return Outcome(Ending.STOPPED_BY_A_RULE, f"after {self.minutes:g} minutes; extend goes on")
+        return Outcome(Ending.STOPPED_BY_A_RULE, f"after {self.minutes:g} minutes")
 
     def after_record(self, stepper: Stepper, step: int, values: Mapping[str, Any]) -> Outcome | None:
         """Say whether a record meets a rule."""

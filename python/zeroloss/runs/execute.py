@@ -148,7 +148,8 @@ def resume(
     Returns
     -------
     Run
-        As it ended; an ended run that is not extended as it is.
+        As it ended; an ended run that is not extended as it is. One that ``stop_minutes`` ended goes on to its own end,
+        for as many minutes again.
 
     Raises
     ------
@@ -175,7 +176,7 @@ def resume(
         with target.locked():
             checkpoint, chosen, data = _opened(target, tell)
             dynamics = dynamics_from_settings(checkpoint.settings["dynamics"])
-            ended = checkpoint.outcome is not None
+            ended = checkpoint.outcome is not None and not checkpoint.notes.get("out_of_time")
             if ended and extend is None and duration is None:
                 if not target.history_file.exists():
                     target.finish(checkpoint)
@@ -209,6 +210,8 @@ def _carry_on(
     outcome, last = follow(stepper, recorder, begin, end, progress, keeper)
     newest = recorder.newest()
     step = int(stepper.state.get("steps", newest[0] if newest else begin))
+    if outcome.ending is Ending.STOPPED_BY_A_RULE:
+        step = keeper.step
     if outcome.ending is Ending.STOPPED_BY_THE_USER:
         checkpoint, _ = directory.newest()
         assert checkpoint is not None
@@ -218,6 +221,8 @@ def _carry_on(
         return stopped
     if outcome.ending is Ending.STOPPED_BY_A_RULE:
         recorder.keep(stepper, step, last=True)
+    if outcome.ending is Ending.REACHED_THE_END and end.time is not None:
+        keeper.look_at_the_end(stepper, recorder, step)
     checkpoint = keeper.checkpoint(stepper, recorder, step, outcome, last)
     directory.finish(checkpoint)
     directory.log(str(outcome))

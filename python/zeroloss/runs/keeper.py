@@ -38,7 +38,10 @@ class Keeper:
         self.directory, self._run, self._settings, self._data, self._end = directory, run, settings, data, end
         notes = last.notes if last else {}
         self._announce, self._announced = announce, last.step if last else -1
-        self._events = Events(run.events, run.event_every or run.record_every, last.events if last else None)
+        found = (
+            {} if last is None else {t: at for t, at in last.events.items() if t not in notes.get("provisional", ())}
+        )
+        self._events = Events(run.events, run.event_every or run.record_every, found)
         if last:
             state = last.look or last.state
             self._events.last = Look(notes["look_step"], {name: array.copy() for name, array in state.items()})
@@ -55,7 +58,9 @@ class Keeper:
         self._seconds, self._began = last.seconds if last else 0.0, time.monotonic()
         self._last_step, self._last_time = last.step if last else -1, time.monotonic()
         self._told_decay = False
+        self.step = last.step if last else 0
         self.received: signal.Signals | None = None
+        self.out_of_time = False
 
     def begin(self, stepper: Stepper, recorder: Recorder, step: int, wanted: Callable[[], bool]) -> None:
         """Look at the first step and keep it, before any other is taken."""
@@ -82,8 +87,10 @@ class Keeper:
         for text, place in list(self._events.found.items())[known:]:
             self.directory.log(f"{text} at step {place}")
         outcome = self._rules.after_record(stepper, goal, values) if values is not None else None
-        outcome = outcome or self._rules.after_chunk()
-        if outcome is None and self._due(goal):
+        if outcome is None and (outcome := self._rules.after_chunk()):
+            self.out_of_time = True
+        self.step = goal
+        if outcome is None and goal < end and self._due(goal):  # at the end comes the last one, with the last record
             self.checkpoint(stepper, recorder, goal)
         return outcome
 
@@ -92,6 +99,13 @@ class Keeper:
         self.received = number
         self.checkpoint(stepper, recorder, step)
         self.directory.log(f"interrupted by {number.name} after {step} steps")
+
+    def look_at_the_end(self, stepper: Stepper, recorder: Recorder, step: int) -> None:
+        """Look at where a flow ended in time: at its last own step, and at the record beyond it, if there is one."""
+        self._events.look(stepper, step)
+        newest = recorder.newest()
+        if newest is not None and newest[0] > step:
+            self._events.look_beyond(newest[1], newest[0])
 
     def _due(self, step: int) -> bool:
         every, minutes = self._run.checkpoint_every, self._run.checkpoint_minutes
@@ -152,6 +166,8 @@ class Keeper:
                 "records_reached": self._rules.records,
                 "extremes": recorder.extremes,
                 "end": dict(self._end),
+                "provisional": self._events.provisional,
+                "out_of_time": self.out_of_time,
             },
             seconds=self._seconds + time.monotonic() - self._began,
             descriptions=recorder.descriptions(),
