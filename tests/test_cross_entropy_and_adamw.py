@@ -137,7 +137,13 @@ def test_adamw_with_cross_entropy_at_every_level(level, rows):
     samples = kernels.Samples64(data.X_train, data.Y_train)
     optimizer = kernels.Optimizer("adamw", 1e-2, 0.1, 0.1, 0.9, 0.999, 1e-8)
     descent = kernels.Descent64(
-        samples, kernels.Activation("relu", 0.0), kernels.Loss("cross_entropy", "mean"), optimizer, net.hidden, 1
+        samples,
+        samples,
+        kernels.Activation("relu", 0.0),
+        kernels.Loss("cross_entropy", "mean"),
+        optimizer,
+        net.hidden,
+        1,
     )
     descent.advance(50, theta, **state)
     E, W = by_torch(

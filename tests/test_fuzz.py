@@ -192,13 +192,15 @@ def test_kernels(data):
             samples = draw(raw_samples())
             theta = draw(matrices(dtypes=some.just("f8"))), draw(matrices(dtypes=some.just("f8")))
         hidden, threads = (h if fitting else draw(INTEGERS)), draw(INTEGERS)
+        none = kernels.Samples64(np.zeros((0, d_in)), np.zeros((0, d_out)))
         kinds = some.sampled_from(["relu", "tanh", "gelu", "odd"])
         activation = kernels.Activation(draw(kinds), draw(some.floats(-1, 1)))
         loss = kernels.Loss(draw(some.sampled_from(["mse", "cross_entropy"])), "mean")
         kind = draw(some.integers(0, 4))
         if kind == 0:
             optimizer = kernels.Optimizer("sgd", 0.1, 0.0, 0.0, draw(some.sampled_from([0.0, 0.5])))
-            descent = kernels.Descent64(samples, activation, loss, optimizer, hidden, threads)
+            test = draw(some.sampled_from([samples, none]))
+            descent = kernels.Descent64(samples, test, activation, loss, optimizer, hidden, threads)
             return descent.advance(draw(INTEGERS), theta, velocity=draw(some.sampled_from([None, theta])))
         if kind == 1:
             predicted = kernels.PredictedGradient64(samples, activation, draw(EXTREMES), hidden, threads)

@@ -90,7 +90,7 @@ def test_odd_sizes_at_every_level(level, sizes):
     vE, vW = np.zeros_like(E), np.zeros_like(W)
     relu, mean = kernels.Activation("relu", 0.0), kernels.Loss("mse", "mean")
     optimizer = kernels.Optimizer("sgd", lr=0.01, weight_decay_E=1e-2, weight_decay_W=1e-2, momentum=0.9)
-    kernels.Descent64(samples, relu, mean, optimizer, h, 1).advance(10, (E, W), velocity=(vE, vW))
+    kernels.Descent64(samples, samples, relu, mean, optimizer, h, 1).advance(10, (E, W), velocity=(vE, vW))
     expected_E, expected_W = sgd(net, data, 10, 0.01, 1e-2, 0.9)
     assert relative(E, expected_E) < 1e-11
     assert relative(W, expected_W) < 1e-11

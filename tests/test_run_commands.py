@@ -37,7 +37,7 @@ def test_from_a_file_to_a_report(tmp_path, file):
     assert done.stderr == f"{tmp_path / 'a'}: reached the end: 300 steps\n"
     assert zeroloss("resume", tmp_path / "a").returncode == 0
     extended = zeroloss("resume", tmp_path / "a", "--extend", "20")
-    assert extended.stderr.endswith("reached the end: 320 steps\n")
+    assert extended.stdout.endswith("reached the end: 320 steps\n")
     assert_same_run(zl.load(tmp_path / "a"), carried_out(tmp_path / "b", steps=320))
     told = zeroloss("report", tmp_path / "a")
     assert told.returncode == 0

@@ -1,6 +1,9 @@
 // Gradient descent.
 #include "../core/gradient_descent.hpp"
 
+#include <algorithm>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -25,19 +28,22 @@ void bind(py::module_& m, const std::string& bits) {
   using Set = Samples<T>;
   using Descending = Descent<T>;
   py::class_<Descending>(m, ("Descent" + bits).c_str(), py::module_local())
-      .def(py::init([](const Set& samples, Activation activation, Loss loss, const Optimizer& optimizer, Index hidden,
-                       int threads) {
+      .def(py::init([](const Set& samples, const Set& test, Activation activation, Loss loss,
+                       const Optimizer& optimizer, Index hidden, int threads) {
              check_not_empty(samples);
+             if (test.n() > 0 && (test.d_in() != samples.d_in() || test.d_out() != samples.d_out()))
+               throw std::invalid_argument("test: expected the inputs and outputs of samples, got others");
              check_at_least("hidden", hidden, 1);
-             return std::make_unique<Descending>(samples, activation, loss, optimizer, hidden, Team(threads));
+             return std::make_unique<Descending>(samples, test, activation, loss, optimizer, hidden, Team(threads));
            }),
-           py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"), py::arg("hidden"),
-           py::arg("threads"))
+           py::arg("samples"), py::arg("test"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"),
+           py::arg("hidden"), py::arg("threads"))
       .def(
           "advance",
           [](Descending& self, Index steps, Pair<T> theta, std::optional<Pair<T>> velocity,
              std::optional<Pair<T>> compensation, std::optional<Pair<T>> squares, Index taken,
-             std::optional<Array<double>> rates, std::optional<Array<double>> losses) {
+             std::optional<Array<double>> rates, std::optional<Array<double>> losses,
+             std::optional<Array<std::int64_t>> record_at, std::optional<Array<double>> records) {
             const auto layers = [&](const std::string& name, bool wanted, std::optional<Pair<T>>& pair) {
               if (wanted != pair.has_value())
                 throw std::invalid_argument(name + ": expected " + (wanted ? "(E, W), got None" : "None, got arrays"));
@@ -56,14 +62,37 @@ void bind(py::module_& m, const std::string& bits) {
             const DescentState<T> state{checked(self, "theta", theta), layers("velocity", by.has_velocity(), velocity),
                                         layers("compensation", by.compensated, compensation),
                                         layers("squares", by.has_squares(), squares)};
-            const double* const rate = each_step("rates", rates);
-            double* const loss = each_step("losses", losses);
+            typename Descending::Wishes wishes{each_step("rates", rates), each_step("losses", losses), nullptr, 0,
+                                               nullptr};
+            if (record_at.has_value() != records.has_value())
+              throw std::invalid_argument("record_at, records: expected both or none, got one");
+            if (record_at) {
+              const std::int64_t* at = record_at->data();
+              const bool increasing = std::is_sorted(at, at + record_at->size(), std::less_equal<>());
+              if (record_at->ndim() != 1 || !increasing || (record_at->size() > 0 && at[0] < 0))
+                throw std::invalid_argument("record_at: expected increasing steps of at least 0");
+              wishes.record_at = at;
+              wishes.records = record_at->size();
+              wishes.record = update("records", *records, record_at->size(), Descending::record_size);
+            }
             py::gil_scoped_release release;
-            return self.advance(state, taken, steps, rate, loss);
+            return self.advance(state, taken, steps, wishes);
           },
           py::arg("steps"), py::arg("theta").noconvert(), py::kw_only(), py::arg("velocity").noconvert() = py::none(),
           py::arg("compensation").noconvert() = py::none(), py::arg("squares").noconvert() = py::none(),
-          py::arg("taken") = 0, py::arg("rates").noconvert() = py::none(), py::arg("losses").noconvert() = py::none());
+          py::arg("taken") = 0, py::arg("rates").noconvert() = py::none(), py::arg("losses").noconvert() = py::none(),
+          py::arg("record_at").noconvert() = py::none(), py::arg("records").noconvert() = py::none())
+      .def(
+          "record",
+          [](Descending& self, Pair<T> theta) {
+            const Layers<T> layers = checked(self, "theta", theta);
+            Array<double> found(Descending::record_size);
+            double* const to = found.mutable_data();
+            py::gil_scoped_release release;
+            self.record(layers, to);
+            return found;
+          },
+          py::arg("theta").noconvert());
 }
 
 }  // namespace

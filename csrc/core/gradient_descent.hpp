@@ -9,13 +9,10 @@
 #pragma once
 
 #include "../linalg/flush_denormals.hpp"
-#include "../linalg/sums.hpp"
 #include "../linalg/team.hpp"
 #include "activation.hpp"
-#include "cross_entropy.hpp"
-#include "descent_hidden.hpp"
+#include "descent_samples.hpp"
 #include "layer_strips.hpp"
-#include "loss.hpp"
 
 namespace zeroloss {
 
@@ -28,67 +25,79 @@ struct DescentState {
 template <class T>
 class Descent {
  public:
-  Descent(const Samples<T>& samples, Activation activation, Loss loss, const Optimizer& optimizer, Index h,
-          Team team = Team())
-      : X_(std::visit([](const auto& rows) { return StripRows<T>(rows); }, samples.X)),
+  /// The samples to train on; those to test on, of which only records speak; and how.
+  Descent(const Samples<T>& train, const Samples<T>& test, Activation activation, Loss loss, const Optimizer& optimizer,
+          Index h, Team team = Team())
+      : train_(train, loss),
+        test_(test, loss),
+        X_(train_.X),
         h_(h),
-        d_out_(samples.d_out()),
+        d_out_(train_.d_out),
         optimizer_(optimizer),
         team_(team),
         activation_(activation),
-        fast_(activation.kind == ActivationKind::relu && X_.are_pairs()),
+        fast_(activation.kind == ActivationKind::relu && X_.are_pairs() && (test_.n == 0 || test_.X.are_pairs())),
         sources_(fast_ && X_.d_in <= max_sources * L ? (X_.d_in + L - 1) / L : 0),
-        entropy_(loss.kind == LossKind::cross_entropy),
-        c_(loss.scale(X_.n, d_out_)),
         forward_tiles_(cut_outputs(d_out_, forward_outputs)),
         backward_tiles_(cut_outputs(d_out_, backward_outputs)),
         theta_(true, X_.d_in, h, d_out_),
         velocity_(optimizer.has_velocity(), X_.d_in, h, d_out_),
         compensation_(optimizer.compensated, X_.d_in, h, d_out_),
         squares_(optimizer.has_squares(), X_.d_in, h, d_out_),
-        minus_Y_(padded_samples() * d_out_),
-        G_(padded_samples() * d_out_),
         E_transposed_(units() * sources_ * L),
-        losses_(padded_samples()),
-        zeros_(entropy_ ? tile_strips * d_out_ * L : 0),
-        H_(fast_ ? 0 : units() * padded_samples()),
-        S_(fast_ ? 0 : units() * padded_samples()),
+        zeros_(train_.entropy ? tile_strips * d_out_ * L : 0),
         scratch_size_(outputs_scratch() + gradients_scratch()),
         scratch_(scratch_size_ * team.size()) {
-    for (Index i = 0; i < X_.n; ++i)
-      for (Index k = 0; k < d_out_; ++k) minus_Y_.data()[strip_offset<T>(d_out_, k, i)] = -samples.Y(X_.order(i), k);
-    for (Index s = 0; sources_ > 0 && s < strip_count<T>(X_.n); ++s) gather_.emplace_back(X_.pairs() + s * L);
+    for (auto* set : {&train_, &test_}) {
+      for (Index s = 0; sources_ > 0 && s < set->strips; ++s) set->gather.emplace_back(set->X.pairs() + s * L);
+      if (fast_) continue;
+      set->H = Buffer<T>(units() * set->strips * L);
+      set->S = Buffer<T>(units() * set->strips * L);
+    }
   }
 
-  /// Takes steps; false where a parameter is not finite afterwards. `taken` steps were taken before; rates (steps), or
-  /// null: the learning rate of each; losses (steps), or null: the loss at θ before each.
-  bool advance(const DescentState<T>& state, Index taken, Index steps, const double* rates, double* losses) {
-    const FlushDenormals flush;
-    theta_.take(state.theta, fast_), velocity_.take(state.velocity, fast_);
-    compensation_.take(state.compensation, fast_), squares_.take(state.squares, false);
-    for (Index u = 0; sources_ > 0 && u < strip_count<T>(h_); ++u)
-      transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
+  /// What is asked for beside the steps, in the order of the steps.
+  struct Wishes {
+    const double* rates = nullptr;  ///< the learning rate of each step, or null
+    double* losses = nullptr;       ///< for the loss at θ before each step, or null
+    const Index* record_at = nullptr;
+    Index records = 0;         ///< how many of the steps are to be described before they are taken
+    double* record = nullptr;  ///< (records, record_size)
+  };
+  /// Loss, accuracy and ‖F − Y‖ on the training and on the test samples, ‖E‖, ‖W‖.
+  static constexpr Index record_size = 8;
 
-    const Index blocks = (strip_count<T>(X_.n) + tile_strips - 1) / tile_strips;
+  /// Takes steps; false where a parameter is not finite afterwards. `taken` steps were taken before.
+  bool advance(const DescentState<T>& state, Index taken, Index steps, Wishes wishes) {
+    const FlushDenormals flush;
+    take(state);
     const Index panels = (strip_count<T>(h_) + panel_strips - 1) / panel_strips;
     for (Index t = 0; t < steps; ++t) {
-      if (!fast_) share(strip_count<T>(h_), [&](Index u, T*) { activate_strip(u); });
-      share(blocks, [&](Index block, T* scratch) {
-        outputs(block, scratch);
-        if (losses && !entropy_) square_outputs(block);
-      });
-      if (losses) losses[t] = loss();
-      const double rate = rates ? rates[t] : optimizer_.lr;
+      const bool recorded = wishes.records > 0 && *wishes.record_at == t;
+      forward(train_, wishes.losses != nullptr, recorded);
+      if (wishes.losses) wishes.losses[t] = train_.loss();
+      if (recorded) {
+        describe(wishes.record);
+        ++wishes.record_at, --wishes.records, wishes.record += record_size;
+      }
+      const double rate = wishes.rates ? wishes.rates[t] : optimizer_.lr;
       const Index number = taken + t + 1;
       const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, number);
       const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, number);
       share(panels, [&](Index panel, T* scratch) { gradients(panel, step_E, step_W, scratch + outputs_scratch()); });
     }
-
     const bool finite = theta_.are_finite();
-    theta_.give(state.theta, fast_), velocity_.give(state.velocity, fast_);
-    compensation_.give(state.compensation, fast_), squares_.give(state.squares, false);
+    give(state);
     return finite;
+  }
+
+  /// Describes θ, (record_size), to the bits that advance() gives.
+  void record(Layers<T> theta, double* to) {
+    const FlushDenormals flush;
+    theta_.take(theta, fast_);
+    transpose_E();
+    forward(train_, true, true);
+    describe(to);
   }
 
   const Optimizer& optimizer() const { return optimizer_; }
@@ -103,23 +112,45 @@ class Descent {
   static constexpr Index panel_strips = 4;   // strips of units that share a chunk of G: a task
   static_assert(block_units % L == 0 && chunk % L == 0);
 
-  /// The loss of one block of samples, sample by sample: Σ_k G² /(4c²).
-  void square_outputs(Index block) {
-    const Index end = std::min(strip_count<T>(X_.n), (block + 1) * tile_strips);
-    const Vector<T> scale = broadcast(static_cast<T>(1 / (4 * c_ * c_)));
-    for (Index s = block * tile_strips; s < end; ++s) {
-      Vector<T> sum{};
-      for (Index k = 0; k < d_out_; ++k) sum += load(G_of(s) + k * L) * load(G_of(s) + k * L);
-      store(losses_.data() + s * L, sum * scale);
+  void take(const DescentState<T>& state) {
+    theta_.take(state.theta, fast_), velocity_.take(state.velocity, fast_);
+    compensation_.take(state.compensation, fast_), squares_.take(state.squares, false);
+    transpose_E();
+  }
+  void give(const DescentState<T>& state) {
+    theta_.give(state.theta, fast_), velocity_.give(state.velocity, fast_);
+    compensation_.give(state.compensation, fast_), squares_.give(state.squares, false);
+  }
+  void transpose_E() {
+    for (Index u = 0; sources_ > 0 && u < strip_count<T>(h_); ++u)
+      transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
+  }
+
+  /// Outputs of a set of samples, and from them G, losses and what a record says.
+  void forward(DescentSamples<T>& set, bool wants_loss, bool wants_record) {
+    if (!fast_) share(strip_count<T>(h_), [&](Index u, T*) { activate_strip(set, u); });
+    share((set.strips + tile_strips - 1) / tile_strips, [&](Index block, T* scratch) {
+      outputs(set, block, scratch);
+      if (!set.entropy && !wants_loss && !wants_record) return;
+      for (Index s = block * tile_strips; s < std::min(set.strips, (block + 1) * tile_strips); ++s)
+        set.finish(s, wants_loss || wants_record, wants_record);
+    });
+  }
+
+  /// The record of θ, whose outputs on the training samples are there.
+  void describe(double* to) {
+    if (test_.n > 0) forward(test_, true, true);
+    for (const SetRecord& record : {train_.record(), test_.record()}) {
+      *to++ = record.loss;
+      *to++ = record.accuracy;
+      *to++ = record.residual;
     }
+    *to++ = theta_.norm_E();
+    *to++ = theta_.norm_W();
   }
-  double loss() const {
-    return c_ * sum_of(X_.n, [of = losses_.data()](Index i) { return static_cast<double>(of[i]); });
-  }
-  T* G_of(Index strip) { return G_.data() + strip * d_out_ * L; }
 
   Index units() const { return strip_count<T>(h_) * L; }
-  Index padded_samples() const { return strip_count<T>(X_.n) * L; }
+  Index padded_samples() const { return train_.strips * L; }
   Index outputs_scratch() const { return block_units * tile_strips * L; }
   Index gradients_scratch() const { return panel_strips * (X_.d_in + d_out_) * L + 2 * chunk * L; }
 
@@ -134,30 +165,27 @@ class Descent {
 
   /// H = σ(X E) and S = σ'(X E) of one strip of units, kept for both phases: only ReLU on pairs is so cheap that it
   /// is found again where it is needed. Past n they stay zeros.
-  void activate_strip(Index u) {
-    T* const H = H_.data() + u * padded_samples() * L;
-    X_.multiply(theta_.E(u), 0, X_.n, H);
-    activate(activation_, H, H, S_.data() + u * padded_samples() * L, static_cast<std::size_t>(X_.n * L));
+  void activate_strip(DescentSamples<T>& set, Index u) {
+    T* const H = set.H.data() + u * set.strips * L * L;
+    set.X.multiply(theta_.E(u), 0, set.n, H);
+    activate(activation_, H, H, set.S.data() + u * set.strips * L * L, static_cast<std::size_t>(set.n * L));
   }
 
-  void outputs(Index block, T* scratch) {
+  void outputs(DescentSamples<T>& set, Index block, T* scratch) {
     const Index first = block * tile_strips;
-    if (strip_count<T>(X_.n) - first >= tile_strips) {
-      outputs_of_strips<tile_strips>(first, scratch);
+    if (set.strips - first >= tile_strips) {
+      outputs_of_strips<tile_strips>(set, first, scratch);
     } else {
-      for (Index s = first; s < strip_count<T>(X_.n); ++s) outputs_of_strips<1>(s, scratch);
+      for (Index s = first; s < set.strips; ++s) outputs_of_strips<1>(set, s, scratch);
     }
-    for (Index s = first; entropy_ && s < std::min(strip_count<T>(X_.n), first + tile_strips); ++s)
-      cross_entropy(d_out_, static_cast<T>(c_), minus_Y_.data() + s * d_out_ * L, G_of(s), losses_.data() + s * L);
   }
 
   /// G = 2c (H W − Y), or F for the cross-entropy, for `strips` strips of samples.
   template <int strips>
-  void outputs_of_strips(Index strip, T* scratch) {
-    const T* minus_Y = minus_Y_.data() + strip * d_out_ * L;
-    const T* start = entropy_ ? zeros_.data() : minus_Y;
-    const T last_scale = entropy_ ? T{1} : static_cast<T>(2 * c_);
-    T* G = G_of(strip);
+  void outputs_of_strips(DescentSamples<T>& set, Index strip, T* scratch) {
+    const T* start = set.entropy ? zeros_.data() : set.minus_Y_of(strip);
+    const T last_scale = set.entropy ? T{1} : static_cast<T>(2 * set.c);
+    T* G = set.G_of(strip);
     const auto product = [&](const auto& hidden, Index first, Index count) {
       const T* W = theta_.W(0) + first * d_out_;
       for (const auto [k, width] : forward_tiles_)
@@ -167,14 +195,14 @@ class Descent {
         });
     };
     const bool one_tile = forward_tiles_.size() == 1;
-    if (one_tile && with_permuted<strips>(strip, [&](const auto& hidden) { product(hidden, 0, h_); })) return;
+    if (one_tile && with_permuted<strips>(set, strip, [&](const auto& hidden) { product(hidden, 0, h_); })) return;
     for (Index first = 0; first < h_; first += block_units) {
       const Index count = std::min(block_units, h_ - first);
-      if (!with_permuted<strips>(strip,
+      if (!with_permuted<strips>(set, strip,
                                  [&](const auto& hidden) { store_hidden<strips>(hidden, first, count, scratch); }))
         for (Index u = 0; u < strip_count<T>(count); ++u)
           for (int s = 0; s < strips; ++s)
-            transposed_hidden<strips>(first / L + u, strip + s, scratch + (u * L * strips + s) * L);
+            transposed_hidden<strips>(set, first / L + u, strip + s, scratch + (u * L * strips + s) * L);
       if (fast_)
         product(StoredOutputsHidden<T, strips, true>{scratch}, first, count);
       else
@@ -184,9 +212,9 @@ class Descent {
 
   /// Calls f with the PermutedHidden of these strips of samples; false where there is none.
   template <int strips, class F>
-  bool with_permuted(Index strip, const F& f) const {
+  bool with_permuted(const DescentSamples<T>& set, Index strip, const F& f) const {
     if constexpr (max_sources > 0) {
-      const StripGather<T>* gather = gather_.data() + strip;
+      const StripGather<T>* gather = set.gather.data() + strip;
       if (sources_ > 0 && std::all_of(gather, gather + strips, [](const auto& g) { return g.pure; }))
         return f(PermutedHidden<T, strips, false>(E_transposed_.data(), sources_, gather)), true;
       if (sources_ == 2) return f(PermutedHidden<T, strips, true>(E_transposed_.data(), sources_, gather)), true;
@@ -207,17 +235,17 @@ class Descent {
 
   /// H of one strip of units and one strip of samples, to [unit][strips][lanes].
   template <int strips>
-  void transposed_hidden(Index unit_strip, Index sample_strip, T* H) const {
+  void transposed_hidden(const DescentSamples<T>& set, Index unit_strip, Index sample_strip, T* H) const {
     const T* E = theta_.E(unit_strip);
     Vector<T> h[L];
     if (fast_) {
-      const Pair* pair = X_.pairs() + sample_strip * L;
+      const Pair* pair = set.X.pairs() + sample_strip * L;
 #pragma GCC unroll 16
       for (int i = 0; i < L; ++i) {
         h[i] = negative_part<T>(load(E + pair[i].a) + load(E + pair[i].b));
       }
     } else {
-      const T* rows = H_.data() + (unit_strip * padded_samples() + sample_strip * L) * L;
+      const T* rows = set.H.data() + (unit_strip * set.strips + sample_strip) * L * L;
 #pragma GCC unroll 16
       for (int i = 0; i < L; ++i) h[i] = load(rows + i * L);
     }
@@ -257,7 +285,8 @@ class Descent {
   void small_gradients(Index begin, Index end, const Step<T>& step_E, const Step<T>& step_W, const Where& gE_of) {
     for (Index u = begin; u < end; ++u) {
       const ReluPairs<T, true, true> rows{theta_.E(u), gE_of(u), X_.pairs(), nullptr, nullptr};
-      gradients_tile<d_out>(rows, GradientsTile<T>{X_.n, G_.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
+      gradients_tile<d_out>(rows,
+                            GradientsTile<T>{X_.n, train_.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
       if (u > begin) plain_update_E(u - 1, step_E, gE_of(u - 1));
     }
     plain_update_E(end - 1, step_E, gE_of(end - 1));
@@ -283,7 +312,7 @@ class Descent {
     T *H = scratch, *gH = H + chunk * L;
     const auto tile = [&](const auto& rows, Index k, Index width) {
       const GradientsTile<T> t{count,
-                               G_.data() + first * d_out_ + k * L,
+                               train_.G.data() + first * d_out_ + k * L,
                                d_out_,
                                theta_.W(u) + k * L,
                                gW + k * L,
@@ -294,7 +323,7 @@ class Descent {
     };
     const Pair* pairs = X_.pairs() + first;
     const Index at = (u * padded_samples() + first) * L;
-    const T *stored_H = H_.data() + at, *S = S_.data() + at;
+    const T *stored_H = train_.H.data() + at, *S = train_.S.data() + at;
     if (X_.are_pairs()) {
       for (const auto [k, width] : backward_tiles_) {
         with_ends(k == 0, k + width == d_out_, [&, k = k, width = width](auto is_first, auto is_last) {
@@ -346,22 +375,18 @@ class Descent {
     }
   }
 
-  const StripRows<T> X_;
+  DescentSamples<T> train_, test_;
+  const StripRows<T>& X_;  // of the training samples
   const Index h_, d_out_;
   const Optimizer optimizer_;
   const Team team_;
   const Activation activation_;
   const bool fast_;      // ReLU on pairs
   const Index sources_;  // registers per row of Eᵀ, 0 where H is transposed instead
-  const bool entropy_;   // cross-entropy in place of the squared error
-  const double c_;       // of the loss
   const std::vector<OutputRange> forward_tiles_, backward_tiles_;
   LayerStrips<T> theta_, velocity_, compensation_, squares_;  // of E negated where `fast_`, but for the squares
-  Buffer<T> minus_Y_, G_, E_transposed_;
-  Buffer<T> losses_;                    // [sample], without the factor c
-  Buffer<T> zeros_;                     // where outputs of the cross-entropy start
-  Buffer<T> H_, S_;                     // [strip of units][sample][lanes], unless they are found again
-  std::vector<StripGather<T>> gather_;  // [strip of samples], where Eᵀ is in use
+  Buffer<T> E_transposed_;
+  Buffer<T> zeros_;  // where outputs of the cross-entropy start
   const Index scratch_size_;
   Buffer<T> scratch_;
 };

@@ -1,7 +1,10 @@
 // What belongs to the two layers, E (d_in × h) and W (h × d_out): the caller's arrays, and their copy in strips.
 #pragma once
 
+#include <cmath>
+
 #include "../linalg/strips.hpp"
+#include "../linalg/sums.hpp"
 
 namespace zeroloss {
 
@@ -38,6 +41,8 @@ class LayerStrips {
     columns_from_strips(W_.data(), h_, d_out_, to.W);
   }
 
+  double norm_E() const { return std::sqrt(sum_of_squares(E_.data(), E_.size())); }
+  double norm_W() const { return std::sqrt(sum_of_squares(W_.data(), W_.size())); }
   bool are_finite() const { return all_finite(E_) && all_finite(W_); }
 
  private:

@@ -48,6 +48,7 @@ class Descent32:
     def __init__(
         self,
         samples: Samples32,
+        test: Samples32,
         activation: Activation,
         loss: Loss,
         optimizer: Optimizer,
@@ -65,12 +66,16 @@ class Descent32:
         taken: int = 0,
         rates: _F64 | None = None,
         losses: _F64 | None = None,
+        record_at: _Indices | None = None,
+        records: _F64 | None = None,
     ) -> bool: ...
+    def record(self, theta: _Layers) -> _F64: ...
 
 class Descent64:
     def __init__(
         self,
         samples: Samples64,
+        test: Samples64,
         activation: Activation,
         loss: Loss,
         optimizer: Optimizer,
@@ -88,7 +93,10 @@ class Descent64:
         taken: int = 0,
         rates: _F64 | None = None,
         losses: _F64 | None = None,
+        record_at: _Indices | None = None,
+        records: _F64 | None = None,
     ) -> bool: ...
+    def record(self, theta: _Layers) -> _F64: ...
 
 class PredictedGradient32:
     def __init__(self, samples: Samples32, activation: Activation, ridge: float, hidden: int, threads: int) -> None: ...

@@ -45,7 +45,7 @@ def run(file: Path | None, out: Path | None, changes: tuple[str, ...], print_def
             click.echo(f"zeroloss: {' '.join(line.split())}", err=True)
         raise Failed(BAD_INPUT, f"{file}: {len(error.problems)} to mend; nothing was started") from None
     with _told():
-        _end(runs.run(configuration, out, announce=_line if as_json else None), out)
+        _end(runs.run(configuration, out, announce=_line if as_json else None), out, as_json)
 
 
 @click.command()
@@ -76,7 +76,7 @@ def resume(
             announce=_line if as_json else None,
             tell=lambda line: click.echo(f"zeroloss: {line}", err=True),
         )
-        _end(ended, out or directory)
+        _end(ended, out or directory, as_json)
 
 
 @click.command()
@@ -125,12 +125,12 @@ def _line(step: int, values: Mapping[str, Any]) -> None:
     click.echo(json.dumps({"step": step, **finite}))
 
 
-def _end(run: Run, directory: Path) -> None:
-    """Say how a run ended; the exit status is that of its end."""
+def _end(run: Run, directory: Path, as_json: bool) -> None:
+    """Say how a run ended, not among lines of JSON; the exit status is that of its end."""
     line = f"{directory}: {run.outcome}"
     if run.outcome.ending is Ending.STOPPED_BY_THE_USER:
         terminated = run.signal is not None and run.signal.name == "SIGTERM"
         raise Failed(TERMINATED if terminated else INTERRUPTED, line)
     if not run.outcome.ending.can_go_on:
         raise Failed(NUMERICAL_FAILURE, f"{line}; what there is up to then is kept")
-    click.echo(line, err=True)
+    click.echo(line, err=as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..results import Ending, Outcome
 from .decay import DecayWatch
 from .stepper import Cost, Evaluator, State
 
+RECORD_SIZE = 8  # numbers of a record by the kernel
 LOSSES = ("mse", "cross_entropy")
 REDUCTIONS = ("mean", "sum")
 DECAY_LAYERS = ("both", "E", "W")
@@ -92,6 +93,7 @@ class DescentStepper:
         descent = kernels.Descent32 if network.dtype == np.float32 else kernels.Descent64
         self._descent = descent(
             self._evaluate.train,
+            self._evaluate.test,
             self._evaluate.activation,
             self._evaluate.loss,
             settings.optimizer(),
@@ -101,8 +103,23 @@ class DescentStepper:
 
     knows_losses = True
 
-    def advance(self, steps: int, losses: NDArray[np.float64] | None = None) -> bool:
-        """Take steps; false where a parameter is not finite afterwards. ``losses`` gets the loss before each."""
+    @property
+    def records_many(self) -> bool:
+        """Whether ``advance`` can make records on its way: all but those that look at the parameters in Python."""
+        return not self._decay.needed
+
+    def advance(
+        self,
+        steps: int,
+        losses: NDArray[np.float64] | None = None,
+        record_at: NDArray[np.int64] | None = None,
+        records: NDArray[np.float64] | None = None,
+    ) -> bool:
+        """Take steps; false where a parameter is not finite afterwards.
+
+        ``losses`` gets the loss before each step, ``records`` (count, RECORD_SIZE) what a record says before those of
+        ``record_at``; see `described`.
+        """
         state, taken = self.state, int(self.state["steps"])
         self.state["steps"] += steps
         velocity, compensation, squares = (
@@ -117,13 +134,32 @@ class DescentStepper:
             squares=squares,
             taken=taken,
             losses=losses,
+            record_at=record_at,
+            records=records,
         )
 
     def record(self) -> Mapping[str, float] | None:
         """Describe the state; None where a loss or norm is not finite."""
         theta = self.state["E"], self.state["W"]
-        common = self._evaluate(*theta)
+        common = self.described(self._descent.record(theta).tolist())
         return None if common is None else {**common, **self._decay.record(theta)}
+
+    def described(self, numbers: Sequence[float]) -> dict[str, float] | None:
+        """Return a record from the numbers of the kernel; None where the training loss or a norm is not finite."""
+        loss, accuracy, residual, test_loss, test_accuracy, _, norm_E, norm_W = numbers
+        if not math.isfinite(loss + norm_E + norm_W):
+            return None
+        if not self._evaluate.accuracy_defined:
+            accuracy = test_accuracy = math.nan
+        return {
+            "train_loss": loss,
+            "test_loss": test_loss,
+            "train_accuracy": accuracy,
+            "test_accuracy": test_accuracy,
+            "norm_E": norm_E,
+            "norm_W": norm_W,
+            "residual": residual,
+        }
 
     def gradient_norm(self) -> float:
         """Return ‖∇loss + weight_decay · θ‖."""

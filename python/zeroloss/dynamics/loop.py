@@ -24,10 +24,11 @@ from ..networks import Network, check_fits
 from ..results import Ending, Measures, Outcome, Run, read
 from ..results.schedule import Schedule
 from .adamw import AdamW
+from .chunk import advanced, planned
 from .flow import FlowStepper, flow_outcome
 from .gradient_descent import GradientDescent
 from .interruption import Interruption
-from .monitor import copied, next_chunk
+from .monitor import Passed, copied, next_chunk
 from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 from .recorder import Recorder, checked_measures
@@ -192,14 +193,28 @@ class Companion(Protocol):
     signals: Sequence[signal.Signals]
     wants_losses: bool
 
+    @property
+    def takes_many(self) -> bool:
+        """Whether a chunk may pass several records: nothing has to be done at each."""
+
     def begin(self, stepper: Stepper, recorder: Recorder, step: int, wanted: Callable[[], bool]) -> None:
         """Take note of the first step, recorded, and of how to ask whether the simulation is wanted to go on."""
 
     def next_due(self, step: int, end: int) -> int:
         """Return the step at which the next chunk has to end at the latest."""
 
+    def next_checkpoint(self, step: int, end: int) -> int:
+        """Return the step at which the next checkpoint has to be at the latest."""
+
     def after_chunk(
-        self, stepper: Stepper, recorder: Recorder, step: int, goal: int, end: int, losses: NDArray[np.float64] | None
+        self,
+        stepper: Stepper,
+        recorder: Recorder,
+        step: int,
+        goal: int,
+        end: int,
+        losses: NDArray[np.float64] | None,
+        passed: Passed | None,
     ) -> Outcome | None:
         """Look at a chunk from ``step`` to ``goal``, recorded; return an outcome to end."""
 
@@ -253,7 +268,7 @@ def follow(
     companion: Companion | None = None,
 ) -> tuple[Outcome, Stepper]:
     """Take the steps from ``begin`` to the end in chunks, and keep what is due; return the last state recorded."""
-    step, chunk = begin, 1
+    step, chunk, many = begin, 1, True
     last = stepper
     outcome: Outcome | None = None
     total = end.step if end.time is None else None
@@ -274,20 +289,24 @@ def follow(
             elif end.time is not None and isinstance(stepper, FlowStepper) and stepper.reaches(end.time):
                 outcome, last = _finish(stepper, recorder, step, end.time)
             else:
-                goal = min(step + (chunk if end.time is None else 1), recorder.next_due(step), end.step)
-                goal = min(goal, companion.next_due(step, end.step)) if companion else goal
-                before = copied(stepper.state)
-                extremes = recorder.extremes
+                furthest = min(step + (chunk if end.time is None else 1), end.step)
+                goal, within = planned(stepper, recorder, companion, step, furthest, many)
+                before, extremes = copied(stepper.state), recorder.extremes
                 losses = np.empty(goal - step) if _losses_wanted(stepper, recorder, companion) else None
                 started = time.perf_counter()
-                sound = stepper.advance(goal - step, losses)
+                sound, records = advanced(stepper, step, goal, losses, within)
+                if within and not sound:
+                    stepper.state.update(before)
+                    many = False  # record by record, to where it fails
+                    continue
                 chunk = next_chunk(goal - step, time.perf_counter() - started)
-                recorder.saw(losses)
+                recorder.take(stepper, step, within, records, losses)
                 if sound and recorder.keep(stepper, goal, last=goal == end.step):
                     bar.update(goal - step)
                     outcome = recorder.failure
                     if companion and outcome is None:
-                        outcome = companion.after_chunk(stepper, recorder, step, goal, end.step, losses)
+                        passed = Passed(before, recorder.newest_many(len(within) + 1)) if within else None
+                        outcome = companion.after_chunk(stepper, recorder, step, goal, end.step, losses, passed)
                     step = goal
                     if not bar.disable:
                         bar.set_postfix_str(recorder.summary(), refresh=False)

@@ -62,6 +62,14 @@ class Look:
     state: State
 
 
+@dataclass
+class Passed:
+    """A chunk with several records: the state at its beginning, and steps and values of the records up to its end."""
+
+    before: State
+    records: tuple[Sequence[int], Sequence[Mapping[str, Any]]]
+
+
 class Events:
     """Finds the first step at which each condition holds.
 
@@ -101,10 +109,12 @@ class Events:
         end: int,
         losses: NDArray[np.float64] | None,
         values: Mapping[str, Any] | None = None,
+        passed: Passed | None = None,
     ) -> None:
         """Look at a chunk of steps that led from ``step`` to ``goal``.
 
-        ``losses`` are those before each of its steps, ``values`` what was recorded at its end, if anything was.
+        ``losses`` are those before each of its steps, ``values`` what was recorded at its end, if anything was, and
+        ``passed`` all records of a chunk with several.
         """
         if not self._open:
             return
@@ -112,7 +122,9 @@ class Events:
             for event in list(self._open):
                 if event.name == "train_loss" and (holds := event.holds(losses)).any():
                     self._find(event, step + int(holds.argmax()))
-        if self._schedule.due(goal) or goal == end:
+        if passed is not None:
+            self._look_back(stepper, step, passed)
+        elif self._schedule.due(goal) or goal == end:
             self.look(stepper, goal, losses is not None, values)
 
     def look(
@@ -149,6 +161,28 @@ class Events:
         for event in [event for event in self._open if event.name in values and event.holds(values[event.name])]:
             self._find(event, step)
             self.provisional.append(event.text)
+
+    def _look_back(self, stepper: Stepper, step: int, passed: Passed) -> None:
+        """Place what has happened at the records of a chunk from ``step`` on, the last of them at its end."""
+        assert self.last is not None
+        state, (steps, records) = copied(stepper.state), passed.records
+        wanted, self.wanted = self.wanted, lambda: True  # they are few steps: what is begun is ended
+        for event in list(self._open):
+            holds = event.holds(np.array([record.get(event.name, np.nan) for record in records]))
+            if not holds.any():
+                continue
+            first = int(holds.argmax())
+            before = self.last
+            if first > 0:
+                stepper.state.update(copied(passed.before))
+                stepper.advance(steps[first - 1] - step)
+                before = Look(steps[first - 1], copied(stepper.state))
+            place = self._first_step(stepper, event, before, steps[first])
+            assert place is not None
+            self._find(event, place)
+            stepper.state.update(copied(state))
+        self.wanted = wanted
+        self.last = Look(steps[-1], state)
 
     def _find(self, event: Event, step: int) -> None:
         self.found[event.text] = step
@@ -209,6 +243,11 @@ class StoppingRules:
     gradient_norm: float | None = None
     slow_time: float | None = None
     records: int = 0
+
+    @property
+    def looks_at_records(self) -> bool:
+        """Whether a record can end the simulation."""
+        return not (self.test_accuracy is None and self.gradient_norm is None and self.slow_time is None)
 
     def __post_init__(self) -> None:
         self._begin = time.monotonic()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 Columns = dict[str, NDArray[Any]]
+Losses = NDArray[np.float64] | None
 
 
 class Recorder:
@@ -116,7 +117,44 @@ class Recorder:
             self._snapshots.append(stepper.network())
         return True
 
-    def saw(self, losses: NDArray[np.float64] | None) -> None:
+    @property
+    def takes_many(self) -> bool:
+        """Whether records can come many at a time: at regular steps, without measures."""
+        return isinstance(self.records_due.every, int) and not self.measures
+
+    def steps_due(self, step: int, goal: int) -> list[int]:
+        """Return the steps after ``step`` up to ``goal`` at which a record is due and no snapshot was before."""
+        if self.snapshots_due is not None:
+            goal = min(goal, self.snapshots_due.next_after(step))
+        every = self.records_due.every
+        assert isinstance(every, int)
+        return list(range(self.records_due.next_after(step), goal + 1, every))
+
+    def take(
+        self, stepper: Stepper, begin: int, steps: Sequence[int], records: Sequence[dict[str, Any]], losses: Losses
+    ) -> None:
+        """Take note of the losses of a chunk from ``begin`` on, and take over the records of steps within it."""
+        if not steps:
+            return self._saw(losses)
+        if losses is not None and self.wants_extremes:
+            bounds = [0, *(step - begin for step in steps)]
+            least, greatest = (f.reduceat(losses, bounds).tolist() for f in (np.minimum, np.maximum))
+            for place, record in enumerate(records):
+                before = self.extremes or (np.inf, -np.inf)
+                self.extremes = min(before[0], least[place]), max(before[1], greatest[place])
+                record.update(self._extremes_up_to(record["train_loss"], due=True))
+            last = self.extremes or (np.inf, -np.inf)
+            self.extremes = min(last[0], least[-1]), max(last[1], greatest[-1])
+        self._last_recorded = steps[-1]
+        self._steps.extend(steps)
+        self._times.extend(stepper.times(step) for step in steps)
+        self._records.extend(records)
+
+    def newest_many(self, count: int) -> tuple[Sequence[int], Sequence[Mapping[str, Any]]]:
+        """Return the steps of the last records, and the records."""
+        return self._steps[-count:], self._records[-count:]
+
+    def _saw(self, losses: NDArray[np.float64] | None) -> None:
         """Take note of the training losses before some steps."""
         if losses is not None and self.wants_extremes:
             least, greatest = self.extremes or (np.inf, -np.inf)

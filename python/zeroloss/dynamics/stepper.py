@@ -75,8 +75,8 @@ class Evaluator:
         self.activation = kernel_activation(network)
         self.loss = loss
         self.train = kernel_samples(data, "train", network.dtype)
-        self._test = kernel_samples(data, "test", network.dtype)
-        self._accuracy_defined = one_hot(data.Y_train) and one_hot(data.Y_test)
+        self.test = kernel_samples(data, "test", network.dtype)
+        self.accuracy_defined = one_hot(data.Y_train) and one_hot(data.Y_test)
 
     def __call__(self, E: NDArray[Any], W: NDArray[Any]) -> dict[str, float] | None:
         """Return the record's common part; None where the training loss or a norm is not finite."""
@@ -84,8 +84,8 @@ class Evaluator:
         norm_E, norm_W = kernels.frobenius_norm(E), kernels.frobenius_norm(W)
         if not math.isfinite(loss + norm_E + norm_W):
             return None
-        test_loss, test_accuracy, _ = kernels.evaluate(self._test, E, W, self.activation, self.loss)
-        if not self._accuracy_defined:
+        test_loss, test_accuracy, _ = kernels.evaluate(self.test, E, W, self.activation, self.loss)
+        if not self.accuracy_defined:
             accuracy = test_accuracy = float("nan")
         return {
             "train_loss": loss,

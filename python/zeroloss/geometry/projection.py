@@ -154,9 +154,10 @@ def retract(
 
 def momentum_descent(net: Network, data: Dataset, lr: float) -> kernels.Descent64:
     """Return the paper's descent towards the set: mean squared error, momentum 0.9, no weight decay."""
-    samples = kernel_samples(data, "train", np.dtype("float64"))
+    train, test = (kernel_samples(data, part, np.dtype("float64")) for part in ("train", "test"))
     return kernels.Descent64(
-        samples,
+        train,
+        test,
         kernel_activation(net),
         kernels.Loss("mse", "mean"),
         kernels.Optimizer("sgd", lr=lr, weight_decay_E=0.0, weight_decay_W=0.0, momentum=MOMENTUM),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import RunSettings
-from ..dynamics.monitor import Events, Look, StoppingRules
+from ..dynamics.monitor import Events, Look, Passed, StoppingRules
 from ..dynamics.recorder import Recorder
 from ..dynamics.stepper import Stepper
 from ..results import Checkpoint, Outcome, RunDirectory
@@ -73,17 +73,33 @@ class Keeper:
 
     def next_due(self, step: int, end: int) -> int:
         """Return the step at which the next chunk has to end at the latest."""
-        due = self._events.next_due(step, end)
+        return min(self._events.next_due(step, end), self.next_checkpoint(step, end))
+
+    def next_checkpoint(self, step: int, end: int) -> int:
+        """Return the step at which the next checkpoint has to be at the latest."""
         every = self._run.checkpoint_every
-        return due if every is None else min(due, (step // every + 1) * every)
+        return end if every is None else min(end, (step // every + 1) * every)
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether a chunk may pass several records: none can end the run, and events are looked for at records."""
+        at_records = self._run.event_every in {None, self._run.record_every}
+        return at_records and self._announce is None and not self._rules.looks_at_records
 
     def after_chunk(
-        self, stepper: Stepper, recorder: Recorder, step: int, goal: int, end: int, losses: NDArray[np.float64] | None
+        self,
+        stepper: Stepper,
+        recorder: Recorder,
+        step: int,
+        goal: int,
+        end: int,
+        losses: NDArray[np.float64] | None,
+        passed: Passed | None,
     ) -> Outcome | None:
         """Look at a chunk from ``step`` to ``goal``, recorded; return an outcome where a rule ends the run."""
         values = self._tell(recorder)
         known = len(self._events.found)
-        self._events.after_chunk(stepper, step, goal, end, losses, values)
+        self._events.after_chunk(stepper, step, goal, end, losses, values, passed)
         for text, place in list(self._events.found.items())[known:]:
             self.directory.log(f"{text} at step {place}")
         outcome = self._rules.after_record(stepper, goal, values) if values is not None else None
