@@ -108,3 +108,22 @@ class ZeroLossSet:
         accuracy: float,
         most: int,
     ) -> tuple[float, float, float, float, float, bool, bool] | None: ...
+
+class Proximal:
+    def __init__(self, samples: Samples64, activation: Activation, most_linear_iterations: int) -> None: ...
+    def solve(
+        self,
+        c_E: _F64,
+        c_W: _F64,
+        E: _F64,
+        W: _F64,
+        T: _F64,
+        multiplier: _F64,
+        tolerance: float,
+        unit_tolerance: float,
+        most_iterations: int,
+        forcing: float,
+    ) -> tuple[str, float, int, int, int]: ...
+    def retract(
+        self, E: _F64, W: _F64, T: _F64, tolerance: float, most_iterations: int, forcing: float
+    ) -> tuple[str, float, int, int, int]: ...
