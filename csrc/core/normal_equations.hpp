@@ -64,6 +64,7 @@ class NormalEquations {
   }
 
   double trace() const { return trace_; }  ///< of J Jᵀ at the factor's point: ‖J‖²_F
+  double tolerance() const { return settings_.tolerance; }
   SolverKind kind() const { return settings_.kind; }
   Gram& gram() { return gram_; }
 
