@@ -26,5 +26,6 @@ void bind_network(py::module_& m);
 void bind_gradient_descent(py::module_& m);
 void bind_predicted_gradient(py::module_& m);
 void bind_geometry(py::module_& m);
+void bind_proximal(py::module_& m);
 
 }  // namespace zeroloss

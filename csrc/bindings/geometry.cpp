@@ -121,6 +121,25 @@ void bind_geometry(py::module_& m) {
           },
           py::arg("E").noconvert(), py::arg("W").noconvert())
       .def(
+          "pinned_direction",
+          [=](ZeroLossSet& self, const Vectors& E, const Vectors& W, const Vectors& pinned) -> py::object {
+            const auto e = read_E(self, "E", E);
+            const auto w = read_W(self, "W", W, E);
+            const Samples<double>& samples = self.jacobian().samples();
+            const auto p = read("pinned", pinned, samples.n(), units(E));
+            Parameters g;
+            Pins pins(samples);
+            bool found;
+            {
+              py::gil_scoped_release release;
+              pins.assign(units(E), [&](Index i, Index u) { return p(i, u) != 0; });
+              found = self.pinned_direction(e, w, pins, g);
+            }
+            if (!found) return py::none();
+            return py::make_tuple(to_array(g.E), to_array(g.W), pins.rank());
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("pinned").noconvert())
+      .def(
           "retract",
           [](ZeroLossSet& self, Vectors& E, Vectors& W, double tolerance, Index most_iterations, bool reuse_factor) {
             const Samples<double>& samples = self.jacobian().samples();

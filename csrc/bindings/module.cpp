@@ -55,4 +55,5 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
   bind_gradient_descent(m);
   bind_predicted_gradient(m);
   bind_geometry(m);
+  bind_proximal(m);
 }

@@ -132,6 +132,7 @@ class ZeroLossSet:
     def multiply(self, E: _F64, W: _F64, vE: _F64, vW: _F64) -> _F64: ...
     def multiply_transposed(self, E: _F64, W: _F64, R: _F64) -> tuple[_F64, _F64]: ...
     def direction(self, E: _F64, W: _F64) -> tuple[_F64, _F64] | None: ...
+    def pinned_direction(self, E: _F64, W: _F64, pinned: _F64) -> tuple[_F64, _F64, int] | None: ...
     def retract(
         self, E: _F64, W: _F64, tolerance: float, most_iterations: int, reuse_factor: bool
     ) -> tuple[str, list[float], int]: ...
@@ -148,3 +149,22 @@ class ZeroLossSet:
         accuracy: float,
         most: int,
     ) -> tuple[float, float, float, float, float, bool, bool] | None: ...
+
+class Proximal:
+    def __init__(self, samples: Samples64, activation: Activation, most_linear_iterations: int) -> None: ...
+    def solve(
+        self,
+        c_E: _F64,
+        c_W: _F64,
+        E: _F64,
+        W: _F64,
+        T: _F64,
+        multiplier: _F64,
+        tolerance: float,
+        unit_tolerance: float,
+        most_iterations: int,
+        forcing: float,
+    ) -> tuple[str, float, int, int, int]: ...
+    def retract(
+        self, E: _F64, W: _F64, T: _F64, tolerance: float, most_iterations: int, forcing: float
+    ) -> tuple[str, float, int, int, int]: ...

@@ -14,7 +14,7 @@ from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
-from .flow import FlowStepper, checked_step, converted_step
+from .flow import ExplicitStepper, checked_step, converted_step
 from .runge_kutta import Vector
 from .stepper import Cost, Evaluator, State
 
@@ -181,7 +181,7 @@ class PredictedGradientStepper:
         return self._evaluation.failure(self.state["E"], f"at step {step}")
 
 
-class PredictedFlowStepper(FlowStepper):
+class PredictedFlowStepper(ExplicitStepper):
     """The dynamics as a differential equation in adaptive steps; y is E."""
 
     def __init__(

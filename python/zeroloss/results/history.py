@@ -36,7 +36,8 @@ DESCRIPTIONS = {
     "cost": ("1", "R(E)/λ = ‖E‖² + tr(YᵀB), Eq. 19 for every ridge"),
     "largest_residual": ("1", "max|F − Y| over the training samples"),
     "step_size": ("1", "size of the last accepted step"),
-    "evaluations": ("1", "evaluations of the flow's slope so far"),
+    "evaluations": ("1", "evaluations of the flow's slope, or solves of an implicit step, so far"),
+    "pinned_pairs": ("1", "pairs of a sample and a unit whose pre-activation is held on the activation's kink"),
     "rejected_steps": ("1", "adaptive steps rejected so far"),
     "condition": ("1", "estimate (from below) of the condition number of the factored Gram matrix"),
 }
