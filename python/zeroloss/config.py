@@ -371,7 +371,7 @@ def _parameter_docs(function: Callable[..., Any]) -> dict[str, str]:
     """Return the first sentence on each argument of a numpydoc docstring."""
     found: dict[str, str] = {}
     for names, text in re.findall(r"^    ([\w, ]+) : [^\n]*\n((?:        [^\n]*\n?)+)", function.__doc__ or "", re.M):
-        sentence = " ".join(text.split()).split(". ")[0].rstrip(".")
+        sentence = re.split(r"(?<!Eq)\. ", " ".join(text.split()))[0].rstrip(".")
         found |= {name.strip(): sentence for name in names.split(",")}
     return found
 
