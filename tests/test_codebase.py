@@ -35,6 +35,7 @@ LAYERS = (
     {"config"},
     {"plots"},
     {"experiments"},
+    {"cli_studies"},
     {"cli"},
     {"__init__", "__main__"},
 )

@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from .build import build_info
+from .cli_studies import add_commands
 from .experiments import FIGURES, Experiment
 
 __all__ = ["main"]
@@ -140,8 +141,13 @@ def _carry_out(
     except OSError as error:
         raise _unwritable(out, error) from None
     seconds = time.perf_counter() - started
+    if result.table:
+        click.echo(result.table)
     click.echo(f"{title}{' (quick)' if quick else ''}: {result.line}; {seconds:.1f} s; {picture}")
 
 
 def _unwritable(out: Path, error: OSError) -> Failed:
     return Failed(BAD_INPUT, f"--out: cannot write in {out}: {error.strerror or error}")
+
+
+add_commands(zeroloss, _carry_out)
