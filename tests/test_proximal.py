@@ -162,14 +162,15 @@ def memorised():
 
 
 def test_few_steps_along_the_corners(memorised):
-    """At figure 5's setting, before trajectories branch: within 0.04 of plain steps of 10⁻³, in a fiftieth of them."""
+    """At figure 5's setting: within 0.03 of plain steps, whose own error is below 0.02, in a sixth of them. A flow that
+    stays at corners which descent leaves is 0.06 away by then."""
     data, net = memorised
-    run = zl.simulate(zl.NormFlow(rtol=1e-2, method="proximal"), data, net, duration=0.3, record_every=1)
-    plain = zl.simulate(zl.NormFlow(step_size=1e-3), data, net, duration=0.3).network
-    assert run.history.evaluations[-1] <= 30
-    assert run.history.pinned_pairs[-1] > 300
+    run = zl.simulate(zl.NormFlow(rtol=3e-3, method="proximal"), data, net, duration=0.8, record_every=1)
+    plain = zl.simulate(zl.NormFlow(step_size=2e-3), data, net, duration=0.8).network
+    assert run.history.evaluations[-1] <= 70
+    assert run.history.pinned_pairs[-1] > 600
     assert run.history.largest_residual.max() <= 1e-10
-    assert np.linalg.norm(flat(run.network.E - plain.E, run.network.W - plain.W)) < 0.04
+    assert np.linalg.norm(flat(run.network.E - plain.E, run.network.W - plain.W)) < 0.03
 
 
 def test_to_the_grokked_state(memorised):

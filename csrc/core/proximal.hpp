@@ -44,7 +44,7 @@ class Proximal {
       pin(point);
       return result;
     };
-    const bool settled = units_.solve(c, multiplier, settings.unit_tolerance, point);
+    const bool settled = units_.solve(c, multiplier, settings.unit_tolerance, point, true);
     double norm = go(point.theta);
     if (!settled) return end(ProximalEnding::units_do_not_settle);
     for (;; ++result.iterations) {
@@ -60,7 +60,7 @@ class Proximal {
       for (; t >= smallest_step_; t /= 2) {
         trial_ = point;
         trial_multiplier_ = multiplier + t * step_;
-        if (!units_.solve(c, trial_multiplier_, settings.unit_tolerance, trial_)) continue;
+        if (!units_.solve(c, trial_multiplier_, settings.unit_tolerance, trial_, false)) continue;
         if (const double reached = go(trial_.theta); reached < (1 - sufficient_decrease_ * t) * norm) {
           norm = reached;
           break;

@@ -59,8 +59,17 @@ class ProximalUnits {
 
   /// Moves `point` to where all units are at their conditions, to `tolerance` of entries of θ, by turns: coordinate
   /// sweeps over τ, each a closed form, then W. False where they do not settle.
-  bool solve(const Parameters& c, const Matrix<double>& multiplier, double tolerance, ProximalPoint& point) {
+  ///
+  /// A pair with b g > 0 can be at z = 0 where others pin it there, for their x_i span its own. On and off are then
+  /// both stationary, but the unit's function may fall on one side: with `leave_corners` the other side is tried, too.
+  bool solve(const Parameters& c, const Matrix<double>& multiplier, double tolerance, ProximalPoint& point,
+             bool leave_corners) {
     Parameters& theta = point.theta;
+    trials_left_ = leave_corners && kink_.piecewise_linear && kink_.b != 0;
+    if (trials_left_) {
+      tried_.setZero(point.T.rows(), point.T.cols());
+      trial_.assign(static_cast<std::size_t>(point.T.cols()), -1);
+    }
     settled_ = true;
     for (int turn = 0; turn < most_turns_; ++turn) {
       G_.noalias() = multiplier * theta.W.transpose();
@@ -70,7 +79,7 @@ class ProximalUnits {
       change = std::max(change, (W_ - theta.W).cwiseAbs().maxCoeff());
       theta.W.swap(W_);
       if (!(change < divergent_)) return false;
-      if (change <= tolerance) return true;
+      if (change <= tolerance && !trials_left_) return true;
     }
     return false;
   }
@@ -80,6 +89,7 @@ class ProximalUnits {
  private:
   static constexpr int most_turns_ = 200, sweeps_a_turn_ = 4;
   static constexpr double divergent_ = 1e100;
+  static constexpr double zero_ = 100;  // |z| in tolerances that is rounding of the sweeps
 
   /// E = c + Xᵀ(S ⊙ G) with the slopes S where E was; H where it is.
   double move_first_layer(const Parameters& c, Parameters& theta) {
@@ -125,15 +135,39 @@ class ProximalUnits {
   /// A pair with b g ≥ 0 is on or off by the sign of z where E was, and stays on its side, or goes to the nearer one,
   /// at z = 0: the concave terms' linearisation, with which a turn lowers the unit's function.
   void switch_concave(ProximalPoint& point, double tolerance) {
+    const double zero = zero_ * tolerance;
     samples_.multiply(point.theta.E, H_);
     double* const tau = point.T.data();
     const double* const z = H_.data();
     const double* const G = G_.data();
     for (Index at = 0; at < H_.size(); ++at) {
       const double sign = z[at] > 0 ? 1 : 0, nearer = tau[at] >= 0.5 ? 1 : 0;
-      const double next = z[at] > tolerance || z[at] < -tolerance ? sign : nearer;
+      const double next = z[at] > zero || z[at] < -zero ? sign : nearer;
       tau[at] = kink_.b * G[at] < 0 ? tau[at] : next;
     }
+    if (trials_left_) try_other_sides(point, zero);
+  }
+
+  /// Ends the trial of each unit, on whose other side the pair either left z = 0 or did not, and begins the next one.
+  /// At z = 0 both sides linearise the concave term, so that the unit's function does not rise by the change.
+  void try_other_sides(ProximalPoint& point, double zero) {
+    trials_left_ = false;
+    const auto is_at_corner = [&](Index i, Index u) { return std::abs(H_(i, u)) <= zero; };
+    for (Index u = 0; u < H_.cols(); ++u) {
+      Index& trial = trial_[static_cast<std::size_t>(u)];
+      if (trial >= 0 && is_at_corner(trial, u)) point.T(trial, u) = 1 - point.T(trial, u);
+      trial = -1;
+    }
+    for (Index i = 0; i < H_.rows(); ++i)
+      for (Index u = 0; u < H_.cols(); ++u) {
+        Index& trial = trial_[static_cast<std::size_t>(u)];
+        if (trial >= 0 || tried_(i, u) || !(kink_.b * G_(i, u) > 0) || squares_[i] == 0 || !is_at_corner(i, u))
+          continue;
+        point.T(i, u) = 1 - point.T(i, u);
+        tried_(i, u) = 1;
+        trial = i;
+        trials_left_ = true;
+      }
   }
 
   void sweep(const SparseRows<double>& X, Matrix<double>& E, Matrix<double>& T) {
@@ -181,7 +215,9 @@ class ProximalUnits {
   const Samples<double>& samples_;
   Activation activation_;
   Kink kink_;
-  bool settled_ = true;
+  bool settled_ = true, trials_left_ = false;
+  Eigen::Matrix<unsigned char, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> tried_;  // pairs, n × h
+  std::vector<Index> trial_;                                                             // the sample tried, by unit
   Eigen::VectorXd squares_;
   Matrix<double> G_, H_, S_, E_, W_, forces_;
   Eigen::RowVectorXd z_, changes_;

@@ -4,10 +4,11 @@ from .command import main, zeroloss
 from .information import info
 from .reproduce import reproduce
 from .runs import report, resume, run
+from .studies import check, study
 
 __all__ = ["main"]
 
-COMMANDS = (reproduce, run, resume, report, info)
+COMMANDS = (reproduce, check, study, run, resume, report, info)
 
 for command in COMMANDS:
     zeroloss.add_command(command)

@@ -50,7 +50,7 @@ def reproduce(
             raise click.UsageError(f"--{name}: no such option for figure {', '.join(chosen)}")
     for number, experiment in chosen.items():
         own = {name: value for name, value in options.items() if name in experiment.options}
-        _carry_out(f"figure {number}", experiment, out, seeds, quick, own)
+        carry_out(f"figure {number}", experiment, out, seeds, quick, own)
 
 
 def _chosen(names: Sequence[str]) -> dict[str, Experiment]:
@@ -61,7 +61,7 @@ def _chosen(names: Sequence[str]) -> dict[str, Experiment]:
     return {name: FIGURES[name] for name in wanted}
 
 
-def _carry_out(
+def carry_out(
     title: str, experiment: Experiment, out: Path, seeds: int | None, quick: bool, options: dict[str, str]
 ) -> None:
     """Run an experiment, write its files, and print its line."""
@@ -83,6 +83,8 @@ def _carry_out(
     except OSError as error:
         raise _unwritable(out, error) from None
     seconds = time.perf_counter() - started
+    if result.table:
+        click.echo(result.table)
     click.echo(f"{title}{' (quick)' if quick else ''}: {result.line}; {seconds:.1f} s; {picture}")
 
 
