@@ -76,7 +76,8 @@ def test_package_commands(words, monkeypatch, tmp_path, capsys):
     """As printed; in the quick form of one seed where the printed one takes minutes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    quick = ["--quick", "--seeds", "1"] if words[0] == "reproduce" and "--quick" not in words else []
+    takes_minutes = words[0] in {"reproduce", "check", "study"} and "--quick" not in words
+    quick = ["--quick", "--seeds", "1"] if takes_minutes else []
     with pytest.raises(SystemExit) as ended:
         cli.main([*words, *quick])
     printed = capsys.readouterr()
