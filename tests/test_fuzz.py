@@ -161,7 +161,15 @@ def test_simulate_the_first_layer_alone(problem, step_size, ridge, steps):
 @given(problems(), some.sampled_from(["gram", "norm_direction", "singular_values", "project"]))
 def test_geometry(problem, name):
     data, net = problem
-    answer(getattr(zl.geometry, name), net.astype("float64"), data)
+    found = answer(getattr(zl.geometry, name), net.astype("float64"), data)
+    if found is not None:
+        numbers = {
+            "gram": lambda K: K.diagonal(),
+            "norm_direction": lambda direction: direction.norm,
+            "singular_values": lambda values: values,
+            "project": lambda projection: projection.distance,
+        }[name](found)
+        assert (np.asarray(numbers) >= 0).all()
 
 
 INTEGERS = some.integers(-2, 5)
