@@ -16,12 +16,13 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest
 
-# Python's own allocations are not freed at exit; PyTorch's and NumPy's threads are not what is looked at.
+# Python's own allocations are not freed at exit; PyTorch's and NumPy's threads are not what is looked at. The last
+# places of gelu need fused multiply-adds, which these builds do not make.
 sanitize: $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/installed-test
 	PYTHONPATH=$(CHECKED)-address LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 	  $(BIN)/python -m pytest tests/test_loss_and_gradient.py tests/test_gradient_descent.py \
 	  tests/test_cross_entropy_and_adamw.py tests/test_predicted_gradient.py tests/test_geometry.py \
-	  tests/test_alignment.py tests/test_activations.py tests/test_threads_and_memory.py
+	  tests/test_alignment.py tests/test_activations.py tests/test_threads_and_memory.py -k "not last_places"
 	PYTHONPATH=$(CHECKED)-thread LD_PRELOAD=$$($(CXX) -print-file-name=libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
 	  $(BIN)/python tests/under_thread_sanitizer.py
 

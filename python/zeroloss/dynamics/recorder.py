@@ -137,14 +137,15 @@ class Recorder:
         if not steps:
             return self._saw(losses)
         if losses is not None and self.wants_extremes:
+            own = np.array([record["train_loss"] for record in records])
             bounds = [0, *(step - begin for step in steps)]
-            least, greatest = (f.reduceat(losses, bounds).tolist() for f in (np.minimum, np.maximum))
-            for place, record in enumerate(records):
-                before = self.extremes or (np.inf, -np.inf)
-                self.extremes = min(before[0], least[place]), max(before[1], greatest[place])
-                record.update(self._extremes_up_to(record["train_loss"], due=True))
-            last = self.extremes or (np.inf, -np.inf)
-            self.extremes = min(last[0], least[-1]), max(last[1], greatest[-1])
+            least, greatest = np.minimum.reduceat(losses, bounds), np.maximum.reduceat(losses, bounds)
+            if self.extremes is not None:
+                least[0], greatest[0] = min(least[0], self.extremes[0]), max(greatest[0], self.extremes[1])
+            lows, highs = np.minimum(least[:-1], own).tolist(), np.maximum(greatest[:-1], own).tolist()
+            for record, low, high in zip(records, lows, highs, strict=True):
+                record["train_loss_min"], record["train_loss_max"] = low, high
+            self.extremes = float(least[-1]), float(greatest[-1])
         self._last_recorded = steps[-1]
         self._steps.extend(steps)
         self._times.extend(stepper.times(step) for step in steps)
