@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from test_checks_and_studies import SMALL
 from zeroloss import cli
 
 ROOT = Path(__file__).parents[1]
@@ -58,10 +59,13 @@ def test_the_norm_flow_example():
 
 @pytest.mark.parametrize("words", PACKAGE_COMMANDS, ids=" ".join)
 def test_package_commands(words, monkeypatch, tmp_path, capsys):
-    """As printed; in the quick form of one seed where the printed one takes minutes."""
+    """As printed; in the quick form of one seed, or a smaller one, where the printed one takes minutes."""
+    for module, settings in SMALL.values():
+        monkeypatch.setattr(module, "QUICK", settings)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    quick = ["--quick", "--seeds", "1"] if words[0] == "reproduce" and "--quick" not in words else []
+    long = words[0] in ("reproduce", "check", "study") and "--quick" not in words
+    quick = ["--quick", "--seeds", "1"] if long else []
     with pytest.raises(SystemExit) as ended:
         cli.main([*words, *quick])
     printed = capsys.readouterr()
