@@ -1,5 +1,6 @@
 """The checks of theorems and the studies: what they must find, their files, their words, and what they refuse."""
 
+import functools
 import json
 import signal
 from dataclasses import replace
@@ -39,15 +40,16 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", params=SMALL)
-def small(request):
-    """The name, the module and the result of each in a form of seconds."""
-    module, settings = SMALL[request.param]
-    return request.param, module, module.run(settings)
+@functools.cache
+def result_of(name):
+    """The result of each in a form of seconds."""
+    module, settings = SMALL[name]
+    return module.run(settings)
 
 
-def test_files_carry_the_picture(small, tmp_path):
-    _, module, result = small
+@pytest.mark.parametrize("name", SMALL)
+def test_files_carry_the_picture(name, tmp_path):
+    module, result = SMALL[name][0], result_of(name)
     output.write(result, tmp_path, "out")
     about = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert about["summary"]
@@ -86,14 +88,14 @@ def test_theorem_4_8_distance_is_proportional_to_the_decay():
 
 
 def test_theorem_4_10_no_singular_point_but_for_the_exception():
-    result = theorem410.run(SMALL["4.10"][1])
+    result = result_of("4.10")
     assert result.summary["smallest"][0] > 0.3
     assert result.summary["smallest_of_product"]["1.0"] >= np.sqrt(2) - 1e-12
     assert result.summary["smallest_of_product"]["0.0"] < 0.01
 
 
 def test_theorem_4_14_slopes():
-    result = theorem414.run(SMALL["4.14"][1])
+    result = result_of("4.14")
     for low, high in result.summary["slope"].values():
         assert low == pytest.approx(1, abs=0.01)
         assert high == pytest.approx(1, abs=0.01)
@@ -102,7 +104,7 @@ def test_theorem_4_14_slopes():
 
 
 def test_theorem_5_1_holds_to_the_accuracy_of_differences():
-    result = theorem51.run(SMALL["5.1"][1])
+    result = result_of("5.1")
     for own in result.summary.values():
         assert set(own) == {"0", "0.01", "1", "100"}
         assert max(own.values()) < 1e-7
@@ -110,7 +112,7 @@ def test_theorem_5_1_holds_to_the_accuracy_of_differences():
 
 def test_the_flow_is_the_limit_of_vanishing_decay():
     """The sup distance falls with the decay, for both activations."""
-    result = vanishing_decay.run(SMALL["vanishing-decay"][1])
+    result = result_of("vanishing-decay")
     for own in result.summary.values():
         distances = list(own["sup_distance"].values())
         assert distances == sorted(distances, reverse=True)
@@ -118,7 +120,7 @@ def test_the_flow_is_the_limit_of_vanishing_decay():
 
 
 def test_proximal_steps_are_fewer_for_a_smaller_error():
-    result = sliding.run(SMALL["sliding"][1])
+    result = result_of("sliding")
     flows = result.summary["flows"]
     plain, proximal = flows["plain 0.01"], flows["proximal 0.03"]
     assert proximal["solves"] < plain["solves"]

@@ -61,17 +61,19 @@ class ProximalUnits {
   /// sweeps over τ, each a closed form, then W. False where they do not settle.
   ///
   /// A pair with b g > 0 can be at z = 0 where others pin it there, for their x_i span its own. On and off are then
-  /// both stationary, but the unit's function may fall on one side: with `leave_corners` the other side is tried, too.
+  /// both stationary, but the unit's function may fall on one side: with `leave_corners` the other side is tried,
+  /// too, of each such pair, then of all that are on, then of all that are off.
   bool solve(const Parameters& c, const Matrix<double>& multiplier, double tolerance, ProximalPoint& point,
              bool leave_corners) {
     Parameters& theta = point.theta;
     trials_left_ = leave_corners && kink_.piecewise_linear && kink_.b != 0;
     if (trials_left_) {
-      tried_.setZero(point.T.rows(), point.T.cols());
-      trial_.assign(static_cast<std::size_t>(point.T.cols()), -1);
+      changed_.setZero(point.T.rows(), point.T.cols());
+      stage_.assign(static_cast<std::size_t>(point.T.cols()), 0);
     }
     settled_ = true;
     for (int turn = 0; turn < most_turns_; ++turn) {
+      may_try_ = turn < most_turns_ / 2;
       G_.noalias() = multiplier * theta.W.transpose();
       double change = kink_.piecewise_linear ? sweep_first_layer(c, tolerance, point) : move_first_layer(c, theta);
       W_ = c.W;
@@ -148,26 +150,40 @@ class ProximalUnits {
     if (trials_left_) try_other_sides(point, zero);
   }
 
-  /// Ends the trial of each unit, on whose other side the pair either left z = 0 or did not, and begins the next one.
-  /// At z = 0 both sides linearise the concave term, so that the unit's function does not rise by the change.
+  /// Ends the trial of each unit, on whose other sides pairs either left z = 0 or did not, and begins the next one.
+  /// At z = 0 both sides linearise a concave term, so that the unit's function does not rise by the change.
   void try_other_sides(ProximalPoint& point, double zero) {
     trials_left_ = false;
-    const auto is_at_corner = [&](Index i, Index u) { return std::abs(H_(i, u)) <= zero; };
+    const Index n = H_.rows();
+    const auto at_corner = [&](Index i, Index u) {
+      return kink_.b * G_(i, u) > 0 && std::abs(H_(i, u)) <= zero && squares_[i] > 0;
+    };
     for (Index u = 0; u < H_.cols(); ++u) {
-      Index& trial = trial_[static_cast<std::size_t>(u)];
-      if (trial >= 0 && is_at_corner(trial, u)) point.T(trial, u) = 1 - point.T(trial, u);
-      trial = -1;
-    }
-    for (Index i = 0; i < H_.rows(); ++i)
-      for (Index u = 0; u < H_.cols(); ++u) {
-        Index& trial = trial_[static_cast<std::size_t>(u)];
-        if (trial >= 0 || tried_(i, u) || !(kink_.b * G_(i, u) > 0) || squares_[i] == 0 || !is_at_corner(i, u))
-          continue;
-        point.T(i, u) = 1 - point.T(i, u);
-        tried_(i, u) = 1;
-        trial = i;
-        trials_left_ = true;
+      Index& stage = stage_[static_cast<std::size_t>(u)];
+      if (stage == n + 2) continue;
+      Index on = 0, off = 0;
+      for (Index i = 0; i < n; ++i) {
+        const bool corner = at_corner(i, u);
+        if (changed_(i, u) && corner) point.T(i, u) = 1 - point.T(i, u);
+        changed_(i, u) = 0;
+        if (corner) ++(point.T(i, u) > 0 ? on : off);
       }
+      const auto change = [&](Index i) {
+        point.T(i, u) = 1 - point.T(i, u);
+        changed_(i, u) = 1;
+      };
+      bool begun = false;
+      for (; may_try_ && stage < n + 2 && !begun; ++stage) {
+        if (stage < n) {
+          if ((begun = at_corner(stage, u))) change(stage);
+        } else if (const bool of_on = stage == n; (of_on ? on : off) > 1) {
+          for (Index i = 0; i < n; ++i)
+            if (at_corner(i, u) && (point.T(i, u) > 0) == of_on) change(i);
+          begun = true;
+        }
+      }
+      trials_left_ = trials_left_ || begun;
+    }
   }
 
   void sweep(const SparseRows<double>& X, Matrix<double>& E, Matrix<double>& T) {
@@ -215,9 +231,9 @@ class ProximalUnits {
   const Samples<double>& samples_;
   Activation activation_;
   Kink kink_;
-  bool settled_ = true, trials_left_ = false;
-  Eigen::Matrix<unsigned char, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> tried_;  // pairs, n × h
-  std::vector<Index> trial_;                                                             // the sample tried, by unit
+  bool settled_ = true, trials_left_ = false, may_try_ = false;
+  Eigen::Matrix<unsigned char, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> changed_;  // by the trial, n × h
+  std::vector<Index> stage_;  // of the trials, by unit: each of n samples, all that are on, all that are off
   Eigen::VectorXd squares_;
   Matrix<double> G_, H_, S_, E_, W_, forces_;
   Eigen::RowVectorXd z_, changes_;

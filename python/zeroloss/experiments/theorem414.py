@@ -38,7 +38,7 @@ class Settings:
     least: float = 1e-6
     greatest: float = 1.0
     points: int = 31
-    fitted_below: float = 2e-4
+    fitted_below: float = 3e-5
     directions: int = 3
     seeds: int = 3
     quick: bool = False
