@@ -10,15 +10,12 @@ import numpy as np
 
 from .. import _checks
 from .._kernels import kernels
-from ..datasets import Dataset
-from ..networks import Network
 from .decay import DecayWatch, factor_decay
-from .descent import DescentStepper, check_common, descent_cost, layer_decays
-from .stepper import Cost, State
+from .descent import DescentSettings
 
 
 @dataclass(frozen=True)
-class AdamW:
+class AdamW(DescentSettings):
     """θ ← (1 − lr · weight_decay) θ − lr · m̂/(√v̂ + eps), as ``torch.optim.AdamW`` defines it.
 
     m and v are running means of ∇loss and of its squares with weights β₁ and β₂; m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ) at
@@ -55,34 +52,22 @@ class AdamW:
     reduction: str = "mean"
 
     def __post_init__(self) -> None:
-        check_common(self)
+        super().__post_init__()
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise TypeError(f"betas: expected two numbers, got {self.betas!r}")
         betas = tuple(_checks.below_one(f"betas[{place}]", beta) for place, beta in enumerate(self.betas))
         _checks.convert(self, betas=betas, eps=_checks.positive("eps", self.eps))
 
-    def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> DescentStepper:
-        """Return the descent at the network, or at a state it left."""
-        return DescentStepper(self, data, network, state, threads)
-
-    def fixed_step(self) -> float:
-        """Return the time of a step."""
-        return self.lr
-
-    def cost(self, data: Dataset, network: Network) -> Cost:
-        """Return what a step takes."""
-        return descent_cost(self, data, network)
-
     def optimizer(self) -> kernels.Optimizer:
         """Return the kernel's settings."""
         first, second = self.betas
         return kernels.Optimizer(
-            "adamw", self.lr, *layer_decays(self), momentum=first, second_momentum=second, epsilon=self.eps
+            "adamw", self.lr, *self.layer_decays(), momentum=first, second_momentum=second, epsilon=self.eps
         )
 
     def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
         """Return what watches the weight decay in a precision."""
-        return DecayWatch([self.lr * decay for decay in layer_decays(self)], dtype, factor_decay, "float64 keeps it")
+        return DecayWatch([self.lr * decay for decay in self.layer_decays()], dtype, factor_decay, "float64 keeps it")
 
     def carried(self) -> tuple[str, ...]:
         """Name what is carried along for each parameter."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,58 +24,60 @@ REDUCTIONS = ("mean", "sum")
 DECAY_LAYERS = ("both", "E", "W")
 
 
-class DescentSettings(Protocol):
-    """What the stepper asks of the settings."""
+class DescentSettings(ABC):
+    """What is the same for gradient descent and AdamW, whose dataclasses have these fields among theirs."""
 
-    @property
-    def lr(self) -> float:
-        """The learning rate."""
+    lr: float
+    weight_decay: float
+    decay_layers: str
+    loss: str
+    reduction: str
 
-    @property
-    def loss(self) -> str:
-        """One of LOSSES."""
+    def __post_init__(self) -> None:
+        _checks.convert(
+            self,
+            lr=_checks.positive("lr", self.lr),
+            weight_decay=_checks.not_negative("weight_decay", self.weight_decay),
+        )
+        _checks.choice("decay_layers", self.decay_layers, DECAY_LAYERS)
+        _checks.choice("loss", self.loss, LOSSES)
+        _checks.choice("reduction", self.reduction, REDUCTIONS)
 
-    @property
-    def reduction(self) -> str:
-        """One of REDUCTIONS."""
-
+    @abstractmethod
     def optimizer(self) -> kernels.Optimizer:
         """Return the kernel's settings."""
 
+    @abstractmethod
     def carried(self) -> tuple[str, ...]:
         """Name what is carried along for each parameter."""
 
+    @abstractmethod
     def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
         """Return what watches the weight decay in a precision."""
 
+    @abstractmethod
     def times(self, step: int) -> Mapping[str, float]:
         """Return the time coordinates at a step."""
 
+    def layer_decays(self) -> tuple[float, float]:
+        """Return the weight decay of E and of W."""
+        first, second = (self.weight_decay * (self.decay_layers in {"both", layer}) for layer in ("E", "W"))
+        return first, second
 
-def check_common(settings: Any) -> None:
-    """Check and convert what gradient descent and AdamW are both told."""
-    _checks.convert(
-        settings,
-        lr=_checks.positive("lr", settings.lr),
-        weight_decay=_checks.not_negative("weight_decay", settings.weight_decay),
-    )
-    _checks.choice("decay_layers", settings.decay_layers, DECAY_LAYERS)
-    _checks.choice("loss", settings.loss, LOSSES)
-    _checks.choice("reduction", settings.reduction, REDUCTIONS)
+    def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> DescentStepper:
+        """Return the descent at the network, or at a state it left."""
+        return DescentStepper(self, data, network, state, threads)
 
+    def fixed_step(self) -> float:
+        """Return the time of a step."""
+        return self.lr
 
-def layer_decays(settings: Any) -> tuple[float, float]:
-    """Return the weight decay of E and of W."""
-    first, second = (settings.weight_decay * (settings.decay_layers in {"both", layer}) for layer in ("E", "W"))
-    return first, second
-
-
-def descent_cost(settings: DescentSettings, data: Dataset, network: Network) -> Cost:
-    """Return what a step takes: three products of n·h·d_out, and a handful of copies of θ."""
-    n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
-    copies = 4 + 2 * (1 + len(settings.carried()))
-    floats = copies * h * (d_in + d_out) + 4 * n * d_out + len(data.Y_test) * h + 3 * n * h
-    return Cost(6.0 * n * h * d_out, floats * network.dtype.itemsize)
+    def cost(self, data: Dataset, network: Network) -> Cost:
+        """Return what a step takes: three products of n·h·d_out, and a handful of copies of θ."""
+        n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
+        copies = 4 + 2 * (1 + len(self.carried()))
+        floats = copies * h * (d_in + d_out) + 4 * n * d_out + len(data.Y_test) * h + 3 * n * h
+        return Cost(6.0 * n * h * d_out, floats * network.dtype.itemsize)
 
 
 class DescentStepper:
@@ -146,26 +149,13 @@ class DescentStepper:
 
     def described(self, numbers: Sequence[float]) -> dict[str, float] | None:
         """Return a record from the numbers of the kernel; None where the training loss or a norm is not finite."""
-        loss, accuracy, residual, test_loss, test_accuracy, _, norm_E, norm_W = numbers
-        if not math.isfinite(loss + norm_E + norm_W):
-            return None
-        if not self._evaluate.accuracy_defined:
-            accuracy = test_accuracy = math.nan
-        return {
-            "train_loss": loss,
-            "test_loss": test_loss,
-            "train_accuracy": accuracy,
-            "test_accuracy": test_accuracy,
-            "norm_E": norm_E,
-            "norm_W": norm_W,
-            "residual": residual,
-        }
+        return self._evaluate.described(*numbers)
 
     def gradient_norm(self) -> float:
         """Return ‖∇loss + weight_decay · θ‖."""
         evaluate, theta = self._evaluate, (self.state["E"], self.state["W"])
         gradients = kernels.loss_and_gradient(evaluate.train, *theta, evaluate.activation, evaluate.loss)[1:]
-        parts = (g + decay * A for g, decay, A in zip(gradients, layer_decays(self._settings), theta, strict=True))
+        parts = (g + decay * A for g, decay, A in zip(gradients, self._settings.layer_decays(), theta, strict=True))
         return math.hypot(*(kernels.frobenius_norm(part.astype(A.dtype)) for part, A in zip(parts, theta, strict=True)))
 
     def times(self, step: int) -> Mapping[str, float]:

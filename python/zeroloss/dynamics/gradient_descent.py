@@ -10,15 +10,12 @@ import numpy as np
 
 from .. import _checks
 from .._kernels import kernels
-from ..datasets import Dataset
-from ..networks import Network
 from .decay import DecayWatch, plain_decay
-from .descent import DescentStepper, check_common, descent_cost, layer_decays
-from .stepper import Cost, State
+from .descent import DescentSettings
 
 
 @dataclass(frozen=True)
-class GradientDescent:
+class GradientDescent(DescentSettings):
     """θ ← θ − lr · v with v ← momentum · v + ∇loss(θ) + weight_decay · θ, as ``torch.optim.SGD`` defines it.
 
     Parameters
@@ -55,31 +52,19 @@ class GradientDescent:
     decay_layers: str = "both"
 
     def __post_init__(self) -> None:
-        check_common(self)
+        super().__post_init__()
         _checks.convert(self, momentum=_checks.below_one("momentum", self.momentum))
         _checks.instance("compensated", self.compensated, bool)
-
-    def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> DescentStepper:
-        """Return the descent at the network, or at a state it left."""
-        return DescentStepper(self, data, network, state, threads)
-
-    def fixed_step(self) -> float:
-        """Return the time of a step."""
-        return self.lr
-
-    def cost(self, data: Dataset, network: Network) -> Cost:
-        """Return what a step takes."""
-        return descent_cost(self, data, network)
 
     def optimizer(self) -> kernels.Optimizer:
         """Return the kernel's settings."""
         return kernels.Optimizer(
-            "sgd", self.lr, *layer_decays(self), momentum=self.momentum, compensated=self.compensated
+            "sgd", self.lr, *self.layer_decays(), momentum=self.momentum, compensated=self.compensated
         )
 
     def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
         """Return what watches the weight decay in a precision; a compensated one needs no watch."""
-        rates = [0.0 if self.compensated else self.lr * decay for decay in layer_decays(self)]
+        rates = [0.0 if self.compensated else self.lr * decay for decay in self.layer_decays()]
         return DecayWatch(rates, dtype, plain_decay, "compensated=True or float64 keeps it")
 
     def carried(self) -> tuple[str, ...]:

@@ -76,17 +76,31 @@ class Evaluator:
         self.loss = loss
         self.train = kernel_samples(data, "train", network.dtype)
         self.test = kernel_samples(data, "test", network.dtype)
-        self.accuracy_defined = one_hot(data.Y_train) and one_hot(data.Y_test)
+        self._accuracy_defined = one_hot(data.Y_train) and one_hot(data.Y_test)
 
     def __call__(self, E: NDArray[Any], W: NDArray[Any]) -> dict[str, float] | None:
         """Return the record's common part; None where the training loss or a norm is not finite."""
         loss, accuracy, residual = kernels.evaluate(self.train, E, W, self.activation, self.loss)
         norm_E, norm_W = kernels.frobenius_norm(E), kernels.frobenius_norm(W)
+        test = kernels.evaluate(self.test, E, W, self.activation, self.loss)
+        return self.described(loss, accuracy, residual, *test, norm_E, norm_W)
+
+    def described(
+        self,
+        loss: float,
+        accuracy: float,
+        residual: float,
+        test_loss: float,
+        test_accuracy: float,
+        _: float,
+        norm_E: float,
+        norm_W: float,
+    ) -> dict[str, float] | None:
+        """Return a record from its numbers; None where the training loss or a norm is not finite."""
         if not math.isfinite(loss + norm_E + norm_W):
             return None
-        test_loss, test_accuracy, _ = kernels.evaluate(self.test, E, W, self.activation, self.loss)
-        if not self.accuracy_defined:
-            accuracy = test_accuracy = float("nan")
+        if not self._accuracy_defined:
+            accuracy = test_accuracy = math.nan
         return {
             "train_loss": loss,
             "test_loss": test_loss,
