@@ -11,6 +11,7 @@ from .. import datasets, geometry, networks
 from ..datasets import Dataset
 from ..dynamics import GradientDescent, simulate
 from ..networks import Network
+from ..results import Ending
 from .ensemble import derived_seeds
 
 __all__ = ["check_cost", "log_slope", "memorised", "rows_of_text"]
@@ -30,8 +31,10 @@ def memorised(
     data = datasets.modular_addition(p, test_count=7, seed=seeds["data"])
     net = networks.uniform_fan_in(data, hidden, seeds["network"], activation)
     descent = GradientDescent(lr=1.0, weight_decay=weight_decay)
-    trained = simulate(descent, data, net, steps=steps, record_every=max(steps, 1), progress=False).network
-    return data, geometry.project(trained, data).network
+    run = simulate(descent, data, net, steps=steps, record_every=max(steps, 1), progress=False)
+    if run.outcome.ending is Ending.STOPPED_BY_THE_USER:
+        raise KeyboardInterrupt
+    return data, geometry.project(run.network, data).network
 
 
 def log_slope(x: ArrayLike, y: ArrayLike) -> float:
