@@ -62,7 +62,7 @@ def modular_addition(
     p, s = _checks.integer("p", p, 2), _checks.integer("summands", summands, 2)
     _checks.choice("pairs", pairs, _PAIRS)
     samples = math.comb(p + s - 1, s) if pairs == "unordered" else p**s
-    check_memory(f"modular addition of {s} summands of p = {p}", 32 * samples * (p + s))  # Y, its split, room for both
+    check_memory(f"modular addition of p = {p}", 32 * samples * (p + s))  # Y, its split, room for both
     tuples = itertools.combinations_with_replacement(range(p), s) if pairs == "unordered" else _all_tuples(p, s)
     operands = _array(tuples, samples, s)
     about = {"task": "modular_addition", "p": p, "summands": s, "pairs": pairs, "inputs": inputs}

@@ -2,6 +2,7 @@
 
 from .checkpoint import from_checkpoint, to_checkpoint
 from .network import ACTIVATIONS, Network, from_arrays, normal, uniform_fan_in
+from .network import _parse_activation as _parse_activation
 from .network import check_fits as check_fits
 from .network import checked_activation as checked_activation
 from .network import kernel_activation as kernel_activation

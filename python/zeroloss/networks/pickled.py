@@ -15,6 +15,8 @@ _DICTIONARY = ("collections", "OrderedDict")
 _TENSOR = ("torch._utils", "_rebuild_tensor_v2")
 _PARAMETER = ("torch._utils", "_rebuild_parameter")
 
+_MOST_DIMENSIONS = 64  # NumPy's
+
 #: NumPy's letters of what a storage holds; bfloat16 has none, and is read as its 16 bits.
 STORAGES = {
     "DoubleStorage": "f8",
@@ -177,6 +179,7 @@ def _made(function: Any, arguments: Any) -> Any:
         return {}
     if function == _TENSOR and isinstance(arguments, tuple) and isinstance(arguments[0], Storage):
         storage, offset, shape, strides = arguments[:4]
+        _expect(len(shape) == len(strides) <= _MOST_DIMENSIONS, f"a stride for each of up to {_MOST_DIMENSIONS} sizes")
         return Tensor(storage, _natural(offset), tuple(map(_natural, shape)), tuple(map(_natural, strides)))
     if function == _PARAMETER and isinstance(arguments, tuple) and isinstance(arguments[0], Tensor):
         return arguments[0]
