@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import zeroloss as zl
 from contestants import kernel, torch_autograd
 from step_cases import DESCENT, PREDICTED, Case, Problem, bound, movement_error, training_count
 
@@ -48,3 +49,18 @@ def test_step(benchmark: Any, ratio: Callable[..., None], case: Case) -> None:
         torch_step = float(np.median(times[2:]))
         benchmark.extra_info |= {"steps": steps, "flops_per_step": case.flops, "torch_seconds_per_step": torch_step}
         ratio(f"{case.name}, float{case.bits}", benchmark.stats.stats.median / steps, torch_step)
+
+
+@pytest.mark.benchmark(timer=time.process_time)
+@pytest.mark.parametrize("scale", [1.0, "tiny"], ids=["normal", "denormal"])
+@pytest.mark.parametrize("bits", [32, 64])
+def test_step_on_denormal_weights(benchmark: Any, bits: int, scale: float | str) -> None:
+    """Weights below the normal range, where long decay ends: the same time as any."""
+    problem = Problem(Case("descent", 11, DESCENT[11], training_count(11), bits))
+    tiny = float(np.finfo(f"float{bits}").tiny)
+    E, W = (A * (tiny if scale == "tiny" else 1.0) for A in (problem.net.E, problem.net.W))
+    net = zl.networks.from_arrays(E.astype(f"float{bits}"), W.astype(f"float{bits}"))
+    descent = zl.GradientDescent(lr=1e-12, weight_decay=1e-4).start(problem.data, net)
+    benchmark.pedantic(lambda: descent.advance(2000), rounds=ROUNDS, warmup_rounds=2)
+    if scale == "tiny":
+        assert not descent.state["E"].any()

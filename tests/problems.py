@@ -67,10 +67,11 @@ def torch_parameters(net, dtype=torch.float64):
     return (torch.tensor(A, dtype=dtype, requires_grad=True) for A in (net.E, net.W))
 
 
-def torch_loss(E, W, data, activation, reduction):
+def torch_loss(E, W, data, activation, reduction="mean", loss="mse"):
     X, Y = (torch.tensor(A, dtype=E.dtype) for A in (data.X_train, data.Y_train))
     outputs = torch_activation(activation)(X @ E) @ W
-    return torch.nn.functional.mse_loss(outputs, Y, reduction=reduction)
+    functional = {"mse": torch.nn.functional.mse_loss, "cross_entropy": torch.nn.functional.cross_entropy}[loss]
+    return functional(outputs, Y, reduction=reduction)
 
 
 def torch_cost(E, data, activation, ridge):

@@ -34,6 +34,7 @@ LAYERS = (
     {"dynamics"},
     {"config"},
     {"plots"},
+    {"runs"},
     {"experiments"},
     {"cli"},
     {"__init__", "__main__"},

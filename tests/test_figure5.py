@@ -14,13 +14,14 @@ import zeroloss as zl
 from problems import same_bits
 from zeroloss import geometry, plots
 from zeroloss.experiments import ensemble, figure5, figure7, memorisation, output
+from zeroloss.experiments.kink_alignment import KinkAlignment
 
 DESCENT = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
 
 
 @pytest.fixture(scope="module")
 def settings():
-    return replace(memorisation.QUICK, seeds=2, record_every=100)
+    return replace(memorisation.QUICK, seeds=2, record_every=100, compared_every=5000)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,32 @@ def test_the_cosine_is_greatest_before_generalisation_and_above_the_naive_one(re
         assert seed["peak_test_loss_step"] < seed["peak_cosine_step"] < 5000
         later = result.numbers.sel(seed=seed["seed"], step=slice(1000, None))
         assert (later.alignment_cosine > later.alignment_decay_cosine).all()
+
+
+@pytest.mark.parametrize("step", ["5000", "10000", "30000"])
+def test_why_the_cosine_is_not_1(result, step):
+    """With the pairs on kinks held, and with a smooth activation, the theory's direction is that of the updates."""
+    assert min(result.summary["kink_cosine"][step]) > 0.97
+    assert min(result.summary["smooth_cosine"][step]) > 0.94
+    assert 0.05 < min(result.summary["kink_share"][step]) < max(result.summary["kink_share"][step]) < 0.16
+
+
+def test_the_kink_aware_cosine_is_that_of_the_direction(settings):
+    """Of a record that is a window after one before; another has none."""
+    data, network = memorisation.problem(settings, 0)
+    measure = KinkAlignment(data, DESCENT, lag=50, short=10)
+    run = zl.simulate(DESCENT, data, network, steps=320, record_every=100, measures={"k": measure})
+    path = zl.simulate(DESCENT, data, network, steps=300, snapshot_every=1).snapshots.isel(step=slice(250, 301))
+    kinks = geometry.sign_changes(path.E, data, at_least=2)
+    here = zl.networks.from_arrays(path.E[-1], path.W[-1])
+    found = geometry.norm_direction(here, data, kinks=kinks)
+    g, update = (
+        np.concatenate([np.ravel(E), np.ravel(W)])
+        for E, W in ((found.gE, found.gW), (path.E[-1] - path.E[0], path.W[-1] - path.W[0]))
+    )
+    expected = g @ update / np.linalg.norm(g) / np.linalg.norm(update)
+    assert float(run.history.k_cosine.sel(step=300)) == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(run.history.k_cosine.values[0])
 
 
 def test_no_singular_point_and_no_failed_projection_on_the_way(result):

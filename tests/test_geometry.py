@@ -185,7 +185,9 @@ def test_small_singular_values_do_not_lose_their_digits():
 def test_more_outputs_than_parameters_have_the_singular_values_of_j():
     data, net = problem(h=1)
     expected = np.linalg.svd(torch_jacobian(net, data), compute_uv=False)
-    np.testing.assert_allclose(geometry.singular_values(net, data), expected, rtol=1e-10)
+    # Beyond the rank they are rounding errors: a unit of the largest for each row at most, different on every machine.
+    rounding = len(expected) * np.finfo(float).eps * expected[0]
+    np.testing.assert_allclose(geometry.singular_values(net, data), expected, rtol=1e-10, atol=rounding)
 
 
 def test_figure_5_setting():

@@ -1,5 +1,8 @@
 """Gradient descent against torch.optim.SGD, and grokking at the setting of figure 5."""
 
+import contextlib
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ import zeroloss as zl
 from problems import (
     ACTIVATIONS,
     LEVELS,
+    UNIT_ROUNDOFF,
     figure5,
     kernels_of,
     odd_sizes,
@@ -19,15 +23,27 @@ from problems import (
 )
 
 
-def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
-    """The same descent by PyTorch in float64."""
+def by_torch(net, data, steps, optimizer_of, loss_of):
+    """E and W after steps of one of PyTorch's optimizers in float64."""
     E, W = torch_parameters(net)
-    optimizer = torch.optim.SGD([E, W], lr=lr, weight_decay=weight_decay, momentum=momentum)
+    optimizer = optimizer_of(E, W)
     for _ in range(steps):
         optimizer.zero_grad()
-        torch_loss(E, W, data, net.activation, reduction).backward()
+        loss_of(E, W, data, net.activation).backward()
         optimizer.step()
     return E.detach().numpy(), W.detach().numpy()
+
+
+def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
+    """The same descent by PyTorch."""
+    options = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+    return by_torch(
+        net,
+        data,
+        steps,
+        lambda E, W: torch.optim.SGD([E, W], **options),
+        lambda E, W, data, activation: torch_loss(E, W, data, activation, reduction),
+    )
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -72,12 +88,89 @@ def test_odd_sizes_at_every_level(level, sizes):
     samples = kernels.Samples64(data.X_train, data.Y_train)
     E, W = net.E.copy(), net.W.copy()
     vE, vW = np.zeros_like(E), np.zeros_like(W)
-    relu, mean = kernels.Activation("relu", 0.0), kernels.SquaredError("mean")
-    descent = kernels.Descent64(samples, relu, mean, 0.01, 1e-2, 0.9, h, 1)
-    descent.advance(E, W, vE, vW, 10)
+    relu, mean = kernels.Activation("relu", 0.0), kernels.Loss("mse", "mean")
+    optimizer = kernels.Optimizer("sgd", lr=0.01, weight_decay_E=1e-2, weight_decay_W=1e-2, momentum=0.9)
+    kernels.Descent64(samples, samples, relu, mean, optimizer, h, 1).advance(10, (E, W), velocity=(vE, vW))
     expected_E, expected_W = sgd(net, data, 10, 0.01, 1e-2, 0.9)
     assert relative(E, expected_E) < 1e-11
     assert relative(W, expected_W) < 1e-11
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", odd_sizes(), ids=str)
+def test_losses_before_each_step(sizes, dtype):
+    """Those of single evaluations: sums of n · d_out squares, and padding counts for nothing."""
+    n, d_in, h, d_out = sizes
+    data = random_data(n, d_in, d_out, "dense")
+    net = random_network(data, h, "relu", dtype, std=0.3)
+    stepper = zl.GradientDescent(lr=0.01, weight_decay=1e-2).start(data, net)
+    losses, expected = np.empty(5), []
+    kernel, theta = stepper._descent, (net.E.copy(), net.W.copy())
+    for _ in range(5):
+        expected.append(zl.loss_and_gradient(stepper.network(), data)[0])
+        stepper.advance(1)
+    kernel.advance(5, theta, losses=losses)
+    np.testing.assert_allclose(losses, expected, rtol=50 * n * d_out * UNIT_ROUNDOFF[dtype])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_compensated_steps_are_those_of_a_finer_precision(momentum):
+    """1 000 float32 steps, their parameters' rounding carried along, against the same in float64.
+
+    The gradients still round: a relative error of a few units in each, in a movement no longer than θ itself.
+    """
+    data, net = figure5("float32")
+    lr = 0.01 * (1 - momentum)
+    exact, plain, compensated = (
+        zl.simulate(
+            zl.GradientDescent(lr=lr, weight_decay=1e-3, momentum=momentum, compensated=carried),
+            data,
+            net.astype(dtype),
+            steps=1000,
+        ).network
+        for carried, dtype in ((False, "float64"), (False, "float32"), (True, "float32"))
+    )
+    assert relative(compensated.E, exact.E) < 2 * UNIT_ROUNDOFF["float32"]
+    assert relative(compensated.E, exact.E) < 0.2 * relative(plain.E, exact.E)
+
+
+@pytest.mark.parametrize("compensated", [False, True])
+@pytest.mark.parametrize("rate", [1e-9, 1e-7, 3e-6])
+def test_a_decay_near_the_rounding_unit(rate, compensated):
+    """lr · weight_decay in float32 on zero inputs, where the decay alone acts: (1 − rate)^steps.
+
+    Compensated it is right to 1 %; else it is what the record says, which is off where a warning says so.
+    """
+    data = zl.datasets.from_arrays(np.zeros((1, 2)), np.zeros((1, 3)), rows="dense")
+    net = random_network(data, 64, dtype="float32")
+    steps = 30_000
+    descent = zl.GradientDescent(lr=1.0, weight_decay=rate, compensated=compensated)
+    off = rate < 1e-6 and not compensated
+    with pytest.warns(RuntimeWarning, match="weight_decay: expected a decay of") if off else contextlib.nullcontext():
+        run = zl.simulate(descent, data, net, steps=steps, record_every=steps)
+    carried = (run.state.get(f"compensation_{layer}", 0.0) for layer in "EW")
+    norms = [
+        math.hypot(*(np.linalg.norm(A.astype(float) - c) for A, c in zip((n.E, n.W), of, strict=True)))
+        for n, of in ((net, (0.0, 0.0)), (run.network, carried))
+    ]
+    measured = math.log(norms[0] / norms[1]) / steps
+    if compensated:
+        assert measured == pytest.approx(rate, rel=0.01)
+        assert "effective_decay" not in run.history
+    else:
+        share = run.history.effective_decay.values
+        assert measured == pytest.approx(rate * share.mean(), rel=0.2, abs=1e-12)
+        assert (abs(share - 1) > 0.01).any() == off
+        assert rate > 2e-8 or (share == 0).all()
+
+
+def test_a_decay_that_rounding_leaves_alone_is_not_watched():
+    data, net = figure5("float32")
+    run = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4), data, net, steps=1)
+    assert "effective_decay" not in run.history
+    message = "expected a decay of 1e-12 a step, float32 rounds it to 0; float64 keeps it"
+    with pytest.warns(RuntimeWarning, match=message):
+        zl.simulate(zl.AdamW(lr=1e-6, weight_decay=1e-6), data, net, steps=1)
 
 
 @pytest.mark.parametrize("seed", [4, 5])

@@ -80,7 +80,7 @@ def test_odd_sizes_at_every_level(level, sizes):
     net = random_network(data, h, "tanh")
     samples = kernels.Samples64(data.X_train, data.Y_train)
     _, gE, gW = kernels.loss_and_gradient(
-        samples, net.E, net.W, kernels.Activation("tanh", 0.0), kernels.SquaredError("mean")
+        samples, net.E, net.W, kernels.Activation("tanh", 0.0), kernels.Loss("mse", "mean")
     )
     _, expected_E, expected_W = autograd(net, data, "mean")
     assert relative(gE, expected_E) < 1e-12

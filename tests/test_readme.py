@@ -23,6 +23,8 @@ def blocks(language):
 
 COMMANDS = [shlex.split(line) for block in blocks("sh") for line in block.splitlines()]
 PACKAGE_COMMANDS = [words[1:] for words in COMMANDS if words[0] == "zeroloss"]
+ONE_AFTER_THE_OTHER = [words for words in PACKAGE_COMMANDS if words[0] in {"run", "resume", "report"}]
+BY_THEMSELVES = [words for words in PACKAGE_COMMANDS if words not in ONE_AFTER_THE_OTHER]
 MAKE_TARGETS = [words[1] for words in COMMANDS if words[0] == "make"]
 
 
@@ -76,12 +78,26 @@ def test_the_checkpoint_example(monkeypatch, tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"mlp.npz", "net.safetensors"}
 
 
-@pytest.mark.parametrize("words", PACKAGE_COMMANDS, ids=" ".join)
+def test_commands_on_a_run(monkeypatch, tmp_path, capsys):
+    """Each goes on with what the one before left."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    for words in ONE_AFTER_THE_OTHER:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        printed = capsys.readouterr()
+        assert (ended.value.code, printed.err) == (0, "")
+        assert "reached the end: " in printed.out
+
+
+@pytest.mark.parametrize("words", BY_THEMSELVES, ids=" ".join)
 def test_package_commands(words, monkeypatch, tmp_path, capsys):
     """As printed; in the quick form of one seed where the printed one takes minutes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    quick = ["--quick", "--seeds", "1"] if words[0] == "reproduce" and "--quick" not in words else []
+    takes_minutes = words[0] in {"reproduce", "check", "study"} and "--quick" not in words
+    quick = ["--quick", "--seeds", "1"] if takes_minutes else []
     with pytest.raises(SystemExit) as ended:
         cli.main([*words, *quick])
     printed = capsys.readouterr()
@@ -94,7 +110,7 @@ def test_make_targets(target):
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=True)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/paper.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/paper.md", "docs/long-runs.md"])
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
     missing = [
@@ -102,3 +118,12 @@ def test_links_lead_to_files(page):
     ]
     assert links
     assert missing == []
+
+
+def test_the_example_of_a_long_run(monkeypatch, tmp_path):
+    page = (ROOT / "docs" / "long-runs.md").read_text(encoding="utf-8")
+    example = re.search(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (line,) = printed_by(example)
+    assert line.startswith("reached the end: 1000 steps {'train_accuracy >= 1': ")

@@ -112,7 +112,7 @@ def test_saving_replaces_a_run_and_nothing_else(tmp_path):
     (tmp_path / "other" / "thesis.tex").write_text("years of work")
     with pytest.raises(FileExistsError, match="expected a new directory or a saved run"):
         run.save(tmp_path / "other")
-    with pytest.raises(FileNotFoundError, match=r"no run\.json"):
+    with pytest.raises(FileNotFoundError, match="expected a run, found no checkpoints"):
         zl.load(tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "run"]
 
@@ -203,3 +203,39 @@ def test_crossing_step():
     assert zl.metrics.crossing_step(series, 0.95) is None
     with pytest.raises(ValueError, match="series: expected a DataArray"):
         zl.metrics.crossing_step(np.zeros(3), 0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_records_made_on_the_way_are_those_made_one_by_one(activation, loss, dtype):
+    """Many records a chunk by the kernel, or a chunk for each: the same bits, and those of single evaluations."""
+    data, net = figure5(dtype)
+    net = zl.networks.from_arrays(net.E, net.W, activation)
+    descent = zl.GradientDescent(lr=0.5, weight_decay=1e-2, loss=loss)
+    many = zl.simulate(descent, data, net, steps=210, record_every=3, loss_extremes=True)
+    measures = {"E": lambda network: network.E, "W": lambda network: network.W}  # so that nothing is done on the way
+    each = zl.simulate(descent, data, net, steps=210, record_every=3, loss_extremes=True, measures=measures)
+    assert same_bits(many.history, each.history.drop_vars(measures))
+    roundoff = 2.0**-53 if dtype == "float64" else 2.0**-24
+    samples = [(data.X_train, data.Y_train, "train"), (data.X_test, data.Y_test, "test")]
+    for step in (0, 3, 150, 210):
+        record = each.history.sel(step=step)
+        E, W = record.E.values.astype(float), record.W.values.astype(float)
+        for X, Y, name in samples:
+            H = np.maximum(X @ E, 0) if activation == "relu" else np.tanh(X @ E)
+            F = H @ W
+            shifted = F - F.max(axis=1, keepdims=True)
+            entropy = (Y * (np.log(np.exp(shifted).sum(axis=1, keepdims=True)) - shifted)).sum() / len(Y)
+            expected = ((F - Y) ** 2).mean() if loss == "mse" else entropy
+            assert float(record[f"{name}_loss"]) == pytest.approx(expected, rel=3000 * roundoff)
+            assert float(record[f"{name}_accuracy"]) == (F.argmax(axis=1) == Y.argmax(axis=1)).mean()
+        assert float(record.norm_E) == pytest.approx(np.linalg.norm(E), rel=100 * roundoff)
+        assert float(record.norm_W) == pytest.approx(np.linalg.norm(W), rel=100 * roundoff)
+        residual = np.linalg.norm(train_outputs(data, E, W, activation) - data.Y_train)
+        assert float(record.residual) == pytest.approx(residual, rel=3000 * roundoff)
+
+
+def train_outputs(data, E, W, activation):
+    Z = data.X_train @ E
+    return (np.maximum(Z, 0) if activation == "relu" else np.tanh(Z)) @ W

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import zeroloss as zl
-from problems import random_data, random_network, same_bits
+from problems import figure5, random_data, random_network, same_bits
 from zeroloss import _machine
 
 DYNAMICS = {
@@ -108,3 +108,14 @@ def test_the_cost_of_a_step():
     n, h = 492, 512
     assert np.isclose(cost(data, net).flops, n * n * h + n**3 / 3 + 2 * n * n * 37 + 4 * n * h * 37)
     assert cost(data, net).memory > 8 * (n * n + n * h)  # the Gram matrix and the hidden activations
+
+
+def test_denormals_are_zeros_inside_the_kernels_alone():
+    """Weights below the normal range stay what they are outside, and whoever runs a task, the bits are the same."""
+    data, net = figure5()
+    tiny = np.finfo("float64").tiny
+    net = zl.networks.from_arrays(net.E * tiny, net.W * tiny)
+    runs = [zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=50, threads=threads) for threads in (1, 2)]
+    assert same_bits(runs[0].network.E, runs[1].network.E)
+    assert not runs[0].network.E.any()
+    assert np.float64(tiny) * 0.5 > 0

@@ -6,10 +6,26 @@
 
 namespace zeroloss {
 
+/// A number that a kernel takes for granted.
+inline void check_at_least(const char* name, Index value, Index least) {
+  if (value < least)
+    throw std::invalid_argument(std::string(name) + ": expected at least " + std::to_string(least) + ", got " +
+                                std::to_string(value));
+}
+
+/// What every kernel with a state takes for granted: a sample, an input and an output at least.
+template <class T>
+void check_not_empty(const Samples<T>& samples) {
+  check_at_least("samples", samples.n(), 1);
+  check_at_least("d_in", samples.d_in(), 1);
+  check_at_least("d_out", samples.d_out(), 1);
+}
+
 void bind_samples(py::module_& m);
 void bind_network(py::module_& m);
 void bind_gradient_descent(py::module_& m);
 void bind_predicted_gradient(py::module_& m);
 void bind_geometry(py::module_& m);
+void bind_proximal(py::module_& m);
 
 }  // namespace zeroloss

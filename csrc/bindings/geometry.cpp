@@ -30,6 +30,7 @@ const char* name(RetractionEnding ending) {
 void bind_geometry(py::module_& m) {
   using Vectors = Array<double>;
   const auto read_E = [](ZeroLossSet& self, const char* name, const Vectors& E) {
+    check_at_least("hidden", units(E), 1);
     return read(name, E, self.jacobian().samples().d_in(), units(E));
   };
   const auto read_W = [](ZeroLossSet& self, const char* name, const Vectors& W, const Vectors& E) {
@@ -39,6 +40,7 @@ void bind_geometry(py::module_& m) {
   py::class_<ZeroLossSet>(m, "ZeroLossSet", py::module_local())
       .def(py::init([](const Samples<double>& samples, Activation activation, const std::string& kind, double tolerance,
                        Index most_iterations) {
+             check_not_empty(samples);
              return ZeroLossSet(samples, activation, solver_settings(kind, tolerance, most_iterations));
            }),
            py::arg("samples"), py::arg("activation"), py::arg("kind"), py::arg("tolerance"), py::arg("most_iterations"),
@@ -119,9 +121,29 @@ void bind_geometry(py::module_& m) {
           },
           py::arg("E").noconvert(), py::arg("W").noconvert())
       .def(
+          "pinned_direction",
+          [=](ZeroLossSet& self, const Vectors& E, const Vectors& W, const Vectors& pinned) -> py::object {
+            const auto e = read_E(self, "E", E);
+            const auto w = read_W(self, "W", W, E);
+            const Samples<double>& samples = self.jacobian().samples();
+            const auto p = read("pinned", pinned, samples.n(), units(E));
+            Parameters g;
+            Pins pins(samples);
+            bool found;
+            {
+              py::gil_scoped_release release;
+              pins.assign(units(E), [&](Index i, Index u) { return p(i, u) != 0; });
+              found = self.pinned_direction(e, w, pins, g);
+            }
+            if (!found) return py::none();
+            return py::make_tuple(to_array(g.E), to_array(g.W), pins.rank());
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("pinned").noconvert())
+      .def(
           "retract",
           [](ZeroLossSet& self, Vectors& E, Vectors& W, double tolerance, Index most_iterations, bool reuse_factor) {
             const Samples<double>& samples = self.jacobian().samples();
+            check_at_least("hidden", units(E), 1);
             const MatrixMap<double> e(update("E", E, samples.d_in(), units(E)), samples.d_in(), units(E));
             const MatrixMap<double> w(update("W", W, units(E), samples.d_out()), units(E), samples.d_out());
             Retraction found;

@@ -22,10 +22,13 @@ Activation activation(const std::string& kind, double parameter) {
   throw std::invalid_argument("kind: no activation is called " + kind);
 }
 
-SquaredError squared_error(const std::string& reduction) {
-  if (reduction == "mean") return {Reduction::mean};
-  if (reduction == "sum") return {Reduction::sum};
-  throw std::invalid_argument("reduction: expected mean or sum, got " + reduction);
+Loss loss(const std::string& kind, const std::string& reduction) {
+  if (kind != "mse" && kind != "cross_entropy")
+    throw std::invalid_argument("kind: expected mse or cross_entropy, got " + kind);
+  if (reduction != "mean" && reduction != "sum")
+    throw std::invalid_argument("reduction: expected mean or sum, got " + reduction);
+  return {kind == "mse" ? LossKind::squared_error : LossKind::cross_entropy,
+          reduction == "mean" ? Reduction::mean : Reduction::sum};
 }
 
 }  // namespace
@@ -44,7 +47,7 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
 
   py::class_<Activation>(m, "Activation", py::module_local())
       .def(py::init(&activation), py::arg("kind"), py::arg("parameter"));
-  py::class_<SquaredError>(m, "SquaredError", py::module_local()).def(py::init(&squared_error), py::arg("reduction"));
+  py::class_<Loss>(m, "Loss", py::module_local()).def(py::init(&loss), py::arg("kind"), py::arg("reduction"));
   m.def("fma_peak32", &fma_peak<float>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
   m.def("fma_peak64", &fma_peak<double>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
   bind_samples(m);
@@ -52,4 +55,5 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
   bind_gradient_descent(m);
   bind_predicted_gradient(m);
   bind_geometry(m);
+  bind_proximal(m);
 }

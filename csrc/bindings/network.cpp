@@ -23,7 +23,7 @@ void bind(py::module_& m) {
 
   m.def(
       "loss_and_gradient",
-      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation, SquaredError loss) {
+      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation, Loss loss) {
         const auto e = read("E", E, samples.d_in(), units(E));
         const auto w = read("W", W, units(E), samples.d_out());
         Matrix<T> gE, gW;
@@ -38,7 +38,7 @@ void bind(py::module_& m) {
 
   m.def(
       "evaluate",
-      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation, SquaredError loss) {
+      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation, Loss loss) {
         const auto e = read("E", E, samples.d_in(), units(E));
         const auto w = read("W", W, units(E), samples.d_out());
         Evaluation found;
@@ -51,11 +51,7 @@ void bind(py::module_& m) {
       py::arg("samples"), py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("activation"), py::arg("loss"));
 
   m.def(
-      "frobenius_norm",
-      [](const Array<T>& A) {
-        Eigen::Map<const Eigen::Matrix<T, Eigen::Dynamic, 1>> entries(A.data(), A.size());
-        return entries.template cast<double>().norm();
-      },
+      "frobenius_norm", [](const Array<T>& A) { return std::sqrt(sum_of_squares(A.data(), A.size())); },
       py::arg("A").noconvert());
 }
 

@@ -1,6 +1,7 @@
 // The predicted gradient.
 #include "../core/predicted_gradient.hpp"
 
+#include <cmath>
 #include <memory>
 
 #include "bindings.hpp"
@@ -14,6 +15,11 @@ void bind(py::module_& m, const std::string& bits) {
   using Predicted = PredictedGradient<T>;
   py::class_<Predicted>(m, ("PredictedGradient" + bits).c_str(), py::module_local())
       .def(py::init([](const Set& samples, Activation activation, double ridge, Index hidden, int threads) {
+             check_not_empty(samples);
+             check_at_least("hidden", hidden, 1);
+             if (!(ridge >= 0) || std::isinf(ridge) || (static_cast<T>(ridge) == 0 && samples.n() > hidden))
+               throw std::invalid_argument("ridge: expected a number of at least 0, above 0 for n > h, got " +
+                                           std::to_string(ridge));
              return std::make_unique<Predicted>(samples, activation, static_cast<T>(ridge), hidden, Team(threads));
            }),
            py::arg("samples"), py::arg("activation"), py::arg("ridge"), py::arg("hidden"), py::arg("threads"))
@@ -38,6 +44,7 @@ void bind(py::module_& m, const std::string& bits) {
           "advance",
           [](Predicted& self, Array<T>& E, double step_size, Index steps) {
             T* const e = update("E", E, self.d_in(), self.h());
+            check_at_least("steps", steps, 0);
             py::gil_scoped_release release;
             return self.advance(e, static_cast<T>(step_size), steps).steps;
           },

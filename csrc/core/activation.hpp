@@ -54,29 +54,32 @@ struct Tanh {
 template <class T>
 struct Gelu {
   [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const {
-    const NormalTail<T> normal = normal_tail<T>(magnitude<T>(z));
+    constexpr T limit = Constants<T>::tail_zero;  // beyond it 0 would meet ∞
+    const Vector<T> bounded_below = z < -limit ? -limit : z, bounded = bounded_below > limit ? limit : bounded_below;
+    const NormalTail<T> normal = normal_tail<T>(magnitude<T>(bounded));
     const Vector<T> below = z > T(0) ? T(1) - normal.tail : normal.tail;  // Φ(z)
-    constexpr T limit = Constants<T>::tail_zero;                          // beyond it 0 would meet ∞
-    const Vector<T> bounded = z < -limit ? -limit : z;
-    return {bounded * below, below + (bounded > limit ? limit : bounded) * normal.density};
+    return {bounded_below * below, below + bounded * normal.density};
   }
 };
 
 /// log(1 + e^(bz))/b = max(z, 0) + log(1 + q)/b, q = e^(−b|z|), and the logistic function 1/(1 + e^(−bz)).
 template <class T>
 struct Softplus {
-  T b;
+  T b, inverse_b;
 
   [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const {
-    const Vector<T> q = exp<T>(-b * magnitude<T>(z));
-    return {(z > T(0) ? z : T(0)) + log1p<T>(q) / b, (z > T(0) ? T(1) : q) / (T(1) + q)};
+    const auto above = z > T(0);
+    const SoftStep<T> step = soft_step<T>(-b * magnitude<T>(z), above);
+    return {(above ? z : Vector<T>{}) + step.log * inverse_b, step.logistic};
   }
 };
 
-/// σ of whole registers. It stays one piece of machine code, the same for every caller: inlined copies might fuse other
-/// multiplications and additions, and an element's bits would depend on where it stands.
+/// σ of whole registers, two under way together. It stays one piece of machine code, the same for every caller, and no
+/// sum here has two products as terms, of which the compiler could choose one to fuse: an element's bits must not
+/// depend on where it stands.
 template <class T, class Sigma>
 [[gnu::noipa]] void sweep(Sigma sigma, const T* Z, T* H, T* S, std::size_t registers) {
+#pragma GCC unroll 2
   for (std::size_t i = 0; i < registers; ++i) {
     constexpr std::size_t width = lanes<T>;
     const ValueAndSlope<T> result = sigma(load(Z + width * i));
@@ -117,7 +120,7 @@ void activate(const Activation& activation, const T* Z, T* H, T* S, std::size_t 
     case ActivationKind::gelu:
       return sweep_all(Gelu<T>{}, Z, H, S, count);
     case ActivationKind::softplus:
-      return sweep_all(Softplus<T>{parameter}, Z, H, S, count);
+      return sweep_all(Softplus<T>{parameter, T(1) / parameter}, Z, H, S, count);
   }
 }
 

@@ -6,9 +6,10 @@
 
 namespace zeroloss {
 
-/// Forward: H stored as [unit][strip][lanes], samples along the lanes.
-template <class T, int strips>
+/// Forward: H, or −H, stored as [unit][strip][lanes], samples along the lanes.
+template <class T, int strips, bool is_negated>
 struct StoredOutputsHidden {
+  static constexpr bool negated = is_negated;
   const T* H;
   [[gnu::always_inline]] void operator()(Index unit, Vector<T>* h) const {
 #pragma GCC unroll 4
@@ -44,10 +45,11 @@ struct StripGather {
   }
 };
 
-/// Forward: H = relu(E_a + E_b) made on the fly by permuting rows of Eᵀ. `mixed`: rows are two registers long
+/// Forward: −H = min(−E_a − E_b, 0) made on the fly by permuting rows of −Eᵀ. `mixed`: rows are two registers long
 /// and the strips may gather from both (slower: such a permute takes the place of a multiply-add).
 template <class T, int strips, bool mixed>
 struct PermutedHidden {
+  static constexpr bool negated = true;
   const T *row_a[strips], *row_b[strips];
   Index sources;
   Vector<std::int32_t> a[strips], b[strips];
@@ -65,8 +67,7 @@ struct PermutedHidden {
     const std::size_t offset = (u / L * static_cast<std::size_t>(sources) * L + u % L) * L;
 #pragma GCC unroll 4
     for (int s = 0; s < strips; ++s) {
-      const Vector<T> z = pick(row_a[s] + offset, a[s]) + pick(row_b[s] + offset, b[s]);
-      h[s] = where_active<T>(z, z);
+      h[s] = negative_part<T>(pick(row_a[s] + offset, a[s]) + pick(row_b[s] + offset, b[s]));
     }
   }
 
@@ -81,23 +82,19 @@ struct PermutedHidden {
 /// Backward: H and the sums gH of the tiles so far are stored as [sample][lanes].
 template <class T>
 struct StoredGradientHidden {
+  static constexpr bool negated = false, first = false;
   const T* H;
   T* gH;
   [[gnu::always_inline]] Vector<T> hidden(Index i) const { return load(H + i * lanes<T>); }
-  [[gnu::always_inline]] void finish(Index i, Vector<T>, Vector<T> d) const {
-    store(gH + i * lanes<T>, load(gH + i * lanes<T>) + d);
-  }
+  [[gnu::always_inline]] Vector<T> gradient_so_far(Index i) const { return load(gH + i * lanes<T>); }
+  [[gnu::always_inline]] void finish(Index i, Vector<T>, Vector<T> d) const { store(gH + i * lanes<T>, d); }
 };
 
-template <class T>
-[[gnu::always_inline]] inline void add_to(T* to, Vector<T> v) {
-  store(to, load(to) + v);
-}
-
-/// Backward for ReLU and pairs: H = relu(E_a + E_b) in the first tile,
-/// gE_a += gZ and gE_b += gZ with gZ = gH ⊙ (H > 0) in the last one.
-template <class T, bool first, bool last>
+/// Backward for ReLU and pairs, on −E: −H = min(−E_a − E_b, 0) in the first tile,
+/// −gE_a −= gZ and −gE_b −= gZ with gZ = gH ⊙ (−H < 0) in the last one.
+template <class T, bool is_first, bool last>
 struct ReluPairs {
+  static constexpr bool negated = true, first = is_first;
   const T* E;
   T* gE;
   const Pair* pairs;
@@ -105,42 +102,49 @@ struct ReluPairs {
 
   [[gnu::always_inline]] Vector<T> hidden(Index i) const {
     if constexpr (!first) return load(H + i * lanes<T>);
-    const Vector<T> z = load(E + pairs[i].a) + load(E + pairs[i].b), h = where_active<T>(z, z);
+    const Vector<T> h = negative_part<T>(load(E + pairs[i].a) + load(E + pairs[i].b));
     if constexpr (!last) store(H + i * lanes<T>, h);
     return h;
   }
+  [[gnu::always_inline]] Vector<T> gradient_so_far(Index i) const { return load(gH + i * lanes<T>); }
   [[gnu::always_inline]] void finish(Index i, Vector<T> h, Vector<T> d) const {
-    if constexpr (!first) d += load(gH + i * lanes<T>);
     if constexpr (!last) {
       store(gH + i * lanes<T>, d);
     } else {
-      const Vector<T> gZ = where_active<T>(h, d);  // H > 0 where Z > 0
-      add_to<T>(gE + pairs[i].a, gZ);
-      add_to<T>(gE + pairs[i].b, gZ);
+      const Vector<T> gZ = where_negative<T>(h, d);
+      subtract_from(gE + pairs[i].a, gZ);
+      subtract_from(gE + pairs[i].b, gZ);
     }
   }
+
+ private:
+  [[gnu::always_inline]] static void subtract_from(T* to, Vector<T> v) { store(to, load(to) - v); }
 };
 
 /// Backward for other activations and pairs: H and σ'(Z) are stored; gE_a += gZ and gE_b += gZ with
 /// gZ = gH ⊙ σ'(Z) in the last tile.
-template <class T, bool first, bool last>
+template <class T, bool is_first, bool last>
 struct StoredPairs {
+  static constexpr bool negated = false, first = is_first;
   const T *H, *S;
   T* gE;
   const Pair* pairs;
   T* gH;  // [sample][lanes], between tiles
 
   [[gnu::always_inline]] Vector<T> hidden(Index i) const { return load(H + i * lanes<T>); }
+  [[gnu::always_inline]] Vector<T> gradient_so_far(Index i) const { return load(gH + i * lanes<T>); }
   [[gnu::always_inline]] void finish(Index i, Vector<T>, Vector<T> d) const {
-    if constexpr (!first) d += load(gH + i * lanes<T>);
     if constexpr (!last) {
       store(gH + i * lanes<T>, d);
     } else {
       const Vector<T> gZ = d * load(S + i * lanes<T>);
-      add_to<T>(gE + pairs[i].a, gZ);
-      add_to<T>(gE + pairs[i].b, gZ);
+      add_to(gE + pairs[i].a, gZ);
+      add_to(gE + pairs[i].b, gZ);
     }
   }
+
+ private:
+  [[gnu::always_inline]] static void add_to(T* to, Vector<T> v) { store(to, load(to) + v); }
 };
 
 }  // namespace zeroloss

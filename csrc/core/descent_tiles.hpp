@@ -2,11 +2,13 @@
 // along the other index; K is a template argument, `with_number` turns a number into it.
 #pragma once
 
+#include <Eigen/Core>
 #include <cstdint>
 #include <type_traits>
 #include <vector>
 
 #include "../linalg/strips.hpp"
+#include "optimizer.hpp"
 
 namespace zeroloss {
 
@@ -44,13 +46,27 @@ inline std::vector<OutputRange> cut_outputs(Index d_out, Index most) {
   return ranges;
 }
 
-/// v where z > 0, else 0: the sign of 0 − z, spread over the lane, is the mask. No comparison, which would
-/// take the place of a multiply-add. The NaN of arithmetic (sign bit set, on x86) counts as active and stays.
+/// min(z, 0); a NaN stays. By Eigen, for GCC makes two instructions of a comparison where one is enough.
 template <class T>
-[[gnu::always_inline]] inline Vector<T> where_active(Vector<T> z, Vector<T> v) {
+[[gnu::always_inline]] inline Vector<T> negative_part(Vector<T> z) {
+  using Packet = typename Eigen::internal::packet_traits<T>::type;
+  static_assert(sizeof(Packet) == sizeof(Vector<T>));
+  return (Vector<T>)Eigen::internal::pmin((Packet)z, (Packet)Vector<T>{});
+}
+
+/// v where z < 0, else 0: the sign of z, spread over the lane, is the mask. No comparison, which would take the
+/// place of a multiply-add. The NaN of arithmetic (sign bit set, on x86) counts as negative and stays.
+template <class T>
+[[gnu::always_inline]] inline Vector<T> where_negative(Vector<T> z, Vector<T> v) {
   using Bits = Vector<LaneInteger<T>>;
-  const Bits active = (Bits)(Vector<T>{} - z) >> (8 * sizeof(T) - 1);
-  return (Vector<T>)((Bits)v & active);
+  return (Vector<T>)((Bits)v & ((Bits)z >> (8 * sizeof(T) - 1)));
+}
+
+/// sum + sign · a b, one fused multiply-add.
+template <bool negated, class V>
+[[gnu::always_inline]] inline V with_product(V sum, V a, V b) {
+  if constexpr (negated) return sum - a * b;
+  return sum + a * b;
 }
 
 /// C_r += Σ_t A(r, t) B_t for R rows of a strip, A(r, t) = A[r row_stride + t step], t < count.
@@ -70,7 +86,8 @@ void add_product(const T* A, Index row_stride, Index step, const T* B, Index cou
 }
 
 /// F[:, block] = scale (start + H W[:, block]) for `strips` strips of samples and K outputs.
-/// hidden(u, s): H of unit u for the samples of strip s. W, start, F: at the first output of the block.
+/// hidden(u, h): H, or −H if `negated`, of unit u for the samples of each strip. W, start, F: at the first output of
+/// the block.
 template <int K, int strips, class T, class Hidden>
 void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, const T* start, T* F, Index F_rows,
                   T scale) {
@@ -88,7 +105,7 @@ void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, co
     for (int k = 0; k < K; ++k) {
       const Vector<T> w_uk = broadcast(w[k * L]);
 #pragma GCC unroll 4
-      for (int s = 0; s < strips; ++s) f[s][k] += w_uk * h[s];
+      for (int s = 0; s < strips; ++s) f[s][k] = with_product<Hidden::negated>(f[s][k], w_uk, h[s]);
     }
   }
 #pragma GCC unroll 4
@@ -97,41 +114,26 @@ void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, co
     for (int k = 0; k < K; ++k) store(F + (s * F_rows + k) * L, f[s][k] * broadcast(scale));
 }
 
-/// g = ∇ + wd θ,  v ← μ v + g,  θ ← θ − lr v.
-template <class T>
-struct Step {
-  T lr, weight_decay, momentum;
-
-  /// θ after the step, without momentum.
-  [[gnu::always_inline]] Vector<T> updated(Vector<T> theta, Vector<T> gradient) const {
-    return theta - broadcast(lr) * (gradient + broadcast(weight_decay) * theta);
-  }
-  /// θ after the step; v: the register of velocities that belongs to θ.
-  [[gnu::always_inline]] Vector<T> updated(Vector<T> theta, Vector<T> gradient, T* v) const {
-    const Vector<T> g = gradient + broadcast(weight_decay) * theta + broadcast(momentum) * load(v);
-    store(v, g);
-    return theta - broadcast(lr) * g;
-  }
-};
-
 /// What gradients_tile needs besides the rows; arrays start at the first output of the tile.
 template <class T>
 struct GradientsTile {
   Index samples;  // of this chunk
   const T* G;     // [sample strip][G_rows][lanes], samples along the lanes
   Index G_rows;
-  T *W, *gW, *vW;    // [output][lanes] of one strip of hidden units; vW null without momentum
-  bool first, last;  // chunk of samples
-  const Step<T>& step;
+  T *W, *gW;             // [output][lanes] of one strip of hidden units
+  bool first, last;      // chunk of samples
+  const Step<T>* plain;  // the step that W takes after the last chunk; null where it is not a plain one
 };
 
 /// For one strip of hidden units, K outputs and one chunk of samples:
 ///   gH = G Wᵀ, handed to rows.finish;   gW += Hᵀ G, kept in gW from chunk to chunk;
-/// after the last chunk W takes its step.
+/// after the last chunk W takes its step, if that is a plain one.
 template <int K, class T, class Rows>
 void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
   constexpr int L = lanes<T>;
-  constexpr int sums = std::min(K, register_count == 32 && K <= 12 ? 3 : 2);  // against long chains of additions
+  constexpr int sums = std::min(K, 2);                    // against long chains of additions
+  constexpr int together = register_count == 32 ? 2 : 1;  // samples, neighbours in a strip of G
+  static_assert(L % together == 0);
   Vector<T> w[K], g[K];
 #pragma GCC unroll 16
   for (int k = 0; k < K; ++k) {
@@ -143,33 +145,42 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
     for (int k = 0; k < K; ++k) g[k] = load(t.gW + k * L);
   const T* const G = t.G;
   const Index samples = t.samples, G_rows = t.G_rows;
-  for (Index i = 0; i < samples; ++i) {
+  const auto add = [&]<int count>(std::integral_constant<int, count>, Index i) {
     const T* r = G + strip_offset<T>(G_rows, 0, i);
-    const Vector<T> h = rows.hidden(i);
-    Vector<T> d[sums];
+    Vector<T> h[count], d[count][sums];
+#pragma GCC unroll 2
+    for (int s = 0; s < count; ++s) h[s] = rows.hidden(i + s);
 #pragma GCC unroll 16
-    for (int k = 0; k < K; ++k) {
-      const Vector<T> r_ik = broadcast(r[k * L]);
-      g[k] += r_ik * h;
-      d[k % sums] = k < sums ? r_ik * w[k] : d[k % sums] + r_ik * w[k];
+    for (int k = 0; k < K; ++k)
+#pragma GCC unroll 2
+      for (int s = 0; s < count; ++s) {
+        const Vector<T> r_ik = broadcast(r[k * L + s]);
+        g[k] = with_product<Rows::negated>(g[k], r_ik, h[s]);
+        if (k >= sums)
+          d[s][k % sums] += r_ik * w[k];
+        else if (k == 0 && !Rows::first)
+          d[s][0] = rows.gradient_so_far(i + s) + r_ik * w[0];
+        else
+          d[s][k] = r_ik * w[k];
+      }
+#pragma GCC unroll 2
+    for (int s = 0; s < count; ++s) {
+#pragma GCC unroll 2
+      for (int part = 1; part < sums; ++part) d[s][0] += d[s][part];
+      rows.finish(i + s, h[s], d[s][0]);
     }
-#pragma GCC unroll 4
-    for (int s = 1; s < sums; ++s) d[0] += d[s];
-    rows.finish(i, h, d[0]);
-  }
-  if (!t.last) {
+  };
+  Index i = 0;
+  for (; i + together <= samples; i += together) add(std::integral_constant<int, together>{}, i);
+  if (i < samples) add(std::integral_constant<int, 1>{}, i);
+  if (!t.last || !t.plain) {
 #pragma GCC unroll 16
     for (int k = 0; k < K; ++k) store(t.gW + k * L, g[k]);
     return;
   }
-  const Step<T> step = t.step;
-  if (t.vW) {
+  const Step<T> step = *t.plain;
 #pragma GCC unroll 16
-    for (int k = 0; k < K; ++k) store(t.W + k * L, step.updated(w[k], g[k], t.vW + k * L));
-  } else {
-#pragma GCC unroll 16
-    for (int k = 0; k < K; ++k) store(t.W + k * L, step.updated(w[k], g[k]));
-  }
+  for (int k = 0; k < K; ++k) store(t.W + k * L, step(w[k], g[k]));
 }
 
 }  // namespace zeroloss

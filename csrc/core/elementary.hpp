@@ -2,9 +2,9 @@
 // the same bits on every machine of an instruction-set level. They do not branch on values, and a lane never depends on
 // the others. Infinities, NaN, overflow and denormal results are right.
 //
-// Largest errors seen at any level, in units in the last place, over 8 million float64 values | all float32 values:
-//   exp 1.0 | 1.1    log1p 1.5 | 1.6    tanh 3.2 | 3.0    its slope 5.7 | 6.0
-//   normal density 2.3 | 2.3    normal tail 4.6 | 4.5
+// Largest errors seen at x86-64's levels, in units in the last place, 8 million float64 | 70 million float32 values:
+//   tanh 3.2 | 2.9    its slope 4.5 | 4.4    log(1 + eˣ) 2.3 | 2.3    logistic function 4.0 | 3.9
+//   normal density 2.3 | 2.1    normal tail 7.6 | 5.7 (with fused multiply-add 5.9 | 5.3)
 #pragma once
 
 #include <bit>
@@ -24,51 +24,65 @@ struct ValueAndSlope {
 };
 
 /// Polynomials are least-squares fits of the relative error at Chebyshev points, in 60 digits, each coefficient fitted
-/// after the ones before it were rounded; the lowest power comes first.
+/// after the ones before it were rounded; the lowest power comes first. The rational function's denominator was fitted
+/// with its numerator by linear least squares, each time weighted by the denominator found before.
 template <class T>
 struct Constants;
 
 template <>
 struct Constants<double> {
-  static constexpr double ln2_high = 0x1.62e42fefa2p-1, ln2_low = 0x1.9ef35793c7673p-41;  // high · 1075 is exact
-  static constexpr double exp_zero = -746, exp_infinite = 710;                            // arguments that give 0 and ∞
-  static constexpr double tail_zero = 40;                                                 // exp(−tail_zero²/2) = 0
+  static constexpr double ln2_high = 0x1.62e42fefa2p-1, ln2_low = 0x1.9ef35793c7673p-41;  // high · 1080 is exact
+  static constexpr double exp_zero = -748;                                                // 4eˣ = 0 below it
+  static constexpr double tail_zero = 38.7;                                               // exp(−tail_zero²/2) = 0
   static constexpr double exp[] = {0.50000000000000133,    0.16666666666666488,    0.041666666666511976,
                                    0.0083333333334472594,  0.0013888888947727362,  0.00019841269607174817,
                                    2.4801489318727205e-05, 2.7557497479187718e-06, 2.7631478356229086e-07,
                                    2.5028104798238917e-08};
-  static constexpr double log[] = {0.66666666666667374, 0.39999999999398628, 0.28571428745551214, 0.22222198273544116,
-                                   0.1818357906686337,  0.1531368752092411,  0.14799487338411288};
-  static constexpr double tail[] = {
-      0.75528513041575152,    -0.60789664197189208,    0.38713740074221603,     -0.1865218579596615,
-      0.060396574890759155,   -0.0075401889665523952,  -0.0034796923627501354,  0.0016308184548436949,
-      0.00013334425630736,    -0.00023109491520491838, -1.9078765661787116e-06, 3.5144621143688927e-05,
-      7.1506557771625445e-07, -5.9201587555659257e-06, -6.2540150856229408e-07, 1.0221300240789252e-06,
-      2.6439345704525723e-07, -1.5690819308000928e-07, -7.7443601972980576e-08, 1.6278142660212566e-08,
-      1.476353051981401e-08,  -3.9914445506130465e-10, -1.2384224801219624e-09};
+  static constexpr double log[] = {0.16666666666666577,    0.025000000000096893,   0.0044642857106538718,
+                                   0.00086805562294570984, 0.00017755610103405113, 3.7564799913529486e-05,
+                                   8.1184146653016998e-06, 1.8469555638089159e-06, 3.1846169497137766e-07,
+                                   1.6215812342105734e-07};
+  static constexpr double tail[] = {0.5,
+                                    0.82660634845126968,
+                                    0.67753766166697493,
+                                    0.35573675580916247,
+                                    0.13125280422269459,
+                                    0.035396196808825019,
+                                    0.0070562003613070124,
+                                    0.0010279726203139359,
+                                    0.00010513592447027289,
+                                    6.8641624714160958e-06,
+                                    2.1989340806358162e-07};
+  static constexpr double tail_below[] = {1,
+                                          2.4510972577054049,
+                                          2.8107679822833282,
+                                          1.9945547800962258,
+                                          0.97544363500046993,
+                                          0.34616769240123874,
+                                          0.091267441476348077,
+                                          0.017949705626258528,
+                                          0.0025939511395801917,
+                                          0.0002640878719872382,
+                                          1.7205903732545645e-05,
+                                          5.5119103405700266e-07};
 };
 
 template <>
 struct Constants<float> {
-  static constexpr float ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;  // high · 151 is exact
-  static constexpr float exp_zero = -105, exp_infinite = 89;
-  static constexpr float tail_zero = 16;
+  static constexpr float ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;  // high · 155 is exact
+  static constexpr float exp_zero = -107;
+  static constexpr float tail_zero = 14.5f;
   static constexpr float exp[] = {0.499999881f, 0.166665182f, 0.0416696556f, 0.00836896151f, 0.00137448183f};
-  static constexpr float log[] = {0.666667759f, 0.399775743f, 0.298712373f};
-  static constexpr float tail[] = {0.755285144f,    -0.607896626f,    0.387136877f,    -0.186522156f,
-                                   0.0604021251f,   -0.00753729278f,  -0.00350376894f, 0.00161555444f,
-                                   0.000179536073f, -0.000193686996f, -3.41169798e-05f};
+  static constexpr float log[] = {0.166666687f, 0.0249993466f, 0.0044710883f, 0.000837777218f, 0.000236640626f};
+  static constexpr float tail[] = {0.5f, 0.437350184f, 0.182512999f, 0.0403835773f, 0.0040775775f};
+  static constexpr float tail_below[] = {1, 1.67258525f, 1.1995517f, 0.467559367f, 0.101233274f, 0.0102208471f};
 };
 
-// The representation of a number: sign, exponent + exponent_bias, mantissa.
+// The representation of a number: sign, biased exponent, mantissa.
 template <class T>
 using Word = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
 template <class T>
 inline constexpr int mantissa_bits = std::numeric_limits<T>::digits - 1;
-template <class T>
-inline constexpr Word<T> exponent_bias = std::numeric_limits<T>::max_exponent - 1;
-template <class T>
-inline constexpr Word<T> one_word = std::bit_cast<Word<T>>(T(1));
 template <class T>
 inline constexpr Word<T> sign_word = std::bit_cast<Word<T>>(-T(0));
 
@@ -93,74 +107,115 @@ template <class T>
   return from_word<T>((to_word<T>(x) & ~sign_word<T>) | (to_word<T>(y) & sign_word<T>));
 }
 
-/// Σ_i coefficient_i xⁱ by Horner's rule.
-template <class T, std::size_t first = 0, std::size_t size>
-[[gnu::always_inline]] inline Vector<T> polynomial(Vector<T> x, const T (&coefficient)[size]) {
-  if constexpr (first + 1 == size)
+/// Σ_i coefficient_i xⁱ over i = first, first + 2, …, divided by x^first, by Horner's rule in x².
+template <class T, std::size_t first, std::size_t size>
+[[gnu::always_inline]] inline Vector<T> every_other(Vector<T> x_squared, const T (&coefficient)[size]) {
+  if constexpr (first + 2 >= size)
     return broadcast(coefficient[first]);
   else
-    return coefficient[first] + x * polynomial<T, first + 1>(x, coefficient);
+    return coefficient[first] + x_squared * every_other<T, first + 2>(x_squared, coefficient);
 }
 
-/// eˣ = 2ⁿ (1 + excess); 2ⁿ in two factors, for each alone is a normal number.
+/// Σ_i coefficient_i xⁱ, even and odd powers apart: two chains half as long.
+template <class T, std::size_t size>
+[[gnu::always_inline]] inline Vector<T> polynomial(Vector<T> x, Vector<T> x_squared, const T (&coefficient)[size]) {
+  return every_other<T, 0>(x_squared, coefficient) + x * every_other<T, 1>(x_squared, coefficient);
+}
+
+/// Whether the compiler fuses multiplications and additions (a product that is added is not rounded before).
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+inline constexpr bool fused = true;
+#else
+inline constexpr bool fused = false;
+#endif
+
+/// Exponentials come times 1/unscale, so that they are normal numbers wherever eˣ ≤ 1 is not 0.
+template <class T>
+inline constexpr T unscale = T(0x1p-64);
+
+/// eˣ/unscale = power (1 + excess), power a power of two.
 template <class T>
 struct Exponential {
-  Vector<T> factor, other_factor, excess;
+  Vector<T> power, excess;
 
-  [[gnu::always_inline]] Vector<T> value() const { return (T(1) + excess) * factor * other_factor; }
+  [[gnu::always_inline]] Vector<T> scaled() const { return power + power * excess; }
 };
 
-/// e^(x + low), where low ≪ 1 holds what x was rounded by: n = ⌊x / ln 2⌉, excess = eʳ − 1, r = x − n ln 2 + low.
+/// n = ⌊x / ln 2⌉ as a number and in the lowest bits of a word; x is given as product · factor.
 template <class T>
-[[gnu::always_inline]] inline Exponential<T> exponential(Vector<T> x, Vector<T> low) {
+struct Halvings {
+  Vector<T> n;
+  Vector<Word<T>> whole;
+
+  [[gnu::always_inline]] explicit Halvings(Vector<T> product, T factor = T(1)) {
+    constexpr T log2_e = T(1.44269504088896340736);
+    // A number near it has the unit as its last place.
+    constexpr T shifter = T(3) * T(Word<T>(1) << (mantissa_bits<T> - 1));
+    const Vector<T> shifted = product * (factor * log2_e) + shifter;
+    n = shifted - shifter;
+    whole = to_word<T>(shifted);
+  }
+  /// r = x − n ln 2.
+  [[gnu::always_inline]] Exponential<T> exponential(Vector<T> r) const {
+    constexpr Word<T> scaled_one = std::bit_cast<Word<T>>(T(1) / unscale<T>);
+    const Vector<T> r_squared = r * r;
+    return {from_word<T>(scaled_one + (whole << mantissa_bits<T>)),
+            r + r_squared * polynomial<T>(r, r_squared, Constants<T>::exp)};
+  }
+};
+
+/// eˣ for exp_zero ≤ x ≤ 0.
+template <class T>
+[[gnu::always_inline]] inline Exponential<T> exponential(Vector<T> x) {
   using C = Constants<T>;
-  constexpr T log2_e = T(1.44269504088896340736);
-  constexpr T shifter = T(3) * T(Word<T>(1) << (mantissa_bits<T> - 1));  // a number near it has the unit as last place
-  x = x > C::exp_infinite ? C::exp_infinite : x;
-  x = x < C::exp_zero ? C::exp_zero : x;
-  const Vector<T> shifted = x * log2_e + shifter;
-  const Vector<T> n = shifted - shifter;
-  const Vector<T> r = x - n * C::ln2_high - n * C::ln2_low + low;
-  const Vector<Word<T>> whole = to_word<T>(shifted), half = whole >> 1;  // n and ⌊n/2⌋ in the lowest bits
-  return {from_word<T>(one_word<T> + (half << mantissa_bits<T>)),
-          from_word<T>(one_word<T> + ((whole - half) << mantissa_bits<T>)), r + r * r * polynomial<T>(r, C::exp)};
+  const Halvings<T> halvings(x);
+  return halvings.exponential(x - halvings.n * C::ln2_high - halvings.n * C::ln2_low);
 }
 
-/// eˣ.
+/// exp(−a²/2) for |a| ≤ tail_zero, the square as if it were not rounded.
 template <class T>
-[[gnu::always_inline]] inline Vector<T> exp(Vector<T> x) {
-  return exponential<T>(x, Vector<T>{}).value();
-}
-
-/// log(1 + x). With u = 1 + x rounded, u = 2ᵏ m, m ∈ [√½, √2): 1 + x = 2ᵏ (1 + f), f = m − 1 + 2⁻ᵏ (x − (u − 1)), and
-/// log(1 + f) = 2 artanh s = 2s + sR(s²), s = f/(2 + f), where 2s = f − sf.
-template <class T>
-[[gnu::always_inline]] inline Vector<T> log1p(Vector<T> x) {
+[[gnu::always_inline]] inline Exponential<T> half_gaussian(Vector<T> a) {
   using C = Constants<T>;
-  using Limits = std::numeric_limits<T>;
-  constexpr Word<T> root_half_word = std::bit_cast<Word<T>>(T(0.70710678118654752440));
-  constexpr T shifter = T(Word<T>(1) << mantissa_bits<T>);
-  const Vector<T> u = T(1) + x;
-  const Vector<Word<T>> biased_k = (to_word<T>(u) + (one_word<T> - root_half_word)) >> mantissa_bits<T>;
-  const Vector<T> k = from_word<T>(biased_k | std::bit_cast<Word<T>>(shifter)) - (shifter + T(exponent_bias<T>));
-  const Vector<T> m = from_word<T>(to_word<T>(u) + one_word<T> - (biased_k << mantissa_bits<T>));
-  const Vector<T> twice_power = from_word<T>((2 * exponent_bias<T> + 1 - biased_k) << mantissa_bits<T>);  // 2¹⁻ᵏ
-  const Vector<T> f = m - T(1) + (x - (u - T(1))) * (T(0.5) * twice_power);
-  const Vector<T> s = f / (T(2) + f);
-  const Vector<T> R = s * s * polynomial<T>(s * s, C::log);
-  const Vector<T> result = k * C::ln2_high + (f - (s * (f - R) - k * C::ln2_low));
-  const Vector<T> at_most_minus_one = x == T(-1) ? broadcast(-Limits::infinity()) : broadcast(Limits::quiet_NaN());
-  return x > T(-1) ? (x < Limits::infinity() ? result : x) : at_most_minus_one;
+  const Halvings<T> halvings(a * a, T(-0.5));
+  if constexpr (fused) {
+    constexpr T ratio = C::ln2_low / C::ln2_high;
+    const Vector<T> n_high = halvings.n * C::ln2_high;  // exact; used twice, so that the other product is the fused one
+    return halvings.exponential((T(-0.5) * a) * a - n_high - ratio * n_high);
+  } else {
+    constexpr Word<T> high_half = ~Word<T>(0) << ((mantissa_bits<T> + 2) / 2);
+    const Vector<T> high = from_word<T>(to_word<T>(a) & high_half);  // its square is exact
+    const Vector<T> low = T(-0.5) * ((a - high) * (a + high));
+    return halvings.exponential(T(-0.5) * (high * high) - halvings.n * C::ln2_high - halvings.n * C::ln2_low + low);
+  }
 }
 
 /// tanh x = (1 − q)/(1 + q), q = e^(−2|x|), with the sign of x; its derivative is 1/cosh² x = 4q/(1 + q)².
 template <class T>
 [[gnu::always_inline]] inline ValueAndSlope<T> tanh(Vector<T> x) {
-  const Exponential<T> q = exponential<T>(T(-2) * magnitude<T>(x), Vector<T>{});
-  const Vector<T> power = q.factor * q.other_factor;
-  const Vector<T> q_minus_one = (power - T(1)) + power * q.excess;
-  const Vector<T> half_secant = T(1) / (T(2) + q_minus_one);
-  return {with_sign<T>(q_minus_one * half_secant, x), T(4) * q.value() * half_secant * half_secant};
+  constexpr T limit = Constants<T>::exp_zero / 2;
+  const Vector<T> minus_x = from_word<T>(to_word<T>(x) | sign_word<T>);  // −|x|
+  const Exponential<T> q = exponential<T>(T(2) * (minus_x < limit ? limit : minus_x));
+  const Vector<T> product = q.power * q.excess, scaled = q.power + product;
+  const Vector<T> one_minus_q = (T(1) - unscale<T> * q.power) - unscale<T> * product;
+  const Vector<T> ratio = T(1) / (T(1) + unscale<T> * scaled);
+  return {with_sign<T>(one_minus_q * ratio, x), scaled * (ratio * ratio * (T(4) * unscale<T>))};
+}
+
+/// A logarithm and a logistic function.
+template <class T>
+struct SoftStep {
+  Vector<T> log, logistic;
+};
+
+/// For x ≤ 0, q = eˣ: log(1 + q) = 2 artanh(w/2) = w + w³P(w²)/2, where w = q/(1 + q/2) = q − wq/2; and 1/(1 + q) where
+/// `above`, else q/(1 + q). One division, by (1 + q)(1 + q/2), serves both.
+template <class T, class Mask>
+[[gnu::always_inline]] inline SoftStep<T> soft_step(Vector<T> x, Mask above) {
+  const Vector<T> q = x < Constants<T>::exp_zero ? Vector<T>{} : exponential<T>(x).scaled() * unscale<T>;
+  const Vector<T> u = T(1) + q, v = T(1) + T(0.5) * q, ratio = T(1) / (u * v);
+  const Vector<T> w = q * (u * ratio), w2 = w * w;
+  const Vector<T> P = polynomial<T>(w2, w2 * w2, Constants<T>::log);
+  return {q - T(0.5) * w * (q - w2 * P), (above ? v : q * v) * ratio};
 }
 
 /// φ(a) = exp(−a²/2)/√(2π) and Q(a) = ∫_a^∞ φ, the standard normal density and upper tail.
@@ -169,17 +224,13 @@ struct NormalTail {
   Vector<T> density, tail;
 };
 
-/// For a ≥ 0. Q(a) exp(a²/2) (a + 4) is a smooth function of t = (a − 4)/(a + 4) up to a = ∞.
+/// For 0 ≤ a ≤ tail_zero. Q(a)/exp(−a²/2) is a rational function with positive coefficients.
 template <class T>
 [[gnu::always_inline]] inline NormalTail<T> normal_tail(Vector<T> a) {
   using C = Constants<T>;
-  constexpr Word<T> high_half = ~Word<T>(0) << ((mantissa_bits<T> + 2) / 2);
-  a = a > C::tail_zero ? C::tail_zero : a;
-  const Vector<T> high = from_word<T>(to_word<T>(a) & high_half);  // its square is exact
-  const Vector<T> e = exponential<T>(T(-0.5) * (high * high), T(-0.5) * ((a - high) * (a + high))).value();
-  const Vector<T> scale = T(1) / (a + T(4));
-  const Vector<T> t = T(2) * (a * scale) - T(1);  // = (a − 4)/(a + 4)
-  return {e * T(0.39894228040143267794), e * (scale * polynomial<T>(t, C::tail))};
+  const Vector<T> e = half_gaussian<T>(a).scaled(), a_squared = a * a;
+  const Vector<T> ratio = unscale<T> / polynomial<T>(a, a_squared, C::tail_below);
+  return {e * (unscale<T> * T(0.39894228040143267794)), e * (ratio * polynomial<T>(a, a_squared, C::tail))};
 }
 
 }  // namespace zeroloss

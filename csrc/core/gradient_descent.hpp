@@ -1,78 +1,106 @@
-// Full-batch gradient descent for H = σ(X E), F = H W, loss = c Σ (F − Y)² (paper, Sec. 2.1):
-//   G = 2c (F − Y),  gW = Hᵀ G,  gZ = (G Wᵀ) ⊙ σ'(Z),  gE = Xᵀ gZ,
-//   g = ∇ + wd θ,  v ← μ v + g,  θ ← θ − lr v.
+// Full-batch gradient descent for H = σ(X E), F = H W (paper, Sec. 2.1):
+//   G = ∂loss/∂F,  gW = Hᵀ G,  gZ = (G Wᵀ) ⊙ σ'(Z),  gE = Xᵀ gZ,  then the step of the optimizer; plain:
+//   θ ← θ − lr (∇ + wd θ).
+// For the squared error c Σ (F − Y)², G = 2c (F − Y).
 //
 // A step is two phases of independent tasks: "outputs" over blocks of samples (F, then G), and
 // "gradients" over panels of hidden units (H again, gW, gE, the update). No task adds into what another
 // one writes, so neither the number of threads nor the order of tasks changes a bit.
 #pragma once
 
+#include "../linalg/flush_denormals.hpp"
 #include "../linalg/team.hpp"
 #include "activation.hpp"
-#include "descent_hidden.hpp"
-#include "loss.hpp"
+#include "descent_samples.hpp"
+#include "layer_strips.hpp"
 
 namespace zeroloss {
+
+/// What a stretch of steps works on: θ, and what the optimizer carries along where it does.
+template <class T>
+struct DescentState {
+  Layers<T> theta, velocity, compensation, squares;
+};
 
 template <class T>
 class Descent {
  public:
-  Descent(const Samples<T>& samples, Activation activation, SquaredError loss, const Step<T>& step, Index h,
-          Team team = Team())
-      : X_(std::visit([](const auto& rows) { return StripRows<T>(rows); }, samples.X)),
+  /// The samples to train on; those to test on, of which only records speak; and how.
+  Descent(const Samples<T>& train, const Samples<T>& test, Activation activation, Loss loss, const Optimizer& optimizer,
+          Index h, Team team = Team())
+      : train_(train, loss),
+        test_(test, loss),
+        X_(train_.X),
         h_(h),
-        d_out_(samples.d_out()),
-        step_(step),
+        d_out_(train_.d_out),
+        optimizer_(optimizer),
         team_(team),
         activation_(activation),
-        fast_(activation.kind == ActivationKind::relu && X_.are_pairs()),
+        fast_(activation.kind == ActivationKind::relu && X_.are_pairs() && (test_.n == 0 || test_.X.are_pairs())),
         sources_(fast_ && X_.d_in <= max_sources * L ? (X_.d_in + L - 1) / L : 0),
-        G_scale_(static_cast<T>(2 * loss.scale(X_.n, d_out_))),
         forward_tiles_(cut_outputs(d_out_, forward_outputs)),
         backward_tiles_(cut_outputs(d_out_, backward_outputs)),
-        E_(units() * X_.d_in),
-        W_(units() * d_out_),
-        minus_Y_(padded_samples() * d_out_),
-        G_(padded_samples() * d_out_),
+        theta_(true, X_.d_in, h, d_out_),
+        velocity_(optimizer.has_velocity(), X_.d_in, h, d_out_),
+        compensation_(optimizer.compensated, X_.d_in, h, d_out_),
+        squares_(optimizer.has_squares(), X_.d_in, h, d_out_),
         E_transposed_(units() * sources_ * L),
-        H_(fast_ ? 0 : units() * padded_samples()),
-        S_(fast_ ? 0 : units() * padded_samples()),
+        zeros_(train_.entropy ? tile_strips * d_out_ * L : 0),
         scratch_size_(outputs_scratch() + gradients_scratch()),
         scratch_(scratch_size_ * team.size()) {
-    for (Index i = 0; i < X_.n; ++i)
-      for (Index k = 0; k < d_out_; ++k) minus_Y_.data()[strip_offset<T>(d_out_, k, i)] = -samples.Y(X_.order(i), k);
-    for (Index s = 0; sources_ > 0 && s < strip_count<T>(X_.n); ++s) gather_.emplace_back(X_.pairs() + s * L);
+    for (auto* set : {&train_, &test_}) {
+      for (Index s = 0; sources_ > 0 && s < set->strips; ++s) set->gather.emplace_back(set->X.pairs() + s * L);
+      if (fast_) continue;
+      set->H = Buffer<T>(units() * set->strips * L);
+      set->S = Buffer<T>(units() * set->strips * L);
+    }
   }
 
-  /// E, velocity_E (d_in × h), W, velocity_W (h × d_out); no velocities where momentum is 0.
-  void advance(T* E, T* W, T* velocity_E, T* velocity_W, Index steps) {
-    const bool momentum = step_.momentum != 0;
-    rows_to_strips(E, X_.d_in, h_, E_.data());
-    columns_to_strips(W, h_, d_out_, W_.data());
-    if (momentum) {
-      if (vE_.empty()) vE_ = Buffer<T>(units() * X_.d_in), vW_ = Buffer<T>(units() * d_out_);
-      rows_to_strips(velocity_E, X_.d_in, h_, vE_.data());
-      columns_to_strips(velocity_W, h_, d_out_, vW_.data());
-    }
-    for (Index u = 0; sources_ > 0 && u < strip_count<T>(h_); ++u)
-      transpose_strip(u, [E = E_.data() + u * X_.d_in * L](Index j) { return load(E + j * L); });
+  /// What is asked for beside the steps, in the order of the steps.
+  struct Wishes {
+    const double* rates = nullptr;  ///< the learning rate of each step, or null
+    double* losses = nullptr;       ///< for the loss at θ before each step, or null
+    const Index* record_at = nullptr;
+    Index records = 0;         ///< how many of the steps are to be described before they are taken
+    double* record = nullptr;  ///< (records, record_size)
+  };
+  /// Loss, accuracy and ‖F − Y‖ on the training and on the test samples, ‖E‖, ‖W‖.
+  static constexpr Index record_size = 8;
 
-    const Index blocks = (strip_count<T>(X_.n) + tile_strips - 1) / tile_strips;
+  /// Takes steps; false where a parameter is not finite afterwards. `taken` steps were taken before.
+  bool advance(const DescentState<T>& state, Index taken, Index steps, Wishes wishes) {
+    const FlushDenormals flush;
+    take(state);
     const Index panels = (strip_count<T>(h_) + panel_strips - 1) / panel_strips;
     for (Index t = 0; t < steps; ++t) {
-      if (!fast_) share(strip_count<T>(h_), [&](Index u, T*) { activate_strip(u); });
-      share(blocks, [&](Index block, T* scratch) { outputs(block, scratch); });
-      share(panels, [&](Index panel, T* scratch) { gradients(panel, step_, scratch + outputs_scratch()); });
+      const bool recorded = wishes.records > 0 && *wishes.record_at == t;
+      forward(train_, wishes.losses != nullptr, recorded);
+      if (wishes.losses) wishes.losses[t] = train_.loss();
+      if (recorded) {
+        describe(wishes.record);
+        ++wishes.record_at, --wishes.records, wishes.record += record_size;
+      }
+      const double rate = wishes.rates ? wishes.rates[t] : optimizer_.lr;
+      const Index number = taken + t + 1;
+      const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, number);
+      const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, number);
+      share(panels, [&](Index panel, T* scratch) { gradients(panel, step_E, step_W, scratch + outputs_scratch()); });
     }
-
-    rows_from_strips(E_.data(), X_.d_in, h_, E);
-    columns_from_strips(W_.data(), h_, d_out_, W);
-    if (momentum) {
-      rows_from_strips(vE_.data(), X_.d_in, h_, velocity_E);
-      columns_from_strips(vW_.data(), h_, d_out_, velocity_W);
-    }
+    const bool finite = theta_.are_finite();
+    give(state);
+    return finite;
   }
 
+  /// Describes θ, (record_size), to the bits that advance() gives.
+  void record(Layers<T> theta, double* to) {
+    const FlushDenormals flush;
+    theta_.take(theta, fast_);
+    transpose_E();
+    forward(train_, true, true);
+    describe(to);
+  }
+
+  const Optimizer& optimizer() const { return optimizer_; }
   Index d_in() const { return X_.d_in; }
   Index d_out() const { return d_out_; }
   Index h() const { return h_; }
@@ -84,8 +112,45 @@ class Descent {
   static constexpr Index panel_strips = 4;   // strips of units that share a chunk of G: a task
   static_assert(block_units % L == 0 && chunk % L == 0);
 
+  void take(const DescentState<T>& state) {
+    theta_.take(state.theta, fast_), velocity_.take(state.velocity, fast_);
+    compensation_.take(state.compensation, fast_), squares_.take(state.squares, false);
+    transpose_E();
+  }
+  void give(const DescentState<T>& state) {
+    theta_.give(state.theta, fast_), velocity_.give(state.velocity, fast_);
+    compensation_.give(state.compensation, fast_), squares_.give(state.squares, false);
+  }
+  void transpose_E() {
+    for (Index u = 0; sources_ > 0 && u < strip_count<T>(h_); ++u)
+      transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
+  }
+
+  /// Outputs of a set of samples, and from them G, losses and what a record says.
+  void forward(DescentSamples<T>& set, bool wants_loss, bool wants_record) {
+    if (!fast_) share(strip_count<T>(h_), [&](Index u, T*) { activate_strip(set, u); });
+    share((set.strips + tile_strips - 1) / tile_strips, [&](Index block, T* scratch) {
+      outputs(set, block, scratch);
+      if (!set.entropy && !wants_loss && !wants_record) return;
+      for (Index s = block * tile_strips; s < std::min(set.strips, (block + 1) * tile_strips); ++s)
+        set.finish(s, wants_loss || wants_record, wants_record);
+    });
+  }
+
+  /// The record of θ, whose outputs on the training samples are there.
+  void describe(double* to) {
+    if (test_.n > 0) forward(test_, true, true);
+    for (const SetRecord& record : {train_.record(), test_.record()}) {
+      *to++ = record.loss;
+      *to++ = record.accuracy;
+      *to++ = record.residual;
+    }
+    *to++ = theta_.norm_E();
+    *to++ = theta_.norm_W();
+  }
+
   Index units() const { return strip_count<T>(h_) * L; }
-  Index padded_samples() const { return strip_count<T>(X_.n) * L; }
+  Index padded_samples() const { return train_.strips * L; }
   Index outputs_scratch() const { return block_units * tile_strips * L; }
   Index gradients_scratch() const { return panel_strips * (X_.d_in + d_out_) * L + 2 * chunk * L; }
 
@@ -99,64 +164,88 @@ class Descent {
   }
 
   /// H = σ(X E) and S = σ'(X E) of one strip of units, kept for both phases: only ReLU on pairs is so cheap that it
-  /// is found again where it is needed.
-  void activate_strip(Index u) {
-    T* const H = H_.data() + u * padded_samples() * L;
-    X_.multiply(E_.data() + u * X_.d_in * L, 0, padded_samples(), H);
-    activate(activation_, H, H, S_.data() + u * padded_samples() * L, static_cast<std::size_t>(padded_samples() * L));
+  /// is found again where it is needed. Past n they stay zeros.
+  void activate_strip(DescentSamples<T>& set, Index u) {
+    T* const H = set.H.data() + u * set.strips * L * L;
+    set.X.multiply(theta_.E(u), 0, set.n, H);
+    activate(activation_, H, H, set.S.data() + u * set.strips * L * L, static_cast<std::size_t>(set.n * L));
   }
 
-  void outputs(Index block, T* scratch) {
+  void outputs(DescentSamples<T>& set, Index block, T* scratch) {
     const Index first = block * tile_strips;
-    if (strip_count<T>(X_.n) - first >= tile_strips) {
-      outputs_of_strips<tile_strips>(first, scratch);
+    if (set.strips - first >= tile_strips) {
+      outputs_of_strips<tile_strips>(set, first, scratch);
     } else {
-      for (Index s = first; s < strip_count<T>(X_.n); ++s) outputs_of_strips<1>(s, scratch);
+      for (Index s = first; s < set.strips; ++s) outputs_of_strips<1>(set, s, scratch);
     }
   }
 
-  /// G = 2c (H W − Y) for `strips` strips of samples.
+  /// G = 2c (H W − Y), or F for the cross-entropy, for `strips` strips of samples.
   template <int strips>
-  void outputs_of_strips(Index strip, T* scratch) {
-    const T* minus_Y = minus_Y_.data() + strip * d_out_ * L;
-    T* G = G_.data() + strip * d_out_ * L;
+  void outputs_of_strips(DescentSamples<T>& set, Index strip, T* scratch) {
+    const T* start = set.entropy ? zeros_.data() : set.minus_Y_of(strip);
+    const T last_scale = set.entropy ? T{1} : static_cast<T>(2 * set.c);
+    T* G = set.G_of(strip);
     const auto product = [&](const auto& hidden, Index first, Index count) {
-      const T* W = W_.data() + first * d_out_;
+      const T* W = theta_.W(0) + first * d_out_;
       for (const auto [k, width] : forward_tiles_)
         with_number<forward_outputs>(width, [&, k = k](auto K) {
-          outputs_tile<K, strips>(hidden, count, W + k * L, d_out_, (first == 0 ? minus_Y : G) + k * L, G + k * L,
-                                  d_out_, first + count == h_ ? G_scale_ : T{1});
+          outputs_tile<K, strips>(hidden, count, W + k * L, d_out_, (first == 0 ? start : G) + k * L, G + k * L, d_out_,
+                                  first + count == h_ ? last_scale : T{1});
         });
     };
-    if constexpr (max_sources > 0) {
-      const StripGather<T>* gather = gather_.data() + strip;
-      if (sources_ > 0 && std::all_of(gather, gather + strips, [](const auto& g) { return g.pure; }))
-        return product(PermutedHidden<T, strips, false>(E_transposed_.data(), sources_, gather), 0, h_);
-      if (sources_ == 2) return product(PermutedHidden<T, strips, true>(E_transposed_.data(), sources_, gather), 0, h_);
-    }
+    const bool one_tile = forward_tiles_.size() == 1;
+    if (one_tile && with_permuted<strips>(set, strip, [&](const auto& hidden) { product(hidden, 0, h_); })) return;
     for (Index first = 0; first < h_; first += block_units) {
       const Index count = std::min(block_units, h_ - first);
-      for (Index u = 0; u < strip_count<T>(count); ++u)
-        for (int s = 0; s < strips; ++s)
-          transposed_hidden<strips>(first / L + u, strip + s, scratch + (u * L * strips + s) * L);
-      product(StoredOutputsHidden<T, strips>{scratch}, first, count);
+      if (!with_permuted<strips>(set, strip,
+                                 [&](const auto& hidden) { store_hidden<strips>(hidden, first, count, scratch); }))
+        for (Index u = 0; u < strip_count<T>(count); ++u)
+          for (int s = 0; s < strips; ++s)
+            transposed_hidden<strips>(set, first / L + u, strip + s, scratch + (u * L * strips + s) * L);
+      if (fast_)
+        product(StoredOutputsHidden<T, strips, true>{scratch}, first, count);
+      else
+        product(StoredOutputsHidden<T, strips, false>{scratch}, first, count);
+    }
+  }
+
+  /// Calls f with the PermutedHidden of these strips of samples; false where there is none.
+  template <int strips, class F>
+  bool with_permuted(const DescentSamples<T>& set, Index strip, const F& f) const {
+    if constexpr (max_sources > 0) {
+      const StripGather<T>* gather = set.gather.data() + strip;
+      if (sources_ > 0 && std::all_of(gather, gather + strips, [](const auto& g) { return g.pure; }))
+        return f(PermutedHidden<T, strips, false>(E_transposed_.data(), sources_, gather)), true;
+      if (sources_ == 2) return f(PermutedHidden<T, strips, true>(E_transposed_.data(), sources_, gather)), true;
+    }
+    return false;
+  }
+
+  /// Units [first, first + count) of H to [unit][strips][lanes], for several tiles of outputs.
+  template <int strips, class Hidden>
+  static void store_hidden(const Hidden hidden, Index first, Index count, T* H) {
+    for (Index u = 0; u < count; ++u) {
+      Vector<T> h[strips];
+      hidden(first + u, h);
+#pragma GCC unroll 4
+      for (int s = 0; s < strips; ++s) store(H + (u * strips + s) * L, h[s]);
     }
   }
 
   /// H of one strip of units and one strip of samples, to [unit][strips][lanes].
   template <int strips>
-  void transposed_hidden(Index unit_strip, Index sample_strip, T* H) const {
-    const T* E = E_.data() + unit_strip * X_.d_in * L;
+  void transposed_hidden(const DescentSamples<T>& set, Index unit_strip, Index sample_strip, T* H) const {
+    const T* E = theta_.E(unit_strip);
     Vector<T> h[L];
     if (fast_) {
-      const Pair* pair = X_.pairs() + sample_strip * L;
+      const Pair* pair = set.X.pairs() + sample_strip * L;
 #pragma GCC unroll 16
       for (int i = 0; i < L; ++i) {
-        const Vector<T> z = load(E + pair[i].a) + load(E + pair[i].b);
-        h[i] = where_active<T>(z, z);
+        h[i] = negative_part<T>(load(E + pair[i].a) + load(E + pair[i].b));
       }
     } else {
-      const T* rows = H_.data() + (unit_strip * padded_samples() + sample_strip * L) * L;
+      const T* rows = set.H.data() + (unit_strip * set.strips + sample_strip) * L * L;
 #pragma GCC unroll 16
       for (int i = 0; i < L; ++i) h[i] = load(rows + i * L);
     }
@@ -166,36 +255,41 @@ class Descent {
   }
 
   /// gW, gE and the update of one panel of hidden units.
-  void gradients(Index panel, const Step<T>& step, T* scratch) {
+  void gradients(Index panel, const Step<T>& step_E, const Step<T>& step_W, T* scratch) {
     const Index begin = panel * panel_strips;
     const Index end = std::min(begin + panel_strips, strip_count<T>(h_));
     T* gE = scratch + 2 * chunk * L;  // zeros here, before and after
     T* gW = gE + panel_strips * X_.d_in * L;
     const auto gE_of = [&](Index u) { return gE + (u - begin) * X_.d_in * L; };
-    if (fast_ && backward_tiles_.size() == 1 && X_.n <= chunk) {
-      with_number<backward_outputs>(d_out_, [&](auto K) { small_gradients<K>(begin, end, step, gE_of); });
+    const Step<T>* plain = optimizer_.is_plain() ? &step_W : nullptr;
+    if (fast_ && backward_tiles_.size() == 1 && X_.n <= chunk && plain) {
+      with_number<backward_outputs>(d_out_, [&](auto K) { small_gradients<K>(begin, end, step_E, *plain, gE_of); });
       return;
     }
     for (Index first = 0; first < X_.n; first += chunk) {
       const Index count = std::min(chunk, X_.n - first);
       for (Index u = begin; u < end; ++u)
-        gradients_of_chunk(u, first, count, step, gE_of(u), gW + (u - begin) * d_out_ * L, scratch);
+        gradients_of_chunk(u, first, count, plain, gE_of(u), gW + (u - begin) * d_out_ * L, scratch);
     }
-    for (Index u = begin; u < end; ++u) update_E(u, step, gE_of(u));
+    for (Index u = begin; u < end; ++u) {
+      update_E(u, step_E, gE_of(u));
+      if (!plain)
+        take_step(step_W, d_out_ * L, theta_.W(u), gW + (u - begin) * d_out_ * L,
+                  {velocity_.W(u), compensation_.W(u), squares_.W(u)});
+    }
   }
 
-  /// The same for one chunk and one tile of d_out outputs: a problem so small that calls cost. The update of E
-  /// comes one strip late, when no multiply-add under way has to end before it.
+  /// The same for one chunk, one tile of d_out outputs and plain steps: a problem so small that calls cost. The update
+  /// of E comes one strip late, when no multiply-add under way has to end before it.
   template <int d_out, class Where>
-  void small_gradients(Index begin, Index end, const Step<T>& step, const Where& gE_of) {
+  void small_gradients(Index begin, Index end, const Step<T>& step_E, const Step<T>& step_W, const Where& gE_of) {
     for (Index u = begin; u < end; ++u) {
-      const Index w = u * d_out * L;
-      const ReluPairs<T, true, true> rows{E_.data() + u * X_.d_in * L, gE_of(u), X_.pairs(), nullptr, nullptr};
-      gradients_tile<d_out>(rows, GradientsTile<T>{X_.n, G_.data(), d_out, W_.data() + w, nullptr,
-                                                   step.momentum != 0 ? vW_.data() + w : nullptr, true, true, step});
-      if (u > begin) update_E(u - 1, step, gE_of(u - 1));
+      const ReluPairs<T, true, true> rows{theta_.E(u), gE_of(u), X_.pairs(), nullptr, nullptr};
+      gradients_tile<d_out>(rows,
+                            GradientsTile<T>{X_.n, train_.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
+      if (u > begin) plain_update_E(u - 1, step_E, gE_of(u - 1));
     }
-    update_E(end - 1, step, gE_of(end - 1));
+    plain_update_E(end - 1, step_E, gE_of(end - 1));
   }
 
   /// Calls f with both conditions as compile-time constants.
@@ -213,21 +307,23 @@ class Descent {
 
   /// gW (strip u) += Hᵀ G and gE (strip u) += Xᵀ gZ over samples [first, first + count);
   /// W takes its step after the last ones.
-  void gradients_of_chunk(Index u, Index first, Index count, const Step<T>& step, T* gE, T* gW, T* scratch) {
-    const T* E = E_.data() + u * X_.d_in * L;
+  void gradients_of_chunk(Index u, Index first, Index count, const Step<T>* plain, T* gE, T* gW, T* scratch) {
+    const T* E = theta_.E(u);
     T *H = scratch, *gH = H + chunk * L;
     const auto tile = [&](const auto& rows, Index k, Index width) {
-      const Index w = (u * d_out_ + k) * L;
-      const GradientsTile<T> t{count,      G_.data() + first * d_out_ + k * L,
-                               d_out_,     W_.data() + w,
-                               gW + k * L, step.momentum != 0 ? vW_.data() + w : nullptr,
-                               first == 0, first + count == X_.n,
-                               step};
+      const GradientsTile<T> t{count,
+                               train_.G.data() + first * d_out_ + k * L,
+                               d_out_,
+                               theta_.W(u) + k * L,
+                               gW + k * L,
+                               first == 0,
+                               first + count == X_.n,
+                               plain};
       with_number<backward_outputs>(width, [&](auto K) { gradients_tile<K>(rows, t); });
     };
     const Pair* pairs = X_.pairs() + first;
     const Index at = (u * padded_samples() + first) * L;
-    const T *stored_H = H_.data() + at, *S = S_.data() + at;
+    const T *stored_H = train_.H.data() + at, *S = train_.S.data() + at;
     if (X_.are_pairs()) {
       for (const auto [k, width] : backward_tiles_) {
         with_ends(k == 0, k + width == d_out_, [&, k = k, width = width](auto is_first, auto is_last) {
@@ -247,18 +343,14 @@ class Descent {
 
   /// The step of one strip of E, gE back to zero, and the strip's rows of Eᵀ.
   void update_E(Index u, const Step<T>& step, T* gE) {
-    if (step.momentum != 0)
-      update_E(u, gE, [step, v = vE_.data() + u * X_.d_in * L](Vector<T> e, Vector<T> g, Index j) {
-        return step.updated(e, g, v + j * L);
-      });
-    else
-      update_E(u, gE, [step](Vector<T> e, Vector<T> g, Index) { return step.updated(e, g); });
+    if (optimizer_.is_plain()) return plain_update_E(u, step, gE);
+    take_step(step, X_.d_in * L, theta_.E(u), gE, {velocity_.E(u), compensation_.E(u), squares_.E(u)});
+    std::fill_n(gE, X_.d_in * L, T{});
+    if (sources_ > 0) transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
   }
-  template <class Updated>
-  [[gnu::always_inline]] void update_E(Index u, T* gE, const Updated updated) {
-    T* E = E_.data() + u * X_.d_in * L;
-    const auto row = [=](Index j) {
-      const Vector<T> e = updated(load(E + j * L), load(gE + j * L), j);
+  [[gnu::always_inline]] void plain_update_E(Index u, const Step<T> step, T* gE) {
+    const auto row = [=, E = theta_.E(u)](Index j) {
+      const Vector<T> e = step(load(E + j * L), load(gE + j * L));
       store(E + j * L, e);
       store(gE + j * L, Vector<T>{});
       return e;
@@ -283,18 +375,18 @@ class Descent {
     }
   }
 
-  const StripRows<T> X_;
+  DescentSamples<T> train_, test_;
+  const StripRows<T>& X_;  // of the training samples
   const Index h_, d_out_;
-  const Step<T> step_;
+  const Optimizer optimizer_;
   const Team team_;
   const Activation activation_;
   const bool fast_;      // ReLU on pairs
   const Index sources_;  // registers per row of Eᵀ, 0 where H is transposed instead
-  const T G_scale_;      // 2c
   const std::vector<OutputRange> forward_tiles_, backward_tiles_;
-  Buffer<T> E_, W_, vE_, vW_, minus_Y_, G_, E_transposed_;
-  Buffer<T> H_, S_;                     // [strip of units][sample][lanes], unless they are found again
-  std::vector<StripGather<T>> gather_;  // [strip of samples], where Eᵀ is in use
+  LayerStrips<T> theta_, velocity_, compensation_, squares_;  // of E negated where `fast_`, but for the squares
+  Buffer<T> E_transposed_;
+  Buffer<T> zeros_;  // where outputs of the cross-entropy start
   const Index scratch_size_;
   Buffer<T> scratch_;
 };

@@ -40,18 +40,26 @@ class Jacobian {
 
   /// R = J v = ((X v_E) ⊙ σ'(Z)) W + H v_W, n × d_out: one forward pass.
   void multiply(const Parameters& v, Matrix<double>& R) {
-    samples_.multiply(v.E, G_);
-    G_.array() *= S_.array();
-    R.noalias() = G_ * W_;
+    multiply_first(v.E, R);
     R.noalias() += H_ * v.W;
   }
 
   /// v = Jᵀ R = (Xᵀ((R Wᵀ) ⊙ σ'(Z)), Hᵀ R): one backward pass.
   void multiply_transposed(const Matrix<double>& R, Parameters& v) {
+    multiply_first_transposed(R, v.E);
+    v.W.noalias() = H_.transpose() * R;
+  }
+
+  /// R = J v and v = Jᵀ R of the first layer alone.
+  void multiply_first(const Matrix<double>& v_E, Matrix<double>& R) {
+    samples_.multiply(v_E, G_);
+    G_.array() *= S_.array();
+    R.noalias() = G_ * W_;
+  }
+  void multiply_first_transposed(const Matrix<double>& R, Matrix<double>& v_E) {
     G_.noalias() = R * W_.transpose();
     G_.array() *= S_.array();
-    samples_.multiply_transposed(G_, v.E);
-    v.W.noalias() = H_.transpose() * R;
+    samples_.multiply_transposed(G_, v_E);
   }
 
   const Samples<double>& samples() const { return samples_; }

@@ -2,9 +2,13 @@
 // The dynamics have faster kernels of their own; these serve single evaluations and records.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
+#include "../linalg/sums.hpp"
 #include "activation.hpp"
+#include "cross_entropy.hpp"
 #include "loss.hpp"
 #include "rows.hpp"
 #include "types.hpp"
@@ -25,19 +29,28 @@ void hidden(const Samples<T>& samples, MatrixView<T> E, Activation activation, M
   activate(activation, H.data(), H.data(), S.data(), static_cast<std::size_t>(H.size()));
 }
 
-/// Loss and both gradients at (E: d_in × h, W: h × d_out):
-///   G = 2c (H W − Y),  gW = Hᵀ G,  gE = Xᵀ ((G Wᵀ) ⊙ σ'(Z)).
+/// The loss of outputs F (n × d_out), which become G = ∂loss/∂F.
 template <class T>
-double loss_and_gradient(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation,
-                         SquaredError loss, Matrix<T>& gE, Matrix<T>& gW) {
+double loss_of_outputs(const Matrix<T>& Y, Loss loss, Matrix<T>& F) {
+  const double c = loss.scale(Y.rows(), Y.cols());
+  if (loss.kind == LossKind::cross_entropy) return cross_entropy(Y, c, F);
+  F -= Y;
+  const double value = c * sum_of_squares(F.data(), F.size());
+  F *= static_cast<T>(2 * c);
+  return value;
+}
+
+/// Loss and both gradients at (E: d_in × h, W: h × d_out):
+///   G = ∂loss/∂F,  gW = Hᵀ G,  gE = Xᵀ ((G Wᵀ) ⊙ σ'(Z)).
+template <class T>
+double loss_and_gradient(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation, Loss loss,
+                         Matrix<T>& gE, Matrix<T>& gW) {
   Matrix<T> H, S;
   hidden(samples, E, activation, H, S);
-  Matrix<T> residual = H * W - samples.Y;
-  const double scale = loss.scale(samples.n(), samples.d_out());
-  const double value = scale * residual.template cast<double>().squaredNorm();
-  residual *= static_cast<T>(2 * scale);
-  gW.noalias() = H.transpose() * residual;
-  Matrix<T> gZ = residual * W.transpose();
+  Matrix<T> G = H * W;
+  const double value = loss_of_outputs(samples.Y, loss, G);
+  gW.noalias() = H.transpose() * G;
+  Matrix<T> gZ = G * W.transpose();
   gZ.array() *= S.array();
   samples.multiply_transposed(gZ, gE);
   return value;
@@ -51,22 +64,22 @@ struct Evaluation {
 };
 
 template <class T>
-Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation,
-                    SquaredError loss) {
+Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation, Loss loss) {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   if (samples.n() == 0) return {nan, nan, nan};
   Matrix<T> H;
   hidden(samples, E, activation, H);
-  const Matrix<T> F = H * W;
+  Matrix<T> F = H * W;
   Index correct = 0;
   for (Index i = 0; i < F.rows(); ++i) {
-    Index answer, target;
-    F.row(i).maxCoeff(&answer);
-    samples.Y.row(i).maxCoeff(&target);
-    correct += answer == target;
+    const T *outputs = &F(i, 0), *targets = &samples.Y(i, 0);
+    correct += std::max_element(outputs, outputs + F.cols()) - outputs ==
+               std::max_element(targets, targets + F.cols()) - targets;
   }
-  const double squares = (F - samples.Y).template cast<double>().squaredNorm();
-  return {loss.scale(samples.n(), samples.d_out()) * squares,
+  const Matrix<T> residual = F - samples.Y;
+  const double squares = sum_of_squares(residual.data(), residual.size());
+  const double c = loss.scale(samples.n(), samples.d_out());
+  return {loss.kind == LossKind::cross_entropy ? cross_entropy(samples.Y, c, F) : c * squares,
           static_cast<double>(correct) / static_cast<double>(samples.n()), std::sqrt(squares)};
 }
 

@@ -3,6 +3,7 @@
 
 #include "gram.hpp"
 #include "gram_factor.hpp"
+#include "pins.hpp"
 
 namespace zeroloss {
 
@@ -48,12 +49,22 @@ class NormalEquations {
     return prepare_mean(J) && conjugate_gradients(J, R, tolerance, Preconditioner::mean);
   }
 
+  /// Factors M for solve_pinned; false where it is singular. (Taking the pinned pairs' part from it does not pay.)
+  bool prepare_pinned(const Jacobian& J) { return prepare_mean(J); }
+
+  /// R ← (J P Jᵀ)⁻¹ R, P the projector off pinned pairs, to a relative residual, by conjugate gradients with the M of
+  /// the last preparation; adds the iterations to `iterations`.
+  bool solve_pinned(Jacobian& J, const Pins& pins, Matrix<double>& R, double tolerance, Index& iterations) {
+    return conjugate_gradients(J, R, tolerance, Preconditioner::mean, &pins, &iterations);
+  }
+
   /// The same with the factor, whatever its point. Dense only.
   void solve_with_factor(Matrix<double>& R) const {
     gram_factor_.solve(Eigen::Map<Eigen::VectorXd>(R.data(), R.size()));
   }
 
   double trace() const { return trace_; }  ///< of J Jᵀ at the factor's point: ‖J‖²_F
+  double tolerance() const { return settings_.tolerance; }
   SolverKind kind() const { return settings_.kind; }
   Gram& gram() { return gram_; }
 
@@ -77,11 +88,15 @@ class NormalEquations {
     }
   }
 
-  bool conjugate_gradients(Jacobian& J, Matrix<double>& R, double tolerance, Preconditioner by) {
+  bool conjugate_gradients(Jacobian& J, Matrix<double>& R, double tolerance, Preconditioner by,
+                           const Pins* pins = nullptr, Index* iterations = nullptr) {
     const double goal = tolerance * R.norm();
+    const bool readout_first = J.H().rows() <= J.H().cols();  // then (H Hᵀ) P is quicker than H (Hᵀ P)
+    if (readout_first) readout_.noalias() = J.H() * J.H().transpose();
     X_.setZero(R.rows(), R.cols());
     double descent = 0;
     for (Index iteration = 0; R.norm() > goal; ++iteration) {
+      if (iterations) ++*iterations;
       precondition(by, R, Z_);
       const double next = R.cwiseProduct(Z_).sum();
       if (iteration == settings_.most_iterations || !(next > 0)) return false;
@@ -90,8 +105,15 @@ class NormalEquations {
       else
         P_ = Z_ + (next / descent) * P_;
       descent = next;
-      J.multiply_transposed(P_, back_);
-      J.multiply(back_, KP_);
+      J.multiply_first_transposed(P_, back_E_);
+      if (pins) pins->project(back_E_);
+      J.multiply_first(back_E_, KP_);
+      if (readout_first) {
+        KP_.noalias() += readout_ * P_;
+      } else {
+        back_W_.noalias() = J.H().transpose() * P_;
+        KP_.noalias() += J.H() * back_W_;
+      }
       const double step = descent / P_.cwiseProduct(KP_).sum();
       X_ += step * P_;
       R -= step * KP_;
@@ -106,8 +128,7 @@ class NormalEquations {
   bool current_ = false;
   double trace_ = 0;
   Eigen::MatrixXd columns_;
-  Matrix<double> X_, Z_, P_, KP_;
-  Parameters back_;
+  Matrix<double> X_, Z_, P_, KP_, back_E_, back_W_, readout_;
 };
 
 }  // namespace zeroloss

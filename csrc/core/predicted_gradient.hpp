@@ -56,6 +56,7 @@ class PredictedGradient {
 
   /// ΔE (d_in × h) and W (h × d_out) at E (d_in × h); the outputs are defined only if the status is ok.
   FactorStatus direction(const T* E, T* dE, T* W) {
+    const FlushDenormals flush;
     E_.assign_rows(E, X_.d_in());
     const FactorStatus status = solve_second_layer();
     if (!status.ok()) return status;
@@ -72,6 +73,7 @@ class PredictedGradient {
   /// E (d_in × h) after `steps` steps E ← E + step_size ΔE, or as many as succeed: E is then
   /// where the failure met it. Runs in chunks give the bits of one run.
   Advance advance(T* E, T step_size, Index steps) {
+    const FlushDenormals flush;
     Advance done;
     E_.assign_rows(E, X_.d_in());
     const Vector<T> eta = broadcast(step_size);

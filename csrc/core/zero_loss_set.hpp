@@ -63,6 +63,25 @@ class ZeroLossSet {
     return project_to_tangent(g);
   }
 
+  /// The same with x_i · g_u = 0 for pinned pairs besides: g = −(I − A⁺A) θ, A the rows of J and of the pins, which may
+  /// be dependent. With P the projector off the pins, that is −P θ + P Jᵀ (J P Jᵀ)⁻¹ J P θ; twice, as above.
+  bool pinned_direction(MatrixView<double> E, MatrixView<double> W, const Pins& pins, Parameters& g) {
+    go(E, W);
+    if (!normal_.prepare_pinned(jacobian_)) return false;
+    g.E = -E;
+    g.W = -W;
+    pins.project(g.E);
+    for (int pass = 0; pass < 2; ++pass) {
+      Index iterations = 0;
+      jacobian_.multiply(g, R_);
+      if (!normal_.solve_pinned(jacobian_, pins, R_, normal_.tolerance(), iterations)) return false;
+      jacobian_.multiply_transposed(R_, step_);
+      g -= step_;
+      pins.project(g.E);
+    }
+    return true;
+  }
+
   /// Gauss–Newton, θ ← θ − t Jᵀ(J Jᵀ)⁻¹(F − Y), in place. The step t is halved until the residual falls: an
   /// activation's kinks may be in the way. With `reuse_factor`, steps far from the set are found to a relative residual
   /// of `forcing_` by conjugate gradients, cheap beside a factor, for kinks spoil them anyway: until the residual is

@@ -7,6 +7,8 @@
 // Conversions are permutations with padding: they change no bit.
 #pragma once
 
+#include <algorithm>
+
 #include "buffer.hpp"
 
 namespace zeroloss {
@@ -26,14 +28,16 @@ constexpr Index strip_offset(Index rows, Index row, Index position) {
 /// A (rows × length, row-major): neighbours in a row go to neighbouring lanes.
 template <class T>
 void rows_to_strips(const T* A, Index rows, Index length, T* strips) {
-  for (Index j = 0; j < length; ++j)
-    for (Index r = 0; r < rows; ++r) strips[strip_offset<T>(rows, r, j)] = A[r * length + j];
+  for (Index r = 0; r < rows; ++r)
+    for (Index j = 0; j < length; j += lanes<T>)
+      std::copy_n(A + r * length + j, std::min<Index>(lanes<T>, length - j), strips + strip_offset<T>(rows, r, j));
 }
 
 template <class T>
 void rows_from_strips(const T* strips, Index rows, Index length, T* A) {
-  for (Index j = 0; j < length; ++j)
-    for (Index r = 0; r < rows; ++r) A[r * length + j] = strips[strip_offset<T>(rows, r, j)];
+  for (Index r = 0; r < rows; ++r)
+    for (Index j = 0; j < length; j += lanes<T>)
+      std::copy_n(strips + strip_offset<T>(rows, r, j), std::min<Index>(lanes<T>, length - j), A + r * length + j);
 }
 
 /// A (length × rows, row-major): neighbours in a column go to neighbouring lanes.

@@ -14,6 +14,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "flush_denormals.hpp"
+
 namespace zeroloss {
 
 namespace detail {
@@ -115,6 +117,7 @@ class Crew {
   }
 
   void serve(int member) {
+    const FlushDenormals flush;  // as every caller has it, so that no bit depends on who runs a task
     while (true) {
       const std::uint32_t seen = calls_.load(std::memory_order_acquire);
       if (retired_.load(std::memory_order_relaxed)) return;

@@ -5,9 +5,10 @@ Implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifol
 
 from importlib.metadata import version
 
-from . import datasets, fourier, geometry, metrics, networks
+from . import config, datasets, fourier, geometry, metrics, networks, results, runs
 from .build import build_info
 from .dynamics import (
+    AdamW,
     GradientDescent,
     NormFlow,
     PredictedGradient,
@@ -21,10 +22,12 @@ from .dynamics import (
 __version__ = version("zeroloss")
 
 __all__ = [
+    "AdamW",
     "GradientDescent",
     "NormFlow",
     "PredictedGradient",
     "build_info",
+    "config",
     "datasets",
     "fourier",
     "geometry",
@@ -34,5 +37,7 @@ __all__ = [
     "metrics",
     "networks",
     "predicted_gradient",
+    "results",
+    "runs",
     "simulate",
 ]

@@ -63,6 +63,14 @@ def fraction(name: str, value: object) -> float:
     return number
 
 
+def below_one(name: str, value: object) -> float:
+    """Return ``value`` as a float in [0, 1)."""
+    number = not_negative(name, value)
+    if number >= 1:
+        raise ValueError(f"{name}: expected a number in [0, 1), got {value}")
+    return number
+
+
 def convert(settings: object, **checked: object) -> None:
     """Put checked values in place of those that the fields of a frozen dataclass came with."""
     for name, value in checked.items():

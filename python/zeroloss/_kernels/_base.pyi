@@ -11,12 +11,26 @@ _F32 = NDArray[np.float32]
 _F64 = NDArray[np.float64]
 _Indices = NDArray[np.int64]
 _Any = NDArray[Any]
+_Layers = tuple[_Any, _Any]  # what belongs to E, and to W
 
 class Activation:
     def __init__(self, kind: str, parameter: float) -> None: ...
 
-class SquaredError:
-    def __init__(self, reduction: str) -> None: ...
+class Loss:
+    def __init__(self, kind: str, reduction: str) -> None: ...
+
+class Optimizer:
+    def __init__(
+        self,
+        rule: str,
+        lr: float,
+        weight_decay_E: float,
+        weight_decay_W: float,
+        momentum: float,
+        second_momentum: float = 0.0,
+        epsilon: float = 0.0,
+        compensated: bool = False,
+    ) -> None: ...
 
 class Samples32:
     @overload
@@ -34,29 +48,55 @@ class Descent32:
     def __init__(
         self,
         samples: Samples32,
+        test: Samples32,
         activation: Activation,
-        loss: SquaredError,
-        lr: float,
-        weight_decay: float,
-        momentum: float,
+        loss: Loss,
+        optimizer: Optimizer,
         hidden: int,
         threads: int,
     ) -> None: ...
-    def advance(self, E: _Any, W: _Any, velocity_E: _Any, velocity_W: _Any, steps: int) -> None: ...
+    def advance(
+        self,
+        steps: int,
+        theta: _Layers,
+        *,
+        velocity: _Layers | None = None,
+        compensation: _Layers | None = None,
+        squares: _Layers | None = None,
+        taken: int = 0,
+        rates: _F64 | None = None,
+        losses: _F64 | None = None,
+        record_at: _Indices | None = None,
+        records: _F64 | None = None,
+    ) -> bool: ...
+    def record(self, theta: _Layers) -> _F64: ...
 
 class Descent64:
     def __init__(
         self,
         samples: Samples64,
+        test: Samples64,
         activation: Activation,
-        loss: SquaredError,
-        lr: float,
-        weight_decay: float,
-        momentum: float,
+        loss: Loss,
+        optimizer: Optimizer,
         hidden: int,
         threads: int,
     ) -> None: ...
-    def advance(self, E: _Any, W: _Any, velocity_E: _Any, velocity_W: _Any, steps: int) -> None: ...
+    def advance(
+        self,
+        steps: int,
+        theta: _Layers,
+        *,
+        velocity: _Layers | None = None,
+        compensation: _Layers | None = None,
+        squares: _Layers | None = None,
+        taken: int = 0,
+        rates: _F64 | None = None,
+        losses: _F64 | None = None,
+        record_at: _Indices | None = None,
+        records: _F64 | None = None,
+    ) -> bool: ...
+    def record(self, theta: _Layers) -> _F64: ...
 
 class PredictedGradient32:
     def __init__(self, samples: Samples32, activation: Activation, ridge: float, hidden: int, threads: int) -> None: ...
@@ -74,10 +114,10 @@ class PredictedGradient64:
 
 def hidden(samples: Samples32 | Samples64, E: _Any, activation: Activation) -> tuple[_Any, _Any]: ...
 def loss_and_gradient(
-    samples: Samples32 | Samples64, E: _Any, W: _Any, activation: Activation, loss: SquaredError
+    samples: Samples32 | Samples64, E: _Any, W: _Any, activation: Activation, loss: Loss
 ) -> tuple[float, _Any, _Any]: ...
 def evaluate(
-    samples: Samples32 | Samples64, E: _Any, W: _Any, activation: Activation, loss: SquaredError
+    samples: Samples32 | Samples64, E: _Any, W: _Any, activation: Activation, loss: Loss
 ) -> tuple[float, float, float]: ...
 def frobenius_norm(A: _Any) -> float: ...
 def fma_peak32(seconds: float) -> float: ...
@@ -92,6 +132,7 @@ class ZeroLossSet:
     def multiply(self, E: _F64, W: _F64, vE: _F64, vW: _F64) -> _F64: ...
     def multiply_transposed(self, E: _F64, W: _F64, R: _F64) -> tuple[_F64, _F64]: ...
     def direction(self, E: _F64, W: _F64) -> tuple[_F64, _F64] | None: ...
+    def pinned_direction(self, E: _F64, W: _F64, pinned: _F64) -> tuple[_F64, _F64, int] | None: ...
     def retract(
         self, E: _F64, W: _F64, tolerance: float, most_iterations: int, reuse_factor: bool
     ) -> tuple[str, list[float], int]: ...
@@ -108,3 +149,22 @@ class ZeroLossSet:
         accuracy: float,
         most: int,
     ) -> tuple[float, float, float, float, float, bool, bool] | None: ...
+
+class Proximal:
+    def __init__(self, samples: Samples64, activation: Activation, most_linear_iterations: int) -> None: ...
+    def solve(
+        self,
+        c_E: _F64,
+        c_W: _F64,
+        E: _F64,
+        W: _F64,
+        T: _F64,
+        multiplier: _F64,
+        tolerance: float,
+        unit_tolerance: float,
+        most_iterations: int,
+        forcing: float,
+    ) -> tuple[str, float, int, int, int]: ...
+    def retract(
+        self, E: _F64, W: _F64, T: _F64, tolerance: float, most_iterations: int, forcing: float
+    ) -> tuple[str, float, int, int, int]: ...

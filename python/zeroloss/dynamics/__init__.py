@@ -1,13 +1,20 @@
 """The dynamics, and the one loop that runs them."""
 
 from . import learning_rate
+from .adamw import AdamW
 from .evaluation import loss_and_gradient, predicted_gradient
 from .gradient_descent import GradientDescent
-from .loop import load, simulate
+from .loop import DYNAMICS, load, simulate
+from .monitor import Event
 from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
+from .stepper import Dynamics
 
 __all__ = [
+    "DYNAMICS",
+    "AdamW",
+    "Dynamics",
+    "Event",
     "GradientDescent",
     "NormFlow",
     "PredictedGradient",

@@ -11,6 +11,7 @@ from .. import _checks
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
 from ..networks import Network, check_fits, kernel_activation
+from .descent import LOSSES
 from .predicted_gradient import check_ridge, singular_sentence
 
 
@@ -25,10 +26,10 @@ def loss_and_gradient(
         The network, whose dtype is the precision of the evaluation.
     data : Dataset
         Its training samples are used.
-    loss : {"mse"}
-        Squared error ‖H W − Y‖²_F.
+    loss : {"mse", "cross_entropy"}
+        Squared error ‖H W − Y‖²_F, or −Σ Y ⊙ log softmax(H W).
     reduction : {"mean", "sum"}
-        Divided by n·d_out, or the paper's sum (Eq. 12).
+        Divided by n·d_out (cross-entropy: by n), or the paper's sum (Eq. 12).
 
     Returns
     -------
@@ -42,10 +43,10 @@ def loss_and_gradient(
         For a network that does not fit the data, or unknown names.
     """
     check_fits(net, data)
-    _checks.choice("loss", loss, ("mse",))
+    _checks.choice("loss", loss, LOSSES)
     _checks.choice("reduction", reduction, ("mean", "sum"))
     samples = kernel_samples(data, "train", net.dtype)
-    return kernels.loss_and_gradient(samples, net.E, net.W, kernel_activation(net), kernels.SquaredError(reduction))
+    return kernels.loss_and_gradient(samples, net.E, net.W, kernel_activation(net), kernels.Loss(loss, reduction))
 
 
 def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -16,20 +16,29 @@ from ..results import Ending, Outcome
 from .runge_kutta import StepSizeTooSmallError, Tolerances, Vector, adaptive_step, bogacki_shampine, first_size
 from .stepper import State
 
-METHODS = ("euler", "bogacki_shampine")
-
 _NUMBERS = ("steps", "time", "next_size", "step_size", "evaluations", "rejected_steps")
 
 
+class ProximalError(ArithmeticError):
+    """An implicit step that was not solved; ``residual`` is max|F − Y| where it ended, ``pinned`` counts the pairs."""
+
+    def __init__(self, ending: str, size: float, residual: float, pinned: int) -> None:
+        super().__init__(
+            f"the implicit step of {size:.1e} was not solved ({ending}): max|F − Y| = {residual:.1e}, "
+            f"{pinned} pinned pairs"
+        )
+        self.residual, self.pinned = residual, pinned
+
+
 class FlowStepper(ABC):
-    """Steps along a flow of E and W; a subclass says what flows, where to, and what mends y after a step.
+    """Steps along a flow of E and W, of a fixed size or of one that meets tolerances; a subclass takes them.
 
     The state holds, beside E and W, the number of steps, the time, the size that the next adaptive step tries, the
-    last accepted size, and how often the slope was evaluated and a step rejected.
+    last accepted size, and how often the slope was evaluated (or an implicit step solved) and a step rejected.
     """
 
-    def __init__(self, network: Network, state: State | None, step: float | Tolerances, method: str) -> None:
-        self._step, self._method, self._activation = step, method, network.activation
+    def __init__(self, network: Network, state: State | None, step: float | Tolerances) -> None:
+        self._step, self._activation = step, network.activation
         self.state: State = state or {
             "E": network.E.copy(),
             "W": network.W.copy(),
@@ -38,16 +47,12 @@ class FlowStepper(ABC):
         self._error: Exception | None = None
 
     @abstractmethod
-    def position(self) -> Vector:
-        """Return y."""
+    def _first_size(self) -> float:
+        """Return the size that the first adaptive step tries."""
 
     @abstractmethod
-    def move(self, y: Vector) -> None:
-        """Take y over into E and W, mended; LinAlgError where it cannot be."""
-
-    @abstractmethod
-    def slope(self, y: Vector) -> Vector:
-        """Return f(y); LinAlgError where it has none."""
+    def _take(self, room: float) -> None:
+        """Take one step of at most ``room``, and count it; ArithmeticError or LinAlgError where it cannot be taken."""
 
     @abstractmethod
     def record(self) -> Mapping[str, float] | None:
@@ -57,7 +62,9 @@ class FlowStepper(ABC):
     def times(self, step: int) -> Mapping[str, float]:
         """Return the time coordinates."""
 
-    def advance(self, steps: int) -> bool:
+    knows_losses = False
+
+    def advance(self, steps: int, losses: Vector | None = None) -> bool:
         """Take steps; false where one fails or a parameter is not finite afterwards."""
         try:
             for _ in range(steps):
@@ -87,35 +94,14 @@ class FlowStepper(ABC):
         if isinstance(self._step, float):
             return self._step
         if self.state["next_size"] == 0:
-            y = self.position()
-            self.state["next_size"] = np.array(first_size(y, self._counted(y), self._step))
+            self.state["next_size"] = np.array(self._first_size())
         return float(self.state["next_size"])
 
-    def _take(self, room: float) -> None:
-        """Take one step of at most ``room``."""
-        size, y = self._next_size(), self.position()
-        slope = self._counted(y)
-        if isinstance(self._step, Tolerances):
-            accepted = adaptive_step(self._counted, y, slope, size, self._step, room)
-            after, taken = accepted.y, accepted.size
-            self.state["next_size"] = np.array(accepted.next_size)
-            self.state["rejected_steps"] = self.state["rejected_steps"] + accepted.rejected
-        else:
-            taken = min(size, room)
-            if self._method == "euler":
-                after = y + taken * slope
-            else:
-                after, _ = bogacki_shampine(self._counted, y, slope, taken)
-        self.move(after)
+    def _moved(self, taken: float) -> None:
+        """Count a step of a size."""
         self.state["step_size"] = np.array(taken)
         self.state["time"] = self.state["time"] + taken
         self.state["steps"] = self.state["steps"] + 1
-
-    def _counted(self, y: Vector) -> Vector:
-        self.state["evaluations"] = self.state["evaluations"] + 1
-        if not np.isfinite(y).all():
-            raise FloatingPointError("a parameter is not finite")
-        return self.slope(y)
 
     def own_record(self) -> dict[str, float]:
         """Return what a record says of the steps."""
@@ -130,10 +116,60 @@ class FlowStepper(ABC):
         return flow_outcome(self._error, f"at step {step}")
 
 
+class ExplicitStepper(FlowStepper):
+    """Explicit Runge–Kutta steps; a subclass says what flows, where to, and what mends y after a step."""
+
+    def __init__(self, network: Network, state: State | None, step: float | Tolerances, method: str) -> None:
+        super().__init__(network, state, step)
+        self._method = method
+
+    @abstractmethod
+    def position(self) -> Vector:
+        """Return y."""
+
+    @abstractmethod
+    def move(self, y: Vector) -> None:
+        """Take y over into E and W, mended; LinAlgError where it cannot be."""
+
+    @abstractmethod
+    def slope(self, y: Vector) -> Vector:
+        """Return f(y); LinAlgError where it has none."""
+
+    def _first_size(self) -> float:
+        assert isinstance(self._step, Tolerances)
+        y = self.position()
+        return first_size(y, self._counted(y), self._step)
+
+    def _take(self, room: float) -> None:
+        size, y = self._next_size(), self.position()
+        slope = self._counted(y)
+        if isinstance(self._step, Tolerances):
+            accepted = adaptive_step(self._counted, y, slope, size, self._step, room)
+            after, taken = accepted.y, accepted.size
+            self.state["next_size"] = np.array(accepted.next_size)
+            self.state["rejected_steps"] = self.state["rejected_steps"] + accepted.rejected
+        else:
+            taken = min(size, room)
+            if self._method == "euler":
+                after = y + taken * slope
+            else:
+                after, _ = bogacki_shampine(self._counted, y, slope, taken)
+        self.move(after)
+        self._moved(taken)
+
+    def _counted(self, y: Vector) -> Vector:
+        self.state["evaluations"] = self.state["evaluations"] + 1
+        if not np.isfinite(y).all():
+            raise FloatingPointError("a parameter is not finite")
+        return self.slope(y)
+
+
 def flow_outcome(error: Exception | None, where: str) -> Outcome:
     """Say what ended a flow."""
     if isinstance(error, StepSizeTooSmallError):
         return Outcome(Ending.STIFF, f"{where} {error}; raise rtol or take a fixed step_size")
+    if isinstance(error, ProximalError):
+        return Outcome(Ending.NOT_CONVERGED, f"{where} {error}; lower step_size, or take rtol in its place")
     if isinstance(error, ProjectionError):
         return Outcome(Ending.NOT_CONVERGED, f"{where} {error}; lower the step size or raise the tolerances")
     if isinstance(error, np.linalg.LinAlgError):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .. import _checks
 from .._kernels import kernels
 from ..datasets import Dataset
-from ..networks import Network, from_arrays
-from ..results import Ending, Outcome
-from .stepper import Cost, Evaluator, State
+from ..networks import Network
+from .decay import DecayWatch, plain_decay
+from .descent import DescentStepper, check_common, descent_cost, layer_decays
+from .stepper import Cost, State
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,15 @@ class GradientDescent:
         ``weight_decay = 2λ``; beside the mean over N = n·d_out entries, λ = N · weight_decay / 2 with step lr/N.
     momentum : float
         In [0, 1).
-    loss : {"mse"}
-        Squared error.
+    decay_layers : {"both", "E", "W"}
+        The layers that decay.
+    loss : {"mse", "cross_entropy"}
+        Squared error, or softmax cross-entropy with the targets as probabilities.
     reduction : {"mean", "sum"}
-        Over all n·d_out entries (the frameworks' default), or the paper's sum.
+        Over all n·d_out entries, cross-entropy over the n samples (the frameworks' defaults); or the paper's sum.
+    compensated : bool
+        Whether the rounding error of θ is carried from step to step (Kahan's sum). Where lr · weight_decay is not far
+        above the rounding unit of the dtype (6·10⁻⁸ in float32), plain sums lose the decay; compensated ones keep it.
 
     Notes
     -----
@@ -44,19 +51,13 @@ class GradientDescent:
     momentum: float = 0.0
     loss: str = "mse"
     reduction: str = "mean"
+    compensated: bool = False
+    decay_layers: str = "both"
 
     def __post_init__(self) -> None:
-        momentum = _checks.not_negative("momentum", self.momentum)
-        if momentum >= 1:
-            raise ValueError(f"momentum: expected a number in [0, 1), got {self.momentum}")
-        _checks.convert(
-            self,
-            lr=_checks.positive("lr", self.lr),
-            weight_decay=_checks.not_negative("weight_decay", self.weight_decay),
-            momentum=momentum,
-        )
-        _checks.choice("loss", self.loss, ("mse",))
-        _checks.choice("reduction", self.reduction, ("mean", "sum"))
+        check_common(self)
+        _checks.convert(self, momentum=_checks.below_one("momentum", self.momentum))
+        _checks.instance("compensated", self.compensated, bool)
 
     def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> DescentStepper:
         """Return the descent at the network, or at a state it left."""
@@ -67,58 +68,25 @@ class GradientDescent:
         return self.lr
 
     def cost(self, data: Dataset, network: Network) -> Cost:
-        """Return what a step takes: three products of n·h·d_out, and a handful of copies of θ."""
-        n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
-        floats = 8 * h * (d_in + d_out) + 4 * n * d_out + len(data.Y_test) * h + 3 * n * h
-        return Cost(6.0 * n * h * d_out, floats * network.dtype.itemsize)
+        """Return what a step takes."""
+        return descent_cost(self, data, network)
 
-
-class DescentStepper:
-    """Gradient descent under way: E, W and their velocities."""
-
-    def __init__(
-        self, settings: GradientDescent, data: Dataset, network: Network, state: State | None, threads: int
-    ) -> None:
-        self._settings, self._activation = settings, network.activation
-        self._evaluate = Evaluator(data, network, kernels.SquaredError(settings.reduction))
-        self.state: State = state or {
-            "E": network.E.copy(),
-            "W": network.W.copy(),
-            "velocity_E": np.zeros_like(network.E),
-            "velocity_W": np.zeros_like(network.W),
-        }
-        descent = kernels.Descent32 if network.dtype == np.float32 else kernels.Descent64
-        self._descent = descent(
-            self._evaluate.train,
-            self._evaluate.activation,
-            self._evaluate.loss,
-            settings.lr,
-            settings.weight_decay,
-            settings.momentum,
-            network.hidden,
-            threads,
+    def optimizer(self) -> kernels.Optimizer:
+        """Return the kernel's settings."""
+        return kernels.Optimizer(
+            "sgd", self.lr, *layer_decays(self), momentum=self.momentum, compensated=self.compensated
         )
 
-    def advance(self, steps: int) -> bool:
-        """Take steps; false where a parameter is not finite afterwards."""
-        E, W = self.state["E"], self.state["W"]
-        self._descent.advance(E, W, self.state["velocity_E"], self.state["velocity_W"], steps)
-        return bool(np.isfinite(kernels.frobenius_norm(E) + kernels.frobenius_norm(W)))
+    def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
+        """Return what watches the weight decay in a precision; a compensated one needs no watch."""
+        rates = [0.0 if self.compensated else self.lr * decay for decay in layer_decays(self)]
+        return DecayWatch(rates, dtype, plain_decay, "compensated=True or float64 keeps it")
 
-    def record(self) -> Mapping[str, float] | None:
-        """Describe the state; None where a loss or norm is not finite."""
-        return self._evaluate(self.state["E"], self.state["W"])
+    def carried(self) -> tuple[str, ...]:
+        """Name what is carried along for each parameter."""
+        return ("velocity",) * (self.momentum != 0) + ("compensation",) * self.compensated
 
     def times(self, step: int) -> Mapping[str, float]:
         """Return the time lr · steps, and slow time."""
-        time = self._settings.lr * step
-        return {"time": time, "slow_time": self._settings.weight_decay * time / (1 - self._settings.momentum)}
-
-    def network(self) -> Network:
-        """Return a copy of the parameters."""
-        return from_arrays(self.state["E"], self.state["W"], self._activation)
-
-    def failure(self, step: int) -> Outcome:
-        """Say at which step the loss or a weight ceased to be finite."""
-        sentence = f"the loss or a weight is not finite at step {step}; lower lr (now {self._settings.lr:g})"
-        return Outcome(Ending.DIVERGED, sentence)
+        time = self.lr * step
+        return {"time": time, "slow_time": self.weight_decay * time / (1 - self.momentum)}

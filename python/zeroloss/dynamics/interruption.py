@@ -1,31 +1,41 @@
-"""Ctrl-C as a request: the first ends a simulation with what there is, the second raises at once."""
+"""Signals as requests: the first ends a simulation with what there is, the second raises at once."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 
 class Interruption:
-    """A context in which the first SIGINT only sets ``requested``; off the main thread it changes nothing."""
+    """A context in which the first signal only sets ``requested``; off the main thread it changes nothing.
 
-    def __init__(self) -> None:
-        self.requested = False
-        self._before: Any = None
+    Handlers of others are left alone: SIGINT is taken only from Python's own handler, and other signals only where
+    they are named.
+    """
+
+    def __init__(self, signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> None:
+        self.requested: signal.Signals | None = None
+        self._signals = signals
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
-        on_main = threading.current_thread() is threading.main_thread()
-        if on_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._before = signal.signal(signal.SIGINT, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            for number in self._signals:
+                if number != signal.SIGINT or signal.getsignal(number) is signal.default_int_handler:
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested is not None:
+            before = self._before[signal.Signals(number)]
+            if callable(before):
+                before(number, frame)
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested = signal.Signals(number)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .. import _checks
@@ -20,23 +22,25 @@ from ..build import build_of_results
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from ..results import Ending, Measures, Outcome, Run, read
+from ..results.schedule import Schedule
+from .adamw import AdamW
+from .chunk import advanced, planned
 from .flow import FlowStepper, flow_outcome
 from .gradient_descent import GradientDescent
 from .interruption import Interruption
+from .monitor import Passed, copied, next_chunk
 from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 from .recorder import Recorder, checked_measures
-from .schedule import Schedule
 from .stepper import Dynamics, State, Stepper
 
 #: The dynamics by the name under which a saved run knows them.
 DYNAMICS: Mapping[str, type[Any]] = {
     "gradient_descent": GradientDescent,
+    "adamw": AdamW,
     "predicted_gradient": PredictedGradient,
     "norm_flow": NormFlow,
 }
-
-_CHUNK_SECONDS = 0.05  # so that Ctrl-C answers at once
 
 
 def simulate(
@@ -49,6 +53,7 @@ def simulate(
     record_every: int | str = 100,
     snapshot_every: int | str | None = None,
     measures: Measures | None = None,
+    loss_extremes: bool = False,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> Run:
@@ -56,7 +61,7 @@ def simulate(
 
     Parameters
     ----------
-    dynamics : GradientDescent, PredictedGradient or NormFlow
+    dynamics : GradientDescent, AdamW, PredictedGradient or NormFlow
         What is simulated, with its settings.
     data : Dataset
         Training samples, and test samples for the records.
@@ -77,6 +82,8 @@ def simulate(
         network of ``lag`` steps before as its second argument, at first that of step 0 (None where an interruption
         lost it), and one with ``descriptions`` (key: unit, meaning) describes its variables: see
         `zeroloss.geometry.AlignmentMeasure`.
+    loss_extremes : bool
+        Whether descents record the least and greatest training loss since the record before.
     threads : int, optional
         Threads for one step; by default one for a small step, else every processor this process may use.
         ``ZEROLOSS_NUM_THREADS`` bounds them. The bits do not depend on it.
@@ -99,18 +106,11 @@ def simulate(
         names = " or ".join(kind.__name__ for kind in DYNAMICS.values())
         raise TypeError(f"dynamics: expected a {names}, got {type(dynamics).__name__}")
     check_fits(network, data)
-    end = _checked_end(dynamics, steps, duration)
-    settings = {
-        "dynamics": {"kind": _kind(dynamics), **dataclasses.asdict(dynamics)},  # type: ignore[call-overload]
-        "data": dict(data.settings),
-        "network": {**network.settings, "activation": network.activation, "dtype": network.dtype.name},
-        "record_every": Schedule("record_every", record_every).every,
-        "snapshot_every": None if snapshot_every is None else Schedule("snapshot_every", snapshot_every).every,
-        "build": build_of_results(),
-    }
+    end = checked_end(dynamics, steps, duration)
+    settings = run_settings(dynamics, data, network, record_every, snapshot_every, loss_extremes)
     recorder = Recorder(settings, checked_measures(measures), end.step)
-    stepper = _start(dynamics, data, network, None, threads)
-    outcome, last = _follow(stepper, recorder, 0, end, progress)
+    stepper = start(dynamics, data, network, None, threads)
+    outcome, last = follow(stepper, recorder, 0, end, progress)
     return Run(
         history=recorder.history(),
         network=last.network(),
@@ -119,10 +119,31 @@ def simulate(
         settings=settings,
         data=data,
         state=stepper.state,
-        extender=_extend,
+        extender=extend_run,
         measures=recorder.measures,
         earlier=recorder.earlier(),
+        notes={"extremes": recorder.extremes},
     )
+
+
+def run_settings(
+    dynamics: Dynamics,
+    data: Dataset,
+    network: Network,
+    record_every: int | str,
+    snapshot_every: int | str | None,
+    loss_extremes: bool,
+) -> dict[str, Any]:
+    """Return what a run's settings hold: all that determines it."""
+    return {
+        "dynamics": {"kind": _kind(dynamics), **dataclasses.asdict(dynamics)},  # type: ignore[call-overload]
+        "data": dict(data.settings),
+        "network": {**network.settings, "activation": network.activation, "dtype": network.dtype.name},
+        "record_every": Schedule("record_every", record_every).every,
+        "snapshot_every": None if snapshot_every is None else Schedule("snapshot_every", snapshot_every).every,
+        "loss_extremes": loss_extremes,
+        "build": build_of_results(),
+    }
 
 
 def load(directory: str | os.PathLike[str]) -> Run:
@@ -133,30 +154,72 @@ def load(directory: str | os.PathLike[str]) -> Run:
     FileNotFoundError, ValueError
         Where there is no saved run, or one of another format.
     """
-    return read(directory, _extend)
+    return read(directory, extend_run)
 
 
-def _extend(
+def extend_run(
     run: Run, steps: int | None, duration: float | None, *, measures: Measures | None, progress: bool | None
 ) -> None:
     """Go on with a run, in place: its records are those of one long run."""
     dynamics = dynamics_from_settings(run.settings["dynamics"])
-    further = _checked_end(dynamics, steps, duration)
+    further = checked_end(dynamics, steps, duration)
     begin = int(run.state.get("steps", run.step))  # a run that ended between two adaptive steps is one record ahead
     end = End(begin + further.step, None if further.time is None else float(run.history.time[-1]) + further.time)
-    if run.outcome.ending not in (Ending.REACHED_THE_END, Ending.STOPPED_BY_THE_USER):
+    if not run.outcome.ending.can_go_on:
         raise ValueError(f"run: expected one that can go on, got one that {run.outcome}")
     given = checked_measures(measures if measures is not None else run.measures)
     recorder = Recorder(run.settings, given, end.step, run.earlier)
     if missing := {str(name) for name in run.history.data_vars if not recorder.knows(str(name))}:
         raise ValueError(f"measures: expected {', '.join(sorted(missing))}, as the history holds, got none")
+    recorder.extremes = extremes(run.notes)
     state = {name: array.copy() for name, array in run.state.items()}  # the run's own, should this not end well
-    stepper = _start(dynamics, run.data, run.network, state, None)
-    outcome, last = _follow(stepper, recorder, begin, end, progress)
+    stepper = start(dynamics, run.data, run.network, state, None)
+    outcome, last = follow(stepper, recorder, begin, end, progress)
     run.history = recorder.history(begin, run.history)
     run.snapshots = recorder.snapshots(begin, run.snapshots)
     run.network, run.state, run.outcome, run.measures = last.network(), stepper.state, outcome, recorder.measures
-    run.earlier = recorder.earlier()
+    run.earlier, run.notes = recorder.earlier(), {**run.notes, "extremes": recorder.extremes}
+
+
+def extremes(notes: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the extremes of the training loss since the last record that a run noted."""
+    least, greatest = notes.get("extremes") or (None, None)
+    return None if least is None or greatest is None else (least, greatest)
+
+
+class Companion(Protocol):
+    """What goes along with the loop: it looks at every chunk, keeps checkpoints, and may end the simulation."""
+
+    signals: Sequence[signal.Signals]
+    wants_losses: bool
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether a chunk may pass several records: nothing has to be done at each."""
+
+    def begin(self, stepper: Stepper, recorder: Recorder, step: int, wanted: Callable[[], bool]) -> None:
+        """Take note of the first step, recorded, and of how to ask whether the simulation is wanted to go on."""
+
+    def next_due(self, step: int, end: int) -> int:
+        """Return the step at which the next chunk has to end at the latest."""
+
+    def next_checkpoint(self, step: int, end: int) -> int:
+        """Return the step at which the next checkpoint has to be at the latest."""
+
+    def after_chunk(
+        self,
+        stepper: Stepper,
+        recorder: Recorder,
+        step: int,
+        goal: int,
+        end: int,
+        losses: NDArray[np.float64] | None,
+        passed: Passed | None,
+    ) -> Outcome | None:
+        """Look at a chunk from ``step`` to ``goal``, recorded; return an outcome to end."""
+
+    def interrupted(self, stepper: Stepper, recorder: Recorder, step: int, number: signal.Signals) -> None:
+        """Keep what a resumed simulation needs."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +230,7 @@ class End:
     time: float | None = None
 
 
-def _checked_end(dynamics: Dynamics, steps: int | None, duration: float | None) -> End:
+def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None) -> End:
     """Return the end that is ``steps`` or ``duration`` away, exactly one of which is to be given."""
     if (steps is None) == (duration is None):
         raise ValueError(f"steps, duration: expected exactly one of them, got {steps} and {duration}")
@@ -178,7 +241,7 @@ def _checked_end(dynamics: Dynamics, steps: int | None, duration: float | None) 
     return End(sys.maxsize, duration) if size is None else End(math.ceil(duration / size * (1 - 1e-12)))
 
 
-def _start(dynamics: Dynamics, data: Dataset, network: Network, state: State | None, threads: int | None) -> Stepper:
+def start(dynamics: Dynamics, data: Dataset, network: Network, state: State | None, threads: int | None) -> Stepper:
     """Return the stepper, once it is known to fit the machine."""
     cost = dynamics.cost(data, network)
     check_memory(type(dynamics).__name__, cost.memory)
@@ -196,40 +259,66 @@ def _kind(dynamics: Dynamics) -> str:
     return next(name for name, kind in DYNAMICS.items() if isinstance(dynamics, kind))
 
 
-def _follow(
-    stepper: Stepper, recorder: Recorder, begin: int, end: End, progress: bool | None
+def follow(
+    stepper: Stepper,
+    recorder: Recorder,
+    begin: int,
+    end: End,
+    progress: bool | None,
+    companion: Companion | None = None,
 ) -> tuple[Outcome, Stepper]:
     """Take the steps from ``begin`` to the end in chunks, and keep what is due; return the last state recorded."""
-    step, chunk = begin, 1
+    step, chunk, many = begin, 1, True
     last = stepper
     outcome: Outcome | None = None
     total = end.step if end.time is None else None
     disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
     bar = tqdm(initial=begin, total=total, disable=disable, delay=delay, unit="step", unit_scale=True, leave=True)
-    with Interruption() as interruption, bar:
+    with Interruption(companion.signals if companion else (signal.SIGINT,)) as interruption, bar:
         sound = recorder.keep(stepper, begin, last=begin == end.step)
         outcome = recorder.failure if sound else stepper.failure(begin)
+        if companion and outcome is None:
+            companion.begin(stepper, recorder, begin, lambda: interruption.requested is None)
         while outcome is None and step < end.step:
             if interruption.requested:
-                recorder.keep(stepper, step, last=True)
                 outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {step} steps; extend goes on")
+                if companion:
+                    companion.interrupted(stepper, recorder, step, interruption.requested)
+                else:
+                    recorder.keep(stepper, step, last=True)
             elif end.time is not None and isinstance(stepper, FlowStepper) and stepper.reaches(end.time):
                 outcome, last = _finish(stepper, recorder, step, end.time)
             else:
-                goal = min(step + (chunk if end.time is None else 1), recorder.next_due(step), end.step)
-                before = {name: array.copy() for name, array in stepper.state.items()}
+                furthest = min(step + (chunk if end.time is None else 1), end.step)
+                goal, within = planned(stepper, recorder, companion, step, furthest, many)
+                before, extremes = copied(stepper.state), recorder.extremes
+                losses = np.empty(goal - step) if _losses_wanted(stepper, recorder, companion) else None
                 started = time.perf_counter()
-                sound = stepper.advance(goal - step)
-                chunk = _next_chunk(goal - step, time.perf_counter() - started)
+                sound, records = advanced(stepper, step, goal, losses, within)
+                if within and not sound:
+                    stepper.state.update(before)
+                    many = False  # record by record, to where it fails
+                    continue
+                chunk = next_chunk(goal - step, time.perf_counter() - started)
+                recorder.take(stepper, step, within, records, losses)
                 if sound and recorder.keep(stepper, goal, last=goal == end.step):
                     bar.update(goal - step)
-                    step, outcome = goal, recorder.failure
+                    outcome = recorder.failure
+                    if companion and outcome is None:
+                        passed = Passed(before, recorder.newest_many(len(within) + 1)) if within else None
+                        outcome = companion.after_chunk(stepper, recorder, step, goal, end.step, losses, passed)
+                    step = goal
                     if not bar.disable:
                         bar.set_postfix_str(recorder.summary(), refresh=False)
                 else:
+                    recorder.extremes = extremes
                     sound_steps, outcome = _back_to_sound(stepper, before, step, goal)
                     recorder.keep(stepper, step + sound_steps, last=True)
     return outcome or Outcome(Ending.REACHED_THE_END, f"{end.step} steps"), last
+
+
+def _losses_wanted(stepper: Stepper, recorder: Recorder, companion: Companion | None) -> bool:
+    return stepper.knows_losses and (recorder.wants_extremes or (companion is not None and companion.wants_losses))
 
 
 def _finish(stepper: FlowStepper, recorder: Recorder, step: int, time: float) -> tuple[Outcome, Stepper]:
@@ -244,11 +333,6 @@ def _finish(stepper: FlowStepper, recorder: Recorder, step: int, time: float) ->
         return flow_outcome(error, f"after step {step}"), stepper
     recorder.keep(last, step + 1, last=True)
     return Outcome(Ending.REACHED_THE_END, f"time {time:g} in {step + 1} steps"), last
-
-
-def _next_chunk(steps: int, seconds: float) -> int:
-    """Return how many steps fill a chunk, growing carefully from the last one's time."""
-    return max(1, min(int(steps * _CHUNK_SECONDS / max(seconds, 1e-9)), 10 * steps + 100))
 
 
 def _back_to_sound(stepper: Stepper, before: State, step: int, goal: int) -> tuple[int, Outcome]:

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _checks
-from .._kernels import kernels
 from ..datasets import Dataset
 from ..geometry import memory_needed
-from ..geometry.projection import retract
-from ..geometry.solver import check, singular_error, solvable_set
+from ..geometry.solver import check, singular_error
 from ..networks import Network
-from .flow import METHODS, FlowStepper, checked_step, converted_step
+from .flow import ExplicitStepper, checked_step, converted_step
+from .on_the_set import ZeroLoss
+from .proximal import ProximalStepper, proximal_cost
 from .runge_kutta import Tolerances, Vector
-from .stepper import Cost, Evaluator, State
+from .stepper import Cost, State
 
-_ON_THE_SET = 1e-6  # of max|F − Y| at the start
-_MOST_ITERATIONS = 50  # of a retraction
+METHODS = ("euler", "bogacki_shampine", "proximal")
 
 
 @dataclass(frozen=True)
@@ -34,17 +33,20 @@ class NormFlow:
     step_size : float, optional
         A fixed step in slow time, of Euler's method unless ``method`` says otherwise.
     rtol, atol : float, optional
-        In place of it, the tolerances of adaptive Bogacki–Shampine steps; atol is rtol/10 by default. An accepted
-        step is a step of the simulation.
-    method : {"euler", "bogacki_shampine"}, optional
-        Of the fixed steps.
+        In place of it, the tolerances of adaptive steps, Bogacki and Shampine's unless ``method`` says otherwise;
+        atol is rtol/10 by default. An accepted step is a step of the simulation.
+    method : {"euler", "bogacki_shampine", "proximal"}, optional
+        "euler" takes fixed steps only. "proximal" takes implicit ones, fixed or adaptive, which slide along the
+        corners of the set: for ReLU and leaky ReLU many times fewer.
     retraction_tolerance : float
         max|F − Y| after every step.
 
     Notes
     -----
     The network must be float64 and on the set, max|F − Y| ≤ 10⁻⁶: see `zeroloss.geometry.project`. For ReLU the set
-    has corners, along which explicit steps chatter: adaptive ones become small.
+    has corners, along which explicit steps chatter: adaptive ones become small. Implicit steps are second-order
+    backward differences; what they solve and to which tolerances is told in `zeroloss.dynamics.proximal`. Beyond
+    about s = 1.5 the flow of ReLU branches, so that only norms, losses and accuracies can be compared.
     """
 
     step_size: float | None = None
@@ -62,10 +64,17 @@ class NormFlow:
         if self.method is not None:
             _checks.choice("method", self.method, METHODS)
         if self.rtol is not None and self.method == "euler":
-            raise ValueError("method: expected bogacki_shampine with rtol, got 'euler', which has no error estimate")
+            raise ValueError(
+                "method: expected bogacki_shampine or proximal with rtol, got 'euler', which has no error estimate"
+            )
 
-    def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> NormFlowStepper:
+    def start(
+        self, data: Dataset, network: Network, state: State | None = None, threads: int = 1
+    ) -> NormFlowStepper | ProximalStepper:
         """Return the flow at the network, or at a state it left."""
+        if self.method == "proximal":
+            step = checked_step(self.step_size, self.rtol, self.atol)
+            return ProximalStepper(step, self.retraction_tolerance, data, network, state)
         return NormFlowStepper(self, data, network, state)
 
     def fixed_step(self) -> float | None:
@@ -73,27 +82,23 @@ class NormFlow:
         return self.step_size
 
     def cost(self, data: Dataset, network: Network) -> Cost:
-        """Return what a step takes: a factorisation of J Jᵀ and less."""
+        """Return what a step takes: a factorisation of J Jᵀ and less, or products with it."""
         check(network, data)
+        if self.method == "proximal":
+            return proximal_cost(data, network)
         return Cost(data.Y_train.size**3 / 3, memory_needed(network, data), flops_for_threads=np.inf)
 
 
-class NormFlowStepper(FlowStepper):
-    """The norm flow under way; y is E and W in one vector."""
+class NormFlowStepper(ExplicitStepper):
+    """The norm flow under way in explicit steps; y is E and W in one vector."""
 
     def __init__(self, settings: NormFlow, data: Dataset, network: Network, state: State | None) -> None:
         step = checked_step(settings.step_size, settings.rtol, settings.atol)
         default = "bogacki_shampine" if isinstance(step, Tolerances) else "euler"
         super().__init__(network, state, step, settings.method or default)
-        self._settings, self._data, self._network = settings, data, network
-        self._set = solvable_set(network, data, "auto")
-        self._evaluate = Evaluator(data, network, kernels.SquaredError("mean"))
-        off = float(np.abs(self._set.residual(self.state["E"], self.state["W"])).max())
-        if not off <= _ON_THE_SET:
-            raise ValueError(
-                f"network: expected on the zero-loss set, max|F − Y| ≤ {_ON_THE_SET:g}, got {off:.1e}; "
-                "zeroloss.geometry.project moves it there"
-            )
+        self._tolerance, self._data = settings.retraction_tolerance, data
+        self._zero_loss = ZeroLoss(data, network, "auto")
+        self._zero_loss.check(self.state)
 
     def position(self) -> Vector:
         """Return θ."""
@@ -102,7 +107,7 @@ class NormFlowStepper(FlowStepper):
     def slope(self, y: Vector) -> Vector:
         """Return g(θ)."""
         E, W = self._parts(y)
-        found = self._set.direction(E, W)
+        found = self._zero_loss.set.direction(E, W)
         if found is None:
             raise singular_error(Network(E, W, self._activation), self._data)
         return np.concatenate([part.ravel() for part in found])
@@ -110,17 +115,13 @@ class NormFlowStepper(FlowStepper):
     def move(self, y: Vector) -> None:
         """Retract θ onto the set."""
         E, W = (part.copy() for part in self._parts(y))
-        tolerance, most = self._settings.retraction_tolerance, _MOST_ITERATIONS
-        retract(self._set, self._network, self._data, E, W, tolerance=tolerance, most=most, reuse_factor=True)
+        self._zero_loss.retract(E, W, self._tolerance)
         self.state["E"], self.state["W"] = E, W
 
     def record(self) -> Mapping[str, float] | None:
         """Describe the state; None where it is not finite."""
-        common = self._evaluate(self.state["E"], self.state["W"])
-        if common is None:
-            return None
-        off = float(np.abs(self._set.residual(self.state["E"], self.state["W"])).max())
-        return {**common, "largest_residual": off, **self.own_record()}
+        found = self._zero_loss.record(self.state)
+        return None if found is None else {**found, **self.own_record()}
 
     def times(self, step: int) -> Mapping[str, float]:
         """Return slow time."""

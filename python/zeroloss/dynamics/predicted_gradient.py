@@ -14,7 +14,7 @@ from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
-from .flow import FlowStepper, checked_step, converted_step
+from .flow import ExplicitStepper, checked_step, converted_step
 from .runge_kutta import Vector
 from .stepper import Cost, Evaluator, State
 
@@ -112,7 +112,7 @@ class Evaluation:
 
     def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
         self._ridge = settings.ridge
-        self._evaluate = Evaluator(data, network, kernels.SquaredError("mean"))
+        self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
         kernel = kernels.PredictedGradient32 if network.dtype == np.float32 else kernels.PredictedGradient64
         self.kernel = kernel(self._evaluate.train, self._evaluate.activation, settings.ridge, network.hidden, threads)
 
@@ -156,7 +156,9 @@ class PredictedGradientStepper:
         self._evaluation = Evaluation(settings, data, network, threads)
         self.state: State = state or {"E": network.E.copy(), "W": network.W.copy()}
 
-    def advance(self, steps: int) -> bool:
+    knows_losses = False
+
+    def advance(self, steps: int, losses: NDArray[np.float64] | None = None) -> bool:
         """Take steps; false where a factorisation failed or E is not finite afterwards."""
         E = self.state["E"]
         taken = self._evaluation.kernel.advance(E, self._step_size, steps)
@@ -179,7 +181,7 @@ class PredictedGradientStepper:
         return self._evaluation.failure(self.state["E"], f"at step {step}")
 
 
-class PredictedFlowStepper(FlowStepper):
+class PredictedFlowStepper(ExplicitStepper):
     """The dynamics as a differential equation in adaptive steps; y is E."""
 
     def __init__(

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..networks import Network
-from ..results import DESCRIPTIONS, Ending, Measures, Outcome, history_dataset, snapshot_dataset
-from .schedule import Schedule
+from ..results import DESCRIPTIONS, TIME, Ending, Measures, Outcome, history_dataset, snapshot_dataset
+from ..results.schedule import Schedule
 from .stepper import Stepper
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
+Columns = dict[str, NDArray[Any]]
+Losses = NDArray[np.float64] | None
+
+
 class Recorder:
     """Records and snapshots, each on its schedule, and the networks that measures with a lag compare with.
 
     ``earlier`` are networks by step that a part of the run before left, ``end`` is the last step of this part;
-    ``failure`` is the outcome where a measure met a singular matrix.
+    ``failure`` is the outcome where a measure met a singular matrix. Up to the step ``done`` all is kept elsewhere.
+    ``extremes`` are the least and greatest training loss since the last record, where they are wanted and known.
     """
 
     def __init__(
-        self, settings: dict[str, Any], measures: Measures, end: int, earlier: Mapping[int, Network] | None = None
+        self,
+        settings: dict[str, Any],
+        measures: Measures,
+        end: int,
+        earlier: Mapping[int, Network] | None = None,
+        done: int | None = None,
     ) -> None:
         self.measures = measures
         self.failure: Outcome | None = None
@@ -34,9 +45,13 @@ class Recorder:
         every = settings["snapshot_every"]
         self.snapshots_due = None if every is None else Schedule("snapshot_every", every)
         self._settings = settings
+        self._last_recorded = self._last_pictured = done
+        self.extremes: tuple[float, float] | None = None
+        self.wants_extremes = bool(settings.get("loss_extremes", False))
         self._steps: list[int] = []
         self._times: list[Mapping[str, float]] = []
         self._records: list[dict[str, Any]] = []
+        self._handed = 0  # records at the front that are handed over already
         self._snapshot_steps: list[int] = []
         self._snapshots: list[Network] = []
 
@@ -71,9 +86,9 @@ class Recorder:
     def keep(self, stepper: Stepper, step: int, last: bool = False) -> bool:
         """Keep what is due at a step, all of it at the last; false where the state is not sound."""
         compared = self._is_compared(step)
-        recorded = (last or self.records_due.due(step)) and step not in self._steps[-1:]
+        recorded = (last or self.records_due.due(step)) and step != self._last_recorded
         wanted = self.snapshots_due is not None and (last or self.snapshots_due.due(step))
-        pictured = wanted and step not in self._snapshot_steps[-1:]
+        pictured = wanted and step != self._last_pictured
         if not (compared or recorded or pictured):
             return True
         record = stepper.record()  # for the predicted gradient this is what makes W = φ(E)
@@ -90,13 +105,112 @@ class Recorder:
                 if not self._records:
                     return True
                 record = {**{name: _unknown(value) for name, value in self._records[-1].items()}, **record}
+            if self.wants_extremes and stepper.knows_losses:
+                record = {**record, **self._extremes_up_to(record["train_loss"], self.records_due.due(step))}
+            self._last_recorded = step
             self._steps.append(step)
             self._times.append(stepper.times(step))
             self._records.append(dict(record))
         if pictured:
+            self._last_pictured = step
             self._snapshot_steps.append(step)
             self._snapshots.append(stepper.network())
         return True
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether records can come many at a time: at regular steps, without measures."""
+        return isinstance(self.records_due.every, int) and not self.measures
+
+    def steps_due(self, step: int, goal: int) -> list[int]:
+        """Return the steps after ``step`` up to ``goal`` at which a record is due and no snapshot was before."""
+        if self.snapshots_due is not None:
+            goal = min(goal, self.snapshots_due.next_after(step))
+        every = self.records_due.every
+        assert isinstance(every, int)
+        return list(range(self.records_due.next_after(step), goal + 1, every))
+
+    def take(
+        self, stepper: Stepper, begin: int, steps: Sequence[int], records: Sequence[dict[str, Any]], losses: Losses
+    ) -> None:
+        """Take note of the losses of a chunk from ``begin`` on, and take over the records of steps within it."""
+        if not steps:
+            return self._saw(losses)
+        if losses is not None and self.wants_extremes:
+            own = np.array([record["train_loss"] for record in records])
+            bounds = [0, *(step - begin for step in steps)]
+            least, greatest = np.minimum.reduceat(losses, bounds), np.maximum.reduceat(losses, bounds)
+            if self.extremes is not None:
+                least[0], greatest[0] = min(least[0], self.extremes[0]), max(greatest[0], self.extremes[1])
+            lows, highs = np.minimum(least[:-1], own).tolist(), np.maximum(greatest[:-1], own).tolist()
+            for record, low, high in zip(records, lows, highs, strict=True):
+                record["train_loss_min"], record["train_loss_max"] = low, high
+            self.extremes = float(least[-1]), float(greatest[-1])
+        self._last_recorded = steps[-1]
+        self._steps.extend(steps)
+        self._times.extend(stepper.times(step) for step in steps)
+        self._records.extend(records)
+
+    def newest_many(self, count: int) -> tuple[Sequence[int], Sequence[Mapping[str, Any]]]:
+        """Return the steps of the last records, and the records."""
+        return self._steps[-count:], self._records[-count:]
+
+    def _saw(self, losses: NDArray[np.float64] | None) -> None:
+        """Take note of the training losses before some steps."""
+        if losses is not None and self.wants_extremes:
+            least, greatest = self.extremes or (np.inf, -np.inf)
+            self.extremes = min(least, float(losses.min())), max(greatest, float(losses.max()))
+
+    def _extremes_up_to(self, loss: float, due: bool) -> dict[str, float]:
+        """Return the extremes up to a record's own loss, with which the next ones begin if the record is to stay."""
+        least, greatest = self.extremes or (loss, loss)
+        least, greatest = min(least, loss), max(greatest, loss)
+        self.extremes = (loss, loss) if due else (least, greatest)
+        return {"train_loss_min": least, "train_loss_max": greatest}
+
+    def newest(self) -> tuple[int, Mapping[str, Any]] | None:
+        """Return the last record and its step."""
+        return (self._steps[-1], self._records[-1]) if self._steps else None
+
+    def drain(self) -> tuple[Columns, Columns]:
+        """Hand over the records and snapshots that are on their schedules, and forget all but the last of them."""
+        due = [at for at, step in enumerate(self._steps) if self.records_due.due(step)]
+        records = self._columns(due[self._handed :])
+        if due:
+            last, self._handed = due[-1], 1
+            self._steps, self._times, self._records = self._steps[last:], self._times[last:], self._records[last:]
+        pictured = self.snapshots_due
+        pictures = [at for at, step in enumerate(self._snapshot_steps) if pictured is not None and pictured.due(step)]
+        snapshots = self._snapshot_columns(pictures)
+        kept = [at for at in range(len(self._snapshot_steps)) if at not in pictures]
+        self._snapshot_steps = [self._snapshot_steps[at] for at in kept]
+        self._snapshots = [self._snapshots[at] for at in kept]
+        return records, snapshots
+
+    def last_rows(self) -> tuple[Columns, Columns]:
+        """Return the last record and snapshot where they are not on their schedules."""
+        record = [len(self._steps) - 1] if self._steps and not self.records_due.due(self._steps[-1]) else []
+        return self._columns(record), self._snapshot_columns(list(range(len(self._snapshot_steps)))[-1:])
+
+    def _columns(self, places: Sequence[int]) -> Columns:
+        """Return some of the records as columns."""
+        if not places:
+            return {}
+        first = self._records[places[0]]
+        return {
+            "step": np.array([self._steps[at] for at in places], np.int64),
+            **{f"{TIME}{name}": np.array([self._times[at][name] for at in places]) for name in self._times[places[0]]},
+            **{name: np.asarray([self._records[at][name] for at in places]) for name in first},
+        }
+
+    def _snapshot_columns(self, places: Sequence[int]) -> Columns:
+        if not places:
+            return {}
+        return {
+            "step": np.array([self._snapshot_steps[at] for at in places], np.int64),
+            "E": np.stack([self._snapshots[at].E for at in places]),
+            "W": np.stack([self._snapshots[at].W for at in places]),
+        }
 
     def _measured(self, stepper: Stepper, step: int) -> dict[str, Any]:
         """Call the measures; one that returns a mapping has a variable for each of its values."""
@@ -123,15 +237,20 @@ class Recorder:
 
     def summary(self) -> str:
         """Return the newest record's loss and accuracy for the progress bar."""
+        if not self._records:
+            return ""
         record = self._records[-1]
-        return f"train loss {record['train_loss']:.2e}, test accuracy {record['test_accuracy']:.3f}"
+        norm = np.hypot(record["norm_E"], record["norm_W"])
+        accuracies = f"accuracy {record['train_accuracy']:.3f} train, {record['test_accuracy']:.3f} test"
+        return f"loss {record['train_loss']:.2e}, {accuracies}, norm {norm:.4g}"
 
     def history(self, begin: int = 0, earlier: xr.Dataset | None = None) -> xr.Dataset:
         """Return the records, after those up to ``begin`` of an earlier part of the run."""
-        later = history_dataset(self._steps, self._times, self._records, self._settings, self._descriptions())
+        later = history_dataset(self._columns(range(len(self._steps))), self._settings, self.descriptions())
         return later if earlier is None else _joined(earlier, later, self.records_due, begin)
 
-    def _descriptions(self) -> dict[str, tuple[str, str]]:
+    def descriptions(self) -> dict[str, tuple[str, str]]:
+        """Return units and meaning of what the measures record."""
         return {
             f"{name}_{key}": description
             for name, measure in self.measures.items()
@@ -142,7 +261,7 @@ class Recorder:
         """Return the snapshots, after those up to ``begin`` of an earlier part; None where none are wanted."""
         if self.snapshots_due is None or not self._snapshots:
             return earlier
-        later = snapshot_dataset(self._snapshot_steps, self._snapshots)
+        later = snapshot_dataset(self._snapshot_columns(range(len(self._snapshot_steps))))
         return later if earlier is None else _joined(earlier, later, self.snapshots_due, begin)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,8 +23,12 @@ class Stepper(Protocol):
 
     state: State
 
-    def advance(self, steps: int) -> bool:
-        """Take steps; false where the state is not sound afterwards."""
+    @property
+    def knows_losses(self) -> bool:
+        """Whether ``advance`` fills in the training loss before every step."""
+
+    def advance(self, steps: int, losses: NDArray[np.float64] | None = None) -> bool:
+        """Take steps; false where the state is not sound afterwards. What ``knows_losses`` fills in ``losses``."""
 
     def record(self) -> Mapping[str, float] | None:
         """Describe the state; None where it is not sound."""
@@ -66,21 +71,21 @@ class Dynamics(Protocol):
 class Evaluator:
     """Losses, accuracies and norms of parameters on both sets of samples."""
 
-    def __init__(self, data: Dataset, network: Network, loss: kernels.SquaredError) -> None:
+    def __init__(self, data: Dataset, network: Network, loss: kernels.Loss) -> None:
         self.activation = kernel_activation(network)
         self.loss = loss
         self.train = kernel_samples(data, "train", network.dtype)
-        self._test = kernel_samples(data, "test", network.dtype)
-        self._accuracy_defined = one_hot(data.Y_train) and one_hot(data.Y_test)
+        self.test = kernel_samples(data, "test", network.dtype)
+        self.accuracy_defined = one_hot(data.Y_train) and one_hot(data.Y_test)
 
     def __call__(self, E: NDArray[Any], W: NDArray[Any]) -> dict[str, float] | None:
         """Return the record's common part; None where the training loss or a norm is not finite."""
         loss, accuracy, residual = kernels.evaluate(self.train, E, W, self.activation, self.loss)
         norm_E, norm_W = kernels.frobenius_norm(E), kernels.frobenius_norm(W)
-        if not np.isfinite(loss + norm_E + norm_W):
+        if not math.isfinite(loss + norm_E + norm_W):
             return None
-        test_loss, test_accuracy, _ = kernels.evaluate(self._test, E, W, self.activation, self.loss)
-        if not self._accuracy_defined:
+        test_loss, test_accuracy, _ = kernels.evaluate(self.test, E, W, self.activation, self.loss)
+        if not self.accuracy_defined:
             accuracy = test_accuracy = float("nan")
         return {
             "train_loss": loss,

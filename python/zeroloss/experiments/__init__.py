@@ -1,4 +1,4 @@
-"""The paper's figures, one file each: settings → simulate → analyse → picture."""
+"""The paper's figures, checks of its theorems, and studies, one file each: settings → simulate → analyse → picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .output import Result
 
-__all__ = ["FIGURES", "Experiment"]
+__all__ = ["CHECKS", "FIGURES", "STUDIES", "Experiment"]
 
 
 @dataclass(frozen=True)
@@ -51,4 +51,18 @@ FIGURES: Mapping[str, Experiment] = {
     "5": Experiment("figure5", options=("projection",)),
     "6": Experiment("figure6", options=("spread",)),
     "7": Experiment("figure7", options=("projection",)),
+}
+
+#: The checks by the number of their theorem.
+CHECKS: Mapping[str, Experiment] = {
+    "4.8": Experiment("theorem48"),
+    "4.10": Experiment("theorem410"),
+    "4.14": Experiment("theorem414"),
+    "5.1": Experiment("theorem51"),
+}
+
+#: The studies by name.
+STUDIES: Mapping[str, Experiment] = {
+    "vanishing-decay": Experiment("vanishing_decay"),
+    "sliding": Experiment("sliding"),
 }

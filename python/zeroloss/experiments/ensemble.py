@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from ..datasets import Dataset
 from ..dynamics import simulate
-from ..dynamics.schedule import Schedule
 from ..dynamics.stepper import Dynamics
 from ..networks import Network
 from ..results import Ending, Measures, Run
+from ..results.schedule import Schedule
 
 __all__ = ["NumericalFailure", "derived_seeds", "simulate_seeds"]
 

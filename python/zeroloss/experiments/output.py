@@ -42,6 +42,8 @@ class Result:
         The summary in one line.
     draw : function
         Makes the picture from the numbers.
+    table : str
+        Rows to print before the line, where there is a table.
     """
 
     numbers: xr.Dataset
@@ -50,6 +52,7 @@ class Result:
     summary: Mapping[str, Any]
     line: str
     draw: Callable[[xr.Dataset], Figure]
+    table: str = ""
 
 
 def labelled(

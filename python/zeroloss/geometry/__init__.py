@@ -10,7 +10,7 @@ from .measure import Alignment, AlignmentMeasure, alignment
 from .projection import Projection, ProjectionError, project
 from .solver import memory_needed
 from .spectrum import condition_number, singular_values
-from .tangent import NormDirection, norm_direction
+from .tangent import NormDirection, norm_direction, sign_changes
 
 __all__ = [
     "Alignment",
@@ -26,5 +26,6 @@ __all__ = [
     "memory_needed",
     "norm_direction",
     "project",
+    "sign_changes",
     "singular_values",
 ]

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
-from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from .projection import MOMENTUM_STEPS, PROJECTIONS, ProjectionError, momentum_descent, retract
@@ -212,7 +211,6 @@ class _Workspace:
                 self._set, network, self._data, E, W, tolerance=_TOLERANCE, most=_MOST_ITERATIONS, reuse_factor=True
             )
             return E, W, factorisations
-        self._descent.advance(E, W, np.zeros_like(E), np.zeros_like(W), MOMENTUM_STEPS)
-        if not np.isfinite(kernels.frobenius_norm(E) + kernels.frobenius_norm(W)):
+        if not self._descent.advance(MOMENTUM_STEPS, (E, W), velocity=(np.zeros_like(E), np.zeros_like(W))):
             raise ProjectionError(f"the momentum descent diverged, lower lr (now {self._lr:g})", [], 0.0)
         return E, W, 0

@@ -154,14 +154,13 @@ def retract(
 
 def momentum_descent(net: Network, data: Dataset, lr: float) -> kernels.Descent64:
     """Return the paper's descent towards the set: mean squared error, momentum 0.9, no weight decay."""
-    samples = kernel_samples(data, "train", np.dtype("float64"))
+    train, test = (kernel_samples(data, part, np.dtype("float64")) for part in ("train", "test"))
     return kernels.Descent64(
-        samples,
+        train,
+        test,
         kernel_activation(net),
-        kernels.SquaredError("mean"),
-        lr=lr,
-        weight_decay=0.0,
-        momentum=MOMENTUM,
+        kernels.Loss("mse", "mean"),
+        kernels.Optimizer("sgd", lr=lr, weight_decay_E=0.0, weight_decay_W=0.0, momentum=MOMENTUM),
         hidden=net.hidden,
         threads=1,
     )
@@ -183,7 +182,7 @@ def _descend(
     descent, velocities = momentum_descent(net, data, lr), (np.zeros_like(E), np.zeros_like(W))
     residuals = [float(np.abs(zero_loss.residual(E, W)).max())]
     for _ in range(MOMENTUM_STEPS):
-        descent.advance(E, W, *velocities, 1)
+        descent.advance(1, (E, W), velocity=velocities)
         residuals.append(float(np.abs(zero_loss.residual(E, W)).max()))
     if not np.isfinite(residuals[-1]):
         raise ProjectionError(f"the momentum descent diverged, lower lr (now {lr:g})", residuals, 0.0)

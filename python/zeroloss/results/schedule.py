@@ -25,6 +25,8 @@ class Schedule:
 
     def due(self, step: int) -> bool:
         """Whether a step is on the grid."""
+        if isinstance(self.every, int):
+            return step % self.every == 0
         return step == 0 or self.next_after(step - 1) == step
 
     def next_after(self, step: int) -> int:

@@ -1,68 +1,18 @@
-"""The command ``zeroloss``: its words, its exit statuses, and one line where something is wrong."""
+"""``zeroloss reproduce``: the paper's figures."""
 
 from __future__ import annotations
 
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import click
 
-from .build import build_info
-from .experiments import FIGURES, Experiment
-
-__all__ = ["main"]
-
-DONE, NUMERICAL_FAILURE, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
+from ..experiments import FIGURES, Experiment
+from .command import BAD_INPUT, NUMERICAL_FAILURE, Failed
 
 
-class Failed(Exception):  # noqa: N818 — a status with its line
-    """The end of a command that could not do its work: an exit status and a line for standard error."""
-
-    def __init__(self, status: int, line: str) -> None:
-        super().__init__(line)
-        self.status = status
-
-
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit: 0 done, 2 bad input, 1 numerical failure, 130 or 143 interrupted."""
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        status = zeroloss.main(arguments, prog_name="zeroloss", standalone_mode=False)
-    except click.ClickException as error:
-        _exit(BAD_INPUT, error.format_message())
-    except ValueError as error:
-        _exit(BAD_INPUT, str(error))
-    except Failed as failure:
-        _exit(failure.status, str(failure))
-    except (click.Abort, KeyboardInterrupt):
-        _exit(INTERRUPTED, "interrupted; the files of what was under way were not written")
-    sys.exit(status if isinstance(status, int) else DONE)
-
-
-def _exit(status: int, line: str) -> NoReturn:
-    click.echo(f"zeroloss: {' '.join(line.split())}", err=True)
-    sys.exit(status)
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    _exit(TERMINATED, "terminated; the files of what was under way were not written")
-
-
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(build_info()["zeroloss"], message="%(prog)s %(version)s")
-@click.pass_context
-def zeroloss(context: click.Context) -> None:
-    """Learning dynamics of two-layer networks after memorisation (arXiv 2511.01938)."""
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-
-
-@zeroloss.command()
+@click.command()
 @click.argument("figures", metavar="FIGURE…", nargs=-1, required=True)
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Directory for the files."
@@ -100,14 +50,7 @@ def reproduce(
             raise click.UsageError(f"--{name}: no such option for figure {', '.join(chosen)}")
     for number, experiment in chosen.items():
         own = {name: value for name, value in options.items() if name in experiment.options}
-        _carry_out(f"figure {number}", experiment, out, seeds, quick, own)
-
-
-@zeroloss.command()
-def info() -> None:
-    """Show versions, compiler, instruction-set level and threads."""
-    for name, value in build_info().items():
-        click.echo(f"{name.replace('_', ' '):<16} {', '.join(value) if isinstance(value, list) else value}")
+        carry_out(f"figure {number}", experiment, out, seeds, quick, own)
 
 
 def _chosen(names: Sequence[str]) -> dict[str, Experiment]:
@@ -118,11 +61,11 @@ def _chosen(names: Sequence[str]) -> dict[str, Experiment]:
     return {name: FIGURES[name] for name in wanted}
 
 
-def _carry_out(
+def carry_out(
     title: str, experiment: Experiment, out: Path, seeds: int | None, quick: bool, options: dict[str, str]
 ) -> None:
     """Run an experiment, write its files, and print its line."""
-    from .experiments import ensemble, output  # noqa: PLC0415 — not needed for ``info``
+    from ..experiments import ensemble, output  # noqa: PLC0415 — not needed for ``info``
 
     try:
         output.prepare(out)
@@ -140,6 +83,8 @@ def _carry_out(
     except OSError as error:
         raise _unwritable(out, error) from None
     seconds = time.perf_counter() - started
+    if result.table:
+        click.echo(result.table)
     click.echo(f"{title}{' (quick)' if quick else ''}: {result.line}; {seconds:.1f} s; {picture}")
 
 

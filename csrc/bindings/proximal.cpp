@@ -1,0 +1,91 @@
+// The nearest point of the zero-loss set, in float64 alone.
+#include "../core/proximal.hpp"
+
+#include "bindings.hpp"
+
+namespace zeroloss {
+namespace {
+
+const char* name(ProximalEnding ending) {
+  switch (ending) {
+    case ProximalEnding::converged:
+      return "converged";
+    case ProximalEnding::stalled:
+      return "stalled";
+    case ProximalEnding::units_do_not_settle:
+      return "the units did not settle";
+    case ProximalEnding::singular:
+      return "singular";
+    case ProximalEnding::too_many_iterations:
+      break;
+  }
+  return "too many iterations";
+}
+
+}  // namespace
+
+void bind_proximal(py::module_& m) {
+  using Vectors = Array<double>;
+  struct Point {
+    MatrixMap<double> E, W, T;
+
+    Point(const Samples<double>& samples, Vectors& e, Vectors& w, Vectors& t)
+        : E(update("E", e, samples.d_in(), units(e)), samples.d_in(), units(e)),
+          W(update("W", w, units(e), samples.d_out()), units(e), samples.d_out()),
+          T(update("T", t, samples.n(), units(e)), samples.n(), units(e)) {}
+
+    ProximalPoint copy() const { return {{E, W}, T}; }
+    void assign(const ProximalPoint& point) {
+      E = point.theta.E;
+      W = point.theta.W;
+      T = point.T;
+    }
+  };
+
+  py::class_<Proximal>(m, "Proximal", py::module_local())
+      .def(py::init<const Samples<double>&, Activation, Index>(), py::arg("samples"), py::arg("activation"),
+           py::arg("most_linear_iterations"), py::keep_alive<1, 2>())
+      .def(
+          "solve",
+          [](Proximal& self, const Vectors& c_E, const Vectors& c_W, Vectors& E, Vectors& W, Vectors& T,
+             Vectors& multiplier, double tolerance, double unit_tolerance, Index most_iterations, double forcing) {
+            const Samples<double>& samples = self.samples();
+            Point at(samples, E, W, T);
+            const Parameters c{read("c_E", c_E, samples.d_in(), units(E)), read("c_W", c_W, units(E), samples.d_out())};
+            MatrixMap<double> multiplier_map(update("multiplier", multiplier, samples.n(), samples.d_out()),
+                                             samples.n(), samples.d_out());
+            ProximalSolve found;
+            {
+              py::gil_scoped_release release;
+              ProximalPoint point = at.copy();
+              Matrix<double> own = multiplier_map;
+              found = self.solve(c, own, point, {tolerance, unit_tolerance, most_iterations, forcing});
+              at.assign(point);
+              multiplier_map = own;
+            }
+            return py::make_tuple(name(found.ending), found.residual, found.iterations, found.linear_iterations,
+                                  self.pinned());
+          },
+          py::arg("c_E").noconvert(), py::arg("c_W").noconvert(), py::arg("E").noconvert(), py::arg("W").noconvert(),
+          py::arg("T").noconvert(), py::arg("multiplier").noconvert(), py::arg("tolerance"), py::arg("unit_tolerance"),
+          py::arg("most_iterations"), py::arg("forcing"))
+      .def(
+          "retract",
+          [](Proximal& self, Vectors& E, Vectors& W, Vectors& T, double tolerance, Index most_iterations,
+             double forcing) {
+            Point at(self.samples(), E, W, T);
+            ProximalSolve found;
+            {
+              py::gil_scoped_release release;
+              ProximalPoint point = at.copy();
+              found = self.retract(point, {tolerance, 0, most_iterations, forcing});
+              at.assign(point);
+            }
+            return py::make_tuple(name(found.ending), found.residual, found.iterations, found.linear_iterations,
+                                  self.pinned());
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("T").noconvert(), py::arg("tolerance"),
+          py::arg("most_iterations"), py::arg("forcing"));
+}
+
+}  // namespace zeroloss

@@ -1,0 +1,97 @@
+// A set of samples as a descent holds it, in strips: inputs, targets, outputs, and what is said of them.
+#pragma once
+
+#include "../linalg/sums.hpp"
+#include "cross_entropy.hpp"
+#include "descent_hidden.hpp"
+#include "loss.hpp"
+
+namespace zeroloss {
+
+/// What a record says of one set of samples; NaN where it has none.
+struct SetRecord {
+  double loss = std::numeric_limits<double>::quiet_NaN(), accuracy = loss, residual = loss;
+};
+
+template <class T>
+struct DescentSamples {
+  static constexpr int L = lanes<T>;
+
+  DescentSamples(const Samples<T>& samples, const Loss& loss)
+      : X(std::visit([](const auto& rows) { return StripRows<T>(rows); }, samples.X)),
+        n(X.n),
+        strips(strip_count<T>(n)),
+        d_out(samples.d_out()),
+        entropy(loss.kind == LossKind::cross_entropy),
+        c(loss.scale(std::max<Index>(n, 1), d_out)),
+        minus_Y(strips * d_out * L),
+        G(strips * d_out * L),
+        losses(strips * L),
+        targets(strips * L),
+        squares(strips * L),
+        correct(strips * L) {
+    for (Index i = 0; i < n; ++i) {
+      const auto row = samples.Y.row(X.order(i));
+      for (Index k = 0; k < d_out; ++k) minus_Y.data()[strip_offset<T>(d_out, k, i)] = -row(k);
+      targets.data()[i] = static_cast<T>(std::max_element(row.data(), row.data() + d_out) - row.data());
+    }
+  }
+
+  T* G_of(Index s) { return G.data() + s * d_out * L; }
+  const T* minus_Y_of(Index s) const { return minus_Y.data() + s * d_out * L; }
+
+  /// From the outputs of a strip on: G = ∂loss/∂F and the losses of its samples where they are wanted, and where a
+  /// record is, Σ_k (F − Y)² and whether the largest output is the target's, the first of equals. For the squared error
+  /// G is there already.
+  void finish(Index s, bool wants_loss, bool wants_record) {
+    T *const g = G_of(s), *const loss_of = losses.data() + s * L;
+    if (wants_record) describe(s);
+    if (entropy) return cross_entropy(d_out, static_cast<T>(c), minus_Y_of(s), g, loss_of);
+    if (!wants_loss) return;
+    Vector<T> sum{};
+    for (Index k = 0; k < d_out; ++k) sum += load(g + k * L) * load(g + k * L);
+    store(loss_of, sum * broadcast(static_cast<T>(1 / (4 * c * c))));
+  }
+
+  double loss() const { return c * sum(losses); }
+  SetRecord record() const {
+    if (n == 0) return {};
+    return {loss(), sum(correct) / static_cast<double>(n), std::sqrt(sum(squares))};
+  }
+
+  const StripRows<T> X;
+  const Index n, strips, d_out;
+  const bool entropy;  // cross-entropy in place of the squared error
+  const double c;      // of the loss
+  Buffer<T> minus_Y, G;
+  Buffer<T> losses;                     // [sample], without the factor c
+  Buffer<T> targets, squares, correct;  // [sample]: place of the largest target, Σ_k (F − Y)², 1 or 0
+  Buffer<T> H, S;                       // [strip of units][sample][lanes], unless they are found again
+  std::vector<StripGather<T>> gather;   // [strip of samples], where Eᵀ is in use
+
+ private:
+  [[gnu::noipa]] void describe(Index s) {
+    const T *const g = G_of(s), *const minus_y = minus_Y_of(s);
+    const Vector<T> unscale_G = broadcast(static_cast<T>(1 / (2 * c)));
+    Vector<T> sum{}, largest{}, place{};
+    for (Index k = 0; k < d_out; ++k) {
+      const Vector<T> y = -load(minus_y + k * L);
+      const Vector<T> difference = entropy ? load(g + k * L) - y : load(g + k * L) * unscale_G;
+      const Vector<T> F = entropy ? load(g + k * L) : difference + y;
+      sum += difference * difference;
+      if (k > 0) place = F > largest ? broadcast(static_cast<T>(k)) : place;
+      if (k == 0)
+        largest = F;
+      else
+        largest = F > largest ? F : largest;
+    }
+    store(squares.data() + s * L, sum);
+    store(correct.data() + s * L, place == load(targets.data() + s * L) ? broadcast(T(1)) : Vector<T>{});
+  }
+
+  double sum(const Buffer<T>& of) const {
+    return sum_of(n, [a = of.data()](Index i) { return static_cast<double>(a[i]); });
+  }
+};
+
+}  // namespace zeroloss

@@ -1,0 +1,64 @@
+// What belongs to the two layers, E (d_in × h) and W (h × d_out): the caller's arrays, and their copy in strips.
+#pragma once
+
+#include <cmath>
+
+#include "../linalg/strips.hpp"
+#include "../linalg/sums.hpp"
+
+namespace zeroloss {
+
+/// Arrays of the caller's.
+template <class T>
+struct Layers {
+  T *E = nullptr, *W = nullptr;
+};
+
+/// Their copy in strips of hidden units; empty where there is none.
+template <class T>
+class LayerStrips {
+ public:
+  LayerStrips(bool wanted, Index d_in, Index h, Index d_out)
+      : d_in_(d_in), h_(h), d_out_(d_out), E_(wanted ? padded() * d_in : 0), W_(wanted ? padded() * d_out : 0) {}
+
+  bool empty() const { return E_.empty(); }
+  /// Rows of the strip of units u; null where there is none.
+  T* E(Index u) { return empty() ? nullptr : E_.data() + u * d_in_ * lanes<T>; }
+  T* W(Index u) { return empty() ? nullptr : W_.data() + u * d_out_ * lanes<T>; }
+  const T* E(Index u) const { return E_.data() + u * d_in_ * lanes<T>; }
+
+  /// `negated`: E stands here as 0 − E, in which −0 becomes 0.
+  void take(Layers<T> from, bool negated) {
+    if (empty()) return;
+    rows_to_strips(from.E, d_in_, h_, E_.data());
+    columns_to_strips(from.W, h_, d_out_, W_.data());
+    if (negated) negate();
+  }
+  void give(Layers<T> to, bool negated) {
+    if (empty()) return;
+    if (negated) negate();
+    rows_from_strips(E_.data(), d_in_, h_, to.E);
+    columns_from_strips(W_.data(), h_, d_out_, to.W);
+  }
+
+  double norm_E() const { return std::sqrt(sum_of_squares(E_.data(), E_.size())); }
+  double norm_W() const { return std::sqrt(sum_of_squares(W_.data(), W_.size())); }
+  bool are_finite() const { return all_finite(E_) && all_finite(W_); }
+
+ private:
+  Index padded() const { return strip_count<T>(h_) * lanes<T>; }
+  void negate() {
+    for (Index i = 0; i < E_.size(); ++i) E_.data()[i] = 0 - E_.data()[i];
+  }
+  /// 0 · x is 0 where x is finite, and NaN else.
+  static bool all_finite(const Buffer<T>& A) {
+    Vector<T> sum{};
+    for (Index i = 0; i < A.size(); i += lanes<T>) sum += load(A.data() + i) * T{0};
+    return std::all_of(&sum[0], &sum[0] + lanes<T>, [](T lane) { return lane == 0; });
+  }
+
+  Index d_in_, h_, d_out_;
+  Buffer<T> E_, W_;
+};
+
+}  // namespace zeroloss

@@ -1,0 +1,141 @@
+// The nearest point of the zero-loss set to a point c: argmin ½‖θ − c‖² subject to σ(X E) W = Y, along the kinks of σ.
+// One implicit step of the norm flow, of size η = h/q, asks for it (dynamics/proximal.py).
+#pragma once
+
+#include <cmath>
+
+#include "normal_equations.hpp"
+#include "proximal_units.hpp"
+
+namespace zeroloss {
+
+enum class ProximalEnding { converged, stalled, units_do_not_settle, singular, too_many_iterations };
+
+struct ProximalSettings {
+  double tolerance;       ///< of max|F − Y|
+  double unit_tolerance;  ///< of the units' own conditions, in entries of θ
+  Index most_iterations;  ///< of Newton's method, of which one is always done
+  double forcing;         ///< the relative residual of its linear systems
+};
+
+struct ProximalSolve {
+  ProximalEnding ending = ProximalEnding::too_many_iterations;
+  double residual = 0;  ///< max|F − Y|
+  Index iterations = 0, linear_iterations = 0;
+};
+
+class Proximal {
+ public:
+  Proximal(const Samples<double>& samples, Activation activation, Index most_linear_iterations)
+      : jacobian_(samples, activation),
+        normal_(samples, {SolverKind::matrix_free, 0, most_linear_iterations}),
+        units_(samples, activation),
+        pins_(samples) {}
+
+  /// From `point` and the multiplier Λ (n × d_out), in place: Newton's method on Λ, in which each trial solves the
+  /// units. K d = Y − F with K = J P Jᵀ, P the projector off the pinned pairs, is semismooth Newton's equation without
+  /// the curvature of the units' Lagrangian.
+  ProximalSolve solve(const Parameters& c, Matrix<double>& multiplier, ProximalPoint& point,
+                      ProximalSettings settings) {
+    ProximalSolve result;
+    const auto end = [&](ProximalEnding ending) {
+      result.ending = ending;
+      result.residual = residual_.lpNorm<Eigen::Infinity>();
+      pin(point);
+      return result;
+    };
+    const bool settled = units_.solve(c, multiplier, settings.unit_tolerance, point, true);
+    double norm = go(point.theta);
+    if (!settled) return end(ProximalEnding::units_do_not_settle);
+    for (;; ++result.iterations) {
+      if (result.iterations > 0 && residual_.lpNorm<Eigen::Infinity>() <= settings.tolerance)
+        return end(ProximalEnding::converged);
+      if (result.iterations == settings.most_iterations) return end(ProximalEnding::too_many_iterations);
+      pin(point);
+      step_ = -residual_;
+      if ((result.iterations == 0 && !normal_.prepare_pinned(jacobian_)) ||
+          !normal_.solve_pinned(jacobian_, pins_, step_, settings.forcing, result.linear_iterations))
+        return end(ProximalEnding::singular);
+      double t = 1;
+      for (; t >= smallest_step_; t /= 2) {
+        trial_ = point;
+        trial_multiplier_ = multiplier + t * step_;
+        if (!units_.solve(c, trial_multiplier_, settings.unit_tolerance, trial_, false)) continue;
+        if (const double reached = go(trial_.theta); reached < (1 - sufficient_decrease_ * t) * norm) {
+          norm = reached;
+          break;
+        }
+      }
+      if (t < smallest_step_) {
+        go(point.theta);
+        return end(ProximalEnding::stalled);
+      }
+      std::swap(point, trial_);
+      multiplier.swap(trial_multiplier_);
+    }
+  }
+
+  /// Gauss–Newton onto the set with the pinned pairs of `point` held, in place: θ ← θ − t P Jᵀ K⁻¹ (F − Y).
+  ProximalSolve retract(ProximalPoint& point, ProximalSettings settings) {
+    ProximalSolve result;
+    const auto end = [&](ProximalEnding ending) {
+      result.ending = ending;
+      result.residual = residual_.lpNorm<Eigen::Infinity>();
+      return result;
+    };
+    pin(point);
+    double norm = go(point.theta);
+    for (;; ++result.iterations) {
+      const double residual = residual_.lpNorm<Eigen::Infinity>();
+      if (residual <= settings.tolerance) return end(ProximalEnding::converged);
+      if (result.iterations == settings.most_iterations) return end(ProximalEnding::too_many_iterations);
+      step_ = residual_;
+      const double forcing = std::max(settings.forcing, 0.1 * settings.tolerance / residual);
+      if ((result.iterations == 0 && !normal_.prepare_pinned(jacobian_)) ||
+          !normal_.solve_pinned(jacobian_, pins_, step_, forcing, result.linear_iterations))
+        return end(ProximalEnding::singular);
+      jacobian_.multiply_transposed(step_, direction_);
+      pins_.project(direction_.E);
+      double t = 1;
+      for (; t >= smallest_step_; t /= 2) {
+        trial_.theta.E = point.theta.E - t * direction_.E;
+        trial_.theta.W = point.theta.W - t * direction_.W;
+        if (const double reached = go(trial_.theta); reached < (1 - sufficient_decrease_ * t) * norm) {
+          norm = reached;
+          break;
+        }
+      }
+      if (t < smallest_step_) {
+        go(point.theta);
+        return end(ProximalEnding::stalled);
+      }
+      std::swap(point.theta, trial_.theta);
+    }
+  }
+
+  Index pinned() const { return pins_.count(); }  ///< pairs, after `solve` or `retract`
+  const Samples<double>& samples() const { return jacobian_.samples(); }
+
+ private:
+  static constexpr double smallest_step_ = 0x1p-5, sufficient_decrease_ = 1e-4;
+
+  double go(const Parameters& theta) {
+    jacobian_.move(theta.E, theta.W);
+    jacobian_.residual(residual_);
+    return residual_.norm();
+  }
+
+  void pin(const ProximalPoint& point) {
+    pins_.assign(point.T.cols(), [&](Index i, Index u) { return ProximalUnits::is_pinned(point.T(i, u)); });
+  }
+
+  Jacobian jacobian_;
+  NormalEquations normal_;
+  ProximalUnits units_;
+  Pins pins_;
+  Matrix<double> residual_, step_, trial_multiplier_;
+  ProximalPoint trial_;
+  Parameters direction_;
+};
+
+}  // namespace zeroloss

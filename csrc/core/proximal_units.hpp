@@ -1,0 +1,242 @@
+// What each hidden unit does by itself, given a multiplier Λ (n × d_out) of the constraints σ(X E) W = Y: the minimum
+// over its column E_u and row W_u of ½‖E_u − c^E_u‖² + ½‖W_u − c^W_u‖² − Σ_i σ(x_i · E_u) (W_u · Λ_i), that is
+//   E_u = c^E_u + Σ_i s_iu g_iu x_i,  W_u = c^W_u + Σ_i σ(z_iu) Λ_i,  g_iu = W_u · Λ_i,  s_iu ∈ ∂σ(z_iu).
+// For σ(z) = a z + b max(z, 0), s = a + b τ: a pair (i, u) is on (z > 0, τ = 1), off (z < 0, τ = 0) or pinned (z = 0,
+// 0 < τ < 1). It can be pinned only where b g < 0, which makes its term convex; else it is on or off.
+#pragma once
+
+#include <algorithm>
+
+#include "jacobian.hpp"
+#include "pins.hpp"
+
+namespace zeroloss {
+
+/// a and b of an activation a z + b max(z, 0); b = 0 for all others, which have no kinks.
+struct Kink {
+  bool piecewise_linear;
+  double a, b;
+
+  explicit Kink(Activation activation) : piecewise_linear(true), a(0), b(1) {
+    switch (activation.kind) {
+      case ActivationKind::relu:
+        break;
+      case ActivationKind::leaky_relu:
+        a = activation.parameter;
+        b = 1 - a;
+        break;
+      case ActivationKind::identity:
+        a = 1;
+        b = 0;
+        break;
+      default:
+        piecewise_linear = false;
+        a = b = 0;
+    }
+  }
+};
+
+/// Where the units are.
+struct ProximalPoint {
+  Parameters theta;
+  Matrix<double> T;  ///< τ, n × h
+};
+
+class ProximalUnits {
+ public:
+  ProximalUnits(const Samples<double>& samples, Activation activation)
+      : samples_(samples), activation_(activation), kink_(activation), squares_(samples.n()) {
+    Eigen::VectorXd x(samples.d_in());
+    std::visit(
+        [&](const auto& rows) {
+          for (Index i = 0; i < samples.n(); ++i) {
+            dense_row(rows, i, x);
+            squares_[i] = x.squaredNorm();
+          }
+        },
+        samples.X);
+  }
+
+  /// Moves `point` to where all units are at their conditions, to `tolerance` of entries of θ, by turns: coordinate
+  /// sweeps over τ, each a closed form, then W. False where they do not settle.
+  ///
+  /// A pair with b g > 0 can be at z = 0 where others pin it there, for their x_i span its own. On and off are then
+  /// both stationary, but the unit's function may fall on one side: with `leave_corners` the other side is tried,
+  /// too, of each such pair, then of all that are on, then of all that are off.
+  bool solve(const Parameters& c, const Matrix<double>& multiplier, double tolerance, ProximalPoint& point,
+             bool leave_corners) {
+    Parameters& theta = point.theta;
+    trials_left_ = leave_corners && kink_.piecewise_linear && kink_.b != 0;
+    if (trials_left_) {
+      changed_.setZero(point.T.rows(), point.T.cols());
+      stage_.assign(static_cast<std::size_t>(point.T.cols()), 0);
+    }
+    settled_ = true;
+    for (int turn = 0; turn < most_turns_; ++turn) {
+      may_try_ = turn < most_turns_ / 2;
+      G_.noalias() = multiplier * theta.W.transpose();
+      double change = kink_.piecewise_linear ? sweep_first_layer(c, tolerance, point) : move_first_layer(c, theta);
+      W_ = c.W;
+      W_.noalias() += H_.transpose() * multiplier;
+      change = std::max(change, (W_ - theta.W).cwiseAbs().maxCoeff());
+      theta.W.swap(W_);
+      if (!(change < divergent_)) return false;
+      if (change <= tolerance && !trials_left_) return true;
+    }
+    return false;
+  }
+
+  static bool is_pinned(double tau) { return tau > 0 && tau < 1; }
+
+ private:
+  static constexpr int most_turns_ = 200, sweeps_a_turn_ = 4;
+  static constexpr double divergent_ = 1e100;
+  static constexpr double zero_ = 100;  // |z| in tolerances that is rounding of the sweeps
+
+  /// E = c + Xᵀ(S ⊙ G) with the slopes S where E was; H where it is.
+  double move_first_layer(const Parameters& c, Parameters& theta) {
+    hidden<double>(samples_, theta.E, activation_, H_, S_);
+    G_.array() *= S_.array();
+    samples_.multiply_transposed(G_, E_);
+    E_ += c.E;
+    const double change = (E_ - theta.E).cwiseAbs().maxCoeff();
+    theta.E.swap(E_);
+    hidden<double>(samples_, theta.E, activation_, H_);
+    return change;
+  }
+
+  /// E and τ for fixed g by sweeps over the samples; H where they lead.
+  double sweep_first_layer(const Parameters& c, double tolerance, ProximalPoint& point) {
+    Matrix<double>& E = point.theta.E;
+    if (settled_) switch_concave(point, tolerance);
+    forces_ = G_.cwiseProduct((kink_.a + kink_.b * point.T.array()).matrix());
+    samples_.multiply_transposed(forces_, E);
+    E += c.E;
+    const Index h = E.cols();
+    changes_.resize(h);
+    double change = 0;
+    if (kink_.b != 0)
+      for (int sweep = 0; sweep < sweeps_a_turn_; ++sweep) {
+        changes_.setZero();
+        std::visit([&](const auto& rows) { this->sweep(rows, E, point.T); }, samples_.X);
+        const double moved = changes_.maxCoeff();
+        if (sweep == 0) change = moved;
+        settled_ = moved <= 10 * tolerance;
+        if (moved <= tolerance) break;
+      }
+    samples_.multiply(E, H_);
+    const double* const tau = point.T.data();
+    double* const H = H_.data();
+    for (Index at = 0; at < H_.size(); ++at) {
+      const double z = H[at], value = kink_.a * z + kink_.b * (z > 0 ? z : 0);
+      H[at] = tau[at] > 0 && tau[at] < 1 ? 0 : value;
+    }
+    return change;
+  }
+
+  /// A pair with b g ≥ 0 is on or off by the sign of z where E was, and stays on its side, or goes to the nearer one,
+  /// at z = 0: the concave terms' linearisation, with which a turn lowers the unit's function.
+  void switch_concave(ProximalPoint& point, double tolerance) {
+    const double zero = zero_ * tolerance;
+    samples_.multiply(point.theta.E, H_);
+    double* const tau = point.T.data();
+    const double* const z = H_.data();
+    const double* const G = G_.data();
+    for (Index at = 0; at < H_.size(); ++at) {
+      const double sign = z[at] > 0 ? 1 : 0, nearer = tau[at] >= 0.5 ? 1 : 0;
+      const double next = z[at] > zero || z[at] < -zero ? sign : nearer;
+      tau[at] = kink_.b * G[at] < 0 ? tau[at] : next;
+    }
+    if (trials_left_) try_other_sides(point, zero);
+  }
+
+  /// Ends the trial of each unit, on whose other sides pairs either left z = 0 or did not, and begins the next one.
+  /// At z = 0 both sides linearise a concave term, so that the unit's function does not rise by the change.
+  void try_other_sides(ProximalPoint& point, double zero) {
+    trials_left_ = false;
+    const Index n = H_.rows();
+    const auto at_corner = [&](Index i, Index u) {
+      return kink_.b * G_(i, u) > 0 && std::abs(H_(i, u)) <= zero && squares_[i] > 0;
+    };
+    for (Index u = 0; u < H_.cols(); ++u) {
+      Index& stage = stage_[static_cast<std::size_t>(u)];
+      if (stage == n + 2) continue;
+      Index on = 0, off = 0;
+      for (Index i = 0; i < n; ++i) {
+        const bool corner = at_corner(i, u);
+        if (changed_(i, u) && corner) point.T(i, u) = 1 - point.T(i, u);
+        changed_(i, u) = 0;
+        if (corner) ++(point.T(i, u) > 0 ? on : off);
+      }
+      const auto change = [&](Index i) {
+        point.T(i, u) = 1 - point.T(i, u);
+        changed_(i, u) = 1;
+      };
+      bool begun = false;
+      for (; may_try_ && stage < n + 2 && !begun; ++stage) {
+        if (stage < n) {
+          if ((begun = at_corner(stage, u))) change(stage);
+        } else if (const bool of_on = stage == n; (of_on ? on : off) > 1) {
+          for (Index i = 0; i < n; ++i)
+            if (at_corner(i, u) && (point.T(i, u) > 0) == of_on) change(i);
+          begun = true;
+        }
+      }
+      trials_left_ = trials_left_ || begun;
+    }
+  }
+
+  void sweep(const SparseRows<double>& X, Matrix<double>& E, Matrix<double>& T) {
+    const Index h = E.cols();
+    z_.resize(h);
+    for (Index i = 0; i < X.n(); ++i) {
+      const auto begin = static_cast<std::size_t>(X.starts[static_cast<std::size_t>(i)]);
+      const auto end = static_cast<std::size_t>(X.starts[static_cast<std::size_t>(i) + 1]);
+      z_.setZero();
+      for (std::size_t at = begin; at < end; ++at) z_ += X.values[at] * E.row(X.columns[at]);
+      update(i, T);
+      for (std::size_t at = begin; at < end; ++at) E.row(X.columns[at]) += X.values[at] * z_;
+    }
+  }
+
+  void sweep(const DenseRows<double>& X, Matrix<double>& E, Matrix<double>& T) {
+    for (Index i = 0; i < X.n(); ++i) {
+      z_.noalias() = X.X.row(i) * E;
+      update(i, T);
+      E.noalias() += X.X.row(i).transpose() * z_;
+    }
+  }
+
+  /// τ of the sample i for all units, from z_ to their change times b g in z_.
+  void update(Index i, Matrix<double>& T) {
+    const Index h = T.cols();
+    const double b = kink_.b, square = squares_[i];
+    double* const __restrict tau = T.data() + i * h;
+    double* const __restrict z = z_.data();
+    double* const __restrict changes = changes_.data();
+    const double* const __restrict G = G_.data() + i * h;
+    for (Index u = 0; u < h; ++u) {
+      const double bg = b * G[u], pull = bg * square, rest = z[u] - tau[u] * pull;
+      const double pinned = rest / -pull;  // where 0 < pinned < 1, for pull < 0
+      const double convex = rest <= 0 ? 0 : rest + pull >= 0 ? 1 : pinned;
+      const double next = pull < 0 ? convex : tau[u];
+      const double change = (next - tau[u]) * bg;
+      const double size = change < 0 ? -change : change;
+      changes[u] = size > changes[u] ? size : changes[u];
+      z[u] = change;
+      tau[u] = next;
+    }
+  }
+
+  const Samples<double>& samples_;
+  Activation activation_;
+  Kink kink_;
+  bool settled_ = true, trials_left_ = false, may_try_ = false;
+  Eigen::Matrix<unsigned char, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> changed_;  // by the trial, n × h
+  std::vector<Index> stage_;  // of the trials, by unit: each of n samples, all that are on, all that are off
+  Eigen::VectorXd squares_;
+  Matrix<double> G_, H_, S_, E_, W_, forces_;
+  Eigen::RowVectorXd z_, changes_;
+};
+
+}  // namespace zeroloss

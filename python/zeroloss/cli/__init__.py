@@ -1,0 +1,14 @@
+"""The command ``zeroloss``: one file for each group of its words."""
+
+from .command import main, zeroloss
+from .information import info
+from .reproduce import reproduce
+from .runs import report, resume, run
+from .studies import check, study
+
+__all__ = ["main"]
+
+COMMANDS = (reproduce, check, study, run, resume, report, info)
+
+for command in COMMANDS:
+    zeroloss.add_command(command)

@@ -1,0 +1,136 @@
+"""``zeroloss run``, ``resume`` and ``report``: runs in directories of their own."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from .. import config, runs
+from ..results import DamagedError, Ending, Run
+from .command import BAD_INPUT, INTERRUPTED, NUMERICAL_FAILURE, TERMINATED, Failed
+
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+def _json_option(command: Any) -> Any:
+    return click.option("--json", "as_json", is_flag=True, help="A line of JSON for every record, on standard output.")(
+        command
+    )
+
+
+@click.command()
+@click.argument("file", metavar="CONFIG.toml", type=click.Path(path_type=Path), required=False)
+@click.option("--out", type=_DIRECTORY, help="Directory of the run, new or empty.")
+@click.option("--set", "changes", metavar="SECTION.KEY=VALUE", multiple=True, help="In place of what the file says.")
+@click.option("--print-defaults", is_flag=True, help="Write a complete, commented configuration, and do nothing else.")
+@_json_option
+def run(file: Path | None, out: Path | None, changes: tuple[str, ...], print_defaults: bool, as_json: bool) -> None:
+    """Carry out a configuration in a directory, from which an interrupted run can be resumed."""
+    if print_defaults:
+        click.echo(config.defaults_text(), nl=False)
+        return
+    if file is None or out is None:
+        raise click.UsageError("expected CONFIG.toml and --out DIR, or --print-defaults")
+    overrides = _overrides(changes)
+    try:
+        configuration = config.from_file(file, **overrides)
+    except config.ConfigurationError as error:
+        for line in error.problems:
+            click.echo(f"zeroloss: {' '.join(line.split())}", err=True)
+        raise Failed(BAD_INPUT, f"{file}: {len(error.problems)} to mend; nothing was started") from None
+    with _told():
+        _end(runs.run(configuration, out, announce=_line if as_json else None), out, as_json)
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=_DIRECTORY)
+@click.option("--out", type=_DIRECTORY, help="Copy the run to a new directory, and go on there.")
+@click.option("--extend", type=click.IntRange(min=1), help="Further steps of a run that has ended.")
+@click.option("--duration", type=float, help="Further time of a run that has ended.")
+@click.option("--allow-different-bits", is_flag=True, help="Go on with another version or instruction-set level.")
+@_json_option
+def resume(
+    directory: Path,
+    out: Path | None,
+    extend: int | None,
+    duration: float | None,
+    allow_different_bits: bool,
+    as_json: bool,
+) -> None:
+    """Go on with a run from its newest whole checkpoint, to the bits of an undisturbed one."""
+    if extend is not None and duration is not None:
+        raise click.UsageError("--extend, --duration: expected one of them")
+    with _told():
+        ended = runs.resume(
+            directory,
+            out=out,
+            extend=extend,
+            duration=duration,
+            allow_different_bits=allow_different_bits,
+            announce=_line if as_json else None,
+            tell=lambda line: click.echo(f"zeroloss: {line}", err=True),
+        )
+        _end(ended, out or directory, as_json)
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=_DIRECTORY)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The picture.  [default: DIR/report.png]")
+def report(directory: Path, out: Path | None) -> None:
+    """Sum up a run, ended or under way, and draw it."""
+    with _told():
+        for line in runs.report(directory, out):
+            click.echo(line)
+
+
+class _told:  # noqa: N801 — reads as a statement
+    """A context that turns what a run may raise into an exit status and a line."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, runs.Broken):
+            raise Failed(NUMERICAL_FAILURE, str(error)) from error
+        if isinstance(error, FileNotFoundError | PermissionError | DamagedError):
+            raise Failed(BAD_INPUT, str(error)) from error
+
+
+def _overrides(changes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Return sections of what ``--set`` says; a value that is no TOML is a string."""
+    found: dict[str, dict[str, Any]] = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not equals or not dot or not key:
+            raise click.UsageError(f"--set: expected SECTION.KEY=VALUE, got {change!r}")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        found.setdefault(section, {})[key] = value
+    return found
+
+
+def _line(step: int, values: Mapping[str, Any]) -> None:
+    """Write a record as JSON; what is not finite as null."""
+    plain = {name: np.asarray(value).tolist() for name, value in values.items()}
+    finite = {name: None if isinstance(v, float) and not np.isfinite(v) else v for name, v in plain.items()}
+    click.echo(json.dumps({"step": step, **finite}))
+
+
+def _end(run: Run, directory: Path, as_json: bool) -> None:
+    """Say how a run ended, not among lines of JSON; the exit status is that of its end."""
+    line = f"{directory}: {run.outcome}"
+    if run.outcome.ending is Ending.STOPPED_BY_THE_USER:
+        terminated = run.signal is not None and run.signal.name == "SIGTERM"
+        raise Failed(TERMINATED if terminated else INTERRUPTED, line)
+    if not run.outcome.ending.can_go_on:
+        raise Failed(NUMERICAL_FAILURE, f"{line}; what there is up to then is kept")
+    click.echo(line, err=as_json)

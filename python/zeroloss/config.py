@@ -1,0 +1,384 @@
+"""The configuration of a run: a TOML file, keyword arguments, or both, checked as a whole before anything starts.
+
+``[data]``, ``[network]`` and ``[dynamics]`` each choose one function or class of the package (``task``, ``init``,
+``kind``) and pass their other keys on to it, so that its arguments are the section's keys; ``[run]`` is `RunSettings`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import json
+import os
+import re
+import tomllib
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
+
+from . import datasets, networks
+from .datasets import Dataset
+from .dynamics import DYNAMICS, AdamW, Dynamics, Event, GradientDescent, NormFlow
+from .networks import Network
+
+__all__ = ["Configuration", "ConfigurationError", "RunSettings", "defaults_text", "from_file", "from_settings"]
+
+Settings = Mapping[str, Any]
+_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ConfigurationError(ValueError):
+    """All that is wrong with a configuration: ``problems`` has a line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class RunSettings(BaseModel):
+    """The section ``[run]``: for how long, and what is kept."""
+
+    model_config = _STRICT
+
+    steps: int | None = Field(None, ge=0, description="steps to take; 100 000 where there is no duration either")
+    duration: float | None = Field(None, ge=0, description="in place of steps: time of the dynamics to cover")
+    record_every: PositiveInt | Literal["log"] = Field(100, description='steps between records, or "log": 20 a decade')
+    snapshot_every: PositiveInt | Literal["log"] | None = Field(None, description="steps between snapshots of E and W")
+    loss_extremes: bool = Field(True, description="record the least and greatest training loss between records")
+    events: list[str] = Field(
+        ["train_accuracy >= 1", "test_accuracy >= 0.5", "test_accuracy >= 0.95", "test_accuracy >= 1"],
+        description="conditions on recorded values whose first step is found; missed if they come and go between looks",
+    )
+    event_every: int | None = Field(None, ge=1, description="steps between looks for events; record_every by default")
+    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints")
+    checkpoint_minutes: float | None = Field(1.0, gt=0, description="minutes between checkpoints")
+    keep_checkpoints: int = Field(3, ge=1, description="newest checkpoints that are kept")
+    measures: list[Literal["alignment"]] = Field([], description='what else to record: ["alignment"] of updates')
+    stop_minutes: float | None = Field(None, gt=0, description="stop after so many minutes")
+    stop_test_accuracy: float | None = Field(None, ge=0, le=1, description="stop at this test accuracy, sustained")
+    stop_records: int = Field(10, ge=1, description="for so many records")
+    stop_gradient_norm: float | None = Field(None, ge=0, description="stop where ‖∇loss + weight_decay · θ‖ is below")
+    stop_slow_time: float | None = Field(None, gt=0, description="stop at this slow time")
+    threads: int | None = Field(None, ge=1, description="threads for a step; by the size of the step by default")
+
+
+def _data_from_file(file: str, rows: str = "auto") -> Dataset:
+    with np.load(file, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    expected = {"X_train", "Y_train", "X_test", "Y_test"}
+    if not {"X_train", "Y_train"} <= arrays.keys() <= expected:
+        raise ValueError(f"file: expected arrays X_train, Y_train and perhaps X_test, Y_test, got {sorted(arrays)}")
+    return datasets.from_arrays(**arrays, rows=rows)
+
+
+def _network_from_file(data: Dataset, file: str, activation: str = "relu", dtype: str | None = None) -> Network:
+    with np.load(file, allow_pickle=False) as stored:
+        if not {"E", "W"} <= set(stored.files):
+            raise ValueError(f"file: expected arrays E and W, got {sorted(stored.files)}")
+        net = networks.from_arrays(stored["E"], stored["W"], activation)
+    networks.check_fits(net, data)
+    return net if dtype is None else net.astype(dtype)
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A section that chooses what to build: by which key, among what, and with what in place of missing keys."""
+
+    selector: str
+    choices: Mapping[str, Callable[..., Any]]
+    defaults: Mapping[str, Mapping[str, Any]]
+    alternatives: tuple[str, ...] = ()  # keys of which one given takes the place of the others' defaults
+
+
+_SECTIONS: Mapping[str, _Section] = {
+    "data": _Section(
+        "task",
+        {"modular_addition": datasets.modular_addition, "arrays": _data_from_file},
+        {"modular_addition": {"p": 11, "test_count": 7}},
+        ("train_fraction", "train_count", "test_count"),
+    ),
+    "network": _Section(
+        "init",
+        {"uniform_fan_in": networks.uniform_fan_in, "normal": networks.normal, "file": _network_from_file},
+        {"uniform_fan_in": {"hidden": 128, "seed": 1}, "normal": {"hidden": 512, "std": 37**-0.5, "seed": 1}},
+    ),
+    "dynamics": _Section(
+        "kind",
+        {
+            "gradient_descent": DYNAMICS["gradient_descent"],
+            **{name: kind for name, kind in DYNAMICS.items() if name != "gradient_descent"},
+        },
+        {
+            "gradient_descent": {"lr": 1.0, "weight_decay": 1e-4},
+            "predicted_gradient": {"step_size": 1e-3},
+            "norm_flow": {"step_size": 0.01},
+        },
+        ("step_size", "rtol"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A run, described completely. ``settings`` holds every key of every section; the rest is built from them."""
+
+    settings: Mapping[str, Mapping[str, Any]]
+    run: RunSettings
+    data: Dataset
+    network: Network
+    dynamics: Dynamics
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that determines the records: not how far, how safely and on how many threads."""
+        return fingerprint_of(self.settings)
+
+    def text(self) -> str:
+        """Return the settings as a TOML file."""
+        lines = []
+        for section, keys in self.settings.items():
+            lines += ["", f"[{section}]", *(f"{key} = {_toml(v)}" for key, v in keys.items() if v is not None)]
+        return "\n".join(lines[1:]) + "\n"
+
+
+def fingerprint_of(settings: Settings) -> str:
+    """Return the fingerprint of complete settings; keys without a value count as left out."""
+    ways = {"steps", "duration", "threads", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"}
+    kept = {
+        section: {
+            key: value
+            for key, value in keys.items()
+            if value is not None and not (section == "run" and (key in ways or key.startswith("stop_")))
+        }
+        for section, keys in settings.items()
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def from_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> Configuration:
+    """Read a configuration file.
+
+    Parameters
+    ----------
+    path : path
+        A TOML file. Names of files in it are relative to its directory.
+    overrides : mapping of section to keys and values
+        In place of what the file says, as ``dynamics={"lr": 0.5}``.
+
+    Raises
+    ------
+    ConfigurationError
+        With all that is wrong: key, expectation, what came, and the nearest valid key for a misspelt one.
+    """
+    source = Path(path)
+    try:
+        settings: dict[str, Any] = tomllib.loads(source.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{source}: expected a configuration file, got {error}"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError([f"{source}: expected TOML, got {error}"]) from None
+    for section in settings.values():
+        if isinstance(section, dict) and isinstance(section.get("file"), str):
+            section["file"] = str((source.parent / section["file"]).resolve())
+    for name, keys in overrides.items():
+        settings[name] = {**settings.get(name, {}), **keys}
+    return from_settings(settings)
+
+
+def from_settings(settings: Settings) -> Configuration:
+    """Return the configuration of sections and keys as Python values; see `from_file`."""
+    problems: list[str] = []
+    known = (*_SECTIONS, "run")
+    for name in settings:
+        if name == "sweep":
+            problems.append("sweep: expected no such section for a single run; zeroloss sweep takes it")
+        elif name not in known:
+            problems.append(f"{name}: {_unknown(name, known)}")
+        elif not isinstance(settings[name], Mapping):
+            problems.append(f"{name}: expected a section [{name}], got {settings[name]!r}")
+    given = {name: dict(settings[name]) for name in known if isinstance(settings.get(name), Mapping)}
+    resolved: dict[str, dict[str, Any]] = {}
+    built: dict[str, Any] = {}
+    for name, section in _SECTIONS.items():
+        resolved[name] = _resolved(name, section, given.get(name, {}), problems)
+        if name == "network" and "data" not in built:
+            built["data"] = datasets.modular_addition(2, train_count=2)  # to go on looking for mistakes
+        context = {"data": built["data"]} if name == "network" else {}
+        found = _built(name, section, resolved[name], context, problems)
+        if found is not None:
+            built[name] = found
+    run = _run_settings(given.get("run", {}), problems)
+    if run is not None and "dynamics" in built:
+        resolved["run"] = run.model_dump()
+        problems += _run_problems(run, built["dynamics"])
+    if problems:
+        raise ConfigurationError(problems)
+    assert run is not None
+    return Configuration(resolved, run, built["data"], built["network"], built["dynamics"])
+
+
+def defaults_text() -> str:
+    """Return a complete, commented configuration file with every key at its default."""
+    lines = ["# A run of zeroloss; every key has the value that it has where it is left out.", ""]
+    for name, section in _SECTIONS.items():
+        for place, (choice, function) in enumerate(section.choices.items()):
+            mark, comments = ("" if place == 0 else "# "), _parameter_docs(function)
+            choices = ", ".join(section.choices)
+            lines.append(f"{mark}[{name}]" if place == 0 else f"# or, in place of this [{name}]:")
+            lines.append(f'{mark}{section.selector} = "{choice}"' + (f"  # one of {choices}" if place == 0 else ""))
+            values = {**_signature_defaults(function), **section.defaults.get(choice, {})}
+            for key, value in values.items():
+                unset = value is None or value is inspect.Parameter.empty
+                text = f"# {key} = …" if unset else f"{mark}{key} = {_toml(value)}"
+                lines.append(f"{text}  # {comments[key]}" if key in comments else text)
+            lines.append("")
+    lines.append("[run]")
+    for key, field in RunSettings.model_fields.items():
+        value = 100_000 if key == "steps" else field.default
+        text = f"# {key} = …" if value is None else f"{key} = {_toml(value)}"
+        lines.append(f"{text}  # {field.description}")
+    return "\n".join(lines) + "\n"
+
+
+def _resolved(name: str, section: _Section, given: Settings, problems: list[str]) -> dict[str, Any]:
+    """Return every key of a section: those given, checked for their types, and defaults."""
+    keys = dict(given)
+    choice = keys.pop(section.selector, next(iter(section.choices)))
+    if choice not in section.choices:
+        options = ", ".join(section.choices)
+        problems.append(
+            f"{name}.{section.selector}: expected one of {options}, got {choice!r}{_nearest(choice, options)}"
+        )
+        choice = next(iter(section.choices))
+    function = section.choices[choice]
+    defaults = dict(section.defaults.get(choice, {}))
+    if any(key in keys for key in section.alternatives):
+        defaults = {key: value for key, value in defaults.items() if key not in section.alternatives}
+    keys = {**defaults, **keys}
+    problems += [f"{name}.{line}" for line in _type_problems(function, keys)]
+    valid = _signature_defaults(function)
+    return {section.selector: choice, **valid, **{key: value for key, value in keys.items() if key in valid}}
+
+
+def _built(name: str, section: _Section, keys: Settings, context: Settings, problems: list[str]) -> Any:
+    """Build what a section describes; where that fails, go on without the key at fault, to find the other mistakes."""
+    function = section.choices[keys[section.selector]]
+    arguments = {key: value for key, value in keys.items() if key != section.selector}
+    arguments = {key: value for key, value in arguments.items() if value is not inspect.Parameter.empty}
+    faults = 0
+    while True:
+        try:
+            built = function(**context, **arguments)
+        except (ValueError, TypeError, OSError) as error:
+            key = str(error).split(":")[0].split(",")[0]
+            line = f"{name}.{error}" if key in keys else f"{name}: {error}"
+            if not any(problem.startswith(f"{name}.{key}:") for problem in problems):
+                problems.append(line)
+            faults += 1
+            if key not in arguments:
+                return None
+            del arguments[key]
+            default = section.defaults.get(keys[section.selector], {}).get(key)
+            if default is not None and default != keys[key]:
+                arguments[key] = default
+        else:
+            return built if faults == 0 else None
+
+
+def _run_settings(given: Settings, problems: list[str]) -> RunSettings | None:
+    try:
+        run = RunSettings(**given)
+    except ValidationError as error:
+        problems += [f"run.{line}" for line in _lines(error, RunSettings.model_fields)]
+        return None
+    return run.model_copy(update={"steps": 100_000}) if run.steps is None and run.duration is None else run
+
+
+def _run_problems(run: RunSettings, dynamics: Dynamics) -> Iterator[str]:
+    """Say what of [run] does not fit together."""
+    if run.steps is not None and run.duration is not None:
+        yield f"run.steps, run.duration: expected one of them, got {run.steps} and {run.duration}"
+    if run.event_every is None and run.record_every == "log" and run.events:
+        yield 'run.event_every: expected an integer of at least 1 with record_every = "log", got none'
+    for text in run.events:
+        try:
+            Event.parse(text)
+        except ValueError as error:
+            yield f"run.{error}"
+    slow = isinstance(dynamics, NormFlow) or (isinstance(dynamics, GradientDescent) and dynamics.weight_decay > 0)
+    if run.stop_slow_time is not None and not slow:
+        yield "run.stop_slow_time: expected norm_flow, or gradient_descent with weight_decay above 0, got another"
+    if run.stop_gradient_norm is not None and not isinstance(dynamics, GradientDescent | AdamW):
+        yield "run.stop_gradient_norm: expected gradient_descent or adamw, got other dynamics"
+
+
+def _signature_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters
+    return {name: parameter.default for name, parameter in parameters.items() if name != "data"}
+
+
+def _type_problems(function: Callable[..., Any], keys: Settings) -> list[str]:
+    """Say which keys are missing, unknown, or of the wrong type for a function's arguments."""
+    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    fields: dict[str, Any] = {
+        name: (hints[name], ... if default is inspect.Parameter.empty else default)
+        for name, default in _signature_defaults(function).items()
+    }
+    model = create_model("Section", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    try:
+        model(**{key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()})
+    except ValidationError as error:
+        return _lines(error, fields)
+    return []
+
+
+def _lines(error: ValidationError, known: Mapping[str, Any]) -> list[str]:
+    """Return a line for each key at fault: expectation and what came."""
+    lines: dict[str, str] = {}
+    for problem in error.errors():
+        key = str(problem["loc"][0])
+        if problem["type"] == "extra_forbidden":
+            lines[key] = f"{key}: {_unknown(key, known)}"
+        elif problem["type"] == "missing":
+            lines[key] = f"{key}: expected a value, got none"
+        else:
+            wish = problem["msg"].replace("Input should be ", "").removeprefix("a valid ")
+            came = problem["input"]
+            lines[key] = (
+                f"{lines[key].split(', got ')[0]} or {wish}, got {came!r}"
+                if key in lines
+                else f"{key}: expected {wish}, got {came!r}"
+            )
+    return list(lines.values())
+
+
+def _unknown(name: str, known: typing.Iterable[str]) -> str:
+    return f"expected one of {', '.join(known)}, got this key{_nearest(name, known)}"
+
+
+def _nearest(name: object, known: typing.Iterable[str]) -> str:
+    options = known.split(", ") if isinstance(known, str) else list(known)
+    close = difflib.get_close_matches(str(name), options, 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _parameter_docs(function: Callable[..., Any]) -> dict[str, str]:
+    """Return the first sentence on each argument of a numpydoc docstring."""
+    found: dict[str, str] = {}
+    for names, text in re.findall(r"^    ([\w, ]+) : [^\n]*\n((?:        [^\n]*\n?)+)", function.__doc__ or "", re.M):
+        sentence = re.split(r"(?<!Eq)\. ", " ".join(text.split()))[0].rstrip(".")
+        found |= {name.strip(): sentence for name in names.split(",")}
+    return found
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML writes it; strings and lists as JSON does, which is the same."""
+    if isinstance(value, float):
+        text = repr(value)
+        return text if "." in text or "e" in text or "n" in text else f"{text}.0"
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

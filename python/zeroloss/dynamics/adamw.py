@@ -1,0 +1,93 @@
+"""AdamW on both layers (Loshchilov and Hutter, arXiv 1711.05101), with PyTorch's conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _checks
+from .._kernels import kernels
+from ..datasets import Dataset
+from ..networks import Network
+from .decay import DecayWatch, factor_decay
+from .descent import DescentStepper, check_common, descent_cost, layer_decays
+from .stepper import Cost, State
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """θ ← (1 − lr · weight_decay) θ − lr · m̂/(√v̂ + eps), as ``torch.optim.AdamW`` defines it.
+
+    m and v are running means of ∇loss and of its squares with weights β₁ and β₂; m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ) at
+    step t.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, above 0.
+    weight_decay : float
+        The coefficient that multiplies θ in the update, beside the adaptive step.
+    betas : (float, float)
+        β₁ and β₂, in [0, 1).
+    eps : float
+        Above 0.
+    decay_layers : {"both", "E", "W"}
+        The layers that decay.
+    loss : {"mse", "cross_entropy"}
+        Squared error, or softmax cross-entropy with the targets as probabilities.
+    reduction : {"mean", "sum"}
+        Over all n·d_out entries, cross-entropy over the n samples (the frameworks' defaults); or the sum.
+
+    Notes
+    -----
+    In a history ``time`` is lr · steps. The norm-minimising flow is not what AdamW follows, so there is no slow time.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    decay_layers: str = "both"
+    loss: str = "mse"
+    reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        check_common(self)
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
+            raise TypeError(f"betas: expected two numbers, got {self.betas!r}")
+        betas = tuple(_checks.below_one(f"betas[{place}]", beta) for place, beta in enumerate(self.betas))
+        _checks.convert(self, betas=betas, eps=_checks.positive("eps", self.eps))
+
+    def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> DescentStepper:
+        """Return the descent at the network, or at a state it left."""
+        return DescentStepper(self, data, network, state, threads)
+
+    def fixed_step(self) -> float:
+        """Return the time of a step."""
+        return self.lr
+
+    def cost(self, data: Dataset, network: Network) -> Cost:
+        """Return what a step takes."""
+        return descent_cost(self, data, network)
+
+    def optimizer(self) -> kernels.Optimizer:
+        """Return the kernel's settings."""
+        first, second = self.betas
+        return kernels.Optimizer(
+            "adamw", self.lr, *layer_decays(self), momentum=first, second_momentum=second, epsilon=self.eps
+        )
+
+    def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
+        """Return what watches the weight decay in a precision."""
+        return DecayWatch([self.lr * decay for decay in layer_decays(self)], dtype, factor_decay, "float64 keeps it")
+
+    def carried(self) -> tuple[str, ...]:
+        """Name what is carried along for each parameter."""
+        return ("velocity", "squares")
+
+    def times(self, step: int) -> Mapping[str, float]:
+        """Return the time lr · steps."""
+        return {"time": self.lr * step}

@@ -1,0 +1,68 @@
+"""Weight decay near the rounding unit: what is left of it, and a warning where that is another than was asked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Rounding units per step above which rounding cannot change the mean decay by a per cent.
+_WATCHED_BELOW = 256
+_TOLERANCE = 0.01
+
+
+class DecayWatch:
+    """Watches the decay lr · weight_decay of θ where it is so small that rounding may change it.
+
+    A decay below half a rounding unit (3·10⁻⁸ in float32) vanishes, one not far above is rounded. ``rates`` are those
+    of E and W, ``decayed(A, rate)`` is how the optimizer lets A decay, in the precision of A.
+    """
+
+    def __init__(
+        self,
+        rates: Sequence[float],
+        dtype: np.dtype[Any],
+        decayed: Callable[[NDArray[Any], float], NDArray[Any]],
+        remedy: str,
+    ) -> None:
+        unit = float(np.finfo(dtype).eps) / 2
+        self.needed = any(0 < rate < _WATCHED_BELOW * unit for rate in rates)
+        self._rates, self._decayed, self._remedy, self._warned = rates, decayed, remedy, False
+
+    def effective(self, parameters: Sequence[NDArray[Any]]) -> float:
+        """Return the decay that is left after rounding, over the one asked for, weighted by squares of parameters."""
+        left = wanted = 0.0
+        for A, rate in zip(parameters, self._rates, strict=True):
+            exact = A.astype(np.float64)
+            left += float(((exact - self._decayed(A, rate)) * exact).sum())
+            wanted += rate * float((exact * exact).sum())
+        return left / wanted if wanted > 0 else 1.0
+
+    def record(self, parameters: Sequence[NDArray[Any]]) -> dict[str, float]:
+        """Return what a record says of the decay, and warn the first time that it is off by more than a per cent."""
+        if not self.needed:
+            return {}
+        share = self.effective(parameters)
+        if abs(share - 1) > _TOLERANCE and not self._warned:
+            self._warned = True
+            asked = max(self._rates)
+            warnings.warn(
+                f"weight_decay: expected a decay of {asked:.3g} a step, {parameters[0].dtype} rounds it to "
+                f"{share * asked:.3g}; {self._remedy}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return {"effective_decay": share}
+
+
+def plain_decay(A: NDArray[Any], rate: float) -> NDArray[Any]:
+    """Return A − rate · A as gradient descent rounds it."""
+    return np.asarray(A - A.dtype.type(rate) * A)
+
+
+def factor_decay(A: NDArray[Any], rate: float) -> NDArray[Any]:
+    """Return (1 − rate) · A as AdamW rounds it."""
+    return np.asarray((1 - A.dtype.type(rate)) * A)

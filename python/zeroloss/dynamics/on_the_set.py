@@ -1,0 +1,50 @@
+"""What the norm flow's steppers share: the zero-loss set that they stay on, and what a record says there."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._kernels import kernels
+from ..datasets import Dataset
+from ..geometry.projection import retract
+from ..geometry.solver import solvable_set
+from ..networks import Network
+from .stepper import Evaluator, State
+
+_ON_THE_SET = 1e-6  # of max|F − Y| at the start
+_MOST_ITERATIONS = 50  # of a retraction
+
+
+class ZeroLoss:
+    """The zero-loss set of the data, for networks like one; ``solver`` as for `zeroloss.geometry.memory_needed`."""
+
+    def __init__(self, data: Dataset, network: Network, solver: str) -> None:
+        self.set = solvable_set(network, data, solver)
+        self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
+        self._data, self._network = data, network
+
+    def largest_residual(self, E: NDArray[np.float64], W: NDArray[np.float64]) -> float:
+        """Return max|F − Y|."""
+        return float(np.abs(self.set.residual(E, W)).max())
+
+    def check(self, state: State) -> None:
+        """Raise unless a state is on the set."""
+        off = self.largest_residual(state["E"], state["W"])
+        if not off <= _ON_THE_SET:
+            raise ValueError(
+                f"network: expected on the zero-loss set, max|F − Y| ≤ {_ON_THE_SET:g}, got {off:.1e}; "
+                "zeroloss.geometry.project moves it there"
+            )
+
+    def retract(self, E: NDArray[np.float64], W: NDArray[np.float64], tolerance: float) -> None:
+        """Move E and W onto the set, in place."""
+        most = _MOST_ITERATIONS
+        retract(self.set, self._network, self._data, E, W, tolerance=tolerance, most=most, reuse_factor=True)
+
+    def record(self, state: State) -> dict[str, float] | None:
+        """Describe a state; None where it is not finite."""
+        common = self._evaluate(state["E"], state["W"])
+        if common is None:
+            return None
+        return {**common, "largest_residual": self.largest_residual(state["E"], state["W"])}

@@ -1,0 +1,31 @@
+"""What a simulation leaves, in memory and in a directory."""
+
+from .checkpoint import Checkpoint
+from .directory import InUseError, RunDirectory
+from .files import DamagedError, NewerFormatError
+from .history import DESCRIPTIONS, TIME, columns_of, history_dataset, snapshot_dataset
+from .outcome import Ending, Outcome
+from .run import Measures, Run, read, run_at
+from .samples import fingerprint, read_samples, write_samples
+
+__all__ = [
+    "DESCRIPTIONS",
+    "TIME",
+    "Checkpoint",
+    "DamagedError",
+    "Ending",
+    "InUseError",
+    "Measures",
+    "NewerFormatError",
+    "Outcome",
+    "Run",
+    "RunDirectory",
+    "columns_of",
+    "fingerprint",
+    "history_dataset",
+    "read",
+    "read_samples",
+    "run_at",
+    "snapshot_dataset",
+    "write_samples",
+]

@@ -1,0 +1,115 @@
+"""Files that are whole or not there: written beside, flushed with their directory, renamed into place.
+
+A sealed file begins with a line of its name, the version of its format, the length of what follows and the SHA-256 of
+all that; what follows are arrays in NumPy's npz format, one of them a JSON text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DamagedError", "NewerFormatError", "read_sealed", "replace", "seal", "sync_directory", "write_sealed"]
+
+Arrays = dict[str, NDArray[Any]]
+
+VERSION = 1  # of sealed files
+_NAME = "zeroloss-sealed"
+_ABOUT = "about"
+_LONGEST_LINE = 200
+
+
+class DamagedError(ValueError):
+    """A file is not what was written: truncated, changed, or empty."""
+
+
+class NewerFormatError(ValueError):
+    """A file is of a format that came after this version."""
+
+
+def replace(path: Path, write: bytes | Callable[[Path], object]) -> None:
+    """Put a file into place, as bytes or by a function that writes it; where that fails what was there stays."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        if isinstance(write, bytes):
+            beside.write_bytes(write)
+        else:
+            write(beside)
+        _sync(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Flush the names in a directory."""
+    _sync(directory)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def seal(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return the bytes of a sealed file."""
+    content = io.BytesIO()
+    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    np.savez(
+        content, allow_pickle=False, **{_ABOUT: text, **{f"array_{name}": value for name, value in arrays.items()}}
+    )
+    body = content.getvalue()
+    first = f"{_NAME} {VERSION} {len(body)} "
+    return f"{first}{_digest(first, body)}\n".encode() + body
+
+
+def _digest(first: str, body: bytes) -> str:
+    """Return the SHA-256 of what a sealed file holds beside it."""
+    found = hashlib.sha256(first.encode())
+    found.update(body)
+    return found.hexdigest()
+
+
+def write_sealed(path: Path, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Put a sealed file into place."""
+    replace(path, seal(about, arrays))
+
+
+def read_sealed(path: Path) -> tuple[dict[str, Any], Arrays]:
+    """Return the text and the arrays of a sealed file.
+
+    Raises
+    ------
+    DamagedError
+        Where it is not whole.
+    NewerFormatError
+        Where a later version wrote it.
+    """
+    with path.open("rb") as file:
+        words = file.readline(_LONGEST_LINE).decode("ascii", "replace").split()
+        body = file.read()
+    if len(words) != 4 or words[0] != _NAME or not (words[1] + words[2]).isdigit():
+        raise DamagedError(f"{path.name}: expected a file of zeroloss, got {len(body)} bytes that begin otherwise")
+    if len(body) != int(words[2]):
+        raise DamagedError(f"{path.name}: expected {words[2]} bytes after the first line, got {len(body)}")
+    if _digest(" ".join(words[:3]) + " ", body) != words[3]:
+        raise DamagedError(f"{path.name}: its SHA-256 is not that of what was written")
+    if int(words[1]) > VERSION:
+        raise NewerFormatError(f"{path.name}: expected format {VERSION}, got {words[1]}, which a newer version wrote")
+    with np.load(io.BytesIO(body), allow_pickle=False) as stored:
+        arrays = dict(stored)
+    about = json.loads(arrays.pop(_ABOUT).tobytes())
+    return about, {name.removeprefix("array_"): value for name, value in arrays.items()}

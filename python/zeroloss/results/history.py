@@ -1,0 +1,90 @@
+"""The records and snapshots of a run as xarray datasets over "step", with units and meaning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Columns = Mapping[str, NDArray[Any]]
+
+#: What marks the columns of time coordinates, to keep them apart from variables of the same name.
+TIME = "time "
+
+#: Units and meaning of what every history may hold.
+DESCRIPTIONS = {
+    "step": ("1", "number of steps taken"),
+    "time": ("step size", "time of the dynamics: step size times steps"),
+    "slow_time": ("1", "slow time s = weight_decay · lr · steps / (1 − momentum)"),
+    "train_loss": ("1", "loss on the training samples, without weight decay"),
+    "train_loss_min": ("1", "least training loss since the record before, both ends included"),
+    "train_loss_max": ("1", "greatest training loss since the record before, both ends included"),
+    "test_loss": ("1", "loss on the test samples, without weight decay"),
+    "train_accuracy": ("1", "share of training samples whose largest output is the target's"),
+    "test_accuracy": ("1", "share of test samples whose largest output is the target's"),
+    "norm_E": ("1", "Frobenius norm of the first layer"),
+    "norm_W": ("1", "Frobenius norm of the second layer"),
+    "effective_decay": ("1", "weight decay that is left after rounding, over the one asked for"),
+    "residual": ("1", "Frobenius norm of H W − Y on the training samples"),
+    "cost": ("1", "R(E)/λ = ‖E‖² + tr(YᵀB), Eq. 19 for every ridge"),
+    "largest_residual": ("1", "max|F − Y| over the training samples"),
+    "step_size": ("1", "size of the last accepted step"),
+    "evaluations": ("1", "evaluations of the flow's slope, or solves of an implicit step, so far"),
+    "pinned_pairs": ("1", "pairs of a sample and a unit whose pre-activation is held on the activation's kink"),
+    "rejected_steps": ("1", "adaptive steps rejected so far"),
+    "condition": ("1", "estimate (from below) of the condition number of the factored Gram matrix"),
+}
+
+
+def history_dataset(
+    columns: Columns, settings: Mapping[str, Any], descriptions: Mapping[str, tuple[str, str]] = MappingProxyType({})
+) -> xr.Dataset:
+    """Return the records as a Dataset over "step", with the time coordinates of each.
+
+    ``columns`` are the steps under "step", time coordinates under their name after `TIME`, and variables;
+    ``descriptions`` are units and meaning of measured variables.
+    """
+    import xarray as xr  # noqa: PLC0415 — half of the package's import time, needed only with results
+
+    variables, coordinates = {}, {}
+    for name, values in columns.items():
+        own = name.removeprefix(TIME)
+        if own != name or name == "step":
+            coordinates[own] = ("step", values, _attributes(own))
+        else:
+            dims = ("step", *(f"{name}_{axis}" for axis in range(values.ndim - 1)))
+            variables[name] = (dims, values, _attributes(name, descriptions))
+    if not columns:
+        coordinates["step"] = ("step", np.empty(0, np.int64), _attributes("step"))
+    return xr.Dataset(variables, coordinates, attrs={"settings": json.dumps(settings)})
+
+
+def snapshot_dataset(columns: Columns) -> xr.Dataset:
+    """Return E and W over "step"."""
+    import xarray as xr  # noqa: PLC0415
+
+    return xr.Dataset(
+        {
+            "E": (("step", "d_in", "hidden"), columns["E"], {"long_name": "first layer"}),
+            "W": (("step", "hidden", "d_out"), columns["W"], {"long_name": "second layer"}),
+        },
+        {"step": ("step", columns["step"], _attributes("step"))},
+    )
+
+
+def columns_of(dataset: xr.Dataset) -> dict[str, NDArray[Any]]:
+    """Return the columns that a dataset was made of."""
+    times = {f"{TIME}{name}": dataset[name].values for name in dataset.coords if name != "step"}
+    return {"step": dataset.step.values, **times, **{str(name): dataset[name].values for name in dataset.data_vars}}
+
+
+def _attributes(name: str, descriptions: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> dict[str, str]:
+    units, description = {**descriptions, **DESCRIPTIONS}.get(name, ("", "measured by a function of the user's"))
+    return {"units": units, "long_name": description}

@@ -1,0 +1,209 @@
+"""What a simulation leaves: its history, snapshots, final network and outcome, and how they are kept on disk."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from ..datasets import Dataset
+from ..networks import Network
+from .checkpoint import Checkpoint, Columns
+from .directory import RunDirectory
+from .files import DamagedError
+from .history import columns_of
+from .outcome import Ending, Outcome
+from .samples import fingerprint, read_samples, write_samples
+from .schedule import Schedule
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: A user's own functions of the network (and, with a ``lag``, of an earlier one), by the name they are recorded under.
+Measures = Mapping[str, Callable[..., Any]]
+
+_SAVED = frozenset({"run.json", "data.npz", "checkpoints", "rows", "history.nc", "snapshots.nc", "lock", "log.txt"})
+
+
+@dataclass(eq=False)
+class Run:
+    """The result of ``simulate``.
+
+    Attributes
+    ----------
+    history : xarray.Dataset over "step"
+        The records; a record at step t describes the parameters θ_t. Units and meaning are in the attributes.
+    network : Network
+        The parameters at the last step.
+    snapshots : xarray.Dataset over "step" or None
+        E (step, d_in, h) and W (step, h, d_out), where ``snapshot_every`` was given.
+    outcome : Outcome
+        How the simulation ended.
+    settings : mapping
+        All that determines the run: dynamics, data, network, records, and the build that computed it.
+    data : Dataset
+        The samples.
+    state : mapping of arrays
+        The complete state of the dynamics at the last step, from which ``extend`` goes on.
+    earlier : mapping of step to Network
+        The networks that measures with a lag compare with after ``extend``.
+    events : mapping of condition to step
+        When each event of a run's directory happened: see `zeroloss.runs`.
+    signal : Signals or None
+        The signal that ended a run in a directory early.
+    """
+
+    history: xr.Dataset
+    network: Network
+    snapshots: xr.Dataset | None
+    outcome: Outcome
+    settings: dict[str, Any]
+    data: Dataset
+    state: dict[str, NDArray[Any]]
+    extender: Callable[..., None] = field(repr=False)
+    measures: Measures = field(default_factory=dict)
+    earlier: Mapping[int, Network] = field(default_factory=dict, repr=False)
+    events: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    signal: signal.Signals | None = None
+
+    @property
+    def step(self) -> int:
+        """Number of steps taken: that of the last record."""
+        return int(self.history.step.values[-1]) if self.history.sizes["step"] else 0
+
+    def extend(
+        self,
+        steps: int | None = None,
+        *,
+        duration: float | None = None,
+        measures: Measures | None = None,
+        progress: bool | None = None,
+    ) -> Run:
+        """Go on for ``steps`` more steps or ``duration`` more time, in place; the bits are those of one long run.
+
+        Parameters
+        ----------
+        steps : int
+            Number of further steps, at least 0.
+        duration : float
+            In place of steps, as for ``simulate``.
+        measures : mapping, optional
+            The functions that were recorded, where the run was loaded from disk (functions are not saved).
+        progress : bool, optional
+            As for ``simulate``.
+
+        Returns
+        -------
+        Run
+            The run itself.
+
+        Raises
+        ------
+        ValueError
+            After a run that diverged or met a singular matrix, or without the measures that the history holds.
+        """
+        self.extender(self, steps, duration, measures=measures, progress=progress)
+        return self
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write the run into a new directory, or in place of a run saved there; `zeroloss.load` reads it back.
+
+        The directory is that of an ended run, as ``zeroloss run`` leaves it: ``history.nc`` and ``snapshots.nc``
+        (NetCDF), ``data.npz``, ``run.json`` (settings and outcome) and a checkpoint.
+
+        Raises
+        ------
+        FileExistsError
+            Where the directory holds something that is not a saved run.
+        """
+        target = Path(directory).resolve()
+        if target.exists() and not (target.is_dir() and _SAVED.issuperset(path.name for path in target.iterdir())):
+            raise FileExistsError(f"directory: expected a new directory or a saved run and nothing else, got {target}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
+            new, old = Path(beside) / "new", Path(beside) / "old"
+            new.mkdir()
+            self._write(new)
+            if target.exists():
+                target.rename(old)
+            new.rename(target)
+
+    def _write(self, path: Path) -> None:
+        directory = RunDirectory(path)
+        directory.prepare()
+        write_samples(self.data, directory.data)
+        history = columns_of(self.history)
+        records, last_record = _split(history, self.settings["record_every"])
+        pictures = None if self.snapshots is None else columns_of(self.snapshots)
+        snapshots, last_snapshot = _split(pictures or {}, self.settings["snapshot_every"])
+        checkpoint = Checkpoint(
+            step=int(self.state.get("steps", self.step)),
+            settings=self.settings,
+            data=fingerprint(self.data),
+            state=self.state,
+            network=self.network,
+            outcome=self.outcome,
+            records=records,
+            snapshots=snapshots,
+            last_record=last_record,
+            last_snapshot=last_snapshot,
+            earlier=self.earlier,
+            events=self.events,
+            notes=self.notes,
+            descriptions={
+                str(name): (v.attrs.get("units", ""), v.attrs.get("long_name", "")) for name, v in self.history.items()
+            },
+        )
+        directory.write_checkpoint(checkpoint, keep=1)
+        directory.export(checkpoint, self.history, self.snapshots)
+
+
+def _split(columns: Columns, every: int | str | None) -> tuple[int, Columns]:
+    """Return the number of rows on a schedule, and the last row where it is not on it."""
+    if not columns or every is None or not len(columns["step"]):
+        return 0, {}
+    due = Schedule("every", every).due(int(columns["step"][-1]))
+    count = len(columns["step"])
+    return (count, {}) if due else (count - 1, {name: values[-1:] for name, values in columns.items()})
+
+
+def read(path: str | os.PathLike[str], extender: Callable[..., None]) -> Run:
+    """Read the directory of a run, ended or under way; ``extender`` is how it can go on."""
+    directory = RunDirectory(path)
+    if not directory.checkpoints.is_dir():
+        raise FileNotFoundError(f"directory: expected a run, found no checkpoints in {directory.path}")
+    checkpoint, damaged = directory.newest()
+    for file, why in damaged:
+        warnings.warn(f"{file.parent.parent}: {why}; the checkpoint before it is used", RuntimeWarning, stacklevel=3)
+    if checkpoint is None:
+        raise DamagedError(f"{directory.path}: expected a checkpoint that is whole, got {len(damaged)} damaged ones")
+    return run_at(directory, checkpoint, extender)
+
+
+def run_at(directory: RunDirectory, checkpoint: Checkpoint, extender: Callable[..., None]) -> Run:
+    """Return the run as it was at a checkpoint."""
+    history, snapshots = directory.datasets(checkpoint)
+    under_way = Outcome(
+        Ending.STOPPED_BY_THE_USER, f"after {checkpoint.step} steps, by the checkpoint of a run under way"
+    )
+    return Run(
+        history=history,
+        network=checkpoint.network,
+        snapshots=snapshots,
+        outcome=checkpoint.outcome or under_way,
+        settings=checkpoint.settings,
+        data=read_samples(directory.data),
+        state=checkpoint.state,
+        extender=extender,
+        earlier=checkpoint.earlier,
+        events=checkpoint.events,
+        notes=checkpoint.notes,
+    )

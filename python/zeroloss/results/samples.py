@@ -1,0 +1,66 @@
+"""The samples of a run on disk, and their fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from ..datasets import Dataset, read_only
+from .files import DamagedError, replace
+
+
+def fingerprint(data: Dataset) -> str:
+    """Return the SHA-256 of all samples, their order and their split."""
+    found = hashlib.sha256()
+    for name, array in sorted(_arrays(data).items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def write_samples(data: Dataset, path: Path) -> None:
+    """Write the samples: X and Y for training and for testing, as NumPy's npz."""
+    content = io.BytesIO()
+    about = np.array(json.dumps({"d_in": data.d_in, "settings": dict(data.settings)}))
+    np.savez(content, allow_pickle=False, about=about, **_arrays(data))
+    replace(path, content.getvalue())
+
+
+def read_samples(path: Path) -> Dataset:
+    """Return the samples; DamagedError where the file is not whole."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        about = json.loads(str(arrays["about"]))
+        rows = [_rows(arrays, part, len(arrays[f"Y_{part}"]), about["d_in"]) for part in ("train", "test")]
+        return read_only(Dataset(rows[0], arrays["Y_train"], rows[1], arrays["Y_test"], about["settings"]))
+    except (OSError, EOFError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise DamagedError(f"{path.name}: it cannot be read: {error}") from None
+    except Exception as error:  # zipfile, zlib and json have errors of their own for damaged content
+        raise DamagedError(f"{path.name}: it is damaged: {error}") from None
+
+
+def _arrays(data: Dataset) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {"Y_train": data.Y_train, "Y_test": data.Y_test}
+    for part, rows in (("train", data.rows_train), ("test", data.rows_test)):
+        if isinstance(rows, csr_array):
+            arrays |= {f"X_{part}_{name}": getattr(rows, name) for name in ("data", "indices", "indptr")}
+        else:
+            arrays[f"X_{part}"] = rows
+    return arrays
+
+
+def _rows(arrays: dict[str, NDArray[Any]], part: str, n: int, d_in: int) -> csr_array | NDArray[np.float64]:
+    if f"X_{part}" in arrays:
+        return arrays[f"X_{part}"]
+    data, indices, indptr = (arrays[f"X_{part}_{name}"] for name in ("data", "indices", "indptr"))
+    return csr_array((data, indices, indptr), (n, d_in))

@@ -1,0 +1,109 @@
+"""A growing table on disk, over steps: rows are added in sealed pieces, which are joined so that there are few.
+
+Rows once written never change. So a checkpoint refers to them by their number alone, and after a fall back to an
+earlier one the rows beyond are dropped, to be made again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .files import DamagedError, read_sealed, write_sealed
+
+Columns = dict[str, NDArray[Any]]
+
+_JOIN_UP_TO = 64 * 2**20  # bytes: greater pieces are left alone
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A file with the rows [begin, end)."""
+
+    begin: int
+    end: int
+    path: Path
+
+
+class Table:
+    """The pieces ``NAME-first-end`` of a directory, with the rows [first, end) of columns of equal length."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory, self._name = directory, name
+
+    def append(self, first: int, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Add rows from number ``first`` on, in place of any that were there.
+
+        As with the digits of a binary counter, a piece takes in those before it that are not much greater: each row is
+        written about log₂(rows) times, and the pieces are about log₂(rows) many.
+        """
+        begin, end, rows = first, first + len(columns["step"]), dict(columns)
+        before = self._pieces(first)
+        while before:
+            piece = before[-1]
+            great = begin - piece.begin > 2 * (end - begin) or piece.path.stat().st_size > _JOIN_UP_TO
+            if piece.end == begin and great:
+                break
+            earlier = {name: values[: begin - piece.begin] for name, values in read_sealed(piece.path)[1].items()}
+            begin, rows = piece.begin, joined([earlier, rows])
+            before.pop()
+        target = self._directory / f"{self._name}-{begin:012d}-{end:012d}"
+        write_sealed(target, {"rows": end - begin}, rows)
+        kept = {target, *(piece.path for piece in before)}
+        for path in self._paths():
+            if path not in kept:
+                path.unlink()
+
+    def read(self, rows: int) -> Columns:
+        """Return the first ``rows`` rows.
+
+        Raises
+        ------
+        DamagedError
+            Where they are not all there.
+        """
+        if rows == 0:
+            return {}
+        found = joined([read_sealed(piece.path)[1] for piece in self._pieces(rows)])
+        return {name: values[:rows] for name, values in found.items()}
+
+    def names(self) -> list[str]:
+        """Return the file names of the pieces."""
+        return [path.name for path in self._paths()]
+
+    def clear(self) -> None:
+        """Remove all pieces."""
+        for path in self._paths():
+            path.unlink()
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._directory.glob(f"{self._name}-*"))
+
+    def _pieces(self, rows: int) -> list[_Piece]:
+        """Return the pieces that hold the first ``rows`` rows, in order; the last may hold more."""
+        found: dict[int, list[_Piece]] = {}
+        for path in self._paths():
+            if numbers := re.fullmatch(rf"{self._name}-(\d+)-(\d+)", path.name):
+                piece = _Piece(int(numbers[1]), int(numbers[2]), path)
+                found.setdefault(piece.begin, []).append(piece)
+        chosen: list[_Piece] = []
+        at = 0
+        while at < rows:  # a crash may leave a joined piece beside its parts: the longest is taken
+            if at not in found:
+                raise DamagedError(f"{self._name}: expected {rows} rows, found those before row {at}")
+            chosen.append(max(found[at], key=lambda piece: piece.end))
+            at = chosen[-1].end
+        return chosen
+
+
+def joined(parts: list[Columns]) -> Columns:
+    """Return columns one after the other; all parts hold the same."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

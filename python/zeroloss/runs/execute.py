@@ -1,0 +1,314 @@
+"""Begin a run in a directory, or go on with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tomllib
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..build import build_of_results
+from ..config import Configuration, ConfigurationError, RunSettings, fingerprint_of, from_file
+from ..datasets import Dataset
+from ..dynamics.loop import End, checked_end, dynamics_from_settings, extend_run, extremes, follow, run_settings, start
+from ..dynamics.recorder import Recorder, checked_measures
+from ..dynamics.stepper import Dynamics, Stepper
+from ..geometry import AlignmentMeasure
+from ..results import (
+    Checkpoint,
+    DamagedError,
+    Ending,
+    Measures,
+    Outcome,
+    Run,
+    RunDirectory,
+    read_samples,
+    run_at,
+    write_samples,
+)
+from ..results import fingerprint as fingerprint_of_samples
+from ..results.files import replace
+from .keeper import Announce, Keeper
+
+#: What of a build can change a result's bits; NumPy's and SciPy's versions only where steps are taken in Python.
+_BUILD = ("zeroloss", "level", "compiler", "eigen")
+
+
+class Broken(RuntimeError):  # noqa: N818 — what happened to the run, not to the program
+    """A run cannot go on where it is: what it had kept is whole, and ``resume`` goes on from it, here or elsewhere."""
+
+
+class DifferentBuildError(ValueError):
+    """The run began with another version or instruction-set level, so its bits may not come out the same."""
+
+
+def run(
+    configuration: Configuration,
+    directory: str | os.PathLike[str],
+    *,
+    progress: bool | None = None,
+    announce: Announce | None = None,
+) -> Run:
+    """Carry out a configuration in a new directory.
+
+    Parameters
+    ----------
+    configuration : Configuration
+        From `zeroloss.config.from_file` or `zeroloss.config.from_settings`.
+    directory : path
+        New or empty.
+    progress : bool, optional
+        As for ``simulate``.
+    announce : function of (step, values), optional
+        Called with every record as it is made.
+
+    Returns
+    -------
+    Run
+        As it ended. SIGINT and SIGTERM, on the main thread, end it with a checkpoint after the chunk under way, a
+        second one at once.
+
+    Raises
+    ------
+    ValueError
+        Where the directory holds something, or another process runs in it.
+    Broken
+        Where nothing more can be written; what was is whole.
+    """
+    target = RunDirectory(directory)
+    if not target.is_new():
+        hint = "; zeroloss resume goes on with the run in it" if target.checkpoint_paths() else ""
+        raise ValueError(f"out: expected a new or empty directory, got {target.path}{hint}")
+    settings = configuration.settings["run"]
+    data, dynamics = configuration.data, configuration.dynamics
+    end = checked_end(dynamics, configuration.run.steps, configuration.run.duration)
+    try:
+        stepper = start(dynamics, data, configuration.network, None, configuration.run.threads)
+    except TypeError as error:
+        raise ConfigurationError([str(error)]) from error
+    try:
+        target.prepare()
+        with target.locked():
+            replace(target.configuration, configuration.text().encode())
+            write_samples(data, target.data)
+            target.log(f"{dynamics} on {data} from {configuration.network}")
+            about = {
+                **run_settings(
+                    dynamics,
+                    data,
+                    configuration.network,
+                    settings["record_every"],
+                    settings["snapshot_every"],
+                    settings["loss_extremes"],
+                ),
+                "events": settings["events"],
+                "fingerprint": configuration.fingerprint(),
+            }
+            recorder = Recorder(about, _measures(configuration.run, data), end.step)
+            keeper = Keeper(target, configuration.run, about, fingerprint_of_samples(data), _end(end), announce)
+            return _carry_on(target, stepper, recorder, keeper, 0, end, data, progress)
+    except OSError as error:
+        raise _broken(target, error) from error
+
+
+def resume(
+    directory: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    extend: int | None = None,
+    duration: float | None = None,
+    allow_different_bits: bool = False,
+    progress: bool | None = None,
+    announce: Announce | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Run:
+    """Go on with a run from its newest whole checkpoint.
+
+    Parameters
+    ----------
+    directory : path
+        Of the run.
+    out : path, optional
+        A new directory to copy it to and go on in, where the old one cannot be written.
+    extend, duration : int, float, optional
+        For a run that has ended: further steps, or further time.
+    allow_different_bits : bool
+        Whether another version, compiler or instruction-set level than the run's may go on with it.
+    progress, announce
+        As for `run`.
+    tell : function of a line, optional
+        Told of damaged checkpoints; warnings by default.
+
+    Returns
+    -------
+    Run
+        As it ended; an ended run that is not extended as it is. One that ``stop_minutes`` ended goes on to its own end,
+        for as many minutes again.
+
+    Raises
+    ------
+    ValueError
+        Where there is no run, its data or configuration are not those that it began with, a newer version wrote it, or
+        another process runs in it.
+    DamagedError
+        Where no checkpoint is whole.
+    DifferentBuildError
+        Where the bits may differ and that is not allowed.
+    Broken
+        As for `run`.
+    """
+    source = RunDirectory(directory)
+    if source.is_new() and source.configuration.is_file():  # killed before it kept step 0: nothing is lost
+        return run(from_file(source.configuration), out or directory, progress=progress, announce=announce)
+    if not source.checkpoints.is_dir():
+        raise ValueError(f"directory: expected a run, found no checkpoints in {source.path}")
+    target = source if out is None else _copied(source, Path(out))
+    tell = tell or (lambda line: warnings.warn(line, RuntimeWarning, stacklevel=4))
+    try:
+        if os.access(target.path, os.W_OK):
+            target.prepare()
+        with target.locked():
+            checkpoint, chosen, data = _opened(target, tell)
+            dynamics = dynamics_from_settings(checkpoint.settings["dynamics"])
+            ended = checkpoint.outcome is not None and not checkpoint.notes.get("out_of_time")
+            if ended and extend is None and duration is None:
+                if not target.history_file.exists():
+                    target.finish(checkpoint)
+                return run_at(target, checkpoint, extend_run)
+            _check_build(checkpoint, dynamics, allow_different_bits)
+            end = _further(target, checkpoint, dynamics, extend, duration)
+            target.reopen(checkpoint)
+            state = {name: array.copy() for name, array in checkpoint.state.items()}
+            settings = {**checkpoint.settings, "build": build_of_results()}
+            recorder = Recorder(settings, _measures(chosen, data), end.step, checkpoint.earlier, done=checkpoint.step)
+            recorder.extremes = extremes(checkpoint.notes)
+            stepper = start(dynamics, data, checkpoint.network, state, chosen.threads)
+            keeper = Keeper(target, chosen, settings, checkpoint.data, _end(end), announce, checkpoint)
+            target.log(f"resumed at step {checkpoint.step}")
+            return _carry_on(target, stepper, recorder, keeper, checkpoint.step, end, data, progress)
+    except OSError as error:
+        raise _broken(target, error) from error
+
+
+def _carry_on(
+    directory: RunDirectory,
+    stepper: Stepper,
+    recorder: Recorder,
+    keeper: Keeper,
+    begin: int,
+    end: End,
+    data: Dataset,
+    progress: bool | None,
+) -> Run:
+    """Follow the dynamics to the end, and leave what is left then."""
+    outcome, last = follow(stepper, recorder, begin, end, progress, keeper)
+    newest = recorder.newest()
+    step = int(stepper.state.get("steps", newest[0] if newest else begin))
+    if outcome.ending is Ending.STOPPED_BY_A_RULE:
+        step = keeper.step
+    if outcome.ending is Ending.STOPPED_BY_THE_USER:
+        checkpoint, _ = directory.newest()
+        assert checkpoint is not None
+        outcome = Outcome(outcome.ending, f"after {checkpoint.step} steps, with a checkpoint; zeroloss resume goes on")
+        stopped = run_at(directory, checkpoint, extend_run)
+        stopped.outcome, stopped.signal = outcome, keeper.received
+        return stopped
+    if outcome.ending is Ending.STOPPED_BY_A_RULE:
+        recorder.keep(stepper, step, last=True)
+    if outcome.ending is Ending.REACHED_THE_END and end.time is not None:
+        keeper.look_at_the_end(stepper, recorder, step)
+    checkpoint = keeper.checkpoint(stepper, recorder, step, outcome, last)
+    directory.finish(checkpoint)
+    directory.log(str(outcome))
+    return run_at(directory, checkpoint, extend_run)
+
+
+def _opened(directory: RunDirectory, tell: Callable[[str], None]) -> tuple[Checkpoint, RunSettings, Dataset]:
+    """Return the newest whole checkpoint, the settings of the run and its data, all of them those of one run."""
+    checkpoint, damaged = directory.newest()
+    for _, why in damaged:
+        line = f"{directory.path}: {why}" + ("; the checkpoint before it is used" if checkpoint else "")
+        directory.log(line)
+        tell(line)
+    if checkpoint is None:
+        raise DamagedError(f"{directory.path}: expected a checkpoint that is whole, got {len(damaged)} damaged ones")
+    data = read_samples(directory.data)
+    if (found := fingerprint_of_samples(data)) != checkpoint.data:
+        raise ValueError(
+            f"data: expected the samples that the run began with (SHA-256 {checkpoint.data[:16]}…), got others "
+            f"({found[:16]}…) in {directory.data}"
+        )
+    try:
+        settings = tomllib.loads(directory.configuration.read_text(encoding="utf-8"))
+        run = RunSettings(**settings["run"])
+    except FileNotFoundError:
+        return checkpoint, RunSettings(steps=checkpoint.step, events=[]), data  # what Run.save wrote has none
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, ValidationError) as error:
+        line = str(error).splitlines()[0]
+        raise ValueError(f"{directory.configuration}: expected the run's configuration, got {line}") from None
+    if (mark := fingerprint_of(settings)) != checkpoint.settings.get("fingerprint"):
+        raise ValueError(
+            f"{directory.configuration}: expected the configuration that the run began with "
+            f"({checkpoint.settings.get('fingerprint')}), got another ({mark}); a changed configuration is a new run"
+        )
+    return checkpoint, run, data
+
+
+def _further(
+    directory: RunDirectory, checkpoint: Checkpoint, dynamics: Dynamics, steps: int | None, duration: float | None
+) -> End:
+    """Return the end: that of the checkpoint, or of an extension."""
+    if steps is None and duration is None:
+        end = checkpoint.notes["end"]
+        return End(end["step"], end["time"])
+    if checkpoint.outcome is None:
+        raise ValueError("extend: expected a run that has ended, got one under way; resume it first")
+    if not checkpoint.outcome.ending.can_go_on:
+        raise ValueError(f"run: expected one that can go on, got one that {checkpoint.outcome}")
+    more = checked_end(dynamics, steps, duration)
+    history, _ = directory.datasets(checkpoint)
+    time = None if more.time is None else float(history.time[-1]) + more.time
+    return End(sys.maxsize if time is not None else checkpoint.step + more.step, time)
+
+
+def _check_build(checkpoint: Checkpoint, dynamics: Dynamics, allowed: bool) -> None:
+    before, now = checkpoint.settings["build"], build_of_results()
+    in_python = checkpoint.settings["dynamics"]["kind"] == "norm_flow" or dynamics.fixed_step() is None
+    names = (*_BUILD, "numpy", "scipy") if in_python else _BUILD
+    if different := [f"{name} {before[name]} → {now[name]}" for name in names if before[name] != now[name]]:
+        line = f"the run began with another build ({', '.join(different)}), so its bits may differ"
+        if not allowed:
+            raise DifferentBuildError(f"{line}; allow that with --allow-different-bits")
+        warnings.warn(line, RuntimeWarning, stacklevel=3)
+
+
+def _copied(source: RunDirectory, out: Path) -> RunDirectory:
+    """Copy a run to a new directory."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"out: expected a new or empty directory, got {out}")
+    shutil.copytree(source.path, out, ignore=shutil.ignore_patterns("lock", ".*.new"), dirs_exist_ok=True)
+    for path in (out, *out.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o200)  # a copy of what is read-only is not
+    return RunDirectory(out)
+
+
+def _measures(run: RunSettings, data: Dataset) -> Measures:
+    return checked_measures({name: AlignmentMeasure(data) for name in run.measures})
+
+
+def _end(end: End) -> Mapping[str, Any]:
+    return {"step": end.step, "time": end.time}
+
+
+def _broken(directory: RunDirectory, error: OSError) -> Broken:
+    what = f"{error.filename or directory.path}: {error.strerror or error}"
+    paths = directory.checkpoint_paths() if directory.checkpoints.is_dir() else []
+    kept = f"; the checkpoint of step {int(paths[0].name[5:])} is whole" if paths else ""
+    hint = ", and zeroloss resume goes on from it, elsewhere with --out" if paths else ""
+    return Broken(f"{what}{kept}{hint}")

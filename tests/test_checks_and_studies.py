@@ -1,0 +1,167 @@
+"""The checks of theorems and the studies: what they must find, their files, their words, and what they refuse."""
+
+import functools
+import json
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.optimize
+import xarray as xr
+
+from zeroloss import cli, plots
+from zeroloss.experiments import (
+    CHECKS,
+    STUDIES,
+    figure4,
+    output,
+    sliding,
+    theorem48,
+    theorem51,
+    theorem410,
+    theorem414,
+    vanishing_decay,
+)
+
+SMALL = {
+    "4.8": (theorem48, replace(theorem48.QUICK, p=5, hidden=24, decays_network=(1e-3, 3e-4), duration_network=0.1)),
+    "4.10": (theorem410, replace(theorem410.QUICK, seeds=1, steps=2000, record_every=500)),
+    "4.14": (theorem414, replace(theorem414.QUICK, points=9, directions=1)),
+    "5.1": (theorem51, replace(theorem51.QUICK, points=7, seeds=1)),
+    "vanishing-decay": (
+        vanishing_decay,
+        replace(vanishing_decay.QUICK, weight_decays=(1e-3, 3e-4, 1e-4), duration=0.5, before_branching=0.3, times=5),
+    ),
+    "sliding": (
+        sliding,
+        replace(sliding.QUICK, duration=0.2, proximal=(1e-1, 3e-2), long_duration=0.3, weight_decays=(1e-4,)),
+    ),
+}
+
+
+@functools.cache
+def result_of(name):
+    """The result of each in a form of seconds."""
+    module, settings = SMALL[name]
+    return module.run(settings)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_files_carry_the_picture(name, tmp_path):
+    module, result = SMALL[name][0], result_of(name)
+    output.write(result, tmp_path, "out")
+    about = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert about["summary"]
+    with xr.open_dataset(tmp_path / "out.nc", engine="h5netcdf") as stored:
+        xr.testing.assert_identical(stored.load(), result.numbers)
+        with plots.style():
+            plots.save(module.draw(stored), tmp_path / "again.png")
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
+    assert result.line
+
+
+def test_every_name_has_a_module_with_a_quick_form():
+    assert {**CHECKS, **STUDIES}.keys() == SMALL.keys()
+    for name, experiment in {**CHECKS, **STUDIES}.items():
+        assert SMALL[name][0].__name__.endswith(experiment.module)
+        assert SMALL[name][0].QUICK.quick
+
+
+def test_distance_to_the_hyperbola_against_a_general_optimiser():
+    for w in np.random.default_rng(0).normal(0, 2, (10, 2)):
+        feet = [
+            scipy.optimize.minimize_scalar(
+                lambda t, w=w: np.hypot(t - w[0], 1 / t - w[1]), bounds=ends, method="bounded", options={"xatol": 1e-12}
+            ).fun
+            for ends in ((0.02, 0.3), (0.3, 1), (1, 3), (3, 20), (-0.3, -0.02), (-1, -0.3), (-3, -1), (-20, -3))
+        ]
+        assert theorem48.hyperbola_distance([w], 1.0)[0] == pytest.approx(min(feet), abs=1e-8)
+
+
+def test_theorem_4_8_distance_is_proportional_to_the_decay():
+    settings = replace(theorem48.FULL, duration_product=0.5)
+    distances = theorem48._product(settings)
+    assert settings.decays_product[0] / settings.decays_product[-1] >= 1000
+    slope = np.polyfit(np.log(settings.decays_product), np.log(distances), 1)[0]
+    assert slope == pytest.approx(1, abs=0.05)
+
+
+def test_theorem_4_10_no_singular_point_but_for_the_exception():
+    result = result_of("4.10")
+    assert result.summary["smallest"][0] > 0.3
+    assert result.summary["smallest_of_product"]["1.0"] >= np.sqrt(2) - 1e-12
+    assert result.summary["smallest_of_product"]["0.0"] < 0.01
+
+
+def test_theorem_4_14_slopes():
+    result = result_of("4.14")
+    for low, high in result.summary["slope"].values():
+        assert low == pytest.approx(1, abs=0.01)
+        assert high == pytest.approx(1, abs=0.01)
+    assert result.summary["slope_of_figure_4"] == pytest.approx(1, abs=1e-4)
+    assert figure4.run(figure4.PAPER).summary["slope"] == pytest.approx(1, abs=1e-4)
+
+
+def test_theorem_5_1_holds_to_the_accuracy_of_differences():
+    result = result_of("5.1")
+    for own in result.summary.values():
+        assert set(own) == {"0", "0.01", "1", "100"}
+        assert max(own.values()) < 1e-7
+
+
+def test_the_flow_is_the_limit_of_vanishing_decay():
+    """The sup distance falls with the decay, for both activations."""
+    result = result_of("vanishing-decay")
+    for own in result.summary.values():
+        distances = list(own["sup_distance"].values())
+        assert distances == sorted(distances, reverse=True)
+        assert own["order_early"] > 0.5
+
+
+def test_proximal_steps_are_fewer_for_a_smaller_error():
+    result = result_of("sliding")
+    flows = result.summary["flows"]
+    plain, proximal = flows["plain 0.01"], flows["proximal 0.03"]
+    assert proximal["solves"] < plain["solves"]
+    assert proximal["error"] < 0.1
+    assert result.summary["most_pinned"] > 300
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["check"], "THEOREM"),
+        (["check", "4.9"], "check '4.9': unknown; there are 4.8, 4.10, 4.14, 5.1"),
+        (["study", "everything"], "study 'everything': unknown; there are vanishing-decay, sliding"),
+        (["study", "sliding", "--seeds", "0"], "--seeds"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(words, told, capsys, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out) == (2, "")
+    assert printed.err.count("\n") == 1
+    assert told in printed.err
+
+
+def test_the_command_prints_table_and_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(theorem51, "QUICK", SMALL["5.1"][1])
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["check", "5.1", "--quick", "--out", str(tmp_path)])
+    printed = capsys.readouterr().out.splitlines()
+    assert ended.value.code == 0
+    assert printed[0].split() == ["activation", "λ", "relative", "difference"]
+    assert printed[-1].startswith("check 5.1 (quick): ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"theorem51.{e}" for e in ("json", "nc", "png")]
+
+
+@pytest.mark.parametrize(("module", "name"), [(theorem48, "decays_network"), (vanishing_decay, "weight_decays")])
+def test_endless_work_is_refused_with_its_cost(module, name):
+    with pytest.raises(ValueError, match=rf"{name}: expected work of at most 24 hours, got 1e-12 and .* steps, about"):
+        module.run(replace(module.FULL, **{name: (1e-3, 1e-12)}))
+    with pytest.raises(ValueError, match=f"{name}: expected numbers above 0"):
+        module.run(replace(module.FULL, **{name: (0.0,)}))

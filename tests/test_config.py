@@ -1,0 +1,175 @@
+"""Configurations: complete, checked as a whole, the same from a file, from Python and from a run."""
+
+import itertools
+import re
+import tomllib
+
+import numpy as np
+import pytest
+
+import zeroloss as zl
+from zeroloss import config, runs
+from zeroloss.config import ConfigurationError
+
+
+def problems_of(**sections):
+    with pytest.raises(ConfigurationError) as caught:
+        config.from_settings(sections)
+    return caught.value.problems
+
+
+def test_an_empty_configuration_is_complete():
+    configuration = config.from_settings({})
+    assert configuration.dynamics == zl.GradientDescent(lr=1.0, weight_decay=1e-4)
+    assert len(configuration.data.Y_train) == 59
+    assert configuration.network.hidden == 128
+    assert configuration.run.steps == 100_000
+
+
+def test_the_defaults_as_text_are_the_defaults(tmp_path):
+    """As they stand, and every alternative section with its comment marks taken away."""
+    text = config.defaults_text()
+    (tmp_path / "defaults.toml").write_text(text)
+    configuration = config.from_file(tmp_path / "defaults.toml")
+    assert configuration.settings == config.from_settings({}).settings
+    assert configuration.fingerprint() == config.from_settings({}).fingerprint()
+    given = tomllib.loads(text)
+    assert all(
+        set(given[name]) == {k for k, v in keys.items() if v is not None}
+        for name, keys in configuration.settings.items()
+    )
+    for kind in ("adamw", "predicted_gradient", "norm_flow"):
+        block = re.search(rf'# kind = "{kind}".*?\n\n', text, re.S)[0]
+        lines = [line.removeprefix("# ") for line in block.splitlines() if "…" not in line]
+        alternative = tomllib.loads("\n".join(lines))
+        expected = config.from_settings({"dynamics": {"kind": kind}}).settings["dynamics"]
+        assert alternative == {
+            key: list(v) if isinstance(v, tuple) else v for key, v in expected.items() if v is not None
+        }
+
+
+def test_the_text_of_a_configuration_makes_the_same_one(tmp_path):
+    settings = {
+        "data": {"p": 5, "train_fraction": 0.6, "pairs": "ordered"},
+        "network": {"init": "normal", "hidden": 9, "std": 1, "activation": "softplus(5)", "dtype": "float32"},
+        "dynamics": {"kind": "adamw", "lr": 1e-05, "betas": [0.5, 0.75]},
+        "run": {"steps": 7, "record_every": "log", "event_every": 3, "events": ["norm_E < 1e-3"], "stop_minutes": 2},
+    }
+    configuration = config.from_settings(settings)
+    (tmp_path / "a.toml").write_text(configuration.text())
+    again = config.from_file(tmp_path / "a.toml")
+    assert again.fingerprint() == configuration.fingerprint()
+    assert again.dynamics == configuration.dynamics == zl.AdamW(lr=1e-5, betas=(0.5, 0.75))
+    assert again.run == configuration.run
+    np.testing.assert_array_equal(again.network.E, configuration.network.E)
+
+
+def test_all_problems_at_once():
+    found = problems_of(
+        data={"task": "modular_addition", "p": 1, "seed": "x"},
+        network={"hidden": 0, "activaton": "relu"},
+        dynamics={"lr": -1.0, "momentum": 2, "weight_dacay": 1e-4},
+        run={"steps": 1.5, "record_every": 0, "stop_minutes": -1},
+        runs={},
+    )
+    text = "\n".join(found)
+    for line in (
+        "data.p: expected an integer of at least 2, got 1",
+        "data.seed: expected integer, got 'x'",
+        "network.hidden: expected an integer of at least 1, got 0",
+        "dynamics.lr: expected a number above 0, got -1.0",
+        "dynamics.momentum: expected a number in [0, 1), got 2",
+        "run.steps: expected integer, got 1.5",
+        "run.stop_minutes: expected greater than 0, got -1",
+    ):
+        assert line in found
+    assert re.search(r"network\.activaton: .*did you mean activation\?", text)
+    assert re.search(r"dynamics\.weight_dacay: .*did you mean weight_decay\?", text)
+    assert re.search(r"^runs: .*did you mean run\?", text, re.M)
+    assert "run.record_every: expected greater than 0 or 'log', got 0" in found
+    assert len(found) == 11
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        ({"data": {"task": "modular_adition"}}, "did you mean modular_addition?"),
+        ({"dynamics": {"kind": "norm_flow", "rtol": 1e-3, "method": "euler"}}, "dynamics.method: expected bogacki"),
+        ({"run": {"steps": 3, "duration": 1.0}}, "run.steps, run.duration: expected one of them, got 3 and 1.0"),
+        ({"run": {"events": ["test_accuracy ≥ 1"]}}, "run.events: expected a condition on a recorded value"),
+        ({"run": {"events": ["accuracy >= 1"]}}, "run.events: expected a condition on a recorded value"),
+        ({"run": {"record_every": "log"}}, "run.event_every: expected an integer of at least 1"),
+        ({"run": {"record_every": True}}, "run.record_every: expected"),
+        ({"dynamics": {"weight_decay": 0.0}, "run": {"stop_slow_time": 1.0}}, "run.stop_slow_time: expected norm_flow"),
+        (
+            {"dynamics": {"kind": "predicted_gradient"}, "run": {"stop_gradient_norm": 1.0}},
+            "run.stop_gradient_norm: expected gradient_descent or adamw",
+        ),
+        ({"sweep": {"network.seed": [1, 2]}}, "sweep: expected no such section for a single run"),
+        ({"data": 3}, "data: expected a section [data], got 3"),
+        ({"data": {"task": "arrays"}}, "data.file: expected a value, got none"),
+        ({"network": {"init": "file", "file": "/nowhere.npz"}}, "network: [Errno 2] No such file"),
+    ],
+)
+def test_problems(sections, line):
+    assert any(line in problem for problem in problems_of(**sections)), problems_of(**sections)
+
+
+def test_every_pair_of_mistakes_is_told():
+    """No mistake hides another."""
+    mistakes = [
+        ("data", {"p": 0}, "data.p:"),
+        ("data", {"test_count": 10_000}, "data.test_count"),
+        ("network", {"dtype": "float16"}, "network.dtype:"),
+        ("network", {"seed": -1}, "network.seed:"),
+        ("dynamics", {"loss": "hinge"}, "dynamics.loss:"),
+        ("dynamics", {"lr": "fast"}, "dynamics.lr:"),
+        ("run", {"threads": 0}, "run.threads:"),
+        ("run", {"keep_checkpoints": 0}, "run.keep_checkpoints:"),
+    ]
+    for one, other in itertools.combinations(mistakes, 2):
+        sections = {}
+        for section, keys, _ in (one, other):
+            sections.setdefault(section, {}).update(keys)
+        if one[0] == other[0] == "data":
+            continue  # a count can only be too great for a modulus that is one
+        found = problems_of(**sections)
+        assert any(line.startswith(one[2]) for line in found), found
+        assert any(line.startswith(other[2]) for line in found), found
+
+
+def test_files_that_are_none(tmp_path):
+    for name, content, line in (
+        ("missing.toml", None, "expected a configuration file"),
+        ("binary.toml", b"\xff\xfe\x00", "expected a configuration file"),
+        ("broken.toml", b"[data\np = 3", "expected TOML"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(ConfigurationError, match=line):
+            config.from_file(tmp_path / name)
+
+
+def test_overrides_and_keyword_arguments(tmp_path):
+    (tmp_path / "a.toml").write_text("[dynamics]\nlr = 0.5\n[run]\nsteps = 3\n")
+    configuration = config.from_file(tmp_path / "a.toml", dynamics={"lr": 0.25}, network={"hidden": 4})
+    assert configuration.dynamics.lr == 0.25
+    assert configuration.network.hidden == 4
+    assert configuration.run.steps == 3
+
+
+def test_what_is_no_part_of_the_fingerprint(tmp_path):
+    """How far and how safely: a run may go on with other checkpoints and threads."""
+    one = config.from_settings({"run": {"steps": 10}})
+    other = config.from_settings({"run": {"steps": 20, "threads": 1, "checkpoint_every": 5, "stop_minutes": 3}})
+    third = config.from_settings({"run": {"steps": 10, "record_every": 7}})
+    assert one.fingerprint() == other.fingerprint() != third.fingerprint()
+
+
+def test_settings_that_no_dynamics_takes_are_told_before_a_directory_is_made(tmp_path):
+    flow = config.from_settings(
+        {"network": {"dtype": "float32"}, "dynamics": {"kind": "predicted_gradient", "rtol": 0.1}}
+    )
+    with pytest.raises(ConfigurationError, match="expected float64 with rtol"):
+        runs.run(flow, tmp_path / "a", progress=False)
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,224 @@
+"""Thousands of odd calls: shapes, strides, types, extreme values. Each gives an answer or a clear error; none crashes.
+
+Two doors: the public functions, and the kernels behind them, whose own checks are of shapes and ranges alone.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from hypothesis.extra import numpy as some_numpy
+
+import zeroloss as zl
+from zeroloss._kernels import kernels
+
+CASES = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+CLEAR = (ValueError, TypeError, np.linalg.LinAlgError, zl.geometry.ProjectionError)
+
+DTYPES = some.sampled_from(["f8", "f4", "f2", "i8", "i4", "u1", "?", "c16", "O", "S3", ">f8"])
+EXTREMES = some.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-320, 1e-45, 1e300, -1e300, 1e38, np.nan, np.inf, -np.inf])
+NUMBERS = some.one_of(EXTREMES, some.floats(-3, 3), some.integers(-3, 10), some.none(), some.just("3"), some.booleans())
+SIZES = some.integers(0, 4)
+GOOD_SIZES = some.integers(1, 5)
+ACTIVATIONS = some.sampled_from(["identity", "relu", "leaky_relu(0.1)", "square", "tanh", "gelu", "softplus(5)"])
+
+
+def strided(array, how):
+    """The same entries at other places in memory."""
+    if how == "fortran":
+        return np.asfortranarray(array)
+    if how == "every other" and array.ndim == 2:
+        wide = np.zeros((array.shape[0], 2 * array.shape[1]), array.dtype)
+        wide[:, ::2] = array
+        return wide[:, ::2]
+    if how == "backwards" and array.ndim > 0:
+        return array[::-1].copy()[::-1]
+    if how == "read-only":
+        array.flags.writeable = False
+    return array
+
+
+@some.composite
+def matrices(draw, rows=SIZES, columns=SIZES, dtypes=DTYPES):
+    """A matrix, mostly; now and then something else altogether."""
+    if draw(some.integers(0, 19)) == 0:
+        return draw(
+            some.one_of(some.none(), some.text(max_size=3), some.lists(some.floats(-1, 1), max_size=3), NUMBERS)
+        )
+    shape = (draw(rows), draw(columns)) if draw(some.integers(0, 9)) else tuple(draw(some.lists(SIZES, max_size=3)))
+    dtype = np.dtype(draw(dtypes))
+    if dtype.kind == "f":
+        elements = some.one_of(EXTREMES, some.floats(-2, 2))
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            values = [draw(elements) for _ in range(int(np.prod(shape, dtype=int)))]
+            array = np.array(values, np.float64).reshape(shape).astype(dtype)
+    else:
+        array = draw(some_numpy.arrays(dtype, shape)) if dtype.kind not in "OS" else np.zeros(shape, dtype)
+    return strided(array, draw(some.sampled_from(["as it is", "fortran", "every other", "backwards", "read-only"])))
+
+
+def finite(draw, shape, dtype="f8"):
+    values = draw(some.lists(some.floats(-2, 2), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
+    return np.array(values, dtype).reshape(shape)
+
+
+@some.composite
+def problems(draw):
+    """A sound data set and network of small odd sizes."""
+    n, d_in, h, d_out = (draw(GOOD_SIZES) for _ in range(4))
+    rows = draw(some.sampled_from(["sparse", "dense"]))
+    data = zl.datasets.from_arrays(finite(draw, (n, d_in)), finite(draw, (n, d_out)), rows=rows)
+    dtype = draw(some.sampled_from(["f8", "f4"]))
+    net = zl.networks.from_arrays(finite(draw, (d_in, h), dtype), finite(draw, (h, d_out), dtype), draw(ACTIVATIONS))
+    return data, net
+
+
+def answer(function, *arguments, **options):
+    """Call; what is raised must be one of the clear errors, with a sentence."""
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            return function(*arguments, **options)
+    except CLEAR as error:
+        if len(str(error)) <= 8:
+            raise
+        return None
+
+
+@CASES
+@given(matrices(), matrices(), matrices(), matrices(), some.sampled_from(["auto", "sparse", "dense", "odd", 3]))
+def test_data_from_arrays(X, Y, X_test, Y_test, rows):
+    data = answer(zl.datasets.from_arrays, X, Y, X_test, Y_test, rows=rows)
+    if data is not None:
+        assert np.isfinite(data.X_train).all()
+        assert len(data.X_train) == len(data.Y_train) >= 1
+
+
+@CASES
+@given(matrices(), matrices(), some.one_of(ACTIVATIONS, some.text(max_size=12)))
+def test_network_from_arrays(E, W, activation):
+    net = answer(zl.networks.from_arrays, E, W, activation)
+    if net is not None:
+        assert net.E.shape[1] == net.W.shape[0] >= 1
+        np.testing.assert_array_equal(net.E, np.asarray(E).astype(net.dtype))
+
+
+@CASES
+@given(problems(), some.sampled_from(["mse", "cross_entropy", "x"]), some.sampled_from(["mean", "sum", None]))
+def test_loss_and_gradient(problem, loss, reduction):
+    data, net = problem
+    found = answer(zl.loss_and_gradient, net, data, loss=loss, reduction=reduction)
+    if found is not None and loss == "mse":
+        X, Y = data.X_train, data.Y_train
+        if net.activation == "relu":
+            F = np.maximum(X @ net.E.astype(float), 0) @ net.W.astype(float)
+            scale = Y.size if reduction == "mean" else 1
+            expected = ((F - Y) ** 2).sum() / scale
+            assert found[0] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+@CASES
+@given(problems(), NUMBERS)
+def test_predicted_gradient(problem, ridge):
+    data, net = problem
+    found = answer(zl.predicted_gradient, net, data, ridge=ridge)
+    if found is not None:
+        assert found[0].shape == net.E.shape
+
+
+@CASES
+@given(problems(), NUMBERS, NUMBERS, NUMBERS, some.integers(0, 5), some.one_of(some.none(), some.integers(1, 9)))
+def test_simulate(problem, lr, weight_decay, momentum, steps, threads):
+    data, net = problem
+
+    def run():
+        dynamics = zl.GradientDescent(lr=lr, weight_decay=weight_decay, momentum=momentum, compensated=steps % 2 == 0)
+        return zl.simulate(dynamics, data, net, steps=steps, record_every=1, threads=threads, progress=False)
+
+    found = answer(run)
+    if found is not None:
+        assert np.isfinite(found.history.train_loss.values).all()
+        assert len(str(found.outcome)) > 8
+
+
+@CASES
+@given(problems(), NUMBERS, NUMBERS, some.integers(0, 4))
+def test_simulate_the_first_layer_alone(problem, step_size, ridge, steps):
+    data, net = problem
+
+    def run():
+        dynamics = zl.PredictedGradient(step_size=step_size, ridge=ridge)
+        return zl.simulate(dynamics, data, net, steps=steps, record_every=1, progress=False)
+
+    found = answer(run)
+    assert found is None or len(str(found.outcome)) > 8
+
+
+@CASES
+@given(problems(), some.sampled_from(["gram", "norm_direction", "singular_values", "project"]))
+def test_geometry(problem, name):
+    data, net = problem
+    found = answer(getattr(zl.geometry, name), net.astype("float64"), data)
+    if found is not None:
+        numbers = {
+            "gram": lambda K: K.diagonal(),
+            "norm_direction": lambda direction: direction.norm,
+            "singular_values": lambda values: values,
+            "project": lambda projection: projection.distance,
+        }[name](found)
+        assert (np.asarray(numbers) >= 0).all()
+
+
+INTEGERS = some.integers(-2, 5)
+
+
+@some.composite
+def raw_samples(draw):
+    if draw(some.booleans()):
+        return kernels.Samples64(draw(matrices(dtypes=some.just("f8"))), draw(matrices(dtypes=some.just("f8"))))
+    indices = [np.array(draw(some.lists(some.integers(-3, 6), max_size=5)), np.int64) for _ in range(2)]
+    values = np.ones(draw(some.integers(0, 5)))
+    return kernels.Samples64(*indices, values, draw(INTEGERS), draw(matrices(dtypes=some.just("f8"))))
+
+
+@CASES
+@given(some.data())
+def test_kernels(data):
+    """Anything at all, straight into the kernels."""
+
+    def call():
+        draw = data.draw
+        n, d_in, h, d_out = (draw(SIZES) for _ in range(4))
+        fitting = draw(some.integers(0, 3)) > 0  # most cases get beyond the checks of shapes
+        if fitting:
+            samples = kernels.Samples64(finite(draw, (n, d_in)), finite(draw, (n, d_out)))
+            theta = finite(draw, (d_in, h)), finite(draw, (h, d_out))
+        else:
+            samples = draw(raw_samples())
+            theta = draw(matrices(dtypes=some.just("f8"))), draw(matrices(dtypes=some.just("f8")))
+        hidden, threads = (h if fitting else draw(INTEGERS)), draw(INTEGERS)
+        none = kernels.Samples64(np.zeros((0, d_in)), np.zeros((0, d_out)))
+        kinds = some.sampled_from(["relu", "tanh", "gelu", "odd"])
+        activation = kernels.Activation(draw(kinds), draw(some.floats(-1, 1)))
+        loss = kernels.Loss(draw(some.sampled_from(["mse", "cross_entropy"])), "mean")
+        kind = draw(some.integers(0, 4))
+        if kind == 0:
+            optimizer = kernels.Optimizer("sgd", 0.1, 0.0, 0.0, draw(some.sampled_from([0.0, 0.5])))
+            test = draw(some.sampled_from([samples, none]))
+            descent = kernels.Descent64(samples, test, activation, loss, optimizer, hidden, threads)
+            return descent.advance(draw(INTEGERS), theta, velocity=draw(some.sampled_from([None, theta])))
+        if kind == 1:
+            predicted = kernels.PredictedGradient64(samples, activation, draw(EXTREMES), hidden, threads)
+            return predicted.evaluate(theta[0]), predicted.advance(theta[0], draw(EXTREMES), draw(INTEGERS))
+        if kind == 2:
+            return kernels.evaluate(samples, *theta, activation, loss)
+        if kind == 3:
+            return kernels.loss_and_gradient(samples, *theta, activation, loss)
+        solver = draw(some.sampled_from(["dense", "matrix_free"]))
+        zero_loss = kernels.ZeroLossSet(samples, activation, solver, 1e-8, 20)
+        return zero_loss.residual(*theta), zero_loss.gram(*theta), zero_loss.direction(*theta)
+
+    answer(call)

@@ -1,0 +1,113 @@
+"""``zeroloss run``, ``resume`` and ``report`` as commands, and the examples."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import zeroloss as zl
+from test_runs import assert_same_run, carried_out, settings
+from zeroloss import config
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def zeroloss(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "zeroloss", *map(str, words)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(config.from_settings(settings()).text())
+    return path
+
+
+def test_from_a_file_to_a_report(tmp_path, file):
+    done = zeroloss("run", file, "--out", tmp_path / "a", "--json")
+    assert done.returncode == 0
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["step"] for record in records] == [*range(0, 300, 40), 300]
+    assert records[-1]["train_loss"] == float(zl.load(tmp_path / "a").history.train_loss[-1])
+    assert done.stderr == f"{tmp_path / 'a'}: reached the end: 300 steps\n"
+    assert zeroloss("resume", tmp_path / "a").returncode == 0
+    extended = zeroloss("resume", tmp_path / "a", "--extend", "20")
+    assert extended.stdout.endswith("reached the end: 320 steps\n")
+    assert_same_run(zl.load(tmp_path / "a"), carried_out(tmp_path / "b", steps=320))
+    told = zeroloss("report", tmp_path / "a")
+    assert told.returncode == 0
+    assert "reached the end: 320 steps" in told.stdout
+    assert (tmp_path / "a" / "report.png").exists()
+
+
+def test_settings_on_the_command_line(tmp_path, file):
+    words = ("--set", "run.steps=3", "--set", "network.activation=tanh", "--set", "run.events=[]")
+    done = zeroloss("run", file, "--out", tmp_path / "a", *words)
+    assert done.returncode == 0
+    run = zl.load(tmp_path / "a")
+    assert (run.step, run.network.activation, run.events) == (3, "tanh", {})
+
+
+def test_print_defaults():
+    done = zeroloss("run", "--print-defaults")
+    assert done.returncode == 0
+    assert done.stdout == config.defaults_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("run",), "expected CONFIG.toml and --out DIR"),
+        (("run", "nowhere.toml", "--out", "a"), "nowhere.toml: expected a configuration file"),
+        (("run", "FILE", "--out", "a", "--set", "steps=3"), "--set: expected SECTION.KEY=VALUE, got 'steps=3'"),
+        (("run", "FILE", "--out", "a", "--set", "dynamics.lr=0"), "dynamics.lr: expected a number above 0, got 0"),
+        (("run", "FILE", "--out", "FULL"), "out: expected a new or empty directory"),
+        (("resume", "EMPTY"), "directory: expected a run, found no checkpoints"),
+        (("report", "EMPTY"), "directory: expected a run, found no checkpoints"),
+        (("resume", "EMPTY", "--extend", "0"), "--extend"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_bad_input_is_a_line_and_status_2(tmp_path, file, words, line):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("years of work")
+    (tmp_path / "empty").mkdir()
+    places = {"FILE": file, "FULL": tmp_path / "full", "EMPTY": tmp_path / "empty"}
+    done = zeroloss(*(places.get(word, word) for word in words))
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr
+    assert all(text.startswith("zeroloss: ") for text in done.stderr.splitlines())
+
+
+def test_divergence_is_status_1(tmp_path, file):
+    words = ("--set", "dynamics.lr=1e3", "--set", "network.activation=square")
+    done = zeroloss("run", file, "--out", tmp_path / "a", *words)
+    assert done.returncode == 1
+    assert "diverged" in done.stderr
+    assert zl.load(tmp_path / "a").history.sizes["step"] >= 1
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.toml")))
+def test_examples(tmp_path, name):
+    """Each is complete and runs; few steps of it, on data made here where it takes a file."""
+    overrides = {"run": {"steps": 3, "record_every": 1}}
+    if name == "digits":
+        random = np.random.default_rng(0)
+        np.savez(
+            tmp_path / "digits.npz", X_train=random.random((20, 64)), Y_train=np.eye(10)[random.integers(10, size=20)]
+        )
+        overrides["data"] = {"file": str(tmp_path / "digits.npz")}
+    if name == "norm_flow":
+        data = zl.datasets.modular_addition(11, test_count=7, seed=4)
+        net = zl.networks.normal(data, hidden=128, std=0.5, seed=1, activation="softplus(5)")
+        start = zl.geometry.project(net, data).network
+        np.savez(tmp_path / "start.npz", E=start.E, W=start.W)
+        overrides |= {"network": {"file": str(tmp_path / "start.npz")}, "run": {"duration": 1e-3, "record_every": 1}}
+    configuration = config.from_file(EXAMPLES / f"{name}.toml", **overrides)
+    assert zl.runs.run(configuration, tmp_path / "a", progress=False).step >= 1

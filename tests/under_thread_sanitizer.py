@@ -1,0 +1,39 @@
+"""A program for kernels built with ThreadSanitizer: all that share their work, from several threads at once.
+
+It does without pytest and PyTorch, whose own threads would be looked at too.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+import zeroloss as zl
+
+SETTINGS = (
+    (zl.GradientDescent(lr=0.1, weight_decay=1e-3, momentum=0.9), "relu", "float64"),
+    (zl.GradientDescent(lr=0.1, weight_decay=1e-3, compensated=True), "tanh", "float32"),
+    (zl.AdamW(loss="cross_entropy"), "relu", "float32"),
+    (zl.PredictedGradient(step_size=1e-3), "relu", "float64"),
+    (zl.PredictedGradient(step_size=1e-3, ridge=0.1), "gelu", "float32"),
+)
+
+
+def final_E(setting, threads):
+    dynamics, activation, dtype = setting
+    data = zl.datasets.modular_addition(13, train_fraction=0.7, seed=0)
+    net = zl.networks.normal(data, hidden=96, std=0.3, seed=1, activation=activation, dtype=dtype)
+    return zl.simulate(dynamics, data, net, steps=20, record_every=5, threads=threads, progress=False).network.E
+
+
+def main():
+    expected = [final_E(setting, 1) for setting in SETTINGS]
+    with ThreadPoolExecutor(3) as pool:  # callers that find the crew busy work alone
+        for threads in (2, 3, 8):
+            found = pool.map(lambda setting, threads=threads: final_E(setting, threads), SETTINGS * 3)
+            for place, E in enumerate(found):
+                assert np.array_equal(E, expected[place % len(SETTINGS)]), SETTINGS[place % len(SETTINGS)]
+    print("no race seen, the same bits from 1, 2, 3 and 8 threads")
+
+
+if __name__ == "__main__":
+    main()
