@@ -161,7 +161,7 @@ def test_import_is_quick_and_leaves_matplotlib_alone():
 
 
 def test_public_functions_are_documented():
-    for owner in (zl, zl.datasets, zl.networks, zl.metrics, zl.fourier, zl.geometry):
+    for owner in (zl, zl.datasets, zl.networks, zl.metrics, zl.fourier, zl.geometry, zl.learning_rate):
         for name in owner.__all__:
             thing = getattr(owner, name)
             if callable(thing):

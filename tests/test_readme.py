@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from zeroloss import cli
+from zeroloss import cli, datasets
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,6 +56,26 @@ def test_the_norm_flow_example():
     before, after = (float(word) for word in norms.split()[-3::2])
     assert after < before
     assert float(accuracy.split()[-1]) == 1.0
+
+
+def test_the_task_example():
+    shown, counts, same = printed_by(blocks("python")[2])
+    assert shown.startswith("Dataset(77 training and 33 test samples, 22 inputs in sparse rows, 11 outputs, 11 classes")
+    assert counts == "77 and 33 samples, 11 classes, chance level 0.09090909090909091"
+    assert same == "True"
+
+
+def test_the_table_of_tasks_is_complete():
+    table = README.partition("## Tasks")[2].partition("## Checkpoints")[0]
+    tasks = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)\(", " ".join(tasks))) == {*datasets.TASKS, "from_arrays"}
+
+
+def test_the_checkpoint_example(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (shown,) = printed_by(blocks("python")[3])
+    assert shown.startswith("Network(11 → 64 → 11, activation='gelu', dtype='float64'")
+    assert {file.name for file in tmp_path.iterdir()} == {"mlp.npz", "net.safetensors"}
 
 
 def test_commands_on_a_run(monkeypatch, tmp_path, capsys):

@@ -55,6 +55,14 @@ def not_negative(name: str, value: object) -> float:
     return number
 
 
+def fraction(name: str, value: object) -> float:
+    """Return ``value`` as a float in [0, 1]."""
+    number = real(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name}: expected a number in [0, 1], got {number}")
+    return number
+
+
 def below_one(name: str, value: object) -> float:
     """Return ``value`` as a float in [0, 1)."""
     number = not_negative(name, value)

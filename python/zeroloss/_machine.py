@@ -41,8 +41,10 @@ def check_memory(what: str, needed: int) -> None:
     available = available_memory()
     if needed > available:
         gib = 2**30
+        least = "" if needed < 2**80 else "more than "  # a number beyond the floats cannot be divided
         raise ValueError(
-            f"{what}: expected to fit in {available / gib:.1f} GiB of free memory, needs {needed / gib:.1f} GiB"
+            f"{what}: expected to fit in {available / gib:.1f} GiB of free memory, "
+            f"needs {least}{min(needed, 2**80) / gib:.1f} GiB"
         )
 
 

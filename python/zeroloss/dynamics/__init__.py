@@ -1,5 +1,6 @@
 """The dynamics, and the one loop that runs them."""
 
+from . import learning_rate
 from .adamw import AdamW
 from .evaluation import loss_and_gradient, predicted_gradient
 from .gradient_descent import GradientDescent
@@ -17,6 +18,7 @@ __all__ = [
     "GradientDescent",
     "NormFlow",
     "PredictedGradient",
+    "learning_rate",
     "load",
     "loss_and_gradient",
     "predicted_gradient",

@@ -1,11 +1,7 @@
-"""Datasets: the rows of X, the targets Y, and their split into training and test samples.
-
-Modular addition (Sec. 7.1 of arXiv 2511.01938): X_i = e_a + e_b, Y_i = e_c with c = (a + b) mod p.
-"""
+"""The samples of a task: the rows of X, the targets Y, in their training and test parts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from . import _checks
-from ._kernels import kernels
-from ._machine import check_memory
-
-__all__ = ["Dataset", "from_arrays", "modular_addition"]
+from .. import _checks
+from .._kernels import kernels
 
 _ROWS = ("auto", "sparse", "dense")
 _SPARSE_BELOW = 0.25  # rows="auto": the share of nonzero entries up to which sparse rows are chosen
@@ -45,6 +38,26 @@ class Dataset:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def train_count(self) -> int:
+        """Number of training samples."""
+        return len(self.Y_train)
+
+    @property
+    def test_count(self) -> int:
+        """Number of test samples."""
+        return len(self.Y_test)
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes where every target row is one-hot, the case in which accuracies are defined; else None."""
+        return self.d_out if one_hot(self.Y_train) and one_hot(self.Y_test) else None
+
+    @property
+    def chance_level(self) -> float | None:
+        """Expected accuracy of a uniform guess, 1/classes; None without classes."""
+        return None if self.classes is None else 1 / self.classes
+
+    @property
     def X_train(self) -> NDArray[np.float64]:
         """The training inputs as a dense array, (n, d_in)."""
         return _dense(self.rows_train)
@@ -67,56 +80,11 @@ class Dataset:
     def __repr__(self) -> str:
         rows = "sparse" if isinstance(self.rows_train, csr_array) else "dense"
         made = ", ".join(f"{key}={value!r}" for key, value in self.settings.items())
+        classes = "" if self.classes is None else f", {self.classes} classes with chance level {self.chance_level:.3g}"
         return (
-            f"Dataset({len(self.Y_train)} training and {len(self.Y_test)} test samples, "
-            f"{self.d_in} inputs in {rows} rows, {self.d_out} outputs; {made})"
+            f"Dataset({self.train_count} training and {self.test_count} test samples, "
+            f"{self.d_in} inputs in {rows} rows, {self.d_out} outputs{classes}; {made})"
         )
-
-
-def modular_addition(
-    p: int,
-    *,
-    train_fraction: float | None = None,
-    train_count: int | None = None,
-    test_count: int | None = None,
-    pairs: str = "unordered",
-    seed: int = 0,
-) -> Dataset:
-    """Addition modulo p, every pair of numbers a sample.
-
-    Parameters
-    ----------
-    p : int
-        The modulus, at least 2. Inputs and outputs have length p.
-    train_fraction, train_count, test_count : float, int, int
-        Exactly one of them: ⌊fraction · samples⌋ samples for training, or a count; the others are for testing.
-    pairs : {"unordered", "ordered"}
-        The p (p + 1) / 2 pairs a ≤ b of the paper, or all p² pairs.
-    seed : int
-        Of the random split.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a modulus below 2, a split that leaves no training sample, or an unknown kind of pairs.
-    """
-    p = _checks.integer("p", p, 2)
-    seed = _checks.integer("seed", seed, 0)
-    _checks.choice("pairs", pairs, ("unordered", "ordered"))
-    check_memory(f"modular addition of p = {p}", 32 * p**3)  # the targets, their split, and room for both
-    a, b = np.triu_indices(p) if pairs == "unordered" else (np.repeat(np.arange(p), p), np.tile(np.arange(p), p))
-    samples = len(a)
-    n = _training_count(samples, train_fraction, train_count, test_count)
-    order = np.random.default_rng(seed).permutation(samples)
-    ones, numbers = np.ones(2 * samples), np.stack([a, b], axis=1).ravel()
-    rows = csr_array((ones, numbers, np.arange(0, 2 * samples + 1, 2)), (samples, p))
-    Y = np.eye(p)[(a + b) % p]
-    train, test = np.sort(order[:n]), np.sort(order[n:])
-    split = {"train_fraction": train_fraction, "train_count": train_count, "test_count": test_count}
-    given = {k: float(v) if k == "train_fraction" else int(v) for k, v in split.items() if v is not None}
-    settings = {"task": "modular_addition", "p": p, **given}
-    settings |= {"pairs": pairs, "seed": seed}
-    return read_only(Dataset(rows[train], Y[train], rows[test], Y[test], settings))
 
 
 def from_arrays(
@@ -182,28 +150,6 @@ def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any]) -> Any:
 def one_hot(Y: NDArray[np.float64]) -> bool:
     """Whether every row is a unit vector: the case in which an accuracy is defined."""
     return bool(np.all((Y == 0) | (Y == 1)) and np.all(Y.sum(axis=1) == 1))
-
-
-def _training_count(samples: int, fraction: float | None, train: int | None, test: int | None) -> int:
-    """How many samples train, from exactly one of the three ways to say it."""
-    ways = {"train_fraction": fraction, "train_count": train, "test_count": test}
-    given = [name for name, value in ways.items() if value is not None]
-    if len(given) != 1:
-        raise ValueError(f"{', '.join(ways)}: expected exactly one of them, got {' and '.join(given) or 'none'}")
-    if fraction is not None:
-        share = _checks.real("train_fraction", fraction)
-        n = math.floor(share * samples * (1 + 1e-12)) if 0 < share <= 1 else 0  # 0.29 of 100 samples are 29
-        if n < 1:
-            raise ValueError(f"train_fraction: expected in (0, 1] with at least one of {samples} samples, got {share}")
-        return n
-    name, value = ("train_count", train) if train is not None else ("test_count", test)
-    count = _checks.integer(name, value, 0)
-    n = count if train is not None else samples - count
-    if not 1 <= n <= samples:
-        raise ValueError(
-            f"{name}: expected to leave 1 to {samples} samples for training, got {count}, which leaves {n}"
-        )
-    return n
 
 
 def read_only(data: Dataset) -> Dataset:

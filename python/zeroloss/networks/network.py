@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _checks
-from ._kernels import kernels
-from ._machine import check_memory
-from .datasets import Dataset
-
-__all__ = ["ACTIVATIONS", "Network", "from_arrays", "normal", "uniform_fan_in"]
+from .. import _checks
+from .._kernels import kernels
+from .._machine import check_memory
+from ..datasets import Dataset
 
 #: The activations by name, with the default of the parameter that may stand in the name, as in ``softplus(5)``.
 ACTIVATIONS: Mapping[str, float | None] = {

@@ -1,0 +1,62 @@
+"""Datasets: tasks with their samples, split into training and test parts, and one's own samples.
+
+Modular addition (Sec. 7.1 of arXiv 2511.01938): X_i = e_a + e_b, Y_i = e_c with c = (a + b) mod p.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from .algebra import (
+    modular_addition,
+    modular_division,
+    modular_multiplication,
+    modular_polynomial,
+    modular_subtraction,
+    permutation_composition,
+)
+from .dataset import Dataset, from_arrays
+from .dataset import kernel_samples as kernel_samples
+from .dataset import one_hot as one_hot
+from .dataset import read_only as read_only
+from .digits import digits
+from .label_noise import with_label_noise
+from .parity import sparse_parity
+from .teachers import linear_teacher, relu_teacher, teacher_layers
+
+__all__ = [
+    "TASKS",
+    "Dataset",
+    "digits",
+    "from_arrays",
+    "linear_teacher",
+    "modular_addition",
+    "modular_division",
+    "modular_multiplication",
+    "modular_polynomial",
+    "modular_subtraction",
+    "permutation_composition",
+    "relu_teacher",
+    "sparse_parity",
+    "teacher_layers",
+    "with_label_noise",
+]
+
+#: The tasks by name; each can be called with keyword arguments alone. The ``settings`` of the dataset it returns, but
+#: for "task", are the arguments that make the same dataset again.
+TASKS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
+    {
+        make.__name__: make
+        for make in (
+            modular_addition,
+            modular_subtraction,
+            modular_multiplication,
+            modular_division,
+            modular_polynomial,
+            permutation_composition,
+            sparse_parity,
+            linear_teacher,
+            relu_teacher,
+            digits,
+        )
+    }
+)

@@ -1,0 +1,303 @@
+"""Tasks of algebra: modular arithmetic and the composition of permutations, every tuple of operands a sample."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from .. import _checks
+from .._machine import check_memory
+from .dataset import Dataset
+from .split import Split
+
+_PAIRS = ("unordered", "ordered")
+_INPUTS = ("sum", "concatenated")
+
+Operands = NDArray[np.intp]
+
+
+def modular_addition(
+    p: int,
+    *,
+    summands: int = 2,
+    train_fraction: float | None = None,
+    train_count: int | None = None,
+    test_count: int | None = None,
+    pairs: str = "unordered",
+    inputs: str = "sum",
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Addition modulo p, every pair of numbers (or tuple of ``summands`` numbers) a sample: c = a + b + … mod p.
+
+    Parameters
+    ----------
+    p : int
+        The modulus, at least 2, and the number of classes.
+    summands : int
+        How many numbers are added, s, at least 2.
+    train_fraction, train_count, test_count : float, int, int
+        Exactly one of them: ⌊fraction · samples⌋ samples for training, or a count; the others are for testing.
+    pairs : {"unordered", "ordered"}
+        The p (p + 1) / 2 pairs a ≤ b of the paper, or all p² pairs; of s summands, the C(p + s − 1, s) ascending
+        tuples, or all pˢ.
+    inputs : {"sum", "concatenated"}
+        X_i = e_a + e_b, of length p, or (e_a, e_b), of length s·p.
+    label_noise : float
+        The share of training labels that are wrong, see `with_label_noise`.
+    seed : int
+        Of the random split, and of the noise.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a modulus below 2, a split that leaves no training sample, or an unknown kind of pairs or inputs.
+    """
+    p, s = _checks.integer("p", p, 2), _checks.integer("summands", summands, 2)
+    _checks.choice("pairs", pairs, _PAIRS)
+    samples = math.comb(p + s - 1, s) if pairs == "unordered" else p**s
+    check_memory(f"modular addition of p = {p}", 32 * samples * (p + s))  # Y, its split, room for both
+    tuples = itertools.combinations_with_replacement(range(p), s) if pairs == "unordered" else _all_tuples(p, s)
+    operands = _array(tuples, samples, s)
+    about = {"task": "modular_addition", "p": p, "summands": s, "pairs": pairs, "inputs": inputs}
+    split = Split(train_fraction, train_count, test_count, label_noise, seed)
+    return _samples(operands, p, operands.sum(axis=1) % p, split, about)
+
+
+def modular_subtraction(
+    p: int,
+    *,
+    train_fraction: float | None = None,
+    train_count: int | None = None,
+    test_count: int | None = None,
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Subtraction modulo p: c = a − b mod p for all p² ordered pairs, with inputs (e_a, e_b) of length 2p.
+
+    The order of the operands matters, so that the inputs are concatenated: their sum would not tell it.
+
+    Parameters
+    ----------
+    p : int
+        The modulus, at least 2, and the number of classes.
+    train_fraction, train_count, test_count, label_noise, seed
+        As for `modular_addition`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `modular_addition`.
+    """
+    p = _checks.integer("p", p, 2)
+    operands = _pairs_of(p, "ordered", f"modular subtraction of p = {p}")
+    about = {"task": "modular_subtraction", "p": p}
+    split = Split(train_fraction, train_count, test_count, label_noise, seed)
+    return _samples(operands, p, (operands[:, 0] - operands[:, 1]) % p, split, about)
+
+
+def modular_multiplication(
+    p: int,
+    *,
+    train_fraction: float | None = None,
+    train_count: int | None = None,
+    test_count: int | None = None,
+    pairs: str = "unordered",
+    inputs: str = "sum",
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Multiplication modulo p: c = a b mod p, 0 among the factors.
+
+    Parameters
+    ----------
+    p : int
+        The modulus, at least 2, and the number of classes.
+    train_fraction, train_count, test_count, pairs, inputs, label_noise, seed
+        As for `modular_addition` of two numbers.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `modular_addition`.
+    """
+    p = _checks.integer("p", p, 2)
+    operands = _pairs_of(p, pairs, f"modular multiplication of p = {p}")
+    about = {"task": "modular_multiplication", "p": p, "pairs": pairs, "inputs": inputs}
+    split = Split(train_fraction, train_count, test_count, label_noise, seed)
+    return _samples(operands, p, operands.prod(axis=1) % p, split, about)
+
+
+def modular_division(
+    p: int,
+    *,
+    train_fraction: float | None = None,
+    train_count: int | None = None,
+    test_count: int | None = None,
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Division modulo a prime p: c = a / b, so that b c = a mod p, for the p (p − 1) ordered pairs with b ≠ 0.
+
+    Inputs are (e_a, e_b) of length 2p, as for `modular_subtraction`; the column of b = 0 stays empty.
+
+    Parameters
+    ----------
+    p : int
+        The modulus, a prime, and the number of classes.
+    train_fraction, train_count, test_count, label_noise, seed
+        As for `modular_addition`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a modulus that is not a prime, and as for `modular_addition`.
+    """
+    p = _checks.integer("p", p, 2)
+    pairs = _pairs_of(p, "ordered", f"modular division of p = {p}")
+    if any(p % factor == 0 for factor in range(2, math.isqrt(p) + 1)):
+        raise ValueError(f"p: expected a prime, got {p}")
+    operands = pairs[pairs[:, 1] != 0]
+    inverse = np.array([0, *(pow(b, -1, p) for b in range(1, p))])
+    split = Split(train_fraction, train_count, test_count, label_noise, seed)
+    about = {"task": "modular_division", "p": p}
+    return _samples(operands, p, operands[:, 0] * inverse[operands[:, 1]] % p, split, about)
+
+
+def modular_polynomial(
+    p: int,
+    *,
+    terms: Sequence[Sequence[int]] = ((1, 2, 0), (1, 1, 1), (1, 0, 2)),
+    train_fraction: float | None = None,
+    train_count: int | None = None,
+    test_count: int | None = None,
+    pairs: str = "unordered",
+    inputs: str = "sum",
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Evaluate a polynomial of two numbers modulo p, by default c = a² + a b + b² mod p.
+
+    Parameters
+    ----------
+    p : int
+        The modulus, at least 2, and the number of classes.
+    terms : sequence of (coefficient, power of a, power of b)
+        The polynomial's terms, in integers; a power is at least 0.
+    train_fraction, train_count, test_count, pairs, inputs, label_noise, seed
+        As for `modular_addition` of two numbers; where the value depends on the order of a and b, only ordered pairs
+        with concatenated inputs make sense, and others are refused.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For malformed terms, and as for `modular_addition`.
+    """
+    p = _checks.integer("p", p, 2)
+    checked = _checked_terms(terms)
+    operands = _pairs_of(p, pairs, f"a modular polynomial of p = {p}")
+
+    def value(a: Operands, b: Operands) -> Operands:
+        c = np.zeros_like(a)
+        for coefficient, i, j in checked:
+            powers_a, powers_b = (np.array([pow(x, power, p) for x in range(p)]) for power in (i, j))
+            c = (c + coefficient % p * (powers_a[a] * powers_b[b] % p)) % p
+        return c
+
+    a, b = operands.T
+    c = value(a, b)
+    if (c != value(b, a)).any() and (pairs, inputs) != ("ordered", "concatenated"):
+        raise ValueError(
+            'pairs, inputs: expected "ordered" and "concatenated", as the polynomial depends on the order, '
+            f"got {pairs!r} and {inputs!r}"
+        )
+    about = {"task": "modular_polynomial", "p": p, "terms": checked, "pairs": pairs, "inputs": inputs}
+    split = Split(train_fraction, train_count, test_count, label_noise, seed)
+    return _samples(operands, p, c, split, about)
+
+
+def permutation_composition(
+    symbols: int = 5,
+    *,
+    train_fraction: float | None = None,
+    train_count: int | None = None,
+    test_count: int | None = None,
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Composition in the symmetric group of 5 (or other) symbols: c = a ∘ b, that is c(i) = a(b(i)).
+
+    Every ordered pair is a sample, 120² = 14 400 of them for 5 symbols, with inputs (e_a, e_b) of length 2·120. The
+    permutations are numbered in lexicographic order, the identity first.
+
+    Parameters
+    ----------
+    symbols : int
+        k, at least 2, of which there are k! permutations, the number of classes.
+    train_fraction, train_count, test_count, label_noise, seed
+        As for `modular_addition`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For fewer than 2 symbols or so many that the samples do not fit in memory, and as for `modular_addition`.
+    """
+    k = _checks.integer("symbols", symbols, 2)
+    order = math.factorial(min(k, 25))  # of 25 on, beyond every memory
+    operands = _pairs_of(order, "ordered", f"composition of permutations of {k} symbols")
+    permutations = _array(itertools.permutations(range(k)), order, k)
+    composed = np.take_along_axis(permutations[operands[:, 0]], permutations[operands[:, 1]], axis=1)
+    weights = k ** np.arange(k)[::-1]  # lexicographic order is that of the numbers whose digits are the permutation
+    c = np.searchsorted(permutations @ weights, composed @ weights)
+    split = Split(train_fraction, train_count, test_count, label_noise, seed)
+    return _samples(operands, order, c, split, {"task": "permutation_composition", "symbols": k})
+
+
+def _pairs_of(p: int, pairs: str, what: str) -> Operands:
+    """All pairs of the numbers below p, (samples, 2), in lexicographic order."""
+    _checks.choice("pairs", pairs, _PAIRS)
+    samples = p * (p + 1) // 2 if pairs == "unordered" else p**2
+    check_memory(what, 32 * samples * (p + 2))
+    tuples = itertools.combinations_with_replacement(range(p), 2) if pairs == "unordered" else _all_tuples(p, 2)
+    return _array(tuples, samples, 2)
+
+
+def _all_tuples(p: int, length: int) -> Iterable[tuple[int, ...]]:
+    return itertools.product(range(p), repeat=length)
+
+
+def _array(tuples: Iterable[tuple[int, ...]], count: int, length: int) -> Operands:
+    numbers = itertools.chain.from_iterable(tuples)
+    return np.fromiter(numbers, dtype=np.intp, count=count * length).reshape(count, length)
+
+
+def _checked_terms(terms: object) -> list[list[int]]:
+    try:
+        rows = [list(term) for term in terms]  # type: ignore[attr-defined]
+    except TypeError:
+        rows = []
+    if not rows or any(len(row) != 3 for row in rows):
+        raise ValueError(f"terms: expected (coefficient, power of a, power of b), one or more, got {terms!r}")
+    return [
+        [
+            _checks.integer("terms, coefficient", coefficient, -(2**63)),
+            _checks.integer("terms, power of a", i, 0),
+            _checks.integer("terms, power of b", j, 0),
+        ]
+        for coefficient, i, j in rows
+    ]
+
+
+def _samples(operands: Operands, p: int, results: Operands, split: Split, about: Mapping[str, Any]) -> Dataset:
+    """Return the split samples of operands (samples, s) below p: k-hot inputs and one-hot results."""
+    samples, s = operands.shape
+    inputs = _checks.choice("inputs", about.get("inputs", "concatenated"), _INPUTS)
+    columns, d_in = (operands, p) if inputs == "sum" else (operands + p * np.arange(s), s * p)
+    rows = csr_array((np.ones(s * samples), columns.ravel(), np.arange(0, s * samples + 1, s)), (samples, d_in))
+    return split.of(rows, np.eye(p)[results], about)

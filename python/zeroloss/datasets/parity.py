@@ -1,0 +1,68 @@
+"""Sparse parity: the product of a few of many signs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import _checks
+from .._machine import check_memory
+from .dataset import Dataset, read_only
+from .label_noise import noisy_targets
+
+_CODE_BITS = 62  # of the integers that keep the samples apart
+
+
+def sparse_parity(
+    bits: int,
+    relevant: int,
+    *,
+    train_count: int,
+    test_count: int = 0,
+    targets: str = "one_hot",
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Draw signs x ∈ {−1, 1}^bits, all samples different, with the parity y = x₁ x₂ … of the first ``relevant`` ones.
+
+    Which of the signs are relevant makes no difference to a network without structure, so they are the first.
+
+    Parameters
+    ----------
+    bits : int
+        Length of an input, at least 1.
+    relevant : int
+        How many signs the parity is of, from 1 to ``bits``.
+    train_count, test_count : int
+        Numbers of samples, together at most 2^bits.
+    targets : {"one_hot", "sign"}
+        (1, 0) for y = 1 and (0, 1) for y = −1, two classes; or y itself in one column, without accuracies.
+    label_noise : float
+        The share of training labels that are wrong, see `with_label_noise`.
+    seed : int
+        Of the samples, and of the noise.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For numbers out of their range, or unknown targets.
+    """
+    bits, relevant = _checks.integer("bits", bits, 1), _checks.integer("relevant", relevant, 1)
+    train, test = _checks.integer("train_count", train_count, 1), _checks.integer("test_count", test_count, 0)
+    _checks.choice("targets", targets, ("one_hot", "sign"))
+    label_noise, seed = _checks.fraction("label_noise", label_noise), _checks.integer("seed", seed, 0)
+    if relevant > bits:
+        raise ValueError(f"relevant: expected at most bits = {bits}, got {relevant}")
+    short = min(bits, _CODE_BITS)
+    if train + test > 2**short:
+        raise ValueError(f"train_count, test_count: expected at most 2^{short} together, got {train + test}")
+    check_memory(f"sparse parity of {bits} bits", (train + test) * (24 * bits + 400))  # choice takes up to 50 integers
+    random = np.random.default_rng(seed)
+    codes = random.choice(2**short, train + test, replace=False)  # different ones, so that no test sample trains
+    free = random.integers(0, 2, (train + test, bits - short))
+    X = 1.0 - 2.0 * np.hstack([codes[:, None] >> np.arange(short) & 1, free])
+    y = X[:, :relevant].prod(axis=1, keepdims=True)
+    Y = y if targets == "sign" else np.hstack([y == 1, y == -1]).astype(np.float64)
+    settings = {"task": "sparse_parity", "bits": bits, "relevant": relevant, "train_count": train, "test_count": test}
+    settings |= {"targets": targets, "label_noise": label_noise, "seed": seed}
+    Y_train = noisy_targets(Y[:train], label_noise, seed)
+    return read_only(Dataset(X[:train], Y_train, X[train:], Y[train:].copy(), settings))

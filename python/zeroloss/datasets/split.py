@@ -1,0 +1,73 @@
+"""The split of a finite task's samples into a training and a test part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from .. import _checks
+from .dataset import Dataset, read_only
+from .label_noise import noisy_targets
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a task's samples are split, and the seed of it; exactly one of fraction, train_count, test_count is given."""
+
+    train_fraction: float | None
+    train_count: int | None
+    test_count: int | None
+    label_noise: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        _checks.convert(
+            self,
+            label_noise=_checks.fraction("label_noise", self.label_noise),
+            seed=_checks.integer("seed", self.seed, 0),
+        )
+        if len(given := self._given()) != 1:
+            ways = "train_fraction, train_count, test_count"
+            raise ValueError(f"{ways}: expected exactly one of them, got {' and '.join(given) or 'none'}")
+
+    def of(self, rows: csr_array | NDArray[np.float64], Y: NDArray[np.float64], settings: Mapping[str, Any]) -> Dataset:
+        """Return the samples (rows, Y) split at random, the labels of the training part with their noise."""
+        samples = len(Y)
+        n = self._training_count(samples)
+        order = np.random.default_rng(self.seed).permutation(samples)
+        train, test = np.sort(order[:n]), np.sort(order[n:])
+        Y_train = noisy_targets(Y[train], self.label_noise, self.seed)
+        given = {k: float(v) if k == "train_fraction" else int(v) for k, v in self._given().items()}
+        settings = {**settings, **given, "label_noise": self.label_noise, "seed": self.seed}
+        return read_only(Dataset(rows[train], Y_train, rows[test], Y[test], settings))
+
+    def _given(self) -> dict[str, float]:
+        ways = {
+            "train_fraction": self.train_fraction,
+            "train_count": self.train_count,
+            "test_count": self.test_count,
+        }
+        return {name: value for name, value in ways.items() if value is not None}
+
+    def _training_count(self, samples: int) -> int:
+        """How many samples train."""
+        (name, value), *_ = self._given().items()
+        if name == "train_fraction":
+            share = _checks.real(name, value)
+            n = math.floor(share * samples * (1 + 1e-12)) if 0 < share <= 1 else 0  # 0.29 of 100 samples are 29
+            if n < 1:
+                raise ValueError(f"{name}: expected in (0, 1] with at least one of {samples} samples, got {share}")
+            return n
+        count = _checks.integer(name, value, 0)
+        n = count if name == "train_count" else samples - count
+        if not 1 <= n <= samples:
+            raise ValueError(
+                f"{name}: expected to leave 1 to {samples} samples for training, got {count}, which leaves {n}"
+            )
+        return n

@@ -1,0 +1,212 @@
+"""Networks from others' checkpoints, and into checkpoints that others read."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from .. import _checks
+from .network import Network, from_arrays
+from .tensor_files import read_tensors
+
+#: The tensor of a layer: its name, or the name and "transposed" or "as_is".
+TensorName = str | tuple[str, str]
+
+_LAYOUTS = ("transposed", "as_is")
+
+#: Names that are tried where none are given: our own, and those of ``Sequential(Linear, activation, Linear)``.
+_CONVENTIONS: tuple[Mapping[str, TensorName], ...] = (
+    {"E": "E", "W": "W"},
+    {"E": "0.weight", "W": "2.weight"},
+)
+
+
+def from_checkpoint(
+    path: str | os.PathLike[str],
+    names: Mapping[str, TensorName] | None = None,
+    activation: str | None = None,
+    ignore: Iterable[str] = (),
+) -> Network:
+    """Read a network from a safetensors, npz or PyTorch file (a state dictionary saved by ``torch.save``).
+
+    PyTorch is not needed, and nothing in the file is executed: of the pickle in a PyTorch file the parts that tensors
+    are made of are read as data, and everything else is refused. Half precision becomes float32, exactly.
+
+    Parameters
+    ----------
+    path : path
+        The file; its format is told by its content. Dictionaries within dictionaries have names with dots, as in
+        ``"model.0.weight"``.
+    names : mapping, optional
+        ``{"E": name, "W": name}``, the tensors of the layers. One called ``weight``, or whose name ends in
+        ``.weight``, is taken for a PyTorch ``Linear.weight``, (out, in), and transposed; any other is taken as it
+        stands, (in, out). A pair ``(name, "as_is")`` or ``(name, "transposed")`` says otherwise, as for the weight of
+        an ``Embedding``. By default ``E`` and ``W``, or ``0.weight`` and ``2.weight``, whichever the file holds.
+    activation : str, optional
+        By name, see `Network`. By default what `to_checkpoint` wrote into the file, else ``relu``.
+    ignore : sequence of str
+        Names, or patterns with ``*``, of further tensors that may be dropped. Others are refused unless they are zero
+        throughout: a network here has no biases, and dropping one would make another function of it.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no file.
+    ValueError, TypeError
+        For a file that is damaged, of another format or with anything to execute; for names that it does not hold,
+        shapes that do not fit together, entries that are not finite real numbers, further tensors that are not zero.
+
+    Examples
+    --------
+    ``from_checkpoint("mlp.pth", names={"E": "fc1.weight", "W": "fc2.weight"}, activation="gelu")``
+    """
+    source = Path(path)
+    patterns = [ignore] if isinstance(ignore, str) else list(ignore)
+    for pattern in patterns:
+        _checks.instance("ignore", pattern, str)
+    given = None if names is None else _checked_names(names)
+    tensors, metadata = read_tensors(source)
+    checksum = metadata.get("zeroloss.sha256")
+    if checksum is not None and checksum != _checksum(tensors, metadata.get("activation", "")):
+        raise ValueError(f"{source}: expected the tensors that its checksum is of, got others: the file is damaged")
+    chosen = given or _conventional_names(tensors, source)
+    E, W = (_layer(tensors, *chosen[layer], source) for layer in ("E", "W"))
+    if E.shape[1] != W.shape[0]:
+        told = " and ".join(
+            f"{layer} {A.shape} ({name}, {layout})"
+            for (layer, (name, layout)), A in zip(chosen.items(), (E, W), strict=True)
+        )
+        raise ValueError(f"{source}: expected E (d_in, h) and W (h, d_out), got {told}")
+    layers = {name for name, _ in chosen.values()}
+    for name, tensor in tensors.items():
+        dropped = name not in layers and not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        if dropped and np.any(tensor):
+            raise ValueError(
+                f"{source}: expected no further tensors than {' and '.join(sorted(layers))} unless zero or named in "
+                f"ignore (there are no biases here), got {name!r} {tensor.shape}"
+            )
+    try:
+        net = from_arrays(E, W, metadata.get("activation", "relu") if activation is None else activation)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    settings = {"init": "checkpoint", "file": source.name, "hidden": net.hidden}
+    return Network(net.E, net.W, net.activation, settings)
+
+
+def to_checkpoint(net: Network, path: str | os.PathLike[str], names: Mapping[str, TensorName] | None = None) -> None:
+    """Write a network into a safetensors file that PyTorch loads.
+
+    The tensors are ``0.weight`` = Eᵀ (h, d_in) and ``2.weight`` = Wᵀ (d_out, h), those of
+    ``Sequential(Linear(d_in, h, bias=False), activation, Linear(h, d_out, bias=False))``:
+    ``model.load_state_dict(safetensors.torch.load_file(path))``. The activation and a checksum are in the metadata.
+    `from_checkpoint` reads the same bits back. The file is written beside and renamed: whatever happens, at ``path``
+    is the old file or the whole new one.
+
+    Parameters
+    ----------
+    net : Network
+        What to write, in its own precision.
+    path : path
+        The file; an existing one is replaced, a missing directory is made.
+    names : mapping, optional
+        Other names and layouts, as for `from_checkpoint`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something that is no network, or malformed names.
+    """
+    _checks.instance("net", net, Network)
+    chosen = _checked_names(_CONVENTIONS[1] if names is None else names)
+    tensors = {
+        name: np.ascontiguousarray(A.T if layout == "transposed" else A)
+        for (name, layout), A in ((chosen["E"], net.E), (chosen["W"], net.W))
+    }
+    metadata = {"format": "pt", "activation": net.activation, "zeroloss.sha256": _checksum(tensors, net.activation)}
+    content = _in_one_order(save(tensors, metadata))
+    target = Path(path).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
+        new = Path(beside) / target.name
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(target)
+
+
+def _in_one_order(content: bytes) -> bytes:
+    """Return a safetensors file with its metadata sorted: the library's order changes from call to call."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[start:]
+
+
+def _checked_names(names: object) -> dict[str, tuple[str, str]]:
+    """Return name and layout of both layers."""
+    if not isinstance(names, Mapping) or set(names) != {"E", "W"}:
+        got = ", ".join(map(str, names)) if isinstance(names, Mapping) else repr(names)
+        raise ValueError(f'names: expected {{"E": name, "W": name}}, got {got or "nothing"}')
+    chosen = {layer: _name_and_layout(names[layer]) for layer in ("E", "W")}
+    if chosen["E"][0] == chosen["W"][0]:
+        raise ValueError(f"names: expected two tensors, got {chosen['E'][0]!r} for both layers")
+    return chosen
+
+
+def _name_and_layout(value: object) -> tuple[str, str]:
+    if isinstance(value, str):
+        return value, "transposed" if value.rsplit(".", 1)[-1] == "weight" else "as_is"
+    match value:
+        case [str(name), str(layout)] if layout in _LAYOUTS:
+            return name, layout
+    raise ValueError(f'names: expected a name, or a name and "transposed" or "as_is", got {value!r}')
+
+
+def _conventional_names(tensors: Mapping[str, NDArray[Any]], source: Path) -> dict[str, tuple[str, str]]:
+    held = [names for names in map(_checked_names, _CONVENTIONS) if all(name in tensors for name, _ in names.values())]
+    if len(held) == 1:
+        return held[0]
+    which = "both" if held else "neither"
+    raise ValueError(
+        f"{source}: expected tensors E and W, or 0.weight and 2.weight, got {which} among {_listed(tensors)}; "
+        'say names={"E": …, "W": …}'
+    )
+
+
+def _layer(tensors: Mapping[str, NDArray[Any]], name: str, layout: str, source: Path) -> NDArray[Any]:
+    if name not in tensors:
+        raise ValueError(f"{source}: expected a tensor {name!r}, got {_listed(tensors)}")
+    tensor = tensors[name]
+    if tensor.ndim != 2:
+        raise ValueError(f"{source}: expected {name!r} to be a matrix, got shape {tensor.shape}")
+    if tensor.dtype.kind != "f" or tensor.dtype.itemsize not in (2, 4, 8):
+        raise ValueError(f"{source}: expected {name!r} of 16 to 64-bit floating-point numbers, got {tensor.dtype.name}")
+    matrix = tensor.T if layout == "transposed" else tensor
+    return matrix.astype(np.float32) if tensor.dtype.itemsize == 2 else matrix
+
+
+def _listed(tensors: Mapping[str, NDArray[Any]]) -> str:
+    shown = [f"{name} {array.shape}" for name, array in tensors.items()]
+    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "") or "no tensors"
+
+
+def _checksum(tensors: Mapping[str, NDArray[Any]], activation: str) -> str:
+    """Of names, types, shapes and entries, and the activation."""
+    digest = hashlib.sha256(activation.encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(f" {name!r} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

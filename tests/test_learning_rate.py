@@ -1,0 +1,139 @@
+"""Learning-rate schedules against their definitions in extended precision, and against PyTorch's schedulers."""
+
+from dataclasses import FrozenInstanceError, asdict
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+
+from zeroloss.dynamics import learning_rate
+from zeroloss.dynamics.learning_rate import SCHEDULES, Constant, Cosine, LinearWarmUp, Step
+
+EPSILON = 2.0**-52
+
+#: Schedule, PyTorch's own, and its definition at step t for mpmath.
+CASES = [
+    (Constant(0.3), lambda o: torch.optim.lr_scheduler.ConstantLR(o, factor=1.0), lambda t: mpmath.mpf(0.3)),
+    (
+        LinearWarmUp(0.3, 70, 0.2),
+        lambda o: torch.optim.lr_scheduler.LinearLR(o, start_factor=0.2, total_iters=70),
+        lambda t: mpmath.mpf(0.3) * (mpmath.mpf(0.2) + (1 - mpmath.mpf(0.2)) * min(t, 70) / 70),
+    ),
+    (
+        LinearWarmUp(7.0, 33),
+        None,  # LinearLR has no start at 0
+        lambda t: mpmath.mpf(7) * min(t, 33) / 33,
+    ),
+    (
+        Step(2.5, 13, 0.7),
+        lambda o: torch.optim.lr_scheduler.StepLR(o, 13, 0.7),
+        lambda t: 2.5 * mpmath.mpf(0.7) ** (t // 13),
+    ),
+    (
+        Cosine(1.5, 100, 0.25),
+        lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 100, 0.25),
+        lambda t: 0.25 + 1.25 * (1 + mpmath.cos(mpmath.pi * min(t, 100) / 100)) / 2,
+    ),
+    (
+        Cosine(0.1, 97),
+        lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 97),
+        lambda t: mpmath.mpf(0.1) * (1 + mpmath.cos(mpmath.pi * min(t, 97) / 97)) / 2,
+    ),
+]
+IDS = [repr(case[0]) for case in CASES]
+
+
+@pytest.mark.parametrize(("schedule", "_", "definition"), CASES, ids=IDS)
+def test_rates_are_their_definition_to_a_few_units(schedule, _, definition):
+    rates = schedule.rates(0, 150)
+    with mpmath.workdps(40):
+        expected = [definition(t) for t in range(150)]
+        errors = [
+            float(abs(rate - exact) / exact) if exact else abs(rate)
+            for rate, exact in zip(rates, expected, strict=True)
+        ]
+    assert max(errors) <= 1e-15
+
+
+@pytest.mark.parametrize(("schedule", "scheduler", "_"), [case for case in CASES if case[1]], ids=str)
+def test_pytorch_s_schedulers(schedule, scheduler, _):
+    """Their closed forms round about as ours; stepping on, the error of a step adds to those before."""
+    steps = getattr(schedule, "steps", 120) + 1  # CosineAnnealingLR rises from there on
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=schedule.lr)
+    theirs = scheduler(optimizer)
+    stepped, closed = [], []
+    closed_form = getattr(theirs, "_get_closed_form_lr", lambda: [schedule.lr])
+    for _step in range(steps):
+        stepped.append(theirs.get_last_lr()[0])
+        closed += closed_form()
+        optimizer.step()
+        theirs.step()
+    rates = schedule.rates(0, steps)
+    assert np.abs(rates - closed).max() <= 1e-15 * schedule.lr
+    assert (np.abs(rates - stepped) <= 4 * EPSILON * np.arange(1, steps + 1) * schedule.lr).all()
+    assert stepped[0] == rates[0]
+
+
+@pytest.mark.parametrize("schedule", [case[0] for case in CASES], ids=IDS)
+def test_any_window_has_the_same_bits(schedule):
+    whole = schedule.rates(0, 230)
+    assert whole.dtype == np.float64
+    for first, count in [(0, 1), (3, 50), (69, 2), (99, 3), (229, 1), (17, 0)]:
+        assert schedule.rates(first, count).tobytes() == whole[first : first + count].tobytes()
+    assert [schedule.at(t) for t in range(230)] == whole.tolist()
+
+
+def test_ends():
+    assert LinearWarmUp(2.0, 10).rates(9, 3).tolist() == [1.8, 2.0, 2.0]
+    assert Cosine(2.0, 10).rates(10, 3).tolist() == [0.0, 0.0, 0.0]
+    assert Cosine(2.0, 10, 0.5).at(10**15) == 0.5
+    assert Cosine(2.0, 10, 0.5).at(0) == 2.0
+    assert Cosine(2.0, 1).rates(0, 2).tolist() == [2.0, 0.0]
+    assert Step(1.0, 1, 0.5).at(1074) == 2.0**-1074
+    assert Step(1.0, 1, 0.0).rates(0, 3).tolist() == [1.0, 0.0, 0.0]
+    assert Step(1.0, 1, 1.0).at(2**53 - 1) == 1.0
+
+
+@pytest.mark.parametrize("factor", [0.999, 0.7, 1 / 3, 1 - 2.0**-52])
+def test_powers_after_many_changes(factor):
+    t = [1, 2, 3, 63, 64, 999, 20_000, 10**6, 2**45]
+    with mpmath.workdps(40):
+        expected = [mpmath.mpf(factor) ** n for n in t]
+        for n, exact in zip(t, expected, strict=True):
+            if exact > 1e-290:
+                assert abs(Step(1.0, 1, factor).at(n) - exact) <= 1e-15 * exact
+
+
+def test_schedules_are_data():
+    for schedule, *_ in CASES:
+        kind = next(name for name, made in SCHEDULES.items() if made is type(schedule))
+        assert SCHEDULES[kind](**asdict(schedule)) == schedule
+    with pytest.raises(FrozenInstanceError):
+        Constant(1.0).lr = 2.0
+    assert Constant(np.float32(0.5)) == Constant(0.5)
+    assert set(SCHEDULES.values()) == {getattr(learning_rate, n) for n in learning_rate.__all__[1:]} - {
+        learning_rate.LearningRate
+    }
+
+
+BAD = [
+    (lambda: Constant(0), ValueError, "lr: expected a number above 0, got 0"),
+    (lambda: Constant("fast"), TypeError, "lr: expected a number, got 'fast'"),
+    (lambda: LinearWarmUp(1.0, 0), ValueError, "steps: expected an integer of at least 1, got 0"),
+    (lambda: Cosine(1.0, 10**30), ValueError, r"steps: expected an integer of at most 2\^53"),
+    (lambda: LinearWarmUp(1.0, 5, 1.5), ValueError, r"start: expected a number in \[0, 1\], got 1\.5"),
+    (lambda: Step(1.0, 2.5), TypeError, r"every: expected an integer, got 2\.5"),
+    (lambda: Step(1.0, 2, -1), ValueError, r"factor: expected a number in \[0, 1\], got -1"),
+    (lambda: Cosine(1.0, 5, 2.0), ValueError, r"lowest: expected a number of at most lr = 1\.0, got 2\.0"),
+    (lambda: Cosine(1.0, 5, -2.0), ValueError, "lowest: expected a number of at least 0"),
+    (lambda: Constant(1.0).at(-1), ValueError, "first: expected an integer of at least 0, got -1"),
+    (lambda: Constant(1.0).rates(0, 0.5), TypeError, "count: expected an integer"),
+    (lambda: Constant(1.0).rates(2**53, 1), ValueError, r"first, count: expected steps up to 2\^53"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD, ids=[message for _, _, message in BAD])
+def test_bad_arguments(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
