@@ -77,11 +77,32 @@ def _data_from_file(file: str, rows: str = "auto") -> Dataset:
     return datasets.from_arrays(**arrays, rows=rows)
 
 
-def _network_from_file(data: Dataset, file: str, activation: str = "relu", dtype: str | None = None) -> Network:
-    with np.load(file, allow_pickle=False) as stored:
-        if not {"E", "W"} <= set(stored.files):
-            raise ValueError(f"file: expected arrays E and W, got {sorted(stored.files)}")
-        net = networks.from_arrays(stored["E"], stored["W"], activation)
+def _network_from_file(
+    data: Dataset,
+    file: str,
+    names: dict[str, str | list[str]] | None = None,
+    activation: str | None = None,
+    dtype: str | None = None,
+) -> Network:
+    """Read a network from a file.
+
+    Parameters
+    ----------
+    data : Dataset
+        That it has to fit.
+    file : str
+        A safetensors, npz or PyTorch file, see `zeroloss.networks.from_checkpoint`.
+    names : mapping
+        The tensors of the layers, as { E = "fc1.weight", W = "fc2.weight" }.
+    activation : str
+        By name; what the file says or relu by default.
+    dtype : str
+        In place of the file's.
+    """
+    if not Path(file).is_file():
+        raise ValueError(f"file: expected a checkpoint, found no file {file}")
+    layouts = None if names is None else {k: tuple(v) if isinstance(v, list) else v for k, v in names.items()}
+    net = networks.from_checkpoint(file, layouts, activation)  # type: ignore[arg-type]  # which checks them
     networks.check_fits(net, data)
     return net if dtype is None else net.astype(dtype)
 
@@ -99,7 +120,7 @@ class _Section:
 _SECTIONS: Mapping[str, _Section] = {
     "data": _Section(
         "task",
-        {"modular_addition": datasets.modular_addition, "arrays": _data_from_file},
+        {**datasets.TASKS, "arrays": _data_from_file},
         {"modular_addition": {"p": 11, "test_count": 7}},
         ("train_fraction", "train_count", "test_count"),
     ),
@@ -378,7 +399,11 @@ def _parameter_docs(function: Callable[..., Any]) -> dict[str, str]:
 
 def _toml(value: Any) -> str:
     """Return a value as TOML writes it; strings and lists as JSON does, which is the same."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(entry)}" for key, entry in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(entry) for entry in value) + "]"
     if isinstance(value, float):
         text = repr(value)
         return text if "." in text or "e" in text or "n" in text else f"{text}.0"
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)

@@ -25,6 +25,7 @@ from ..results import Ending, Measures, Outcome, Run, read
 from ..results.schedule import Schedule
 from .adamw import AdamW
 from .chunk import advanced, planned
+from .descent import DescentSettings
 from .flow import FlowStepper, flow_outcome
 from .gradient_descent import GradientDescent
 from .interruption import Interruption
@@ -237,6 +238,8 @@ def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None) -
     if duration is None:
         return End(_checks.integer("steps", steps, 0))
     duration = _checks.not_negative("duration", duration)
+    if isinstance(dynamics, DescentSettings) and dynamics.schedule:
+        raise ValueError(f"duration: expected steps in its place with a learning-rate schedule, got {duration:g}")
     size = dynamics.fixed_step()
     return End(sys.maxsize, duration) if size is None else End(math.ceil(duration / size * (1 - 1e-12)))
 
