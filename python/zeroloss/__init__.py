@@ -17,6 +17,7 @@ from .dynamics import (
     loss_and_gradient,
     predicted_gradient,
     simulate,
+    simulate_many,
 )
 
 __version__ = version("zeroloss")
@@ -40,4 +41,5 @@ __all__ = [
     "results",
     "runs",
     "simulate",
+    "simulate_many",
 ]

@@ -35,6 +35,9 @@ from .predicted_gradient import PredictedGradient
 from .recorder import Recorder, checked_measures
 from .stepper import Dynamics, State, Stepper
 
+#: Whether to show a bar (None: on a terminal, once a second has passed), or what to tell of steps as they are taken.
+Progress = bool | Callable[[int], None] | None
+
 #: The dynamics by the name under which a saved run knows them.
 DYNAMICS: Mapping[str, type[Any]] = {
     "gradient_descent": GradientDescent,
@@ -103,15 +106,44 @@ def simulate(
     ValueError, TypeError
         For arguments out of their range or of the wrong kind, or what cannot fit in memory, before any work.
     """
-    if type(dynamics) not in DYNAMICS.values():
-        names = " or ".join(kind.__name__ for kind in DYNAMICS.values())
-        raise TypeError(f"dynamics: expected a {names}, got {type(dynamics).__name__}")
+    return simulated(
+        dynamics,
+        data,
+        network,
+        steps=steps,
+        duration=duration,
+        record_every=record_every,
+        snapshot_every=snapshot_every,
+        measures=measures,
+        loss_extremes=loss_extremes,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def simulated(
+    dynamics: Dynamics,
+    data: Dataset,
+    network: Network,
+    *,
+    steps: int | None,
+    duration: float | None,
+    record_every: int | str,
+    snapshot_every: int | str | None,
+    measures: Measures | None,
+    loss_extremes: bool,
+    threads: int | None,
+    progress: Progress,
+    interruption: Interruption | None = None,
+) -> Run:
+    """Do what `simulate` describes, until an interruption by others where one is given."""
+    check_dynamics(dynamics)
     check_fits(network, data)
     end = checked_end(dynamics, steps, duration)
     settings = run_settings(dynamics, data, network, record_every, snapshot_every, loss_extremes)
     recorder = Recorder(settings, checked_measures(measures), end.step)
     stepper = start(dynamics, data, network, None, threads)
-    outcome, last = follow(stepper, recorder, 0, end, progress)
+    outcome, last = follow(stepper, recorder, 0, end, progress, interruption=interruption)
     return Run(
         history=recorder.history(),
         network=last.network(),
@@ -125,6 +157,13 @@ def simulate(
         earlier=recorder.earlier(),
         notes={"extremes": recorder.extremes},
     )
+
+
+def check_dynamics(dynamics: object) -> None:
+    """Raise TypeError unless the dynamics is one of `DYNAMICS`."""
+    if type(dynamics) not in DYNAMICS.values():
+        names = " or ".join(kind.__name__ for kind in DYNAMICS.values())
+        raise TypeError(f"dynamics: expected a {names}, got {type(dynamics).__name__}")
 
 
 def run_settings(
@@ -267,17 +306,23 @@ def follow(
     recorder: Recorder,
     begin: int,
     end: End,
-    progress: bool | None,
+    progress: Progress,
     companion: Companion | None = None,
+    interruption: Interruption | None = None,
 ) -> tuple[Outcome, Stepper]:
-    """Take the steps from ``begin`` to the end in chunks, and keep what is due; return the last state recorded."""
+    """Take the steps from ``begin`` to the end in chunks, and keep what is due; return the last state recorded.
+
+    Signals end it, or ``interruption`` in their place.
+    """
     step, chunk, many = begin, 1, True
     last = stepper
     outcome: Outcome | None = None
     total = end.step if end.time is None else None
-    disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
+    disable, delay = (None, 1.0) if progress is None else (progress is not True, 0.0)
     bar = tqdm(initial=begin, total=total, disable=disable, delay=delay, unit="step", unit_scale=True, leave=True)
-    with Interruption(companion.signals if companion else (signal.SIGINT,)) as interruption, bar:
+    tell = progress if callable(progress) else bar.update
+    interruption = interruption or Interruption(companion.signals if companion else (signal.SIGINT,))
+    with interruption, bar:
         sound = recorder.keep(stepper, begin, last=begin == end.step)
         outcome = recorder.failure if sound else stepper.failure(begin)
         if companion and outcome is None:
@@ -305,7 +350,7 @@ def follow(
                 chunk = next_chunk(goal - step, time.perf_counter() - started)
                 recorder.take(stepper, step, within, records, losses)
                 if sound and recorder.keep(stepper, goal, last=goal == end.step):
-                    bar.update(goal - step)
+                    tell(goal - step)
                     outcome = recorder.failure
                     if companion and outcome is None:
                         passed = Passed(before, recorder.newest_many(len(within) + 1)) if within else None

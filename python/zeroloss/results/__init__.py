@@ -2,6 +2,7 @@
 
 from .checkpoint import Checkpoint
 from .directory import InUseError, RunDirectory
+from .ensemble import Ensemble, side_by_side
 from .files import DamagedError, NewerFormatError
 from .history import DESCRIPTIONS, TIME, columns_of, history_dataset, snapshot_dataset
 from .outcome import Ending, Outcome
@@ -14,6 +15,7 @@ __all__ = [
     "Checkpoint",
     "DamagedError",
     "Ending",
+    "Ensemble",
     "InUseError",
     "Measures",
     "NewerFormatError",
@@ -26,6 +28,7 @@ __all__ = [
     "read",
     "read_samples",
     "run_at",
+    "side_by_side",
     "snapshot_dataset",
     "write_samples",
 ]
