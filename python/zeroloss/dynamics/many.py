@@ -16,7 +16,7 @@ from ..networks import Network, check_fits
 from ..results import Measures, Run
 from ..results.ensemble import Ensemble
 from .interruption import Asked, Interruption
-from .loop import check_dynamics, checked_end, simulated
+from .simulation import check_dynamics, checked_end, simulated
 from .stepper import Dynamics
 
 ManyMeasures = Measures | Callable[[Dataset], Measures] | None

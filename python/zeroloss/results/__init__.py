@@ -1,7 +1,7 @@
 """What a simulation leaves, in memory and in a directory."""
 
 from .checkpoint import Checkpoint
-from .directory import InUseError, RunDirectory
+from .directory import InUseError, RunDirectory, held
 from .ensemble import Ensemble, side_by_side
 from .files import DamagedError, NewerFormatError
 from .history import DESCRIPTIONS, TIME, columns_of, history_dataset, snapshot_dataset
@@ -24,6 +24,7 @@ __all__ = [
     "RunDirectory",
     "columns_of",
     "fingerprint",
+    "held",
     "history_dataset",
     "read",
     "read_samples",
