@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -62,7 +63,7 @@ def _chosen(names: Sequence[str]) -> dict[str, Experiment]:
 
 
 def carry_out(
-    title: str, experiment: Experiment, out: Path, seeds: int | None, quick: bool, options: dict[str, str]
+    title: str, experiment: Experiment, out: Path, seeds: int | None, quick: bool, options: dict[str, Any]
 ) -> None:
     """Run an experiment, write its files, and print its line."""
     from ..experiments import ensemble, output  # noqa: PLC0415 — not needed for ``info``

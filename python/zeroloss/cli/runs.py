@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from .. import config, runs
 from ..results import DamagedError, Ending, Run
-from .command import BAD_INPUT, INTERRUPTED, NUMERICAL_FAILURE, TERMINATED, Failed
+from .command import BAD_INPUT, INTERRUPTED, NUMERICAL_FAILURE, TERMINATED, Failed, assignment
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
@@ -118,14 +117,10 @@ def overrides(changes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Return sections of what ``--set`` says; a value that is no TOML is a string."""
     found: dict[str, dict[str, Any]] = {}
     for change in changes:
-        name, equals, text = change.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not equals or not dot or not key:
+        name, value = assignment(change, "SECTION.KEY=VALUE")
+        section, dot, key = name.partition(".")
+        if not dot or not key:
             raise click.UsageError(f"--set: expected SECTION.KEY=VALUE, got {change!r}")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
         found.setdefault(section, {})[key] = value
     return found
 

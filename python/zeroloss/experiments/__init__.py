@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 if TYPE_CHECKING:
     from .output import Result
@@ -32,14 +35,45 @@ class Experiment:
     options: tuple[str, ...] = ()
     seeded: bool = True
 
-    def reproduce(self, *, seeds: int | None = None, quick: bool = False, **options: str) -> Result:
-        """Run the experiment for a number of seeds (default: as the paper), or in its quick form."""
-        reproduce = importlib.import_module(f".{self.module}", __name__).reproduce
+    def reproduce(
+        self,
+        *,
+        seeds: int | None = None,
+        quick: bool = False,
+        changes: Mapping[str, object] = MappingProxyType({}),
+        **options: str,
+    ) -> Result:
+        """Run the experiment for a number of seeds (default: as the paper), or in its quick form.
+
+        ``changes`` are other values of its ``Settings``; TypeError or ValueError for a name or value that is none.
+        """
+        module = importlib.import_module(f".{self.module}", __name__)
+        if changes:
+            settings = changed(module.QUICK if quick else module.FULL, changes)
+            found: Result = module.run(settings if seeds is None else replace(settings, seeds=seeds))
+            return found
+        reproduce = module.reproduce
         if self.seeded:
             result: Result = reproduce(seeds=seeds, quick=quick, **options)
             return result
         result = reproduce(quick=quick, **options)
         return result if seeds is None else replace(result, line=f"{result.line}; nothing random, so no seeds")
+
+
+def changed(settings: Any, changes: Mapping[str, object]) -> Any:
+    """Return settings, a dataclass, with other values, each of the type that it has there."""
+    hints = get_type_hints(type(settings))
+    values = {}
+    for name, value in changes.items():
+        if name not in hints or name in {"seeds", "quick"}:
+            known = ", ".join(key for key in hints if key not in {"seeds", "quick"})
+            raise ValueError(f"{name}: expected one of {known}, got this name")
+        try:
+            values[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            wish = error.errors()[0]["msg"].replace("Input should be ", "")
+            raise ValueError(f"{name}: expected {wish}, got {value!r}") from None
+    return replace(settings, **values)
 
 
 #: The figures by number.
