@@ -138,7 +138,10 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
         (["study", "sliding", "--set", "p"], "--set: expected NAME=VALUE, got 'p'"),
         (["study", "sliding", "--set", "prime=3"], "prime: expected one of p, hidden"),
         (["check", "4.8", "--set", "p=eleven"], "p: expected a valid integer"),
-        (["study", "vanishing-decay", "--set", "weight_decays=[1e-12]"], "expected work of at most 24 hours, got 1e-12"),
+        (
+            ["study", "vanishing-decay", "--set", "weight_decays=[1e-12]"],
+            "expected work of at most 24 hours, got 1e-12",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(words, told, capsys, monkeypatch):
