@@ -124,6 +124,8 @@ def test_a_scheduler_that_does_not_answer_and_one_without_workers(tmp_path, monk
     assert time.monotonic() - began < 20  # ten seconds, and Python's start
     assert process.returncode == 2
     assert re.fullmatch(r"zeroloss: scheduler: expected one that answers at tcp://.*, got: .*\n", err)
+    with pytest.raises(sweeps.ClusterError, match="scheduler: expected an address as tcp://HOST:8786, got 'nowhere'"):
+        sweeps.connect("nowhere")
     from zeroloss.sweeps import cluster as module  # noqa: PLC0415 — where Dask is
 
     monkeypatch.setattr(module, "_REACHED", 1.0)

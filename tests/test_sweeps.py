@@ -76,6 +76,16 @@ def test_the_cube_as_a_file_and_from_the_store(done):
     assert "seed" not in common["network"]
 
 
+def test_a_report(done):
+    cells, event = sweeps.report(done.store)
+    assert cells.endswith("6 cells: 6 reached the end")
+    steps = done.cube().event_step.values
+    assert event == (
+        f"train_accuracy >= 1: in 6 of 6 cells, at steps {steps.min():.0f} to {steps.max():.0f}, "
+        f"median {np.median(steps):.0f}"
+    )
+
+
 def test_what_has_ended_is_not_carried_out_again(done):
     before = {path: path.stat().st_mtime_ns for path in done.store.glob("cells/*/*")}
     wider = carried_out({**settings(), "sweep": {**LABELS, "network.seed": [3, 1, 2]}}, done.store)

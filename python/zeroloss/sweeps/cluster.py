@@ -6,6 +6,7 @@ Imported on use: Dask is an extra.
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import time
 import uuid
@@ -37,6 +38,8 @@ def connect(address: str) -> Client:
     ClusterError
         Where it does not answer within ten seconds.
     """
+    if not re.fullmatch(r"(\w+://)?[^\s/]+:\d+", address):
+        raise ClusterError(f"scheduler: expected an address as tcp://HOST:8786, got {address!r}")
     try:
         return Client(address, timeout=_REACHED, set_as_default=False)
     except (OSError, NotInTime, ValueError) as error:
