@@ -266,6 +266,14 @@ def test_what_a_dynamics_refuses_is_told_before_anything_starts(tmp_path):
         carried_out(settings(), tmp_path / "out", workers=0)
 
 
+def test_cells_that_do_not_fit_in_memory_together(tmp_path, monkeypatch):
+    need = zl.GradientDescent(lr=0.5).cost(*(lambda c: (c.data, c.network))(grid.cells(settings())[0].configuration()))
+    monkeypatch.setattr("zeroloss._machine.available_memory", lambda: 2 * need.memory - 1)
+    with pytest.raises(ValueError, match="2 cells at a time: expected to fit in"):
+        carried_out(settings(), tmp_path / "out", workers=2)
+    assert len(carried_out(settings(), tmp_path / "out", workers=1).outcomes) == 6
+
+
 def test_the_plan_says_how_long(tmp_path):
     plans = []
     given = with_sweep({"network.seed": [1, 2], "run.steps": [100, 400_000]}, run={"events": []})

@@ -30,6 +30,7 @@ class CostModel:
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
+        self._bytes: dict[str, int] = {}
         self.rough = False
 
     def seconds(self, cells: Sequence[Cell], progress: bool | None = None) -> list[float]:
@@ -46,11 +47,17 @@ class CostModel:
             size = _size(cell.settings)
             if size not in self._seconds:
                 try:
-                    self._seconds[size] = self._unit(cell.configuration())
+                    configuration = cell.configuration()
+                    self._seconds[size] = self._unit(configuration)
+                    self._bytes[size] = configuration.dynamics.cost(configuration.data, configuration.network).memory
                 except (ValueError, TypeError) as error:
                     raise ConfigurationError([f"{error} (with {cell})"]) from error
             found.append(_DIRECTORY + self._seconds[size] * _units(cell))
         return found
+
+    def memory(self, cells: Sequence[Cell]) -> list[int]:
+        """Return the bytes that each cell, of a size that was tried, needs."""
+        return [self._bytes[_size(cell.settings)] for cell in cells]
 
     def _unit(self, configuration: Configuration) -> float:
         """Return the seconds a step or, of adaptive steps, a unit of time."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tqdm import tqdm
 
 from .. import _checks
-from .._machine import available_processors
+from .._machine import available_processors, check_memory
 from ..config import settings_of_file
 from ..dynamics.interruption import Interruption
 from ..results import Outcome, RunDirectory
@@ -148,6 +148,8 @@ def sweep(
     each = model.seconds(plan.todo, progress)
     plan.seconds = max(sum(each) / plan.workers, max(each, default=0.0))
     plan.rough = model.rough
+    if client is None:
+        check_memory(f"{plan.workers} cells at a time", sum(sorted(model.memory(plan.todo))[-plan.workers :]))
     if planned is not None:
         planned(plan)
     prepare(store, settings)
