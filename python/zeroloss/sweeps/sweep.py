@@ -138,8 +138,8 @@ def sweep(
     lines = axes(settings)
     found = cells(settings)
     store = Path(out)
-    local = available_processors() if client is None else sum(client.nthreads().values())
-    count = local if workers is None else _checks.integer("workers", workers, 1)
+    processors = available_processors() if client is None else sum(client.nthreads().values())
+    count = processors if workers is None else _checks.integer("workers", workers, 1)
     outcomes = {c.name: outcome for c in found if (outcome := RunDirectory(c.directory(store)).outcome()) is not None}
     plan = Sweep(store, lines, found, count, outcomes)
     plan.todo = [c for c in found if c.name not in outcomes or (retry and failed(outcomes[c.name]))]
@@ -156,10 +156,9 @@ def sweep(
     if plan.todo:
         longest_first = [cell for _, cell in sorted(zip(each, plan.todo, strict=True), key=lambda one: -one[0])]
         tasks = [_task(cell, store, retry, allow_different_bits) for cell in longest_first]
-        if client is None:
-            _carry_out(plan, tasks, lambda: Workers(plan.workers, processes), progress)
-        else:
-            _carry_out(plan, tasks, lambda: _of_cluster(client, store, allow_different_bits), progress)
+        here = client is None
+        reporting = Workers(plan.workers, processes) if here else _of_cluster(client, store, allow_different_bits)
+        _carry_out(plan, tasks, reporting, progress)
     if plan.outcomes:
         write_cube(store, lines, found)
     return plan
@@ -176,7 +175,7 @@ class _Reporting(Protocol):
     def reports(self, tasks: Sequence[Task], look: Callable[[int], signal.Signals | None]) -> Iterator[Report]: ...
 
 
-def _of_cluster(client: Client, store: Path, allow_different_bits: bool) -> _Reporting:
+def _of_cluster(client: Client | None, store: Path, allow_different_bits: bool) -> _Reporting:
     from .cluster import ClusterWorkers  # noqa: PLC0415 — an extra
 
     workers = ClusterWorkers(client, store, allow_different_bits)
@@ -202,7 +201,7 @@ def connect(address: str) -> Client:
     return cluster.connect(address)
 
 
-def _carry_out(plan: Sweep, tasks: list[Task], workers: Callable[[], _Reporting], progress: bool | None) -> None:
+def _carry_out(plan: Sweep, tasks: list[Task], workers: _Reporting, progress: bool | None) -> None:
     """Carry out tasks on workers, and take note of what becomes of them."""
     total = sum(task.settings["run"]["steps"] or 0 for task in tasks)
     disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
@@ -216,7 +215,7 @@ def _carry_out(plan: Sweep, tasks: list[Task], workers: Callable[[], _Reporting]
             return interruption.requested
 
         try:
-            for report in workers().reports(tasks, look):
+            for report in workers.reports(tasks, look):
                 _note(plan, report)
                 bar.set_postfix_str(str(plan), refresh=False)
         except BrokenExecutor as error:
