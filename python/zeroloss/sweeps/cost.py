@@ -6,8 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
+from .._progress import progress_bar
 from ..config import Configuration, ConfigurationError
 from ..dynamics.loop import follow
 from ..dynamics.recorder import Recorder, checked_measures
@@ -42,8 +41,7 @@ class CostModel:
             Where a dynamics refuses a cell's problem, as one that does not fit in memory.
         """
         found = []
-        disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
-        for cell in tqdm(cells, "sizes", disable=disable, delay=delay, unit="cell", leave=False):
+        for cell in progress_bar(progress, iterable=cells, desc="sizes", unit="cell", leave=False):
             size = _size(cell.settings)
             if size not in self._seconds:
                 try:

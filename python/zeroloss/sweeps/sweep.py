@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tqdm import tqdm
-
 from .. import _checks
 from .._machine import available_processors, check_memory
+from .._progress import progress_bar
 from ..config import settings_of_file
 from ..dynamics.interruption import Interruption
 from ..results import Outcome, RunDirectory
@@ -204,10 +203,7 @@ def connect(address: str) -> Client:
 def _carry_out(plan: Sweep, tasks: list[Task], workers: _Reporting, progress: bool | None) -> None:
     """Carry out tasks on workers, and take note of what becomes of them."""
     total = sum(task.settings["run"]["steps"] or 0 for task in tasks)
-    disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
-    bar = tqdm(
-        desc="sweep", total=total, disable=disable, delay=delay, unit="step", unit_scale=True, dynamic_ncols=True
-    )
+    bar = progress_bar(progress, desc="sweep", total=total or None)
     with Interruption((signal.SIGINT, signal.SIGTERM)) as interruption, bar:
 
         def look(steps: int) -> signal.Signals | None:
