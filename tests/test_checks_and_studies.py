@@ -15,6 +15,7 @@ from zeroloss.experiments import (
     CHECKS,
     STUDIES,
     figure4,
+    norm_clamp,
     output,
     sliding,
     theorem48,
@@ -37,6 +38,7 @@ SMALL = {
         sliding,
         replace(sliding.QUICK, duration=0.2, proximal=(1e-1, 3e-2), long_duration=0.3, weight_decays=(1e-4,)),
     ),
+    "norm-clamp": (norm_clamp, replace(norm_clamp.QUICK, steps=2000, ratios=(0.8, 1.0))),
 }
 
 
@@ -133,7 +135,7 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
     [
         (["check"], "THEOREM"),
         (["check", "4.9"], "check '4.9': unknown; there are 4.8, 4.10, 4.14, 5.1"),
-        (["study", "everything"], "study 'everything': unknown; there are vanishing-decay, sliding"),
+        (["study", "everything"], "study 'everything': unknown; there are vanishing-decay, sliding, norm-clamp"),
         (["study", "sliding", "--seeds", "0"], "--seeds"),
         (["study", "sliding", "--set", "p"], "--set: expected NAME=VALUE, got 'p'"),
         (["study", "sliding", "--set", "prime=3"], "prime: expected one of p, hidden"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 if TYPE_CHECKING:
+    from .cells import Cells
     from .output import Result
 
 __all__ = ["CHECKS", "FIGURES", "STUDIES", "Experiment"]
@@ -29,28 +30,35 @@ class Experiment:
     seeded : bool
         Whether anything in it is random. Else its ``reproduce`` takes no ``seeds``, and the line says so to those
         who gave a number of them.
+    resumable : bool
+        Whether its ``reproduce`` takes ``cells``, in which it keeps what is finished.
     """
 
     module: str
     options: tuple[str, ...] = ()
     seeded: bool = True
+    resumable: bool = False
 
     def reproduce(
         self,
         *,
         seeds: int | None = None,
         quick: bool = False,
+        cells: Cells | None = None,
         changes: Mapping[str, object] = MappingProxyType({}),
-        **options: str,
+        **options: Any,
     ) -> Result:
         """Run the experiment for a number of seeds (default: as the paper), or in its quick form.
 
         ``changes`` are other values of its ``Settings``; TypeError or ValueError for a name or value that is none.
+        Where it is resumable it takes what it finds in ``cells``, and keeps there what it finishes.
         """
         module = importlib.import_module(f".{self.module}", __name__)
+        if self.resumable and cells is not None:
+            options["cells"] = cells
         if changes:
             settings = changed(module.QUICK if quick else module.FULL, changes)
-            found: Result = module.run(settings if seeds is None else replace(settings, seeds=seeds))
+            found: Result = module.run(settings if seeds is None else replace(settings, seeds=seeds), **options)
             return found
         reproduce = module.reproduce
         if self.seeded:
@@ -99,4 +107,5 @@ CHECKS: Mapping[str, Experiment] = {
 STUDIES: Mapping[str, Experiment] = {
     "vanishing-decay": Experiment("vanishing_decay"),
     "sliding": Experiment("sliding"),
+    "norm-clamp": Experiment("norm_clamp", resumable=True),
 }
