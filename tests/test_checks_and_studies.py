@@ -14,6 +14,7 @@ from zeroloss import cli, plots
 from zeroloss.experiments import (
     CHECKS,
     STUDIES,
+    direction,
     figure4,
     output,
     sliding,
@@ -36,6 +37,10 @@ SMALL = {
     "sliding": (
         sliding,
         replace(sliding.QUICK, duration=0.2, proximal=(1e-1, 3e-2), long_duration=0.3, weight_decays=(1e-4,)),
+    ),
+    "direction": (
+        direction,
+        replace(direction.QUICK, p=5, hidden=32, test_count=3, duration=1.0, marks=9, span=5, kept_time=0.2),
     ),
 }
 
@@ -133,7 +138,7 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
     [
         (["check"], "THEOREM"),
         (["check", "4.9"], "check '4.9': unknown; there are 4.8, 4.10, 4.14, 5.1"),
-        (["study", "everything"], "study 'everything': unknown; there are vanishing-decay, sliding"),
+        (["study", "everything"], "study 'everything': unknown; there are vanishing-decay, sliding, direction"),
         (["study", "sliding", "--seeds", "0"], "--seeds"),
     ],
 )

@@ -45,6 +45,6 @@ study = _command(
     "study",
     "NAME…",
     STUDIES,
-    "Carry out studies beyond the paper, by name: vanishing-decay, sliding.\n\n"
+    "Carry out studies beyond the paper, by name: vanishing-decay, sliding, direction.\n\n"
     "Writes a picture, the plotted numbers (.nc) and settings with a summary (.json), and prints one line.",
 )

@@ -76,4 +76,5 @@ CHECKS: Mapping[str, Experiment] = {
 STUDIES: Mapping[str, Experiment] = {
     "vanishing-decay": Experiment("vanishing_decay"),
     "sliding": Experiment("sliding"),
+    "direction": Experiment("direction", resumable=True),
 }
