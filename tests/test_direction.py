@@ -139,6 +139,11 @@ def test_what_has_no_solution_raises():
     twice = zl.datasets.from_arrays(data.X_train[[0, 0, 1]], data.Y_train[:3])
     with pytest.raises(np.linalg.LinAlgError, match="J is singular: 1 training inputs are duplicates of others"):
         TangentSpace(net, twice).steepest()
+    many = random_data(20, 9, 3)  # more samples than units: the second layer alone has no room
+    space = TangentSpace(random_network(many, 14, "tanh"), many)
+    with pytest.raises(np.linalg.LinAlgError, match="J D Jᵀ is singular: what is to move cannot keep the outputs"):
+        space.steepest(space.layer("W"))
+    assert np.linalg.norm(space.steepest(space.layer("E"))) > 0.1
 
 
 @functools.cache
@@ -159,7 +164,7 @@ def path_of(name, rtol=1e-5, most_time=20.0, **ends):
 def test_the_second_layer_alone_relaxes_to_its_least_norm():
     """W(t) = H⁺Y + e^(−t) (W(0) − H⁺Y), E fixed: the global error is a few times rtol = 10⁻⁵."""
     data, start, _ = memorised()
-    path = path_of("second layer", least_rate=1e-8)
+    path = path_of("second layer alone", least_rate=1e-8)
     assert path.ending is Ending.EXHAUSTED
     H = np.logaddexp(0, 5 * data.X_train @ start.E) / 5
     least = np.linalg.pinv(H) @ data.Y_train
@@ -276,7 +281,7 @@ def test_what_is_compared_has_the_same_norm():
     followed = numbers.ending.values == Ending.FOLLOWED
     assert followed[:, 0].all()
     assert np.isfinite(norm.values[followed]).all()
-    stopped = numbers.sel(rule="second layer")
+    stopped = numbers.sel(rule="second layer alone")
     assert (stopped.ending == Ending.EXHAUSTED).all()
     beyond = numbers.slow_time > stopped.last_slow_time
     assert (np.isnan(stopped.test_loss) == beyond).all()

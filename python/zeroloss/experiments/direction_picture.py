@@ -27,7 +27,12 @@ _GROUPS: Sequence[tuple[str, Mapping[str, str]]] = (
     ),
     (
         "in a part of the tangent space",
-        {"first layer": "green", "second layer": "purple", "random directions": "sky", "a random direction": "grey"},
+        {
+            "first layer alone": "green",
+            "second layer alone": "purple",
+            "random directions": "sky",
+            "a random direction": "grey",
+        },
     ),
     (
         "balanced, and steepest in other norms",
@@ -61,7 +66,11 @@ def draw(numbers: xr.Dataset, quick: bool) -> Figure:
     for place, letter, title, part in zip(
         places[3:],
         "def",
-        ("when they generalise", "test loss and norm at the ends", "with and without a decrease of the norm"),
+        (
+            "when they generalise",
+            "test loss and norm at the ends (colours as in d)",
+            "with and without a decrease of the norm",
+        ),
         (_times, _ends, _lengths),
         strict=True,
     ):
@@ -97,7 +106,7 @@ def _curves(place: SubFigure, numbers: xr.Dataset, names: Sequence[str]) -> None
         axes.set(ylabel=label, xlim=(0, latest))
     both[0].set(ylim=(-0.03, 1.05))
     both[1].set(xlabel="slow time s at which the norm flow has the same norm")
-    both[1].legend(loc="lower right")
+    both[0 if latest < 2 else 1].legend(loc="upper right" if latest < 2 else "lower right")
 
 
 def _times(axes: Axes, numbers: xr.Dataset) -> None:
@@ -154,5 +163,5 @@ def _lengths(axes: Axes, numbers: xr.Dataset) -> None:
             axes.plot(
                 lengths.sel(seed=seed), accuracies.sel(seed=seed), color=colour, linewidth=1.1, alpha=0.7, label=label
             )
-    axes.set(xlabel="length of the path", ylabel="test accuracy", ylim=(-0.03, 1.05))
-    axes.legend(loc="lower right")
+    axes.set(xlabel="length of the path", ylabel="test accuracy", xscale="log", xlim=(0.5, None), ylim=(-0.03, 1.05))
+    axes.legend(loc="upper left")
