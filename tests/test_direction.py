@@ -11,7 +11,7 @@ import zeroloss as zl
 from problems import ACTIVATIONS, UNIT_ROUNDOFF, flat, random_data, random_network, relative, same_bits, torch_jacobian
 from zeroloss.experiments import direction, direction_paths
 from zeroloss.experiments.cells import Cells
-from zeroloss.experiments.direction_paths import CONTROLS, OPTIMAL, RULES, Ending, Path, Random
+from zeroloss.experiments.direction_paths import CONTROLS, OPTIMAL, RULES, Path, PathEnding, Random
 from zeroloss.geometry.directions import TangentSpace
 
 EPS = 2 * UNIT_ROUNDOFF["float64"]
@@ -161,11 +161,20 @@ def path_of(name, rtol=1e-5, most_time=20.0, **ends):
     return direction_paths.follow(name, random, data, start, zl.NormFlow(rtol=rtol), most_time=most_time, **ends)
 
 
+def test_the_optimal_rule_is_the_norm_flow():
+    data, start, _ = memorised()
+    flow = zl.NormFlow(rtol=1e-4)
+    path = path_of(OPTIMAL, rtol=1e-4, most_time=1.0)
+    run = zl.simulate(flow, data, start, steps=len(path.times) - 1, record_every=1)
+    np.testing.assert_allclose(path.times, run.history.time.values, rtol=1e-8)
+    assert relative(path.theta[-1], flat(run.network.E, run.network.W)) < 1e-8
+
+
 def test_the_second_layer_alone_relaxes_to_its_least_norm():
     """W(t) = H⁺Y + e^(−t) (W(0) − H⁺Y), E fixed: the global error is a few times rtol = 10⁻⁵."""
     data, start, _ = memorised()
     path = path_of("second layer alone", least_rate=1e-8)
-    assert path.ending is Ending.EXHAUSTED
+    assert path.ending is PathEnding.EXHAUSTED
     H = np.logaddexp(0, 5 * data.X_train @ start.E) / 5
     least = np.linalg.pinv(H) @ data.Y_train
     assert np.linalg.norm(start.W - least) > 0.1
@@ -179,7 +188,7 @@ def test_a_single_random_direction_is_soon_exhausted():
     """At its end θ is orthogonal to the tangent part of the vector, and the norm has hardly fallen."""
     data, start, random = memorised()
     path = path_of("a random direction", least_rate=1e-9)
-    assert path.ending is Ending.EXHAUSTED
+    assert path.ending is PathEnding.EXHAUSTED
     E, W = np.split(path.theta[-1], [start.E.size])
     end = zl.networks.from_arrays(E.reshape(start.E.shape), W.reshape(start.W.shape), start.activation)
     tangent = off_null_space(torch_jacobian(end, data), random.held)
@@ -193,7 +202,7 @@ def test_along_every_rule_the_norm_falls_on_the_set(name):
     data, start, _ = memorised()
     norm = np.sum(start.E**2) + np.sum(start.W**2)
     path = path_of(name, rtol=1e-3, norm_squared=0.97 * norm, least_rate=1e-4)
-    assert path.ending in {Ending.FOLLOWED, Ending.EXHAUSTED}
+    assert path.ending in {PathEnding.FOLLOWED, PathEnding.EXHAUSTED}
     assert (np.diff(path.norms_squared) < 0).all()
     assert path.norms_squared[0] == pytest.approx(norm, rel=1e-12)
     for theta in path.theta:
@@ -219,7 +228,7 @@ def test_a_path_between_the_ends_of_its_steps():
     for count in (6, 11):
         times = np.linspace(0, 2, count)
         theta = np.exp(-times)[:, None] * start
-        path = Path(times, theta, -theta, -theta, Ending.LATE)
+        path = Path(times, theta, -theta, -theta, PathEnding.LATE)
         expected = np.linspace(0.01, 1.99, 60)
         found = path.times_of_norms([30.0, *(25 * np.exp(-2 * expected)), 0.4])
         assert found[0] == 0
@@ -233,7 +242,7 @@ def test_where_a_vector_is_redrawn_each_step_keeps_its_own_direction():
     """Straight steps with a corner between them: the cubic of each is straight."""
     theta = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
     right, up = np.array([1.0, 0.0]), np.array([0.0, 1.0])
-    path = Path(np.arange(3.0), theta, np.array([right, right, up]), np.array([right, up, up]), Ending.LATE)
+    path = Path(np.arange(3.0), theta, np.array([right, right, up]), np.array([right, up, up]), PathEnding.LATE)
     np.testing.assert_allclose([path.at(0.25), path.at(1.0), path.at(1.75)], [[0.25, 0], [1, 0], [1, 0.75]], atol=1e-15)
     random = Random(1, 4, 2, 0.1)
     assert same_bits(random.redrawn(0.01), random.redrawn(0.09))
@@ -248,7 +257,7 @@ def test_a_direction_that_ceases_to_exist_ends_its_path(monkeypatch):
 
     monkeypatch.setitem(direction_paths.RULES, OPTIMAL, fails_later)
     path = path_of(OPTIMAL, rtol=1e-2)
-    assert path.ending is Ending.FAILED
+    assert path.ending is PathEnding.FAILED
     assert len(path.times) == 1
 
 
@@ -278,11 +287,11 @@ def test_what_is_compared_has_the_same_norm():
     norm = numbers.norm_E_squared + numbers.norm_W_squared
     apart = np.abs(norm / norm.sel(rule=OPTIMAL) - 1)
     assert float(apart.max()) < 1e-3
-    followed = numbers.ending.values == Ending.FOLLOWED
+    followed = numbers.ending.values == PathEnding.FOLLOWED
     assert followed[:, 0].all()
     assert np.isfinite(norm.values[followed]).all()
     stopped = numbers.sel(rule="second layer alone")
-    assert (stopped.ending == Ending.EXHAUSTED).all()
+    assert (stopped.ending == PathEnding.EXHAUSTED).all()
     beyond = numbers.slow_time > stopped.last_slow_time
     assert (np.isnan(stopped.test_loss) == beyond).all()
 

@@ -110,7 +110,7 @@ def test_make_targets(target):
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=True)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/paper.md", "docs/long-runs.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/paper.md", "docs/long-runs.md", "docs/direction.md"])
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
     missing = [

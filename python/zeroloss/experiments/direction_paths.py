@@ -19,7 +19,7 @@ from ..dynamics.on_the_set import ZeroLoss
 from ..geometry.directions import TangentSpace
 from ..networks import Network
 
-__all__ = ["CONTROLS", "MEASURED", "OPTIMAL", "RULES", "Ending", "Path", "Random", "follow", "measured"]
+__all__ = ["CONTROLS", "MEASURED", "OPTIMAL", "RULES", "Path", "PathEnding", "Random", "follow", "measured"]
 
 Vector = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ CONTROLS: Mapping[str, Rule] = {
 }
 
 
-class Ending(IntEnum):
+class PathEnding(IntEnum):
     """How a path ended."""
 
     FOLLOWED = 0  # to the norm, or the time, that was asked for
@@ -112,7 +112,7 @@ class Path:
     theta: Vector
     arriving: Vector
     leaving: Vector
-    ending: Ending
+    ending: PathEnding
 
     @property
     def norms_squared(self) -> Vector:
@@ -187,20 +187,20 @@ def follow(
         except np.linalg.LinAlgError:
             if not times:
                 raise
-            ending = Ending.FAILED
+            ending = PathEnding.FAILED
             break
         times.append(time)
         theta.append(y)
         arriving.append(before)
         leaving.append(slope)
         if norm_squared is not None and y @ y <= norm_squared:
-            ending = Ending.FOLLOWED
+            ending = PathEnding.FOLLOWED
         elif time >= most_time:
-            ending = Ending.FOLLOWED if norm_squared is None else Ending.LATE
+            ending = PathEnding.FOLLOWED if norm_squared is None else PathEnding.LATE
         elif -2 * (y @ slope) < least_rate * (y @ y):
-            ending = Ending.EXHAUSTED
+            ending = PathEnding.EXHAUSTED
         elif not stepper.advance(1):
-            ending = Ending.FAILED
+            ending = PathEnding.FAILED
         else:
             continue
         break

@@ -77,7 +77,7 @@ def draw(numbers: xr.Dataset, quick: bool) -> Figure:
         plots.panel(place, letter, title)
         part(place.subplots(), numbers)
     if quick:
-        plots.mark_quick(figure, f"{numbers.sizes['seed']} seed, h smaller, to s = {float(numbers.slow_time[-1]):g}")
+        plots.mark_quick(figure, f"to s = {float(numbers.slow_time[-1]):g}")
     return figure
 
 
@@ -163,5 +163,5 @@ def _lengths(axes: Axes, numbers: xr.Dataset) -> None:
             axes.plot(
                 lengths.sel(seed=seed), accuracies.sel(seed=seed), color=colour, linewidth=1.1, alpha=0.7, label=label
             )
-    axes.set(xlabel="length of the path", ylabel="test accuracy", xscale="log", xlim=(0.5, None), ylim=(-0.03, 1.05))
+    axes.set(xlabel="length of the path", ylabel="test accuracy", xscale="log", xlim=(0.1, None), ylim=(-0.03, 1.05))
     axes.legend(loc="upper left")
