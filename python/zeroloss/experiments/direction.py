@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ..datasets import Dataset
@@ -97,7 +98,10 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
     found: list[list[Mapping[str, NDArray[Any]]]] = []
     followed = (*names, *CONTROLS)
     total = settings.seeds * len(followed)
-    with tqdm(total=total, unit="path", disable=None, dynamic_ncols=True, leave=False) as bar:
+    with (
+        threadpool_limits(1, "blas"),  # its matrices are small: on more threads they wait for each other
+        tqdm(total=total, unit="path", disable=None, dynamic_ncols=True, leave=False) as bar,
+    ):
         for seed in range(settings.seeds):
             paths: list[Mapping[str, NDArray[Any]]] = []
             for name in followed:
