@@ -14,6 +14,7 @@ from zeroloss import cli, plots
 from zeroloss.experiments import (
     CHECKS,
     STUDIES,
+    direction,
     figure4,
     norm_clamp,
     output,
@@ -39,6 +40,10 @@ SMALL = {
         replace(sliding.QUICK, duration=0.2, proximal=(1e-1, 3e-2), long_duration=0.3, weight_decays=(1e-4,)),
     ),
     "norm-clamp": (norm_clamp, replace(norm_clamp.QUICK, steps=2000, ratios=(0.8, 1.0))),
+    "direction": (
+        direction,
+        replace(direction.QUICK, p=5, hidden=32, test_count=3, duration=1.0, marks=9, span=5, kept_time=0.2),
+    ),
 }
 
 
@@ -135,7 +140,7 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
     [
         (["check"], "THEOREM"),
         (["check", "4.9"], "check '4.9': unknown; there are 4.8, 4.10, 4.14, 5.1"),
-        (["study", "everything"], "study 'everything': unknown; there are vanishing-decay, sliding, norm-clamp"),
+        (["study", "everything"], f"study 'everything': unknown; there are {', '.join(STUDIES)}"),
         (["study", "sliding", "--seeds", "0"], "--seeds"),
         (["study", "sliding", "--set", "p"], "--set: expected NAME=VALUE, got 'p'"),
         (["study", "sliding", "--set", "prime=3"], "prime: expected one of p, hidden"),

@@ -108,4 +108,5 @@ STUDIES: Mapping[str, Experiment] = {
     "vanishing-decay": Experiment("vanishing_decay"),
     "sliding": Experiment("sliding"),
     "norm-clamp": Experiment("norm_clamp", resumable=True),
+    "direction": Experiment("direction", resumable=True),
 }

@@ -21,14 +21,21 @@ _MOST_HOURS = 24.0
 
 
 def memorised(
-    p: int, hidden: int, activation: str, index: int, *, steps: int = 2000, weight_decay: float = 1e-4
+    p: int,
+    hidden: int,
+    activation: str,
+    index: int,
+    *,
+    steps: int = 2000,
+    weight_decay: float = 1e-4,
+    test_count: int = 7,
 ) -> tuple[Dataset, Network]:
-    """Return modular addition of a seed index (7 pairs for the test), and a network on the zero-loss set.
+    """Return modular addition of a seed index, and a network on the zero-loss set.
 
     The network comes from descent with lr 1 for so many steps from the frameworks' initialisation, and is projected.
     """
     seeds = derived_seeds(index)
-    data = datasets.modular_addition(p, test_count=7, seed=seeds["data"])
+    data = datasets.modular_addition(p, test_count=test_count, seed=seeds["data"])
     net = networks.uniform_fan_in(data, hidden, seeds["network"], activation)
     descent = GradientDescent(lr=1.0, weight_decay=weight_decay)
     run = simulate(descent, data, net, steps=steps, record_every=max(steps, 1), progress=False)

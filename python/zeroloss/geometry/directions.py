@@ -1,0 +1,163 @@
+"""Directions in the tangent space of the zero-loss set that make the norm decrease, the steepest one among them.
+
+At θ on 𝒵 the tangent vectors are the v with J v = 0, P = I − J⁺J projects on them, and the norm falls as
+d‖θ‖²/ds = 2 θ·v = −2 g·v along v, g = −Pθ: of all v of a length, most steeply along g. Each direction here is the
+steepest one under a further condition, or in another norm, or lies at a given angle to g. Vectors are flat, (d,), in
+the order E, W; everything computes in float64.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from ..datasets import Dataset
+from ..networks import Network
+from .solver import dense_jacobian, singular_error, solvable_set
+
+Vector = NDArray[np.float64]
+
+_NOTHING = 1e-9  # of a length, that is rounding
+
+
+class TangentSpace:
+    """The tangent space of the zero-loss set at a network.
+
+    Parameters
+    ----------
+    net : Network
+        In float64, on the set or off it.
+    data : Dataset
+        Its training samples are used.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        Where J is singular, as every method does where what it has to solve is.
+    ValueError, TypeError
+        For a network that does not fit the data or is not float64, and a problem that does not fit in memory.
+    """
+
+    def __init__(self, net: Network, data: Dataset) -> None:
+        self._net, self._data = net, data
+        self._set = solvable_set(net, data, "dense")
+        self.theta: Vector = np.concatenate([net.E.ravel(), net.W.ravel()])
+
+    def project(self, v: Vector, mobility: Vector | None = None) -> Vector:
+        """Return v − D Jᵀ(J D Jᵀ)⁻¹J v, for one vector (d,) or several (m, d).
+
+        For D = I, the default, that is P v, the part that is tangent. Twice, for the normal equations square the
+        condition of J: what the first pass leaves of J v the second removes.
+        """
+        D = np.ones_like(self.theta) if mobility is None else mobility
+        factor = self._factor if mobility is None else self._factored(D)
+        rows = np.atleast_2d(v)
+        for _ in range(2):
+            Z = scipy.linalg.cho_solve(factor, np.array([self._multiply(row) for row in rows]).T)
+            rows = rows - D * np.array([self._multiply_transposed(z) for z in Z.T])
+        return rows.reshape(np.shape(v))
+
+    def steepest(self, mobility: Vector | None = None) -> Vector:
+        """Return the tangent direction in which ‖θ‖² falls most steeply for its length in the norm Σ v_j²/D_j.
+
+        v = −Dθ + D Jᵀ(J D Jᵀ)⁻¹J Dθ, so that J v = 0 and θ·v = −Σ v_j²/D_j.
+
+        Parameters
+        ----------
+        mobility : ndarray, (d,), optional
+            D, at least 0; what has none stays. All 1 by default, which is g of Eqs. 28, 29.
+        """
+        return self._g if mobility is None else self.project(-mobility * self.theta, mobility)
+
+    @functools.cached_property
+    def _g(self) -> Vector:
+        return self.project(-self.theta)
+
+    def layer(self, name: str) -> Vector:
+        """Return the mobility of one layer alone, "E" or "W"."""
+        moves = np.zeros_like(self.theta)
+        moves[: self._net.E.size] = name == "E"
+        moves[self._net.E.size :] = name == "W"
+        return moves
+
+    def within(self, vectors: NDArray[np.float64]) -> Vector:
+        """Return the projection of g on the span of the tangent parts of some vectors (m, d): the steepest there."""
+        return self._part_within(self.steepest(), vectors)
+
+    def conserving(self, gradients: NDArray[np.float64]) -> Vector:
+        """Return the steepest tangent direction along which functions with gradients (m, d) do not change."""
+        g = self.steepest()
+        return g - self._part_within(g, gradients)
+
+    def tilted(self, degrees: float, vector: Vector) -> Vector:
+        """Return g + ‖g‖ tan(degrees) w, at that angle to g; ‖θ‖² falls along it as along g. See `level` for w."""
+        g = self.steepest()
+        return np.asarray(g + np.tan(np.radians(degrees)) * self.level(vector))
+
+    def level(self, vector: Vector, gradients: NDArray[np.float64] | None = None) -> Vector:
+        """Return ‖g‖ w, along which ‖θ‖² stays: w is the unit vector of the part across g of P ``vector``.
+
+        Functions with ``gradients`` (m, d) stay, too, where they are given.
+        """
+        g, tangent = self.steepest(), self.project(vector)
+        fixed = g[None] if gradients is None else np.concatenate([g[None], gradients])
+        across = tangent - self._part_within(tangent, fixed)
+        if not np.linalg.norm(across) > _NOTHING * np.linalg.norm(vector):
+            raise np.linalg.LinAlgError("the vector has no tangent part across the steepest direction")
+        return np.asarray(np.linalg.norm(g) / np.linalg.norm(across) * across)
+
+    def layer_balance(self) -> NDArray[np.float64]:
+        """Return half the gradient of ‖E‖² − ‖W‖², (1, d)."""
+        return np.concatenate([self._net.E.ravel(), -self._net.W.ravel()])[None]
+
+    def unit_balances(self) -> NDArray[np.float64]:
+        """Return half the gradients of ‖E_u‖² − ‖W_u‖² for every unit u, column of E and row of W, (h, d)."""
+        unit = np.eye(self._net.hidden)[:, None, :]
+        first = unit * self._net.E
+        second = -unit.transpose(0, 2, 1) * self._net.W
+        return np.concatenate([first.reshape(len(unit), -1), second.reshape(len(unit), -1)], axis=1)
+
+    def _part_within(self, v: Vector, vectors: NDArray[np.float64]) -> Vector:
+        """Project a tangent vector on the span of the tangent parts of others (m, d)."""
+        tangent = self.project(vectors)
+        Q, R = np.linalg.qr(tangent.T)
+        if np.abs(np.diag(R)).min() <= _NOTHING * np.linalg.norm(vectors, axis=1).max():
+            raise np.linalg.LinAlgError(f"the tangent parts of the {len(vectors)} vectors are linearly dependent")
+        return np.asarray(Q @ (Q.T @ v))
+
+    @functools.cached_property
+    def _factor(self) -> tuple[NDArray[np.float64], bool]:
+        return self._factored(np.ones_like(self.theta))
+
+    def _factored(self, D: Vector) -> tuple[NDArray[np.float64], bool]:
+        """Return the Cholesky factor of J D Jᵀ, from the closed form where the mobility is one number a layer."""
+        first, second = np.split(D, [self._net.E.size])
+        E, W = self._net.E, self._net.W
+        if np.ptp(first) == 0 and np.ptp(second) == 0:
+            of_W = self._set.gram(E, np.zeros_like(W))
+            K = first[0] * (self._set.gram(E, W) - of_W) + second[0] * of_W
+        else:
+            J = dense_jacobian(self._net, self._data)
+            K = (J * D) @ J.T
+        try:
+            factor = np.linalg.cholesky(K)
+        except np.linalg.LinAlgError:
+            factor = np.zeros_like(K)
+        pivots = np.diag(factor)
+        if not pivots.min() ** 2 > len(K) * np.finfo(np.float64).eps * pivots.max() ** 2:
+            if np.ptp(D) == 0:
+                raise singular_error(self._net, self._data)
+            raise np.linalg.LinAlgError("J D Jᵀ is singular: what is to move cannot keep the outputs by itself")
+        return factor, True
+
+    def _multiply(self, v: Vector) -> NDArray[np.float64]:
+        first, second = np.split(v, [self._net.E.size])
+        net = self._net
+        return self._set.multiply(net.E, net.W, first.reshape(net.E.shape), second.reshape(net.W.shape)).ravel()
+
+    def _multiply_transposed(self, z: Vector) -> Vector:
+        parts = self._set.multiply_transposed(self._net.E, self._net.W, z.reshape(self._data.Y_train.shape))
+        return np.concatenate([part.ravel() for part in parts])

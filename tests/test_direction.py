@@ -1,0 +1,319 @@
+"""Directions on the zero-loss set against dense algebra, paths along them against closed forms, and their study."""
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import zeroloss as zl
+from problems import ACTIVATIONS, UNIT_ROUNDOFF, flat, random_data, random_network, relative, same_bits, torch_jacobian
+from zeroloss.experiments import direction, direction_paths
+from zeroloss.experiments.cells import Cells
+from zeroloss.experiments.direction_paths import CONTROLS, OPTIMAL, RULES, Path, PathEnding, Random
+from zeroloss.geometry.directions import TangentSpace
+
+EPS = 2 * UNIT_ROUNDOFF["float64"]
+HOMOGENEOUS = ("identity", "relu", "leaky_relu(0.1)")
+SMALL = replace(
+    direction.QUICK, p=5, hidden=32, test_count=3, duration=1.0, marks=9, rtol=1e-3, span=5, kept_time=0.2, seeds=2
+)
+
+
+def problem(activation="softplus(5)", rows="dense"):
+    """A network off the set, with J by autograd."""
+    data = random_data(7, 9, 3, rows)
+    net = random_network(data, 14, activation)
+    return data, net, torch_jacobian(net, data), flat(net.E, net.W)
+
+
+def random_vectors(count, size, seed=3):
+    return np.random.default_rng(seed).standard_normal((count, size))
+
+
+def off_null_space(A, v):
+    """The projection of v on the null space of A, from its singular vectors."""
+    basis = scipy.linalg.null_space(A)
+    return basis @ (basis.T @ v)
+
+
+def dense_steepest(J, theta, D):
+    """The steepest direction in the norm Σ v²/D: −√D times the part of √D θ in the null space of J √D."""
+    moves = D > 0
+    root = np.sqrt(D[moves])
+    v = np.zeros_like(theta)
+    v[moves] = -root * off_null_space(J[:, moves] * root, root * theta[moves])
+    return v
+
+
+def mobilities(net, theta):
+    first = np.arange(theta.size) < net.E.size
+    return {
+        "all": np.ones_like(theta),
+        "E": 1.0 * first,
+        "W": 1.0 * ~first,
+        "E more": 0.1 + 0.9 * first,
+        "entries": np.abs(theta),
+    }
+
+
+@pytest.mark.parametrize("rows", ["sparse", "dense"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", ["all", "E", "W", "E more", "entries"])
+def test_steepest_direction_against_dense_algebra(name, activation, rows):
+    data, net, J, theta = problem(activation, rows)
+    D = mobilities(net, theta)[name]
+    condition = np.linalg.cond(J * np.sqrt(D))
+    assert condition < 100
+    v = TangentSpace(net, data).steepest(D)
+    bound = 100 * EPS * condition**2  # of normal equations, for a dozen roundings of entries of v
+    assert relative(v, dense_steepest(J, theta, D)) < bound
+    assert np.linalg.norm(J @ v) < bound * np.linalg.norm(theta)
+    assert (v[D == 0] == 0).all()
+    moves = D > 0
+    assert theta @ v == pytest.approx(-np.sum(v[moves] ** 2 / D[moves]), rel=1e-10)
+    assert theta @ v < 0
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_steepest_within_and_with_something_kept(activation):
+    """Projections of −θ on null spaces of J with more rows, and on a span within the null space of J."""
+    data, net, J, theta = problem(activation)
+    space, vectors = TangentSpace(net, data), random_vectors(5, theta.size)
+    tangent = off_null_space(J, vectors.T)
+    share = np.linalg.lstsq(tangent, -theta, rcond=None)[0]
+    assert relative(space.within(vectors), tangent @ share) < 1e-10
+    for gradients in (space.layer_balance(), vectors, vectors[:1]):
+        kept = space.conserving(gradients)
+        assert relative(kept, -off_null_space(np.concatenate([J, gradients]), theta)) < 1e-10
+        assert theta @ kept == pytest.approx(-(kept @ kept), rel=1e-10)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("degrees", [5, 30, 80])
+def test_a_tilted_direction_has_its_angle_and_the_rate_of_the_optimal_one(degrees, activation):
+    data, net, J, theta = problem(activation)
+    space, vector = TangentSpace(net, data), random_vectors(1, theta.size)[0]
+    g, v = -off_null_space(J, theta), space.tilted(degrees, vector)
+    assert np.linalg.norm(J @ v) < 1e-10 * np.linalg.norm(v)
+    assert v @ g / np.linalg.norm(v) / np.linalg.norm(g) == pytest.approx(np.cos(np.radians(degrees)), rel=1e-10)
+    assert theta @ v == pytest.approx(theta @ g, rel=1e-10)
+    assert v @ vector > g @ vector
+    plane = np.stack([g, off_null_space(J, vector)])
+    assert np.linalg.norm(off_null_space(plane, v)) < 1e-10 * np.linalg.norm(v)
+
+
+@pytest.mark.parametrize("keeps_layers", [False, True])
+def test_a_level_direction_keeps_the_norm(keeps_layers):
+    data, net, J, theta = problem()
+    space, vector = TangentSpace(net, data), random_vectors(1, theta.size)[0]
+    v = space.level(vector, space.layer_balance() if keeps_layers else None)
+    rows = np.concatenate([J, theta[None], *([space.layer_balance()] if keeps_layers else [])])
+    assert np.abs(rows @ v).max() < 1e-10 * np.linalg.norm(v)
+    expected = off_null_space(rows, vector)
+    assert relative(v / np.linalg.norm(v), expected / np.linalg.norm(expected)) < 1e-10
+    assert np.linalg.norm(v) == pytest.approx(np.linalg.norm(off_null_space(J, theta)), rel=1e-10)
+
+
+@pytest.mark.parametrize("activation", HOMOGENEOUS)
+def test_for_homogeneous_activations_the_balances_are_tangent(activation):
+    """J c_u = 0 for c_u = (E_u, −W_u), as a unit may be scaled; they are orthogonal, so each is taken off by itself."""
+    data, net, J, theta = problem(activation)
+    space = TangentSpace(net, data)
+    balances = space.unit_balances()
+    assert np.abs(J @ balances.T).max() < 1e-12
+    assert same_bits(space.layer_balance()[0], balances.sum(axis=0))
+    g = -off_null_space(J, theta)
+    expected = g - sum((c @ g) / (c @ c) * c for c in balances)
+    assert relative(space.conserving(balances), expected) < 1e-10
+
+
+def test_what_has_no_solution_raises():
+    data, net, _, theta = problem()
+    space, vectors = TangentSpace(net, data), random_vectors(3, theta.size)
+    with pytest.raises(np.linalg.LinAlgError, match="the tangent parts of the 4 vectors are linearly dependent"):
+        space.within(np.concatenate([vectors, vectors[:1]]))
+    with pytest.raises(np.linalg.LinAlgError, match="no tangent part across the steepest direction"):
+        space.tilted(30, theta)
+    twice = zl.datasets.from_arrays(data.X_train[[0, 0, 1]], data.Y_train[:3])
+    with pytest.raises(np.linalg.LinAlgError, match="J is singular: 1 training inputs are duplicates of others"):
+        TangentSpace(net, twice).steepest()
+    many = random_data(20, 9, 3)  # more samples than units: the second layer alone has no room
+    space = TangentSpace(random_network(many, 14, "tanh"), many)
+    with pytest.raises(np.linalg.LinAlgError, match="J D Jᵀ is singular: what is to move cannot keep the outputs"):
+        space.steepest(space.layer("W"))
+    assert np.linalg.norm(space.steepest(space.layer("E"))) > 0.1
+
+
+@functools.cache
+def memorised():
+    """A small network on the set, by descent, and its random vectors."""
+    data = zl.datasets.modular_addition(5, test_count=3, seed=0)
+    net = zl.networks.uniform_fan_in(data, hidden=32, seed=1, activation="softplus(5)")
+    run = zl.simulate(zl.GradientDescent(lr=1.0), data, net, steps=2000, record_every=2000)
+    start = zl.geometry.project(run.network, data).network
+    return data, start, Random(0, start.E.size + start.W.size, 5, 0.1)
+
+
+def path_of(name, rtol=1e-5, most_time=20.0, **ends):
+    data, start, random = memorised()
+    return direction_paths.follow(name, random, data, start, zl.NormFlow(rtol=rtol), most_time=most_time, **ends)
+
+
+def test_the_optimal_rule_is_the_norm_flow():
+    data, start, _ = memorised()
+    flow = zl.NormFlow(rtol=1e-4)
+    path = path_of(OPTIMAL, rtol=1e-4, most_time=1.0)
+    run = zl.simulate(flow, data, start, steps=len(path.times) - 1, record_every=1)
+    np.testing.assert_allclose(path.times, run.history.time.values, rtol=1e-8)
+    assert relative(path.theta[-1], flat(run.network.E, run.network.W)) < 1e-8
+
+
+def test_the_second_layer_alone_relaxes_to_its_least_norm():
+    """W(t) = H⁺Y + e^(−t) (W(0) − H⁺Y), E fixed: the global error is a few times rtol = 10⁻⁵."""
+    data, start, _ = memorised()
+    path = path_of("second layer alone", least_rate=1e-8)
+    assert path.ending is PathEnding.EXHAUSTED
+    H = np.logaddexp(0, 5 * data.X_train @ start.E) / 5
+    least = np.linalg.pinv(H) @ data.Y_train
+    assert np.linalg.norm(start.W - least) > 0.1
+    for t in (0.0, 0.3, 1.0, 4.0):
+        expected = least + np.exp(-t) * (start.W - least)
+        assert relative(path.at(t), flat(start.E, expected)) < 1e-4
+    assert path.norms_squared[-1] == pytest.approx(np.sum(start.E**2) + np.sum(least**2), rel=1e-6)
+
+
+def test_a_single_random_direction_is_soon_exhausted():
+    """At its end θ is orthogonal to the tangent part of the vector, and the norm has hardly fallen."""
+    data, start, random = memorised()
+    path = path_of("a random direction", least_rate=1e-9)
+    assert path.ending is PathEnding.EXHAUSTED
+    E, W = np.split(path.theta[-1], [start.E.size])
+    end = zl.networks.from_arrays(E.reshape(start.E.shape), W.reshape(start.W.shape), start.activation)
+    tangent = off_null_space(torch_jacobian(end, data), random.held)
+    cosine = path.theta[-1] @ tangent / np.linalg.norm(path.theta[-1]) / np.linalg.norm(tangent)
+    assert abs(cosine) < 1e-3
+    assert path.norms_squared[-1] > 0.9 * path.norms_squared[0]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_along_every_rule_the_norm_falls_on_the_set(name):
+    data, start, _ = memorised()
+    norm = np.sum(start.E**2) + np.sum(start.W**2)
+    path = path_of(name, rtol=1e-3, norm_squared=0.97 * norm, least_rate=1e-4)
+    assert path.ending in {PathEnding.FOLLOWED, PathEnding.EXHAUSTED}
+    assert (np.diff(path.norms_squared) < 0).all()
+    assert path.norms_squared[0] == pytest.approx(norm, rel=1e-12)
+    for theta in path.theta:
+        E, W = np.split(theta, [start.E.size])
+        H = np.logaddexp(0, 5 * data.X_train @ E.reshape(start.E.shape)) / 5
+        assert np.abs(H @ W.reshape(start.W.shape) - data.Y_train).max() < 1.1e-10
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_along_a_control_the_norm_stays(name):
+    """To the error of the steps, which falls with their tolerance."""
+    drift = []
+    for rtol in (1e-2, 1e-4):
+        norms = path_of(name, rtol, most_time=0.2).norms_squared
+        drift.append(np.abs(norms / norms[0] - 1).max())
+    assert drift[1] < min(1e-3, drift[0])
+
+
+def test_a_path_between_the_ends_of_its_steps():
+    """On θ = e^(−t) θ₀, whose norms and times are known, cubics are of fourth order."""
+    start = np.array([3.0, 4.0])
+    errors = []
+    for count in (6, 11):
+        times = np.linspace(0, 2, count)
+        theta = np.exp(-times)[:, None] * start
+        path = Path(times, theta, -theta, -theta, PathEnding.LATE)
+        expected = np.linspace(0.01, 1.99, 60)
+        found = path.times_of_norms([30.0, *(25 * np.exp(-2 * expected)), 0.4])
+        assert found[0] == 0
+        assert np.isnan(found[-1])
+        errors.append(np.abs(found[1:-1] - expected).max())
+    assert errors[1] < 1e-5
+    assert errors[0] / errors[1] > 10
+
+
+def test_where_a_vector_is_redrawn_each_step_keeps_its_own_direction():
+    """Straight steps with a corner between them: the cubic of each is straight."""
+    theta = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
+    right, up = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    path = Path(np.arange(3.0), theta, np.array([right, right, up]), np.array([right, up, up]), PathEnding.LATE)
+    np.testing.assert_allclose([path.at(0.25), path.at(1.0), path.at(1.75)], [[0.25, 0], [1, 0], [1, 0.75]], atol=1e-15)
+    random = Random(1, 4, 2, 0.1)
+    assert same_bits(random.redrawn(0.01), random.redrawn(0.09))
+    assert np.abs(random.redrawn(0.09) - random.redrawn(0.11)).max() > 0.1
+
+
+def test_a_direction_that_ceases_to_exist_ends_its_path(monkeypatch):
+    def fails_later(space, time, random):
+        if time > 0:
+            raise np.linalg.LinAlgError
+        return space.steepest()
+
+    monkeypatch.setitem(direction_paths.RULES, OPTIMAL, fails_later)
+    path = path_of(OPTIMAL, rtol=1e-2)
+    assert path.ending is PathEnding.FAILED
+    assert len(path.times) == 1
+
+
+def test_when_accuracy_is_at_a_level_for_good():
+    nan, times = np.nan, np.array([0.0, 1.0, 2.0, 3.0])
+    curves = [
+        [0, 1, 1, 1],
+        [1, 0, 0.5, 1],
+        [1, 1, 1, 1],
+        [0, 0, 0, 0],
+        [1, 1, 1, 0],
+        [0, 1, nan, nan],
+        [0, 0, nan, nan],
+    ]
+    found = direction.generalised(np.array(curves, dtype=float), times, 0.5)
+    np.testing.assert_array_equal(found, [1, 2, 0, nan, nan, 1, nan])
+
+
+@functools.cache
+def small_result():
+    return direction.run(SMALL)
+
+
+def test_what_is_compared_has_the_same_norm():
+    """At every slow time that a path reaches, to what a retraction from between the ends of steps changes."""
+    numbers = small_result().numbers
+    norm = numbers.norm_E_squared + numbers.norm_W_squared
+    apart = np.abs(norm / norm.sel(rule=OPTIMAL) - 1)
+    assert float(apart.max()) < 1e-3
+    followed = numbers.ending.values == PathEnding.FOLLOWED
+    assert followed[:, 0].all()
+    assert np.isfinite(norm.values[followed]).all()
+    stopped = numbers.sel(rule="second layer alone")
+    assert (stopped.ending == PathEnding.EXHAUSTED).all()
+    beyond = numbers.slow_time > stopped.last_slow_time
+    assert (np.isnan(stopped.test_loss) == beyond).all()
+
+
+def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    follow, calls = direction_paths.follow, []
+
+    def interrupted(name, *arguments, **options):
+        calls.append(name)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return follow(name, *arguments, **options)
+
+    monkeypatch.setattr(direction, "follow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        direction.run(SMALL, Cells(tmp_path))
+    cells = Cells(tmp_path)
+    again = direction.run(SMALL, cells)
+    assert cells.found == 8
+    assert len(calls) == 1 + small_result().numbers.ending.size + SMALL.seeds * len(CONTROLS)
+    assert same_bits(again.numbers, small_result().numbers)
+    assert again.table == small_result().table
+    more = Cells(tmp_path)
+    assert direction.run(replace(SMALL, seeds=1), more).numbers.sizes["seed"] == 1
+    assert more.found == len(SMALL.rules) + len(CONTROLS)
