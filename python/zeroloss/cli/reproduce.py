@@ -65,15 +65,16 @@ def carry_out(
     title: str, experiment: Experiment, out: Path, seeds: int | None, quick: bool, options: dict[str, str]
 ) -> None:
     """Run an experiment, write its files, and print its line."""
-    from ..experiments import ensemble, output  # noqa: PLC0415 — not needed for ``info``
+    from ..experiments import cells, ensemble, output  # noqa: PLC0415 — not needed for ``info``
 
+    kept_cells = cells.Cells(out / f"{experiment.module}-cells")
     try:
         output.prepare(out)
     except OSError as error:
         raise _unwritable(out, error) from None
     started = time.perf_counter()
     try:
-        result = experiment.reproduce(seeds=seeds, quick=quick, **options)
+        result = experiment.reproduce(seeds=seeds, quick=quick, cells=kept_cells, **options)
     except ensemble.NumericalFailure as failure:
         kept = out / f"{experiment.module}-failed"
         failure.run.save(kept)
@@ -85,7 +86,8 @@ def carry_out(
     seconds = time.perf_counter() - started
     if result.table:
         click.echo(result.table)
-    click.echo(f"{title}{' (quick)' if quick else ''}: {result.line}; {seconds:.1f} s; {picture}")
+    earlier = f", {kept_cells.found} finished cells from before" if kept_cells.found else ""
+    click.echo(f"{title}{' (quick)' if quick else ''}: {result.line}; {seconds:.1f} s{earlier}; {picture}")
 
 
 def _unwritable(out: Path, error: OSError) -> Failed:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cells import Cells
     from .output import Result
 
 __all__ = ["CHECKS", "FIGURES", "STUDIES", "Experiment"]
@@ -26,15 +27,25 @@ class Experiment:
     seeded : bool
         Whether anything in it is random. Else its ``reproduce`` takes no ``seeds``, and the line says so to those
         who gave a number of them.
+    resumable : bool
+        Whether its ``reproduce`` takes ``cells``, in which it keeps what is finished.
     """
 
     module: str
     options: tuple[str, ...] = ()
     seeded: bool = True
+    resumable: bool = False
 
-    def reproduce(self, *, seeds: int | None = None, quick: bool = False, **options: str) -> Result:
-        """Run the experiment for a number of seeds (default: as the paper), or in its quick form."""
+    def reproduce(
+        self, *, seeds: int | None = None, quick: bool = False, cells: Cells | None = None, **options: Any
+    ) -> Result:
+        """Run the experiment for a number of seeds (default: as the paper), or in its quick form.
+
+        Where it is resumable it takes what it finds in ``cells``, and keeps there what it finishes.
+        """
         reproduce = importlib.import_module(f".{self.module}", __name__).reproduce
+        if self.resumable and cells is not None:
+            options["cells"] = cells
         if self.seeded:
             result: Result = reproduce(seeds=seeds, quick=quick, **options)
             return result
