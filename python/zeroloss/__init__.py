@@ -5,7 +5,7 @@ Implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifol
 
 from importlib.metadata import version
 
-from . import config, datasets, fourier, geometry, metrics, networks, results, runs
+from . import config, datasets, fourier, geometry, metrics, networks, results, runs, survival
 from .build import build_info
 from .dynamics import (
     AdamW,
@@ -40,4 +40,5 @@ __all__ = [
     "results",
     "runs",
     "simulate",
+    "survival",
 ]
