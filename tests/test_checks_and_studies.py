@@ -14,8 +14,10 @@ from zeroloss import cli, plots
 from zeroloss.experiments import (
     CHECKS,
     STUDIES,
+    delay_law,
     figure4,
     output,
+    phase_diagram,
     sliding,
     theorem48,
     theorem51,
@@ -36,6 +38,14 @@ SMALL = {
     "sliding": (
         sliding,
         replace(sliding.QUICK, duration=0.2, proximal=(1e-1, 3e-2), long_duration=0.3, weight_decays=(1e-4,)),
+    ),
+    "phase-diagram": (
+        phase_diagram,
+        replace(phase_diagram.QUICK, fractions=(0.3, 0.95), weight_decays=(3e-4, 1e-3, 0.1, 3.0), duration=3.0),
+    ),
+    "delay-law": (
+        delay_law,
+        replace(delay_law.QUICK, learning_rates=(1.0, 2.0), weight_decays=(5e-4, 1e-3), budgets=(4000,)),
     ),
 }
 
@@ -133,7 +143,7 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
     [
         (["check"], "THEOREM"),
         (["check", "4.9"], "check '4.9': unknown; there are 4.8, 4.10, 4.14, 5.1"),
-        (["study", "everything"], "study 'everything': unknown; there are vanishing-decay, sliding"),
+        (["study", "everything"], "study 'everything': unknown; there are vanishing-decay, sliding, phase"),
         (["study", "sliding", "--seeds", "0"], "--seeds"),
     ],
 )

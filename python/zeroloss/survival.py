@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _checks
 
-__all__ = ["DISTRIBUTIONS", "DelayLaw", "Estimate", "fit_law"]
+__all__ = ["DISTRIBUTIONS", "DelayLaw", "Estimate", "UndeterminedError", "check_installed", "fit_law"]
 
 #: The distributions of the noise: the fitter of lifelines, its two parameters, and the noise's median.
 DISTRIBUTIONS: Mapping[str, tuple[str, str, str, float]] = {
@@ -30,6 +30,10 @@ DISTRIBUTIONS: Mapping[str, tuple[str, str, str, float]] = {
 _INTERCEPT = "Intercept"
 _LEAST = 1e-9  # a delay's lower bound of 0 is this share of its upper one: lifelines takes logarithms
 _NOTHING: Mapping[str, ArrayLike] = MappingProxyType({})
+
+
+class UndeterminedError(ValueError):
+    """Too few runs have a delay that ends for the coefficients of a law."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,8 @@ def fit_law(
     ImportError
         Without lifelines, which the extra ``survival`` brings.
     ValueError
-        For bounds or covariates that do not fit together, delays that are not above 0, and where the delays that are
-        known do not determine the coefficients.
+        For bounds or covariates that do not fit together, and delays that are not above 0; an UndeterminedError where
+        the delays that are known do not determine the coefficients.
     ArithmeticError
         Where the likelihood has no maximum that lifelines finds.
     """
@@ -153,17 +157,15 @@ def fit_law(
     known = np.isfinite(high)
     design = np.stack([*columns.values(), np.ones(len(low))], axis=1)
     if known.sum() <= design.shape[1] or np.linalg.matrix_rank(design[known]) < design.shape[1]:
-        raise ValueError(
+        raise UndeterminedError(
             f"latest: expected more delays that end, at values of the covariates that determine {design.shape[1]} "
             f"coefficients, got {known.sum()} of {len(low)} runs"
         )
     name, location, spread, _ = DISTRIBUTIONS[distribution]
-    try:
-        import lifelines  # noqa: PLC0415 — an extra, and slow to import
-        import pandas as pd  # noqa: PLC0415
-    except ImportError:
-        message = 'fit_law: expected lifelines, which the extra "survival" brings: pip install "zeroloss[survival]"'
-        raise ImportError(message) from None
+    check_installed()
+    import lifelines  # noqa: PLC0415 — an extra, and slow to import
+    import pandas as pd  # noqa: PLC0415
+
     table = pd.DataFrame({"earliest": low, "latest": high, **columns})
     fitter = getattr(lifelines, name)(alpha=1 - confidence)
     try:
@@ -188,6 +190,15 @@ def fit_law(
         _names=tuple(found),
         _covariance=fitter.variance_matrix_.loc[location, location].to_numpy(),
     )
+
+
+def check_installed() -> None:
+    """Raise ImportError where lifelines is missing, as before long work whose end needs it."""
+    try:
+        import lifelines  # noqa: F401, PLC0415
+    except ImportError:
+        extra = 'which the extra "survival" brings: pip install "zeroloss[survival]"'
+        raise ImportError(f"laws of delays: expected lifelines, {extra}") from None
 
 
 def _quantile(confidence: float) -> float:

@@ -45,6 +45,6 @@ study = _command(
     "study",
     "NAME…",
     STUDIES,
-    "Carry out studies beyond the paper, by name: vanishing-decay, sliding.\n\n"
+    f"Carry out studies beyond the paper, by name: {', '.join(STUDIES)}.\n\n"
     "Writes a picture, the plotted numbers (.nc) and settings with a summary (.json), and prints one line.",
 )

@@ -76,4 +76,6 @@ CHECKS: Mapping[str, Experiment] = {
 STUDIES: Mapping[str, Experiment] = {
     "vanishing-decay": Experiment("vanishing_decay"),
     "sliding": Experiment("sliding"),
+    "phase-diagram": Experiment("phase_diagram", resumable=True),
+    "delay-law": Experiment("delay_law", resumable=True),
 }

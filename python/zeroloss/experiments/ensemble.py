@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -16,7 +16,10 @@ from ..networks import Network
 from ..results import Ending, Measures, Run
 from ..results.schedule import Schedule
 
-__all__ = ["NumericalFailure", "derived_seeds", "simulate_seeds"]
+__all__ = ["NumericalFailure", "Watch", "derived_seeds", "side_by_side", "simulate_seeds"]
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 class NumericalFailure(Exception):  # noqa: N818 — it is the name of what happened
@@ -91,8 +94,13 @@ def simulate_seeds(
 
     if min(at_once, len(seeds)) > 1:
         records = len(seeds) * _records(steps, record_every)
-        return _side_by_side(
-            lambda seed, watch: follow(seed, {"watch": watch}, threads=1, progress=False), seeds, at_once, records
+        title = f"{len(seeds)} runs, {min(at_once, len(seeds))} at once"
+        return side_by_side(
+            lambda seed, watch: follow(seed, {"watch": watch}, threads=1, progress=False),
+            seeds,
+            at_once,
+            records,
+            title,
         )
     alone = True if len(seeds) == 1 else None  # the run's own bar says it all; None is off where there is no terminal
     bar = tqdm(seeds, f"{unit}s", disable=alone, unit=unit, dynamic_ncols=True, leave=False)
@@ -103,7 +111,7 @@ class _Stopped(Exception):  # noqa: N818 — no error: the others failed, or the
     """Ends a run whose result nobody wants any more."""
 
 
-class _Watch:
+class Watch:
     """A measure that records nothing: it moves the bar that the runs share, and ends its run once ``stop`` is set."""
 
     def __init__(self, bar: tqdm[Any]) -> None:
@@ -111,6 +119,7 @@ class _Watch:
         self._bar, self._lock = bar, threading.Lock()
 
     def __call__(self, network: Network) -> dict[str, float]:
+        """Move the bar, or end the run."""
         if self.stop.is_set():
             raise _Stopped
         with self._lock:
@@ -118,14 +127,34 @@ class _Watch:
         return {}
 
 
-def _side_by_side(follow: Callable[[int, _Watch], Run], seeds: Sequence[int], at_once: int, records: int) -> list[Run]:
-    """Follow runs on threads. Ctrl-C comes to the main one; like a failure, it ends them all at their next record."""
-    title = f"{len(seeds)} runs, {min(at_once, len(seeds))} at once"
+def side_by_side(
+    follow: Callable[[Item, Watch], Found], items: Sequence[Item], at_once: int, records: int | None, title: str
+) -> list[Found]:
+    """Follow runs on threads. Ctrl-C comes to the main one; like a failure, it ends them all at their next record.
+
+    Parameters
+    ----------
+    follow : function
+        Carries out the run of an item; the watch is to be one of its measures.
+    items : sequence
+        What tells the runs apart; they are begun in this order.
+    at_once : int
+        The number of threads.
+    records : int, optional
+        How many records all runs make; without it the bar counts them.
+    title : str
+        Of the bar.
+
+    Returns
+    -------
+    list
+        What ``follow`` returned for each item.
+    """
     bar = tqdm(None, title, records, disable=None, unit="record", unit_scale=True, dynamic_ncols=True, leave=False)
-    watch = _Watch(bar)
+    watch = Watch(bar)
     with bar, ThreadPoolExecutor(at_once) as pool:
         try:
-            runs = [pool.submit(follow, seed, watch) for seed in seeds]
+            runs = [pool.submit(follow, item, watch) for item in items]
             for ended in as_completed(runs):
                 ended.result()
         except BaseException:
