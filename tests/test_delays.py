@@ -207,6 +207,19 @@ def test_fit_against_a_likelihood_written_by_hand(distribution):
     assert (above > law.median(x=[1e-4, 1e-5], z=0.5)).all()
 
 
+def test_a_fit_of_steps_in_the_hundred_thousands():
+    """Narrow intervals far from 1, with covariates far from 0: lifelines by itself stops where there is no maximum."""
+    random = np.random.default_rng(0)
+    x, z = np.repeat([1e-5, 3e-5], 15), np.tile([0.8, 0.9, 0.95], 10)
+    delay = np.exp(14 - 0.8 * np.log(x) - 12 * z + 0.4 * random.standard_normal(30))
+    low, high = np.minimum(0.94 * delay, 12 / x), np.where(1.06 * delay < 12 / x, 1.06 * delay, np.inf)
+    values, errors, log_likelihood = oracle(low, high, [np.log(x) + 11, z - 0.9], scipy.stats.norm)
+    law = fit_law(low, high, powers={"x": x}, rates={"z": z})
+    assert law.powers["x"].value == pytest.approx(values[0], abs=5e-3 * errors[0])
+    assert law.rates["z"].value == pytest.approx(values[1], abs=5e-3 * errors[1])
+    assert law.log_likelihood == pytest.approx(log_likelihood, abs=1e-4)
+
+
 def test_the_better_law_has_the_lesser_criterion():
     """Delays that fall exponentially with the training fraction, a third of them censored, against a power of it."""
     random = np.random.default_rng(5)

@@ -9,6 +9,7 @@ failure time model, here as lifelines fits it, uses what is known of each run: l
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -166,16 +167,31 @@ def fit_law(
     import lifelines  # noqa: PLC0415 — an extra, and slow to import
     import pandas as pd  # noqa: PLC0415
 
-    table = pd.DataFrame({"earliest": low, "latest": high, **columns})
+    # lifelines' optimiser may stop short where the intercept is far from 0 or correlates with the coefficients
+    unit, means = np.exp(np.log(low).mean()), {one: values.mean() for one, values in columns.items()}
+    centred = {one: values - means[one] for one, values in columns.items()}
     fitter = getattr(lifelines, name)(alpha=1 - confidence)
-    try:
-        fitter.fit_interval_censoring(table, "earliest", "latest")
-    except lifelines.exceptions.ConvergenceError:
-        raise ArithmeticError("fit_law: the likelihood has no maximum that was found; fewer covariates may") from None
-    about = fitter.confidence_intervals_.loc[location]
-    values = fitter.params_[location]
-    found = {str(one): Estimate(float(values[one]), *map(float, about.loc[one])) for one in values.index}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", lifelines.exceptions.ApproximationWarning)
+        warnings.simplefilter("error", lifelines.exceptions.StatisticalWarning)
+        try:
+            fitter.fit_interval_censoring(
+                pd.DataFrame({"earliest": low / unit, "latest": high / unit, **centred}), "earliest", "latest"
+            )
+        except (lifelines.exceptions.ConvergenceError, Warning):
+            raise ArithmeticError("fit_law: no maximum of the likelihood was found; try fewer covariates") from None
+    names = (*columns, _INTERCEPT)
+    values = fitter.params_[location].loc[list(names)].to_numpy()
+    covariance = fitter.variance_matrix_.loc[location, location].loc[list(names), list(names)].to_numpy()
+    back = np.eye(len(names))  # from centred covariates and that unit of time
+    back[-1, :-1] = [-mean for mean in means.values()]
+    values, covariance = back @ values, back @ covariance @ back.T
+    values[-1] += np.log(unit)
+    half = _quantile(confidence) * np.sqrt(np.diag(covariance))
+    ends = zip(values, values - half, values + half, strict=True)
+    found = {one: Estimate(*map(float, estimate)) for one, estimate in zip(names, ends, strict=True)}
     scale = float(np.exp(fitter.params_[spread].iloc[0]))
+    log_likelihood = float(fitter.log_likelihood_) - int((low == high).sum()) * float(np.log(unit))
     return DelayLaw(
         distribution=distribution,
         powers={one: found[one] for one in powers},
@@ -185,10 +201,10 @@ def fit_law(
         confidence=confidence,
         runs=len(low),
         censored=int((~known).sum()),
-        log_likelihood=float(fitter.log_likelihood_),
-        aic=float(fitter.AIC_),
-        _names=tuple(found),
-        _covariance=fitter.variance_matrix_.loc[location, location].to_numpy(),
+        log_likelihood=log_likelihood,
+        aic=2 * (len(names) + 1 - log_likelihood),
+        _names=names,
+        _covariance=covariance,
     )
 
 

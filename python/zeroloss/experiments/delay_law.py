@@ -290,7 +290,8 @@ def _delays(axes: Axes, numbers: xr.Dataset, settings: Settings) -> None:
     law = numbers.law
     axes.plot(numbers.rate, law.sel(end="value"), color="black", linewidth=1.0, label="law")
     axes.fill_between(numbers.rate, law.sel(end="low"), law.sel(end="high"), color="black", alpha=0.15, linewidth=0)
-    axes.plot([], [], "^", color="black", markersize=5, markerfacecolor="none", label="censored")
+    if np.isinf(numbers.latest.sel(definition=LAW)).any():
+        axes.plot([], [], "^", color="black", markersize=5, markerfacecolor="none", label="censored")
     axes.set(xscale="log", yscale="log", xlabel="lr · weight decay", ylabel="delay in steps")
     axes.legend(loc="upper right")
 

@@ -266,8 +266,18 @@ def _summary(settings: Settings, numbers: xr.Dataset, laws: Mapping[str, DelayLa
         "cells_with_several_phases": divided,
         "law_fractions": numbers.law_fraction.values.tolist(),
         "laws": {name: _told(law) for name, law in laws.items()},
+        "exponents_of_smaller_decays": _exponents_of_smaller_decays(settings, numbers),
         "aic_of_a_power_of_the_fraction": _law(settings, numbers, LAW, "power").aic,
     }
+
+
+def _exponents_of_smaller_decays(settings: Settings, numbers: xr.Dataset) -> dict[str, list[float]]:
+    """Return the exponent and its interval by the greatest decay fitted, where two decays and more are left."""
+    found = {}
+    for most in [decay for decay in sorted(settings.weight_decays)[1:] if decay < settings.law_decay]:
+        law = _law(replace(settings, law_decay=most), numbers, LAW)
+        found[f"{most:g}"] = _told(law)["exponent"]
+    return found
 
 
 def _line(summary: Mapping[str, Any]) -> str:
