@@ -145,6 +145,13 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
         (["check", "4.9"], "check '4.9': unknown; there are 4.8, 4.10, 4.14, 5.1"),
         (["study", "everything"], "study 'everything': unknown; there are vanishing-decay, sliding, phase"),
         (["study", "sliding", "--seeds", "0"], "--seeds"),
+        (["study", "sliding", "--set", "p"], "--set: expected NAME=VALUE, got 'p'"),
+        (["study", "sliding", "--set", "prime=3"], "prime: expected one of p, hidden"),
+        (["check", "4.8", "--set", "p=eleven"], "p: expected a valid integer"),
+        (
+            ["study", "vanishing-decay", "--set", "weight_decays=[1e-12]"],
+            "expected work of at most 24 hours, got 1e-12",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(words, told, capsys, monkeypatch):
@@ -175,3 +182,11 @@ def test_endless_work_is_refused_with_its_cost(module, name):
         module.run(replace(module.FULL, **{name: (1e-3, 1e-12)}))
     with pytest.raises(ValueError, match=f"{name}: expected numbers above 0"):
         module.run(replace(module.FULL, **{name: (0.0,)}))
+
+
+def test_settings_in_place_of_the_own_ones(monkeypatch):
+    taken = []
+    monkeypatch.setattr(theorem51, "run", taken.append)
+    changes = {"hidden": 7, "ridges": [0.0, 1.0]}
+    CHECKS["5.1"].reproduce(quick=True, seeds=2, changes=changes)
+    assert taken == [replace(theorem51.QUICK, hidden=7, ridges=(0.0, 1.0), seeds=2)]

@@ -24,7 +24,7 @@ INSTALLED = Path(zl.__file__).parent
 
 #: Each layer imports from those before it alone.
 LAYERS = (
-    {"_checks"},
+    {"_checks", "_toml"},
     {"_kernels", "_machine"},
     {"build"},
     {"datasets"},
@@ -35,6 +35,7 @@ LAYERS = (
     {"config"},
     {"plots"},
     {"runs"},
+    {"sweeps"},
     {"experiments"},
     {"cli"},
     {"__init__", "__main__"},

@@ -108,7 +108,10 @@ def test_all_problems_at_once():
         ({"sweep": {"network.seed": [1, 2]}}, "sweep: expected no such section for a single run"),
         ({"data": 3}, "data: expected a section [data], got 3"),
         ({"data": {"task": "arrays"}}, "data.file: expected a value, got none"),
-        ({"network": {"init": "file", "file": "/nowhere.npz"}}, "network: [Errno 2] No such file"),
+        (
+            {"network": {"init": "file", "file": "/nowhere.npz"}},
+            "network.file: expected a checkpoint, found no file /nowhere.npz",
+        ),
     ],
 )
 def test_problems(sections, line):
@@ -173,3 +176,52 @@ def test_settings_that_no_dynamics_takes_are_told_before_a_directory_is_made(tmp
     with pytest.raises(ConfigurationError, match="expected float64 with rtol"):
         runs.run(flow, tmp_path / "a", progress=False)
     assert not (tmp_path / "a").exists()
+
+
+TASKS = {
+    "modular_addition": {"p": 5, "summands": 3, "train_fraction": 0.5, "inputs": "concatenated"},
+    "modular_subtraction": {"p": 5, "train_fraction": 0.5},
+    "modular_multiplication": {"p": 5, "train_count": 9, "pairs": "ordered"},
+    "modular_division": {"p": 5, "test_count": 4, "label_noise": 0.2},
+    "modular_polynomial": {"p": 5, "terms": [[1, 2, 0], [3, 1, 1], [1, 0, 2]], "train_fraction": 0.5},
+    "permutation_composition": {"symbols": 3, "train_fraction": 0.5},
+    "sparse_parity": {"bits": 10, "relevant": 3, "train_count": 20, "test_count": 5},
+    "linear_teacher": {"d_in": 4, "train_count": 6},
+    "relu_teacher": {"d_in": 4, "hidden": 3, "train_count": 6, "noise": 0.1},
+    "digits": {"train_count": 30, "targets": "value"},
+}
+
+
+@pytest.mark.parametrize("task", zl.datasets.TASKS)
+def test_every_task_from_a_file_and_back(task, tmp_path):
+    keys = {**TASKS[task], "seed": 3}
+    configuration = config.from_settings({"data": {"task": task, **keys}, "run": {"steps": 1}})
+    expected = zl.datasets.TASKS[task](**keys)
+    (tmp_path / "again.toml").write_text(configuration.text())
+    again = config.from_file(tmp_path / "again.toml")
+    assert again.fingerprint() == configuration.fingerprint()
+    for data in (configuration.data, again.data):
+        for name in ("X_train", "Y_train", "X_test", "Y_test"):
+            np.testing.assert_array_equal(getattr(data, name), getattr(expected, name))
+
+
+def test_a_network_from_another_s_checkpoint(tmp_path):
+    torch = pytest.importorskip("torch")
+    weights = {"a.weight": torch.randn(8, 5), "b.weight": torch.randn(5, 8)}
+    torch.save(weights, tmp_path / "theirs.pth")
+    (tmp_path / "a.toml").write_text(
+        """[data]
+p = 5
+train_count = 9
+[network]
+init = "file"
+file = "theirs.pth"
+names = { E = "a.weight", W = ["b.weight", "transposed"] }
+activation = "tanh"
+"""
+    )
+    configuration = config.from_file(tmp_path / "a.toml")
+    assert configuration.network.activation == "tanh"
+    np.testing.assert_array_equal(configuration.network.E, weights["a.weight"].numpy().T)
+    (tmp_path / "again.toml").write_text(configuration.text())
+    np.testing.assert_array_equal(config.from_file(tmp_path / "again.toml").network.W, configuration.network.W)

@@ -184,12 +184,6 @@ def test_runs_side_by_side_have_the_bits_of_runs_alone(settings):
         assert same_bits(one.network.E, other.network.E)
 
 
-@pytest.mark.parametrize(("steps", "record_every"), [(0, 7), (98, 7), (100, 7), (100, 1), (100, "log")])
-def test_the_records_that_the_bar_counts(settings, steps, record_every):
-    run = zl.simulate(DESCENT, *memorisation.problem(settings, 0), steps=steps, record_every=record_every)
-    assert ensemble._records(steps, record_every) == run.history.sizes["step"]
-
-
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_a_failure_is_told_and_ends_the_others(settings, at_once):
     def problem(index):

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+import zeroloss as zl
+from problems import relative, same_bits, torch_loss, torch_parameters
+from zeroloss import config
 from zeroloss.dynamics import learning_rate
 from zeroloss.dynamics.learning_rate import SCHEDULES, Constant, Cosine, LinearWarmUp, Step
 
@@ -108,13 +111,12 @@ def test_powers_after_many_changes(factor):
 def test_schedules_are_data():
     for schedule, *_ in CASES:
         kind = next(name for name, made in SCHEDULES.items() if made is type(schedule))
-        assert SCHEDULES[kind](**asdict(schedule)) == schedule
+        assert kind == schedule.schedule
+        assert learning_rate.from_settings("lr", asdict(schedule)) == schedule
     with pytest.raises(FrozenInstanceError):
         Constant(1.0).lr = 2.0
     assert Constant(np.float32(0.5)) == Constant(0.5)
-    assert set(SCHEDULES.values()) == {getattr(learning_rate, n) for n in learning_rate.__all__[1:]} - {
-        learning_rate.LearningRate
-    }
+    assert {made.__name__ for made in SCHEDULES.values()} == {"Constant", "LinearWarmUp", "Step", "Cosine"}
 
 
 BAD = [
@@ -137,3 +139,116 @@ BAD = [
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+schedulers = torch.optim.lr_scheduler
+
+#: Schedule and PyTorch's own, of a learning rate.
+SCHEDULED = {
+    "warm-up": (
+        lambda lr: LinearWarmUp(lr, 60, 0.1),
+        lambda o, _: schedulers.LinearLR(o, start_factor=0.1, total_iters=60),
+    ),
+    "step": (lambda lr: Step(lr, 40, 0.5), lambda o, _: schedulers.StepLR(o, 40, 0.5)),
+    "cosine": (lambda lr: Cosine(lr, 200, lr / 8), lambda o, lr: schedulers.CosineAnnealingLR(o, 200, lr / 8)),
+    "warm-up, cosine": (
+        lambda lr: LinearWarmUp(lr, 50, 0.2, then=Cosine(lr, 150)),
+        lambda o, _: schedulers.SequentialLR(
+            o,
+            [schedulers.LinearLR(o, start_factor=0.2, total_iters=50), schedulers.CosineAnnealingLR(o, 150)],
+            milestones=[50],
+        ),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter:UserWarning")  # SequentialLR gives it to its parts
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("schedule", SCHEDULED)
+def test_descents_follow_the_schedule_as_pytorch_s(schedule, optimizer):
+    """Smooth activation, 200 steps: the errors of steps are not multiplied beyond 1e-9."""
+    data = zl.datasets.modular_addition(7, train_fraction=0.7, seed=0)
+    net = zl.networks.normal(data, hidden=32, std=0.4, seed=1, activation="tanh")
+    E, W = torch_parameters(net)
+    made, scheduler = SCHEDULED[schedule]
+    if optimizer == "sgd":
+        ours = zl.GradientDescent(lr=made(0.5), weight_decay=1e-2, momentum=0.9)
+        theirs = torch.optim.SGD([E, W], lr=0.5, momentum=0.9, weight_decay=1e-2)
+    else:
+        ours, theirs = zl.AdamW(lr=made(0.01), weight_decay=1e-2), torch.optim.AdamW([E, W], lr=0.01, weight_decay=1e-2)
+    stepping = scheduler(theirs, theirs.param_groups[0]["lr"])
+    for _ in range(200):
+        theirs.zero_grad()
+        torch_loss(E, W, data, "tanh").backward()
+        theirs.step()
+        stepping.step()
+    run = zl.simulate(ours, data, net, steps=200, record_every=200, progress=False)
+    for layer, expected in ((run.network.E, E), (run.network.W, W)):
+        assert relative(layer, expected.detach().numpy()) <= 1e-9
+
+
+def same_layers(a, b):
+    return same_bits(a.E, b.E) and same_bits(a.W, b.W)
+
+
+def test_time_is_the_sum_of_the_rates_whatever_the_records_and_extensions(tmp_path):
+    data = zl.datasets.modular_addition(7, train_fraction=0.7, seed=0)
+    net = zl.networks.uniform_fan_in(data, hidden=16, seed=1)
+    schedule = LinearWarmUp(0.7, 90, then=Step(0.7, 100, 0.5))
+    descent = zl.GradientDescent(lr=schedule, weight_decay=1e-3, momentum=0.5)
+    whole = zl.simulate(descent, data, net, steps=1000, record_every=7, progress=False)
+    time = np.add.accumulate(np.concatenate([[0.0], schedule.rates(0, 1000)]))[whole.history.step.values]
+    np.testing.assert_array_equal(whole.history.time, time)
+    np.testing.assert_allclose(whole.history.slow_time, 1e-3 * time / 0.5, rtol=1e-15)
+    parts = zl.simulate(descent, data, net, steps=123, record_every=7, progress=False)
+    parts.save(tmp_path / "run")
+    parts = zl.load(tmp_path / "run")
+    parts.extend(steps=877, progress=False)
+    assert parts.history.time.values.tobytes() == whole.history.time.values.tobytes()
+    assert same_layers(parts.network, whole.network)
+
+
+def test_a_constant_schedule_has_the_bits_of_a_number():
+    data = zl.datasets.modular_addition(7, train_fraction=0.7, seed=0)
+    net = zl.networks.uniform_fan_in(data, hidden=16, seed=1, dtype="float32")
+    runs = [
+        zl.simulate(zl.GradientDescent(lr=lr, weight_decay=1e-3), data, net, steps=300, progress=False)
+        for lr in (0.3, Constant(0.3), {"schedule": "constant", "lr": 0.3})
+    ]
+    assert same_layers(runs[0].network, runs[1].network)
+    assert same_layers(runs[0].network, runs[2].network)
+
+
+def test_a_configuration_with_a_schedule(tmp_path):
+    lr = {"schedule": "linear_warm_up", "lr": 0.5, "steps": 10, "then": {"schedule": "cosine", "lr": 0.5, "steps": 90}}
+    configuration = config.from_settings({"dynamics": {"lr": lr}, "run": {"steps": 100}})
+    assert configuration.dynamics.lr == LinearWarmUp(0.5, 10, then=Cosine(0.5, 90))
+    (tmp_path / "again.toml").write_text(configuration.text())
+    again = config.from_file(tmp_path / "again.toml")
+    assert again.dynamics == configuration.dynamics
+    assert again.fingerprint() == configuration.fingerprint()
+
+
+BAD_IN_DYNAMICS = [
+    ({"schedule": "cosin", "lr": 1.0}, ValueError, "lr: expected a schedule among constant, .*, got 'cosin'"),
+    ({"lr": 1.0}, ValueError, "lr: expected a schedule among constant, .*, got None"),
+    ({"schedule": "step", "lr": 1.0}, ValueError, "lr: expected every for step, got none"),
+    ({"schedule": "step", "lr": 1.0, "every": 3, "last": 1}, ValueError, "lr: expected arguments among .*, got last"),
+    ({"schedule": "cosine", "lr": -1.0, "steps": 3}, ValueError, "lr: lr: expected a number above 0, got -1"),
+    ("fast", TypeError, "lr: expected a number, got 'fast'"),
+]
+
+
+@pytest.mark.parametrize(("lr", "error", "message"), BAD_IN_DYNAMICS, ids=[message for *_, message in BAD_IN_DYNAMICS])
+def test_bad_schedules_of_dynamics(lr, error, message):
+    with pytest.raises(error, match=message):
+        zl.GradientDescent(lr=lr)
+
+
+def test_a_duration_needs_a_constant_rate():
+    data = zl.datasets.modular_addition(5, train_fraction=0.7, seed=0)
+    net = zl.networks.uniform_fan_in(data, hidden=4, seed=1)
+    with pytest.raises(ValueError, match="duration: expected steps in its place with a learning-rate schedule, got 2"):
+        zl.simulate(zl.GradientDescent(lr=Cosine(1.0, 10)), data, net, duration=2.0, progress=False)
+    with pytest.raises(ValueError, match=r"then: expected a schedule of the same lr, 1\.0, got 2\.0"):
+        LinearWarmUp(1.0, 5, then=Constant(2.0))

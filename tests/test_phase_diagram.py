@@ -91,11 +91,11 @@ def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
     plans = phase_diagram._plans(SMALL["phase-diagram"][1])
     computed = []
 
-    def stopped(plan, watch, curves=delay_runs._curves):
+    def stopped(plan, tell, interruption, curves=delay_runs._curves):
         if len(computed) == 3:
             raise KeyboardInterrupt
         computed.append(plan)
-        return curves(plan, watch)
+        return curves(plan, tell, interruption)
 
     monkeypatch.setattr(delay_runs, "available_processors", lambda: 1)
     with monkeypatch.context() as patch:

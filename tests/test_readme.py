@@ -96,6 +96,7 @@ def test_package_commands(words, monkeypatch, tmp_path, capsys):
     """As printed; in the quick form of one seed where the printed one takes minutes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     takes_minutes = words[0] in {"reproduce", "check", "study"} and "--quick" not in words
     quick = ["--quick", "--seeds", "1"] if takes_minutes else []
     with pytest.raises(SystemExit) as ended:
@@ -110,7 +111,7 @@ def test_make_targets(target):
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=True)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/paper.md", "docs/long-runs.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/paper.md", "docs/long-runs.md", "docs/sweeps.md"])
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
     missing = [
@@ -127,3 +128,23 @@ def test_the_example_of_a_long_run(monkeypatch, tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (line,) = printed_by(example)
     assert line.startswith("reached the end: 1000 steps {'train_accuracy >= 1': ")
+
+
+def test_the_page_on_many_runs(monkeypatch, tmp_path, capsys):
+    """Its examples in their order, and the sweep that the last one opens."""
+    page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    scheduled, ensemble, opened = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (line,) = printed_by(scheduled)
+    assert 0.5 < float(line.removeprefix("slow time ")) < 0.65  # 1e-4 · (250 + 0.55 · 9500)
+    sizes, accuracy = printed_by(ensemble)
+    assert "'run': 4" in sizes
+    assert 0 <= float(accuracy) <= 1
+    (command,) = re.findall(r"^zeroloss (sweep .*)$", page, re.MULTILINE)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*shlex.split(command), "--threads"])
+    assert ended.value.code == 0
+    assert re.match(r"out/sweep: 15 cells; 15 to carry out, \d+ at a time, about ", capsys.readouterr().out)
+    assert printed_by(opened)[-1].startswith("Network(11 → 128 → 11")

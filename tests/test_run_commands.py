@@ -95,19 +95,16 @@ def test_divergence_is_status_1(tmp_path, file):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.toml")))
 def test_examples(tmp_path, name):
-    """Each is complete and runs; few steps of it, on data made here where it takes a file."""
+    """Each is complete and runs; few steps of it, from a network made here where it takes a file."""
     overrides = {"run": {"steps": 3, "record_every": 1}}
-    if name == "digits":
-        random = np.random.default_rng(0)
-        np.savez(
-            tmp_path / "digits.npz", X_train=random.random((20, 64)), Y_train=np.eye(10)[random.integers(10, size=20)]
-        )
-        overrides["data"] = {"file": str(tmp_path / "digits.npz")}
     if name == "norm_flow":
         data = zl.datasets.modular_addition(11, test_count=7, seed=4)
         net = zl.networks.normal(data, hidden=128, std=0.5, seed=1, activation="softplus(5)")
         start = zl.geometry.project(net, data).network
         np.savez(tmp_path / "start.npz", E=start.E, W=start.W)
         overrides |= {"network": {"file": str(tmp_path / "start.npz")}, "run": {"duration": 1e-3, "record_every": 1}}
-    configuration = config.from_file(EXAMPLES / f"{name}.toml", **overrides)
+    settings = config.settings_of_file(EXAMPLES / f"{name}.toml", **overrides)
+    if settings.pop("sweep", None):
+        assert len(zl.sweeps.grid.cells(config.settings_of_file(EXAMPLES / f"{name}.toml"))) == 15
+    configuration = config.from_settings(settings)
     assert zl.runs.run(configuration, tmp_path / "a", progress=False).step >= 1

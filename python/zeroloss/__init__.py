@@ -5,7 +5,7 @@ Implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifol
 
 from importlib.metadata import version
 
-from . import config, datasets, fourier, geometry, metrics, networks, results, runs, survival
+from . import config, datasets, fourier, geometry, metrics, networks, results, runs, survival, sweeps
 from .build import build_info
 from .dynamics import (
     AdamW,
@@ -17,6 +17,7 @@ from .dynamics import (
     loss_and_gradient,
     predicted_gradient,
     simulate,
+    simulate_many,
 )
 
 __version__ = version("zeroloss")
@@ -40,5 +41,7 @@ __all__ = [
     "results",
     "runs",
     "simulate",
+    "simulate_many",
     "survival",
+    "sweeps",
 ]

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
 
-from . import datasets, networks
+from . import _toml, datasets, networks
 from .datasets import Dataset
 from .dynamics import DYNAMICS, AdamW, Dynamics, Event, GradientDescent, NormFlow
 from .networks import Network
@@ -68,20 +67,32 @@ class RunSettings(BaseModel):
     threads: int | None = Field(None, ge=1, description="threads for a step; by the size of the step by default")
 
 
-def _data_from_file(file: str, rows: str = "auto") -> Dataset:
-    with np.load(file, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    expected = {"X_train", "Y_train", "X_test", "Y_test"}
-    if not {"X_train", "Y_train"} <= arrays.keys() <= expected:
-        raise ValueError(f"file: expected arrays X_train, Y_train and perhaps X_test, Y_test, got {sorted(arrays)}")
-    return datasets.from_arrays(**arrays, rows=rows)
+def _network_from_file(
+    data: Dataset,
+    file: str,
+    names: dict[str, str | list[str]] | None = None,
+    activation: str | None = None,
+    dtype: str | None = None,
+) -> Network:
+    """Read a network from a file.
 
-
-def _network_from_file(data: Dataset, file: str, activation: str = "relu", dtype: str | None = None) -> Network:
-    with np.load(file, allow_pickle=False) as stored:
-        if not {"E", "W"} <= set(stored.files):
-            raise ValueError(f"file: expected arrays E and W, got {sorted(stored.files)}")
-        net = networks.from_arrays(stored["E"], stored["W"], activation)
+    Parameters
+    ----------
+    data : Dataset
+        That it has to fit.
+    file : str
+        A safetensors, npz or PyTorch file, see `zeroloss.networks.from_checkpoint`.
+    names : mapping
+        The tensors of the layers, as { E = "fc1.weight", W = "fc2.weight" }.
+    activation : str
+        By name; what the file says or relu by default.
+    dtype : str
+        In place of the file's.
+    """
+    if not Path(file).is_file():
+        raise ValueError(f"file: expected a checkpoint, found no file {file}")
+    layouts = None if names is None else {k: tuple(v) if isinstance(v, list) else v for k, v in names.items()}
+    net = networks.from_checkpoint(file, layouts, activation)  # type: ignore[arg-type]  # which checks them
     networks.check_fits(net, data)
     return net if dtype is None else net.astype(dtype)
 
@@ -99,7 +110,7 @@ class _Section:
 _SECTIONS: Mapping[str, _Section] = {
     "data": _Section(
         "task",
-        {"modular_addition": datasets.modular_addition, "arrays": _data_from_file},
+        {**datasets.TASKS, "arrays": datasets.from_file},
         {"modular_addition": {"p": 11, "test_count": 7}},
         ("train_fraction", "train_count", "test_count"),
     ),
@@ -140,20 +151,23 @@ class Configuration:
 
     def text(self) -> str:
         """Return the settings as a TOML file."""
-        lines = []
-        for section, keys in self.settings.items():
-            lines += ["", f"[{section}]", *(f"{key} = {_toml(v)}" for key, v in keys.items() if v is not None)]
-        return "\n".join(lines[1:]) + "\n"
+        return _toml.written(self.settings)
 
 
-def fingerprint_of(settings: Settings) -> str:
-    """Return the fingerprint of complete settings; keys without a value count as left out."""
-    ways = {"steps", "duration", "threads", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"}
+#: Keys of [run] that say how far a run goes, and those that change nothing of its records.
+_HOW_FAR = frozenset({"steps", "duration"} | {key for key in RunSettings.model_fields if key.startswith("stop_")})
+_HOW_SAFELY = frozenset({"threads", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"})
+
+
+def fingerprint_of(settings: Settings, *, how_far: bool = False) -> str:
+    """Return the fingerprint of complete settings, with how far the run goes or, as a resumed one may go on, without.
+
+    Keys without a value count as left out.
+    """
+    ways = _HOW_SAFELY if how_far else _HOW_SAFELY | _HOW_FAR
     kept = {
         section: {
-            key: value
-            for key, value in keys.items()
-            if value is not None and not (section == "run" and (key in ways or key.startswith("stop_")))
+            key: value for key, value in keys.items() if value is not None and not (section == "run" and key in ways)
         }
         for section, keys in settings.items()
     }
@@ -175,6 +189,11 @@ def from_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> C
     ConfigurationError
         With all that is wrong: key, expectation, what came, and the nearest valid key for a misspelt one.
     """
+    return from_settings(settings_of_file(path, **overrides))
+
+
+def settings_of_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections of a configuration file as they stand, but for names of files, which become absolute."""
     source = Path(path)
     try:
         settings: dict[str, Any] = tomllib.loads(source.read_text(encoding="utf-8"))
@@ -187,7 +206,7 @@ def from_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> C
             section["file"] = str((source.parent / section["file"]).resolve())
     for name, keys in overrides.items():
         settings[name] = {**settings.get(name, {}), **keys}
-    return from_settings(settings)
+    return settings
 
 
 def from_settings(settings: Settings) -> Configuration:
@@ -234,13 +253,13 @@ def defaults_text() -> str:
             values = {**_signature_defaults(function), **section.defaults.get(choice, {})}
             for key, value in values.items():
                 unset = value is None or value is inspect.Parameter.empty
-                text = f"# {key} = …" if unset else f"{mark}{key} = {_toml(value)}"
+                text = f"# {key} = …" if unset else f"{mark}{key} = {_toml.value(value)}"
                 lines.append(f"{text}  # {comments[key]}" if key in comments else text)
             lines.append("")
     lines.append("[run]")
     for key, field in RunSettings.model_fields.items():
         value = 100_000 if key == "steps" else field.default
-        text = f"# {key} = …" if value is None else f"{key} = {_toml(value)}"
+        text = f"# {key} = …" if value is None else f"{key} = {_toml.value(value)}"
         lines.append(f"{text}  # {field.description}")
     return "\n".join(lines) + "\n"
 
@@ -374,11 +393,3 @@ def _parameter_docs(function: Callable[..., Any]) -> dict[str, str]:
         sentence = re.split(r"(?<!Eq)\. ", " ".join(text.split()))[0].rstrip(".")
         found |= {name.strip(): sentence for name in names.split(",")}
     return found
-
-
-def _toml(value: Any) -> str:
-    """Return a value as TOML writes it; strings and lists as JSON does, which is the same."""
-    if isinstance(value, float):
-        text = repr(value)
-        return text if "." in text or "e" in text or "n" in text else f"{text}.0"
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -5,10 +5,11 @@ from .information import info
 from .reproduce import reproduce
 from .runs import report, resume, run
 from .studies import check, study
+from .sweeps import sweep
 
 __all__ = ["main"]
 
-COMMANDS = (reproduce, check, study, run, resume, report, info)
+COMMANDS = (reproduce, check, study, run, resume, sweep, report, info)
 
 for command in COMMANDS:
     zeroloss.add_command(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import tomllib
 import warnings
 from collections.abc import Sequence
 from types import FrameType
@@ -39,6 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         _exit(INTERRUPTED, "interrupted; the files of what was under way were not written")
     sys.exit(status if isinstance(status, int) else DONE)
+
+
+def assignment(text: str, form: str) -> tuple[str, Any]:
+    """Return name and value of a ``--set``; a value that is no TOML is a string."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not name or not equals:
+        raise click.UsageError(f"--set: expected {form}, got {text!r}")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
 
 
 def _warn(message: Warning | str, *where: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -62,7 +63,7 @@ def _chosen(names: Sequence[str]) -> dict[str, Experiment]:
 
 
 def carry_out(
-    title: str, experiment: Experiment, out: Path, seeds: int | None, quick: bool, options: dict[str, str]
+    title: str, experiment: Experiment, out: Path, seeds: int | None, quick: bool, options: dict[str, Any]
 ) -> None:
     """Run an experiment, write its files, and print its line."""
     from ..experiments import cells, ensemble, output  # noqa: PLC0415 — not needed for ``info``
@@ -77,6 +78,8 @@ def carry_out(
         result = experiment.reproduce(seeds=seeds, quick=quick, cells=kept_cells, **options)
     except ImportError as error:  # of an extra
         raise Failed(BAD_INPUT, f"{title}: {error}") from None
+    except ArithmeticError as error:  # of a fit
+        raise Failed(NUMERICAL_FAILURE, f"{title}: {error}") from None
     except ensemble.NumericalFailure as failure:
         kept = out / f"{experiment.module}-failed"
         failure.run.save(kept)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from .. import config, runs
 from ..results import DamagedError, Ending, Run
-from .command import BAD_INPUT, INTERRUPTED, NUMERICAL_FAILURE, TERMINATED, Failed
+from .command import BAD_INPUT, INTERRUPTED, NUMERICAL_FAILURE, TERMINATED, Failed, assignment
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
@@ -37,14 +36,10 @@ def run(file: Path | None, out: Path | None, changes: tuple[str, ...], print_def
         return
     if file is None or out is None:
         raise click.UsageError("expected CONFIG.toml and --out DIR, or --print-defaults")
-    overrides = _overrides(changes)
-    try:
-        configuration = config.from_file(file, **overrides)
-    except config.ConfigurationError as error:
-        for line in error.problems:
-            click.echo(f"zeroloss: {' '.join(line.split())}", err=True)
-        raise Failed(BAD_INPUT, f"{file}: {len(error.problems)} to mend; nothing was started") from None
-    with _told():
+    changed = overrides(changes)
+    with mended(file):
+        configuration = config.from_file(file, **changed)
+    with told():
         _end(runs.run(configuration, out, announce=_line if as_json else None), out, as_json)
 
 
@@ -66,7 +61,7 @@ def resume(
     """Go on with a run from its newest whole checkpoint, to the bits of an undisturbed one."""
     if extend is not None and duration is not None:
         raise click.UsageError("--extend, --duration: expected one of them")
-    with _told():
+    with told():
         ended = runs.resume(
             directory,
             out=out,
@@ -84,12 +79,28 @@ def resume(
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The picture.  [default: DIR/report.png]")
 def report(directory: Path, out: Path | None) -> None:
     """Sum up a run, ended or under way, and draw it."""
-    with _told():
+    with told():
         for line in runs.report(directory, out):
             click.echo(line)
 
 
-class _told:  # noqa: N801 — reads as a statement
+class mended:  # noqa: N801 — reads as a statement
+    """A context that tells all that is wrong with a configuration, a line each."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, config.ConfigurationError):
+            for line in error.problems:
+                click.echo(f"zeroloss: {' '.join(line.split())}", err=True)
+            raise Failed(BAD_INPUT, f"{self._file}: {len(error.problems)} to mend; nothing was started") from None
+
+
+class told:  # noqa: N801 — reads as a statement
     """A context that turns what a run may raise into an exit status and a line."""
 
     def __enter__(self) -> None:
@@ -102,18 +113,14 @@ class _told:  # noqa: N801 — reads as a statement
             raise Failed(BAD_INPUT, str(error)) from error
 
 
-def _overrides(changes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def overrides(changes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Return sections of what ``--set`` says; a value that is no TOML is a string."""
     found: dict[str, dict[str, Any]] = {}
     for change in changes:
-        name, equals, text = change.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not equals or not dot or not key:
+        name, value = assignment(change, "SECTION.KEY=VALUE")
+        section, dot, key = name.partition(".")
+        if not dot or not key:
             raise click.UsageError(f"--set: expected SECTION.KEY=VALUE, got {change!r}")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
         found.setdefault(section, {})[key] = value
     return found
 

@@ -9,15 +9,17 @@ from typing import Any
 import click
 
 from ..experiments import CHECKS, STUDIES, Experiment
+from .command import assignment
 from .reproduce import carry_out
 
 
 def _command(name: str, metavar: str, experiments: Mapping[str, Experiment], words: str) -> click.Command:
-    def act(chosen: tuple[str, ...], out: Path, seeds: int | None, quick: bool) -> None:
+    def act(chosen: tuple[str, ...], out: Path, seeds: int | None, quick: bool, changes: tuple[str, ...]) -> None:
         if unknown := [one for one in chosen if one not in experiments]:
             raise click.UsageError(f"{name} {unknown[0]!r}: unknown; there are {', '.join(experiments)}")
+        given = dict(assignment(change, "NAME=VALUE") for change in changes)
         for one in dict.fromkeys(chosen):
-            carry_out(f"{name} {one}", experiments[one], out, seeds, quick, {})
+            carry_out(f"{name} {one}", experiments[one], out, seeds, quick, {"changes": given})
 
     parameters: list[Any] = [
         click.Argument(["chosen"], metavar=metavar, nargs=-1, required=True),
@@ -29,6 +31,12 @@ def _command(name: str, metavar: str, experiments: Mapping[str, Experiment], wor
             help="Directory for the files.",
         ),
         click.Option(["--seeds"], type=click.IntRange(min=1), help="Number of seeds; its own by default."),
+        click.Option(
+            ["--set", "changes"],
+            metavar="NAME=VALUE",
+            multiple=True,
+            help="In place of a setting, as its .json holds them.",
+        ),
         click.Option(["--quick"], is_flag=True, help="The same in small, in seconds; marked on the picture."),
     ]
     return click.Command(name, params=parameters, callback=act, help=words)

@@ -14,7 +14,7 @@ from .algebra import (
     modular_subtraction,
     permutation_composition,
 )
-from .dataset import Dataset, from_arrays
+from .dataset import Dataset, from_arrays, from_file
 from .dataset import kernel_samples as kernel_samples
 from .dataset import one_hot as one_hot
 from .dataset import read_only as read_only
@@ -28,6 +28,7 @@ __all__ = [
     "Dataset",
     "digits",
     "from_arrays",
+    "from_file",
     "linear_teacher",
     "modular_addition",
     "modular_division",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,6 +132,29 @@ def from_arrays(
     take = csr_array if sparse else np.asarray
     settings = {"task": "arrays", "rows": "sparse" if sparse else "dense"}
     return read_only(Dataset(take(X), Y, take(X_t), Y_t, settings))
+
+
+def from_file(file: str | os.PathLike[str], rows: str = "auto") -> Dataset:
+    """Return the samples of a NumPy file: see `from_arrays`.
+
+    Parameters
+    ----------
+    file : path
+        An npz file of X_train, Y_train and perhaps X_test, Y_test.
+    rows : {"auto", "sparse", "dense"}
+        How the inputs are kept.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError
+        For a file that cannot be read, holds other arrays, or arrays that `from_arrays` refuses.
+    """
+    with np.load(file, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    expected = {"X_train", "Y_train", "X_test", "Y_test"}
+    if not {"X_train", "Y_train"} <= arrays.keys() <= expected:
+        raise ValueError(f"file: expected arrays X_train, Y_train and perhaps X_test, Y_test, got {sorted(arrays)}")
+    return from_arrays(**arrays, rows=rows)
 
 
 def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any]) -> Any:

@@ -4,10 +4,11 @@ from . import learning_rate
 from .adamw import AdamW
 from .evaluation import loss_and_gradient, predicted_gradient
 from .gradient_descent import GradientDescent
-from .loop import DYNAMICS, load, simulate
+from .many import simulate_many
 from .monitor import Event
 from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
+from .simulation import DYNAMICS, load, simulate
 from .stepper import Dynamics
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "loss_and_gradient",
     "predicted_gradient",
     "simulate",
+    "simulate_many",
 ]

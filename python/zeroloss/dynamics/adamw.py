@@ -12,6 +12,7 @@ from .. import _checks
 from .._kernels import kernels
 from .decay import DecayWatch, factor_decay
 from .descent import DescentSettings
+from .learning_rate import LearningRate
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class AdamW(DescentSettings):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, above 0.
+    lr : float or LearningRate
+        Learning rate, above 0, or its schedule, also as a mapping: see `zeroloss.learning_rate`.
     weight_decay : float
         The coefficient that multiplies θ in the update, beside the adaptive step.
     betas : (float, float)
@@ -40,10 +41,11 @@ class AdamW(DescentSettings):
 
     Notes
     -----
-    In a history ``time`` is lr · steps. The norm-minimising flow is not what AdamW follows, so there is no slow time.
+    In a history ``time`` is the sum of the learning rates of the steps before. The norm-minimising flow is not what
+    AdamW follows, so there is no slow time.
     """
 
-    lr: float = 1e-3
+    lr: float | LearningRate | Mapping[str, Any] = 1e-3
     weight_decay: float = 1e-2
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -62,17 +64,19 @@ class AdamW(DescentSettings):
         """Return the kernel's settings."""
         first, second = self.betas
         return kernels.Optimizer(
-            "adamw", self.lr, *self.layer_decays(), momentum=first, second_momentum=second, epsilon=self.eps
+            "adamw", self.full_rate, *self.layer_decays(), momentum=first, second_momentum=second, epsilon=self.eps
         )
 
     def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
         """Return what watches the weight decay in a precision."""
-        return DecayWatch([self.lr * decay for decay in self.layer_decays()], dtype, factor_decay, "float64 keeps it")
+        return DecayWatch(
+            [self.full_rate * decay for decay in self.layer_decays()], dtype, factor_decay, "float64 keeps it"
+        )
 
     def carried(self) -> tuple[str, ...]:
         """Name what is carried along for each parameter."""
         return ("velocity", "squares")
 
-    def times(self, step: int) -> Mapping[str, float]:
-        """Return the time lr · steps."""
-        return {"time": self.lr * step}
+    def times(self, time: float) -> Mapping[str, float]:
+        """Return the time."""
+        return {"time": time}

@@ -15,7 +15,9 @@ from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
+from . import learning_rate
 from .decay import DecayWatch
+from .learning_rate import LearningRate
 from .stepper import Cost, Evaluator, State
 
 RECORD_SIZE = 8  # numbers of a record by the kernel
@@ -27,16 +29,17 @@ DECAY_LAYERS = ("both", "E", "W")
 class DescentSettings(ABC):
     """What is the same for gradient descent and AdamW, whose dataclasses have these fields among theirs."""
 
-    lr: float
+    lr: float | LearningRate | Mapping[str, Any]
     weight_decay: float
     decay_layers: str
     loss: str
     reduction: str
 
     def __post_init__(self) -> None:
+        scheduled = isinstance(self.lr, LearningRate | Mapping)
         _checks.convert(
             self,
-            lr=_checks.positive("lr", self.lr),
+            lr=learning_rate.from_settings("lr", self.lr) if scheduled else _checks.positive("lr", self.lr),
             weight_decay=_checks.not_negative("weight_decay", self.weight_decay),
         )
         _checks.choice("decay_layers", self.decay_layers, DECAY_LAYERS)
@@ -56,8 +59,20 @@ class DescentSettings(ABC):
         """Return what watches the weight decay in a precision."""
 
     @abstractmethod
-    def times(self, step: int) -> Mapping[str, float]:
-        """Return the time coordinates at a step."""
+    def times(self, time: float) -> Mapping[str, float]:
+        """Return the time coordinates at a time, the sum of the learning rates of the steps before."""
+
+    @property
+    def schedule(self) -> LearningRate | None:
+        """The schedule of the learning rate; None where it is constant."""
+        return self.lr if isinstance(self.lr, LearningRate) else None
+
+    @property
+    def full_rate(self) -> float:
+        """The learning rate, or what a schedule scales."""
+        rate = self.lr.lr if isinstance(self.lr, LearningRate) else self.lr
+        assert isinstance(rate, float)
+        return rate
 
     def layer_decays(self) -> tuple[float, float]:
         """Return the weight decay of E and of W."""
@@ -68,9 +83,9 @@ class DescentSettings(ABC):
         """Return the descent at the network, or at a state it left."""
         return DescentStepper(self, data, network, state, threads)
 
-    def fixed_step(self) -> float:
-        """Return the time of a step."""
-        return self.lr
+    def fixed_step(self) -> float | None:
+        """Return the time of a step; None with a schedule."""
+        return None if self.schedule else self.full_rate
 
     def cost(self, data: Dataset, network: Network) -> Cost:
         """Return what a step takes: three products of n·h·d_out, and a handful of copies of θ."""
@@ -91,7 +106,10 @@ class DescentStepper:
         start = {"E": network.E.copy(), "W": network.W.copy(), "steps": np.zeros((), np.int64)}
         for name in settings.carried():
             start |= {f"{name}_E": np.zeros_like(network.E), f"{name}_W": np.zeros_like(network.W)}
+        if settings.schedule:
+            start["time"] = np.zeros(())
         self.state: State = state or start
+        self._passed = 0, np.zeros(1)
         self._decay = settings.decay_watch(network.dtype)
         descent = kernels.Descent32 if network.dtype == np.float32 else kernels.Descent64
         self._descent = descent(
@@ -125,6 +143,7 @@ class DescentStepper:
         """
         state, taken = self.state, int(self.state["steps"])
         self.state["steps"] += steps
+        rates = self._rates(taken, steps)
         velocity, compensation, squares = (
             (state[f"{name}_E"], state[f"{name}_W"]) if f"{name}_E" in state else None
             for name in ("velocity", "compensation", "squares")
@@ -136,6 +155,7 @@ class DescentStepper:
             compensation=compensation,
             squares=squares,
             taken=taken,
+            rates=rates,
             losses=losses,
             record_at=record_at,
             records=records,
@@ -160,7 +180,23 @@ class DescentStepper:
 
     def times(self, step: int) -> Mapping[str, float]:
         """Return the time coordinates at a step."""
-        return self._settings.times(step)
+        schedule = self._settings.schedule
+        if schedule is None:
+            return self._settings.times(self._settings.full_rate * step)
+        first, passed = self._passed
+        if not 0 <= step - first < len(passed):
+            first, passed = 0, _times_after(0.0, schedule.rates(0, step))
+        return self._settings.times(float(passed[step - first]))
+
+    def _rates(self, taken: int, steps: int) -> NDArray[np.float64] | None:
+        """Return the learning rates of the next steps, and let their time pass; None where they are all the same."""
+        schedule = self._settings.schedule
+        if schedule is None:
+            return None
+        rates = schedule.rates(taken, steps)
+        self._passed = taken, _times_after(float(self.state["time"]), rates)
+        self.state["time"] = np.array(self._passed[1][-1])
+        return rates
 
     def network(self) -> Network:
         """Return a copy of the parameters."""
@@ -168,5 +204,10 @@ class DescentStepper:
 
     def failure(self, step: int) -> Outcome:
         """Say at which step the loss or a weight ceased to be finite."""
-        sentence = f"the loss or a weight is not finite at step {step}; lower lr (now {self._settings.lr:g})"
+        sentence = f"the loss or a weight is not finite at step {step}; lower lr (now {self._settings.full_rate:g})"
         return Outcome(Ending.DIVERGED, sentence)
+
+
+def _times_after(time: float, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the times before the first step and after each, added in their order, so that no chunk changes a bit."""
+    return np.add.accumulate(np.concatenate([[time], rates]))

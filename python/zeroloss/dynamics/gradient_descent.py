@@ -12,6 +12,7 @@ from .. import _checks
 from .._kernels import kernels
 from .decay import DecayWatch, plain_decay
 from .descent import DescentSettings
+from .learning_rate import LearningRate
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class GradientDescent(DescentSettings):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, above 0.
+    lr : float or LearningRate
+        Learning rate, above 0, or its schedule, also as a mapping: see `zeroloss.learning_rate`.
     weight_decay : float
         The coefficient that multiplies θ in the update. The paper's λ‖θ‖² beside the summed loss is
         ``weight_decay = 2λ``; beside the mean over N = n·d_out entries, λ = N · weight_decay / 2 with step lr/N.
@@ -39,11 +40,11 @@ class GradientDescent(DescentSettings):
 
     Notes
     -----
-    In a history ``time`` is lr · steps, and ``slow_time`` s = weight_decay · lr · steps / (1 − momentum), the time
-    of the norm-minimising flow.
+    In a history ``time`` is the sum of the learning rates of the steps before, lr · steps without a schedule, and
+    ``slow_time`` s = weight_decay · time / (1 − momentum), the time of the norm-minimising flow.
     """
 
-    lr: float
+    lr: float | LearningRate | Mapping[str, Any]
     weight_decay: float = 0.0
     momentum: float = 0.0
     loss: str = "mse"
@@ -59,19 +60,18 @@ class GradientDescent(DescentSettings):
     def optimizer(self) -> kernels.Optimizer:
         """Return the kernel's settings."""
         return kernels.Optimizer(
-            "sgd", self.lr, *self.layer_decays(), momentum=self.momentum, compensated=self.compensated
+            "sgd", self.full_rate, *self.layer_decays(), momentum=self.momentum, compensated=self.compensated
         )
 
     def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
         """Return what watches the weight decay in a precision; a compensated one needs no watch."""
-        rates = [0.0 if self.compensated else self.lr * decay for decay in self.layer_decays()]
+        rates = [0.0 if self.compensated else self.full_rate * decay for decay in self.layer_decays()]
         return DecayWatch(rates, dtype, plain_decay, "compensated=True or float64 keeps it")
 
     def carried(self) -> tuple[str, ...]:
         """Name what is carried along for each parameter."""
         return ("velocity",) * (self.momentum != 0) + ("compensation",) * self.compensated
 
-    def times(self, step: int) -> Mapping[str, float]:
-        """Return the time lr · steps, and slow time."""
-        time = self.lr * step
+    def times(self, time: float) -> Mapping[str, float]:
+        """Return the time, and slow time."""
         return {"time": time, "slow_time": self.weight_decay * time / (1 - self.momentum)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -17,9 +17,14 @@ class Interruption:
     """
 
     def __init__(self, signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> None:
-        self.requested: signal.Signals | None = None
+        self._received: signal.Signals | None = None
         self._signals = signals
         self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> signal.Signals | None:
+        """The signal that asks for the end; None where nothing does."""
+        return self._received
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
@@ -33,9 +38,25 @@ class Interruption:
             signal.signal(number, before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested is not None:
+        if self._received is not None:
             before = self._before[signal.Signals(number)]
             if callable(before):
                 before(number, frame)
             raise KeyboardInterrupt
-        self.requested = signal.Signals(number)
+        self._received = signal.Signals(number)
+
+
+class Asked(Interruption):
+    """An interruption that takes no signals: whoever runs many simulations asks each of them to end.
+
+    ``asked`` returns the signal in whose place it asks, or None; it is called often, also from other threads.
+    """
+
+    def __init__(self, asked: Callable[[], signal.Signals | None]) -> None:
+        super().__init__(())
+        self._asked = asked
+
+    @property
+    def requested(self) -> signal.Signals | None:
+        """The signal that asks for the end; None where nothing does."""
+        return self._asked()

@@ -1,5 +1,8 @@
 """Learning-rate schedules as data: the rate of every step, from θ_t to θ_{t+1}, as a function of t alone.
 
+A descent takes one in place of its ``lr``: ``GradientDescent(lr=Cosine(1.0, 10_000))``, or by its name, as a
+configuration has it: ``lr = { schedule = "cosine", lr = 1.0, steps = 10_000 }``.
+
 The rates are made of sums and products in float64, without a library's cosine or power, so that they have the same bits
 on every machine.
 """
@@ -9,15 +12,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
 
-__all__ = ["SCHEDULES", "Constant", "Cosine", "LearningRate", "LinearWarmUp", "Step"]
+__all__ = ["SCHEDULES", "Constant", "Cosine", "LearningRate", "LinearWarmUp", "Step", "from_settings"]
 
 _LAST_STEP = 2**53  # up to which float64 counts
 
@@ -63,6 +67,8 @@ class LearningRate(ABC):
 class Constant(LearningRate):
     """The rate ``lr`` throughout."""
 
+    schedule: str = field(default="constant", init=False)
+
     def _rates(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.full(len(t), self.lr)
 
@@ -74,22 +80,37 @@ class LinearWarmUp(LearningRate):
     Parameters
     ----------
     lr : float
-        The rate after the warm-up.
+        The rate at the end of the warm-up.
     steps : int
         Length of the warm-up, at least 1.
     start : float
         The share of lr at step 0, in [0, 1].
+    then : LearningRate or mapping, optional
+        The schedule that follows, of the same lr, its steps counted from the end of the warm-up.
     """
 
     steps: int
     start: float = 0.0
+    then: LearningRate | Mapping[str, Any] | None = None
+    schedule: str = field(default="linear_warm_up", init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.convert(self, steps=_count("steps", self.steps), start=_checks.fraction("start", self.start))
+        if self.then is not None:
+            then = from_settings("then", self.then)
+            if then.lr != self.lr:
+                raise ValueError(f"then: expected a schedule of the same lr, {self.lr}, got {then.lr}")
+            _checks.convert(self, then=then)
 
     def _rates(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self.lr * (self.start + (1 - self.start) * (np.minimum(t, self.steps) / self.steps))
+        rates: NDArray[np.float64] = self.lr * (
+            self.start + (1 - self.start) * (np.minimum(t, self.steps) / self.steps)
+        )
+        if isinstance(self.then, LearningRate):
+            after = t >= self.steps
+            rates[after] = self.then._rates(t[after] - self.steps)
+        return rates
 
 
 @dataclass(frozen=True)
@@ -108,6 +129,7 @@ class Step(LearningRate):
 
     every: int
     factor: float = 0.1
+    schedule: str = field(default="step", init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,6 +157,7 @@ class Cosine(LearningRate):
 
     steps: int
     lowest: float = 0.0
+    schedule: str = field(default="cosine", init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -156,6 +179,35 @@ class Cosine(LearningRate):
 SCHEDULES: Mapping[str, type[LearningRate]] = MappingProxyType(
     {"constant": Constant, "linear_warm_up": LinearWarmUp, "step": Step, "cosine": Cosine}
 )
+
+
+def from_settings(name: str, settings: object) -> LearningRate:
+    """Return a schedule from a mapping of its name, ``schedule``, and its arguments; a schedule as it is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown schedule or argument, with ``name`` in front.
+    """
+    if isinstance(settings, LearningRate):
+        return settings
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"{name}: expected a learning-rate schedule, got {settings!r}")
+    arguments = dict(settings)
+    kind = arguments.pop("schedule", None)
+    if kind not in SCHEDULES:
+        raise ValueError(f"{name}: expected a schedule among {', '.join(SCHEDULES)}, got {kind!r}")
+    made = SCHEDULES[kind]
+    known = [one.name for one in fields(made) if one.init]
+    if unknown := [key for key in arguments if key not in known]:
+        raise ValueError(f"{name}: expected arguments among {', '.join(known)} for {kind}, got {', '.join(unknown)}")
+    required = [one.name for one in fields(made) if one.init and one.default is MISSING]
+    if missing := [key for key in required if key not in arguments]:
+        raise ValueError(f"{name}: expected {', '.join(missing)} for {kind}, got none")
+    try:
+        return made(**arguments)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{name}: {error}") from None
 
 
 def _count(name: str, value: object) -> int:

@@ -2,189 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .. import _checks
-from .._machine import check_memory, checked_threads
-from ..build import build_of_results
-from ..datasets import Dataset
-from ..networks import Network, check_fits
-from ..results import Ending, Measures, Outcome, Run, read
-from ..results.schedule import Schedule
-from .adamw import AdamW
+from ..results import Ending, Outcome
 from .chunk import advanced, planned
 from .flow import FlowStepper, flow_outcome
-from .gradient_descent import GradientDescent
 from .interruption import Interruption
 from .monitor import Passed, copied, next_chunk
-from .norm_flow import NormFlow
-from .predicted_gradient import PredictedGradient
-from .recorder import Recorder, checked_measures
-from .stepper import Dynamics, State, Stepper
+from .recorder import Recorder
+from .stepper import State, Stepper
 
-#: The dynamics by the name under which a saved run knows them.
-DYNAMICS: Mapping[str, type[Any]] = {
-    "gradient_descent": GradientDescent,
-    "adamw": AdamW,
-    "predicted_gradient": PredictedGradient,
-    "norm_flow": NormFlow,
-}
-
-
-def simulate(
-    dynamics: Dynamics,
-    data: Dataset,
-    network: Network,
-    *,
-    steps: int | None = None,
-    duration: float | None = None,
-    record_every: int | str = 100,
-    snapshot_every: int | str | None = None,
-    measures: Measures | None = None,
-    loss_extremes: bool = False,
-    threads: int | None = None,
-    progress: bool | None = None,
-) -> Run:
-    """Follow a dynamics for a number of steps, or for a duration.
-
-    Parameters
-    ----------
-    dynamics : GradientDescent, AdamW, PredictedGradient or NormFlow
-        What is simulated, with its settings.
-    data : Dataset
-        Training samples, and test samples for the records.
-    network : Network
-        The start; its dtype is the precision of the simulation. It is not changed.
-    steps : int
-        Number of steps, at least 0.
-    duration : float
-        In place of steps: the time of the dynamics to cover. Fixed steps are taken until they have covered it; the
-        last adaptive one is shortened to end there.
-    record_every : int or "log"
-        Records are made at step 0, at the multiples, and at the last step; "log" records 20 steps a decade.
-    snapshot_every : int or "log", optional
-        Keeps E and W at step 0, at the multiples, and at the last step.
-    measures : mapping of name to function, optional
-        Each function is called with the network at every record; the number or array it returns is recorded, or
-        several, each under its key, where it returns a mapping. One with an attribute ``lag`` is called with the
-        network of ``lag`` steps before as its second argument, at first that of step 0 (None where an interruption
-        lost it), and one with ``descriptions`` (key: unit, meaning) describes its variables: see
-        `zeroloss.geometry.AlignmentMeasure`.
-    loss_extremes : bool
-        Whether descents record the least and greatest training loss since the record before.
-    threads : int, optional
-        Threads for one step; by default one for a small step, else every processor this process may use.
-        ``ZEROLOSS_NUM_THREADS`` bounds them. The bits do not depend on it.
-    progress : bool, optional
-        A progress bar on standard error; by default on a terminal, once a second has passed.
-
-    Returns
-    -------
-    Run
-        With the history, the final network and the outcome. Ctrl-C ends the run with what there is; a second one
-        raises. A loss or weight that is not finite, or a matrix that cannot be factored, ends it at the last sound
-        step: see ``outcome``.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arguments out of their range or of the wrong kind, or what cannot fit in memory, before any work.
-    """
-    if type(dynamics) not in DYNAMICS.values():
-        names = " or ".join(kind.__name__ for kind in DYNAMICS.values())
-        raise TypeError(f"dynamics: expected a {names}, got {type(dynamics).__name__}")
-    check_fits(network, data)
-    end = checked_end(dynamics, steps, duration)
-    settings = run_settings(dynamics, data, network, record_every, snapshot_every, loss_extremes)
-    recorder = Recorder(settings, checked_measures(measures), end.step)
-    stepper = start(dynamics, data, network, None, threads)
-    outcome, last = follow(stepper, recorder, 0, end, progress)
-    return Run(
-        history=recorder.history(),
-        network=last.network(),
-        snapshots=recorder.snapshots(),
-        outcome=outcome,
-        settings=settings,
-        data=data,
-        state=stepper.state,
-        extender=extend_run,
-        measures=recorder.measures,
-        earlier=recorder.earlier(),
-        notes={"extremes": recorder.extremes},
-    )
-
-
-def run_settings(
-    dynamics: Dynamics,
-    data: Dataset,
-    network: Network,
-    record_every: int | str,
-    snapshot_every: int | str | None,
-    loss_extremes: bool,
-) -> dict[str, Any]:
-    """Return what a run's settings hold: all that determines it."""
-    return {
-        "dynamics": {"kind": _kind(dynamics), **dataclasses.asdict(dynamics)},  # type: ignore[call-overload]
-        "data": dict(data.settings),
-        "network": {**network.settings, "activation": network.activation, "dtype": network.dtype.name},
-        "record_every": Schedule("record_every", record_every).every,
-        "snapshot_every": None if snapshot_every is None else Schedule("snapshot_every", snapshot_every).every,
-        "loss_extremes": loss_extremes,
-        "build": build_of_results(),
-    }
-
-
-def load(directory: str | os.PathLike[str]) -> Run:
-    """Read a run that ``Run.save`` wrote; it can be extended.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        Where there is no saved run, or one of another format.
-    """
-    return read(directory, extend_run)
-
-
-def extend_run(
-    run: Run, steps: int | None, duration: float | None, *, measures: Measures | None, progress: bool | None
-) -> None:
-    """Go on with a run, in place: its records are those of one long run."""
-    dynamics = dynamics_from_settings(run.settings["dynamics"])
-    further = checked_end(dynamics, steps, duration)
-    begin = int(run.state.get("steps", run.step))  # a run that ended between two adaptive steps is one record ahead
-    end = End(begin + further.step, None if further.time is None else float(run.history.time[-1]) + further.time)
-    if not run.outcome.ending.can_go_on:
-        raise ValueError(f"run: expected one that can go on, got one that {run.outcome}")
-    given = checked_measures(measures if measures is not None else run.measures)
-    recorder = Recorder(run.settings, given, end.step, run.earlier)
-    if missing := {str(name) for name in run.history.data_vars if not recorder.knows(str(name))}:
-        raise ValueError(f"measures: expected {', '.join(sorted(missing))}, as the history holds, got none")
-    recorder.extremes = extremes(run.notes)
-    state = {name: array.copy() for name, array in run.state.items()}  # the run's own, should this not end well
-    stepper = start(dynamics, run.data, run.network, state, None)
-    outcome, last = follow(stepper, recorder, begin, end, progress)
-    run.history = recorder.history(begin, run.history)
-    run.snapshots = recorder.snapshots(begin, run.snapshots)
-    run.network, run.state, run.outcome, run.measures = last.network(), stepper.state, outcome, recorder.measures
-    run.earlier, run.notes = recorder.earlier(), {**run.notes, "extremes": recorder.extremes}
-
-
-def extremes(notes: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return the extremes of the training loss since the last record that a run noted."""
-    least, greatest = notes.get("extremes") or (None, None)
-    return None if least is None or greatest is None else (least, greatest)
+#: Whether to show a bar (None: on a terminal, once a second has passed), or what to tell of steps as they are taken.
+Progress = bool | Callable[[int], None] | None
 
 
 class Companion(Protocol):
@@ -230,51 +67,28 @@ class End:
     time: float | None = None
 
 
-def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None) -> End:
-    """Return the end that is ``steps`` or ``duration`` away, exactly one of which is to be given."""
-    if (steps is None) == (duration is None):
-        raise ValueError(f"steps, duration: expected exactly one of them, got {steps} and {duration}")
-    if duration is None:
-        return End(_checks.integer("steps", steps, 0))
-    duration = _checks.not_negative("duration", duration)
-    size = dynamics.fixed_step()
-    return End(sys.maxsize, duration) if size is None else End(math.ceil(duration / size * (1 - 1e-12)))
-
-
-def start(dynamics: Dynamics, data: Dataset, network: Network, state: State | None, threads: int | None) -> Stepper:
-    """Return the stepper, once it is known to fit the machine."""
-    cost = dynamics.cost(data, network)
-    check_memory(type(dynamics).__name__, cost.memory)
-    return dynamics.start(data, network, state, checked_threads(threads, cost.flops, cost.flops_for_threads))
-
-
-def dynamics_from_settings(settings: Mapping[str, Any]) -> Dynamics:
-    """Return the dynamics that a run's settings describe."""
-    numbers = dict(settings)
-    found: Dynamics = DYNAMICS[numbers.pop("kind")](**numbers)
-    return found
-
-
-def _kind(dynamics: Dynamics) -> str:
-    return next(name for name, kind in DYNAMICS.items() if isinstance(dynamics, kind))
-
-
 def follow(
     stepper: Stepper,
     recorder: Recorder,
     begin: int,
     end: End,
-    progress: bool | None,
+    progress: Progress,
     companion: Companion | None = None,
+    interruption: Interruption | None = None,
 ) -> tuple[Outcome, Stepper]:
-    """Take the steps from ``begin`` to the end in chunks, and keep what is due; return the last state recorded."""
+    """Take the steps from ``begin`` to the end in chunks, and keep what is due; return the last state recorded.
+
+    Signals end it, or ``interruption`` in their place.
+    """
     step, chunk, many = begin, 1, True
     last = stepper
     outcome: Outcome | None = None
     total = end.step if end.time is None else None
-    disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
+    disable, delay = (None, 1.0) if progress is None else (progress is not True, 0.0)
     bar = tqdm(initial=begin, total=total, disable=disable, delay=delay, unit="step", unit_scale=True, leave=True)
-    with Interruption(companion.signals if companion else (signal.SIGINT,)) as interruption, bar:
+    tell = progress if callable(progress) else bar.update
+    interruption = interruption or Interruption(companion.signals if companion else (signal.SIGINT,))
+    with interruption, bar:
         sound = recorder.keep(stepper, begin, last=begin == end.step)
         outcome = recorder.failure if sound else stepper.failure(begin)
         if companion and outcome is None:
@@ -302,7 +116,7 @@ def follow(
                 chunk = next_chunk(goal - step, time.perf_counter() - started)
                 recorder.take(stepper, step, within, records, losses)
                 if sound and recorder.keep(stepper, goal, last=goal == end.step):
-                    bar.update(goal - step)
+                    tell(goal - step)
                     outcome = recorder.failure
                     if companion and outcome is None:
                         passed = Passed(before, recorder.newest_many(len(within) + 1)) if within else None

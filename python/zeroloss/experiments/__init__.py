@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 if TYPE_CHECKING:
     from .cells import Cells
@@ -28,7 +31,7 @@ class Experiment:
         Whether anything in it is random. Else its ``reproduce`` takes no ``seeds``, and the line says so to those
         who gave a number of them.
     resumable : bool
-        Whether its ``reproduce`` takes ``cells``, in which it keeps what is finished.
+        Whether its ``reproduce`` and ``run`` take ``cells``, in which it keeps what is finished.
     """
 
     module: str
@@ -37,20 +40,47 @@ class Experiment:
     resumable: bool = False
 
     def reproduce(
-        self, *, seeds: int | None = None, quick: bool = False, cells: Cells | None = None, **options: Any
+        self,
+        *,
+        seeds: int | None = None,
+        quick: bool = False,
+        changes: Mapping[str, object] = MappingProxyType({}),
+        cells: Cells | None = None,
+        **options: Any,
     ) -> Result:
         """Run the experiment for a number of seeds (default: as the paper), or in its quick form.
 
+        ``changes`` are other values of its ``Settings``; TypeError or ValueError for a name or value that is none.
         Where it is resumable it takes what it finds in ``cells``, and keeps there what it finishes.
         """
-        reproduce = importlib.import_module(f".{self.module}", __name__).reproduce
-        if self.resumable and cells is not None:
-            options["cells"] = cells
+        module = importlib.import_module(f".{self.module}", __name__)
+        kept = {"cells": cells} if self.resumable and cells is not None else {}
+        if changes:
+            settings = changed(module.QUICK if quick else module.FULL, changes)
+            found: Result = module.run(settings if seeds is None else replace(settings, seeds=seeds), **kept)
+            return found
+        reproduce = module.reproduce
         if self.seeded:
-            result: Result = reproduce(seeds=seeds, quick=quick, **options)
+            result: Result = reproduce(seeds=seeds, quick=quick, **options, **kept)
             return result
         result = reproduce(quick=quick, **options)
         return result if seeds is None else replace(result, line=f"{result.line}; nothing random, so no seeds")
+
+
+def changed(settings: Any, changes: Mapping[str, object]) -> Any:
+    """Return settings, a dataclass, with other values, each of the type that it has there."""
+    hints = get_type_hints(type(settings))
+    values = {}
+    for name, value in changes.items():
+        if name not in hints or name in {"seeds", "quick"}:
+            known = ", ".join(key for key in hints if key not in {"seeds", "quick"})
+            raise ValueError(f"{name}: expected one of {known}, got this name")
+        try:
+            values[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            wish = error.errors()[0]["msg"].replace("Input should be ", "")
+            raise ValueError(f"{name}: expected {wish}, got {value!r}") from None
+    return replace(settings, **values)
 
 
 #: The figures by number.

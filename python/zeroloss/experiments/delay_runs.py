@@ -7,23 +7,29 @@ diverges is data. Every run has a split and an initialisation of its own, so tha
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from tqdm import tqdm
 
 from .. import datasets, networks
 from .._machine import available_processors
 from ..datasets import Dataset
-from ..dynamics import GradientDescent, simulate
+from ..dynamics import GradientDescent
+from ..dynamics.interruption import Asked, Interruption
+from ..dynamics.simulation import simulated
 from ..metrics import Level
 from ..networks import Network
 from ..results import Ending
 from ..survival import DelayLaw, UndeterminedError
 from .cells import Arrays, Cells
-from .ensemble import Watch, derived_seeds, side_by_side
+from .ensemble import derived_seeds
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -100,7 +106,7 @@ def laws_of(fit: Callable[[str], DelayLaw], meant: Iterable[str], needed: str) -
     for name in meant:
         try:
             laws[name] = fit(name)
-        except UndeterminedError:
+        except (UndeterminedError, ArithmeticError):
             if name == needed:
                 raise
     return laws
@@ -132,29 +138,49 @@ def histories(name: str, plans: Sequence[Plan], cells: Cells | None) -> list[Arr
     """
     minutes = 60 * check_plans(name, plans)
     kept = cells if cells is not None else Cells()
-    order = sorted(range(len(plans)), key=lambda at: -plans[at].steps)
     at_once = min(available_processors(), len(plans))
     title = f"{len(plans)} runs, {at_once} at once, at most {minutes:.0f} minutes of a core"
+    stop, lock = threading.Event(), threading.Lock()
+    total = sum(plan.steps for plan in plans)
+    bar = tqdm(desc=title, total=total, disable=None, unit="step", unit_scale=True, dynamic_ncols=True, leave=False)
 
-    def follow(plan: Plan, watch: Watch) -> Arrays:
-        return kept.cell({"run": "descent", **asdict(plan)}, lambda: _curves(plan, watch))
+    def tell(taken: int) -> None:
+        with lock:
+            bar.update(taken)
 
-    found = side_by_side(follow, [plans[at] for at in order], at_once, None, title)
-    return [run for _, run in sorted(zip(order, found, strict=True), key=lambda pair: pair[0])]
+    def follow(plan: Plan) -> Arrays:
+        interruption = Asked(lambda: signal.SIGINT if stop.is_set() else None)
+        return kept.cell({"run": "descent", **asdict(plan)}, lambda: _curves(plan, tell, interruption))
+
+    with bar, ThreadPoolExecutor(at_once) as pool:
+        try:
+            longest_first = sorted(plans, key=lambda plan: -plan.steps)
+            runs = {plan: pool.submit(follow, plan) for plan in longest_first}
+            for ended in as_completed(runs.values()):
+                ended.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [runs[plan].result() for plan in plans]
 
 
-def _curves(plan: Plan, watch: Watch) -> Mapping[str, ArrayLike]:
-    data, network = plan.problem()
-    run = simulate(
+def _curves(plan: Plan, tell: Callable[[int], None], interruption: Interruption) -> Mapping[str, ArrayLike]:
+    run = simulated(
         plan.dynamics(),
-        data,
-        network,
+        *plan.problem(),
         steps=plan.steps,
+        duration=None,
         record_every="log",
-        measures={"watch": watch},
+        snapshot_every=None,
+        measures=None,
+        loss_extremes=False,
         threads=1,
-        progress=False,
+        progress=tell,
+        interruption=interruption,
     )
+    if run.outcome.ending is Ending.STOPPED_BY_THE_USER:
+        raise KeyboardInterrupt
     curves: dict[str, Any] = {name: run.history[name].values for name in CURVES}
     return {"step": run.history.step.values, **curves, "diverged": run.outcome.ending is not Ending.REACHED_THE_END}
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any, TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
 from ..datasets import Dataset
 from ..dynamics import simulate
+from ..dynamics.many import followed
 from ..dynamics.stepper import Dynamics
 from ..networks import Network
 from ..results import Ending, Measures, Run
-from ..results.schedule import Schedule
 
-__all__ = ["NumericalFailure", "Watch", "derived_seeds", "side_by_side", "simulate_seeds"]
-
-Item = TypeVar("Item")
-Found = TypeVar("Found")
+__all__ = ["NumericalFailure", "derived_seeds", "simulate_seeds"]
 
 
 class NumericalFailure(Exception):  # noqa: N818 — it is the name of what happened
@@ -72,103 +67,26 @@ def simulate_seeds(
     KeyboardInterrupt
         Where the user stops a run.
     """
-
-    def follow(seed: int, watch: Measures, **options: Any) -> Run:
-        data, network = problem(seed)
-        own = measures(data) if measures is not None else {}
-        run = simulate(
-            dynamics,
-            data,
-            network,
-            steps=steps,
-            record_every=record_every,
-            snapshot_every=snapshot_every,
-            measures={**own, **watch},
-            **options,
-        )
-        if run.outcome.ending is Ending.STOPPED_BY_THE_USER:
-            raise KeyboardInterrupt
-        if run.outcome.ending is not Ending.REACHED_THE_END:
+    problems = [problem(seed) for seed in seeds]
+    options: dict[str, Any] = {"steps": steps, "record_every": record_every, "snapshot_every": snapshot_every}
+    found: list[Run] = []
+    if min(at_once, len(problems)) > 1:
+        members = [(dynamics, data, network) for data, network in problems]
+        found += followed(members, _failed, measures=measures, at_once=at_once, **options)
+    else:
+        alone = True if len(seeds) == 1 else None  # the run's own bar says it all; None is off without a terminal
+        for data, network in tqdm(problems, f"{unit}s", disable=alone, unit=unit, dynamic_ncols=True, leave=False):
+            own = measures(data) if measures is not None else None
+            found.append(simulate(dynamics, data, network, measures=own, **options))
+            if found[-1].outcome.ending is not Ending.REACHED_THE_END:
+                break
+    for seed, run in zip(seeds, found, strict=False):
+        if _failed(run):
             raise NumericalFailure(run, f"{unit} {seed}")
-        return run
-
-    if min(at_once, len(seeds)) > 1:
-        records = len(seeds) * _records(steps, record_every)
-        title = f"{len(seeds)} runs, {min(at_once, len(seeds))} at once"
-        return side_by_side(
-            lambda seed, watch: follow(seed, {"watch": watch}, threads=1, progress=False),
-            seeds,
-            at_once,
-            records,
-            title,
-        )
-    alone = True if len(seeds) == 1 else None  # the run's own bar says it all; None is off where there is no terminal
-    bar = tqdm(seeds, f"{unit}s", disable=alone, unit=unit, dynamic_ncols=True, leave=False)
-    return [follow(seed, {}) for seed in bar]
+    if any(run.outcome.ending is Ending.STOPPED_BY_THE_USER for run in found):
+        raise KeyboardInterrupt
+    return found
 
 
-class _Stopped(Exception):  # noqa: N818 — no error: the others failed, or the user stopped them all
-    """Ends a run whose result nobody wants any more."""
-
-
-class Watch:
-    """A measure that records nothing: it moves the bar that the runs share, and ends its run once ``stop`` is set."""
-
-    def __init__(self, bar: tqdm[Any]) -> None:
-        self.stop = threading.Event()
-        self._bar, self._lock = bar, threading.Lock()
-
-    def __call__(self, network: Network) -> dict[str, float]:
-        """Move the bar, or end the run."""
-        if self.stop.is_set():
-            raise _Stopped
-        with self._lock:
-            self._bar.update()
-        return {}
-
-
-def side_by_side(
-    follow: Callable[[Item, Watch], Found], items: Sequence[Item], at_once: int, records: int | None, title: str
-) -> list[Found]:
-    """Follow runs on threads. Ctrl-C comes to the main one; like a failure, it ends them all at their next record.
-
-    Parameters
-    ----------
-    follow : function
-        Carries out the run of an item; the watch is to be one of its measures.
-    items : sequence
-        What tells the runs apart; they are begun in this order.
-    at_once : int
-        The number of threads.
-    records : int, optional
-        How many records all runs make; without it the bar counts them.
-    title : str
-        Of the bar.
-
-    Returns
-    -------
-    list
-        What ``follow`` returned for each item.
-    """
-    bar = tqdm(None, title, records, disable=None, unit="record", unit_scale=True, dynamic_ncols=True, leave=False)
-    watch = Watch(bar)
-    with bar, ThreadPoolExecutor(at_once) as pool:
-        try:
-            runs = [pool.submit(follow, item, watch) for item in items]
-            for ended in as_completed(runs):
-                ended.result()
-        except BaseException:
-            watch.stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [run.result() for run in runs]
-
-
-def _records(steps: int, record_every: int | str) -> int:
-    """Return how many records a run makes: at step 0, at the multiples or on the logarithmic grid, and at the last."""
-    if isinstance(record_every, int):
-        return 1 + -(-steps // record_every)
-    schedule, step, count = Schedule("record_every", record_every), 0, 1
-    while step < steps:
-        step, count = schedule.next_after(step), count + 1
-    return count
+def _failed(run: Run) -> bool:
+    return not run.outcome.ending.can_go_on

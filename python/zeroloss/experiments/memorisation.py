@@ -296,7 +296,7 @@ def _cosines(axes: Axes, numbers: xr.Dataset, settings: Settings) -> None:
     axes.axhline(0, color=plots.COLOURS["grey"], linewidth=0.8)
     axes.set(ylabel=rf"cosine of $\theta_t - \theta_{{t-{settings.lag}}}$", ylim=(-1, 1))
     every = "every step" if settings.record_every == 1 else f"every {settings.record_every} steps"
-    legend(axes, numbers, (0.47, 0.01), f"\n{every}, not smoothed\n$J$ at the {projection} projection")
+    legend(axes, numbers, (0.02, 0.64), f"\n{every}, not smoothed\n$J$ at the {projection} projection")
 
 
 def _mark_events(axes: Axes, numbers: xr.Dataset) -> None:

@@ -210,7 +210,9 @@ def _through_time(axes: Axes, numbers: xr.Dataset, settings: Settings) -> None:
         for seed in numbers.seed.values:
             values = numbers.distance.sel(weight_decay=decay, seed=seed).values[1:]
             axes.semilogy(time, values, color=shade, linewidth=1.2, label=f"{decay:g}" if seed == 0 else None)
+    least = float(numbers.distance.isel(slow_time=slice(1, None)).min())
     axes.set(xlabel="slow time s", ylabel="distance in parameters", xlim=(0, settings.duration))
+    axes.set_ylim(bottom=least / 8)  # room for the legend
     axes.legend(loc="lower right", ncols=2, title="weight decay", title_fontsize=8)
 
 

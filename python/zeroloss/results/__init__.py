@@ -1,7 +1,8 @@
 """What a simulation leaves, in memory and in a directory."""
 
 from .checkpoint import Checkpoint
-from .directory import InUseError, RunDirectory
+from .directory import InUseError, RunDirectory, held
+from .ensemble import Ensemble, side_by_side
 from .files import DamagedError, NewerFormatError
 from .history import DESCRIPTIONS, TIME, columns_of, history_dataset, snapshot_dataset
 from .outcome import Ending, Outcome
@@ -14,6 +15,7 @@ __all__ = [
     "Checkpoint",
     "DamagedError",
     "Ending",
+    "Ensemble",
     "InUseError",
     "Measures",
     "NewerFormatError",
@@ -22,10 +24,12 @@ __all__ = [
     "RunDirectory",
     "columns_of",
     "fingerprint",
+    "held",
     "history_dataset",
     "read",
     "read_samples",
     "run_at",
+    "side_by_side",
     "snapshot_dataset",
     "write_samples",
 ]

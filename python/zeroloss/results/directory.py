@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from .checkpoint import FORMAT, Checkpoint, read_checkpoint, rows, stacked
 from .files import DamagedError, replace
 from .history import columns_of, history_dataset, snapshot_dataset
+from .outcome import Ending, Outcome
 from .schedule import Schedule
 from .table import Table
 
@@ -40,6 +41,33 @@ if TYPE_CHECKING:
 
 class InUseError(ValueError):
     """Another process runs in the directory."""
+
+
+@contextlib.contextmanager
+def held(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a lock, a file, for this process (the kernel's lock: the end of the process, however it comes, frees it).
+
+    Raises
+    ------
+    InUseError
+        Where another holds it, unless to ``wait`` for that to end.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
+            raise InUseError(f"{path.parent}: in use by process {holder or 'unknown'}, which runs in it") from None
+        with contextlib.suppress(OSError):  # who holds it is a courtesy
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class RunDirectory:
@@ -77,23 +105,8 @@ class RunDirectory:
         InUseError
             Where another process holds it.
         """
-        path = self.path / "lock"
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except PermissionError:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
-                raise InUseError(f"{self.path}: in use by process {holder or 'unknown'}, which runs in it") from None
-            with contextlib.suppress(OSError):  # who holds it is a courtesy
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"{os.getpid()}\n".encode())
+        with held(self.path / "lock"):
             yield
-        finally:
-            os.close(descriptor)
 
     def log(self, line: str) -> None:
         """Add a line with the time to the log; a full disk is told elsewhere."""
@@ -170,6 +183,14 @@ class RunDirectory:
         if snapshots is not None:
             replace(self.snapshots_file, lambda path: snapshots.to_netcdf(path, engine="h5netcdf"))
         self.describe(checkpoint)
+
+    def outcome(self) -> Outcome | None:
+        """Return how the run ended, once all that an ended run leaves is in place; None before."""
+        try:
+            about = json.loads(self.about.read_text(encoding="utf-8"))
+            return Outcome(Ending(about["outcome"]), about["sentence"]) if self.history_file.exists() else None
+        except (OSError, ValueError, KeyError):
+            return None
 
     def describe(self, checkpoint: Checkpoint) -> None:
         """Write what the run is and how far it is as JSON."""

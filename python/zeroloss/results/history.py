@@ -21,8 +21,8 @@ TIME = "time "
 #: Units and meaning of what every history may hold.
 DESCRIPTIONS = {
     "step": ("1", "number of steps taken"),
-    "time": ("step size", "time of the dynamics: step size times steps"),
-    "slow_time": ("1", "slow time s = weight_decay · lr · steps / (1 − momentum)"),
+    "time": ("step size", "time of the dynamics: the sizes of the steps taken, added"),
+    "slow_time": ("1", "slow time s = weight_decay · time / (1 − momentum)"),
     "train_loss": ("1", "loss on the training samples, without weight decay"),
     "train_loss_min": ("1", "least training loss since the record before, both ends included"),
     "train_loss_max": ("1", "greatest training loss since the record before, both ends included"),

@@ -16,8 +16,10 @@ from pydantic import ValidationError
 from ..build import build_of_results
 from ..config import Configuration, ConfigurationError, RunSettings, fingerprint_of, from_file
 from ..datasets import Dataset
-from ..dynamics.loop import End, checked_end, dynamics_from_settings, extend_run, extremes, follow, run_settings, start
+from ..dynamics.interruption import Interruption
+from ..dynamics.loop import End, Progress, follow
 from ..dynamics.recorder import Recorder, checked_measures
+from ..dynamics.simulation import checked_end, dynamics_from_settings, extend_run, extremes, run_settings, start
 from ..dynamics.stepper import Dynamics, Stepper
 from ..geometry import AlignmentMeasure
 from ..results import (
@@ -52,8 +54,9 @@ def run(
     configuration: Configuration,
     directory: str | os.PathLike[str],
     *,
-    progress: bool | None = None,
+    progress: Progress = None,
     announce: Announce | None = None,
+    interruption: Interruption | None = None,
 ) -> Run:
     """Carry out a configuration in a new directory.
 
@@ -63,10 +66,12 @@ def run(
         From `zeroloss.config.from_file` or `zeroloss.config.from_settings`.
     directory : path
         New or empty.
-    progress : bool, optional
-        As for ``simulate``.
+    progress : bool or function, optional
+        As for ``simulate``; a function is called with the number of steps as they are taken.
     announce : function of (step, values), optional
         Called with every record as it is made.
+    interruption : Interruption, optional
+        What asks for an end in place of signals, where many runs are carried out at once.
 
     Returns
     -------
@@ -112,7 +117,7 @@ def run(
             }
             recorder = Recorder(about, _measures(configuration.run, data), end.step)
             keeper = Keeper(target, configuration.run, about, fingerprint_of_samples(data), _end(end), announce)
-            return _carry_on(target, stepper, recorder, keeper, 0, end, data, progress)
+            return _carry_on(target, stepper, recorder, keeper, 0, end, data, progress, interruption)
     except OSError as error:
         raise _broken(target, error) from error
 
@@ -124,8 +129,9 @@ def resume(
     extend: int | None = None,
     duration: float | None = None,
     allow_different_bits: bool = False,
-    progress: bool | None = None,
+    progress: Progress = None,
     announce: Announce | None = None,
+    interruption: Interruption | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Run:
     """Go on with a run from its newest whole checkpoint.
@@ -140,7 +146,7 @@ def resume(
         For a run that has ended: further steps, or further time.
     allow_different_bits : bool
         Whether another version, compiler or instruction-set level than the run's may go on with it.
-    progress, announce
+    progress, announce, interruption
         As for `run`.
     tell : function of a line, optional
         Told of damaged checkpoints; warnings by default.
@@ -165,7 +171,8 @@ def resume(
     """
     source = RunDirectory(directory)
     if source.is_new() and source.configuration.is_file():  # killed before it kept step 0: nothing is lost
-        return run(from_file(source.configuration), out or directory, progress=progress, announce=announce)
+        begun = from_file(source.configuration)
+        return run(begun, out or directory, progress=progress, announce=announce, interruption=interruption)
     if not source.checkpoints.is_dir():
         raise ValueError(f"directory: expected a run, found no checkpoints in {source.path}")
     target = source if out is None else _copied(source, Path(out))
@@ -178,7 +185,7 @@ def resume(
             dynamics = dynamics_from_settings(checkpoint.settings["dynamics"])
             ended = checkpoint.outcome is not None and not checkpoint.notes.get("out_of_time")
             if ended and extend is None and duration is None:
-                if not target.history_file.exists():
+                if target.outcome() is None:  # it was killed before it had left all that an ended run leaves
                     target.finish(checkpoint)
                 return run_at(target, checkpoint, extend_run)
             _check_build(checkpoint, dynamics, allow_different_bits)
@@ -191,7 +198,7 @@ def resume(
             stepper = start(dynamics, data, checkpoint.network, state, chosen.threads)
             keeper = Keeper(target, chosen, settings, checkpoint.data, _end(end), announce, checkpoint)
             target.log(f"resumed at step {checkpoint.step}")
-            return _carry_on(target, stepper, recorder, keeper, checkpoint.step, end, data, progress)
+            return _carry_on(target, stepper, recorder, keeper, checkpoint.step, end, data, progress, interruption)
     except OSError as error:
         raise _broken(target, error) from error
 
@@ -204,10 +211,11 @@ def _carry_on(
     begin: int,
     end: End,
     data: Dataset,
-    progress: bool | None,
+    progress: Progress,
+    interruption: Interruption | None,
 ) -> Run:
     """Follow the dynamics to the end, and leave what is left then."""
-    outcome, last = follow(stepper, recorder, begin, end, progress, keeper)
+    outcome, last = follow(stepper, recorder, begin, end, progress, keeper, interruption)
     newest = recorder.newest()
     step = int(stepper.state.get("steps", newest[0] if newest else begin))
     if outcome.ending is Ending.STOPPED_BY_A_RULE:

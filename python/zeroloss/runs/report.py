@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import fourier, plots
-from ..dynamics.loop import extend_run
+from ..dynamics.simulation import extend_run
 from ..results import Run, RunDirectory, read
 
 if TYPE_CHECKING:

@@ -1,0 +1,77 @@
+"""``zeroloss sweep``: many runs from one configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .. import config, sweeps
+from .command import INTERRUPTED, NUMERICAL_FAILURE, TERMINATED, Failed
+from .runs import mended, overrides, told
+
+_MOST_TOLD = 10  # cells that failed
+
+
+@click.command()
+@click.argument("file", metavar="CONFIG.toml", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of the sweep.")
+@click.option("--workers", type=click.IntRange(min=1), help="Cells carried out at a time; by default one a processor.")
+@click.option("--threads", is_flag=True, help="Workers are threads of this process, in place of processes.")
+@click.option("--retry", is_flag=True, help="Try cells that failed again; what they left is kept beside.")
+@click.option("--set", "changes", metavar="SECTION.KEY=VALUE", multiple=True, help="In place of what the file says.")
+@click.option("--allow-different-bits", is_flag=True, help="Go on with another version or instruction-set level.")
+def sweep(
+    file: Path,
+    out: Path,
+    workers: int | None,
+    threads: bool,
+    retry: bool,
+    changes: tuple[str, ...],
+    allow_different_bits: bool,
+) -> None:
+    """Carry out all combinations of a configuration's [sweep], into one directory.
+
+    Says first how long that will take. Cells that ended are not carried out again, and those under way go on, so that
+    the same command continues a sweep that was interrupted. At the end DIR/cube.nc holds all of them, labelled.
+    """
+    with mended(file), told():
+        settings = config.settings_of_file(file, **overrides(changes))
+        try:
+            done = sweeps.sweep(
+                settings,
+                out,
+                workers=workers,
+                processes=not threads,
+                retry=retry,
+                allow_different_bits=allow_different_bits,
+                planned=_say,
+            )
+        except sweeps.BrokenError as error:
+            raise Failed(NUMERICAL_FAILURE, str(error)) from error
+    line = f"{out}: {done}"
+    if done.signal is not None:
+        status = TERMINATED if done.signal.name == "SIGTERM" else INTERRUPTED
+        raise Failed(status, f"{line}; the same command goes on")
+    for cell in done.failures[:_MOST_TOLD]:
+        click.echo(f"zeroloss: {cell}: {done.outcomes[cell.name]}; in {cell.directory(out)}", err=True)
+    if done.failures:
+        raise Failed(NUMERICAL_FAILURE, f"{line}; --retry tries those again")
+    click.echo(f"{line}; {out / 'cube.nc'}")
+
+
+def _say(plan: sweeps.Sweep) -> None:
+    """Say what there is to do, and how long it will take."""
+    done = len(plan.cells) - len(plan.todo)
+    before = f", {done} of which have ended" if done else ""
+    if plan.todo:
+        about = f"{'roughly' if plan.rough else 'about'} {_spelled(plan.seconds)}"
+        todo = f"; {len(plan.todo)} to carry out, {plan.workers} at a time, {about}"
+    click.echo(f"{plan.store}: {len(plan.cells)} cells{before}{todo if plan.todo else ''}")
+
+
+def _spelled(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{max(seconds, 1):.0f} s"

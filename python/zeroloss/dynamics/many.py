@@ -1,0 +1,160 @@
+"""Ensembles: many simulations at once, on threads, since the kernels let go of Python's lock."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+from tqdm import tqdm
+
+from .. import _checks
+from .._machine import available_processors, check_memory, checked_threads
+from ..datasets import Dataset
+from ..networks import Network, check_fits
+from ..results import Measures, Run
+from ..results.ensemble import Ensemble
+from .interruption import Asked, Interruption
+from .simulation import check_dynamics, checked_end, simulated
+from .stepper import Dynamics
+
+ManyMeasures = Measures | Callable[[Dataset], Measures] | None
+Member = tuple[Dynamics, Dataset, Network]
+
+
+def simulate_many(
+    members: Iterable[Member],
+    *,
+    steps: int | None = None,
+    duration: float | None = None,
+    record_every: int | str = 100,
+    snapshot_every: int | str | None = None,
+    measures: ManyMeasures = None,
+    loss_extremes: bool = False,
+    at_once: int | None = None,
+    progress: bool | None = None,
+) -> Ensemble:
+    """Follow many dynamics side by side, each as ``simulate`` does alone, to the same bits.
+
+    Parameters
+    ----------
+    members : sequence of (dynamics, data, network)
+        The same or different settings, over many seeds or splits.
+    steps, duration, record_every, snapshot_every, loss_extremes
+        As for ``simulate``, the same for all.
+    measures : mapping of name to function, or function, optional
+        As for ``simulate``, or a function that returns such a mapping for a member's data. They are called on several
+        threads.
+    at_once : int, optional
+        How many members to simulate at a time, by default one for every processor this process may use. Where there
+        are more processors, the steps of large networks share what is left.
+    progress : bool, optional
+        One progress bar for all, as for ``simulate``.
+
+    Returns
+    -------
+    Ensemble
+        Its ``history`` is one dataset over "run" and "step", its ``runs`` are the members', as they ended: one that
+        diverges does not end the others. Ctrl-C ends all of them with what there is; a second one raises.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for ``simulate``, before any work, with the member at fault.
+    """
+    return followed(
+        members,
+        lambda run: False,
+        steps=steps,
+        duration=duration,
+        record_every=record_every,
+        snapshot_every=snapshot_every,
+        measures=measures,
+        loss_extremes=loss_extremes,
+        at_once=at_once,
+        progress=progress,
+    )
+
+
+def followed(
+    members: Iterable[Member],
+    enough: Callable[[Run], bool],
+    *,
+    steps: int | None,
+    record_every: int | str,
+    duration: float | None = None,
+    snapshot_every: int | str | None = None,
+    measures: ManyMeasures = None,
+    loss_extremes: bool = False,
+    at_once: int | None = None,
+    progress: bool | None = None,
+) -> Ensemble:
+    """Do what `simulate_many` describes; a run that is ``enough`` ends the others, as Ctrl-C does."""
+    given = [_checked(place, member, steps, duration) for place, member in enumerate(members)]
+    if not given:
+        raise ValueError("members: expected at least one (dynamics, data, network), got none")
+    costs = sorted(dynamics.cost(data, network).memory for dynamics, data, network in given)
+    processors = available_processors()
+    together = min(len(given), processors if at_once is None else _checks.integer("at_once", at_once, 1))
+    share = max(1, processors // together)
+    check_memory(f"{together} members at once", sum(costs[-together:]))
+    stop, lock = threading.Event(), threading.Lock()
+    total = None if steps is None else steps * len(given)
+    disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
+    title = f"{len(given)} runs, {together} at once"
+    bar = tqdm(desc=title, total=total, disable=disable, delay=delay, unit="step", unit_scale=True, dynamic_ncols=True)
+
+    def tell(taken: int) -> None:
+        with lock:
+            bar.update(taken)
+
+    def follow(member: Member) -> Run:
+        dynamics, data, network = member
+        cost = dynamics.cost(data, network)
+        run = simulated(
+            dynamics,
+            data,
+            network,
+            steps=steps,
+            duration=duration,
+            record_every=record_every,
+            snapshot_every=snapshot_every,
+            measures=measures(data) if callable(measures) else measures,
+            loss_extremes=loss_extremes,
+            threads=min(share, checked_threads(None, cost.flops, cost.flops_for_threads)),
+            progress=tell,
+            interruption=Asked(lambda: signal.SIGINT if stop.is_set() or interruption.requested else None),
+        )
+        if enough(run):
+            stop.set()
+        return run
+
+    pool = ThreadPoolExecutor(together, thread_name_prefix="zeroloss")
+    with Interruption() as interruption, bar:
+        try:
+            runs = [pool.submit(follow, member) for member in given]
+            wait(runs, return_when=FIRST_EXCEPTION)
+            found = tuple(run.result() for run in runs if run.done())
+        except BaseException:  # of a measure, or a second Ctrl-C: nobody wants the others any more
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+    return Ensemble(found)
+
+
+def _checked(place: int, member: object, steps: int | None, duration: float | None) -> Member:
+    """Return a member of which each part is what it should be, and fits the others."""
+    if not isinstance(member, tuple | list) or len(member) != 3:
+        raise TypeError(f"members[{place}]: expected (dynamics, data, network), got {member!r}")
+    dynamics, data, network = member
+    try:
+        check_dynamics(dynamics)
+        _checks.instance("data", data, Dataset)
+        _checks.instance("network", network, Network)
+        check_fits(network, data)
+        checked_end(dynamics, steps, duration)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"members[{place}]: {error}") from error
+    return dynamics, data, network

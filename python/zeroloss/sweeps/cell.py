@@ -1,0 +1,95 @@
+"""One cell of a sweep: a run in a directory of its own, begun, gone on with, or tried again."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import runs
+from ..config import from_settings
+from ..dynamics.interruption import Asked, Interruption
+from ..results import Ending, InUseError, Outcome, RunDirectory, held
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a cell: how its run ended, or None where another process carries it out; and how long it took."""
+
+    name: str
+    outcome: Outcome | None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to carry out a cell: all of it plain data."""
+
+    name: str
+    settings: Mapping[str, Mapping[str, Any]]
+    directory: str
+    lock: str
+    retry: bool = False
+    allow_different_bits: bool = False
+
+
+def failed(outcome: Outcome) -> bool:
+    """Whether a cell ended in a numerical failure."""
+    return not outcome.ending.can_go_on
+
+
+def stopped(outcome: Outcome) -> bool:
+    """Whether a cell is to go on the next time."""
+    return outcome.ending is Ending.STOPPED_BY_THE_USER
+
+
+def carry_out(task: Task, asked: Callable[[], signal.Signals | None], tell: Callable[[int], None]) -> Report:
+    """Bring a cell to its end, from where it is.
+
+    Parameters
+    ----------
+    task : Task
+        The cell.
+    asked : function
+        Returns the signal in whose place an end is asked for, or None.
+    tell : function
+        Called with the number of steps as they are taken.
+    """
+    began = time.monotonic()
+    try:
+        with held(Path(task.lock)):
+            outcome = _carried_out(task, RunDirectory(task.directory), tell, Asked(asked))
+    except InUseError:
+        return Report(task.name, None)
+    return Report(task.name, outcome, time.monotonic() - began)
+
+
+def _carried_out(
+    task: Task, directory: RunDirectory, tell: Callable[[int], None], interruption: Interruption
+) -> Outcome:
+    before = directory.outcome()
+    if before is not None and not (task.retry and failed(before)):
+        return before
+    if before is not None:
+        _put_aside(directory.path)
+    if directory.is_new():
+        configuration = from_settings(task.settings)
+        return runs.run(configuration, directory.path, progress=tell, interruption=interruption).outcome
+    return runs.resume(
+        directory.path,
+        progress=tell,
+        interruption=interruption,
+        allow_different_bits=task.allow_different_bits,
+        tell=directory.log,
+    ).outcome
+
+
+def _put_aside(path: Path) -> None:
+    """Keep what a failed run left, under another name."""
+    aside = next(
+        other for number in range(1, 10**6) if not (other := path.with_name(f"{path.name}-failed-{number}")).exists()
+    )
+    path.rename(aside)

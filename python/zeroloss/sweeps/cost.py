@@ -1,0 +1,100 @@
+"""What a sweep will take: each size of problem is tried out for a moment before it starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from ..config import Configuration, ConfigurationError
+from ..dynamics.loop import follow
+from ..dynamics.recorder import Recorder, checked_measures
+from ..dynamics.simulation import checked_end, run_settings, start
+from ..dynamics.stepper import Stepper
+from ..geometry import AlignmentMeasure
+from ..results import Ending
+from .grid import Cell
+
+_ENOUGH = 0.1  # seconds that a trial takes, at least
+_DIRECTORY = 0.1  # seconds to begin and end a run in a directory
+
+
+class CostModel:
+    """Seconds a cell, from the time that a step, with its records, takes at each size of problem.
+
+    Cells are of one size where all but numbers is the same in their dynamics, and their problems and records have the
+    same shapes. Adaptive steps are tried from the start of a flow; what they take later is not known.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self.rough = False
+
+    def seconds(self, cells: Sequence[Cell], progress: bool | None = None) -> list[float]:
+        """Return the seconds that each cell takes on one thread.
+
+        Raises
+        ------
+        ConfigurationError
+            Where a dynamics refuses a cell's problem, as one that does not fit in memory.
+        """
+        found = []
+        disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
+        for cell in tqdm(cells, "sizes", disable=disable, delay=delay, unit="cell", leave=False):
+            size = _size(cell.settings)
+            if size not in self._seconds:
+                try:
+                    self._seconds[size] = self._unit(cell.configuration())
+                except (ValueError, TypeError) as error:
+                    raise ConfigurationError([f"{error} (with {cell})"]) from error
+            found.append(_DIRECTORY + self._seconds[size] * _units(cell))
+        return found
+
+    def _unit(self, configuration: Configuration) -> float:
+        """Return the seconds a step or, of adaptive steps, a unit of time."""
+        data, dynamics, run = configuration.data, configuration.dynamics, configuration.run
+        stepper = start(dynamics, data, configuration.network, None, run.threads or 1)
+        settings = run_settings(dynamics, data, configuration.network, run.record_every, None, run.loss_extremes)
+        adaptive = checked_end(dynamics, run.steps, run.duration).time is not None
+        self.rough |= adaptive
+        measures = checked_measures({name: AlignmentMeasure(data) for name in run.measures})
+        steps, taken = 1, 0
+        while True:
+            began = time.perf_counter()
+            end = checked_end(dynamics, taken + steps, None)
+            outcome, _ = follow(stepper, Recorder(settings, measures, end.step), taken, end, False)
+            if outcome.ending is Ending.STOPPED_BY_THE_USER:
+                raise KeyboardInterrupt
+            seconds, taken = time.perf_counter() - began, taken + steps
+            if seconds >= _ENOUGH or outcome.ending is not Ending.REACHED_THE_END:
+                return seconds / (_time(stepper, taken) if adaptive else steps)
+            steps *= 4
+
+
+def _time(stepper: Stepper, step: int) -> float:
+    return float(stepper.times(step)["time"]) or 1.0
+
+
+def _units(cell: Cell) -> float:
+    run = cell.settings["run"]
+    if run["steps"] is not None:
+        return float(run["steps"])
+    return float(run["duration"]) / _time_of_a_step(cell)
+
+
+def _time_of_a_step(cell: Cell) -> float:
+    dynamics = cell.settings["dynamics"]
+    return float(dynamics.get("step_size") or dynamics.get("lr", 1.0))
+
+
+def _size(settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what two cells that take as long have in common."""
+    kept = {
+        "data": {key: value for key, value in settings["data"].items() if key != "seed"},
+        "network": {key: value for key, value in settings["network"].items() if key not in {"seed", "std", "std_W"}},
+        "dynamics": {key: type(v) if isinstance(v, float) else v for key, v in settings["dynamics"].items()},
+        "run": {key: settings["run"][key] for key in ("record_every", "measures", "loss_extremes", "threads")},
+    }
+    return repr(kept)

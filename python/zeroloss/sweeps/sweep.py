@@ -1,0 +1,190 @@
+"""Sweeps: many runs from one configuration, into one store."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from .. import _checks
+from .._machine import available_processors
+from ..config import settings_of_file
+from ..dynamics.interruption import Interruption
+from ..results import Outcome, RunDirectory
+from .cell import Report, Task, failed, stopped
+from .cost import CostModel
+from .grid import Axis, Cell, axes, cells
+from .store import cube, prepare, write_cube
+from .workers import Workers
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class BrokenError(RuntimeError):
+    """A worker ended unexpectedly: what had ended is kept, and what was under way goes on from its checkpoint."""
+
+
+@dataclass
+class Sweep:
+    """A sweep that was planned, and what became of it.
+
+    Attributes
+    ----------
+    store : Path
+        The directory.
+    cells : list of Cell
+        All of them.
+    outcomes : mapping of name to Outcome
+        Of the cells that have ended, now or before.
+    elsewhere : set of str
+        Names of the cells that another process carries out at the moment.
+    todo : list of Cell
+        Those that are to be carried out.
+    seconds : float
+        Expected time, on ``workers`` workers; ``rough`` where it rests on adaptive steps.
+    signal : Signals or None
+        The signal that ended it early.
+    """
+
+    store: Path
+    axes: list[Axis]
+    cells: list[Cell]
+    workers: int
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    todo: list[Cell] = field(default_factory=list)
+    seconds: float = 0.0
+    rough: bool = False
+    elsewhere: set[str] = field(default_factory=set)
+    signal: signal.Signals | None = None
+
+    @property
+    def failures(self) -> list[Cell]:
+        """The cells that ended in a numerical failure."""
+        return [cell for cell in self.cells if cell.name in self.outcomes and failed(self.outcomes[cell.name])]
+
+    def cube(self) -> xr.Dataset:
+        """Return all cells that have ended as one labelled cube: see `zeroloss.sweeps.open_sweep`."""
+        return cube(self.store, self.axes, self.cells)
+
+    def __str__(self) -> str:
+        done, count = len(self.outcomes), len(self.cells)
+        failures = f", {len(self.failures)} of them failed" if self.failures else ""
+        elsewhere = f", {len(self.elsewhere)} are under way in another process" if self.elsewhere else ""
+        return f"{done} of {count} cells ended{failures}{elsewhere}"
+
+
+def sweep(
+    configuration: str | os.PathLike[str] | Mapping[str, Any],
+    out: str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+    processes: bool = False,
+    retry: bool = False,
+    allow_different_bits: bool = False,
+    progress: bool | None = None,
+    planned: Callable[[Sweep], None] | None = None,
+) -> Sweep:
+    """Carry out all combinations of a configuration, each a run in a directory of its own, to the bits of a run alone.
+
+    Parameters
+    ----------
+    configuration : path or mapping
+        A TOML file, or sections of settings, with a section ``[sweep]``: ``"section.key" = [value, …]``, or
+        ``"section.key, section.key" = [[value, value], …]`` for keys that vary together.
+    out : path
+        The store. Cells that ended in it are not carried out again, those under way go on from their checkpoints.
+    workers : int, optional
+        How many cells to carry out at a time, by default one for every processor this process may use.
+    processes : bool
+        Whether the workers are processes in place of threads. In a script, call it under
+        ``if __name__ == "__main__":``, then.
+    retry : bool
+        Whether cells that failed are tried again; what they left is kept beside.
+    allow_different_bits : bool
+        Whether another version, compiler or instruction-set level may go on with a cell.
+    progress : bool, optional
+        One progress bar for all steps, as for ``simulate``.
+    planned : function of a Sweep, optional
+        Called with the plan and its expected time before the work starts.
+
+    Returns
+    -------
+    Sweep
+        With the outcome of every cell and the ``cube()`` of them all, which is written into the store, too. SIGINT and
+        SIGTERM end it as a whole, with a checkpoint of every cell under way.
+
+    Raises
+    ------
+    ConfigurationError
+        With all that is wrong, before anything starts.
+    BrokenError
+        Where a worker ended unexpectedly, or a cell cannot be written.
+    """
+    settings = dict(configuration) if isinstance(configuration, Mapping) else settings_of_file(configuration)
+    lines = axes(settings)
+    found = cells(settings)
+    store = Path(out)
+    count = available_processors() if workers is None else _checks.integer("workers", workers, 1)
+    outcomes = {c.name: outcome for c in found if (outcome := RunDirectory(c.directory(store)).outcome()) is not None}
+    plan = Sweep(store, lines, found, count, outcomes)
+    plan.todo = [c for c in found if c.name not in outcomes or (retry and failed(outcomes[c.name]))]
+    plan.workers = max(1, min(count, len(plan.todo)))
+    model = CostModel()
+    each = model.seconds(plan.todo, progress)
+    plan.seconds = max(sum(each) / plan.workers, max(each, default=0.0))
+    plan.rough = model.rough
+    if planned is not None:
+        planned(plan)
+    prepare(store, settings)
+    if plan.todo:
+        longest_first = [cell for _, cell in sorted(zip(each, plan.todo, strict=True), key=lambda one: -one[0])]
+        tasks = [_task(cell, store, retry, allow_different_bits) for cell in longest_first]
+        _carry_out(plan, tasks, processes, progress)
+    if plan.outcomes:
+        write_cube(store, lines, found)
+    return plan
+
+
+def _task(cell: Cell, store: Path, retry: bool, allow_different_bits: bool) -> Task:
+    threads = cell.settings["run"]["threads"] or 1  # the cells share the processors, not their steps
+    settings = {**cell.settings, "run": {**cell.settings["run"], "threads": threads}}
+    directory, lock = cell.directory(store).resolve(), (store / "locks" / cell.name).resolve()
+    return Task(cell.name, settings, str(directory), str(lock), retry, allow_different_bits)
+
+
+def _carry_out(plan: Sweep, tasks: list[Task], processes: bool, progress: bool | None) -> None:
+    """Carry out tasks on workers, and take note of what becomes of them."""
+    total = sum(task.settings["run"]["steps"] or 0 for task in tasks)
+    disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
+    bar = tqdm(
+        desc="sweep", total=total, disable=disable, delay=delay, unit="step", unit_scale=True, dynamic_ncols=True
+    )
+    with Interruption((signal.SIGINT, signal.SIGTERM)) as interruption, bar:
+
+        def look(steps: int) -> signal.Signals | None:
+            bar.update(steps - bar.n)
+            return interruption.requested
+
+        try:
+            for report in Workers(plan.workers, processes).reports(tasks, look):
+                _note(plan, report)
+                bar.set_postfix_str(str(plan), refresh=False)
+        except BrokenExecutor as error:
+            raise BrokenError(
+                f"{plan.store}: a worker ended unexpectedly; {plan}, and the same sweep goes on"
+            ) from error
+        plan.signal = interruption.requested
+
+
+def _note(plan: Sweep, report: Report) -> None:
+    if report.outcome is None:
+        plan.elsewhere.add(report.name)
+    elif not stopped(report.outcome):
+        plan.outcomes[report.name] = report.outcome
