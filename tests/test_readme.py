@@ -111,7 +111,9 @@ def test_make_targets(target):
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=True)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/paper.md", "docs/long-runs.md", "docs/sweeps.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/paper.md", "docs/long-runs.md", "docs/sweeps.md", "docs/delays.md"]
+)
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
     missing = [
@@ -128,6 +130,16 @@ def test_the_example_of_a_long_run(monkeypatch, tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (line,) = printed_by(example)
     assert line.startswith("reached the end: 1000 steps {'train_accuracy >= 1': ")
+
+
+def test_the_example_of_a_delay():
+    page = (ROOT / "docs" / "delays.md").read_text(encoding="utf-8")
+    (line,) = printed_by(re.search(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1])
+    said = re.fullmatch(r"(\d+) runs, (\d+) censored, exponent Estimate\(value=(\S+), .*\)", line)
+    runs, censored, value = said.groups()
+    assert runs == "9"
+    assert 0 < int(censored) < 6
+    assert -2 < float(value) < 0
 
 
 def test_the_page_on_many_runs(monkeypatch, tmp_path, capsys):

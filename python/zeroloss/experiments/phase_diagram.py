@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import plots, survival
-from ..metrics import delays
+from ..metrics import crossing_step, delays
 from ..survival import DelayLaw
 from .cells import Arrays, Cells
 from .delay_runs import CELL_SEEDS, Plan, definitions, histories, history_of, laws_of, steps_of
@@ -94,7 +94,7 @@ def phase_of(history: xr.Dataset, diverged: bool, *, accuracy: float, sustained:
     Parameters
     ----------
     history : Dataset over "step"
-        With train_accuracy, test_accuracy, train_loss, test_loss, norm_E and norm_W.
+        With train_accuracy, test_accuracy, norm_E and norm_W.
     diverged : bool
         Whether it ended so.
     accuracy : float
@@ -107,8 +107,8 @@ def phase_of(history: xr.Dataset, diverged: bool, *, accuracy: float, sustained:
     if not (history.train_accuracy.values[-sustained:] >= 1).any():
         norm = np.hypot(history.norm_E.values, history.norm_W.values)
         return "collapses" if norm[-1] <= COLLAPSED * norm[0] else "does not fit"
-    delay = delays(history, {"": definitions(2, accuracy, sustained)[LAW]})[""]
-    memorisation, generalisation = delay.memorisation.step, delay.generalisation.step
+    memorisation = crossing_step(history.train_accuracy, 1.0, sustained)
+    generalisation = crossing_step(history.test_accuracy, accuracy, sustained)
     if generalisation is None:
         return "memorises only"
     if memorisation is None or generalisation <= AT_ONCE * memorisation:
