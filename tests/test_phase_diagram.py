@@ -8,7 +8,7 @@ import xarray as xr
 
 import zeroloss as zl
 from test_checks_and_studies import SMALL, result_of
-from zeroloss.experiments import delay_law, delay_runs, phase_diagram
+from zeroloss.experiments import delay_law, delay_runs, output, phase_diagram
 from zeroloss.experiments.cells import Cells
 from zeroloss.experiments.delay_runs import Plan, history_of
 from zeroloss.experiments.phase_diagram import PHASES, phase_of
@@ -137,6 +137,29 @@ def test_the_cost_is_told_before_the_work():
     assert 1e-4 < delay_runs.check_plans("weight_decays", [plan]) < 1e-2
     with pytest.raises(ValueError, match=r"weight_decays: expected work of at most 24 hours, got 1 runs of 1.0e\+12"):
         delay_runs.check_plans("weight_decays", [replace(plan, steps=10**12)])
+
+
+def test_a_diagram_without_a_law(tmp_path):
+    """Where nothing groks the picture is drawn all the same."""
+    settings = replace(phase_diagram.QUICK, fractions=(0.3,), weight_decays=(1e-2, 3.0), duration=0.1, seeds=1)
+    result = phase_diagram.run(settings)
+    assert result.line.endswith("too few grok for a law")
+    output.write(result, tmp_path, "out")
+    with xr.open_dataset(tmp_path / "out.nc", engine="h5netcdf") as stored:
+        xr.testing.assert_identical(stored.load(), result.numbers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"weight_decays": (1e-3, 0.0)}, "weight_decay: expected a number above 0, got 0.0"),
+        ({"fractions": ()}, "places, seeds: expected at least one place and at most 1000 seeds, got 0 and 2"),
+        ({"seeds": 1001}, "places, seeds: expected at least one place and at most 1000 seeds, got 24 and 1001"),
+    ],
+)
+def test_grids_that_are_none(changes, told):
+    with pytest.raises(ValueError, match=told):
+        phase_diagram.run(replace(phase_diagram.QUICK, **changes))
 
 
 def test_the_delay_law_of_a_small_grid():

@@ -19,7 +19,7 @@ from .. import plots, survival
 from ..metrics import delays
 from ..survival import DISTRIBUTIONS, DelayLaw, UndeterminedError, fit_law
 from .cells import Arrays, Cells
-from .delay_runs import CELL_SEEDS, Plan, definitions, histories, history_of, laws_of, steps_of
+from .delay_runs import Plan, definitions, histories, history_of, laws_of, plans_of
 from .ensemble import derived_seeds
 from .output import Result, labelled, settings_of
 
@@ -83,7 +83,10 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
     runs = histories("weight_decays", plans, cells)
     diverged = [plan for plan, one in zip(plans, runs, strict=True) if one["diverged"]]
     numbers = _numbers(settings, plans, runs)
-    laws = laws_of(lambda name: _fit(numbers.sel(definition=name), "rate"), numbers.definition.values, LAW)
+    law = _fit(numbers.sel(definition=LAW), "rate")
+    others = [name for name in numbers.definition.values if name != LAW]
+    laws = {LAW: law, **laws_of(lambda name: _fit(numbers.sel(definition=name), "rate"), others)}
+    noises = laws_of(lambda kind: _fit(numbers.sel(definition=LAW), "rate", kind), [*DISTRIBUTIONS][1:])
     apart = _fit(numbers.sel(definition=LAW), "lr and weight decay")
     numbers = numbers.assign(_drawn(settings, numbers, laws, apart, plans, runs))
     summary = {
@@ -91,7 +94,7 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
         "diverged": len(diverged),
         "laws": {name: _told(law, "rate") for name, law in laws.items()},
         "exponents_apart": {name: _interval(apart, name) for name in ("lr", "weight_decay")},
-        "aic": {kind: _fit(numbers.sel(definition=LAW), "rate", kind).aic for kind in DISTRIBUTIONS},
+        "aic": {law.distribution: law.aic, **{kind: own.aic for kind, own in noises.items()}},
         "aic_of_an_exponential": _exponential(numbers.sel(definition=LAW)).aic,
         "budgets": {
             str(budget): {way: numbers.by_budget.sel(budget=budget, way=way).values.tolist() for way in WAYS}
@@ -104,20 +107,15 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
 
 
 def _plans(settings: Settings) -> list[Plan]:
-    places = [(lr, decay) for lr in settings.learning_rates for decay in settings.weight_decays]
-    return [
-        Plan(
-            p=settings.p,
-            hidden=settings.hidden,
-            fraction=settings.fraction,
-            lr=lr,
-            weight_decay=decay,
-            steps=steps_of(settings.duration, lr, decay, settings.least_steps),
-            seed=CELL_SEEDS * place + seed,
-        )
-        for seed in range(settings.seeds)
-        for place, (lr, decay) in enumerate(places)
-    ]
+    places = [(settings.fraction, lr, decay) for lr in settings.learning_rates for decay in settings.weight_decays]
+    return plans_of(
+        settings.p,
+        settings.hidden,
+        places,
+        settings.seeds,
+        duration=settings.duration,
+        least_steps=settings.least_steps,
+    )
 
 
 def bounds_within(

@@ -7,6 +7,7 @@ diverges is data. Every run has a split and an initialisation of its own, so tha
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from .. import datasets, networks
+from .. import _checks, datasets, networks
 from .._machine import available_processors
 from ..datasets import Dataset
 from ..dynamics import GradientDescent
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "CELL_SEEDS",
     "CURVES",
     "Plan",
     "check_plans",
@@ -43,12 +43,12 @@ __all__ = [
     "histories",
     "history_of",
     "laws_of",
-    "steps_of",
+    "plans_of",
 ]
 
 CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "norm_E", "norm_W")
-CELL_SEEDS = 1000  # seed indices of a place on a grid of settings: those of place k begin at k · CELL_SEEDS
 
+_PLACE_SEEDS = 1000
 _FLOPS = 2e10  # a second, on one slow core
 _MOST_HOURS = 24.0
 
@@ -76,9 +76,45 @@ class Plan:
         return GradientDescent(lr=self.lr, weight_decay=self.weight_decay)
 
 
-def steps_of(duration: float, lr: float, weight_decay: float, least: int) -> int:
-    """Return the steps that a slow time takes, at least so many."""
-    return max(round(duration / (lr * weight_decay)), least)
+def plans_of(
+    p: int,
+    hidden: int,
+    places: Iterable[tuple[float, float, float]],
+    seeds: int,
+    *,
+    duration: float,
+    least_steps: int = 0,
+) -> list[Plan]:
+    """Return the runs of a grid, seed by seed, at each place (fraction, learning rate, weight decay).
+
+    Each covers a duration in slow time, and takes at least so many steps. The seed indices of place k begin at 1000 k.
+
+    Raises
+    ------
+    ValueError
+        For a learning rate or a weight decay that is not above 0, more than 1000 seeds, and no place.
+    """
+    grid = [
+        (fraction, _checks.positive("lr", lr), _checks.positive("weight_decay", decay))
+        for fraction, lr, decay in places
+    ]
+    if not grid or seeds > _PLACE_SEEDS:
+        raise ValueError(
+            f"places, seeds: expected at least one place and at most {_PLACE_SEEDS} seeds, got {len(grid)} and {seeds}"
+        )
+    return [
+        Plan(
+            p=p,
+            hidden=hidden,
+            fraction=fraction,
+            lr=lr,
+            weight_decay=decay,
+            steps=max(round(duration / (lr * decay)), least_steps),
+            seed=_PLACE_SEEDS * place + seed,
+        )
+        for seed in range(seeds)
+        for place, (fraction, lr, decay) in enumerate(grid)
+    ]
 
 
 def definitions(p: int, accuracy: float, sustained: int) -> dict[str, tuple[Level, Level]]:
@@ -100,15 +136,12 @@ def definitions(p: int, accuracy: float, sustained: int) -> dict[str, tuple[Leve
     }
 
 
-def laws_of(fit: Callable[[str], DelayLaw], meant: Iterable[str], needed: str) -> dict[str, DelayLaw]:
-    """Return the law by each definition that has one; the needed one has to."""
+def laws_of(fit: Callable[[str], DelayLaw], names: Iterable[str]) -> dict[str, DelayLaw]:
+    """Return the laws that the runs determine, by name."""
     laws = {}
-    for name in meant:
-        try:
+    for name in names:
+        with contextlib.suppress(UndeterminedError, ArithmeticError):
             laws[name] = fit(name)
-        except (UndeterminedError, ArithmeticError):
-            if name == needed:
-                raise
     return laws
 
 

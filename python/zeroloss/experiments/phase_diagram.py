@@ -18,7 +18,7 @@ from .. import plots, survival
 from ..metrics import crossing_step, delays
 from ..survival import DelayLaw
 from .cells import Arrays, Cells
-from .delay_runs import CELL_SEEDS, Plan, definitions, histories, history_of, laws_of, steps_of
+from .delay_runs import Plan, definitions, histories, history_of, laws_of, plans_of
 from .ensemble import derived_seeds
 from .output import Result, labelled, settings_of
 
@@ -121,28 +121,23 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
     survival.check_installed()
     plans = _plans(settings)
     numbers = _numbers(settings, plans, histories("weight_decays", plans, cells))
-    laws = laws_of(lambda name: _law(settings, numbers, name), numbers.definition.values, LAW)
-    numbers = numbers.assign(_drawn(settings, numbers, laws[LAW]))
+    laws = laws_of(lambda name: _law(settings, numbers, name), numbers.definition.values)
+    numbers = numbers.assign(_drawn(settings, numbers, laws.get(LAW)))
     summary = _summary(settings, numbers, laws)
     seeds = [derived_seeds(plan.seed) for plan in plans]
     return Result(numbers, asdict(settings), seeds, summary, _line(summary), draw)
 
 
 def _plans(settings: Settings) -> list[Plan]:
-    places = [(fraction, decay) for fraction in settings.fractions for decay in settings.weight_decays]
-    return [
-        Plan(
-            p=settings.p,
-            hidden=settings.hidden,
-            fraction=fraction,
-            lr=settings.lr,
-            weight_decay=decay,
-            steps=steps_of(settings.duration, settings.lr, decay, settings.least_steps),
-            seed=CELL_SEEDS * place + seed,
-        )
-        for seed in range(settings.seeds)
-        for place, (fraction, decay) in enumerate(places)
-    ]
+    places = [(fraction, settings.lr, decay) for fraction in settings.fractions for decay in settings.weight_decays]
+    return plans_of(
+        settings.p,
+        settings.hidden,
+        places,
+        settings.seeds,
+        duration=settings.duration,
+        least_steps=settings.least_steps,
+    )
 
 
 def _numbers(settings: Settings, plans: Sequence[Plan], runs: Sequence[Arrays]) -> xr.Dataset:
@@ -219,14 +214,15 @@ def _law(settings: Settings, numbers: xr.Dataset, definition: str, kind: str = "
     return survival.fit_law(runs.earliest.values, runs.latest.values, powers=powers, rates=fraction)
 
 
-def _drawn(settings: Settings, numbers: xr.Dataset, law: DelayLaw) -> dict[str, Any]:
-    """Return the law's median and its interval, where the picture shows them."""
-    fractions = np.unique(_of_the_law(settings, numbers).fraction.values)
-    least, most = min(settings.weight_decays), settings.law_decay
-    rate = settings.lr * np.geomspace(least, most, 41)
-    both: dict[str, Any] = {"lr_weight_decay": rate[None, :], "fraction": fractions[:, None]}
-    places = {name: values for name, values in both.items() if name in {*law.powers, *law.rates}}
-    values = np.stack([law.median(**places), *law.band(**places)])
+def _drawn(settings: Settings, numbers: xr.Dataset, law: DelayLaw | None) -> dict[str, Any]:
+    """Return the law's median and its interval, where the picture shows them; nowhere without a law."""
+    fractions = np.unique(_of_the_law(settings, numbers).fraction.values) if law else np.empty(0)
+    rate = settings.lr * np.geomspace(min(settings.weight_decays), settings.law_decay, 41)
+    values = np.empty((3, len(fractions), len(rate)))
+    if law:
+        both: dict[str, Any] = {"lr_weight_decay": rate[None, :], "fraction": fractions[:, None]}
+        places = {name: own for name, own in both.items() if name in {*law.powers, *law.rates}}
+        values[:] = law.median(**places), *law.band(**places)
     added = labelled(
         "",
         settings,
@@ -259,6 +255,9 @@ def _summary(settings: Settings, numbers: xr.Dataset, laws: Mapping[str, DelayLa
         for at in range(len(settings.fractions))
         for decay in range(len(settings.weight_decays))
     )
+    decays = {f"{most:g}": most for most in sorted(settings.weight_decays)[1:] if most < settings.law_decay}
+    smaller = laws_of(lambda name: _law(replace(settings, law_decay=decays[name]), numbers, LAW), decays)
+    power = laws_of(lambda kind: _law(settings, numbers, LAW, kind), ["power"]).get("power")
     return {
         "runs": numbers.phase.size,
         "phases": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
@@ -266,28 +265,20 @@ def _summary(settings: Settings, numbers: xr.Dataset, laws: Mapping[str, DelayLa
         "cells_with_several_phases": divided,
         "law_fractions": numbers.law_fraction.values.tolist(),
         "laws": {name: _told(law) for name, law in laws.items()},
-        "exponents_of_smaller_decays": _exponents_of_smaller_decays(settings, numbers),
-        "aic_of_a_power_of_the_fraction": _law(settings, numbers, LAW, "power").aic,
+        "exponents_of_smaller_decays": {name: _told(law)["exponent"] for name, law in smaller.items()},
+        "aic_of_a_power_of_the_fraction": power.aic if power else None,
     }
-
-
-def _exponents_of_smaller_decays(settings: Settings, numbers: xr.Dataset) -> dict[str, list[float]]:
-    """Return the exponent and its interval by the greatest decay fitted, where two decays and more are left."""
-    found = {}
-    for most in [decay for decay in sorted(settings.weight_decays)[1:] if decay < settings.law_decay]:
-        law = _law(replace(settings, law_decay=most), numbers, LAW)
-        found[f"{most:g}"] = _told(law)["exponent"]
-    return found
 
 
 def _line(summary: Mapping[str, Any]) -> str:
     phases = ", ".join(f"{count} × {name}" for name, count in summary["phases"].items())
+    line = f"{summary['runs']} runs: {phases}; "
+    if LAW not in summary["laws"]:
+        return f"{line}too few grok for a law"
     law = summary["laws"][LAW]
     value, low, high = law["exponent"]
-    return (
-        f"{summary['runs']} runs: {phases}; delay ∝ (lr · weight decay)^b, b = {value:.3f} ({low:.3f} … {high:.3f}), "
-        f"{law['censored']} of {law['runs']} censored"
-    ).replace("-", "−")
+    told = f"delay ∝ (lr · weight decay)^b, b = {value:.3f} ({low:.3f} … {high:.3f})".replace("-", "−")
+    return f"{line}{told}, {law['censored']} of {law['runs']} censored"
 
 
 def draw(numbers: xr.Dataset) -> Figure:
@@ -335,6 +326,10 @@ def _delays(axes: Axes, numbers: xr.Dataset, settings: Settings) -> None:
     """Draw the runs at the law's fractions, those at decays that it is not about too, in grey."""
     import matplotlib as mpl  # noqa: PLC0415
 
+    if not numbers.sizes["law_fraction"]:
+        axes.set_axis_off()
+        plots.words(axes, (0.5, 0.5), "too few runs grok for a law")
+        return
     runs = numbers.sel(definition=LAW, fraction=numbers.law_fraction.values).stack(run=AXES)
     runs = runs.isel(run=_memorised(runs) & runs.memorisation.notnull().values)
     small = runs.weight_decay.values <= settings.law_decay
