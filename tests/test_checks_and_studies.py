@@ -16,6 +16,7 @@ from zeroloss.experiments import (
     STUDIES,
     delay_law,
     figure4,
+    norm_clamp,
     output,
     phase_diagram,
     sliding,
@@ -47,6 +48,7 @@ SMALL = {
         delay_law,
         replace(delay_law.QUICK, learning_rates=(1.0, 2.0), weight_decays=(5e-4, 1e-3), budgets=(4000,)),
     ),
+    "norm-clamp": (norm_clamp, replace(norm_clamp.QUICK, steps=2000, ratios=(0.8, 1.0))),
 }
 
 
@@ -143,7 +145,7 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
     [
         (["check"], "THEOREM"),
         (["check", "4.9"], "check '4.9': unknown; there are 4.8, 4.10, 4.14, 5.1"),
-        (["study", "everything"], "study 'everything': unknown; there are vanishing-decay, sliding, phase"),
+        (["study", "everything"], "study 'everything': unknown; there are vanishing-decay, sliding, norm-clamp, phase"),
         (["study", "sliding", "--seeds", "0"], "--seeds"),
         (["study", "sliding", "--set", "p"], "--set: expected NAME=VALUE, got 'p'"),
         (["study", "sliding", "--set", "prime=3"], "prime: expected one of p, hidden"),

@@ -208,8 +208,13 @@ def test_kernels(data):
         if kind == 0:
             optimizer = kernels.Optimizer("sgd", 0.1, 0.0, 0.0, draw(some.sampled_from([0.0, 0.5])))
             test = draw(some.sampled_from([samples, none]))
-            descent = kernels.Descent64(samples, test, activation, loss, optimizer, hidden, threads)
-            return descent.advance(draw(INTEGERS), theta, velocity=draw(some.sampled_from([None, theta])))
+            layers = draw(some.booleans()), draw(some.booleans())
+            control = kernels.NormControl(draw(some.sampled_from(["hold", "cap", "rescale"])), *layers, 1.0, 2)
+            control = draw(some.sampled_from([None, control]))
+            descent = kernels.Descent64(samples, test, activation, loss, optimizer, hidden, threads, control)
+            velocity, reference = draw(some.sampled_from([None, theta])), np.zeros(draw(some.integers(0, 2)))
+            reference = draw(some.sampled_from([None, reference]))
+            return descent.advance(draw(INTEGERS), theta, velocity=velocity, reference_norm=reference)
         if kind == 1:
             predicted = kernels.PredictedGradient64(samples, activation, draw(EXTREMES), hidden, threads)
             return predicted.evaluate(theta[0]), predicted.advance(theta[0], draw(EXTREMES), draw(INTEGERS))

@@ -76,6 +76,16 @@ def test_the_cube_as_a_file_and_from_the_store(done):
     assert "seed" not in common["network"]
 
 
+def test_a_report(done):
+    cells, event = sweeps.report(done.store)
+    assert cells.endswith("6 cells: 6 reached the end")
+    steps = done.cube().event_step.values
+    assert event == (
+        f"train_accuracy >= 1: in 6 of 6 cells, at steps {steps.min():.0f} to {steps.max():.0f}, "
+        f"median {np.median(steps):.0f}"
+    )
+
+
 def test_what_has_ended_is_not_carried_out_again(done):
     before = {path: path.stat().st_mtime_ns for path in done.store.glob("cells/*/*")}
     wider = carried_out({**settings(), "sweep": {**LABELS, "network.seed": [3, 1, 2]}}, done.store)
@@ -254,6 +264,15 @@ def test_what_a_dynamics_refuses_is_told_before_anything_starts(tmp_path):
         sweeps.open_sweep(tmp_path)
     with pytest.raises(ValueError, match="workers: expected an integer of at least 1, got 0"):
         carried_out(settings(), tmp_path / "out", workers=0)
+
+
+def test_cells_that_do_not_fit_in_memory_together(tmp_path, monkeypatch):
+    one = grid.cells(settings())[0].configuration()
+    need = one.dynamics.cost(one.data, one.network).memory
+    monkeypatch.setattr("zeroloss._machine.available_memory", lambda: 2 * need - 1)
+    with pytest.raises(ValueError, match="2 cells at a time: expected to fit in"):
+        carried_out(settings(), tmp_path / "out", workers=2)
+    assert len(carried_out(settings(), tmp_path / "out", workers=1).outcomes) == 6
 
 
 def test_the_plan_says_how_long(tmp_path):

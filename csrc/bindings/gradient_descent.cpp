@@ -29,21 +29,23 @@ void bind(py::module_& m, const std::string& bits) {
   using Descending = Descent<T>;
   py::class_<Descending>(m, ("Descent" + bits).c_str(), py::module_local())
       .def(py::init([](const Set& samples, const Set& test, Activation activation, Loss loss,
-                       const Optimizer& optimizer, Index hidden, int threads) {
+                       const Optimizer& optimizer, Index hidden, int threads, std::optional<NormControl> control) {
              check_not_empty(samples);
              if (test.n() > 0 && (test.d_in() != samples.d_in() || test.d_out() != samples.d_out()))
                throw std::invalid_argument("test: expected the inputs and outputs of samples, got others");
              check_at_least("hidden", hidden, 1);
-             return std::make_unique<Descending>(samples, test, activation, loss, optimizer, hidden, Team(threads));
+             return std::make_unique<Descending>(samples, test, activation, loss, optimizer,
+                                                 control.value_or(NormControl()), hidden, Team(threads));
            }),
            py::arg("samples"), py::arg("test"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"),
-           py::arg("hidden"), py::arg("threads"))
+           py::arg("hidden"), py::arg("threads"), py::arg("control") = py::none())
       .def(
           "advance",
           [](Descending& self, Index steps, Pair<T> theta, std::optional<Pair<T>> velocity,
-             std::optional<Pair<T>> compensation, std::optional<Pair<T>> squares, Index taken,
-             std::optional<Array<double>> rates, std::optional<Array<double>> losses,
-             std::optional<Array<std::int64_t>> record_at, std::optional<Array<double>> records) {
+             std::optional<Pair<T>> compensation, std::optional<Pair<T>> squares,
+             std::optional<Array<double>> reference_norm, Index taken, std::optional<Array<double>> rates,
+             std::optional<Array<double>> losses, std::optional<Array<std::int64_t>> record_at,
+             std::optional<Array<double>> records) {
             const auto layers = [&](const std::string& name, bool wanted, std::optional<Pair<T>>& pair) {
               if (wanted != pair.has_value())
                 throw std::invalid_argument(name + ": expected " + (wanted ? "(E, W), got None" : "None, got arrays"));
@@ -58,10 +60,18 @@ void bind(py::module_& m, const std::string& bits) {
             };
             check_at_least("steps", steps, 0);
             check_at_least("taken", taken, 0);
+            if (const bool wanted = self.control().kind != NormControl::Kind::none;
+                wanted != reference_norm.has_value())
+              throw std::invalid_argument(std::string("reference_norm: expected ") +
+                                          (wanted ? "an array, got None" : "None, got an array"));
+            if (reference_norm && reference_norm->size() != 1)
+              throw std::invalid_argument("reference_norm: expected one number, got shape " +
+                                          shape_text(*reference_norm));
             const Optimizer& by = self.optimizer();
             const DescentState<T> state{checked(self, "theta", theta), layers("velocity", by.has_velocity(), velocity),
                                         layers("compensation", by.compensated, compensation),
-                                        layers("squares", by.has_squares(), squares)};
+                                        layers("squares", by.has_squares(), squares),
+                                        reference_norm ? reference_norm->mutable_data() : nullptr};
             typename Descending::Wishes wishes{each_step("rates", rates), each_step("losses", losses), nullptr, 0,
                                                nullptr};
             if (record_at.has_value() != records.has_value())
@@ -80,7 +90,8 @@ void bind(py::module_& m, const std::string& bits) {
           },
           py::arg("steps"), py::arg("theta").noconvert(), py::kw_only(), py::arg("velocity").noconvert() = py::none(),
           py::arg("compensation").noconvert() = py::none(), py::arg("squares").noconvert() = py::none(),
-          py::arg("taken") = 0, py::arg("rates").noconvert() = py::none(), py::arg("losses").noconvert() = py::none(),
+          py::arg("reference_norm").noconvert() = py::none(), py::arg("taken") = 0,
+          py::arg("rates").noconvert() = py::none(), py::arg("losses").noconvert() = py::none(),
           py::arg("record_at").noconvert() = py::none(), py::arg("records").noconvert() = py::none())
       .def(
           "record",
@@ -114,6 +125,14 @@ void bind_gradient_descent(py::module_& m) {
            }),
            py::arg("rule"), py::arg("lr"), py::arg("weight_decay_E"), py::arg("weight_decay_W"), py::arg("momentum"),
            py::arg("second_momentum") = 0.0, py::arg("epsilon") = 0.0, py::arg("compensated") = false);
+  py::class_<NormControl>(m, "NormControl", py::module_local())
+      .def(py::init([](const std::string& kind, bool E, bool W, double ratio, Index step) {
+             using enum NormControl::Kind;
+             for (const auto& [name, value] : {std::pair{"hold", hold}, {"cap", cap}, {"rescale", rescale}})
+               if (kind == name) return NormControl{value, E, W, ratio, step};
+             throw std::invalid_argument("kind: expected hold, cap or rescale, got " + kind);
+           }),
+           py::arg("kind"), py::arg("E"), py::arg("W"), py::arg("ratio"), py::arg("step"));
   bind<float>(m, "32");
   bind<double>(m, "64");
 }

@@ -32,6 +32,19 @@ template <int max, class F>
   }
 }
 
+/// Calls f with both conditions as compile-time constants.
+template <class F>
+void with_ends(bool first, bool last, const F& f) {
+  if (first && last)
+    f(std::true_type{}, std::true_type{});
+  else if (first)
+    f(std::true_type{}, std::false_type{});
+  else if (last)
+    f(std::false_type{}, std::true_type{});
+  else
+    f(std::false_type{}, std::false_type{});
+}
+
 /// Outputs [first, first + count).
 struct OutputRange {
   Index first, count;

@@ -13,13 +13,15 @@
 #include "activation.hpp"
 #include "descent_samples.hpp"
 #include "layer_strips.hpp"
+#include "norm_control.hpp"
 
 namespace zeroloss {
 
-/// What a stretch of steps works on: θ, and what the optimizer carries along where it does.
+/// What a stretch of steps works on: θ, and what the optimizer and the control of a norm carry along where they do.
 template <class T>
 struct DescentState {
   Layers<T> theta, velocity, compensation, squares;
+  double* reference_norm = nullptr;
 };
 
 template <class T>
@@ -27,13 +29,14 @@ class Descent {
  public:
   /// The samples to train on; those to test on, of which only records speak; and how.
   Descent(const Samples<T>& train, const Samples<T>& test, Activation activation, Loss loss, const Optimizer& optimizer,
-          Index h, Team team = Team())
+          const NormControl& control, Index h, Team team = Team())
       : train_(train, loss),
         test_(test, loss),
         X_(train_.X),
         h_(h),
         d_out_(train_.d_out),
         optimizer_(optimizer),
+        control_(control),
         team_(team),
         activation_(activation),
         fast_(activation.kind == ActivationKind::relu && X_.are_pairs() && (test_.n == 0 || test_.X.are_pairs())),
@@ -80,11 +83,13 @@ class Descent {
         describe(wishes.record);
         ++wishes.record_at, --wishes.records, wishes.record += record_size;
       }
+      if (control_.begins_at(taken + t)) *state.reference_norm = control_.norm(theta_);
       const double rate = wishes.rates ? wishes.rates[t] : optimizer_.lr;
       const Index number = taken + t + 1;
       const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, number);
       const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, number);
       share(panels, [&](Index panel, T* scratch) { gradients(panel, step_E, step_W, scratch + outputs_scratch()); });
+      if (control_.follows(taken + t) && control_.apply(*state.reference_norm, theta_, compensation_)) transpose_E();
     }
     const bool finite = theta_.are_finite();
     give(state);
@@ -101,6 +106,7 @@ class Descent {
   }
 
   const Optimizer& optimizer() const { return optimizer_; }
+  const NormControl& control() const { return control_; }
   Index d_in() const { return X_.d_in; }
   Index d_out() const { return d_out_; }
   Index h() const { return h_; }
@@ -292,19 +298,6 @@ class Descent {
     plain_update_E(end - 1, step_E, gE_of(end - 1));
   }
 
-  /// Calls f with both conditions as compile-time constants.
-  template <class F>
-  static void with_ends(bool first, bool last, const F& f) {
-    if (first && last)
-      f(std::true_type{}, std::true_type{});
-    else if (first)
-      f(std::true_type{}, std::false_type{});
-    else if (last)
-      f(std::false_type{}, std::true_type{});
-    else
-      f(std::false_type{}, std::false_type{});
-  }
-
   /// gW (strip u) += Hᵀ G and gE (strip u) += Xᵀ gZ over samples [first, first + count);
   /// W takes its step after the last ones.
   void gradients_of_chunk(Index u, Index first, Index count, const Step<T>* plain, T* gE, T* gW, T* scratch) {
@@ -379,6 +372,7 @@ class Descent {
   const StripRows<T>& X_;  // of the training samples
   const Index h_, d_out_;
   const Optimizer optimizer_;
+  const NormControl control_;
   const Team team_;
   const Activation activation_;
   const bool fast_;      // ReLU on pairs

@@ -26,6 +26,8 @@ class LayerStrips {
   T* E(Index u) { return empty() ? nullptr : E_.data() + u * d_in_ * lanes<T>; }
   T* W(Index u) { return empty() ? nullptr : W_.data() + u * d_out_ * lanes<T>; }
   const T* E(Index u) const { return E_.data() + u * d_in_ * lanes<T>; }
+  Index size_E() const { return E_.size(); }
+  Index size_W() const { return W_.size(); }
 
   /// `negated`: E stands here as 0 − E, in which −0 becomes 0.
   void take(Layers<T> from, bool negated) {

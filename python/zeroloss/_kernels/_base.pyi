@@ -32,6 +32,9 @@ class Optimizer:
         compensated: bool = False,
     ) -> None: ...
 
+class NormControl:
+    def __init__(self, kind: str, E: bool, W: bool, ratio: float, step: int) -> None: ...
+
 class Samples32:
     @overload
     def __init__(self, starts: _Indices, columns: _Indices, values: _F32, d_in: int, Y: _F32) -> None: ...
@@ -54,6 +57,7 @@ class Descent32:
         optimizer: Optimizer,
         hidden: int,
         threads: int,
+        control: NormControl | None = None,
     ) -> None: ...
     def advance(
         self,
@@ -63,6 +67,7 @@ class Descent32:
         velocity: _Layers | None = None,
         compensation: _Layers | None = None,
         squares: _Layers | None = None,
+        reference_norm: _F64 | None = None,
         taken: int = 0,
         rates: _F64 | None = None,
         losses: _F64 | None = None,
@@ -81,6 +86,7 @@ class Descent64:
         optimizer: Optimizer,
         hidden: int,
         threads: int,
+        control: NormControl | None = None,
     ) -> None: ...
     def advance(
         self,
@@ -90,6 +96,7 @@ class Descent64:
         velocity: _Layers | None = None,
         compensation: _Layers | None = None,
         squares: _Layers | None = None,
+        reference_norm: _F64 | None = None,
         taken: int = 0,
         rates: _F64 | None = None,
         losses: _F64 | None = None,

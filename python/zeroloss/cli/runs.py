@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
-from .. import config, runs
+from .. import config, runs, sweeps
 from ..results import DamagedError, Ending, Run
 from .command import BAD_INPUT, INTERRUPTED, NUMERICAL_FAILURE, TERMINATED, Failed, assignment
 
@@ -78,9 +78,10 @@ def resume(
 @click.argument("directory", metavar="DIR", type=_DIRECTORY)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The picture.  [default: DIR/report.png]")
 def report(directory: Path, out: Path | None) -> None:
-    """Sum up a run, ended or under way, and draw it."""
+    """Sum up a run, ended or under way, and draw it; or sum up a sweep."""
     with told():
-        for line in runs.report(directory, out):
+        of_sweep = (directory / "sweep.toml").is_file()
+        for line in sweeps.report(directory) if of_sweep else runs.report(directory, out):
             click.echo(line)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .. import config, sweeps
-from .command import INTERRUPTED, NUMERICAL_FAILURE, TERMINATED, Failed
+from .command import BAD_INPUT, INTERRUPTED, NUMERICAL_FAILURE, TERMINATED, Failed
 from .runs import mended, overrides, told
 
 _MOST_TOLD = 10  # cells that failed
@@ -18,6 +18,7 @@ _MOST_TOLD = 10  # cells that failed
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of the sweep.")
 @click.option("--workers", type=click.IntRange(min=1), help="Cells carried out at a time; by default one a processor.")
 @click.option("--threads", is_flag=True, help="Workers are threads of this process, in place of processes.")
+@click.option("--scheduler", metavar="ADDRESS", help="Carry it out on the Dask cluster of this scheduler.")
 @click.option("--retry", is_flag=True, help="Try cells that failed again; what they left is kept beside.")
 @click.option("--set", "changes", metavar="SECTION.KEY=VALUE", multiple=True, help="In place of what the file says.")
 @click.option("--allow-different-bits", is_flag=True, help="Go on with another version or instruction-set level.")
@@ -26,6 +27,7 @@ def sweep(
     out: Path,
     workers: int | None,
     threads: bool,
+    scheduler: str | None,
     retry: bool,
     changes: tuple[str, ...],
     allow_different_bits: bool,
@@ -38,15 +40,19 @@ def sweep(
     with mended(file), told():
         settings = config.settings_of_file(file, **overrides(changes))
         try:
+            client = None if scheduler is None else sweeps.connect(scheduler)
             done = sweeps.sweep(
                 settings,
                 out,
                 workers=workers,
                 processes=not threads,
+                client=client,
                 retry=retry,
                 allow_different_bits=allow_different_bits,
                 planned=_say,
             )
+        except (sweeps.ClusterError, ImportError) as error:
+            raise Failed(BAD_INPUT, str(error)) from error
         except sweeps.BrokenError as error:
             raise Failed(NUMERICAL_FAILURE, str(error)) from error
     line = f"{out}: {done}"

@@ -38,11 +38,23 @@ class AdamW(DescentSettings):
         Squared error, or softmax cross-entropy with the targets as probabilities.
     reduction : {"mean", "sum"}
         Over all n·d_out entries, cross-entropy over the n samples (the frameworks' defaults); or the sum.
+    norm_control : {"hold", "cap", "rescale"}, optional
+        Whether and how a norm is controlled. The norm of θ at step ``norm_step`` is the reference, and ``norm_ratio``
+        times it the target, to which θ is scaled after a step: after every later step ("hold"), after those that leave
+        a greater norm ("cap"), or after the first of them alone ("rescale"). See the notes.
+    norm_layers : {"both", "E", "W"}
+        What is controlled: √(‖E‖² + ‖W‖²), both layers being scaled by one factor, or the norm of one layer.
+    norm_ratio : float
+        Above 0.
+    norm_step : int
+        The last step that is as without control, at least 0.
 
     Notes
     -----
     In a history ``time`` is the sum of the learning rates of the steps before. The norm-minimising flow is not what
     AdamW follows, so there is no slow time.
+
+    With a controlled norm only θ is scaled, after the step; m and v stay. A norm of 0 stays 0.
     """
 
     lr: float | LearningRate | Mapping[str, Any] = 1e-3
@@ -52,6 +64,10 @@ class AdamW(DescentSettings):
     decay_layers: str = "both"
     loss: str = "mse"
     reduction: str = "mean"
+    norm_control: str | None = None
+    norm_layers: str = "both"
+    norm_ratio: float = 1.0
+    norm_step: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

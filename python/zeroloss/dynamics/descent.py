@@ -1,4 +1,8 @@
-"""What gradient descent and AdamW share: a stepper around the kernel, and checks of what both are told."""
+"""What gradient descent and AdamW share: a stepper around the kernel, and checks of what both are told.
+
+A control of the norm is four plain settings of the dynamics, not an object among them, so that configurations, sweeps
+and saved runs hold it as they hold all others.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,10 @@ from .stepper import Cost, Evaluator, State
 RECORD_SIZE = 8  # numbers of a record by the kernel
 LOSSES = ("mse", "cross_entropy")
 REDUCTIONS = ("mean", "sum")
-DECAY_LAYERS = ("both", "E", "W")
+LAYERS = ("both", "E", "W")
+NORM_CONTROLS = ("hold", "cap", "rescale")
+_LAST_STEP = 2**53
+_IDLE = {"norm_layers": "both", "norm_ratio": 1.0, "norm_step": 0}  # without a norm_control
 
 
 class DescentSettings(ABC):
@@ -34,6 +41,10 @@ class DescentSettings(ABC):
     decay_layers: str
     loss: str
     reduction: str
+    norm_control: str | None
+    norm_layers: str
+    norm_ratio: float
+    norm_step: int
 
     def __post_init__(self) -> None:
         scheduled = isinstance(self.lr, LearningRate | Mapping)
@@ -42,9 +53,24 @@ class DescentSettings(ABC):
             lr=learning_rate.from_settings("lr", self.lr) if scheduled else _checks.positive("lr", self.lr),
             weight_decay=_checks.not_negative("weight_decay", self.weight_decay),
         )
-        _checks.choice("decay_layers", self.decay_layers, DECAY_LAYERS)
+        _checks.choice("decay_layers", self.decay_layers, LAYERS)
         _checks.choice("loss", self.loss, LOSSES)
         _checks.choice("reduction", self.reduction, REDUCTIONS)
+        self._check_norm_control()
+
+    def _check_norm_control(self) -> None:
+        _checks.choice("norm_layers", self.norm_layers, LAYERS)
+        _checks.convert(
+            self,
+            norm_ratio=_checks.positive("norm_ratio", self.norm_ratio),
+            norm_step=_checks.integer("norm_step", self.norm_step, 0),
+        )
+        if self.norm_step > _LAST_STEP:
+            raise ValueError(f"norm_step: expected an integer of at most 2^53, got {self.norm_step}")
+        if self.norm_control is not None:
+            _checks.choice("norm_control", self.norm_control, NORM_CONTROLS)
+        elif idle := [name for name, default in _IDLE.items() if getattr(self, name) != default]:
+            raise ValueError(f"{idle[0]}: expected norm_control with it, one of {', '.join(NORM_CONTROLS)}, got none")
 
     @abstractmethod
     def optimizer(self) -> kernels.Optimizer:
@@ -79,6 +105,13 @@ class DescentSettings(ABC):
         first, second = (self.weight_decay * (self.decay_layers in {"both", layer}) for layer in ("E", "W"))
         return first, second
 
+    def kernel_control(self) -> kernels.NormControl | None:
+        """Return the kernel's settings of the control of a norm, if there is one."""
+        if self.norm_control is None:
+            return None
+        first, second = (self.norm_layers in {"both", layer} for layer in ("E", "W"))
+        return kernels.NormControl(self.norm_control, first, second, self.norm_ratio, self.norm_step)
+
     def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> DescentStepper:
         """Return the descent at the network, or at a state it left."""
         return DescentStepper(self, data, network, state, threads)
@@ -108,6 +141,9 @@ class DescentStepper:
             start |= {f"{name}_E": np.zeros_like(network.E), f"{name}_W": np.zeros_like(network.W)}
         if settings.schedule:
             start["time"] = np.zeros(())
+        control = settings.kernel_control()
+        if control is not None:
+            start["reference_norm"] = np.full((), np.nan)  # until norm_step
         self.state: State = state or start
         self._passed = 0, np.zeros(1)
         self._decay = settings.decay_watch(network.dtype)
@@ -120,6 +156,7 @@ class DescentStepper:
             settings.optimizer(),
             network.hidden,
             threads,
+            control,
         )
 
     knows_losses = True
@@ -154,6 +191,7 @@ class DescentStepper:
             velocity=velocity,
             compensation=compensation,
             squares=squares,
+            reference_norm=state.get("reference_norm"),
             taken=taken,
             rates=rates,
             losses=losses,

@@ -37,11 +37,25 @@ class GradientDescent(DescentSettings):
     compensated : bool
         Whether the rounding error of θ is carried from step to step (Kahan's sum). Where lr · weight_decay is not far
         above the rounding unit of the dtype (6·10⁻⁸ in float32), plain sums lose the decay; compensated ones keep it.
+    norm_control : {"hold", "cap", "rescale"}, optional
+        Whether and how a norm is controlled. The norm of θ at step ``norm_step`` is the reference, and ``norm_ratio``
+        times it the target, to which θ is scaled after a step: after every later step ("hold"), after those that leave
+        a greater norm ("cap"), or after the first of them alone ("rescale"). See the notes.
+    norm_layers : {"both", "E", "W"}
+        What is controlled: √(‖E‖² + ‖W‖²), both layers being scaled by one factor, or the norm of one layer.
+    norm_ratio : float
+        Above 0.
+    norm_step : int
+        The last step that is as without control, at least 0.
 
     Notes
     -----
     In a history ``time`` is the sum of the learning rates of the steps before, lr · steps without a schedule, and
     ``slow_time`` s = weight_decay · time / (1 − momentum), the time of the norm-minimising flow.
+
+    With a controlled norm the step is that of the gradient and the decay as before, velocity with them, and only θ is
+    scaled afterwards: with "hold" this is descent projected on a sphere. What "compensated" carries along includes the
+    rounding of the scaling. A norm of 0 stays 0.
     """
 
     lr: float | LearningRate | Mapping[str, Any]
@@ -51,6 +65,10 @@ class GradientDescent(DescentSettings):
     reduction: str = "mean"
     compensated: bool = False
     decay_layers: str = "both"
+    norm_control: str | None = None
+    norm_layers: str = "both"
+    norm_ratio: float = 1.0
+    norm_step: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

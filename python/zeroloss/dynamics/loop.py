@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from .._progress import progress_bar
 from ..results import Ending, Outcome
 from .chunk import advanced, planned
 from .flow import FlowStepper, flow_outcome
@@ -84,8 +84,7 @@ def follow(
     last = stepper
     outcome: Outcome | None = None
     total = end.step if end.time is None else None
-    disable, delay = (None, 1.0) if progress is None else (progress is not True, 0.0)
-    bar = tqdm(initial=begin, total=total, disable=disable, delay=delay, unit="step", unit_scale=True, leave=True)
+    bar = progress_bar(False if callable(progress) else progress, initial=begin, total=total)
     tell = progress if callable(progress) else bar.update
     interruption = interruption or Interruption(companion.signals if companion else (signal.SIGINT,))
     with interruption, bar:

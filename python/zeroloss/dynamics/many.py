@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
-from tqdm import tqdm
-
 from .. import _checks
 from .._machine import available_processors, check_memory, checked_threads
+from .._progress import progress_bar
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from ..results import Measures, Run
@@ -101,9 +100,7 @@ def followed(
     check_memory(f"{together} members at once", sum(costs[-together:]))
     stop, lock = threading.Event(), threading.Lock()
     total = None if steps is None else steps * len(given)
-    disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
-    title = f"{len(given)} runs, {together} at once"
-    bar = tqdm(desc=title, total=total, disable=disable, delay=delay, unit="step", unit_scale=True, dynamic_ncols=True)
+    bar = progress_bar(progress, desc=f"{len(given)} runs, {together} at once", total=total)
 
     def tell(taken: int) -> None:
         with lock:

@@ -44,8 +44,8 @@ class Experiment:
         *,
         seeds: int | None = None,
         quick: bool = False,
-        changes: Mapping[str, object] = MappingProxyType({}),
         cells: Cells | None = None,
+        changes: Mapping[str, object] = MappingProxyType({}),
         **options: Any,
     ) -> Result:
         """Run the experiment for a number of seeds (default: as the paper), or in its quick form.
@@ -54,14 +54,15 @@ class Experiment:
         Where it is resumable it takes what it finds in ``cells``, and keeps there what it finishes.
         """
         module = importlib.import_module(f".{self.module}", __name__)
-        kept = {"cells": cells} if self.resumable and cells is not None else {}
+        if self.resumable and cells is not None:
+            options["cells"] = cells
         if changes:
             settings = changed(module.QUICK if quick else module.FULL, changes)
-            found: Result = module.run(settings if seeds is None else replace(settings, seeds=seeds), **kept)
+            found: Result = module.run(settings if seeds is None else replace(settings, seeds=seeds), **options)
             return found
         reproduce = module.reproduce
         if self.seeded:
-            result: Result = reproduce(seeds=seeds, quick=quick, **options, **kept)
+            result: Result = reproduce(seeds=seeds, quick=quick, **options)
             return result
         result = reproduce(quick=quick, **options)
         return result if seeds is None else replace(result, line=f"{result.line}; nothing random, so no seeds")
@@ -106,6 +107,7 @@ CHECKS: Mapping[str, Experiment] = {
 STUDIES: Mapping[str, Experiment] = {
     "vanishing-decay": Experiment("vanishing_decay"),
     "sliding": Experiment("sliding"),
+    "norm-clamp": Experiment("norm_clamp", resumable=True),
     "phase-diagram": Experiment("phase_diagram", resumable=True),
     "delay-law": Experiment("delay_law", resumable=True),
 }

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
 from .. import _checks, datasets, networks
 from .._machine import available_processors
+from .._progress import progress_bar
 from ..datasets import Dataset
 from ..dynamics import GradientDescent
 from ..dynamics.interruption import Asked, Interruption
@@ -175,7 +175,7 @@ def histories(name: str, plans: Sequence[Plan], cells: Cells | None) -> list[Arr
     title = f"{len(plans)} runs, {at_once} at once, at most {minutes:.0f} minutes of a core"
     stop, lock = threading.Event(), threading.Lock()
     total = sum(plan.steps for plan in plans)
-    bar = tqdm(desc=title, total=total, disable=None, unit="step", unit_scale=True, dynamic_ncols=True, leave=False)
+    bar = progress_bar(None, desc=title, total=total, leave=False)
 
     def tell(taken: int) -> None:
         with lock:

@@ -15,6 +15,10 @@ from ..dynamics.interruption import Asked, Interruption
 from ..results import Ending, InUseError, Outcome, RunDirectory, held
 
 
+class ClusterError(RuntimeError):
+    """A cluster cannot carry out a sweep, or gave it up."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What became of a cell: how its run ended, or None where another process carries it out; and how long it took."""

@@ -6,8 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
+from .._progress import progress_bar
 from ..config import Configuration, ConfigurationError
 from ..dynamics.loop import follow
 from ..dynamics.recorder import Recorder, checked_measures
@@ -30,6 +29,7 @@ class CostModel:
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
+        self._bytes: dict[str, int] = {}
         self.rough = False
 
     def seconds(self, cells: Sequence[Cell], progress: bool | None = None) -> list[float]:
@@ -41,16 +41,21 @@ class CostModel:
             Where a dynamics refuses a cell's problem, as one that does not fit in memory.
         """
         found = []
-        disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
-        for cell in tqdm(cells, "sizes", disable=disable, delay=delay, unit="cell", leave=False):
+        for cell in progress_bar(progress, iterable=cells, desc="sizes", unit="cell", leave=False):
             size = _size(cell.settings)
             if size not in self._seconds:
                 try:
-                    self._seconds[size] = self._unit(cell.configuration())
+                    configuration = cell.configuration()
+                    self._seconds[size] = self._unit(configuration)
+                    self._bytes[size] = configuration.dynamics.cost(configuration.data, configuration.network).memory
                 except (ValueError, TypeError) as error:
                     raise ConfigurationError([f"{error} (with {cell})"]) from error
             found.append(_DIRECTORY + self._seconds[size] * _units(cell))
         return found
+
+    def memory(self, cells: Sequence[Cell]) -> list[int]:
+        """Return the bytes that each cell, of a size that was tried, needs."""
+        return [self._bytes[_size(cell.settings)] for cell in cells]
 
     def _unit(self, configuration: Configuration) -> float:
         """Return the seconds a step or, of adaptive steps, a unit of time."""

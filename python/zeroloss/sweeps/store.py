@@ -13,6 +13,7 @@ never read: a cell counts from the moment that its ``run.json`` says how it ende
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,20 @@ def open_sweep(directory: str | os.PathLike[str]) -> xr.Dataset:
         raise ValueError(f"directory: expected a sweep, found no sweep.toml in {store}")
     settings = settings_of_file(store / "sweep.toml")
     return cube(store, axes(settings), cells(settings))
+
+
+def report(directory: str | os.PathLike[str]) -> list[str]:
+    """Return lines that sum up a sweep, ended or under way: how the cells ended, and when events happened in them."""
+    found = open_sweep(directory)
+    endings = collections.Counter(found.ending.values.ravel().tolist())
+    lines = [f"{directory}: {found.ending.size} cells: {', '.join(f'{n} {name}' for name, n in endings.most_common())}"]
+    ended = found.ending.size - endings[NOT_ENDED]
+    for name in found.event.values.tolist():
+        steps = found.event_step.sel(event=name).values.ravel()
+        steps = steps[np.isfinite(steps)]
+        when = f", at steps {steps.min():.0f} to {steps.max():.0f}, median {np.median(steps):.0f}" if steps.size else ""
+        lines.append(f"{name}: in {steps.size} of {ended} cells{when}")
+    return lines
 
 
 def prepare(store: Path, settings: Mapping[str, Any]) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _checks
-from .._machine import available_processors
+from .._machine import available_processors, check_memory
+from .._progress import progress_bar
 from ..config import settings_of_file
 from ..dynamics.interruption import Interruption
 from ..results import Outcome, RunDirectory
@@ -25,6 +24,7 @@ from .workers import Workers
 
 if TYPE_CHECKING:
     import xarray as xr
+    from distributed import Client
 
 
 class BrokenError(RuntimeError):
@@ -86,6 +86,7 @@ def sweep(
     *,
     workers: int | None = None,
     processes: bool = False,
+    client: Client | None = None,
     retry: bool = False,
     allow_different_bits: bool = False,
     progress: bool | None = None,
@@ -105,6 +106,9 @@ def sweep(
     processes : bool
         Whether the workers are processes in place of threads. In a script, call it under
         ``if __name__ == "__main__":``, then.
+    client : distributed.Client, optional
+        Of a Dask cluster, whose workers take the place of this machine's: see `zeroloss.sweeps.connect`. They have to
+        see ``out``, and to be of this version and instruction-set level.
     retry : bool
         Whether cells that failed are tried again; what they left is kept beside.
     allow_different_bits : bool
@@ -126,12 +130,15 @@ def sweep(
         With all that is wrong, before anything starts.
     BrokenError
         Where a worker ended unexpectedly, or a cell cannot be written.
+    ClusterError
+        Where a cluster has no workers that can carry out the sweep.
     """
     settings = dict(configuration) if isinstance(configuration, Mapping) else settings_of_file(configuration)
     lines = axes(settings)
     found = cells(settings)
     store = Path(out)
-    count = available_processors() if workers is None else _checks.integer("workers", workers, 1)
+    processors = available_processors() if client is None else sum(client.nthreads().values())
+    count = processors if workers is None else _checks.integer("workers", workers, 1)
     outcomes = {c.name: outcome for c in found if (outcome := RunDirectory(c.directory(store)).outcome()) is not None}
     plan = Sweep(store, lines, found, count, outcomes)
     plan.todo = [c for c in found if c.name not in outcomes or (retry and failed(outcomes[c.name]))]
@@ -140,13 +147,17 @@ def sweep(
     each = model.seconds(plan.todo, progress)
     plan.seconds = max(sum(each) / plan.workers, max(each, default=0.0))
     plan.rough = model.rough
+    if client is None:
+        check_memory(f"{plan.workers} cells at a time", sum(sorted(model.memory(plan.todo))[-plan.workers :]))
     if planned is not None:
         planned(plan)
     prepare(store, settings)
     if plan.todo:
         longest_first = [cell for _, cell in sorted(zip(each, plan.todo, strict=True), key=lambda one: -one[0])]
         tasks = [_task(cell, store, retry, allow_different_bits) for cell in longest_first]
-        _carry_out(plan, tasks, processes, progress)
+        here = client is None
+        reporting = Workers(plan.workers, processes) if here else _of_cluster(client, store, allow_different_bits)
+        _carry_out(plan, tasks, reporting, progress)
     if plan.outcomes:
         write_cube(store, lines, found)
     return plan
@@ -159,13 +170,40 @@ def _task(cell: Cell, store: Path, retry: bool, allow_different_bits: bool) -> T
     return Task(cell.name, settings, str(directory), str(lock), retry, allow_different_bits)
 
 
-def _carry_out(plan: Sweep, tasks: list[Task], processes: bool, progress: bool | None) -> None:
+class _Reporting(Protocol):
+    def reports(self, tasks: Sequence[Task], look: Callable[[int], signal.Signals | None]) -> Iterator[Report]: ...
+
+
+def _of_cluster(client: Client | None, store: Path, allow_different_bits: bool) -> _Reporting:
+    from .cluster import ClusterWorkers  # noqa: PLC0415 — an extra
+
+    workers = ClusterWorkers(client, store, allow_different_bits)
+    workers.check()
+    return workers
+
+
+def connect(address: str) -> Client:
+    """Return a client of the Dask scheduler at an address.
+
+    Raises
+    ------
+    ImportError
+        Without Dask, which the extra ``cluster`` brings.
+    ClusterError
+        Where it does not answer within ten seconds.
+    """
+    try:
+        from . import cluster  # noqa: PLC0415 — an extra
+    except ImportError:
+        message = 'scheduler: expected Dask, which the extra "cluster" brings: pip install "zeroloss[cluster]"'
+        raise ImportError(message) from None
+    return cluster.connect(address)
+
+
+def _carry_out(plan: Sweep, tasks: list[Task], workers: _Reporting, progress: bool | None) -> None:
     """Carry out tasks on workers, and take note of what becomes of them."""
     total = sum(task.settings["run"]["steps"] or 0 for task in tasks)
-    disable, delay = (None, 1.0) if progress is None else (not progress, 0.0)
-    bar = tqdm(
-        desc="sweep", total=total, disable=disable, delay=delay, unit="step", unit_scale=True, dynamic_ncols=True
-    )
+    bar = progress_bar(progress, desc="sweep", total=total or None)
     with Interruption((signal.SIGINT, signal.SIGTERM)) as interruption, bar:
 
         def look(steps: int) -> signal.Signals | None:
@@ -173,7 +211,7 @@ def _carry_out(plan: Sweep, tasks: list[Task], processes: bool, progress: bool |
             return interruption.requested
 
         try:
-            for report in Workers(plan.workers, processes).reports(tasks, look):
+            for report in workers.reports(tasks, look):
                 _note(plan, report)
                 bar.set_postfix_str(str(plan), refresh=False)
         except BrokenExecutor as error:

@@ -1,0 +1,58 @@
+// A norm held, capped or set once while descending: after a step θ is scaled to the norm that is its target.
+#pragma once
+
+#include <cmath>
+
+#include "layer_strips.hpp"
+
+namespace zeroloss {
+
+/// θ ← (1 + share) θ, to a rounding of the change alone, which a compensation carries along as a step's.
+template <class T>
+void grow(T share, Index count, T* __restrict theta, T* __restrict compensation) {
+  if (!compensation) {
+    for (Index i = 0; i < count; ++i) theta[i] += share * theta[i];
+    return;
+  }
+  for (Index i = 0; i < count; ++i) {
+    const T change = share * (theta[i] - compensation[i]) - compensation[i], sum = theta[i] + change;
+    compensation[i] = (sum - theta[i]) - change;
+    theta[i] = sum;
+  }
+}
+
+/// What is controlled, ‖E‖, ‖W‖ or, with both layers, ‖θ‖ = √(‖E‖² + ‖W‖²); its reference is the norm of θ_step, its
+/// target ratio times that.
+struct NormControl {
+  enum class Kind { none, hold, cap, rescale };
+
+  Kind kind = Kind::none;
+  bool E = false, W = false;
+  double ratio = 1;
+  Index step = 0;
+
+  /// Whether the reference is the norm of θ_t.
+  bool begins_at(Index t) const { return kind != Kind::none && t == step; }
+  /// Whether θ_{t+1} is brought to the target.
+  bool follows(Index t) const { return kind == Kind::rescale ? t == step : kind != Kind::none && t >= step; }
+
+  template <class T>
+  double norm(const LayerStrips<T>& theta) const {
+    const double of_E = E ? theta.norm_E() : 0, of_W = W ? theta.norm_W() : 0;
+    return std::sqrt(of_E * of_E + of_W * of_W);
+  }
+
+  /// Brings θ to the target, by the share (target − norm)/norm, and tells whether E has changed. A norm of 0 has no
+  /// direction to grow in. One thread does it, so in the same order whatever the number of threads.
+  template <class T>
+  bool apply(double reference, LayerStrips<T>& theta, LayerStrips<T>& compensation) const {
+    const double now = norm(theta), target = ratio * reference;
+    if (now == 0 || (kind == Kind::cap && now <= target)) return false;
+    const T share = static_cast<T>((target - now) / now);
+    if (E) grow(share, theta.size_E(), theta.E(0), compensation.E(0));
+    if (W) grow(share, theta.size_W(), theta.W(0), compensation.W(0));
+    return E;
+  }
+};
+
+}  // namespace zeroloss

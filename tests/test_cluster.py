@@ -1,0 +1,145 @@
+"""Sweeps on a Dask cluster of real processes: the bits of the local sweep, whatever becomes of a worker."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import xarray as xr
+
+import zeroloss as zl
+from test_sweeps import carried_out, settings, wait_for, with_sweep
+from zeroloss import sweeps
+
+distributed = pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of its own threads and sockets
+
+GIVEN = with_sweep(
+    {"network.seed": [1, 2, 3], "dynamics.lr": [0.5, 0.25]},
+    run={"steps": 300_000, "record_every": 10_000, "checkpoint_every": 5_000, "events": []},
+)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def dask(module, *words, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", f"distributed.cli.{module}", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "DASK_DISTRIBUTED__DASHBOARD__LINK": "", **environment},
+    )
+
+
+def worker(address, **environment):
+    return dask("dask_worker", address, "--no-nanny", "--nthreads=1", "--no-dashboard", **environment)
+
+
+@contextlib.contextmanager
+def cluster(*environments):
+    """A scheduler and a worker for each environment; their address and the workers' processes."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    processes = [dask("dask_scheduler", "--host=127.0.0.1", f"--port={port}", "--no-dashboard", "--no-show")]
+    try:
+        processes += [worker(address, **environment) for environment in environments]
+        with distributed.Client(address, timeout=60, set_as_default=False) as client:
+            if environments:
+                client.wait_for_workers(len(environments), timeout=60)
+        yield address, processes[1:]
+    finally:
+        for process in reversed(processes):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    return carried_out(GIVEN, tmp_path_factory.mktemp("local") / "out").cube()
+
+
+def command(given, out, *words):
+    file = out.with_suffix(".toml")
+    file.write_text(zl._toml.written(given))
+    return subprocess.Popen(
+        [sys.executable, "-m", "zeroloss", "sweep", str(file), "--out", str(out), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_worker_that_is_killed_leaves_its_cells_to_the_others(expected, tmp_path):
+    out = tmp_path / "out"
+    with cluster({}, {}) as (address, workers), command(GIVEN, out, "--scheduler", address) as process:
+        wait_for(lambda: list(out.glob("cells/*/checkpoints/step-*")) or process.poll() is not None)
+        workers[0].kill()
+        printed, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert "6 of 6 cells ended" in printed
+    assert any("resumed at step" in path.read_text() for path in out.glob("cells/*/log.txt"))
+    xr.testing.assert_identical(sweeps.open_sweep(out), expected)
+    assert not list(out.glob("stop-*"))
+
+
+def test_from_python_interrupted_and_on_this_machine_again(expected, tmp_path):
+    """A sweep that one began is the other's to end."""
+    out = tmp_path / "out"
+    with cluster({}) as (address, _):
+        with command(GIVEN, out, "--scheduler", address) as process:
+            wait_for(lambda: list(out.glob("cells/*/checkpoints/step-*5000")) or process.poll() is not None)
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == 143, err
+        assert re.search(r"[0-5] of 6 cells ended.*; the same command goes on", err)
+        with sweeps.connect(address) as client:
+            few = with_sweep({"network.seed": [1], "dynamics.lr": [0.5, 0.25]}, run=GIVEN["run"])
+            done = sweeps.sweep(few, out, client=client, progress=False)
+    assert len(done.outcomes) == 2
+    xr.testing.assert_identical(carried_out(GIVEN, out).cube(), expected)
+
+
+def test_workers_of_another_level_are_told_and_refused_unless_allowed(tmp_path):
+    few = settings(run={"steps": 10})
+    with cluster({"ZEROLOSS_ISA": "base"}) as (address, _), sweeps.connect(address) as client:
+        with pytest.raises(sweeps.ClusterError, match=r"tcp://.* has level base in place of .*--allow-different-bits"):
+            sweeps.sweep(few, tmp_path / "out", client=client, progress=False)
+        done = sweeps.sweep(few, tmp_path / "out", client=client, allow_different_bits=True, progress=False)
+    assert len(done.outcomes) == 6
+
+
+def test_a_scheduler_that_does_not_answer_and_one_without_workers(tmp_path, monkeypatch):
+    began = time.monotonic()
+    with command(GIVEN, tmp_path / "out", "--scheduler", f"tcp://127.0.0.1:{free_port()}") as process:
+        _, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < 20  # ten seconds, and Python's start
+    assert process.returncode == 2
+    assert re.fullmatch(r"zeroloss: scheduler: expected one that answers at tcp://.*, got: .*\n", err)
+    with pytest.raises(sweeps.ClusterError, match="scheduler: expected an address as tcp://HOST:8786, got 'nowhere'"):
+        sweeps.connect("nowhere")
+    from zeroloss.sweeps import cluster as module  # noqa: PLC0415 — where Dask is
+
+    monkeypatch.setattr(module, "_REACHED", 1.0)
+    with (
+        cluster() as (address, _),
+        sweeps.connect(address) as client,
+        pytest.raises(sweeps.ClusterError, match="scheduler: expected workers, got none"),
+    ):
+        sweeps.sweep(settings(), tmp_path / "out", client=client, progress=False)
+
+
+def test_without_dask_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "zeroloss.sweeps.cluster", raising=False)
+    monkeypatch.delattr(sweeps, "cluster", raising=False)
+    with pytest.raises(ImportError, match=r'the extra "cluster" brings: pip install "zeroloss\[cluster\]"'):
+        sweeps.connect("tcp://127.0.0.1:1")

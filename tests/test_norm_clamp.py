@@ -1,0 +1,156 @@
+"""The study of controlled norms: delays of made-up curves, the same paths before, and going on where it stopped."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import zeroloss as zl
+from problems import figure5, same_bits
+from zeroloss.experiments import norm_clamp
+from zeroloss.experiments.cells import Cells
+from zeroloss.experiments.ensemble import derived_seeds
+
+SMALL = replace(norm_clamp.QUICK, ratios=(0.8, 1.1), before=200, steps=1500, sustained=3, seeds=2)
+BRANCHES = SMALL.seeds * (1 + len(norm_clamp.VARIANTS) * len(SMALL.ratios))
+
+
+def made_up(settings, reached=None, lost=None, finite=True, mark=0):
+    """A cell whose test accuracy is 6/7 from a step on, but for a stretch, and that ends early where it diverged."""
+    steps = np.arange(0, settings.before + settings.steps + 1, settings.record_every)
+    steps = steps if finite else steps[: len(steps) // 2]
+    accuracy = np.zeros(len(steps)) if reached is None else np.where(steps >= reached, 6 / 7, 0.0)
+    if lost:
+        accuracy[(steps >= lost[0]) & (steps < lost[1])] = 0
+    curves = dict.fromkeys(norm_clamp.CURVES, np.ones(len(steps)))
+    return {
+        "step": steps,
+        **curves,
+        "test_accuracy": accuracy,
+        "train_accuracy_before": np.array(1.0),
+        "finite": np.array(finite),
+        "before": np.full(32, mark, np.uint8),
+    }
+
+
+def study_of(settings, others):
+    """The numbers of runs that reach half at step 1000, but for others by key."""
+    names = [norm_clamp.FREE, *norm_clamp.VARIANTS]
+    keys = [(seed, name, ratio) for seed in range(settings.seeds) for name in names for ratio in settings.ratios]
+    return norm_clamp._numbers(settings, {key: others.get(key, made_up(settings, 1000)) for key in keys})
+
+
+def test_delays_of_made_up_curves():
+    """From the control, of the first lasting stretch; what never comes, or ends in divergence, is censored."""
+    others = {
+        (0, "hold both", 0.8): made_up(SMALL),
+        (1, "hold both", 0.8): made_up(SMALL, 400, lost=(450, 600)),
+        (0, "hold E", 0.8): made_up(SMALL, 0),
+        (0, "hold W", 1.1): made_up(SMALL, finite=False),
+        (1, "hold W", 1.1): made_up(SMALL, SMALL.before + SMALL.steps - 50),
+    }
+    numbers = study_of(SMALL, others)
+    half, all_of_them = (numbers.sel(accuracy=level) for level in norm_clamp.ACCURACIES)
+
+    def delay(seed, variant, ratio):
+        one = half.sel(seed=seed, variant=variant, ratio=ratio)
+        return float(one.delay), bool(one.observed)
+
+    assert delay(0, "free", 0.8) == (800, True)
+    assert delay(0, "hold both", 0.8) == (1500, False)
+    assert delay(1, "hold both", 0.8) == (400, True)
+    assert delay(0, "hold E", 0.8) == (0, True)
+    assert delay(0, "hold W", 1.1) == (600, False)
+    assert delay(1, "hold W", 1.1) == (1500, False)  # two records of three
+    assert not all_of_them.observed.any()
+    assert int((~numbers.finite).sum()) == 1
+    summary = norm_clamp._summary(SMALL, numbers)
+    assert summary["free"]["delay"]["0.5"] == {
+        "median": 800.0,
+        "each": [800.0, 800.0],
+        "censored": 0,
+        "median_share_of_free": 1.0,
+    }
+    held = summary["hold both"]["0.8"]["delay"]["0.5"]
+    assert (held["median"], held["each"], held["censored"]) == (None, [None, 400.0], 1)
+    assert held["median_share_of_free"] == 0.5
+    assert summary["hold W"]["1.1"]["diverged"] == 1
+
+
+@pytest.mark.parametrize("mark", [0, 1])
+def test_different_paths_before_the_control_are_told(mark):
+    numbers = study_of(SMALL, {(1, "hold E", 1.1): made_up(SMALL, 1000, mark=mark)})
+    assert numbers.identical_before.values.tolist() == [True, mark == 0]
+    line = norm_clamp._line(SMALL, norm_clamp._summary(SMALL, numbers))
+    assert line.endswith(f"paths to step 200 {'NOT ' * mark}identical in every seed")
+
+
+def test_a_run_s_digest_is_that_of_its_path():
+    """It changes with the seed and with the step, and not with the control."""
+    cell = norm_clamp._cell(SMALL, 0, "hold both", 0.8)
+
+    def digest(**other):
+        return norm_clamp._simulated({**cell, "steps": 50, **other})["before"].tobytes()
+
+    assert digest() == digest(control="rescale", layers="E", ratio=3.0) == digest(control=None)
+    assert len({digest(), digest(before=250), digest(**derived_seeds(1))}) == 3
+
+
+def test_a_run_is_that_of_a_descent_in_one_piece():
+    cell = norm_clamp._cell(SMALL, 1, "hold W", 0.8)
+    data = zl.datasets.modular_addition(11, test_count=7, seed=1)
+    net = zl.networks.uniform_fan_in(data, 128, 1001)
+    descent = zl.GradientDescent(1.0, 1e-4, norm_control="hold", norm_layers="W", norm_ratio=0.8, norm_step=200)
+    history = zl.simulate(descent, data, net, steps=1700, record_every=50).history
+    own = norm_clamp._simulated(cell)
+    for name in ("step", *norm_clamp.CURVES):
+        assert same_bits(own[name], history[name].values)
+
+
+def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    simulated, count = norm_clamp._simulated, []
+
+    def until(last):
+        def compute(cell):
+            if len(count) == last:
+                raise KeyboardInterrupt
+            count.append(cell)
+            return simulated(cell)
+
+        return compute
+
+    monkeypatch.setattr(norm_clamp, "_simulated", until(7))
+    with pytest.raises(KeyboardInterrupt):
+        norm_clamp.run(SMALL, Cells(tmp_path))
+    monkeypatch.setattr(norm_clamp, "_simulated", until(-1))
+    again = Cells(tmp_path)
+    result = norm_clamp.run(SMALL, again)
+    assert (again.found, len(count)) == (7, BRANCHES)
+    monkeypatch.setattr(norm_clamp, "_simulated", simulated)
+    whole = norm_clamp.run(SMALL)
+    xr.testing.assert_identical(result.numbers, whole.numbers)
+    assert whole.line == result.line
+    assert whole.numbers.identical_before.all()
+    more = Cells(tmp_path)
+    norm_clamp.run(replace(SMALL, ratios=(0.8,), sustained=5), more)  # the same runs, otherwise looked at
+    assert more.found == SMALL.seeds * (1 + len(norm_clamp.VARIANTS))
+
+
+def test_a_stopped_run_stops_the_study(monkeypatch):
+    stopped = zl.simulate(zl.GradientDescent(1.0), *figure5(), steps=0)  # any run, but for how it ended
+    stopped.outcome = replace(stopped.outcome, ending=type(stopped.outcome.ending).STOPPED_BY_THE_USER)
+    monkeypatch.setattr(norm_clamp, "simulate", lambda *_, **__: stopped)
+    with pytest.raises(KeyboardInterrupt):
+        norm_clamp.run(SMALL)
+
+
+def test_what_the_study_finds_at_the_least():
+    """Held below the norm that free descent ends at, a network generalises within 4000 steps; held above, not."""
+    cells = {
+        name: norm_clamp._simulated(norm_clamp._cell(replace(norm_clamp.FULL, steps=4000), 0, *name))
+        for name in (("hold both", 0.8), ("hold both", 1.1))
+    }
+    below, above = (cell["test_accuracy"] for cell in cells.values())
+    assert below[-20:].min() == 1.0
+    assert above.max() < 0.5
