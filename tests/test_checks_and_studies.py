@@ -14,10 +14,12 @@ from zeroloss import cli, plots
 from zeroloss.experiments import (
     CHECKS,
     STUDIES,
+    delay_law,
     direction,
     figure4,
     norm_clamp,
     output,
+    phase_diagram,
     sliding,
     theorem48,
     theorem51,
@@ -38,6 +40,14 @@ SMALL = {
     "sliding": (
         sliding,
         replace(sliding.QUICK, duration=0.2, proximal=(1e-1, 3e-2), long_duration=0.3, weight_decays=(1e-4,)),
+    ),
+    "phase-diagram": (
+        phase_diagram,
+        replace(phase_diagram.QUICK, fractions=(0.3, 0.95), weight_decays=(3e-4, 1e-3, 0.1, 3.0), duration=3.0),
+    ),
+    "delay-law": (
+        delay_law,
+        replace(delay_law.QUICK, learning_rates=(1.0, 2.0), weight_decays=(5e-4, 1e-3), budgets=(4000,)),
     ),
     "norm-clamp": (norm_clamp, replace(norm_clamp.QUICK, steps=2000, ratios=(0.8, 1.0))),
     "direction": (

@@ -130,6 +130,16 @@ def test_the_example_of_a_long_run(monkeypatch, tmp_path):
     assert line.startswith("reached the end: 1000 steps {'train_accuracy >= 1': ")
 
 
+def test_the_example_of_a_delay():
+    page = (ROOT / "docs" / "delays.md").read_text(encoding="utf-8")
+    (line,) = printed_by(re.search(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1])
+    said = re.fullmatch(r"(\d+) runs, (\d+) censored, exponent Estimate\(value=(\S+), .*\)", line)
+    runs, censored, value = said.groups()
+    assert runs == "9"
+    assert 0 < int(censored) < 6
+    assert -2 < float(value) < 0
+
+
 def test_the_page_on_many_runs(monkeypatch, tmp_path, capsys):
     """Its examples in their order, and the sweep that the last one opens."""
     page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")

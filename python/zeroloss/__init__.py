@@ -5,7 +5,7 @@ Implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifol
 
 from importlib.metadata import version
 
-from . import config, datasets, fourier, geometry, metrics, networks, results, runs, sweeps
+from . import config, datasets, fourier, geometry, metrics, networks, results, runs, survival, sweeps
 from .build import build_info
 from .dynamics import (
     AdamW,
@@ -42,5 +42,6 @@ __all__ = [
     "runs",
     "simulate",
     "simulate_many",
+    "survival",
     "sweeps",
 ]

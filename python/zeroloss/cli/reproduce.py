@@ -76,6 +76,10 @@ def carry_out(
     started = time.perf_counter()
     try:
         result = experiment.reproduce(seeds=seeds, quick=quick, cells=kept_cells, **options)
+    except ImportError as error:  # of an extra
+        raise Failed(BAD_INPUT, f"{title}: {error}") from None
+    except ArithmeticError as error:  # of a fit
+        raise Failed(NUMERICAL_FAILURE, f"{title}: {error}") from None
     except ensemble.NumericalFailure as failure:
         kept = out / f"{experiment.module}-failed"
         failure.run.save(kept)

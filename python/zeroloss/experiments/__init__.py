@@ -31,7 +31,7 @@ class Experiment:
         Whether anything in it is random. Else its ``reproduce`` takes no ``seeds``, and the line says so to those
         who gave a number of them.
     resumable : bool
-        Whether its ``reproduce`` takes ``cells``, in which it keeps what is finished.
+        Whether its ``reproduce`` and ``run`` take ``cells``, in which it keeps what is finished.
     """
 
     module: str
@@ -108,5 +108,7 @@ STUDIES: Mapping[str, Experiment] = {
     "vanishing-decay": Experiment("vanishing_decay"),
     "sliding": Experiment("sliding"),
     "norm-clamp": Experiment("norm_clamp", resumable=True),
+    "phase-diagram": Experiment("phase_diagram", resumable=True),
+    "delay-law": Experiment("delay_law", resumable=True),
     "direction": Experiment("direction", resumable=True),
 }

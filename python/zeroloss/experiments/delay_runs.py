@@ -1,0 +1,228 @@
+"""The runs of the studies of delays: descent on modular addition, each to its own budget, and what is read from them.
+
+The same slow time takes each run 1/(lr · weight decay) steps, so that budgets differ by decades: records are spaced
+logarithmically, 20 a decade, and what lies between two of them stays open, see `zeroloss.metrics.Crossing`. A run that
+diverges is data. Every run has a split and an initialisation of its own, so that fits may take them as independent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import _checks, datasets, networks
+from .._machine import available_processors
+from .._progress import progress_bar
+from ..datasets import Dataset
+from ..dynamics import GradientDescent
+from ..dynamics.interruption import Asked, Interruption
+from ..dynamics.simulation import simulated
+from ..metrics import Level
+from ..networks import Network
+from ..results import Ending
+from ..survival import DelayLaw, UndeterminedError
+from .cells import Arrays, Cells
+from .ensemble import derived_seeds
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = [
+    "CURVES",
+    "Plan",
+    "check_plans",
+    "definitions",
+    "histories",
+    "history_of",
+    "laws_of",
+    "plans_of",
+]
+
+CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "norm_E", "norm_W")
+
+_PLACE_SEEDS = 1000
+_FLOPS = 2e10  # a second, on one slow core
+_MOST_HOURS = 24.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run: all that determines it."""
+
+    p: int
+    hidden: int
+    fraction: float
+    lr: float
+    weight_decay: float
+    steps: int
+    seed: int
+
+    def problem(self) -> tuple[Dataset, Network]:
+        """Return the data and the initial network."""
+        seeds = derived_seeds(self.seed)
+        data = datasets.modular_addition(self.p, train_fraction=self.fraction, seed=seeds["data"])
+        return data, networks.uniform_fan_in(data, self.hidden, seeds["network"])
+
+    def dynamics(self) -> GradientDescent:
+        """Return the descent."""
+        return GradientDescent(lr=self.lr, weight_decay=self.weight_decay)
+
+
+def plans_of(
+    p: int,
+    hidden: int,
+    places: Iterable[tuple[float, float, float]],
+    seeds: int,
+    *,
+    duration: float,
+    least_steps: int = 0,
+) -> list[Plan]:
+    """Return the runs of a grid, seed by seed, at each place (fraction, learning rate, weight decay).
+
+    Each covers a duration in slow time, and takes at least so many steps. The seed indices of place k begin at 1000 k.
+
+    Raises
+    ------
+    ValueError
+        For a learning rate or a weight decay that is not above 0, more than 1000 seeds, and no place.
+    """
+    grid = [
+        (fraction, _checks.positive("lr", lr), _checks.positive("weight_decay", decay))
+        for fraction, lr, decay in places
+    ]
+    if not grid or seeds > _PLACE_SEEDS:
+        raise ValueError(
+            f"places, seeds: expected at least one place and at most {_PLACE_SEEDS} seeds, got {len(grid)} and {seeds}"
+        )
+    return [
+        Plan(
+            p=p,
+            hidden=hidden,
+            fraction=fraction,
+            lr=lr,
+            weight_decay=decay,
+            steps=max(round(duration / (lr * decay)), least_steps),
+            seed=_PLACE_SEEDS * place + seed,
+        )
+        for seed in range(seeds)
+        for place, (fraction, lr, decay) in enumerate(grid)
+    ]
+
+
+def definitions(p: int, accuracy: float, sustained: int) -> dict[str, tuple[Level, Level]]:
+    """Return what memorisation and generalisation are, by name.
+
+    All training samples right and a share of the test samples, for the first time or in several records in a row; nine
+    tenths of the test samples; or by losses: that of training a tenth of the constant prediction's, (1 − 1/p)/p, and
+    that of the test below it.
+    """
+    constant = (1 - 1 / p) / p
+    return {
+        "first": (Level("train_accuracy", 1.0), Level("test_accuracy", accuracy)),
+        "sustained": (Level("train_accuracy", 1.0, sustained), Level("test_accuracy", accuracy, sustained)),
+        "nine tenths": (Level("train_accuracy", 1.0, sustained), Level("test_accuracy", 0.9, sustained)),
+        "loss": (
+            Level("train_loss", constant / 10, sustained, "below"),
+            Level("test_loss", constant, sustained, "below"),
+        ),
+    }
+
+
+def laws_of(fit: Callable[[str], DelayLaw], names: Iterable[str]) -> dict[str, DelayLaw]:
+    """Return the laws that the runs determine, by name."""
+    laws = {}
+    for name in names:
+        with contextlib.suppress(UndeterminedError, ArithmeticError):
+            laws[name] = fit(name)
+    return laws
+
+
+def check_plans(name: str, plans: Sequence[Plan]) -> float:
+    """Return how many hours of one core the plans take at most; ValueError where that is more than a day."""
+    biggest = max(plans, key=lambda plan: plan.fraction)
+    flops = biggest.dynamics().cost(*biggest.problem()).flops
+    steps = float(sum(plan.steps for plan in plans))
+    hours = steps * flops / _FLOPS / 3600
+    if hours > _MOST_HOURS:
+        raise ValueError(
+            f"{name}: expected work of at most {_MOST_HOURS:g} hours, got {len(plans)} runs of {steps:.1e} steps in "
+            f"all, about {hours:.0f} hours"
+        )
+    return hours
+
+
+def histories(name: str, plans: Sequence[Plan], cells: Cells | None) -> list[Arrays]:
+    """Return the curves of each plan, with its steps and whether it diverged; the longest runs are the first to begin.
+
+    Raises
+    ------
+    ValueError
+        Where the work would take more than a day.
+    KeyboardInterrupt
+        Where the user stops them; those that have ended are kept in the cells.
+    """
+    minutes = 60 * check_plans(name, plans)
+    kept = cells if cells is not None else Cells()
+    at_once = min(available_processors(), len(plans))
+    title = f"{len(plans)} runs, {at_once} at once, at most {minutes:.0f} minutes of a core"
+    stop, lock = threading.Event(), threading.Lock()
+    total = sum(plan.steps for plan in plans)
+    bar = progress_bar(None, desc=title, total=total, leave=False)
+
+    def tell(taken: int) -> None:
+        with lock:
+            bar.update(taken)
+
+    def follow(plan: Plan) -> Arrays:
+        interruption = Asked(lambda: signal.SIGINT if stop.is_set() else None)
+        return kept.cell({"run": "descent", **asdict(plan)}, lambda: _curves(plan, tell, interruption))
+
+    with bar, ThreadPoolExecutor(at_once) as pool:
+        try:
+            longest_first = sorted(plans, key=lambda plan: -plan.steps)
+            runs = {plan: pool.submit(follow, plan) for plan in longest_first}
+            for ended in as_completed(runs.values()):
+                ended.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [runs[plan].result() for plan in plans]
+
+
+def _curves(plan: Plan, tell: Callable[[int], None], interruption: Interruption) -> Mapping[str, ArrayLike]:
+    run = simulated(
+        plan.dynamics(),
+        *plan.problem(),
+        steps=plan.steps,
+        duration=None,
+        record_every="log",
+        snapshot_every=None,
+        measures=None,
+        loss_extremes=False,
+        threads=1,
+        progress=tell,
+        interruption=interruption,
+    )
+    if run.outcome.ending is Ending.STOPPED_BY_THE_USER:
+        raise KeyboardInterrupt
+    curves: dict[str, Any] = {name: run.history[name].values for name in CURVES}
+    return {"step": run.history.step.values, **curves, "diverged": run.outcome.ending is not Ending.REACHED_THE_END}
+
+
+def history_of(run: Mapping[str, ArrayLike], until: int | None = None) -> xr.Dataset:
+    """Return the curves of a run over "step", up to a budget that may be smaller than its own."""
+    import xarray as xr  # noqa: PLC0415 — half of the package's import time
+
+    steps = np.asarray(run["step"])
+    kept = slice(None) if until is None else slice(int(np.searchsorted(steps, until, "right")))
+    curves = {name: ("step", np.asarray(run[name])[kept]) for name in CURVES}
+    return xr.Dataset(curves, {"step": steps[kept]})

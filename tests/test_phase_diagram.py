@@ -1,0 +1,175 @@
+"""The studies of delays: phases told apart by rules, the settings' runs, and what interruption leaves."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import zeroloss as zl
+from test_checks_and_studies import SMALL, result_of
+from zeroloss.experiments import delay_law, delay_runs, output, phase_diagram
+from zeroloss.experiments.cells import Cells
+from zeroloss.experiments.delay_runs import Plan, history_of
+from zeroloss.experiments.phase_diagram import PHASES, phase_of
+
+STEPS = [0, 1, 10, 20, 40, 80, 160, 320]
+RISES = [0.1, 0.5, 1, 1, 1, 1, 1, 1]  # memorised at step 10
+
+
+def history(train, test, norm=(7.0,) * 8):
+    curves = {"train_accuracy": train, "test_accuracy": test, "norm_E": norm, "norm_W": norm}
+    return xr.Dataset({name: ("step", np.array(values, float)) for name, values in curves.items()}, {"step": STEPS})
+
+
+@pytest.mark.parametrize(
+    ("phase", "train", "test", "norm"),
+    [
+        ("groks", RISES, [0, 0, 0, 0, 0.2, 0.6, 0.6, 0.9], None),
+        ("groks", RISES, [0, 0, 0.9, 0, 0.2, 0.6, 0.6, 0.6], None),  # once early, but not sustained
+        ("generalises at once", RISES, [0, 0.1, 0.3, 0.6, 0.9, 1, 1, 1], None),
+        ("generalises at once", [0.1, 0.5, 0.9, 0.9, 0.9, 1, 1, 1], [0.1, 0.6, 0.6, 0.6, 1, 1, 1, 1], None),
+        ("memorises only", RISES, [0, 0, 0, 0, 0.2, 0.4, 0.4, 0.4], None),
+        ("memorises only", RISES, [0, 0, 0, 0, 0.2, 0.4, 0.6, 0.6], None),  # too late to be sustained
+        ("memorises only", [0.1, 0.5, 1, 1, 1, 1, 0.9, 1], [0] * 8, None),  # one record off
+        ("collapses", [0.1, 0.5, 0.3, 0.1, 0, 0, 0, 0], [0] * 8, [7, 6, 5, 4, 3, 2, 1, 0.1]),
+        ("collapses", [0.1, 0.5, 1, 1, 1, 0.9, 0.5, 0.2], [0] * 8, [7, 7, 7, 6, 5, 4, 3, 2]),  # loses the fit
+        ("collapses", [0.1, 0.5, 1, 1, 1, 0.9, 0.5, 0.2], [0, 0, 0.9, 0.9, 0.9, 0, 0, 0], [7, 7, 7, 6, 5, 4, 3, 2]),
+        ("does not fit", [0.1, 0.5, 0.6, 0.7, 0.8, 0.8, 0.9, 0.9], [0] * 8, None),
+    ],
+)
+def test_phases_of_synthetic_histories(phase, train, test, norm):
+    one = history(train, test) if norm is None else history(train, test, norm)
+    assert phase_of(one, False, accuracy=0.5, sustained=3) == phase
+    assert phase_of(one, True, accuracy=0.5, sustained=3) == "diverges"
+    assert phase in PHASES
+
+
+def test_the_definitions_by_what_they_mean():
+    """The constant prediction of a one-hot target has the loss (1 − 1/p)/p."""
+    Y = np.eye(7)
+    meant = delay_runs.definitions(7, 0.5, 2)
+    assert meant["loss"][1].level == pytest.approx(np.mean((Y - Y.mean(0)) ** 2))
+    assert meant["loss"][0].level == pytest.approx(meant["loss"][1].level / 10)
+    assert {level.direction for level in meant["loss"]} == {"below"}
+    assert [levels[1].sustained for levels in meant.values()] == [1, 2, 2, 2]
+
+
+def diagram():
+    return result_of("phase-diagram")
+
+
+def test_the_diagram_has_the_phases_that_theory_expects():
+    """Zero is stable above some decay; beyond lr · weight_decay = 2 no step can be; few samples tell nothing."""
+    numbers = diagram().numbers
+    assert set(numbers.phase.sel(weight_decay=3.0).values.ravel()) == {"diverges"}
+    assert set(numbers.phase.sel(weight_decay=0.1).values.ravel()) == {"collapses"}
+    assert (numbers.norm.sel(weight_decay=0.1) < 0.01).all()
+    assert set(numbers.phase.sel(weight_decay=[3e-4, 1e-3], fraction=0.3).values.ravel()) == {"memorises only"}
+    assert set(numbers.phase.sel(weight_decay=[3e-4, 1e-3], fraction=0.95).values.ravel()) == {"groks"}
+    assert diagram().summary["law_fractions"] == [0.95]
+    assert diagram().summary["laws"]["sustained"]["rate_in_fraction"] is None  # one fraction has no rate
+
+
+def test_a_run_of_the_diagram_is_that_of_simulate():
+    """By its settings alone, against a run made by hand from the seeds that the result names."""
+    result, at = diagram(), 5  # seed 0, fraction 0.95, decay 1e-3
+    seeds = result.seeds[at]
+    data = zl.datasets.modular_addition(11, train_fraction=0.95, seed=seeds["data"])
+    net = zl.networks.uniform_fan_in(data, 128, seeds["network"])
+    run = zl.simulate(zl.GradientDescent(1.0, 1e-3), data, net, steps=3000, record_every="log")
+    own = result.numbers.sel(seed=0, fraction=0.95, weight_decay=1e-3, definition="first")
+    assert own.memorisation == zl.metrics.crossing_step(run.history.train_accuracy, 1.0)
+    assert own.generalisation == zl.metrics.crossing_step(run.history.test_accuracy, 0.5)
+    assert own.test_accuracy == run.history.test_accuracy[-1]
+    assert len({tuple(one.values()) for one in result.seeds}) == len(result.seeds)  # no two runs share a seed
+
+
+def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
+    """Stopped after three runs and begun again, it computes the others only, to the numbers of one that was not."""
+    plans = phase_diagram._plans(SMALL["phase-diagram"][1])
+    computed = []
+
+    def stopped(plan, tell, interruption, curves=delay_runs._curves):
+        if len(computed) == 3:
+            raise KeyboardInterrupt
+        computed.append(plan)
+        return curves(plan, tell, interruption)
+
+    monkeypatch.setattr(delay_runs, "available_processors", lambda: 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(delay_runs, "_curves", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            delay_runs.histories("weight_decays", plans, Cells(tmp_path))
+    cells = Cells(tmp_path)
+    runs = delay_runs.histories("weight_decays", plans, cells)
+    assert cells.found == 3
+    monkeypatch.setattr(delay_runs, "available_processors", lambda: 2)
+    for run, undisturbed in zip(runs, delay_runs.histories("weight_decays", plans, None), strict=True):
+        assert run.keys() == undisturbed.keys()
+        assert all((run[name] == undisturbed[name]).all() for name in run)
+
+
+def test_a_budget_cuts_a_run():
+    run = {"step": np.array([0, 5, 10, 20]), **{name: np.arange(4.0) for name in delay_runs.CURVES}}
+    assert history_of(run, 10).step.values.tolist() == [0, 5, 10]
+    assert history_of(run, 19).step.values.tolist() == [0, 5, 10]
+    xr.testing.assert_identical(history_of(run, 20), history_of(run))
+
+
+def test_the_exponent_within_a_budget_needs_the_censored_runs():
+    """On delays of a known law with the exponent −1, half of which a budget cuts off."""
+    random = np.random.default_rng(0)
+    rate = np.exp(random.uniform(np.log(3e-4), np.log(1e-2), 80))
+    delay = np.exp(2 - np.log(rate) + 0.7 * random.standard_normal(80))
+    budget = np.median(delay)
+    low, high = np.minimum(delay, budget), np.where(delay < budget, delay, np.inf)
+    found = delay_law._by_budget(low, high, rate)
+    assert found["censored"][1] <= -1 <= found["censored"][2]
+    assert found["dropped"][1] > -1
+    assert found["taken"][1] > -1
+    none = delay_law._by_budget(low, np.full(80, np.inf), rate)
+    assert np.isnan([none["censored"], none["dropped"]]).all()
+
+
+def test_the_cost_is_told_before_the_work():
+    plan = Plan(p=11, hidden=128, fraction=0.9, lr=1.0, weight_decay=1e-4, steps=10**6, seed=0)
+    assert 1e-4 < delay_runs.check_plans("weight_decays", [plan]) < 1e-2
+    with pytest.raises(ValueError, match=r"weight_decays: expected work of at most 24 hours, got 1 runs of 1.0e\+12"):
+        delay_runs.check_plans("weight_decays", [replace(plan, steps=10**12)])
+
+
+def test_a_diagram_without_a_law(tmp_path):
+    """Where nothing groks the picture is drawn all the same."""
+    settings = replace(phase_diagram.QUICK, fractions=(0.3,), weight_decays=(1e-2, 3.0), duration=0.1, seeds=1)
+    result = phase_diagram.run(settings)
+    assert result.line.endswith("too few grok for a law")
+    output.write(result, tmp_path, "out")
+    with xr.open_dataset(tmp_path / "out.nc", engine="h5netcdf") as stored:
+        xr.testing.assert_identical(stored.load(), result.numbers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"weight_decays": (1e-3, 0.0)}, "weight_decay: expected a number above 0, got 0.0"),
+        ({"fractions": ()}, "places, seeds: expected at least one place and at most 1000 seeds, got 0 and 2"),
+        ({"seeds": 1001}, "places, seeds: expected at least one place and at most 1000 seeds, got 24 and 1001"),
+    ],
+)
+def test_grids_that_are_none(changes, told):
+    with pytest.raises(ValueError, match=told):
+        phase_diagram.run(replace(phase_diagram.QUICK, **changes))
+
+
+def test_the_delay_law_of_a_small_grid():
+    """Four places of two runs: what the summary tells is what the fit of the numbers in the file says."""
+    result = result_of("delay-law")
+    numbers, law = result.numbers, result.summary["laws"]["sustained"]
+    runs = numbers.sel(definition="sustained").stack(run=("seed", "lr", "weight_decay"))
+    again = zl.survival.fit_law(runs.earliest, runs.latest, powers={"rate": runs.lr.values * runs.weight_decay.values})
+    power = again.powers["rate"]
+    assert law["exponent"] == [power.value, power.low, power.high]
+    assert -1.5 < power.value < -0.5
+    assert result.summary["diverged"] == 0
+    assert 0 < float(numbers.censored_share[0]) < 1
