@@ -24,7 +24,7 @@ INSTALLED = Path(zl.__file__).parent
 
 #: Each layer imports from those before it alone.
 LAYERS = (
-    {"_checks", "_progress", "_toml"},
+    {"_checks", "_progress", "_settings", "_toml"},
     {"_kernels", "_machine"},
     {"build"},
     {"datasets"},

@@ -152,7 +152,7 @@ def test_the_page_on_many_runs(monkeypatch, tmp_path, capsys):
     sizes, accuracy = printed_by(ensemble)
     assert "'run': 4" in sizes
     assert 0 <= float(accuracy) <= 1
-    (command,) = re.findall(r"^zeroloss (sweep .*)$", page, re.MULTILINE)
+    (command,) = re.findall(r"^```sh\nzeroloss (sweep .*)\n```$", page, re.MULTILINE)
     with pytest.raises(SystemExit) as ended:
         cli.main([*shlex.split(command), "--threads"])
     assert ended.value.code == 0

@@ -1,13 +1,8 @@
 """Sweeps: every cell has the bits of the run alone, whatever interrupts it, and all of them are one labelled cube."""
 
 import json
-import os
-import re
-import signal
-import subprocess
+import pickle
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -18,6 +13,7 @@ from problems import same_bits
 from zeroloss import config, runs, sweeps
 from zeroloss.config import ConfigurationError
 from zeroloss.sweeps import grid
+from zeroloss.sweeps.cost import CostModel
 
 LABELS = {"network.seed": [3, 1], "dynamics.weight_decay": [1e-2, 1e-3, 0.0]}
 
@@ -58,7 +54,7 @@ def test_cells_have_the_bits_of_runs_alone(done, tmp_path):
             for name, values in alone.history.variables.items():
                 if name != "step":
                     assert same_bits(cell[name].values, values.values), name
-            run = zl.load(done.store / "cells" / str(cell.cell.values))
+            run = zl.load(done.store.cell(str(cell.cell.values)))
             assert same_bits(run.network.E, alone.network.E)
             assert cell.event_step.values.tolist() == list(alone.events.values())
             assert str(cell.outcome.values) == "reached the end: 300 steps"
@@ -66,9 +62,9 @@ def test_cells_have_the_bits_of_runs_alone(done, tmp_path):
 
 def test_the_cube_as_a_file_and_from_the_store(done):
     cube = done.cube()
-    with xr.open_dataset(done.store / "cube.nc", engine="h5netcdf") as stored:
+    with xr.open_dataset(done.store.path / "cube.nc", engine="h5netcdf") as stored:
         xr.testing.assert_identical(stored.load(), cube)
-    xr.testing.assert_identical(sweeps.open_sweep(done.store), cube)
+    xr.testing.assert_identical(sweeps.open_sweep(done.store.path), cube)
     assert {key: cube[key].values.tolist() for key in LABELS} == LABELS
     assert cube.train_loss.attrs["long_name"]
     common = json.loads(cube.attrs["settings"])
@@ -77,7 +73,7 @@ def test_the_cube_as_a_file_and_from_the_store(done):
 
 
 def test_a_report(done):
-    cells, event = sweeps.report(done.store)
+    cells, event = sweeps.report(done.store.path)
     assert cells.endswith("6 cells: 6 reached the end")
     steps = done.cube().event_step.values
     assert event == (
@@ -87,12 +83,12 @@ def test_a_report(done):
 
 
 def test_what_has_ended_is_not_carried_out_again(done):
-    before = {path: path.stat().st_mtime_ns for path in done.store.glob("cells/*/*")}
-    wider = carried_out({**settings(), "sweep": {**LABELS, "network.seed": [3, 1, 2]}}, done.store)
+    before = {path: path.stat().st_mtime_ns for path in done.store.path.glob("cells/*/*")}
+    wider = carried_out({**settings(), "sweep": {**LABELS, "network.seed": [3, 1, 2]}}, done.store.path)
     assert len(wider.todo) == 3
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert wider.cube().sizes["network.seed"] == 3
-    again = carried_out(settings(), done.store)
+    again = carried_out(settings(), done.store.path)
     assert again.todo == []
     assert again.seconds == 0
     xr.testing.assert_identical(again.cube(), done.cube())
@@ -141,8 +137,8 @@ def test_failures_are_kept_and_tried_again_on_request(tmp_path):
 def test_a_cube_with_cells_that_have_not_ended(done, tmp_path):
     store = tmp_path / "out"
     carried_out(with_sweep({"network.seed": [3], "dynamics.weight_decay": [1e-3]}), store)
-    text = (done.store / "sweep.toml").read_text()
-    (store / "sweep.toml").write_text(text)
+    for name in ("sweep.toml", "cells.json"):
+        (store / name).write_bytes((done.store.path / name).read_bytes())
     cube = sweeps.open_sweep(store)
     assert cube.ending.values.ravel().tolist().count("not ended") == cube.ending.size - 1
     here = cube.sel({"network.seed": 3, "dynamics.weight_decay": 1e-3})
@@ -151,93 +147,16 @@ def test_a_cube_with_cells_that_have_not_ended(done, tmp_path):
     assert np.isnan(cube.train_loss.sel({"network.seed": 1})).all()
 
 
-LONG = {"steps": 400_000, "record_every": 10_000, "checkpoint_every": 5_000, "events": []}
-
-
-def command(given, out, *words):
-    file = out.with_suffix(".toml")
-    file.write_text(zl._toml.written(given))
-    start = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from zeroloss.cli import main; main()"
-    )
-    arguments = [sys.executable, "-c", start, "sweep", str(file), "--out", str(out), *words]
-    return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def wait_for(condition):
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < 60
-        time.sleep(0.01)
-
-
-def under_way(out):
-    """Whether two cells have kept a step of their own."""
-    steps = {int(path.name[5:]): path.parent for path in out.glob("cells/*/checkpoints/step-*")}
-    return len({path for step, path in steps.items() if step > 0} | set(out.glob("cells/*/run.json"))) >= 1
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    given = with_sweep({"network.seed": [1, 2, 3]}, run=LONG)
-    return given, carried_out(given, tmp_path_factory.mktemp("undisturbed") / "out").cube()
-
-
-@pytest.mark.parametrize("workers", ["--threads", "--workers=2"])
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_an_interrupted_sweep_goes_on_to_the_same_bits(undisturbed, workers, number, status, tmp_path):
-    given, expected = undisturbed
-    out = tmp_path / "out"
-    with command(given, out, workers) as process:
-        wait_for(lambda: under_way(out) or process.poll() is not None)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == status, err
-    assert err.strip().endswith("the same command goes on") or number == signal.SIGKILL
-    began = time.monotonic()
-    while True:  # orphans of a killed process keep a checkpoint before they end
-        rest = carried_out(given, out)
-        if not rest.elsewhere:
-            break
-        assert time.monotonic() - began < 60
-    xr.testing.assert_identical(rest.cube(), expected)
-
-
-def test_a_worker_that_is_killed(undisturbed, tmp_path):
-    given, expected = undisturbed
-    out = tmp_path / "out"
-    with command(given, out, "--workers=2") as process:
-        wait_for(lambda: under_way(out))
-        holder = next(path for path in out.glob("locks/*") if path.name != "store")
-        wait_for(lambda: holder.read_text().strip())
-        os.kill(int(holder.read_text()), signal.SIGKILL)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert re.search(r"a worker ended unexpectedly; \d of 3 cells ended", err), err
-    assert "Traceback" not in err
-    xr.testing.assert_identical(carried_out(given, out).cube(), expected)
-
-
-def test_two_sweeps_of_one_store_share_the_cells(undisturbed, tmp_path):
-    given, expected = undisturbed
-    out, found = tmp_path / "out", []
-    threads = [threading.Thread(target=lambda: found.append(carried_out(given, out, workers=1))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    names = set().union(*(set(one.outcomes) for one in found))
-    assert len(names) == 3
-    xr.testing.assert_identical(carried_out(given, out).cube(), expected)
-
-
 BAD = [
     ({}, r"sweep: expected a section \[sweep\] with lists"),
     ({"network.seed": []}, r"sweep.network.seed: expected a list of values, got \[\]"),
     ({"network.seed": 3}, "sweep.network.seed: expected a list of values, got 3"),
     ({"seed": [1]}, "sweep: expected keys as section.key, got 'seed'"),
     ({"network": {"seed": [1]}}, 'sweep.network: expected quotes around a key, as "network.seed"'),
-    ({"network.seed": [1, 1]}, r"sweep.network.seed: expected every value once, got \(1,\) again"),
+    ({"network.seed": [1, 1]}, r"sweep.network.seed: expected every value once, got \[1\] again"),
+    ({3: [1]}, "sweep: expected keys as section.key, got 3"),
+    ({"run.threads": [1, 2]}, "sweep.run.threads: expected a key on which records depend, got one that changes none"),
+    ({"dynamics.lr": [1, 1.0]}, "sweep: expected different runs, got the same as with dynamics.lr = 1"),
     ({"network.seed, data.seed": [[1, 2], [3]]}, r"expected lists of 2 values, got \[3\]"),
     ({"network.seed, data.seed": [[1, 2]], "data.seed": [1]}, "expected every key once, got data.seed again"),
     ({"network.sed": [1]}, r"network.sed: .*did you mean seed\? \(with network.sed = 1\)"),
@@ -260,7 +179,7 @@ def test_what_a_dynamics_refuses_is_told_before_anything_starts(tmp_path):
     with pytest.raises(ConfigurationError, match=r"expected .* \(with network.hidden = 2\)"):
         carried_out(given, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ValueError, match=r"found no sweep.toml in"):
+    with pytest.raises(ValueError, match=r"expected a sweep, found no sweep.toml"):
         sweeps.open_sweep(tmp_path)
     with pytest.raises(ValueError, match="workers: expected an integer of at least 1, got 0"):
         carried_out(settings(), tmp_path / "out", workers=0)
@@ -275,35 +194,97 @@ def test_cells_that_do_not_fit_in_memory_together(tmp_path, monkeypatch):
     assert len(carried_out(settings(), tmp_path / "out", workers=1).outcomes) == 6
 
 
-def test_the_plan_says_how_long(tmp_path):
+def test_the_plan_says_how_long(tmp_path, monkeypatch):
+    """At a millisecond a step: the longest cell, or all of them over those at a time that have a processor each."""
+    monkeypatch.setattr("zeroloss.sweeps.cost.CostModel._unit", lambda self, configuration: 1e-3)
+    monkeypatch.setattr(sys.modules["zeroloss.sweeps.sweep"], "available_processors", lambda: 2)
     plans = []
-    given = with_sweep({"network.seed": [1, 2], "run.steps": [100, 400_000]}, run={"events": []})
-    with pytest.raises(KeyboardInterrupt):
-        carried_out(given, tmp_path / "out", workers=2, planned=lambda plan: plans.append(plan) or stop())
-    (plan,) = plans
-    assert (len(plan.cells), len(plan.todo), plan.workers, plan.rough) == (4, 4, 2, False)
-    began = time.perf_counter()
-    zl.simulate(
-        plan.cells[0].configuration().dynamics,
-        plan.cells[0].configuration().data,
-        plan.cells[0].configuration().network,
-        steps=400_000,
-        record_every=50,
-        loss_extremes=True,
-        progress=False,
-    )
-    taken = time.perf_counter() - began
-    assert taken / 4 < plan.seconds < 4 * taken + 1  # a long cell on each of two workers, on a machine with other work
+    for given, workers in (
+        (with_sweep({"network.seed": [1, 2], "run.steps": [1000, 4000]}), 2),
+        (with_sweep({"network.seed": [1, 2], "run.steps": [1000, 4000]}), 4),
+        (with_sweep({"run.steps": [1000, 9000]}), 2),
+        (with_sweep({"run.duration": [100.0]}, dynamics={"lr": 0.5}, run={"steps": None}), 1),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            carried_out(given, tmp_path / "out", workers=workers, planned=lambda plan: plans.append(plan) or stop())
+    begun = 0.1  # what a directory takes, for each cell
+    assert [plan.seconds for plan in plans] == pytest.approx([5 + 2 * begun, 5 + 2 * begun, 9 + begun, 0.2 + begun])
+    assert not (tmp_path / "out").exists()
 
 
 def stop():
     raise KeyboardInterrupt
 
 
+def test_a_step_is_tried_out():
+    """What a trial tells is a time: above 0, and for ten times the units longer."""
+    one = with_sweep({"network.hidden": [16, 2048]})
+    narrow, wide = CostModel().seconds(grid.cells(one))
+    assert 0 < narrow < wide
+
+
 def test_the_names_of_cells_are_their_settings():
     """Another way to write the same run is the same cell; how far it goes makes another."""
     one = grid.cells(with_sweep({"network.seed": [1]}))[0]
+    number = grid.cells(with_sweep({"network.seed": [1]}, data={"label_noise": 0}))[0]  # an integer for 0.0
     same = grid.cells(with_sweep({"network.activation": ["relu"]}, network={"hidden": 16, "seed": 1}))[0]
     further = grid.cells(with_sweep({"network.seed": [1]}, run={"steps": 301}))[0]
     safer = grid.cells(with_sweep({"network.seed": [1]}, run={"checkpoint_every": 7, "threads": 2}))[0]
-    assert one.name == same.name == safer.name != further.name
+    assert one.name == same.name == safer.name == number.name != further.name
+
+
+def test_numpy_values_and_schedules_from_python(tmp_path):
+    schedule = zl.learning_rate.LinearWarmUp(0.5, 10, then=zl.learning_rate.Cosine(0.5, 90))
+    given = with_sweep(
+        {"dynamics.weight_decay": np.logspace(-4, -3, 2), "network.seed": list(np.arange(1, 3))},
+        dynamics={"lr": schedule},
+        run={"steps": np.int64(60)},
+    )
+    done = carried_out(given, tmp_path / "out")
+    assert len(done.outcomes) == 4
+    cube = sweeps.open_sweep(tmp_path / "out")
+    xr.testing.assert_identical(cube, done.cube())
+    assert cube["dynamics.weight_decay"].values.tolist() == [1e-4, 1e-3]
+    run = zl.load(done.store.cell(str(cube.cell.values[0, 0])))
+    assert run.extend(steps=40, progress=False).step == 100
+
+
+def test_files_are_named_from_where_the_configuration_is_and_cells_by_their_content(tmp_path, monkeypatch):
+    samples = zl.datasets.modular_addition(5, test_count=3, seed=0)
+    arrays = {name: getattr(samples, name) for name in ("X_train", "Y_train", "X_test", "Y_test")}
+    np.savez(tmp_path / "one.npz", **arrays)
+    np.savez(tmp_path / "other.npz", **{**arrays, "Y_train": arrays["Y_train"][::-1]})
+    (tmp_path / "a.toml").write_text(
+        '[data]\ntask = "arrays"\n[network]\nhidden = 8\n[run]\nsteps = 5\n'
+        '[sweep]\n"data.file" = ["one.npz", "other.npz"]\n'
+    )
+    done = carried_out(tmp_path / "a.toml", tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    relative = {**config.settings_of_file("a.toml"), "sweep": {"data.file": ["one.npz", "other.npz"]}}
+    assert carried_out(relative, tmp_path / "out").todo == []
+    np.savez(tmp_path / "one.npz", **{**arrays, "X_train": arrays["X_train"][::-1]})
+    changed = carried_out(tmp_path / "a.toml", tmp_path / "out")
+    assert [cell.labels["data.file"] for cell in changed.todo] == [str(tmp_path / "one.npz")]
+    assert done.store.names[1] == changed.store.names[1]
+
+
+def test_seeds_beyond_64_bits(tmp_path):
+    cube = carried_out(with_sweep({"network.seed": [2**64, 1]}, run={"steps": 2}), tmp_path / "out").cube()
+    assert cube["network.seed"].values.tolist() == [str(2**64), "1"]
+
+
+def test_errors_of_a_configuration_cross_processes():
+    error = pickle.loads(pickle.dumps(ConfigurationError(["network.seed: bad", "p: bad"])))
+    assert error.problems == ["network.seed: bad", "p: bad"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda out: carried_out(None, out), TypeError, "configuration: expected a file or a mapping, got NoneType"),
+        (lambda out: carried_out({**settings(), "data": 3}, out), ConfigurationError, "data: expected a section"),
+    ],
+)
+def test_bad_arguments(call, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        call(tmp_path / "out")

@@ -62,6 +62,12 @@ def checked_threads(threads: object, work: float, worthwhile: float) -> int:
     return min(wanted, available) if os.environ.get("ZEROLOSS_NUM_THREADS") else wanted
 
 
+def checked_workers(name: str, workers: object) -> int:
+    """Return how many things to do at a time: as asked for, within ``ZEROLOSS_NUM_THREADS``."""
+    wanted = _checks.integer(name, workers, 1)
+    return min(wanted, available_processors()) if os.environ.get("ZEROLOSS_NUM_THREADS") else wanted
+
+
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()

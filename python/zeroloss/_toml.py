@@ -18,15 +18,19 @@ def written(settings: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def value(given: Any) -> str:
-    """Return a value as TOML writes it; strings as JSON does, which is the same."""
+    """Return a value as TOML writes it; strings as JSON does, which is almost the same."""
     if isinstance(given, Mapping):
-        return "{ " + ", ".join(f"{_key(key)} = {value(entry)}" for key, entry in given.items()) + " }"
+        return (
+            "{ "
+            + ", ".join(f"{_key(key)} = {value(entry)}" for key, entry in given.items() if entry is not None)
+            + " }"
+        )
     if isinstance(given, list | tuple):
         return "[" + ", ".join(value(entry) for entry in given) + "]"
     if isinstance(given, float):
         text = repr(given)
         return text if "." in text or "e" in text or "n" in text else f"{text}.0"
-    return json.dumps(given, ensure_ascii=False)
+    return json.dumps(given, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON allows as it is
 
 
 def _key(key: str) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
 
-from . import _toml, datasets, networks
+from . import _settings, _toml, datasets, networks
 from .datasets import Dataset
 from .dynamics import DYNAMICS, AdamW, Dynamics, Event, GradientDescent, NormFlow
 from .networks import Network
@@ -38,6 +38,9 @@ class ConfigurationError(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)
 
 
 class RunSettings(BaseModel):
@@ -121,10 +124,7 @@ _SECTIONS: Mapping[str, _Section] = {
     ),
     "dynamics": _Section(
         "kind",
-        {
-            "gradient_descent": DYNAMICS["gradient_descent"],
-            **{name: kind for name, kind in DYNAMICS.items() if name != "gradient_descent"},
-        },
+        DYNAMICS,
         {
             "gradient_descent": {"lr": 1.0, "weight_decay": 1e-4},
             "predicted_gradient": {"step_size": 1e-3},
@@ -156,7 +156,7 @@ class Configuration:
 
 #: Keys of [run] that say how far a run goes, and those that change nothing of its records.
 _HOW_FAR = frozenset({"steps", "duration"} | {key for key in RunSettings.model_fields if key.startswith("stop_")})
-_HOW_SAFELY = frozenset({"threads", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"})
+HOW_SAFELY = frozenset({"threads", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"})
 
 
 def fingerprint_of(settings: Settings, *, how_far: bool = False) -> str:
@@ -164,7 +164,7 @@ def fingerprint_of(settings: Settings, *, how_far: bool = False) -> str:
 
     Keys without a value count as left out.
     """
-    ways = _HOW_SAFELY if how_far else _HOW_SAFELY | _HOW_FAR
+    ways = HOW_SAFELY if how_far else HOW_SAFELY | _HOW_FAR
     kept = {
         section: {
             key: value for key, value in keys.items() if value is not None and not (section == "run" and key in ways)
@@ -201,9 +201,7 @@ def settings_of_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any
         raise ConfigurationError([f"{source}: expected a configuration file, got {error}"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError([f"{source}: expected TOML, got {error}"]) from None
-    for section in settings.values():
-        if isinstance(section, dict) and isinstance(section.get("file"), str):
-            section["file"] = str((source.parent / section["file"]).resolve())
+    settings = _settings.with_files_from(source.parent, settings)
     for name, keys in overrides.items():
         settings[name] = {**settings.get(name, {}), **keys}
     return settings
@@ -212,6 +210,7 @@ def settings_of_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any
 def from_settings(settings: Settings) -> Configuration:
     """Return the configuration of sections and keys as Python values; see `from_file`."""
     problems: list[str] = []
+    settings = _settings.plain(settings)
     known = (*_SECTIONS, "run")
     for name in settings:
         if name == "sweep":
@@ -279,7 +278,9 @@ def _resolved(name: str, section: _Section, given: Settings, problems: list[str]
     if any(key in keys for key in section.alternatives):
         defaults = {key: value for key, value in defaults.items() if key not in section.alternatives}
     keys = {**defaults, **keys}
-    problems += [f"{name}.{line}" for line in _type_problems(function, keys)]
+    wrong, numbers = _typed(function, keys)
+    problems += [f"{name}.{line}" for line in wrong]
+    keys |= numbers
     valid = _signature_defaults(function)
     return {section.selector: choice, **valid, **{key: value for key, value in keys.items() if key in valid}}
 
@@ -341,8 +342,11 @@ def _signature_defaults(function: Callable[..., Any]) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in parameters.items() if name != "data"}
 
 
-def _type_problems(function: Callable[..., Any], keys: Settings) -> list[str]:
-    """Say which keys are missing, unknown, or of the wrong type for a function's arguments."""
+def _typed(function: Callable[..., Any], keys: Settings) -> tuple[list[str], dict[str, float]]:
+    """Say which keys are missing, unknown, or of the wrong type for a function's arguments.
+
+    Integers that stand for floats are returned as such, so that 1 and 1.0 are the same setting.
+    """
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     fields: dict[str, Any] = {
         name: (hints[name], ... if default is inspect.Parameter.empty else default)
@@ -350,10 +354,11 @@ def _type_problems(function: Callable[..., Any], keys: Settings) -> list[str]:
     }
     model = create_model("Section", __config__=ConfigDict(extra="forbid", strict=True), **fields)
     try:
-        model(**{key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()})
+        found = model(**{key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()})
     except ValidationError as error:
-        return _lines(error, fields)
-    return []
+        return _lines(error, fields), {}
+    numbers = {key: v for key, v in keys.items() if isinstance(v, int) and isinstance(getattr(found, key), float)}
+    return [], {key: float(v) for key, v in numbers.items()}
 
 
 def _lines(error: ValidationError, known: Mapping[str, Any]) -> list[str]:

@@ -110,7 +110,9 @@ class told:  # noqa: N801 — reads as a statement
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, runs.Broken):
             raise Failed(NUMERICAL_FAILURE, str(error)) from error
-        if isinstance(error, FileNotFoundError | PermissionError | DamagedError):
+        if isinstance(error, OSError):
+            raise Failed(BAD_INPUT, f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
+        if isinstance(error, DamagedError):
             raise Failed(BAD_INPUT, str(error)) from error
 
 

@@ -60,7 +60,7 @@ def sweep(
         status = TERMINATED if done.signal.name == "SIGTERM" else INTERRUPTED
         raise Failed(status, f"{line}; the same command goes on")
     for cell in done.failures[:_MOST_TOLD]:
-        click.echo(f"zeroloss: {cell}: {done.outcomes[cell.name]}; in {cell.directory(out)}", err=True)
+        click.echo(f"zeroloss: {cell}: {done.outcomes[cell.name]}; in {done.store.cell(cell.name)}", err=True)
     if done.failures:
         raise Failed(NUMERICAL_FAILURE, f"{line}; --retry tries those again")
     click.echo(f"{line}; {out / 'cube.nc'}")
@@ -73,7 +73,7 @@ def _say(plan: sweeps.Sweep) -> None:
     if plan.todo:
         about = f"{'roughly' if plan.rough else 'about'} {_spelled(plan.seconds)}"
         todo = f"; {len(plan.todo)} to carry out, {plan.workers} at a time, {about}"
-    click.echo(f"{plan.store}: {len(plan.cells)} cells{before}{todo if plan.todo else ''}")
+    click.echo(f"{plan.store.path}: {len(plan.cells)} cells{before}{todo if plan.todo else ''}")
 
 
 def _spelled(seconds: float) -> str:

@@ -145,7 +145,7 @@ class DescentStepper:
         if control is not None:
             start["reference_norm"] = np.full((), np.nan)  # until norm_step
         self.state: State = state or start
-        self._passed = 0, np.zeros(1)
+        self._passed = int(self.state["steps"]), np.array([float(self.state.get("time", 0.0))])
         self._decay = settings.decay_watch(network.dtype)
         descent = kernels.Descent32 if network.dtype == np.float32 else kernels.Descent64
         self._descent = descent(

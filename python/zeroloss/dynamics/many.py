@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .. import _checks
-from .._machine import available_processors, check_memory, checked_threads
+from .._machine import available_processors, check_memory, checked_threads, checked_workers
 from .._progress import progress_bar
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from ..results import Measures, Run
 from ..results.ensemble import Ensemble
+from ..results.schedule import Schedule
 from .interruption import Asked, Interruption
-from .simulation import check_dynamics, checked_end, simulated
+from .recorder import checked_measures
+from .simulation import check_dynamics, checked_end, simulated, start
 from .stepper import Dynamics
 
 ManyMeasures = Measures | Callable[[Dataset], Measures] | None
@@ -90,12 +92,15 @@ def followed(
     progress: bool | None = None,
 ) -> Ensemble:
     """Do what `simulate_many` describes; a run that is ``enough`` ends the others, as Ctrl-C does."""
-    given = [_checked(place, member, steps, duration) for place, member in enumerate(members)]
+    if not isinstance(members, Iterable):
+        raise TypeError(f"members: expected (dynamics, data, network), one or more, got {members!r}")
+    Schedule("record_every", record_every)
+    given = [_checked(place, member, steps, duration, measures) for place, member in enumerate(members)]
     if not given:
         raise ValueError("members: expected at least one (dynamics, data, network), got none")
     costs = sorted(dynamics.cost(data, network).memory for dynamics, data, network in given)
     processors = available_processors()
-    together = min(len(given), processors if at_once is None else _checks.integer("at_once", at_once, 1))
+    together = min(len(given), processors if at_once is None else checked_workers("at_once", at_once))
     share = max(1, processors // together)
     check_memory(f"{together} members at once", sum(costs[-together:]))
     stop, lock = threading.Event(), threading.Lock()
@@ -117,7 +122,7 @@ def followed(
             duration=duration,
             record_every=record_every,
             snapshot_every=snapshot_every,
-            measures=measures(data) if callable(measures) else measures,
+            measures=_own(measures, data),
             loss_extremes=loss_extremes,
             threads=min(share, checked_threads(None, cost.flops, cost.flops_for_threads)),
             progress=tell,
@@ -141,8 +146,18 @@ def followed(
     return Ensemble(found)
 
 
-def _checked(place: int, member: object, steps: int | None, duration: float | None) -> Member:
-    """Return a member of which each part is what it should be, and fits the others."""
+def _own(measures: ManyMeasures, data: Dataset) -> Measures:
+    """Return the measures of a member."""
+    found = measures(data) if callable(measures) else measures
+    if not isinstance(found, Mapping | None):
+        raise TypeError(
+            f"measures: expected a mapping of names to functions, or a function that returns one, got {found!r}"
+        )
+    return checked_measures(found)
+
+
+def _checked(place: int, member: object, steps: int | None, duration: float | None, measures: ManyMeasures) -> Member:
+    """Return a member of which each part is what it should be, fits the others, and can be started."""
     if not isinstance(member, tuple | list) or len(member) != 3:
         raise TypeError(f"members[{place}]: expected (dynamics, data, network), got {member!r}")
     dynamics, data, network = member
@@ -152,6 +167,8 @@ def _checked(place: int, member: object, steps: int | None, duration: float | No
         _checks.instance("network", network, Network)
         check_fits(network, data)
         checked_end(dynamics, steps, duration)
+        start(dynamics, data, network, None, 1)
+        _own(measures, data)
     except (ValueError, TypeError) as error:
         raise type(error)(f"members[{place}]: {error}") from error
     return dynamics, data, network

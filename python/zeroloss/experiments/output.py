@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from .. import plots
 from ..build import build_info
+from ..results.files import netcdf, replace
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -117,8 +118,8 @@ def write(result: Result, directory: Path, name: str) -> Path:
     about = {"settings": result.settings, "seeds": list(result.seeds), "summary": result.summary, "build": build_info()}
     text = json.dumps(_plain(about), indent=2, ensure_ascii=False, allow_nan=False)
     picture = directory / f"{name}.png"
-    result.numbers.to_netcdf(directory / f"{name}.nc", engine="h5netcdf")
-    (directory / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    replace(directory / f"{name}.nc", netcdf(result.numbers))
+    replace(directory / f"{name}.json", (text + "\n").encode())
     with plots.style():
         plots.save(result.draw(result.numbers), picture)
     return picture

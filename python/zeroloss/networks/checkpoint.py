@@ -71,6 +71,8 @@ def from_checkpoint(
     ``from_checkpoint("mlp.pth", names={"E": "fc1.weight", "W": "fc2.weight"}, activation="gelu")``
     """
     source = Path(path)
+    if not isinstance(ignore, Iterable):
+        raise TypeError(f"ignore: expected names, got {ignore!r}")
     patterns = [ignore] if isinstance(ignore, str) else list(ignore)
     for pattern in patterns:
         _checks.instance("ignore", pattern, str)
@@ -135,6 +137,8 @@ def to_checkpoint(net: Network, path: str | os.PathLike[str], names: Mapping[str
     metadata = {"format": "pt", "activation": net.activation, "zeroloss.sha256": _checksum(tensors, net.activation)}
     content = _in_one_order(save(tensors, metadata))
     target = Path(path).resolve()
+    if target.is_dir():
+        raise ValueError(f"path: expected a file, got the directory {path}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
         new = Path(beside) / target.name

@@ -4,7 +4,7 @@ from .checkpoint import Checkpoint
 from .directory import InUseError, RunDirectory, held
 from .ensemble import Ensemble, side_by_side
 from .files import DamagedError, NewerFormatError
-from .history import DESCRIPTIONS, TIME, columns_of, history_dataset, snapshot_dataset
+from .history import DESCRIPTIONS, TIME, TIMES, columns_of, history_dataset, read_records, snapshot_dataset
 from .outcome import Ending, Outcome
 from .run import Measures, Run, read, run_at
 from .samples import fingerprint, read_samples, write_samples
@@ -12,6 +12,7 @@ from .samples import fingerprint, read_samples, write_samples
 __all__ = [
     "DESCRIPTIONS",
     "TIME",
+    "TIMES",
     "Checkpoint",
     "DamagedError",
     "Ending",
@@ -27,6 +28,7 @@ __all__ = [
     "held",
     "history_dataset",
     "read",
+    "read_records",
     "read_samples",
     "run_at",
     "side_by_side",

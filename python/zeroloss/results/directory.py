@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checkpoint import FORMAT, Checkpoint, read_checkpoint, rows, stacked
-from .files import DamagedError, replace
+from .files import DamagedError, netcdf, replace
 from .history import columns_of, history_dataset, snapshot_dataset
 from .outcome import Ending, Outcome
 from .schedule import Schedule
@@ -179,9 +179,9 @@ class RunDirectory:
 
     def export(self, checkpoint: Checkpoint, history: xr.Dataset, snapshots: xr.Dataset | None) -> None:
         """Write history and snapshots as NetCDF, and what the run is as JSON."""
-        replace(self.history_file, lambda path: history.to_netcdf(path, engine="h5netcdf"))
+        replace(self.history_file, netcdf(history))
         if snapshots is not None:
-            replace(self.snapshots_file, lambda path: snapshots.to_netcdf(path, engine="h5netcdf"))
+            replace(self.snapshots_file, netcdf(snapshots))
         self.describe(checkpoint)
 
     def outcome(self) -> Outcome | None:
@@ -189,7 +189,7 @@ class RunDirectory:
         try:
             about = json.loads(self.about.read_text(encoding="utf-8"))
             return Outcome(Ending(about["outcome"]), about["sentence"]) if self.history_file.exists() else None
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def describe(self, checkpoint: Checkpoint) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
+import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,11 +30,19 @@ class Ensemble:
     """
 
     runs: tuple[Run, ...]
+    _joined: list[Any] = field(default_factory=lambda: [[], None], init=False, repr=False)
 
-    @functools.cached_property
+    @property
     def history(self) -> xr.Dataset:
         """The histories over "run" and "step", with each run's ``ending`` and ``outcome``; see `side_by_side`."""
-        history = side_by_side([run.history for run in self.runs], "run")
+        histories = [run.history for run in self.runs]
+        if not all(map(operator.is_, histories, self._joined[0])) or not self._joined[0]:
+            self._joined[:] = [histories, self._side_by_side(histories)]  # anew where a run was extended
+        joined: xr.Dataset = self._joined[1]
+        return joined
+
+    def _side_by_side(self, histories: list[xr.Dataset]) -> xr.Dataset:
+        history = side_by_side(histories, "run")
         endings = [str(run.outcome.ending) for run in self.runs]
         outcomes = [str(run.outcome) for run in self.runs]
         history = history.assign_coords(
@@ -61,17 +69,28 @@ class Ensemble:
 
 
 def side_by_side(histories: Sequence[xr.Dataset], dim: str) -> xr.Dataset:
-    """Join histories along a new dimension: NaN at steps and in variables that a history does not have."""
+    """Join histories along a new dimension: NaN at steps and in variables that a history does not have.
+
+    Raises
+    ------
+    ValueError
+        Where they hold arrays of different shapes.
+    """
     import xarray as xr  # noqa: PLC0415
 
     times = {str(name) for history in histories for name in history.coords} - {"step"}
-    joined = xr.concat(
-        [history.reset_coords() for history in histories],
-        dim,
-        data_vars="all",
-        coords="minimal",
-        compat="override",
-        join="outer",
-        combine_attrs="drop_conflicts",
-    )
+    try:
+        joined = xr.concat(
+            [history.reset_coords() for history in histories],
+            dim,
+            data_vars="all",
+            coords="minimal",
+            compat="override",
+            join="outer",
+            combine_attrs="drop_conflicts",
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"measures: expected arrays of the same shapes in all runs, to join them, got: {error}"
+        ) from None
     return joined.set_coords(sorted(times))

@@ -12,12 +12,24 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DamagedError", "NewerFormatError", "read_sealed", "replace", "seal", "sync_directory", "write_sealed"]
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = [
+    "DamagedError",
+    "NewerFormatError",
+    "netcdf",
+    "read_sealed",
+    "replace",
+    "seal",
+    "sync_directory",
+    "write_sealed",
+]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -49,6 +61,21 @@ def replace(path: Path, write: bytes | Callable[[Path], object]) -> None:
         beside.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def netcdf(dataset: xr.Dataset) -> bytes:
+    """Return a dataset as the bytes of a NetCDF file.
+
+    HDF5 writes into memory: where it cannot write a file whole, it may take the process with it at its end. And not by
+    ``to_netcdf``, which on a Dask worker asks the cluster for a lock.
+    """
+    import h5netcdf  # noqa: PLC0415 — as xarray, half of the package's import time
+    import xarray as xr  # noqa: PLC0415
+
+    content = io.BytesIO()
+    with h5netcdf.File(content, "w") as file:
+        dataset.dump_to_store(xr.backends.H5NetCDFStore(file))
+    return content.getvalue()
 
 
 def sync_directory(directory: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .files import DamagedError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,6 +20,9 @@ Columns = Mapping[str, NDArray[Any]]
 
 #: What marks the columns of time coordinates, to keep them apart from variables of the same name.
 TIME = "time "
+
+#: The time coordinates that a history may have.
+TIMES = ("time", "slow_time")
 
 #: Units and meaning of what every history may hold.
 DESCRIPTIONS = {
@@ -83,6 +89,33 @@ def columns_of(dataset: xr.Dataset) -> dict[str, NDArray[Any]]:
     """Return the columns that a dataset was made of."""
     times = {f"{TIME}{name}": dataset[name].values for name in dataset.coords if name != "step"}
     return {"step": dataset.step.values, **times, **{str(name): dataset[name].values for name in dataset.data_vars}}
+
+
+def read_records(path: Path) -> tuple[dict[str, tuple[NDArray[Any], dict[str, str]]], dict[str, Any]]:
+    """Return the numbers over "step" of a history file, each with its unit and meaning, and the file's attributes.
+
+    For many files: by h5py alone, which takes a tenth of xarray's time.
+
+    Raises
+    ------
+    FileNotFoundError, DamagedError
+        Where there is no file, or none that can be read.
+    """
+    import h5py  # noqa: PLC0415 — as xarray
+
+    if not path.exists():
+        raise FileNotFoundError(path)
+    try:
+        with h5py.File(path) as stored:
+            count = len(stored["step"])
+            columns = {}
+            for name, values in stored.items():
+                if values.shape == (count,) and b"not a netCDF variable" not in values.attrs.get("NAME", b""):
+                    meaning = {key: str(values.attrs[key]) for key in ("units", "long_name") if key in values.attrs}
+                    columns[name] = values[()], meaning
+            return columns, dict(stored.attrs)
+    except Exception as error:  # of HDF5, whose errors are many
+        raise DamagedError(f"{path.name}: it cannot be read: {error}") from None
 
 
 def _attributes(name: str, descriptions: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> dict[str, str]:

@@ -16,6 +16,7 @@ class Ending(StrEnum):
     SINGULAR = "singular"
     STIFF = "stiff"
     NOT_CONVERGED = "not converged"
+    BROKEN_OFF = "broken off"
 
     @property
     def can_go_on(self) -> bool:

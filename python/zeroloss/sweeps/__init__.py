@@ -1,7 +1,7 @@
 """Sweeps: every combination of some settings, each a run that nothing can lose, and all of them one labelled cube."""
 
 from .cell import ClusterError
-from .store import open_sweep, report
+from .store import Store, open_sweep, report
 from .sweep import BrokenError, Sweep, connect, sweep
 
-__all__ = ["BrokenError", "ClusterError", "Sweep", "connect", "open_sweep", "report", "sweep"]
+__all__ = ["BrokenError", "ClusterError", "Store", "Sweep", "connect", "open_sweep", "report", "sweep"]

@@ -13,6 +13,7 @@ from .. import runs
 from ..config import from_settings
 from ..dynamics.interruption import Asked, Interruption
 from ..results import Ending, InUseError, Outcome, RunDirectory, held
+from ..results.files import replace
 
 
 class ClusterError(RuntimeError):
@@ -41,7 +42,7 @@ class Task:
 
 
 def failed(outcome: Outcome) -> bool:
-    """Whether a cell ended in a numerical failure."""
+    """Whether a cell ended in a numerical failure, or was broken off by an error."""
     return not outcome.ending.can_go_on
 
 
@@ -65,20 +66,38 @@ def carry_out(task: Task, asked: Callable[[], signal.Signals | None], tell: Call
     began = time.monotonic()
     try:
         with held(Path(task.lock)):
-            outcome = _carried_out(task, RunDirectory(task.directory), tell, Asked(asked))
+            outcome = _carried_out(task, tell, Asked(asked))
     except InUseError:
         return Report(task.name, None)
     return Report(task.name, outcome, time.monotonic() - began)
 
 
-def _carried_out(
-    task: Task, directory: RunDirectory, tell: Callable[[int], None], interruption: Interruption
-) -> Outcome:
-    before = directory.outcome()
+def ended(directory: Path) -> Outcome | None:
+    """Return how a cell ended: as its run says, or by the error that broke it off; None while it has not."""
+    try:
+        return Outcome(Ending.BROKEN_OFF, _error_file(directory).read_text(encoding="utf-8"))
+    except OSError:
+        return RunDirectory(directory).outcome()
+
+
+def _carried_out(task: Task, tell: Callable[[int], None], interruption: Interruption) -> Outcome:
+    path = Path(task.directory)
+    before = ended(path)
     if before is not None and not (task.retry and failed(before)):
         return before
     if before is not None:
-        _put_aside(directory.path)
+        _put_aside(path)
+    try:
+        return _run(task, RunDirectory(path), tell, interruption)
+    except (runs.Broken, runs.DifferentBuildError, InUseError):
+        raise  # nothing of the cell's own
+    except Exception as error:  # of settings that no plan tries, of files that are not what they should be
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        replace(_error_file(path), line.encode())
+        return Outcome(Ending.BROKEN_OFF, line)
+
+
+def _run(task: Task, directory: RunDirectory, tell: Callable[[int], None], interruption: Interruption) -> Outcome:
     if directory.is_new():
         configuration = from_settings(task.settings)
         return runs.run(configuration, directory.path, progress=tell, interruption=interruption).outcome
@@ -91,9 +110,14 @@ def _carried_out(
     ).outcome
 
 
+def _error_file(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.error")
+
+
 def _put_aside(path: Path) -> None:
     """Keep what a failed run left, under another name."""
-    aside = next(
-        other for number in range(1, 10**6) if not (other := path.with_name(f"{path.name}-failed-{number}")).exists()
-    )
-    path.rename(aside)
+    others = (path.with_name(f"{path.name}-failed-{number}") for number in range(1, 10**6))
+    aside = next(other for other in others if not (other.exists() or _error_file(other).exists()))
+    for one, other in ((path, aside), (_error_file(path), _error_file(aside))):
+        if one.exists():
+            one.rename(other)

@@ -10,21 +10,23 @@ import re
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Future, wait
+from distributed import Client, Future, get_worker, wait
 from distributed import TimeoutError as NotInTime
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
 from ..build import build_of_results
-from ..runs import DifferentBuildError
 from .cell import ClusterError, Report, Task, carry_out
 
-_REACHED = 8.0  # seconds in which a scheduler has to answer
+_REACHED = 7.0  # seconds in which a scheduler has to answer
 _LOOK = 0.5  # seconds between two looks at what has ended, and of a worker at whether it is to stop
+_MOST = 1000  # cells that are submitted at a time
 _LOST = 60.0  # seconds in which a cell's lock has to be free after its worker was lost
 #: What of a build can change a result's bits.
 _BUILD = ("zeroloss", "level", "compiler", "eigen", "numpy", "scipy")
@@ -48,86 +50,119 @@ def connect(address: str) -> Client:
 
 
 class ClusterWorkers:
-    """The workers of a cluster, as `zeroloss.sweeps.workers.Workers` are those of this machine."""
+    """The workers of a cluster, as `zeroloss.sweeps.workers.Workers` are those of this machine.
 
-    def __init__(self, client: Client, store: Path, allow_different_bits: bool) -> None:
+    ``at_most`` cells are carried out at a time, or as many as the cluster takes.
+    """
+
+    def __init__(self, client: Client, store: Path, at_most: int | None, allow_different_bits: bool) -> None:
         self._client, self._allowed = client, allow_different_bits
-        self._stop = (store / f"stop-{uuid.uuid4().hex}").resolve()
-        self._known: set[str] = set()
+        self._at_most = at_most or _MOST
+        self._wanted = (store / f"wanted-{uuid.uuid4().hex}").resolve()  # while this sweep is
+        self._refused: set[str] = set()
 
     def check(self) -> None:
-        """Raise ClusterError unless there are workers, of this version and instruction-set level, that see the store.
+        """Raise ClusterError unless the workers are of this version and instruction-set level, and see the store.
 
-        Those that join later are checked by their first cell.
+        There may be none yet, as an adaptive cluster starts them with the work; those that come later are checked by
+        their first cell.
         """
-        deadline = time.monotonic() + _REACHED
-        while not (builds := self._client.run(build_of_results)):
-            if time.monotonic() > deadline:
-                raise ClusterError("scheduler: expected workers, got none")
-            time.sleep(_LOOK)
-        told = [] if self._allowed else [line for name, build in builds.items() if (line := _different(name, build))]
-        if told:
+        builds = {} if self._allowed else self._client.run(build_of_results)
+        if told := [line for name, build in builds.items() if (line := _different(name, build, build_of_results()))]:
             raise ClusterError(f"{'; '.join(told)}, so its bits may differ; --allow-different-bits allows that")
-        seen = self._client.run(_sees, str(self._stop.parent / "sweep.toml"))
+        seen = self._client.run(_sees, str(self._wanted.parent / "sweep.toml"))
         if blind := [name for name, sees in seen.items() if not sees]:
-            raise ClusterError(
-                f"out: expected a directory that all workers see, {blind[0]} sees no {self._stop.parent}"
-            )
+            raise ClusterError(f"out: expected a directory that all workers see, {blind[0]} does not")
 
     def reports(self, tasks: Sequence[Task], look: Callable[[int], signal.Signals | None]) -> Iterator[Report]:
         """Carry out tasks, and yield what became of each as it ends; as `zeroloss.sweeps.workers.Workers.reports`.
 
-        A worker that is lost leaves its cells to others, which go on from the last checkpoint.
+        A worker that is lost leaves its cells to others, which go on from the last checkpoint. One of another build,
+        unless that is allowed, is told and gets no more cells.
 
         Raises
         ------
         ClusterError
             Where a cell took several workers with it, or the scheduler went away.
-        DifferentBuildError
-            Where a worker is of another build.
         """
-        build = None if self._allowed else {name: build_of_results()[name] for name in _BUILD}
-        steps = {task.name: task.settings["run"]["steps"] or 0 for task in tasks}
-        under_way: set[Future] = {
-            self._client.submit(_carry_out, task, str(self._stop), build, pure=False) for task in tasks
-        }
+        waiting = list(reversed(tasks))
+        under_way: dict[Future, Task] = {}
         taken, stopping = 0, False
+        self._wanted.touch()
         try:
-            while under_way:
-                with contextlib.suppress(NotInTime), self._client.as_current():
-                    wait(under_way, timeout=_LOOK, return_when="FIRST_COMPLETED")
-                ended = {future for future in under_way if future.done()}
-                under_way -= ended
+            while under_way or (waiting and not stopping):
+                others = self._others()
+                while waiting and not stopping and len(under_way) < self._at_most and others != []:
+                    under_way |= self._submitted(waiting.pop(), others)
+                self._wait(under_way)
                 if not stopping and look(taken) is not None:
                     stopping = True
-                    self._stop.touch()
-                for future in ended:
+                    self._wanted.unlink()
+                for future in [future for future in under_way if future.done()]:
+                    task = under_way.pop(future)
                     report = self._result(future)
-                    taken += steps[report.name]
-                    look(taken)
-                    yield report
+                    if isinstance(report, _Refusal):
+                        self._refuse(report)
+                        waiting.append(task)
+                    else:
+                        taken += task.settings["run"]["steps"] or 0
+                        look(taken)
+                        yield report
         finally:
-            self._stop.touch()  # who looks no more wants no more
+            self._wanted.unlink(missing_ok=True)  # who looks no more wants no more
             with contextlib.suppress(Exception):  # of a scheduler that has gone
                 self._client.cancel(list(under_way))
-            if not under_way:
-                self._stop.unlink()
+
+    def _others(self) -> list[str] | None:
+        """Return the workers that are not refused, once one is; None for all. There may be none for the time being."""
+        if not self._refused:
+            return None
+        return [name for name in self._client.scheduler_info(n_workers=-1)["workers"] if name not in self._refused]
+
+    def _submitted(self, task: Task, workers: list[str] | None) -> dict[Future, Task]:
+        build = None if self._allowed else {name: build_of_results()[name] for name in _BUILD}
+        future = self._client.submit(_carry_out, task, str(self._wanted), build, pure=False, workers=workers)
+        return {future: task}
+
+    def _wait(self, futures: Collection[Future]) -> None:
+        """Wait for one of the futures, or a little while."""
+        if not futures:
+            time.sleep(_LOOK)
+            return
+        with contextlib.suppress(NotInTime), self._client.as_current():
+            wait(futures, timeout=_LOOK, return_when="FIRST_COMPLETED")
+
+    def _refuse(self, refusal: _Refusal) -> None:
+        if refusal.worker not in self._refused:
+            self._refused.add(refusal.worker)
+            warnings.warn(
+                f"{refusal.difference}, so its bits may differ: it gets no cells", RuntimeWarning, stacklevel=2
+            )
 
     @staticmethod
-    def _result(future: Future) -> Report:
+    def _result(future: Future) -> Report | _Refusal:
         try:
-            report: Report = future.result()
-        except (KilledWorker, FutureCancelledError, OSError) as error:
+            found: Report | _Refusal = future.result()
+        except (KilledWorker, FutureCancelledError) as error:
             raise ClusterError(f"the cluster gave a cell up: {str(error).splitlines()[0]}") from error
-        return report
+        return found
 
 
-def _carry_out(task: Task, stop: str, build: Mapping[str, Any] | None) -> Report:
+@dataclass(frozen=True)
+class _Refusal:
+    """A worker of another build."""
+
+    worker: str
+    difference: str
+
+
+def _carry_out(task: Task, wanted: str, build: Mapping[str, Any] | None) -> Report | _Refusal:
     """Carry out a cell on a worker; where a lost worker may still hold it, wait for that to end."""
     here = {name: build_of_results()[name] for name in _BUILD}
     if build is not None and here != build:
-        raise DifferentBuildError(f"{_different('a worker', here)}; --allow-different-bits allows that")
-    asked = _Stop(Path(stop))
+        name = get_worker().address
+        return _Refusal(name, _different(name, here, build))
+    asked = _Stop(Path(wanted))
     deadline = time.monotonic() + _LOST
     while True:
         report = carry_out(task, asked, lambda taken: None)
@@ -137,20 +172,19 @@ def _carry_out(task: Task, stop: str, build: Mapping[str, Any] | None) -> Report
 
 
 class _Stop:
-    """Whether a file is there, looked for now and then."""
+    """Asks for an end once a file is gone, looked for now and then."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._next, self._there = path, 0.0, False
+        self._path, self._next, self._gone = path, 0.0, False
 
     def __call__(self) -> signal.Signals | None:
-        if not self._there and time.monotonic() >= self._next:
-            self._there, self._next = self._path.exists(), time.monotonic() + _LOOK
-        return signal.SIGTERM if self._there else None
+        if not self._gone and time.monotonic() >= self._next:
+            self._gone, self._next = not self._path.exists(), time.monotonic() + _LOOK
+        return signal.SIGTERM if self._gone else None
 
 
-def _different(name: str, build: Mapping[str, Any]) -> str:
-    own = build_of_results()
-    parts = [f"{key} {build[key]} in place of {own[key]}" for key in _BUILD if build[key] != own[key]]
+def _different(name: str, build: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    parts = [f"{key} {build[key]} in place of {expected[key]}" for key in _BUILD if build[key] != expected[key]]
     return f"{name} has {', '.join(parts)}" if parts else ""
 
 

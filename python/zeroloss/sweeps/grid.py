@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _toml
-from ..config import Configuration, ConfigurationError, fingerprint_of, from_settings
+from ..config import HOW_SAFELY, Configuration, ConfigurationError, fingerprint_of, from_settings
 
 _MOST_CELLS = 1_000_000
 _MOST_TOLD = 10  # problems of cells
@@ -34,10 +35,6 @@ class Cell:
     def __str__(self) -> str:
         return ", ".join(f"{key} = {_toml.value(value)}" for key, value in self.labels.items())
 
-    def directory(self, store: Path) -> Path:
-        """Return its directory in a store."""
-        return store / "cells" / self.name
-
     def configuration(self) -> Configuration:
         """Return the run, built."""
         return from_settings(self.settings)
@@ -59,12 +56,14 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
     problems: list[str] = []
     found, seen = [], set[str]()
     for name, values in section.items():
-        keys = tuple(key.strip() for key in name.split(","))
+        keys = tuple(key.strip() for key in str(name).split(","))
         if isinstance(values, Mapping):
             problems.append(f'sweep.{name}: expected quotes around a key, as "{name}.{next(iter(values), "seed")}"')
             continue
         if any(key.count(".") != 1 or key.startswith("sweep.") for key in keys):
             problems.append(f"sweep: expected keys as section.key, got {name!r}")
+        if idle := [key for key in keys if key.removeprefix("run.") in HOW_SAFELY and key.startswith("run.")]:
+            problems.append(f"sweep.{idle[0]}: expected a key on which records depend, got one that changes none")
         if twice := [key for key in keys if key in seen or keys.count(key) > 1]:
             problems.append(f"sweep: expected every key once, got {twice[0]} again")
         seen.update(keys)
@@ -75,8 +74,10 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
         if wrong := [row for row in rows if not isinstance(row, list | tuple) or len(row) != len(keys)]:
             problems.append(f"sweep.{name}: expected lists of {len(keys)} values, got {wrong[0]!r}")
             continue
-        if again := [row for place, row in enumerate(rows) if row in rows[:place]]:
-            problems.append(f"sweep.{name}: expected every value once, got {again[0]!r} again")
+        texts = [_toml.value(row) for row in rows]
+        if len(set(texts)) < len(texts):
+            again = next(text for place, text in enumerate(texts) if text in texts[:place])
+            problems.append(f"sweep.{name}: expected every value once, got {again} again")
         found.append(Axis(keys, tuple(tuple(row) for row in rows)))
     if problems:
         raise ConfigurationError(problems)
@@ -100,6 +101,8 @@ def cells(settings: Mapping[str, Any]) -> list[Cell]:
     base = {name: section for name, section in settings.items() if name != "sweep"}
     problems: dict[str, str] = {}
     found: list[Cell] = []
+    names: dict[str, Cell] = {}
+    contents: dict[str, str] = {}
     for combination in itertools.product(*(axis.values for axis in lines)):
         labels = {
             key: value
@@ -109,7 +112,8 @@ def cells(settings: Mapping[str, Any]) -> list[Cell]:
         own: dict[str, Any] = {name: dict(keys) if isinstance(keys, Mapping) else keys for name, keys in base.items()}
         for name, value in labels.items():
             section, key = name.split(".")
-            own.setdefault(section, {})[key] = value
+            if isinstance(own.setdefault(section, {}), dict):  # else it is told as no section
+                own[section][key] = value
         cell = Cell(labels, own, "")
         try:
             complete = from_settings(own).settings
@@ -117,11 +121,29 @@ def cells(settings: Mapping[str, Any]) -> list[Cell]:
             for line in error.problems:
                 problems.setdefault(line, str(cell))
             continue
-        found.append(Cell(labels, complete, fingerprint_of(complete, how_far=True)))
+        name = fingerprint_of(_with_contents(complete, contents), how_far=True)
+        if name in names:
+            problems.setdefault(f"sweep: expected different runs, got the same as with {names[name]}", str(cell))
+        names[name] = cell
+        found.append(Cell(labels, complete, name))
     if problems:
         told = [f"{line} (with {where})" for line, where in list(problems.items())[:_MOST_TOLD]]
         raise ConfigurationError([*told, *_more(len(problems) - _MOST_TOLD)])
     return found
+
+
+def _with_contents(settings: Mapping[str, Mapping[str, Any]], known: dict[str, str]) -> Mapping[str, Any]:
+    """Return settings with the SHA-256 of each file in place of its name."""
+
+    def digest(file: str) -> str:
+        if file not in known:
+            known[file] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        return known[file]
+
+    return {
+        section: {key: digest(value) if key == "file" else value for key, value in keys.items()}
+        for section, keys in settings.items()
+    }
 
 
 def _more(count: int) -> Sequence[str]:

@@ -3,7 +3,9 @@
 ::
 
     sweep.toml        the configuration with its section [sweep]
+    cells.json        the names of the cells, in order, and the settings that they share
     cells/NAME/       one run each, as zeroloss run leaves it, named by the fingerprint of its settings
+    cells/NAME.error  what broke a cell off that is no outcome of its run
     locks/            held, by the kernel, by the process that carries out a cell
     cube.nc           all ended cells in one NetCDF file, made anew at the end of every sweep
 
@@ -16,7 +18,9 @@ from __future__ import annotations
 import collections
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +29,142 @@ from numpy.typing import NDArray
 
 from .. import _toml
 from ..config import settings_of_file
-from ..results import RunDirectory, held, side_by_side
-from ..results.files import replace
-from .grid import Axis, Cell, axes, cells
+from ..results import TIMES, DamagedError, Outcome, RunDirectory, held, read_records
+from ..results.files import netcdf, replace
+from .cell import ended
+from .grid import Axis, Cell, axes
 
 if TYPE_CHECKING:
     import xarray as xr
 
 NOT_ENDED = "not ended"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A sweep's directory, with the axes and the names of the cells of the sweep in it."""
+
+    path: Path
+    axes: Sequence[Axis]
+    names: Sequence[str]
+    common: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, path: Path, lines: Sequence[Axis], given: Sequence[Cell]) -> Store:
+        """Return the store of cells."""
+        swept = set(given[0].labels)
+        common = {
+            section: {key: value for key, value in keys.items() if f"{section}.{key}" not in swept}
+            for section, keys in given[0].settings.items()
+        }
+        return cls(path, lines, [cell.name for cell in given], common)
+
+    @classmethod
+    def opened(cls, directory: str | os.PathLike[str]) -> Store:
+        """Return the store in a directory; ValueError where there is none."""
+        path = Path(directory)
+        try:
+            about = json.loads((path / "cells.json").read_text(encoding="utf-8"))
+            return cls(path, axes(settings_of_file(path / "sweep.toml")), about["names"], about["settings"])
+        except FileNotFoundError:
+            raise ValueError(f"directory: expected a sweep, found no sweep.toml and cells.json in {path}") from None
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"directory: expected a sweep, got a cells.json that is none in {path}: {error}") from None
+
+    def cell(self, name: str) -> Path:
+        """Return the directory of a cell."""
+        return self.path / "cells" / name
+
+    def lock(self, name: str) -> Path:
+        """Return the lock of a cell."""
+        return self.path / "locks" / name
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """Return how the cells ended that have."""
+        return {name: outcome for name in self.names if (outcome := ended(self.cell(name))) is not None}
+
+    def prepare(self, settings: Mapping[str, Any]) -> None:
+        """Make the directories, and keep the configuration in them."""
+        for name in ("cells", "locks"):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        about = {"names": self.names, "settings": self.common}
+        with held(self.lock("store"), wait=True):
+            replace(self.path / "sweep.toml", _toml.written(settings).encode())
+            replace(self.path / "cells.json", json.dumps(about, ensure_ascii=False).encode())
+
+    def write_cube(self) -> None:
+        """Write the cube of the cells that have ended."""
+        with held(self.lock("store"), wait=True):
+            replace(self.path / "cube.nc", netcdf(self.cube()))
+
+    def cube(self) -> xr.Dataset:
+        """Return the cube of the cells that have ended; see `open_sweep`."""
+        outcomes = self.outcomes()
+        if not outcomes:
+            raise ValueError(
+                f"directory: expected a sweep with cells that have ended, got none of {len(self.names)} in {self.path}"
+            )
+        histories = {place: self._history(name) for place, name in enumerate(self.names) if name in outcomes}
+        words = {
+            "ending": [str(outcomes[name].ending) if name in outcomes else NOT_ENDED for name in self.names],
+            "outcome": [str(outcomes.get(name, "")) for name in self.names],
+            "cell": list(self.names),
+        }
+        dims, shape = [axis.keys[0] for axis in self.axes], tuple(len(axis.values) for axis in self.axes)
+        import xarray as xr  # noqa: PLC0415 — half of the package's import time
+
+        found = xr.Dataset(
+            {name: (dims, np.array(texts, object).reshape(shape)) for name, texts in words.items()},
+            attrs={"settings": json.dumps(self.common)},
+        )
+        for axis, dim in zip(self.axes, dims, strict=True):
+            for place, key in enumerate(axis.keys):
+                found = found.assign_coords({key: (dim, _labels([row[place] for row in axis.values]))})
+        for over, columns in (("step", _joined(histories, "step")), ("event", _joined(histories, "event"))):
+            found = found.assign_coords({over: columns.pop(over)[0]})
+            for name, (values, attributes) in columns.items():
+                spread = np.full((len(self.names), *values.shape[1:]), np.nan)
+                spread[list(histories)] = values
+                found[name] = ((*dims, over), spread.reshape(*shape, -1), attributes)
+        return found.set_coords([name for name in TIMES if name in found])
+
+    def _history(self, name: str) -> _History:
+        """Return the records of an ended run, and the steps of its events; none where they cannot be read."""
+        directory = RunDirectory(self.cell(name))
+        try:
+            columns, about = read_records(directory.history_file)
+        except FileNotFoundError:
+            return {}
+        except DamagedError as error:
+            warnings.warn(f"{directory.path}: {error}; without it the cell can be made anew", stacklevel=4)
+            return {}
+        events = json.loads(about.get("events", "{}"))
+        names = json.loads(about["settings"]).get("events", [])
+        steps = np.array([events.get(one, np.nan) for one in names], np.float64)
+        meaning = {"units": "1", "long_name": "first step at which the condition holds"}
+        return {**columns, "event": (np.array(names, object), {}), "event_step": (steps, meaning)}
+
+
+Column = tuple[NDArray[Any], Mapping[str, Any]]
+_History = dict[str, Column]
+
+
+def _joined(histories: Mapping[int, _History], over: str) -> _History:
+    """Return variables over "step" or "event" of all cells, (cells, points), NaN where a cell has none."""
+    points = {point: None for history in histories.values() if history for point in history[over][0].tolist()}
+    kept = sorted(points) if over == "step" else list(points)
+    places = {point: place for place, point in enumerate(kept)}
+    own = {"event_step"} if over == "event" else {name for history in histories.values() for name in history}
+    names = sorted(own - ({"step", "event"} if over == "event" else {"step", "event", "event_step"}))
+    found: _History = {over: (np.array(kept, np.int64 if over == "step" else object), {})}
+    for name in names:
+        values, attributes = np.full((len(histories), len(kept)), np.nan), {}
+        for row, history in zip(values, histories.values(), strict=True):
+            if name in history:
+                row[[places[point] for point in history[over][0].tolist()]] = history[name][0]
+                attributes = dict(history[name][1])
+        found[name] = values, attributes
+    return found
 
 
 def open_sweep(directory: str | os.PathLike[str]) -> xr.Dataset:
@@ -56,11 +188,7 @@ def open_sweep(directory: str | os.PathLike[str]) -> xr.Dataset:
     ValueError
         Where there is no sweep, or no cell has ended.
     """
-    store = Path(directory)
-    if not (store / "sweep.toml").is_file():
-        raise ValueError(f"directory: expected a sweep, found no sweep.toml in {store}")
-    settings = settings_of_file(store / "sweep.toml")
-    return cube(store, axes(settings), cells(settings))
+    return Store.opened(directory).cube()
 
 
 def report(directory: str | os.PathLike[str]) -> list[str]:
@@ -68,97 +196,19 @@ def report(directory: str | os.PathLike[str]) -> list[str]:
     found = open_sweep(directory)
     endings = collections.Counter(found.ending.values.ravel().tolist())
     lines = [f"{directory}: {found.ending.size} cells: {', '.join(f'{n} {name}' for name, n in endings.most_common())}"]
-    ended = found.ending.size - endings[NOT_ENDED]
+    count = found.ending.size - endings[NOT_ENDED]
     for name in found.event.values.tolist():
         steps = found.event_step.sel(event=name).values.ravel()
         steps = steps[np.isfinite(steps)]
         when = f", at steps {steps.min():.0f} to {steps.max():.0f}, median {np.median(steps):.0f}" if steps.size else ""
-        lines.append(f"{name}: in {steps.size} of {ended} cells{when}")
+        lines.append(f"{name}: in {steps.size} of {count} cells{when}")
     return lines
-
-
-def prepare(store: Path, settings: Mapping[str, Any]) -> None:
-    """Make the store, and keep the configuration in it."""
-    for name in ("cells", "locks"):
-        (store / name).mkdir(parents=True, exist_ok=True)
-    with held(store / "locks" / "store", wait=True):
-        replace(store / "sweep.toml", _toml.written(settings).encode())
-
-
-def write_cube(store: Path, lines: Sequence[Axis], given: Sequence[Cell]) -> None:
-    """Write the cube of the cells that have ended into the store."""
-    with held(store / "locks" / "store", wait=True):
-        replace(store / "cube.nc", lambda path: cube(store, lines, given).to_netcdf(path, engine="h5netcdf"))
-
-
-def cube(store: Path, lines: Sequence[Axis], given: Sequence[Cell]) -> xr.Dataset:
-    """Return the cube of the cells that have ended; see `open_sweep`."""
-    ended = {
-        place: (directory, outcome)
-        for place, cell in enumerate(given)
-        if (outcome := (directory := RunDirectory(cell.directory(store))).outcome()) is not None
-    }
-    if not ended:
-        raise ValueError(f"directory: expected a sweep with cells that have ended, got none of {len(given)} in {store}")
-    joined = side_by_side([_history(directory) for directory, _ in ended.values()], "cell")
-    shape, dims = tuple(len(axis.values) for axis in lines), tuple(axis.keys[0] for axis in lines)
-    places = np.array(list(ended))
-    variables = {
-        name: ((*dims, *values.dims[1:]), _spread(values.values, places, shape), values.attrs)
-        for name, values in joined.variables.items()
-        if values.dims[:1] == ("cell",)
-    }
-    words = {"ending": np.full(len(given), NOT_ENDED, object), "outcome": np.full(len(given), "", object)}
-    for place, (_, outcome) in ended.items():
-        words["ending"][place], words["outcome"][place] = str(outcome.ending), str(outcome)
-    words["cell"] = np.array([cell.name for cell in given], object)
-    import xarray as xr  # noqa: PLC0415 — half of the package's import time
-
-    found = xr.Dataset(
-        {**variables, **{name: (dims, texts.reshape(shape)) for name, texts in words.items()}},
-        {name: values for name, values in joined.coords.items() if "cell" not in values.dims},
-        {"settings": json.dumps(_common(given))},
-    )
-    found = found.set_coords([str(name) for name in joined.coords if "cell" in joined[name].dims])
-    for axis, dim in zip(lines, dims, strict=True):
-        for place, key in enumerate(axis.keys):
-            found = found.assign_coords({key: (dim, _labels([row[place] for row in axis.values]))})
-    return found
-
-
-def _history(directory: RunDirectory) -> xr.Dataset:
-    """Return the records of an ended run, and the steps of its events over "event"."""
-    import xarray as xr  # noqa: PLC0415
-
-    with xr.open_dataset(directory.history_file, engine="h5netcdf") as stored:
-        history = stored.load()
-    events = json.loads(history.attrs.pop("events", "{}"))
-    names = json.loads(history.attrs["settings"]).get("events", [])
-    steps = np.array([events.get(name, np.nan) for name in names], np.float64)
-    about = {"units": "1", "long_name": "first step at which the condition holds"}
-    return history.assign_coords(event=np.array(names, object)).assign(event_step=("event", steps, about))
-
-
-def _spread(values: NDArray[Any], places: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return rows of cells (ended, …) in the cube, with NaN where a cell has not ended."""
-    kind = values.dtype if values.dtype.kind == "f" or len(places) == np.prod(shape) else np.dtype(np.float64)
-    spread = np.full((int(np.prod(shape)), *values.shape[1:]), np.nan if kind.kind == "f" else 0, kind)
-    spread[places] = values
-    return spread.reshape(*shape, *values.shape[1:])
 
 
 def _labels(values: Sequence[Any]) -> NDArray[Any]:
     """Return the coordinate of values: numbers or truth values as they are, anything else, or a mixture, as TOML."""
     kinds = {type(value) for value in values}
-    if kinds <= {int, float} or kinds == {bool}:
+    held = all(abs(value) < 2**63 for value in values if isinstance(value, int))
+    if kinds == {bool} or (kinds <= {int, float} and held):
         return np.array(values)
     return np.array([value if kinds == {str} else _toml.value(value) for value in values], object)
-
-
-def _common(given: Sequence[Cell]) -> dict[str, Any]:
-    """Return the settings that all cells share."""
-    swept = set(given[0].labels)
-    return {
-        section: {key: value for key, value in keys.items() if f"{section}.{key}" not in swept}
-        for section, keys in given[0].settings.items()
-    }

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import _checks
-from .._machine import available_processors, check_memory
+from .._machine import available_processors, check_memory, checked_workers
 from .._progress import progress_bar
+from .._settings import plain, with_files_from
 from ..config import settings_of_file
 from ..dynamics.interruption import Interruption
-from ..results import Outcome, RunDirectory
+from ..results import Outcome
+from ..runs import Broken
 from .cell import Report, Task, failed, stopped
 from .cost import CostModel
-from .grid import Axis, Cell, axes, cells
-from .store import cube, prepare, write_cube
+from .grid import Cell, axes, cells
+from .store import Store
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Sweep:
 
     Attributes
     ----------
-    store : Path
+    store : Store
         The directory.
     cells : list of Cell
         All of them.
@@ -53,8 +54,7 @@ class Sweep:
         The signal that ended it early.
     """
 
-    store: Path
-    axes: list[Axis]
+    store: Store
     cells: list[Cell]
     workers: int
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -66,16 +66,17 @@ class Sweep:
 
     @property
     def failures(self) -> list[Cell]:
-        """The cells that ended in a numerical failure."""
+        """The cells that ended in a numerical failure, or were broken off by an error."""
         return [cell for cell in self.cells if cell.name in self.outcomes and failed(self.outcomes[cell.name])]
 
     def cube(self) -> xr.Dataset:
         """Return all cells that have ended as one labelled cube: see `zeroloss.sweeps.open_sweep`."""
-        return cube(self.store, self.axes, self.cells)
+        return self.store.cube()
 
     def __str__(self) -> str:
         done, count = len(self.outcomes), len(self.cells)
-        failures = f", {len(self.failures)} of them failed" if self.failures else ""
+        count_failed = sum(failed(outcome) for outcome in self.outcomes.values())
+        failures = f", {count_failed} of them failed" if count_failed else ""
         elsewhere = f", {len(self.elsewhere)} are under way in another process" if self.elsewhere else ""
         return f"{done} of {count} cells ended{failures}{elsewhere}"
 
@@ -102,7 +103,7 @@ def sweep(
     out : path
         The store. Cells that ended in it are not carried out again, those under way go on from their checkpoints.
     workers : int, optional
-        How many cells to carry out at a time, by default one for every processor this process may use.
+        How many cells to carry out at a time, by default one for every processor this process, or the cluster, may use.
     processes : bool
         Whether the workers are processes in place of threads. In a script, call it under
         ``if __name__ == "__main__":``, then.
@@ -129,44 +130,56 @@ def sweep(
     ConfigurationError
         With all that is wrong, before anything starts.
     BrokenError
-        Where a worker ended unexpectedly, or a cell cannot be written.
+        Where a worker ended unexpectedly, or a cell cannot be written. What had ended is kept.
     ClusterError
         Where a cluster has no workers that can carry out the sweep.
     """
-    settings = dict(configuration) if isinstance(configuration, Mapping) else settings_of_file(configuration)
+    settings = _settings_of(configuration)
     lines = axes(settings)
     found = cells(settings)
-    store = Path(out)
-    processors = available_processors() if client is None else sum(client.nthreads().values())
-    count = processors if workers is None else _checks.integer("workers", workers, 1)
-    outcomes = {c.name: outcome for c in found if (outcome := RunDirectory(c.directory(store)).outcome()) is not None}
-    plan = Sweep(store, lines, found, count, outcomes)
-    plan.todo = [c for c in found if c.name not in outcomes or (retry and failed(outcomes[c.name]))]
+    store = Store.of(Path(out), lines, found)
+    processors = available_processors() if client is None else max(1, sum(client.nthreads().values()))
+    count = processors if workers is None else checked_workers("workers", workers)
+    plan = Sweep(store, found, count, store.outcomes())
+    plan.todo = [c for c in found if c.name not in plan.outcomes or (retry and failed(plan.outcomes[c.name]))]
+    plan.outcomes = {name: how for name, how in plan.outcomes.items() if not (retry and failed(how))}
     plan.workers = max(1, min(count, len(plan.todo)))
     model = CostModel()
     each = model.seconds(plan.todo, progress)
-    plan.seconds = max(sum(each) / plan.workers, max(each, default=0.0))
+    plan.seconds = max(sum(each) / min(plan.workers, processors), max(each, default=0.0))
     plan.rough = model.rough
     if client is None:
         check_memory(f"{plan.workers} cells at a time", sum(sorted(model.memory(plan.todo))[-plan.workers :]))
     if planned is not None:
         planned(plan)
-    prepare(store, settings)
-    if plan.todo:
-        longest_first = [cell for _, cell in sorted(zip(each, plan.todo, strict=True), key=lambda one: -one[0])]
-        tasks = [_task(cell, store, retry, allow_different_bits) for cell in longest_first]
-        here = client is None
-        reporting = Workers(plan.workers, processes) if here else _of_cluster(client, store, allow_different_bits)
-        _carry_out(plan, tasks, reporting, progress)
-    if plan.outcomes:
-        write_cube(store, lines, found)
+    with Interruption((signal.SIGINT, signal.SIGTERM)) as interruption:
+        store.prepare(settings)
+        if plan.todo:
+            longest_first = [cell for _, cell in sorted(zip(each, plan.todo, strict=True), key=lambda one: -one[0])]
+            tasks = [_task(cell, store, retry, allow_different_bits) for cell in longest_first]
+            if client is None:
+                _carry_out(plan, tasks, Workers(plan.workers, processes), interruption, progress)
+            else:
+                cluster = _of_cluster(client, store, workers, allow_different_bits)
+                _carry_out(plan, tasks, cluster, interruption, progress)
+        if plan.outcomes:
+            store.write_cube()
+        plan.signal = interruption.requested
     return plan
 
 
-def _task(cell: Cell, store: Path, retry: bool, allow_different_bits: bool) -> Task:
+def _settings_of(configuration: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(configuration, str | os.PathLike):
+        return settings_of_file(configuration)
+    if not isinstance(configuration, Mapping):
+        raise TypeError(f"configuration: expected a file or a mapping, got {type(configuration).__name__}")
+    return with_files_from(Path.cwd(), plain(configuration))
+
+
+def _task(cell: Cell, store: Store, retry: bool, allow_different_bits: bool) -> Task:
     threads = cell.settings["run"]["threads"] or 1  # the cells share the processors, not their steps
     settings = {**cell.settings, "run": {**cell.settings["run"], "threads": threads}}
-    directory, lock = cell.directory(store).resolve(), (store / "locks" / cell.name).resolve()
+    directory, lock = store.cell(cell.name).resolve(), store.lock(cell.name).resolve()
     return Task(cell.name, settings, str(directory), str(lock), retry, allow_different_bits)
 
 
@@ -174,10 +187,10 @@ class _Reporting(Protocol):
     def reports(self, tasks: Sequence[Task], look: Callable[[int], signal.Signals | None]) -> Iterator[Report]: ...
 
 
-def _of_cluster(client: Client | None, store: Path, allow_different_bits: bool) -> _Reporting:
+def _of_cluster(client: Client, store: Store, at_most: int | None, allow_different_bits: bool) -> _Reporting:
     from .cluster import ClusterWorkers  # noqa: PLC0415 — an extra
 
-    workers = ClusterWorkers(client, store, allow_different_bits)
+    workers = ClusterWorkers(client, store.path, at_most, allow_different_bits)
     workers.check()
     return workers
 
@@ -200,25 +213,27 @@ def connect(address: str) -> Client:
     return cluster.connect(address)
 
 
-def _carry_out(plan: Sweep, tasks: list[Task], workers: _Reporting, progress: bool | None) -> None:
+def _carry_out(
+    plan: Sweep, tasks: list[Task], workers: _Reporting, interruption: Interruption, progress: bool | None
+) -> None:
     """Carry out tasks on workers, and take note of what becomes of them."""
     total = sum(task.settings["run"]["steps"] or 0 for task in tasks)
     bar = progress_bar(progress, desc="sweep", total=total or None)
-    with Interruption((signal.SIGINT, signal.SIGTERM)) as interruption, bar:
 
-        def look(steps: int) -> signal.Signals | None:
-            bar.update(steps - bar.n)
-            return interruption.requested
+    def look(steps: int) -> signal.Signals | None:
+        bar.update(steps - bar.n)
+        bar.set_postfix_str(str(plan), refresh=False)
+        return interruption.requested
 
+    with bar:
         try:
             for report in workers.reports(tasks, look):
                 _note(plan, report)
-                bar.set_postfix_str(str(plan), refresh=False)
+        except Broken as error:
+            raise BrokenError(f"{error}; or the same sweep goes on") from error
         except BrokenExecutor as error:
-            raise BrokenError(
-                f"{plan.store}: a worker ended unexpectedly; {plan}, and the same sweep goes on"
-            ) from error
-        plan.signal = interruption.requested
+            line = f"{plan.store.path}: a worker ended unexpectedly; {plan}, and the same sweep goes on with the others"
+            raise BrokenError(line) from error
 
 
 def _note(plan: Sweep, report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from multiprocessing.connection import wait as wait_for_end
 from typing import Any
 
@@ -23,6 +24,7 @@ class Workers:
 
     def __init__(self, count: int, processes: bool) -> None:
         self._pool: Executor
+        self._count = count
         if processes:
             context = multiprocessing.get_context("spawn")
             self._signal: Any = context.Value(ctypes.c_int, 0)
@@ -45,18 +47,33 @@ class Workers:
         concurrent.futures.BrokenExecutor
             Where a process ended unexpectedly.
         """
-        under_way = {self._pool.submit(self._carry_out, task) for task in tasks}
+        waiting = list(reversed(tasks))
+        under_way: set[Future[Report]] = set()
         try:
-            while under_way:
+            while under_way or waiting:
+                with _blocked():  # for processes that start with the first tasks: signals are for this one
+                    while waiting and len(under_way) < 2 * self._count:
+                        under_way.add(self._pool.submit(self._carry_out, waiting.pop()))
                 ended, under_way = wait(under_way, _LOOK, FIRST_COMPLETED)
                 if (number := look(self._steps.value)) is not None and not self._signal.value:
                     self._signal.value = int(number)
+                    waiting = []
                     under_way = {task for task in under_way if not task.cancel()}
                 for task in ended:
                     yield task.result()
         finally:
             self._signal.value = self._signal.value or int(signal.SIGTERM)  # who looks no more wants no more
             self._pool.shutdown(wait=not under_way, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _blocked() -> Iterator[None]:
+    """Let signals wait, here and for good in processes that start meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Shared:
@@ -84,10 +101,8 @@ _shared: _Shared | None = None  # of this process, where it is a worker
 
 
 def _begin(number: Any, steps: Any) -> None:
-    """Make a process a worker: signals are for the one that started it, and it does not outlive that one."""
+    """Make a process a worker, which does not outlive the one that started it."""
     global _shared  # noqa: PLW0603 — what an executor's initialiser leaves has no other place
-    for ignored in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ignored, signal.SIG_IGN)
     _shared = _Shared(number, steps)
     threading.Thread(target=_follow_parent, args=(_shared,), daemon=True).start()
 
