@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .companion import Companion
 from .descent import RECORD_SIZE, DescentStepper
 from .recorder import Recorder
 from .stepper import Stepper
-
-if TYPE_CHECKING:
-    from .loop import Companion
 
 Records = list[dict[str, Any]]
 

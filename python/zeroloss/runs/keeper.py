@@ -21,7 +21,7 @@ Announce = Callable[[int, Mapping[str, Any]], None]
 
 
 class Keeper:
-    """A companion of the loop (`zeroloss.dynamics.loop.Companion`) that keeps a run in its directory."""
+    """A companion of the loop (`zeroloss.dynamics.companion.Companion`) that keeps a run in its directory."""
 
     signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
 
