@@ -21,6 +21,8 @@ from problems import (
     torch_loss,
     torch_parameters,
 )
+from zeroloss.datasets import kernel_samples
+from zeroloss.networks import kernel_activation
 
 
 def by_torch(net, data, steps, optimizer_of, loss_of):
@@ -217,3 +219,47 @@ def test_divergence_is_an_outcome_at_its_step():
     assert np.isfinite(before[0]).all()
     with pytest.raises(ValueError, match="diverged"):
         run.extend(steps=1)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("hidden", [1, 5, 37, 48])
+def test_a_step_that_went_too_far_leaves_nothing_behind(hidden, dtype, level):
+    """The kernel on sound parameters again: whatever stands beside the units in its strips is zero again."""
+    data = random_data(15, 6, 4, "sparse")
+    net = random_network(data, hidden).astype(dtype)
+    kernels = kernels_of(level)
+    samples = kernel_samples(data, "train", net.dtype)
+    descent = {"float64": kernels.Descent64, "float32": kernels.Descent32}[dtype](
+        samples,
+        samples,
+        kernel_activation(net),
+        kernels.Loss("mse", "mean"),
+        kernels.Optimizer("sgd", 0.1, 0.0, 0.0, momentum=0.0),
+        hidden,
+        1,
+    )
+    sound, wild = (net.E.copy(), net.W.copy()), (np.full_like(net.E, np.inf), net.W.copy())
+    assert descent.advance(3, (sound[0].copy(), sound[1].copy()))
+    assert not descent.advance(3, wild)
+    assert descent.advance(3, sound)
+
+
+@pytest.mark.parametrize("record_every", [1, 7, 1000])
+@pytest.mark.parametrize("hidden", [37, 40])
+def test_divergence_is_at_its_step_whatever_the_width_and_the_records(hidden, record_every):
+    """NumPy's steps say at which the loss or a weight ceases to be finite."""
+    data = zl.datasets.modular_addition(7, train_fraction=0.8, seed=0)
+    net = zl.networks.uniform_fan_in(data, hidden, 1)
+    E, W, step = net.E.copy(), net.W.copy(), 0
+    with np.errstate(all="ignore"):
+        while np.isfinite(E).all() and np.isfinite(W).all():
+            H = np.maximum(data.X_train @ E, 0)
+            G = 2 * (H @ W - data.Y_train) / data.Y_train.size
+            if not np.isfinite((H @ W - data.Y_train) ** 2).all():
+                break
+            gE = data.X_train.T @ ((G @ W.T) * (H > 0))
+            E, W, step = E - 10 * (gE + E), W - 10 * (H.T @ G + W), step + 1
+    run = zl.simulate(zl.GradientDescent(10.0, 1.0), data, net, steps=400, record_every=record_every, progress=False)
+    assert f"not finite at step {step}" in str(run.outcome)
+    assert run.step == int(run.state["steps"]) == step - 1

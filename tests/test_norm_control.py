@@ -253,3 +253,16 @@ def test_a_configuration_and_a_saved_run_hold_it(tmp_path):
     assert configured.dynamics == expected
     path.write_text(configured.text())
     assert zl.config.from_file(path).dynamics == expected
+
+
+@pytest.mark.parametrize("compensated", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("ratio", [1e-12, 1e-6, 1e-3, 0.3, 0.5, 0.7, 30.0])
+def test_a_norm_set_once_has_its_target_to_rounding_for_every_ratio(ratio, dtype, compensated):
+    """Each entry is a few roundings off, the norm no more than that."""
+    data = zl.datasets.modular_addition(7, train_fraction=0.8, seed=0)
+    net = zl.networks.uniform_fan_in(data, 37, 1, dtype=dtype)
+    descent = zl.GradientDescent(0.1, norm_control="rescale", norm_ratio=ratio, norm_step=5, compensated=compensated)
+    history = zl.simulate(descent, data, net, steps=6, record_every=1, progress=False).history
+    norm = np.hypot(history.norm_E, history.norm_W).values
+    assert abs(norm[6] / (ratio * norm[5]) - 1) <= 4 * UNIT_ROUNDOFF[dtype]

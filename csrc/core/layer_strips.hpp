@@ -1,6 +1,7 @@
 // What belongs to the two layers, E (d_in × h) and W (h × d_out): the caller's arrays, and their copy in strips.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "../linalg/strips.hpp"
@@ -32,6 +33,8 @@ class LayerStrips {
   /// `negated`: E stands here as 0 − E, in which −0 becomes 0.
   void take(Layers<T> from, bool negated) {
     if (empty()) return;
+    clear_padding(E_);
+    clear_padding(W_);
     rows_to_strips(from.E, d_in_, h_, E_.data());
     columns_to_strips(from.W, h_, d_out_, W_.data());
     if (negated) negate();
@@ -49,6 +52,12 @@ class LayerStrips {
 
  private:
   Index padded() const { return strip_count<T>(h_) * lanes<T>; }
+  /// Zeros the last strip where it has lanes without a unit: what is not finite there, from a step that went too far,
+  /// would stay, and with it every later step would look as if it had.
+  void clear_padding(Buffer<T>& A) const {
+    const Index strip = A.size() / strip_count<T>(h_);
+    if (h_ % lanes<T> != 0) std::fill(A.data() + A.size() - strip, A.data() + A.size(), T{0});
+  }
   void negate() {
     for (Index i = 0; i < E_.size(); ++i) E_.data()[i] = 0 - E_.data()[i];
   }

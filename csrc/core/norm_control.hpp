@@ -21,6 +21,13 @@ void grow(T share, Index count, T* __restrict theta, T* __restrict compensation)
   }
 }
 
+/// θ ← factor · θ, for a factor so small that a change by it would cancel.
+template <class T>
+void shrink(T factor, Index count, T* __restrict theta, T* __restrict compensation) {
+  for (Index i = 0; i < count; ++i) theta[i] *= factor;
+  for (Index i = 0; compensation && i < count; ++i) compensation[i] *= factor;
+}
+
 /// What is controlled, ‖E‖, ‖W‖ or, with both layers, ‖θ‖ = √(‖E‖² + ‖W‖²); its reference is the norm of θ_step, its
 /// target ratio times that.
 struct NormControl {
@@ -42,15 +49,18 @@ struct NormControl {
     return std::sqrt(of_E * of_E + of_W * of_W);
   }
 
-  /// Brings θ to the target, by the share (target − norm)/norm, and tells whether E has changed. A norm of 0 has no
-  /// direction to grow in. One thread does it, so in the same order whatever the number of threads.
+  /// Brings θ to the target, by the share (target − norm)/norm or the factor target/norm, and tells whether E has
+  /// changed. A norm of 0 has no direction to grow in. One thread does it, so in the same order whatever the number of
+  /// threads.
   template <class T>
   bool apply(double reference, LayerStrips<T>& theta, LayerStrips<T>& compensation) const {
     const double now = norm(theta), target = ratio * reference;
     if (now == 0 || (kind == Kind::cap && now <= target)) return false;
-    const T share = static_cast<T>((target - now) / now);
-    if (E) grow(share, theta.size_E(), theta.E(0), compensation.E(0));
-    if (W) grow(share, theta.size_W(), theta.W(0), compensation.W(0));
+    const bool small = std::isfinite(now) && target < now / 2;  // else what is not finite is to show
+    const auto bring = small ? shrink<T> : grow<T>;
+    const T by = static_cast<T>(small ? target / now : (target - now) / now);
+    if (E) bring(by, theta.size_E(), theta.E(0), compensation.E(0));
+    if (W) bring(by, theta.size_W(), theta.W(0), compensation.W(0));
     return E;
   }
 };
