@@ -1,4 +1,4 @@
-"""What runs side by side gain: ensembles on threads, and a sweep on processes or threads, beside one at a time.
+"""What runs side by side gain: ensembles on threads, and a sweep on processes or threads, beside one on one core.
 
     python bench/many_runs.py [rounds]
 
@@ -14,12 +14,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import zeroloss as zl
 from zeroloss._machine import available_processors
 
+Members = list[tuple[Any, zl.datasets.Dataset, zl.networks.Network]]
 CASES = {  # name: modulus, width, precision, dynamics, steps
     "descent p 11, float32": (11, 128, "float32", zl.GradientDescent(1.0, 1e-4), 400_000),
     "descent p 11, float64": (11, 128, "float64", zl.GradientDescent(1.0, 1e-4), 200_000),
@@ -40,7 +42,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def members(name: str, count: int) -> list[tuple[zl.GradientDescent, zl.datasets.Dataset, zl.networks.Network]]:
+def members(name: str, count: int) -> Members:
     """Return so many members of a case, each with seeds of its own."""
     p, hidden, dtype, dynamics, _ = CASES[name]
     data = [zl.datasets.modular_addition(p, train_fraction=0.7, seed=seed) for seed in range(count)]
@@ -57,18 +59,20 @@ def main() -> None:
     """Print a line for each case."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     at_once = available_processors()
-    print(f"{at_once} at once over one at a time, {rounds} rounds")
+    print(f"{at_once} at once over one after the other on one core, {rounds} rounds")
     for name, (*_, steps) in CASES.items():
         given = members(name, at_once)
         options = {"steps": steps, "record_every": 1000, "progress": False}
-        found = [zl.simulate_many(given, at_once=many, **options) for many in (1, at_once)]
-        for one, other in zip(*found, strict=True):
+
+        def alone(given: Members = given, options: dict[str, Any] = options) -> list[zl.results.Run]:
+            return [zl.simulate(*member, threads=1, **options) for member in given]
+
+        def together(given: Members = given, options: dict[str, Any] = options) -> zl.results.Ensemble:
+            return zl.simulate_many(given, at_once=at_once, **options)
+
+        for one, other in zip(alone(), together(), strict=True):
             assert np.array_equal(one.network.E, other.network.E)
-        ratio = gain(
-            rounds,
-            lambda given=given, options=options: zl.simulate_many(given, at_once=1, **options),
-            lambda given=given, options=options: zl.simulate_many(given, at_once=at_once, **options),
-        )
+        ratio = gain(rounds, alone, together)
         print(f"{name:36}{ratio:6.2f}")
     with tempfile.TemporaryDirectory() as directory:
         for processes in (False, True):
