@@ -55,6 +55,42 @@ def test_the_definitions_by_what_they_mean():
     assert [levels[1].sustained for levels in meant.values()] == [1, 2, 2, 2]
 
 
+def made_up(plan):
+    """A run of the delay 1/(lr · weight decay), one more seed by seed, but for one that generalises before."""
+    memorised, step = 100, np.unique(np.geomspace(1, plan.steps, 100).round())
+    generalised = 20 if plan.seed == 1 else memorised + (1 + 0.1 * (plan.seed % 7)) / (plan.lr * plan.weight_decay)
+    train, test, ones = step >= memorised, step >= generalised, np.ones(len(step))
+    losses = {"train_loss": 1.0 - train, "test_loss": 1.0 - test, "norm_E": ones, "norm_W": ones}
+    return {"step": step, "train_accuracy": 1.0 * train, "test_accuracy": 1.0 * test, **losses, "diverged": False}
+
+
+@pytest.mark.parametrize(
+    ("module", "changes"),
+    [
+        (delay_law, {"learning_rates": (0.5, 0.6, 0.7, 0.8, 1.0, 1.5, 2.0), "weight_decays": (5e-4, 1e-3)}),
+        (phase_diagram, {"fractions": (0.95,), "weight_decays": (3e-4, 1e-3)}),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_runs_that_generalise_first_are_left_out_and_counted(module, changes, monkeypatch, tmp_path):
+    """Of the fits, of those within budgets and of the picture, in which every learning rate has its points."""
+    monkeypatch.setattr(module, "histories", lambda name, plans, cells: [made_up(plan) for plan in plans])
+    result = module.run(replace(module.QUICK, **changes, seeds=2))
+    law = result.summary["laws"]["sustained"]
+    assert law["runs"] == result.summary["runs"] - 1
+    assert law["exponent"][1] <= -1 <= law["exponent"][2]
+    assert result.summary["generalised_first"] == 1
+    assert ", 1 left out that generalises before it memorises" in result.line
+    output.write(result, tmp_path, "out")
+    told = [text.get_text() for axes in result.draw(result.numbers).axes for text in legend_of(axes)]
+    assert "1 left out: generalised first" in told
+    assert {f"lr {lr:g}" for lr in changes.get("learning_rates", ())} <= set(told)
+
+
+def legend_of(axes):
+    return axes.get_legend().get_texts() if axes.get_legend() else []
+
+
 def diagram():
     return result_of("phase-diagram")
 

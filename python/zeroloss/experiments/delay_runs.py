@@ -40,10 +40,13 @@ __all__ = [
     "Plan",
     "check_plans",
     "definitions",
+    "generalised_first",
     "histories",
     "history_of",
     "laws_of",
+    "left_out",
     "plans_of",
+    "with_a_delay",
 ]
 
 CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "norm_E", "norm_W")
@@ -143,6 +146,26 @@ def laws_of(fit: Callable[[str], DelayLaw], names: Iterable[str]) -> dict[str, D
         with contextlib.suppress(UndeterminedError, ArithmeticError):
             laws[name] = fit(name)
     return laws
+
+
+def with_a_delay(runs: xr.Dataset) -> xr.Dataset:
+    """Return those of some runs over "run" that memorise, and generalise after that or not in their budget."""
+    return runs.isel(run=runs.memorisation.notnull().values & (runs.latest.values > 0))
+
+
+def generalised_first(runs: xr.Dataset) -> int:
+    """Return how many runs generalise before they memorise, as their records have it: these have no delay."""
+    return int((runs.latest <= 0).sum())
+
+
+def left_out(summary: Mapping[str, Any]) -> str:
+    """Return what the line tells of them, by the summary's ``generalised_first``."""
+    count = summary["generalised_first"]
+    if count == 0:
+        return ""
+    return f", {count} left out that " + (
+        "generalises before it memorises" if count == 1 else "generalise before they memorise"
+    )
 
 
 def check_plans(name: str, plans: Sequence[Plan]) -> float:
