@@ -189,13 +189,39 @@ def test_a_diagram_without_a_law(tmp_path):
     ("changes", "told"),
     [
         ({"weight_decays": (1e-3, 0.0)}, "weight_decay: expected a number above 0, got 0.0"),
-        ({"fractions": ()}, "places, seeds: expected at least one place and at most 1000 seeds, got 0 and 2"),
+        ({"fractions": ()}, "fractions: expected at least 1 value, each once, got none"),
+        ({"weight_decays": (1e-3, 1e-3)}, "weight_decays: expected at least 1 value, each once, got 0.001, 0.001"),
+        ({"weight_decays": (1e-3, 5e-324)}, r"weight_decay: expected a finite duration / .*, got 5e-324 at lr 1.0"),
+        ({"weight_decays": (1e-3, 1e-305)}, "weight_decays: expected work of at most 24 hours, got 16 runs of "),
+        ({"lr": 1e-200, "weight_decays": (1e-200,)}, r"weight_decay: expected a finite duration / .*, got 1e-200 at"),
+        ({"duration": 0.0}, "duration: expected a number above 0, got 0.0"),
+        ({"law_decay": 0.0}, "law_decay: expected a number above 0, got 0.0"),
+        ({"accuracy": 1.5}, r"accuracy: expected a number in \(0, 1\], got 1.5"),
         ({"seeds": 1001}, "places, seeds: expected at least one place and at most 1000 seeds, got 24 and 1001"),
     ],
 )
 def test_grids_that_are_none(changes, told):
     with pytest.raises(ValueError, match=told):
         phase_diagram.run(replace(phase_diagram.QUICK, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"learning_rates": (1.0,)}, "learning_rates: expected at least 2 values, each once, got 1.0"),
+        ({"learning_rates": (1.0, 1.0)}, "learning_rates: expected at least 2 values, each once, got 1.0, 1.0"),
+        ({"weight_decays": ()}, "weight_decays: expected at least 2 values, each once, got none"),
+        ({"budgets": ()}, "budgets: expected at least 1 value, each once, got none"),
+        ({"budgets": (10, 10)}, "budgets: expected at least 1 value, each once, got 10, 10"),
+        ({"budgets": (0,)}, "budgets: expected an integer of at least 1, got 0"),
+        ({"accuracy": 0.0}, r"accuracy: expected a number in \(0, 1\], got 0.0"),
+        ({"sustained": 0}, "sustained: expected an integer of at least 1, got 0"),
+    ],
+)
+def test_settings_without_laws_are_told_before_the_runs(changes, told, monkeypatch):
+    monkeypatch.setattr(delay_law, "histories", None)
+    with pytest.raises(ValueError, match=told):
+        delay_law.run(replace(delay_law.QUICK, **changes))
 
 
 def test_the_delay_law_of_a_small_grid():

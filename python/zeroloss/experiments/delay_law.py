@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import plots, survival
+from .. import _checks, plots, survival
 from ..metrics import delays
 from ..survival import DISTRIBUTIONS, DelayLaw, UndeterminedError, fit_law
 from .cells import Arrays, Cells
@@ -90,6 +90,7 @@ def reproduce(*, seeds: int | None = None, quick: bool = False, cells: Cells | N
 def run(settings: Settings, cells: Cells | None = None) -> Result:
     """Simulate and analyse at given settings."""
     survival.check_installed()
+    _check(settings)
     plans = _plans(settings)
     runs = histories("weight_decays", plans, cells)
     diverged = [plan for plan, one in zip(plans, runs, strict=True) if one["diverged"]]
@@ -116,6 +117,17 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
     }
     seeds = [derived_seeds(plan.seed) for plan in plans]
     return Result(numbers, asdict(settings), seeds, summary, _line(summary), draw)
+
+
+def _check(settings: Settings) -> None:
+    """Raise ValueError where settings can have no laws; `plans_of` looks at the values of the grid."""
+    _checks.different("learning_rates", settings.learning_rates, at_least=2)
+    _checks.different("weight_decays", settings.weight_decays, at_least=2)
+    _checks.different("budgets", settings.budgets, at_least=1)
+    for budget in settings.budgets:
+        _checks.integer("budgets", budget, at_least=1)
+    _checks.share("accuracy", settings.accuracy)
+    _checks.integer("sustained", settings.sustained, at_least=1)
 
 
 def _plans(settings: Settings) -> list[Plan]:
@@ -258,7 +270,8 @@ def _line(summary: Mapping[str, Any]) -> str:
     return (
         f"{summary['runs']} runs: delay ∝ (lr · weight decay)^b, b = {value:.3f} ({low:.3f} … {high:.3f}), "
         f"{law['censored']} of {law['runs']} censored{left_out(summary)}; "
-        f"apart lr^{lr[0]:.3f} ({lr[1]:.3f} … {lr[2]:.3f}), weight decay^{decay[0]:.3f} ({decay[1]:.3f} … {decay[2]:.3f})"
+        f"apart lr^{lr[0]:.3f} ({lr[1]:.3f} … {lr[2]:.3f}), "
+        f"weight decay^{decay[0]:.3f} ({decay[1]:.3f} … {decay[2]:.3f})"
     ).replace("-", "−")
 
 

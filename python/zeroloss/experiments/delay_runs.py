@@ -8,6 +8,7 @@ diverges is data. Every run has a split and an initialisation of its own, so tha
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -95,12 +96,17 @@ def plans_of(
     Raises
     ------
     ValueError
-        For a learning rate or a weight decay that is not above 0, more than 1000 seeds, and no place.
+        For a learning rate, a weight decay or a duration that is not above 0, more steps than can be counted, more
+        than 1000 seeds, and no place.
     """
     grid = [
         (fraction, _checks.positive("lr", lr), _checks.positive("weight_decay", decay))
         for fraction, lr, decay in places
     ]
+    _checks.positive("duration", duration)
+    for _, lr, decay in grid:
+        if lr * decay == 0 or math.isinf(duration / (lr * decay)):
+            raise ValueError(f"weight_decay: expected a finite duration / (lr · weight_decay), got {decay} at lr {lr}")
     if not grid or seeds > _PLACE_SEEDS:
         raise ValueError(
             f"places, seeds: expected at least one place and at most {_PLACE_SEEDS} seeds, got {len(grid)} and {seeds}"
@@ -172,12 +178,12 @@ def check_plans(name: str, plans: Sequence[Plan]) -> float:
     """Return how many hours of one core the plans take at most; ValueError where that is more than a day."""
     biggest = max(plans, key=lambda plan: plan.fraction)
     flops = biggest.dynamics().cost(*biggest.problem()).flops
-    steps = float(sum(plan.steps for plan in plans))
+    steps = sum(float(plan.steps) for plan in plans)  # infinite where integers would overflow
     hours = steps * flops / _FLOPS / 3600
     if hours > _MOST_HOURS:
         raise ValueError(
             f"{name}: expected work of at most {_MOST_HOURS:g} hours, got {len(plans)} runs of {steps:.1e} steps in "
-            f"all, about {hours:.0f} hours"
+            f"all, about {hours:.3g} hours"
         )
     return hours
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import plots, survival
+from .. import _checks, plots, survival
 from ..metrics import crossing_step, delays
 from ..survival import DelayLaw
 from .cells import Arrays, Cells
@@ -129,6 +129,7 @@ def phase_of(history: xr.Dataset, diverged: bool, *, accuracy: float, sustained:
 def run(settings: Settings, cells: Cells | None = None) -> Result:
     """Simulate and analyse at given settings."""
     survival.check_installed()
+    _check(settings)
     plans = _plans(settings)
     numbers = _numbers(settings, plans, histories("weight_decays", plans, cells))
     laws = laws_of(lambda name: _law(settings, numbers, name), numbers.definition.values)
@@ -136,6 +137,15 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
     summary = _summary(settings, numbers, laws)
     seeds = [derived_seeds(plan.seed) for plan in plans]
     return Result(numbers, asdict(settings), seeds, summary, _line(summary), draw)
+
+
+def _check(settings: Settings) -> None:
+    """Raise ValueError where settings have no diagram; `plans_of` looks at the values of the grid."""
+    _checks.different("fractions", settings.fractions, at_least=1)
+    _checks.different("weight_decays", settings.weight_decays, at_least=1)
+    _checks.positive("law_decay", settings.law_decay)
+    _checks.share("accuracy", settings.accuracy)
+    _checks.integer("sustained", settings.sustained, at_least=1)
 
 
 def _plans(settings: Settings) -> list[Plan]:
