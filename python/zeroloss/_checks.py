@@ -96,7 +96,8 @@ def different(name: str, values: Collection[object], at_least: int) -> None:
     """Raise ValueError unless there are so many values at least, no two of them the same."""
     if len(values) < at_least or len(set(values)) < len(values):
         got = ", ".join(str(value) for value in values) or "none"
-        raise ValueError(f"{name}: expected at least {at_least} value{'s' * (at_least > 1)}, each once, got {got}")
+        wish = f"at least {at_least} value{'s' * (at_least > 1)}" if at_least else "values"
+        raise ValueError(f"{name}: expected {wish}, each once, got {got}")
 
 
 def instance(name: str, value: object, expected: type) -> None:
