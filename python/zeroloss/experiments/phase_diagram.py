@@ -96,8 +96,9 @@ def reproduce(*, seeds: int | None = None, quick: bool = False, cells: Cells | N
 def phase_of(history: xr.Dataset, diverged: bool, *, accuracy: float, sustained: int) -> str:
     """Return what became of a run, by the first of these that holds.
 
-    It *diverges*. At its end it does not fit: none of the last ``sustained`` records has all training samples right;
-    then it *collapses* where the norm of (E, W) is at most half of that at the start, and else *does not fit*. It
+    It *diverges*. At its end it does not fit: none of the last ``sustained`` records has all training samples right, or
+    so many in a row never had; then it *collapses* where the norm of (E, W) is at most half of that at the start, and
+    else *does not fit*. It
     *generalises at once* where the test accuracy is sustained at ``accuracy`` within twice the steps to memorisation,
     and *groks* where that comes later. Else it *memorises only*.
 
@@ -114,14 +115,14 @@ def phase_of(history: xr.Dataset, diverged: bool, *, accuracy: float, sustained:
     """
     if diverged:
         return "diverges"
-    if not (history.train_accuracy.values[-sustained:] >= 1).any():
+    memorisation = crossing_step(history.train_accuracy, 1.0, sustained)
+    if memorisation is None or not (history.train_accuracy.values[-sustained:] >= 1).any():
         norm = np.hypot(history.norm_E.values, history.norm_W.values)
         return "collapses" if norm[-1] <= COLLAPSED * norm[0] else "does not fit"
-    memorisation = crossing_step(history.train_accuracy, 1.0, sustained)
     generalisation = crossing_step(history.test_accuracy, accuracy, sustained)
     if generalisation is None:
         return "memorises only"
-    if memorisation is None or generalisation <= AT_ONCE * memorisation:
+    if generalisation <= AT_ONCE * memorisation:
         return "generalises at once"
     return "groks"
 
