@@ -1,5 +1,6 @@
 """The studies of delays: phases told apart by rules, the settings' runs, and what interruption leaves."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -146,6 +147,23 @@ def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
     for run, undisturbed in zip(runs, delay_runs.histories("weight_decays", plans, None), strict=True):
         assert run.keys() == undisturbed.keys()
         assert all((run[name] == undisturbed[name]).all() for name in run)
+
+
+def test_the_bar_reaches_its_end(tmp_path, monkeypatch):
+    """With runs that were kept and one that diverges, which takes fewer steps than it has."""
+    bars = []
+
+    def bar(*arguments, make=delay_runs.progress_bar, **options):
+        bars.append(make(True, **{**options, "file": io.StringIO()}))
+        return bars[-1]
+
+    monkeypatch.setattr(delay_runs, "progress_bar", bar)
+    settings = replace(SMALL["phase-diagram"][1], fractions=(0.95,), weight_decays=(0.1, 3.0), seeds=1)
+    for seeds in (1, 2, 2):
+        plans = phase_diagram._plans(replace(settings, seeds=seeds))
+        runs = delay_runs.histories("weight_decays", plans, Cells(tmp_path))
+        assert [bool(run["diverged"]) for run in runs] == [False, True] * seeds
+        assert bars[-1].n == bars[-1].total == sum(plan.steps for plan in plans)
 
 
 def test_a_budget_cuts_a_run():

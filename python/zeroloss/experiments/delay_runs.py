@@ -211,8 +211,16 @@ def histories(name: str, plans: Sequence[Plan], cells: Cells | None) -> list[Arr
             bar.update(taken)
 
     def follow(plan: Plan) -> Arrays:
-        interruption = Asked(lambda: signal.SIGINT if stop.is_set() else None)
-        return kept.cell({"run": "descent", **asdict(plan)}, lambda: _curves(plan, tell, interruption))
+        interruption, left = Asked(lambda: signal.SIGINT if stop.is_set() else None), plan.steps
+
+        def tell_own(taken: int) -> None:
+            nonlocal left
+            left -= taken
+            tell(taken)
+
+        curves = kept.cell({"run": "descent", **asdict(plan)}, lambda: _curves(plan, tell_own, interruption))
+        tell(left)  # all of a run that was kept, the rest of one that diverged
+        return curves
 
     with bar, ThreadPoolExecutor(at_once) as pool:
         try:
