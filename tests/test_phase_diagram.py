@@ -212,7 +212,10 @@ def test_a_diagram_without_a_law(tmp_path):
         ({"fractions": ()}, "fractions: expected at least 1 value, each once, got none"),
         ({"weight_decays": (1e-3, 1e-3)}, "weight_decays: expected at least 1 value, each once, got 0.001, 0.001"),
         ({"weight_decays": (1e-3, 5e-324)}, r"weight_decay: expected a finite duration / .*, got 5e-324 at lr 1.0"),
-        ({"weight_decays": (1e-3, 1e-305)}, "weight_decays: expected work of at most 24 hours, got 16 runs of "),
+        (
+            {"weight_decays": (1e-3, 1e-305)},
+            r"weight_decays: expected work .*, got 16 runs of .*, about \S{1,9} hours$",
+        ),
         ({"lr": 1e-200, "weight_decays": (1e-200,)}, r"weight_decay: expected a finite duration / .*, got 1e-200 at"),
         ({"duration": 0.0}, "duration: expected a number above 0, got 0.0"),
         ({"law_decay": 0.0}, "law_decay: expected a number above 0, got 0.0"),
