@@ -264,6 +264,9 @@ def _line(settings: Settings, summary: Mapping[str, Any]) -> str:
             parts.append(f"{label}: soonest at ρ = {best}, {_told(delays[best])}")
         if never := [float(ratio) for ratio, own in delays.items() if own["censored"] == settings.seeds]:
             parts.append(f"{label}: none in {settings.steps} steps at ρ = {plots.listed(never)}")
+    ends = [summary[FREE], *(own for variant in VARIANTS for own in summary[variant].values())]
+    if diverged := sum(own["diverged"] for own in ends):
+        parts.append(f"{diverged} of {settings.seeds * len(ends)} runs diverged")
     same = "identical" if summary["identical_before"] else "NOT identical"
     return f"{'; '.join(parts)}; paths to step {settings.before} {same} in every seed"
 
