@@ -183,6 +183,24 @@ def test_the_command_prints_table_and_line(capsys, monkeypatch, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"theorem51.{e}" for e in ("json", "nc", "png")]
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("delay-law", "study delay-law: interrupted; what was finished is kept, the same command goes on"),
+        ("sliding", "interrupted; the files of what was under way were not written"),
+    ],
+)
+def test_what_an_interruption_leaves_is_told(name, told, capsys, monkeypatch, tmp_path):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(SMALL[name][0], "reproduce", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["study", name, "--out", str(tmp_path)])
+    assert (ended.value.code, capsys.readouterr().err) == (130, f"\nzeroloss: {told}\n")
+
+
 @pytest.mark.parametrize(("module", "name"), [(theorem48, "decays_network"), (vanishing_decay, "weight_decays")])
 def test_endless_work_is_refused_with_its_cost(module, name):
     with pytest.raises(ValueError, match=rf"{name}: expected work of at most 24 hours, got 1e-12 and .* steps, about"):

@@ -9,7 +9,7 @@ import scipy.linalg
 
 import zeroloss as zl
 from problems import ACTIVATIONS, UNIT_ROUNDOFF, flat, random_data, random_network, relative, same_bits, torch_jacobian
-from zeroloss.experiments import direction, direction_paths
+from zeroloss.experiments import direction, direction_paths, output
 from zeroloss.experiments.cells import Cells
 from zeroloss.experiments.direction_paths import CONTROLS, OPTIMAL, RULES, Path, PathEnding, Random
 from zeroloss.geometry.directions import TangentSpace
@@ -144,6 +144,28 @@ def test_what_has_no_solution_raises():
     with pytest.raises(np.linalg.LinAlgError, match="J D Jᵀ is singular: what is to move cannot keep the outputs"):
         space.steepest(space.layer("W"))
     assert np.linalg.norm(space.steepest(space.layer("E"))) > 0.1
+
+
+def test_what_is_no_mobility_layer_or_angle_is_told():
+    data, net, _, theta = problem()
+    space = TangentSpace(net, data)
+    one = np.ones_like(theta)
+    for bad, got in (
+        (np.zeros_like(theta), "0 to 0"),
+        (np.where(np.arange(theta.size) == 3, -1, one), "-1 to 1"),
+        (np.where(np.arange(theta.size) == 3, np.inf, one), "1 to inf"),
+        (np.where(np.arange(theta.size) == 3, np.nan, one), "nan to nan"),
+    ):
+        for call in (space.steepest, functools.partial(space.project, theta)):
+            with pytest.raises(ValueError, match=f"mobility: expected finite numbers .*, not all 0, got {got}"):
+                call(bad)
+    with pytest.raises(ValueError, match=rf"mobility: expected shape \({theta.size},\), got \({theta.size - 1},\)"):
+        space.steepest(one[1:])
+    with pytest.raises(ValueError, match="name: expected one of E, W, got 'first'"):
+        space.layer("first")
+    for degrees in (-1, 90, 120):
+        with pytest.raises(ValueError, match=rf"degrees: expected an angle in \[0, 90\), got {degrees}"):
+            space.tilted(degrees, theta)
 
 
 @functools.cache
@@ -294,6 +316,34 @@ def test_what_is_compared_has_the_same_norm():
     assert (stopped.ending == PathEnding.EXHAUSTED).all()
     beyond = numbers.slow_time > stopped.last_slow_time
     assert (np.isnan(stopped.test_loss) == beyond).all()
+
+
+@pytest.mark.parametrize("rules", [("30° off",), ()])
+def test_a_part_of_the_rules_has_its_picture(rules, tmp_path):
+    """In which panels without any of them show the optimal one alone."""
+    result = direction.run(replace(SMALL, rules=rules, duration=0.5, marks=5, kept_time=0.1, seeds=1))
+    assert result.numbers.rule.values.tolist() == [OPTIMAL, *rules]
+    output.write(result, tmp_path, "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"rules": ("31° off",)}, r"rules: expected one of optimal, 30° off, .*metric of entries, got '31° off'"),
+        ({"rules": ("norm kept",)}, r"rules: expected one of optimal, 30° off, .*metric of entries, got 'norm kept'"),
+        ({"rules": ("30° off", "30° off")}, "rules: expected values, each once, got 30° off, 30° off"),
+        ({"duration": 0.0}, "duration: expected a number above 0, got 0.0"),
+        ({"most_time": 0.0}, "most_time: expected a number above 0, got 0.0"),
+        ({"redraw_every": 0.0}, "redraw_every: expected a number above 0, got 0.0"),
+        ({"kept_time": -1.0}, "kept_time: expected a number above 0, got -1.0"),
+        ({"span": 0}, "span: expected an integer of at least 1, got 0"),
+        ({"marks": 1}, "marks: expected an integer of at least 2, got 1"),
+    ],
+)
+def test_bad_settings_are_told_before_the_work(changes, told, monkeypatch):
+    monkeypatch.setattr(direction, "_path", None)
+    with pytest.raises(ValueError, match=told):
+        direction.run(replace(SMALL, **changes))
 
 
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import xarray as xr
 
 import zeroloss as zl
 from problems import figure5, same_bits
-from zeroloss.experiments import norm_clamp
+from zeroloss.experiments import norm_clamp, output
 from zeroloss.experiments.cells import Cells
 from zeroloss.experiments.ensemble import derived_seeds
 
@@ -143,6 +143,36 @@ def test_a_stopped_run_stops_the_study(monkeypatch):
     monkeypatch.setattr(norm_clamp, "simulate", lambda *_, **__: stopped)
     with pytest.raises(KeyboardInterrupt):
         norm_clamp.run(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"ratios": ()}, "ratios: expected at least 1 value, each once, got none"),
+        ({"ratios": (0.9, 0.9)}, "ratios: expected at least 1 value, each once, got 0.9, 0.9"),
+        ({"ratios": (0.9, 0.0)}, "ratios: expected a number above 0, got 0.0"),
+        ({"steps": 0}, "steps: expected an integer of at least 1, got 0"),
+        ({"sustained": 0}, "sustained: expected an integer of at least 1, got 0"),
+        ({"record_every": 0}, "record_every: expected an integer of at least 1, got 0"),
+        ({"before": -50}, "before: expected an integer of at least 0, got -50"),
+        ({"before": 110}, "before: expected a multiple of record_every, 50, got 110"),
+    ],
+)
+def test_bad_settings_are_told_before_the_runs(changes, told, monkeypatch):
+    monkeypatch.setattr(norm_clamp, "_simulated", None)
+    with pytest.raises(ValueError, match=told):
+        norm_clamp.run(replace(SMALL, **changes))
+
+
+@pytest.mark.filterwarnings("error")
+def test_runs_that_diverge_before_the_control_are_censored_at_it(tmp_path):
+    result = norm_clamp.run(replace(SMALL, lr=1e5, hidden=16, steps=200, ratios=(0.9,), seeds=1))
+    numbers = result.numbers
+    assert not numbers.finite.any()
+    assert not numbers.observed.any()
+    assert (numbers.delay == 0).all()
+    assert "; 5 of 5 runs diverged; " in result.line
+    output.write(result, tmp_path, "out")
 
 
 def test_what_the_study_finds_at_the_least():

@@ -1,5 +1,6 @@
 """The studies of delays: phases told apart by rules, the settings' runs, and what interruption leaves."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,8 @@ def history(train, test, norm=(7.0,) * 8):
         ("collapses", [0.1, 0.5, 0.3, 0.1, 0, 0, 0, 0], [0] * 8, [7, 6, 5, 4, 3, 2, 1, 0.1]),
         ("collapses", [0.1, 0.5, 1, 1, 1, 0.9, 0.5, 0.2], [0] * 8, [7, 7, 7, 6, 5, 4, 3, 2]),  # loses the fit
         ("collapses", [0.1, 0.5, 1, 1, 1, 0.9, 0.5, 0.2], [0, 0, 0.9, 0.9, 0.9, 0, 0, 0], [7, 7, 7, 6, 5, 4, 3, 2]),
+        ("does not fit", [0.1, 0.5, 1, 0.9, 1, 0.9, 1, 0.9], [0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9], None),  # flickers
+        ("does not fit", [0.1, 0.5, 0.9, 0.9, 0.9, 0.9, 0.9, 1], [0, 0, 0, 0, 0.9, 0.9, 0.9, 0.9], None),  # too late
         ("does not fit", [0.1, 0.5, 0.6, 0.7, 0.8, 0.8, 0.9, 0.9], [0] * 8, None),
     ],
 )
@@ -53,6 +56,42 @@ def test_the_definitions_by_what_they_mean():
     assert meant["loss"][0].level == pytest.approx(meant["loss"][1].level / 10)
     assert {level.direction for level in meant["loss"]} == {"below"}
     assert [levels[1].sustained for levels in meant.values()] == [1, 2, 2, 2]
+
+
+def made_up(plan):
+    """A run of the delay 1/(lr · weight decay), one more seed by seed, but for one that generalises before."""
+    memorised, step = 100, np.unique(np.geomspace(1, plan.steps, 100).round())
+    generalised = 20 if plan.seed == 1 else memorised + (1 + 0.1 * (plan.seed % 7)) / (plan.lr * plan.weight_decay)
+    train, test, ones = step >= memorised, step >= generalised, np.ones(len(step))
+    losses = {"train_loss": 1.0 - train, "test_loss": 1.0 - test, "norm_E": ones, "norm_W": ones}
+    return {"step": step, "train_accuracy": 1.0 * train, "test_accuracy": 1.0 * test, **losses, "diverged": False}
+
+
+@pytest.mark.parametrize(
+    ("module", "changes"),
+    [
+        (delay_law, {"learning_rates": (0.5, 0.6, 0.7, 0.8, 1.0, 1.5, 2.0), "weight_decays": (5e-4, 1e-3)}),
+        (phase_diagram, {"fractions": (0.95,), "weight_decays": (3e-4, 1e-3)}),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_runs_that_generalise_first_are_left_out_and_counted(module, changes, monkeypatch, tmp_path):
+    """Of the fits, of those within budgets and of the picture, in which every learning rate has its points."""
+    monkeypatch.setattr(module, "histories", lambda name, plans, cells: [made_up(plan) for plan in plans])
+    result = module.run(replace(module.QUICK, **changes, seeds=2))
+    law = result.summary["laws"]["sustained"]
+    assert law["runs"] == result.summary["runs"] - 1
+    assert law["exponent"][1] <= -1 <= law["exponent"][2]
+    assert result.summary["generalised_first"] == 1
+    assert ", 1 left out that generalises before it memorises" in result.line
+    output.write(result, tmp_path, "out")
+    told = [text.get_text() for axes in result.draw(result.numbers).axes for text in legend_of(axes)]
+    assert "1 left out: generalised first" in told
+    assert {f"lr {lr:g}" for lr in changes.get("learning_rates", ())} <= set(told)
+
+
+def legend_of(axes):
+    return axes.get_legend().get_texts() if axes.get_legend() else []
 
 
 def diagram():
@@ -110,6 +149,23 @@ def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
         assert all((run[name] == undisturbed[name]).all() for name in run)
 
 
+def test_the_bar_reaches_its_end(tmp_path, monkeypatch):
+    """With runs that were kept and one that diverges, which takes fewer steps than it has."""
+    bars = []
+
+    def bar(*arguments, make=delay_runs.progress_bar, **options):
+        bars.append(make(True, **{**options, "file": io.StringIO()}))
+        return bars[-1]
+
+    monkeypatch.setattr(delay_runs, "progress_bar", bar)
+    settings = replace(SMALL["phase-diagram"][1], fractions=(0.95,), weight_decays=(0.1, 3.0), seeds=1)
+    for seeds in (1, 2, 2):
+        plans = phase_diagram._plans(replace(settings, seeds=seeds))
+        runs = delay_runs.histories("weight_decays", plans, Cells(tmp_path))
+        assert [bool(run["diverged"]) for run in runs] == [False, True] * seeds
+        assert bars[-1].n == bars[-1].total == sum(plan.steps for plan in plans)
+
+
 def test_a_budget_cuts_a_run():
     run = {"step": np.array([0, 5, 10, 20]), **{name: np.arange(4.0) for name in delay_runs.CURVES}}
     assert history_of(run, 10).step.values.tolist() == [0, 5, 10]
@@ -153,13 +209,42 @@ def test_a_diagram_without_a_law(tmp_path):
     ("changes", "told"),
     [
         ({"weight_decays": (1e-3, 0.0)}, "weight_decay: expected a number above 0, got 0.0"),
-        ({"fractions": ()}, "places, seeds: expected at least one place and at most 1000 seeds, got 0 and 2"),
+        ({"fractions": ()}, "fractions: expected at least 1 value, each once, got none"),
+        ({"weight_decays": (1e-3, 1e-3)}, "weight_decays: expected at least 1 value, each once, got 0.001, 0.001"),
+        ({"weight_decays": (1e-3, 5e-324)}, r"weight_decay: expected a finite duration / .*, got 5e-324 at lr 1.0"),
+        (
+            {"weight_decays": (1e-3, 1e-305)},
+            r"weight_decays: expected work .*, got 16 runs of .*, about \S{1,9} hours$",
+        ),
+        ({"lr": 1e-200, "weight_decays": (1e-200,)}, r"weight_decay: expected a finite duration / .*, got 1e-200 at"),
+        ({"duration": 0.0}, "duration: expected a number above 0, got 0.0"),
+        ({"law_decay": 0.0}, "law_decay: expected a number above 0, got 0.0"),
+        ({"accuracy": 1.5}, r"accuracy: expected a number in \(0, 1\], got 1.5"),
         ({"seeds": 1001}, "places, seeds: expected at least one place and at most 1000 seeds, got 24 and 1001"),
     ],
 )
 def test_grids_that_are_none(changes, told):
     with pytest.raises(ValueError, match=told):
         phase_diagram.run(replace(phase_diagram.QUICK, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"learning_rates": (1.0,)}, "learning_rates: expected at least 2 values, each once, got 1.0"),
+        ({"learning_rates": (1.0, 1.0)}, "learning_rates: expected at least 2 values, each once, got 1.0, 1.0"),
+        ({"weight_decays": ()}, "weight_decays: expected at least 2 values, each once, got none"),
+        ({"budgets": ()}, "budgets: expected at least 1 value, each once, got none"),
+        ({"budgets": (10, 10)}, "budgets: expected at least 1 value, each once, got 10, 10"),
+        ({"budgets": (0,)}, "budgets: expected an integer of at least 1, got 0"),
+        ({"accuracy": 0.0}, r"accuracy: expected a number in \(0, 1\], got 0.0"),
+        ({"sustained": 0}, "sustained: expected an integer of at least 1, got 0"),
+    ],
+)
+def test_settings_without_laws_are_told_before_the_runs(changes, told, monkeypatch):
+    monkeypatch.setattr(delay_law, "histories", None)
+    with pytest.raises(ValueError, match=told):
+        delay_law.run(replace(delay_law.QUICK, **changes))
 
 
 def test_the_delay_law_of_a_small_grid():

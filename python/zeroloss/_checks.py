@@ -63,6 +63,14 @@ def fraction(name: str, value: object) -> float:
     return number
 
 
+def share(name: str, value: object) -> float:
+    """Return ``value`` as a float in (0, 1]."""
+    number = real(name, value)
+    if not 0 < number <= 1:
+        raise ValueError(f"{name}: expected a number in (0, 1], got {number}")
+    return number
+
+
 def below_one(name: str, value: object) -> float:
     """Return ``value`` as a float in [0, 1)."""
     number = not_negative(name, value)
@@ -82,6 +90,14 @@ def choice(name: str, value: object, options: Collection[str]) -> str:
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name}: expected one of {', '.join(options)}, got {value!r}")
     return value
+
+
+def different(name: str, values: Collection[object], at_least: int) -> None:
+    """Raise ValueError unless there are so many values at least, no two of them the same."""
+    if len(values) < at_least or len(set(values)) < len(values):
+        got = ", ".join(str(value) for value in values) or "none"
+        wish = f"at least {at_least} value{'s' * (at_least > 1)}" if at_least else "values"
+        raise ValueError(f"{name}: expected {wish}, each once, got {got}")
 
 
 def instance(name: str, value: object, expected: type) -> None:

@@ -15,11 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import plots, survival
+from .. import _checks, plots, survival
 from ..metrics import delays
 from ..survival import DISTRIBUTIONS, DelayLaw, UndeterminedError, fit_law
 from .cells import Arrays, Cells
-from .delay_runs import Plan, definitions, histories, history_of, laws_of, plans_of
+from .delay_runs import (
+    Plan,
+    definitions,
+    generalised_first,
+    histories,
+    history_of,
+    laws_of,
+    left_out,
+    plans_of,
+    with_a_delay,
+)
 from .ensemble import derived_seeds
 from .output import Result, labelled, settings_of
 
@@ -37,6 +47,7 @@ WAYS = {
     "dropped": ("orange", "left out"),
     "taken": ("vermilion", "budget taken for their delay"),
 }
+MARKERS = "osDv"  # of learning rates, where there are more of them than colours
 LEAST_CENSORED = 0.05  # a budget that all runs keep shows nothing
 
 
@@ -79,6 +90,7 @@ def reproduce(*, seeds: int | None = None, quick: bool = False, cells: Cells | N
 def run(settings: Settings, cells: Cells | None = None) -> Result:
     """Simulate and analyse at given settings."""
     survival.check_installed()
+    _check(settings)
     plans = _plans(settings)
     runs = histories("weight_decays", plans, cells)
     diverged = [plan for plan, one in zip(plans, runs, strict=True) if one["diverged"]]
@@ -92,6 +104,7 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
     summary = {
         "runs": len(plans),
         "diverged": len(diverged),
+        "generalised_first": generalised_first(numbers.sel(definition=LAW)),
         "laws": {name: _told(law, "rate") for name, law in laws.items()},
         "exponents_apart": {name: _interval(apart, name) for name in ("lr", "weight_decay")},
         "aic": {law.distribution: law.aic, **{kind: own.aic for kind, own in noises.items()}},
@@ -104,6 +117,17 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
     }
     seeds = [derived_seeds(plan.seed) for plan in plans]
     return Result(numbers, asdict(settings), seeds, summary, _line(summary), draw)
+
+
+def _check(settings: Settings) -> None:
+    """Raise ValueError where settings can have no laws; `plans_of` looks at the values of the grid."""
+    _checks.different("learning_rates", settings.learning_rates, at_least=2)
+    _checks.different("weight_decays", settings.weight_decays, at_least=2)
+    _checks.different("budgets", settings.budgets, at_least=1)
+    for budget in settings.budgets:
+        _checks.integer("budgets", budget, at_least=1)
+    _checks.share("accuracy", settings.accuracy)
+    _checks.integer("sustained", settings.sustained, at_least=1)
 
 
 def _plans(settings: Settings) -> list[Plan]:
@@ -149,22 +173,16 @@ def _numbers(settings: Settings, plans: Sequence[Plan], runs: Sequence[Arrays]) 
     )
 
 
-def _known(numbers: xr.Dataset) -> xr.Dataset:
-    """Return the runs that memorise, in a row."""
-    runs = numbers.stack(run=AXES)
-    return runs.isel(run=runs.memorisation.notnull().values & (runs.latest.values > 0))
-
-
 def _fit(numbers: xr.Dataset, covariates: str, distribution: str = "log_normal") -> DelayLaw:
     """Fit a power of lr · weight decay, or of both one by one."""
-    runs = _known(numbers)
+    runs = with_a_delay(numbers.stack(run=AXES))
     lr, decay = runs.lr.values, runs.weight_decay.values
     powers = {"rate": lr * decay} if covariates == "rate" else {"lr": lr, "weight_decay": decay}
     return fit_law(runs.earliest.values, runs.latest.values, powers=powers, distribution=distribution)
 
 
 def _exponential(numbers: xr.Dataset) -> DelayLaw:
-    runs = _known(numbers)
+    runs = with_a_delay(numbers.stack(run=AXES))
     return fit_law(runs.earliest.values, runs.latest.values, rates={"rate": runs.lr.values * runs.weight_decay.values})
 
 
@@ -204,10 +222,10 @@ def _drawn(
     by_budget, shares = [], []
     for budget in settings.budgets:
         low, high = bounds_within(runs, meant, budget)
-        memorised = np.isfinite(low)
-        found = _by_budget(low[memorised], high[memorised], products[memorised])
+        delayed = high > 0  # not of runs that do not memorise, NaN, or that generalise before
+        found = _by_budget(low[delayed], high[delayed], products[delayed])
         by_budget.append([found[way] for way in WAYS])
-        shares.append(float(np.isinf(high[memorised]).mean()))
+        shares.append(float(np.isinf(high[delayed]).mean()))
     ends = ("value", "low", "high")
     added = labelled(
         "",
@@ -251,7 +269,8 @@ def _line(summary: Mapping[str, Any]) -> str:
     lr, decay = (summary["exponents_apart"][name] for name in ("lr", "weight_decay"))
     return (
         f"{summary['runs']} runs: delay ∝ (lr · weight decay)^b, b = {value:.3f} ({low:.3f} … {high:.3f}), "
-        f"{law['censored']} of {law['runs']} censored; apart lr^{lr[0]:.3f} ({lr[1]:.3f} … {lr[2]:.3f}), "
+        f"{law['censored']} of {law['runs']} censored{left_out(summary)}; "
+        f"apart lr^{lr[0]:.3f} ({lr[1]:.3f} … {lr[2]:.3f}), "
         f"weight decay^{decay[0]:.3f} ({decay[1]:.3f} … {decay[2]:.3f})"
     ).replace("-", "−")
 
@@ -274,22 +293,24 @@ def draw(numbers: xr.Dataset) -> Figure:
 
 def _delays(axes: Axes, numbers: xr.Dataset, settings: Settings) -> None:
     names = ("sky", "green", "orange", "purple", "vermilion", "blue")
-    for name, lr in zip(names, settings.learning_rates, strict=False):
-        own = numbers.sel(definition=LAW, lr=lr).stack(run=("seed", "weight_decay"))
-        own = own.isel(run=own.memorisation.notnull().values)
+    for at, lr in enumerate(settings.learning_rates):
+        marker, name = MARKERS[at // len(names) % len(MARKERS)], names[at % len(names)]
+        own = with_a_delay(numbers.sel(definition=LAW, lr=lr).stack(run=("seed", "weight_decay")))
         rate = lr * own.weight_decay.values * 1.06 ** (own.seed.values - (settings.seeds - 1) / 2)
         low, high = np.maximum(own.earliest.values, 1), own.latest.values
         done = np.isfinite(high)
         middle = np.sqrt(low[done] * high[done])
         open_to = (middle - low[done], high[done] - middle)
         options: Any = {"color": plots.COLOURS[name], "markersize": 3, "linewidth": 0.8}
-        axes.errorbar(rate[done], middle, yerr=open_to, fmt="o", label=f"lr {lr:g}", **options)
+        axes.errorbar(rate[done], middle, yerr=open_to, fmt=marker, label=f"lr {lr:g}", **options)
         axes.plot(rate[~done], low[~done], "^", color=plots.COLOURS[name], markersize=5, markerfacecolor="none")
     law = numbers.law
     axes.plot(numbers.rate, law.sel(end="value"), color="black", linewidth=1.0, label="law")
     axes.fill_between(numbers.rate, law.sel(end="low"), law.sel(end="high"), color="black", alpha=0.15, linewidth=0)
     if np.isinf(numbers.latest.sel(definition=LAW)).any():
         axes.plot([], [], "^", color="black", markersize=5, markerfacecolor="none", label="censored")
+    if first := generalised_first(numbers.sel(definition=LAW)):
+        axes.plot([], [], " ", label=f"{first} left out: generalised first")
     axes.set(xscale="log", yscale="log", xlabel="lr · weight decay", ylabel="delay in steps")
     axes.legend(loc="upper right")
 

@@ -8,6 +8,7 @@ diverges is data. Every run has a split and an initialisation of its own, so tha
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,10 +41,13 @@ __all__ = [
     "Plan",
     "check_plans",
     "definitions",
+    "generalised_first",
     "histories",
     "history_of",
     "laws_of",
+    "left_out",
     "plans_of",
+    "with_a_delay",
 ]
 
 CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "norm_E", "norm_W")
@@ -92,12 +96,17 @@ def plans_of(
     Raises
     ------
     ValueError
-        For a learning rate or a weight decay that is not above 0, more than 1000 seeds, and no place.
+        For a learning rate, a weight decay or a duration that is not above 0, more steps than can be counted, more
+        than 1000 seeds, and no place.
     """
     grid = [
         (fraction, _checks.positive("lr", lr), _checks.positive("weight_decay", decay))
         for fraction, lr, decay in places
     ]
+    _checks.positive("duration", duration)
+    for _, lr, decay in grid:
+        if lr * decay == 0 or math.isinf(duration / (lr * decay)):
+            raise ValueError(f"weight_decay: expected a finite duration / (lr · weight_decay), got {decay} at lr {lr}")
     if not grid or seeds > _PLACE_SEEDS:
         raise ValueError(
             f"places, seeds: expected at least one place and at most {_PLACE_SEEDS} seeds, got {len(grid)} and {seeds}"
@@ -145,16 +154,36 @@ def laws_of(fit: Callable[[str], DelayLaw], names: Iterable[str]) -> dict[str, D
     return laws
 
 
+def with_a_delay(runs: xr.Dataset) -> xr.Dataset:
+    """Return those of some runs over "run" that memorise, and generalise after that or not in their budget."""
+    return runs.isel(run=runs.memorisation.notnull().values & (runs.latest.values > 0))
+
+
+def generalised_first(runs: xr.Dataset) -> int:
+    """Return how many runs generalise before they memorise, as their records have it: these have no delay."""
+    return int((runs.latest <= 0).sum())
+
+
+def left_out(summary: Mapping[str, Any]) -> str:
+    """Return what the line tells of them, by the summary's ``generalised_first``."""
+    count = summary["generalised_first"]
+    if count == 0:
+        return ""
+    return f", {count} left out that " + (
+        "generalises before it memorises" if count == 1 else "generalise before they memorise"
+    )
+
+
 def check_plans(name: str, plans: Sequence[Plan]) -> float:
     """Return how many hours of one core the plans take at most; ValueError where that is more than a day."""
     biggest = max(plans, key=lambda plan: plan.fraction)
     flops = biggest.dynamics().cost(*biggest.problem()).flops
-    steps = float(sum(plan.steps for plan in plans))
+    steps = sum(float(plan.steps) for plan in plans)  # infinite where integers would overflow
     hours = steps * flops / _FLOPS / 3600
     if hours > _MOST_HOURS:
         raise ValueError(
             f"{name}: expected work of at most {_MOST_HOURS:g} hours, got {len(plans)} runs of {steps:.1e} steps in "
-            f"all, about {hours:.0f} hours"
+            f"all, about {hours:.3g} hours"
         )
     return hours
 
@@ -182,8 +211,16 @@ def histories(name: str, plans: Sequence[Plan], cells: Cells | None) -> list[Arr
             bar.update(taken)
 
     def follow(plan: Plan) -> Arrays:
-        interruption = Asked(lambda: signal.SIGINT if stop.is_set() else None)
-        return kept.cell({"run": "descent", **asdict(plan)}, lambda: _curves(plan, tell, interruption))
+        interruption, left = Asked(lambda: signal.SIGINT if stop.is_set() else None), plan.steps
+
+        def tell_own(taken: int) -> None:
+            nonlocal left
+            left -= taken
+            tell(taken)
+
+        curves = kept.cell({"run": "descent", **asdict(plan)}, lambda: _curves(plan, tell_own, interruption))
+        tell(left)  # all of a run that was kept, the rest of one that diverged
+        return curves
 
     with bar, ThreadPoolExecutor(at_once) as pool:
         try:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from .. import _checks
 from ..datasets import Dataset
 from ..dynamics import NormFlow
 from ..networks import Network
@@ -92,6 +93,7 @@ def reproduce(*, seeds: int | None = None, quick: bool = False, cells: Cells | N
 
 def run(settings: Settings, cells: Cells | None = None) -> Result:
     """Simulate and analyse at given settings; each path of each seed is a cell."""
+    _check(settings)
     kept = cells or Cells()
     names = (OPTIMAL, *(name for name in settings.rules if name != OPTIMAL))
     common = {name: value for name, value in asdict(settings).items() if name not in {"rules", "seeds", "quick"}}
@@ -119,6 +121,17 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
         summary[name]["final_norm_squared"] = _spread(last.kept_norm_E_squared + last.kept_norm_W_squared)
     seeds = [derived_seeds(index) for index in range(settings.seeds)]
     return Result(numbers, asdict(settings), seeds, summary, _line(settings, summary), draw, _table(summary))
+
+
+def _check(settings: Settings) -> None:
+    """Raise ValueError where settings have no paths: before the work."""
+    for name in settings.rules:
+        _checks.choice("rules", name, RULES)
+    _checks.different("rules", settings.rules, at_least=0)
+    for name in ("duration", "most_time", "redraw_every", "kept_time"):
+        _checks.positive(name, getattr(settings, name))
+    _checks.integer("span", settings.span, at_least=1)
+    _checks.integer("marks", settings.marks, at_least=2)
 
 
 def _path(settings: Settings, seed: int, name: str, levels: NDArray[np.float64] | None) -> dict[str, NDArray[Any]]:

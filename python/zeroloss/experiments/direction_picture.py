@@ -83,7 +83,7 @@ def draw(numbers: xr.Dataset, quick: bool) -> Figure:
 
 def _curves(place: SubFigure, numbers: xr.Dataset, names: Sequence[str]) -> None:
     """Draw test accuracy and strongest share of every seed, with a mark where a path ends before, and their mean."""
-    furthest = float(numbers.last_slow_time.sel(rule=names[1:]).max())
+    furthest = float(numbers.last_slow_time.sel(rule=names[1:] or names).max())
     latest = min(2 * furthest, 0.5 * float(numbers.slow_time[-1]))
     both = place.subplots(2, 1, sharex=True)
     for axes, variable, label in zip(

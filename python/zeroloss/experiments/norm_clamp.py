@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .. import datasets, networks, plots
+from .. import _checks, datasets, networks, plots
 from ..dynamics import GradientDescent, simulate
 from ..metrics import crossing_step
 from ..results import Ending, Run
@@ -83,6 +83,7 @@ def reproduce(*, seeds: int | None = None, quick: bool = False, cells: Cells | N
 
 def run(settings: Settings, cells: Cells | None = None) -> Result:
     """Simulate and analyse at given settings; what ``cells`` hold is not simulated again."""
+    _check(settings)
     cells = Cells() if cells is None else cells
     found: dict[Key, Mapping[str, NDArray[Any]]] = {}
     keys = [(seed, name, ratio) for seed in range(settings.seeds) for name in VARIANTS for ratio in settings.ratios]
@@ -95,6 +96,18 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
     summary = _summary(settings, numbers)
     seeds = [derived_seeds(index) for index in range(settings.seeds)]
     return Result(numbers, asdict(settings), seeds, summary, _line(settings, summary), draw)
+
+
+def _check(settings: Settings) -> None:
+    """Raise ValueError where settings have no delays: before the runs."""
+    _checks.different("ratios", settings.ratios, at_least=1)
+    for ratio in settings.ratios:
+        _checks.positive("ratios", ratio)
+    _checks.integer("steps", settings.steps, at_least=1)
+    _checks.integer("sustained", settings.sustained, at_least=1)
+    every = _checks.integer("record_every", settings.record_every, at_least=1)
+    if _checks.integer("before", settings.before, at_least=0) % every:
+        raise ValueError(f"before: expected a multiple of record_every, {every}, got {settings.before}")
 
 
 def _kept(cells: Cells, cell: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -154,11 +167,12 @@ def _numbers(settings: Settings, found: Mapping[Key, Mapping[str, NDArray[Any]]]
     for (seed, name, ratio), one in found.items():
         at = seed, names.index(name), ratios.index(ratio)
         since = one["step"] >= settings.before
+        last = max(int(one["step"][-1]), settings.before)  # some diverge before the control
         accuracy = xr.DataArray(one["test_accuracy"][since], {"step": one["step"][since]}, ("step",))
         for kind, level in enumerate(ACCURACIES):
             step = crossing_step(accuracy, level, settings.sustained)
             observed[*at, kind] = step is not None
-            delay[*at, kind] = (int(accuracy.step[-1]) if step is None else step) - settings.before
+            delay[*at, kind] = (last if step is None else step) - settings.before
         finite[at] = one["finite"]
         for curve, values in ends.items():
             values[at] = one[curve][-1]
@@ -250,6 +264,9 @@ def _line(settings: Settings, summary: Mapping[str, Any]) -> str:
             parts.append(f"{label}: soonest at ρ = {best}, {_told(delays[best])}")
         if never := [float(ratio) for ratio, own in delays.items() if own["censored"] == settings.seeds]:
             parts.append(f"{label}: none in {settings.steps} steps at ρ = {plots.listed(never)}")
+    ends = [summary[FREE], *(own for variant in VARIANTS for own in summary[variant].values())]
+    if diverged := sum(own["diverged"] for own in ends):
+        parts.append(f"{diverged} of {settings.seeds * len(ends)} runs diverged")
     same = "identical" if summary["identical_before"] else "NOT identical"
     return f"{'; '.join(parts)}; paths to step {settings.before} {same} in every seed"
 

@@ -14,11 +14,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import plots, survival
+from .. import _checks, plots, survival
 from ..metrics import crossing_step, delays
 from ..survival import DelayLaw
 from .cells import Arrays, Cells
-from .delay_runs import Plan, definitions, histories, history_of, laws_of, plans_of
+from .delay_runs import (
+    Plan,
+    definitions,
+    generalised_first,
+    histories,
+    history_of,
+    laws_of,
+    left_out,
+    plans_of,
+    with_a_delay,
+)
 from .ensemble import derived_seeds
 from .output import Result, labelled, settings_of
 
@@ -86,8 +96,9 @@ def reproduce(*, seeds: int | None = None, quick: bool = False, cells: Cells | N
 def phase_of(history: xr.Dataset, diverged: bool, *, accuracy: float, sustained: int) -> str:
     """Return what became of a run, by the first of these that holds.
 
-    It *diverges*. At its end it does not fit: none of the last ``sustained`` records has all training samples right;
-    then it *collapses* where the norm of (E, W) is at most half of that at the start, and else *does not fit*. It
+    It *diverges*. At its end it does not fit: none of the last ``sustained`` records has all training samples right, or
+    so many in a row never had; then it *collapses* where the norm of (E, W) is at most half of that at the start, and
+    else *does not fit*. It
     *generalises at once* where the test accuracy is sustained at ``accuracy`` within twice the steps to memorisation,
     and *groks* where that comes later. Else it *memorises only*.
 
@@ -104,14 +115,14 @@ def phase_of(history: xr.Dataset, diverged: bool, *, accuracy: float, sustained:
     """
     if diverged:
         return "diverges"
-    if not (history.train_accuracy.values[-sustained:] >= 1).any():
+    memorisation = crossing_step(history.train_accuracy, 1.0, sustained)
+    if memorisation is None or not (history.train_accuracy.values[-sustained:] >= 1).any():
         norm = np.hypot(history.norm_E.values, history.norm_W.values)
         return "collapses" if norm[-1] <= COLLAPSED * norm[0] else "does not fit"
-    memorisation = crossing_step(history.train_accuracy, 1.0, sustained)
     generalisation = crossing_step(history.test_accuracy, accuracy, sustained)
     if generalisation is None:
         return "memorises only"
-    if memorisation is None or generalisation <= AT_ONCE * memorisation:
+    if generalisation <= AT_ONCE * memorisation:
         return "generalises at once"
     return "groks"
 
@@ -119,6 +130,7 @@ def phase_of(history: xr.Dataset, diverged: bool, *, accuracy: float, sustained:
 def run(settings: Settings, cells: Cells | None = None) -> Result:
     """Simulate and analyse at given settings."""
     survival.check_installed()
+    _check(settings)
     plans = _plans(settings)
     numbers = _numbers(settings, plans, histories("weight_decays", plans, cells))
     laws = laws_of(lambda name: _law(settings, numbers, name), numbers.definition.values)
@@ -126,6 +138,15 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
     summary = _summary(settings, numbers, laws)
     seeds = [derived_seeds(plan.seed) for plan in plans]
     return Result(numbers, asdict(settings), seeds, summary, _line(summary), draw)
+
+
+def _check(settings: Settings) -> None:
+    """Raise ValueError where settings have no diagram; `plans_of` looks at the values of the grid."""
+    _checks.different("fractions", settings.fractions, at_least=1)
+    _checks.different("weight_decays", settings.weight_decays, at_least=1)
+    _checks.positive("law_decay", settings.law_decay)
+    _checks.share("accuracy", settings.accuracy)
+    _checks.integer("sustained", settings.sustained, at_least=1)
 
 
 def _plans(settings: Settings) -> list[Plan]:
@@ -204,8 +225,7 @@ def _memorised(runs: xr.Dataset) -> NDArray[np.bool_]:
 
 def _law(settings: Settings, numbers: xr.Dataset, definition: str, kind: str = "rate") -> DelayLaw:
     """Fit delay ∝ (lr · weight decay)^b · exp(c · fraction), or a power of the fraction, where there are several."""
-    runs = _of_the_law(settings, numbers).sel(definition=definition)
-    runs = runs.isel(run=runs.memorisation.notnull().values & (runs.latest.values > 0))
+    runs = with_a_delay(_of_the_law(settings, numbers).sel(definition=definition))
     powers = {"lr_weight_decay": settings.lr * runs.weight_decay.values}
     several = len(np.unique(runs.fraction.values)) > 1
     fraction = {"fraction": runs.fraction.values} if several else {}
@@ -263,6 +283,7 @@ def _summary(settings: Settings, numbers: xr.Dataset, laws: Mapping[str, DelayLa
         "phases": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
         "cells": numbers.phase[0].size,
         "cells_with_several_phases": divided,
+        "generalised_first": generalised_first(_of_the_law(settings, numbers).sel(definition=LAW)),
         "law_fractions": numbers.law_fraction.values.tolist(),
         "laws": {name: _told(law) for name, law in laws.items()},
         "exponents_of_smaller_decays": {name: _told(law)["exponent"] for name, law in smaller.items()},
@@ -278,7 +299,7 @@ def _line(summary: Mapping[str, Any]) -> str:
     law = summary["laws"][LAW]
     value, low, high = law["exponent"]
     told = f"delay ∝ (lr · weight decay)^b, b = {value:.3f} ({low:.3f} … {high:.3f})".replace("-", "−")
-    return f"{line}{told}, {law['censored']} of {law['runs']} censored"
+    return f"{line}{told}, {law['censored']} of {law['runs']} censored{left_out(summary)}"
 
 
 def draw(numbers: xr.Dataset) -> Figure:
@@ -331,7 +352,8 @@ def _delays(axes: Axes, numbers: xr.Dataset, settings: Settings) -> None:
         plots.words(axes, (0.5, 0.5), "too few runs grok for a law")
         return
     runs = numbers.sel(definition=LAW, fraction=numbers.law_fraction.values).stack(run=AXES)
-    runs = runs.isel(run=_memorised(runs) & runs.memorisation.notnull().values)
+    memorised = runs.isel(run=_memorised(runs))
+    runs = with_a_delay(memorised)
     small = runs.weight_decay.values <= settings.law_decay
     _points(axes, runs.isel(run=~small), settings, plots.COLOURS["grey"], f"decay above {settings.law_decay:g}")
     shades = mpl.colormaps["viridis"](np.linspace(0.85, 0.1, numbers.sizes["law_fraction"]))
@@ -342,6 +364,8 @@ def _delays(axes: Axes, numbers: xr.Dataset, settings: Settings) -> None:
         axes.plot(numbers.rate, law.sel(end="median"), color=shade, linewidth=1.1)
         axes.fill_between(numbers.rate, law.sel(end="low"), law.sel(end="high"), color=shade, alpha=0.2, linewidth=0)
     axes.plot([], [], "^", color="black", markersize=5, markerfacecolor="none", label="censored: the delay is longer")
+    if first := generalised_first(memorised):
+        axes.plot([], [], " ", label=f"{first} left out: generalised first")
     axes.set(xscale="log", yscale="log", xlabel="lr · weight decay", ylabel="delay in steps")
     axes.legend(loc="upper right")
 

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from .. import _checks
 from ..datasets import Dataset
 from ..networks import Network
 from .solver import dense_jacobian, singular_error, solvable_set
@@ -38,7 +39,8 @@ class TangentSpace:
     numpy.linalg.LinAlgError
         Where J is singular, as every method does where what it has to solve is.
     ValueError, TypeError
-        For a network that does not fit the data or is not float64, and a problem that does not fit in memory.
+        For a network that does not fit the data or is not float64, and a problem that does not fit in memory; by
+        methods, for a mobility, a layer's name or an angle that is none.
     """
 
     def __init__(self, net: Network, data: Dataset) -> None:
@@ -49,10 +51,11 @@ class TangentSpace:
     def project(self, v: Vector, mobility: Vector | None = None) -> Vector:
         """Return v − D Jᵀ(J D Jᵀ)⁻¹J v, for one vector (d,) or several (m, d).
 
-        For D = I, the default, that is P v, the part that is tangent. Twice, for the normal equations square the
-        condition of J: what the first pass leaves of J v the second removes.
+        D, at least 0 and not all 0, is the mobility (d,). For D = I, the default, that is P v, the part that is
+        tangent. Twice, for the normal equations square the condition of J: what the first pass leaves of J v the second
+        removes.
         """
-        D = np.ones_like(self.theta) if mobility is None else mobility
+        D = np.ones_like(self.theta) if mobility is None else self._checked(mobility)
         factor = self._factor if mobility is None else self._factored(D)
         rows = np.atleast_2d(v)
         for _ in range(2):
@@ -68,9 +71,9 @@ class TangentSpace:
         Parameters
         ----------
         mobility : ndarray, (d,), optional
-            D, at least 0; what has none stays. All 1 by default, which is g of Eqs. 28, 29.
+            D, at least 0 and not all 0; what has none stays. All 1 by default, which is g of Eqs. 28, 29.
         """
-        return self._g if mobility is None else self.project(-mobility * self.theta, mobility)
+        return self._g if mobility is None else self.project(-self._checked(mobility) * self.theta, mobility)
 
     @functools.cached_property
     def _g(self) -> Vector:
@@ -78,6 +81,7 @@ class TangentSpace:
 
     def layer(self, name: str) -> Vector:
         """Return the mobility of one layer alone, "E" or "W"."""
+        _checks.choice("name", name, ("E", "W"))
         moves = np.zeros_like(self.theta)
         moves[: self._net.E.size] = name == "E"
         moves[self._net.E.size :] = name == "W"
@@ -93,7 +97,12 @@ class TangentSpace:
         return g - self._part_within(g, gradients)
 
     def tilted(self, degrees: float, vector: Vector) -> Vector:
-        """Return g + ‖g‖ tan(degrees) w, at that angle to g; ‖θ‖² falls along it as along g. See `level` for w."""
+        """Return g + ‖g‖ tan(degrees) w, at that angle to g, in [0, 90); ‖θ‖² falls along it as along g.
+
+        See `level` for w.
+        """
+        if not 0 <= _checks.real("degrees", degrees) < 90:
+            raise ValueError(f"degrees: expected an angle in [0, 90), got {degrees}")
         g = self.steepest()
         return np.asarray(g + np.tan(np.radians(degrees)) * self.level(vector))
 
@@ -119,6 +128,17 @@ class TangentSpace:
         first = unit * self._net.E
         second = -unit.transpose(0, 2, 1) * self._net.W
         return np.concatenate([first.reshape(len(unit), -1), second.reshape(len(unit), -1)], axis=1)
+
+    def _checked(self, mobility: Vector) -> Vector:
+        """Return a mobility; ValueError for one that is none."""
+        D = np.asarray(mobility, dtype=np.float64)
+        if D.shape != self.theta.shape:
+            raise ValueError(f"mobility: expected shape {self.theta.shape}, got {D.shape}")
+        if not (np.isfinite(D) & (D >= 0)).all() or not D.any():
+            raise ValueError(
+                f"mobility: expected finite numbers of at least 0, not all 0, got {D.min():g} to {D.max():g}"
+            )
+        return D
 
     def _part_within(self, v: Vector, vectors: NDArray[np.float64]) -> Vector:
         """Project a tangent vector on the span of the tangent parts of others (m, d)."""
