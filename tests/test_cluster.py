@@ -78,10 +78,19 @@ def command(given, out, *words):
     )
 
 
+def in_the_middle(out, pid):
+    """Whether a process carries out a cell that has kept a step, and is far from its end."""
+    for lock in out.glob("locks/*"):
+        steps = [int(path.name[5:]) for path in out.glob(f"cells/{lock.name}/checkpoints/step-*")]
+        if lock.read_text().strip() == str(pid) and steps and 0 < max(steps) < GIVEN["run"]["steps"] // 3:
+            return True
+    return False
+
+
 def test_a_worker_that_is_killed_leaves_its_cells_to_the_others(expected, tmp_path):
     out = tmp_path / "out"
     with cluster({}, {}) as (address, workers), command(GIVEN, out, "--scheduler", address) as process:
-        wait_for(lambda: list(out.glob("cells/*/checkpoints/step-*")) or process.poll() is not None)
+        wait_for(lambda: in_the_middle(out, workers[0].pid) or process.poll() is not None)
         workers[0].kill()
         printed, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
