@@ -10,7 +10,11 @@ from typing import Any
 from ._kernels import kernels, level, possible_levels
 from ._machine import available_processors
 
-__all__ = ["build_info", "build_of_results"]
+__all__ = ["BITS", "BITS_IN_PYTHON", "build_info", "build_of_results"]
+
+#: What of a build can change a result's bits; and also where steps are taken in Python.
+BITS = ("zeroloss", "level", "compiler", "eigen")
+BITS_IN_PYTHON = (*BITS, "numpy", "scipy")
 
 
 @functools.cache

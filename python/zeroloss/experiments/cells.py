@@ -7,13 +7,10 @@ it. Cells stay when the study has ended: one with more seeds computes the furthe
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..build import build_of_results
+from ..results import held
 from ..results.files import DamagedError, NewerFormatError, read_sealed, write_sealed
 
 __all__ = ["Cells"]
@@ -78,21 +76,10 @@ class Cells:
             return kept
         arrays = _arrays(compute())
         self._directory.mkdir(parents=True, exist_ok=True)
-        with _locked(self._directory / "lock"):  # two processes may have computed the same, to the same bits
+        with held(self._directory / "lock", wait=True):  # two processes may have computed the same, to the same bits
             write_sealed(path, about, arrays)
         return arrays
 
 
 def _arrays(values: Mapping[str, ArrayLike]) -> Arrays:
     return {name: np.asarray(value) for name, value in values.items()}
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a file for this process, once no other one holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..build import build_of_results
+from ..build import BITS, BITS_IN_PYTHON, build_of_results
 from ..config import Configuration, ConfigurationError, RunSettings, fingerprint_of, from_file
 from ..datasets import Dataset
 from ..dynamics.interruption import Interruption
@@ -37,9 +37,6 @@ from ..results import (
 from ..results import fingerprint as fingerprint_of_samples
 from ..results.files import replace
 from .keeper import Announce, Keeper
-
-#: What of a build can change a result's bits; NumPy's and SciPy's versions only where steps are taken in Python.
-_BUILD = ("zeroloss", "level", "compiler", "eigen")
 
 
 class Broken(RuntimeError):  # noqa: N818 — what happened to the run, not to the program
@@ -288,7 +285,7 @@ def _further(
 def _check_build(checkpoint: Checkpoint, dynamics: Dynamics, allowed: bool) -> None:
     before, now = checkpoint.settings["build"], build_of_results()
     in_python = checkpoint.settings["dynamics"]["kind"] == "norm_flow" or dynamics.fixed_step() is None
-    names = (*_BUILD, "numpy", "scipy") if in_python else _BUILD
+    names = BITS_IN_PYTHON if in_python else BITS
     if different := [f"{name} {before[name]} → {now[name]}" for name in names if before[name] != now[name]]:
         line = f"the run began with another build ({', '.join(different)}), so its bits may differ"
         if not allowed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,10 @@ class ClusterError(RuntimeError):
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a cell: how its run ended, or None where another process carries it out; and how long it took."""
+    """What became of a cell: how its run ended, or None where another process carries it out."""
 
     name: str
     outcome: Outcome | None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,11 @@ def carry_out(task: Task, asked: Callable[[], signal.Signals | None], tell: Call
     tell : function
         Called with the number of steps as they are taken.
     """
-    began = time.monotonic()
     try:
         with held(Path(task.lock)):
-            outcome = _carried_out(task, tell, Asked(asked))
+            return Report(task.name, _carried_out(task, tell, Asked(asked)))
     except InUseError:
         return Report(task.name, None)
-    return Report(task.name, outcome, time.monotonic() - began)
 
 
 def ended(directory: Path) -> Outcome | None:

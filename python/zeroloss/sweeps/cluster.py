@@ -21,15 +21,13 @@ from distributed import TimeoutError as NotInTime
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
-from ..build import build_of_results
+from ..build import BITS_IN_PYTHON, build_of_results
 from .cell import ClusterError, Report, Task, carry_out
 
 _REACHED = 7.0  # seconds in which a scheduler has to answer
 _LOOK = 0.5  # seconds between two looks at what has ended, and of a worker at whether it is to stop
 _MOST = 1000  # cells that are submitted at a time
 _LOST = 60.0  # seconds in which a cell's lock has to be free after its worker was lost
-#: What of a build can change a result's bits.
-_BUILD = ("zeroloss", "level", "compiler", "eigen", "numpy", "scipy")
 
 
 def connect(address: str) -> Client:
@@ -120,7 +118,7 @@ class ClusterWorkers:
         return [name for name in self._client.scheduler_info(n_workers=-1)["workers"] if name not in self._refused]
 
     def _submitted(self, task: Task, workers: list[str] | None) -> dict[Future, Task]:
-        build = None if self._allowed else {name: build_of_results()[name] for name in _BUILD}
+        build = None if self._allowed else {name: build_of_results()[name] for name in BITS_IN_PYTHON}
         future = self._client.submit(_carry_out, task, str(self._wanted), build, pure=False, workers=workers)
         return {future: task}
 
@@ -158,7 +156,7 @@ class _Refusal:
 
 def _carry_out(task: Task, wanted: str, build: Mapping[str, Any] | None) -> Report | _Refusal:
     """Carry out a cell on a worker; where a lost worker may still hold it, wait for that to end."""
-    here = {name: build_of_results()[name] for name in _BUILD}
+    here = {name: build_of_results()[name] for name in BITS_IN_PYTHON}
     if build is not None and here != build:
         name = get_worker().address
         return _Refusal(name, _different(name, here, build))
@@ -184,7 +182,7 @@ class _Stop:
 
 
 def _different(name: str, build: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    parts = [f"{key} {build[key]} in place of {expected[key]}" for key in _BUILD if build[key] != expected[key]]
+    parts = [f"{key} {build[key]} in place of {expected[key]}" for key in BITS_IN_PYTHON if build[key] != expected[key]]
     return f"{name} has {', '.join(parts)}" if parts else ""
 
 
