@@ -31,7 +31,7 @@ from ..networks import Network
 from ..results import Ending
 from ..survival import DelayLaw, UndeterminedError
 from .cells import Arrays, Cells
-from .ensemble import derived_seeds
+from .ensemble import MOST_HOURS, derived_seeds, hours_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -53,8 +53,6 @@ __all__ = [
 CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "norm_E", "norm_W")
 
 _PLACE_SEEDS = 1000
-_FLOPS = 2e10  # a second, on one slow core
-_MOST_HOURS = 24.0
 
 
 @dataclass(frozen=True)
@@ -179,10 +177,10 @@ def check_plans(name: str, plans: Sequence[Plan]) -> float:
     biggest = max(plans, key=lambda plan: plan.fraction)
     flops = biggest.dynamics().cost(*biggest.problem()).flops
     steps = sum(float(plan.steps) for plan in plans)  # infinite where integers would overflow
-    hours = steps * flops / _FLOPS / 3600
-    if hours > _MOST_HOURS:
+    hours = hours_of(steps, flops)
+    if hours > MOST_HOURS:
         raise ValueError(
-            f"{name}: expected work of at most {_MOST_HOURS:g} hours, got {len(plans)} runs of {steps:.1e} steps in "
+            f"{name}: expected work of at most {MOST_HOURS:g} hours, got {len(plans)} runs of {steps:.1e} steps in "
             f"all, about {hours:.3g} hours"
         )
     return hours

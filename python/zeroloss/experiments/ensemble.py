@@ -14,7 +14,10 @@ from ..dynamics.stepper import Dynamics
 from ..networks import Network
 from ..results import Ending, Measures, Run
 
-__all__ = ["NumericalFailure", "derived_seeds", "simulate_seeds"]
+__all__ = ["MOST_HOURS", "NumericalFailure", "derived_seeds", "hours_of", "simulate_seeds"]
+
+MOST_HOURS = 24.0  # of one core that an experiment may take
+_FLOPS = 2e10  # a second, on one slow core: what a step costs, told before long work
 
 
 class NumericalFailure(Exception):  # noqa: N818 — it is the name of what happened
@@ -28,6 +31,11 @@ class NumericalFailure(Exception):  # noqa: N818 — it is the name of what happ
 def derived_seeds(index: int) -> dict[str, int]:
     """Return the seeds of the data's split and of the initialisation for a seed index."""
     return {"seed": index, "data": index, "network": 1000 + index}
+
+
+def hours_of(steps: float, flops: float) -> float:
+    """Return the hours of one slow core that steps of so many flops take."""
+    return steps * flops / _FLOPS / 3600
 
 
 def simulate_seeds(

@@ -12,12 +12,9 @@ from ..datasets import Dataset
 from ..dynamics import GradientDescent, simulate
 from ..networks import Network
 from ..results import Ending
-from .ensemble import derived_seeds
+from .ensemble import MOST_HOURS, derived_seeds, hours_of
 
 __all__ = ["check_cost", "log_slope", "memorised", "rows_of_text"]
-
-_FLOPS = 2e10  # a second, on one slow core: what a step costs, told before long work
-_MOST_HOURS = 24.0
 
 
 def memorised(
@@ -54,10 +51,10 @@ def check_cost(name: str, weight_decays: Sequence[float], duration: float, flops
     if not weight_decays or not all(np.isfinite(decay) and decay > 0 for decay in weight_decays):
         raise ValueError(f"{name}: expected numbers above 0, got {list(weight_decays)}")
     steps = runs * sum(duration / decay for decay in weight_decays)
-    hours = steps * flops / _FLOPS / 3600
-    if hours > _MOST_HOURS:
+    hours = hours_of(steps, flops)
+    if hours > MOST_HOURS:
         raise ValueError(
-            f"{name}: expected work of at most {_MOST_HOURS:g} hours, got {min(weight_decays):g} and {runs} runs: "
+            f"{name}: expected work of at most {MOST_HOURS:g} hours, got {min(weight_decays):g} and {runs} runs: "
             f"{steps:.1e} steps, about {hours:.0f} hours"
         )
 
