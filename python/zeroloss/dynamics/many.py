@@ -1,11 +1,9 @@
-"""Ensembles: many simulations at once, on threads, since the kernels let go of Python's lock."""
+"""Ensembles: many simulations at once."""
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .. import _checks
 from .._machine import available_processors, check_memory, checked_threads, checked_workers
@@ -15,10 +13,11 @@ from ..networks import Network, check_fits
 from ..results import Measures, Run
 from ..results.ensemble import Ensemble
 from ..results.schedule import Schedule
-from .interruption import Asked, Interruption
+from .interruption import Interruption
 from .recorder import checked_measures
 from .simulation import check_dynamics, checked_end, simulated, start
 from .stepper import Dynamics
+from .threads import on_threads
 
 ManyMeasures = Measures | Callable[[Dataset], Measures] | None
 Member = tuple[Dynamics, Dataset, Network]
@@ -103,15 +102,9 @@ def followed(
     together = min(len(given), processors if at_once is None else checked_workers("at_once", at_once))
     share = max(1, processors // together)
     check_memory(f"{together} members at once", sum(costs[-together:]))
-    stop, lock = threading.Event(), threading.Lock()
-    total = None if steps is None else steps * len(given)
-    bar = progress_bar(progress, desc=f"{len(given)} runs, {together} at once", total=total)
+    stop = threading.Event()
 
-    def tell(taken: int) -> None:
-        with lock:
-            bar.update(taken)
-
-    def follow(member: Member) -> Run:
+    def follow(member: Member, tell: Callable[[int], None], interruption: Interruption) -> Run:
         dynamics, data, network = member
         cost = dynamics.cost(data, network)
         run = simulated(
@@ -126,24 +119,15 @@ def followed(
             loss_extremes=loss_extremes,
             threads=min(share, checked_threads(None, cost.flops, cost.flops_for_threads)),
             progress=tell,
-            interruption=Asked(lambda: signal.SIGINT if stop.is_set() or interruption.requested else None),
+            interruption=interruption,
         )
         if enough(run):
             stop.set()
         return run
 
-    pool = ThreadPoolExecutor(together, thread_name_prefix="zeroloss")
-    with Interruption() as interruption, bar:
-        try:
-            runs = [pool.submit(follow, member) for member in given]
-            wait(runs, return_when=FIRST_EXCEPTION)
-            found = tuple(run.result() for run in runs if run.done())
-        except BaseException:  # of a measure, or a second Ctrl-C: nobody wants the others any more
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
-    return Ensemble(found)
+    total = None if steps is None else steps * len(given)
+    bar = progress_bar(progress, desc=f"{len(given)} runs, {together} at once", total=total)
+    return Ensemble(tuple(on_threads(follow, given, together, bar, stop)))
 
 
 def _own(measures: ManyMeasures, data: Dataset) -> Measures:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +22,9 @@ from .._machine import available_processors
 from .._progress import progress_bar
 from ..datasets import Dataset
 from ..dynamics import GradientDescent
-from ..dynamics.interruption import Asked, Interruption
+from ..dynamics.interruption import Interruption
 from ..dynamics.simulation import simulated
+from ..dynamics.threads import on_threads
 from ..metrics import Level
 from ..networks import Network
 from ..results import Ending
@@ -200,16 +199,11 @@ def histories(name: str, plans: Sequence[Plan], cells: Cells | None) -> list[Arr
     kept = cells if cells is not None else Cells()
     at_once = min(available_processors(), len(plans))
     title = f"{len(plans)} runs, {at_once} at once, at most {minutes:.0f} minutes of a core"
-    stop, lock = threading.Event(), threading.Lock()
     total = sum(plan.steps for plan in plans)
     bar = progress_bar(None, desc=title, total=total, leave=False)
 
-    def tell(taken: int) -> None:
-        with lock:
-            bar.update(taken)
-
-    def follow(plan: Plan) -> Arrays:
-        interruption, left = Asked(lambda: signal.SIGINT if stop.is_set() else None), plan.steps
+    def follow(plan: Plan, tell: Callable[[int], None], interruption: Interruption) -> Arrays:
+        left = plan.steps
 
         def tell_own(taken: int) -> None:
             nonlocal left
@@ -220,17 +214,9 @@ def histories(name: str, plans: Sequence[Plan], cells: Cells | None) -> list[Arr
         tell(left)  # all of a run that was kept, the rest of one that diverged
         return curves
 
-    with bar, ThreadPoolExecutor(at_once) as pool:
-        try:
-            longest_first = sorted(plans, key=lambda plan: -plan.steps)
-            runs = {plan: pool.submit(follow, plan) for plan in longest_first}
-            for ended in as_completed(runs.values()):
-                ended.result()
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [runs[plan].result() for plan in plans]
+    longest_first = sorted(plans, key=lambda plan: -plan.steps)
+    runs = dict(zip(longest_first, on_threads(follow, longest_first, at_once, bar, threading.Event()), strict=True))
+    return [runs[plan] for plan in plans]
 
 
 def _curves(plan: Plan, tell: Callable[[int], None], interruption: Interruption) -> Mapping[str, ArrayLike]:

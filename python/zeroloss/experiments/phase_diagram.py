@@ -98,9 +98,8 @@ def phase_of(history: xr.Dataset, diverged: bool, *, accuracy: float, sustained:
 
     It *diverges*. At its end it does not fit: none of the last ``sustained`` records has all training samples right, or
     so many in a row never had; then it *collapses* where the norm of (E, W) is at most half of that at the start, and
-    else *does not fit*. It
-    *generalises at once* where the test accuracy is sustained at ``accuracy`` within twice the steps to memorisation,
-    and *groks* where that comes later. Else it *memorises only*.
+    else *does not fit*. It *generalises at once* where the test accuracy is sustained at ``accuracy`` within twice the
+    steps to memorisation, and *groks* where that comes later. Else it *memorises only*.
 
     Parameters
     ----------
