@@ -228,11 +228,13 @@ class PredictedGradient {
       const Index slice = std::min(detail::depth_block, n_ - i);
       for (Index c = 0; c < d_out_; c += tile_rows<T>) {
         const T* const b = B_.panel(c / width) + i * width + c % width;
-        if (i == 0) {
-          detail::product_tile<Update::set, T, N>(slice, b, H, W + c * width);
-        } else {
-          detail::product_tile<Update::add, T, N>(slice, b, H + i * width, W + c * width);
-        }
+        with_rows<T>(d_out_ - c, [&]<int R>() {
+          if (i == 0) {
+            detail::product_tile<Update::set, T, N, R>(slice, b, H, W + c * width);
+          } else {
+            detail::product_tile<Update::add, T, N, R>(slice, b, H + i * width, W + c * width);
+          }
+        });
       }
     }
   }

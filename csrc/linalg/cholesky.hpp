@@ -162,10 +162,13 @@ class Cholesky {
   /// K_IJ = P_I P_Jᵀ (+ λI), or a block of the given Y.
   void form(const Sweep& sweep, Index I, Index J) {
     if (I >= blocks_ && sweep.kind == RightSide::given) {
-      const Index from = begin(J) * width * width, to = end(J) * width * width;
       for (Index i = begin(I); i < end(I); ++i) {
         const Row right = row(sweep, i);
-        std::copy(right.operand + from, right.operand + to, right.data + from);
+        with_vectors(right.vectors, [&]<int N>() {
+          for (Index at = begin(J) * width * width; at < end(J) * width * width; at += width) {
+            for (int v = 0; v < N; ++v) store(right.data + at + v * lanes<T>, load(right.operand + at + v * lanes<T>));
+          }
+        });
       }
       return;
     }

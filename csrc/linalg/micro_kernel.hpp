@@ -27,10 +27,11 @@ constexpr int fitting_rows(int width) {
 template <class T>
 inline constexpr int tile_rows = detail::fitting_rows(panel_width<T>);
 
-/// A tile of outputs, rows × N vectors, that lives in registers.
-template <class T, int N>
+/// A tile of outputs, R rows × N vectors, that lives in registers. There have to be enough of them that no sum waits
+/// for its own last term: a tile one vector wide is taller where it can be.
+template <class T, int N, int R = tile_rows<T>>
 struct Tile {
-  static constexpr int rows = tile_rows<T>;
+  static constexpr int rows = R;
   Vector<T> at[rows][N] = {};
 };
 
@@ -41,8 +42,8 @@ enum class Operand {
 };
 
 /// tile(r, :) += Σ_k A(r, k) b[k·width + :], k < depth.
-template <Operand operand, class T, int N>
-[[gnu::always_inline]] inline void accumulate(Tile<T, N>& tile, Index depth, const T* a, const T* b) {
+template <Operand operand, class T, int N, int R>
+[[gnu::always_inline]] inline void accumulate(Tile<T, N, R>& tile, Index depth, const T* a, const T* b) {
   constexpr int width = panel_width<T>;
   constexpr int row_step = operand == Operand::columns ? 1 : width;
   constexpr int depth_step = operand == Operand::columns ? width : 1;
@@ -50,8 +51,8 @@ template <Operand operand, class T, int N>
     Vector<T> bk[N];
 #pragma GCC unroll 8
     for (int v = 0; v < N; ++v) bk[v] = load(b + v * lanes<T>);
-#pragma GCC unroll 8
-    for (int r = 0; r < tile.rows; ++r) {
+#pragma GCC unroll 32
+    for (int r = 0; r < R; ++r) {
       const Vector<T> ark = broadcast(a[r * row_step]);
 #pragma GCC unroll 8
       for (int v = 0; v < N; ++v) tile.at[r][v] += ark * bk[v];
@@ -60,13 +61,22 @@ template <Operand operand, class T, int N>
 }
 
 /// Applies f(r, v, vector) to every vector of the tile, at compile-time places.
-template <class T, int N, class F>
-[[gnu::always_inline]] inline void for_each_vector(Tile<T, N>& tile, const F& f) {
-#pragma GCC unroll 8
-  for (int r = 0; r < tile.rows; ++r) {
+template <class T, int N, int R, class F>
+[[gnu::always_inline]] inline void for_each_vector(Tile<T, N, R>& tile, const F& f) {
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
     for (int v = 0; v < N; ++v) f(r, v, tile.at[r][v]);
   }
+}
+
+/// Calls f.template operator()<R>() with R = rows, a number from 1 to tile_rows.
+template <class T, int R = tile_rows<T>, class F>
+[[gnu::always_inline]] inline void with_rows(std::ptrdiff_t rows, const F& f) {
+  if constexpr (R > 1) {
+    if (rows < R) return with_rows<T, R - 1>(rows, f);
+  }
+  f.template operator()<R>();
 }
 
 /// Calls f.template operator()<N>() with N = vectors, a number from 1 to panel_vectors.

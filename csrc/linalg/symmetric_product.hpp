@@ -15,15 +15,15 @@ namespace detail {
 inline constexpr Index depth_block = 512;
 
 /// C(c, :) gets Σ_k a[k][c] b[k][:] for one tile; C is [tile rows][width].
-template <Update update, class T, int N>
+template <Update update, class T, int N, int R = tile_rows<T>>
 void product_tile(Index depth, const T* a, const T* b, T* c) {
   constexpr Index width = panel_width<T>;
   if constexpr (update != Update::set) {
-    for (int r = 0; r < tile_rows<T>; ++r) {
+    for (int r = 0; r < R; ++r) {
       for (int v = 0; v < N; ++v) __builtin_prefetch(c + r * width + v * lanes<T>, 1);
     }
   }
-  Tile<T, N> tile;
+  Tile<T, N, R> tile;
   accumulate<Operand::columns>(tile, depth, a, b);
   for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
     T* to = c + r * width + v * lanes<T>;
@@ -41,12 +41,30 @@ void product_tile(Index depth, const T* a, const T* b, T* c) {
 /// the diagonal.
 template <Update update, class T>
 void panel_product(Index depth, const T* a, Index columns, const T* b, int vectors, bool diagonal, T* c) {
-  for (Index column = 0; column < columns; column += tile_rows<T>) {
+  constexpr int rows = tile_rows<T>, width = panel_width<T>;
+  for (Index column = 0; column < columns;) {
     const int skip = diagonal ? static_cast<int>(column / lanes<T>) : 0;
     const Index shift = skip * lanes<T>;
-    with_vectors(vectors - skip, [&]<int N>() {
-      detail::product_tile<update, T, N>(depth, a + column, b + shift, c + column * panel_width<T> + shift);
-    });
+    const auto tile = [&]<int N, int R>() {
+      detail::product_tile<update, T, N, R>(depth, a + column, b + shift, c + column * width + shift);
+      column += R;
+    };
+    switch (const Index left = columns - column; vectors - skip) {
+      case 1:
+        if (left >= 3 * rows) {
+          tile.template operator()<1, 3 * rows>();
+        } else if (left >= 2 * rows) {
+          tile.template operator()<1, 2 * rows>();
+        } else {
+          tile.template operator()<1, rows>();
+        }
+        break;
+      case 2:
+        tile.template operator()<2, rows>();
+        break;
+      default:
+        tile.template operator()<3, rows>();
+    }
   }
 }
 
