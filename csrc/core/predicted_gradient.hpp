@@ -7,6 +7,7 @@
 // A step is four passes over the panels: H; K and its factor; the solves; all the rest.
 #pragma once
 
+#include <numeric>
 #include <vector>
 
 #include "../linalg/factor_vector.hpp"
@@ -181,7 +182,7 @@ class PredictedGradient {
     const Vector<T> scale = broadcast(1 / ridge_);
     team_.run(B_.panels(), [&](Index g) {
       with_vectors(B_.vectors(g), [&]<int N>() {
-        for (Index i = 0; i < n_padded_; i += tile_rows<T>) {
+        for (Index i = 0; i < n_; i += tile_rows<T>) {
           Tile<T, N> tile;  // (H W)(i, g) over the panels of hidden units
           for (Index q = 0; q < hidden_.panels(); ++q) {
             accumulate<Operand::rows>(tile, hidden_.used(q), hidden_.panel(q) + i * width,
@@ -243,7 +244,7 @@ class PredictedGradient {
   template <int N>
   void gradient_panel(Index q, T* H, const T* S) {
     const bool relu = is_relu();
-    for (Index i = 0; i < n_padded_; i += tile_rows<T>) {
+    for (Index i = 0; i < n_; i += tile_rows<T>) {
       Tile<T, N> tile;
       for (Index g = 0; g < B_.panels(); ++g) {
         accumulate<Operand::rows>(tile, B_.used(g), B_.panel(g) + i * width, W_.panel(q) + g * width * width);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -35,7 +34,7 @@ class Cholesky {
   /// For n × n matrices and right-hand sides of `right_count` columns.
   Cholesky(Index n, Index right_count)
       : n_(n),
-        padded_(round_up(n, std::lcm<Index, Index>(lanes<T>, tile_rows<T>))),
+        padded_(round_up(n, tile_rows<T>)),
         panels_(ceil_div(n, width)),
         right_panels_(ceil_div(right_count, width)),
         block_(block_panels(n)),
@@ -125,7 +124,7 @@ class Cholesky {
   /// Panels of rows are numbered through: those of K, then those of right-hand sides.
   Row row(const Sweep& sweep, Index i) {
     if (i < panels_) {
-      return {lower(i), sweep.P.panel(i), static_cast<int>(columns(i) / lanes<T>), i};
+      return {lower(i), sweep.P.panel(i), static_cast<int>(ceil_div(columns(i), lanes<T>)), i};
     }
     const Index g = i - panels_;
     return {sweep.R.panel(g), sweep.Y.panel(g), sweep.R.vectors(g), i};

@@ -77,7 +77,7 @@ Index factor_tile(T* A, Index size, const T* diagonal, T* inverse) {
     T* const columns = A + begin * width + above;
     T* const rows = inverse + begin * width;
     Index failing = -1;
-    with_vectors(static_cast<int>((size - above) / step), [&]<int N>() {
+    with_vectors(static_cast<int>(ceil_div(size - above, step)), [&]<int N>() {
       with_vectors(static_cast<int>(ceil_div(end, step)), [&]<int M>() {
         if (begin > 0) {
           detail::product_tile<Update::subtract, T, N>(begin, A + begin, A + above, columns);
