@@ -113,9 +113,9 @@ class Descent {
 
  private:
   static constexpr int L = lanes<T>;
-  static constexpr Index block_units = 256;  // of H, transposed, in the L1 cache
-  static constexpr Index chunk = 192;        // samples whose H and gH stay in the L1 cache
-  static constexpr Index panel_strips = 4;   // strips of units that share a chunk of G: a task
+  static constexpr Index block_units = 192;      // of H, transposed, in the L1 cache
+  static constexpr Index chunk = 192;            // samples whose H and gH stay in the L1 cache
+  static constexpr Index panel_strips = 64 / L;  // strips of units that share a chunk of G: a task
   static_assert(block_units % L == 0 && chunk % L == 0);
 
   void take(const DescentState<T>& state) {

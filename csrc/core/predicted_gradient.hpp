@@ -225,8 +225,8 @@ class PredictedGradient {
       }
       return;
     }
-    for (Index i = 0; i < n_; i += detail::depth_block) {
-      const Index slice = std::min(detail::depth_block, n_ - i);
+    for (Index i = 0, slice; i < n_; i += slice) {
+      slice = detail::next_slice(n_ - i);
       for (Index c = 0; c < d_out_; c += tile_rows<T>) {
         const T* const b = B_.panel(c / width) + i * width + c % width;
         with_rows<T>(d_out_ - c, [&]<int R>() {

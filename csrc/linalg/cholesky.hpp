@@ -96,7 +96,7 @@ class Cholesky {
   /// Panels in a block: small blocks share a small matrix among threads, large ones spare the
   /// memory traffic of a large one.
   static constexpr Index block_panels(Index n) {
-    const Index rows = n < 256 ? 48 : n < 1000 ? 96 : n < 2000 ? 192 : 384;
+    const Index rows = n < 256 ? 48 : n < 1000 ? 96 : 192;
     return std::max<Index>(1, rows / width);
   }
 
@@ -185,20 +185,26 @@ class Cholesky {
   }
 
   /// Block (I, J) gets A_I A_Jᵀ, where operand(row) is a panel of rows of A, slice by slice of the
-  /// depth.
+  /// depth. The squares of a slice share the fetching of the next slice, which stands behind it in each panel: without
+  /// it, large problems wait for memory.
   template <Update first, Update rest, class Operand>
   void multiply_block(const Sweep& sweep, Index I, Index J, Index depth, const Operand& operand) {
-    for (Index k = 0; k < depth; k += detail::depth_block) {
-      const Index slice = std::min(detail::depth_block, depth - k);
+    for (Index k = 0, slice; k < depth; k += slice) {
+      slice = detail::next_slice(depth - k);
       const auto at = [&](Index i) { return operand(row(sweep, i)) + k * width; };
       for (Index j = begin(J); j < end(J); ++j) {
         for (Index i = std::max(begin(I), j); i < end(I); ++i) {
           const Row rows = row(sweep, i);
           T* const c = rows.data + j * width * width;
+          Ahead<T> ahead;
+          if (k + slice < depth) {
+            ahead.a = at(j) + (slice + slice * (i - begin(I)) / (end(I) - begin(I))) * width;
+            ahead.b = at(i) + (slice + slice * (j - begin(J)) / (end(J) - begin(J))) * width;
+          }
           if (k == 0) {
-            panel_product<first>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c);
+            panel_product<first>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c, ahead);
           } else {
-            panel_product<rest>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c);
+            panel_product<rest>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c, ahead);
           }
         }
       }

@@ -10,13 +10,16 @@ enum class Update { set, add, subtract };
 
 namespace detail {
 
-/// Depth of the products between two visits to C: a visit costs more than operands that come from
-/// beyond the L2 cache (256 is up to 4 % slower for the product alone, the same in the step).
-inline constexpr Index depth_block = 512;
+/// Depth of the products between two visits to C: so little that a panel takes 18 KiB and both stay in the L1 cache,
+/// and that what is fetched for the next visit fits into the L2 cache beside them.
+inline constexpr Index depth_block = 18 * 1024 / (panel_vectors * static_cast<Index>(register_bytes));
+
+/// The next slice of a depth, of which `left` is left: a block, or the rest where that is not much more.
+constexpr Index next_slice(Index left) { return left < depth_block * 3 / 2 ? left : depth_block; }
 
 /// C(c, :) gets Σ_k a[k][c] b[k][:] for one tile; C is [tile rows][width].
-template <Update update, class T, int N, int R = tile_rows<T>>
-void product_tile(Index depth, const T* a, const T* b, T* c) {
+template <Update update, class T, int N, int R = tile_rows<T>, bool fetch = false>
+void product_tile(Index depth, const T* a, const T* b, T* c, const T* ahead = nullptr) {
   constexpr Index width = panel_width<T>;
   if constexpr (update != Update::set) {
     for (int r = 0; r < R; ++r) {
@@ -24,7 +27,7 @@ void product_tile(Index depth, const T* a, const T* b, T* c) {
     }
   }
   Tile<T, N, R> tile;
-  accumulate<Operand::columns>(tile, depth, a, b);
+  accumulate<Operand::columns, fetch>(tile, depth, a, b, ahead);
   for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
     T* to = c + r * width + v * lanes<T>;
     if constexpr (update == Update::set) store(to, sum);
@@ -35,18 +38,25 @@ void product_tile(Index depth, const T* a, const T* b, T* c) {
 
 }  // namespace detail
 
+/// Memory that the next products will read: of the panels a and b, as much as their share of it.
+template <class T>
+struct Ahead {
+  const T *a = nullptr, *b = nullptr;
+};
+
 /// One square of panels, C (width × width, [column][row]) = / += / -= A Bᵀ: its columns are the
 /// entries of panel a, its rows those of panel b, both [depth][width]. Only the first `columns`
 /// and the first `vectors` of rows are computed, and of a diagonal square the part on and below
 /// the diagonal.
 template <Update update, class T>
-void panel_product(Index depth, const T* a, Index columns, const T* b, int vectors, bool diagonal, T* c) {
+void panel_product(Index depth, const T* a, Index columns, const T* b, int vectors, bool diagonal, T* c,
+                   const Ahead<T>& ahead = {}) {
   constexpr int rows = tile_rows<T>, width = panel_width<T>;
   for (Index column = 0; column < columns;) {
     const int skip = diagonal ? static_cast<int>(column / lanes<T>) : 0;
     const Index shift = skip * lanes<T>;
-    const auto tile = [&]<int N, int R>() {
-      detail::product_tile<update, T, N, R>(depth, a + column, b + shift, c + column * width + shift);
+    const auto tile = [&]<int N, int R, bool fetch = false>(const T* from = nullptr) {
+      detail::product_tile<update, T, N, R, fetch>(depth, a + column, b + shift, c + column * width + shift, from);
       column += R;
     };
     switch (const Index left = columns - column; vectors - skip) {
@@ -63,7 +73,12 @@ void panel_product(Index depth, const T* a, Index columns, const T* b, int vecto
         tile.template operator()<2, rows>();
         break;
       default:
-        tile.template operator()<3, rows>();
+        if (const Index turn = column / rows; ahead.a) {
+          tile.template operator()<3, rows, true>((turn % 2 == 0 ? ahead.b : ahead.a) +
+                                                  turn / 2 * depth * std::max(1, lanes<T> / fetch_steps));
+        } else {
+          tile.template operator()<3, rows>();
+        }
     }
   }
 }
