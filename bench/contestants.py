@@ -24,10 +24,11 @@ _DESCENT: Mapping[str, Any] = {"lr": LR, "weight_decay": WEIGHT_DECAY}
 
 
 def kernel(problem: Problem) -> Start:
-    """Our kernel alone: one call for all the steps."""
+    """Our kernel alone: one call for all the steps, with as many threads as a run would have."""
+    from zeroloss.dynamics.simulation import start as start_steps  # noqa: PLC0415
 
     def start(steps: int) -> Callable[[], Answer]:
-        stepper = problem.dynamics.start(problem.data, problem.net)
+        stepper = start_steps(problem.dynamics, problem.data, problem.net, state=None, threads=None)
 
         def run() -> Answer:
             stepper.advance(steps)

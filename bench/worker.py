@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,14 @@ class Worker:
             raise ContestantFailedError(answer)
         return answer
 
+    def pause(self) -> None:
+        """Let the process rest: its threads, which may spin for a while after their work, leave the cores."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._send(signal.SIGCONT)
+
     @property
     def alive(self) -> bool:
         """Whether the process is there."""
@@ -62,6 +71,10 @@ class Worker:
         self._pipe.close()
         self._process.terminate()
         self._process.join()
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process.pid is not None:
+            os.kill(self._process.pid, number)
 
 
 @contextmanager
