@@ -128,6 +128,33 @@ def test_every_level_takes_the_same_steps_to_rounding(level):
     assert relative(E, expected) < 20 * solve_bound(net, data, 0.1)
 
 
+#: Around the widths of panels (3 to 48), of blocks of panels (48, 96, 192 rows) and of slices of a product (96 to 384).
+SIZES = ((3, 5), (7, 13), (25, 47), (49, 97), (53, 151), (97, 101), (203, 293), (317, 149), (1009, 1021))
+
+
+@pytest.mark.parametrize(("n", "h"), SIZES)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_sizes_that_fill_no_panel_block_or_slice(level, dtype, n, h):
+    """By dense algebra: W = Hᵀ (K + λI)⁻¹ Y or (HᵀH + λI)⁻¹ Hᵀ Y, at a λ of the size of K's diagonal."""
+    data = random_data(n, 13, 11, "sparse", seed=n)
+    net = random_network(data, h)
+    Z = data.X_train @ net.E
+    H, ridge = np.maximum(Z, 0), float(h)
+    B = np.linalg.solve(H @ H.T + ridge * np.eye(n), data.Y_train)
+    expected_W = H.T @ B
+    expected = data.X_train.T @ ((B @ expected_W.T) * (Z > 0)) - net.E
+
+    kernels, bits = kernels_of(level), dtype.removeprefix("float")
+    X, Y = data.X_train.astype(dtype), data.Y_train.astype(dtype)
+    samples = getattr(kernels, f"Samples{bits}")(X, Y)
+    predicted = getattr(kernels, f"PredictedGradient{bits}")(samples, kernels.Activation("relu", 0.0), ridge, h, 1)
+    delta, W = predicted.evaluate(net.E.astype(dtype))
+    bound = solve_bound(net, data, ridge, dtype)
+    assert relative(W, expected_W) < bound
+    assert relative(delta, expected) < bound
+
+
 def test_the_second_layer_is_ignored():
     data = random_data(6, 4, 2, "dense")
     net = random_network(data, 12)
