@@ -163,11 +163,11 @@ class Cholesky {
     if (I >= blocks_ && sweep.kind == RightSide::given) {
       for (Index i = begin(I); i < end(I); ++i) {
         const Row right = row(sweep, i);
-        with_vectors(right.vectors, [&]<int N>() {
-          for (Index at = begin(J) * width * width; at < end(J) * width * width; at += width) {
-            for (int v = 0; v < N; ++v) store(right.data + at + v * lanes<T>, load(right.operand + at + v * lanes<T>));
+        for (Index at = begin(J) * width * width; at < end(J) * width * width; at += width) {
+          for (Index v = at; v < at + right.vectors * lanes<T>; v += lanes<T>) {
+            store(right.data + v, load(right.operand + v));
           }
-        });
+        }
       }
       return;
     }

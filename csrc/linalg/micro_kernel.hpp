@@ -29,8 +29,8 @@ constexpr int fitting_rows(int width) {
 template <class T>
 inline constexpr int tile_rows = detail::fitting_rows(panel_width<T>);
 
-/// A tile of outputs, R rows × N vectors, that lives in registers. There have to be enough of them that no sum waits
-/// for its own last term: a tile one vector wide is taller where it can be.
+/// A tile of outputs, R rows × N vectors, that lives in registers. It holds so many sums that none waits for its
+/// own last term: a tile one vector wide is taller where it can be.
 template <class T, int N, int R = tile_rows<T>>
 struct Tile {
   static constexpr int rows = R;
@@ -43,8 +43,9 @@ enum class Operand {
   rows,     ///< A(r, k) = a[r·width + k]: tile rows lie along the panel's depth
 };
 
-/// Steps of the inner loop to one register's worth of memory that it fetches ahead.
-inline constexpr int fetch_steps = 4;
+/// Entries that a step of the inner loop fetches ahead: in four steps a register's worth.
+template <class T>
+inline constexpr Index fetch_stride = std::max(1, lanes<T> / 4);
 
 /// tile(r, :) += Σ_k A(r, k) b[k·width + :], k < depth. Beside it, memory from `ahead` on that is needed soon is
 /// fetched into the L2 cache, if there is such: a request every step costs less than to count the steps.
@@ -57,7 +58,7 @@ template <Operand operand, bool fetch = false, class T, int N, int R>
   for (Index k = 0; k < depth; ++k, a += depth_step, b += width) {
     if constexpr (fetch) {
       __builtin_prefetch(ahead, 0, 2);
-      ahead += std::max(1, lanes<T> / fetch_steps);
+      ahead += fetch_stride<T>;
     }
     Vector<T> bk[N];
 #pragma GCC unroll 8

@@ -59,27 +59,18 @@ void panel_product(Index depth, const T* a, Index columns, const T* b, int vecto
       detail::product_tile<update, T, N, R, fetch>(depth, a + column, b + shift, c + column * width + shift, from);
       column += R;
     };
-    switch (const Index left = columns - column; vectors - skip) {
-      case 1:
-        if (left >= 3 * rows) {
-          tile.template operator()<1, 3 * rows>();
-        } else if (left >= 2 * rows) {
-          tile.template operator()<1, 2 * rows>();
-        } else {
-          tile.template operator()<1, rows>();
-        }
-        break;
-      case 2:
-        tile.template operator()<2, rows>();
-        break;
-      default:
-        if (const Index turn = column / rows; ahead.a) {
-          tile.template operator()<3, rows, true>((turn % 2 == 0 ? ahead.b : ahead.a) +
-                                                  turn / 2 * depth * std::max(1, lanes<T> / fetch_steps));
-        } else {
-          tile.template operator()<3, rows>();
-        }
-    }
+    with_vectors(vectors - skip, [&]<int N>() {
+      if constexpr (N == 1) {
+        with_vectors(static_cast<int>((columns - column) / rows),
+                     [&]<int times>() { tile.template operator()<1, times * rows>(); });
+      } else if (ahead.a) {
+        const Index turn = column / rows;
+        const T* const from = turn % 2 == 0 ? ahead.b : ahead.a;
+        tile.template operator()<N, rows, true>(from + turn / 2 * depth * fetch_stride<T>);
+      } else {
+        tile.template operator()<N, rows>();
+      }
+    });
   }
 }
 
