@@ -36,10 +36,11 @@ def test_bits_do_not_depend_on_threads(dynamics, dtype, size):
         assert same_bits(together.W, alone.W)
 
 
+@pytest.mark.parametrize("hidden", [150, 250])  # fewer than samples, and more
 @pytest.mark.parametrize("dynamics", DYNAMICS)
-def test_bits_of_dense_rows_and_smooth_activations(dynamics):
+def test_bits_of_dense_rows_and_smooth_activations(dynamics, hidden):
     data = random_data(210, 30, 7)
-    net = random_network(data, 150, "tanh", std=0.1)
+    net = random_network(data, hidden, "tanh", std=0.1)
     runs = [zl.simulate(DYNAMICS[dynamics], data, net, steps=3, threads=threads).network.E for threads in (1, 2, 3)]
     assert same_bits(runs[1], runs[0])
     assert same_bits(runs[2], runs[0])

@@ -44,11 +44,15 @@ class PredictedGradient {
         E_(h, X_.d_in() + 1),
         direction_(h, X_.d_in()),
         W_(h, round_up(d_out_, width)),
-        hidden_(wide_ ? PanelMatrix<T>(n_, round_up(h, lanes<T>)) : PanelMatrix<T>(h, n_padded_)),
         solution_(wide_ ? PanelMatrix<T>() : PanelMatrix<T>(d_out_, Cholesky<T>::right_rows(h))),
         factor_(std::min(n_, h), d_out_),
         workspaces_(static_cast<std::size_t>(team.size())) {
     Y_.assign_rows(samples.Y.data(), n_);
+    const bool copies = team.size() > 1 && wide_ && is_relu() && n_ * h * static_cast<Index>(sizeof(T)) <= copied_bytes;
+    hidden_.resize(copies ? workspaces_.size() : 1);
+    for (PanelMatrix<T>& H : hidden_) {
+      H = wide_ ? PanelMatrix<T>(n_, round_up(h, lanes<T>)) : PanelMatrix<T>(h, n_padded_);
+    }
     for (Workspace& workspace : workspaces_) {
       workspace.H = Buffer<T>(n_padded_ * width);
       if (!is_relu()) workspace.S = Buffer<T>(n_padded_ * width);
@@ -101,6 +105,9 @@ class PredictedGradient {
   Index h() const { return h_; }
 
  private:
+  /// Up to this size each member makes all of H for itself: to fetch what another core has just written takes longer.
+  static constexpr Index copied_bytes = Index{4} << 20;
+
   /// Samples that are handled together: whole tiles and whole squares of vectors.
   static constexpr Index chunk = std::lcm<Index, Index>(lanes<T>, tile_rows<T>);
 
@@ -118,29 +125,45 @@ class PredictedGradient {
   /// What a member of the team needs for one panel of hidden units, each (n, width).
   struct Workspace {
     Buffer<T> H, S;
+    bool has_hidden = false;  ///< its own copy of H belongs to E_
   };
 
   /// B, and if n > h also W in `solution_`, from E_.
   FactorStatus solve_second_layer() {
-    team_.run(E_.panels(), [&](Index q, int member) {
-      with_vectors(E_.vectors(q), [&]<int N>() {
-        if (wide_) {
-          hidden_by_samples<N>(q, workspaces_[static_cast<std::size_t>(member)]);
-        } else {
-          hidden_panel<N>(q, 0, n_padded_, hidden_.panel(q), workspace_S(member));
-        }
+    if (hidden_.size() > 1) {
+      for (Workspace& workspace : workspaces_) workspace.has_hidden = false;
+    } else {
+      team_.run(E_.panels(), [&](Index q, int member) {
+        make_hidden(q, workspaces_[static_cast<std::size_t>(member)], hidden_[0]);
       });
-    });
+    }
+    const auto hidden_of = [&](int member) -> const PanelMatrix<T>& {
+      if (hidden_.size() == 1) return hidden_[0];
+      PanelMatrix<T>& H = hidden_[static_cast<std::size_t>(member)];
+      Workspace& workspace = workspaces_[static_cast<std::size_t>(member)];
+      for (Index q = 0; q < E_.panels() && !workspace.has_hidden; ++q) make_hidden(q, workspace, H);
+      workspace.has_hidden = true;
+      return H;
+    };
     const RightSide kind = wide_ ? RightSide::given : RightSide::product;
     PanelMatrix<T>& R = wide_ ? B_ : solution_;
-    const FactorStatus status = factor_.factor(team_, hidden_, ridge_, Y_, kind, R);
+    const FactorStatus status = factor_.factor(team_, hidden_of, ridge_, Y_, kind, R);
     if (!status.ok()) return status;
     factor_.solve_transposed(team_, R);
     if (!wide_) residual_from_solution();
     return status;
   }
 
-  T* workspace_S(int member) { return workspaces_[static_cast<std::size_t>(member)].S.data(); }
+  /// H of panel q of hidden units into `to`, one of `hidden_`.
+  void make_hidden(Index q, Workspace& workspace, PanelMatrix<T>& to) {
+    with_vectors(E_.vectors(q), [&]<int N>() {
+      if (wide_) {
+        hidden_by_samples<N>(q, workspace, to);
+      } else {
+        hidden_panel<N>(q, 0, n_padded_, to.panel(q), workspace.S.data());
+      }
+    });
+  }
 
   /// H(i, panel q) for begin <= i < end into H (end − begin, width); S gets σ'(Z) unless the
   /// activation is ReLU, for which σ'(Z) = [H > 0]. Zero beyond n and h.
@@ -164,12 +187,12 @@ class PredictedGradient {
 
   /// Panel q of H, transposed into the panels of samples.
   template <int N>
-  void hidden_by_samples(Index q, Workspace& workspace) {
+  void hidden_by_samples(Index q, Workspace& workspace, PanelMatrix<T>& hidden) {
     T* const H = workspace.H.data();
     for (Index i = 0; i < n_padded_; i += chunk) {
       hidden_panel<N>(q, i, i + chunk, H, workspace.S.data());
       for (Index row = 0; row < chunk; row += lanes<T>) {
-        T* const to = hidden_.panel((i + row) / width) + q * width * width + (i + row) % width;
+        T* const to = hidden.panel((i + row) / width) + q * width * width + (i + row) % width;
         for (Index v = 0; v < N; ++v) {
           transpose_square(H + row * width + v * lanes<T>, width, to + v * lanes<T> * width, width);
         }
@@ -180,13 +203,13 @@ class PredictedGradient {
   /// B = (Y − H W)/λ, for n > h.
   void residual_from_solution() {
     const Vector<T> scale = broadcast(1 / ridge_);
+    const PanelMatrix<T>& H = hidden_[0];
     team_.run(B_.panels(), [&](Index g) {
       with_vectors(B_.vectors(g), [&]<int N>() {
         for (Index i = 0; i < n_; i += tile_rows<T>) {
           Tile<T, N> tile;  // (H W)(i, g) over the panels of hidden units
-          for (Index q = 0; q < hidden_.panels(); ++q) {
-            accumulate<Operand::rows>(tile, hidden_.used(q), hidden_.panel(q) + i * width,
-                                      solution_.panel(g) + q * width * width);
+          for (Index q = 0; q < H.panels(); ++q) {
+            accumulate<Operand::rows>(tile, H.used(q), H.panel(q) + i * width, solution_.panel(g) + q * width * width);
           }
           for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
             const Index at = (i + r) * width + v * lanes<T>;
@@ -263,11 +286,12 @@ class PredictedGradient {
   Activation activation_;
   T ridge_;
   Team team_;
-  PanelMatrix<T> Y_, B_;          // (n × d_out)
-  PanelMatrix<T> E_, direction_;  // (d_in × h), E_ with a row of zeros behind
-  PanelMatrix<T> W_;              // (d_out × h)
-  PanelMatrix<T> hidden_;         // n <= h: (h × n), panels of samples; else (n × h)
-  PanelMatrix<T> solution_;       // n > h: W (h × d_out)
+  PanelMatrix<T> Y_, B_;                // (n × d_out)
+  PanelMatrix<T> E_, direction_;        // (d_in × h), E_ with a row of zeros behind
+  PanelMatrix<T> W_;                    // (d_out × h)
+  std::vector<PanelMatrix<T>> hidden_;  // H, one for all or one for each member
+                                        // n <= h: (h × n), panels of samples; else (n × h)
+  PanelMatrix<T> solution_;             // n > h: W (h × d_out)
   Cholesky<T> factor_;
   std::vector<Workspace> workspaces_;
 };

@@ -56,15 +56,16 @@ class Cholesky {
   /// Factors K = P Pᵀ + ridge·I = L Lᵀ for P (n × depth, a panel holds rows of P side by side)
   /// and solves for right-hand sides: R = L⁻¹ Y for a given Y (n × right_count), or R = L⁻¹ P Y
   /// for Y (depth × right_count). R has room for whole panels of rows (see `right_rows`).
-  FactorStatus factor(const Team& team, const PanelMatrix<T>& P, T ridge, const PanelMatrix<T>& Y, RightSide kind,
+  /// P_of(member) is P, where that member of the team reads it.
+  template <class Operand>
+  FactorStatus factor(const Team& team, const Operand& P_of, T ridge, const PanelMatrix<T>& Y, RightSide kind,
                       PanelMatrix<T>& R) {
     status_ = {};
     failed_.store(false, std::memory_order_relaxed);
     for (auto& columns : progress_) columns.store(0, std::memory_order_relaxed);
-    const Sweep sweep{P, ridge, Y, kind, R};
-    team.run(static_cast<Index>(tasks_.size()), [&](Index task) {
+    team.run(static_cast<Index>(tasks_.size()), [&](Index task, int member) {
       const auto [I, J] = tasks_[static_cast<std::size_t>(task)];
-      process_block(sweep, I, J);
+      process_block(Sweep{P_of(member), ridge, Y, kind, R}, I, J);
     });
     return status_;
   }
