@@ -105,22 +105,30 @@ template <int K, int strips, class T, class Hidden>
 void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, const T* start, T* F, Index F_rows,
                   T scale) {
   constexpr int L = lanes<T>;
+  constexpr int together = 2;  // units, neighbours in a strip of W
+  static_assert(L % together == 0);
   Vector<T> f[strips][K];
 #pragma GCC unroll 4
   for (int s = 0; s < strips; ++s)
 #pragma GCC unroll 16
     for (int k = 0; k < K; ++k) f[s][k] = load(start + (s * F_rows + k) * L);
-  for (Index u = 0; u < units; ++u) {  // one loop: its end is the only branch to mispredict
+  const auto add = [&]<int count>(std::integral_constant<int, count>, Index u) {
     const T* w = W + strip_offset<T>(W_rows, 0, u);
-    Vector<T> h[strips];
-    hidden(u, h);
+#pragma GCC unroll 2
+    for (int j = 0; j < count; ++j) {
+      Vector<T> h[strips];
+      hidden(u + j, h);
 #pragma GCC unroll 16
-    for (int k = 0; k < K; ++k) {
-      const Vector<T> w_uk = broadcast(w[k * L]);
+      for (int k = 0; k < K; ++k) {
+        const Vector<T> w_uk = broadcast(w[k * L + j]);
 #pragma GCC unroll 4
-      for (int s = 0; s < strips; ++s) f[s][k] = with_product<Hidden::negated>(f[s][k], w_uk, h[s]);
+        for (int s = 0; s < strips; ++s) f[s][k] = with_product<Hidden::negated>(f[s][k], w_uk, h[s]);
+      }
     }
-  }
+  };
+  Index u = 0;  // one loop, not one for each strip of W: its end is the only branch to mispredict
+  for (; u + together <= units; u += together) add(std::integral_constant<int, together>{}, u);
+  if (u < units) add(std::integral_constant<int, 1>{}, u);
 #pragma GCC unroll 4
   for (int s = 0; s < strips; ++s)
 #pragma GCC unroll 16
