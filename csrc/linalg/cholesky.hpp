@@ -97,7 +97,7 @@ class Cholesky {
   /// Panels in a block: small blocks share a small matrix among threads, large ones spare the
   /// memory traffic of a large one.
   static constexpr Index block_panels(Index n) {
-    const Index rows = n < 256 ? 48 : n < 1000 ? 96 : 192;
+    const Index rows = n < 256 ? 48 : n < 1000 ? 144 : 192;
     return std::max<Index>(1, rows / width);
   }
 
