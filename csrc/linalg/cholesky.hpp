@@ -1,6 +1,7 @@
 // Cholesky of K = P Pᵀ + λI, formed, factored and applied to right-hand sides in one sweep.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 #include <vector>
@@ -94,11 +95,11 @@ class Cholesky {
   Index columns(Index j) const { return std::min(width, padded_ - j * width); }
 
  private:
-  /// Panels in a block: small blocks share a small matrix among threads, large ones spare the
-  /// memory traffic of a large one.
+  /// Panels in a block, of about a fifth of the rows: small blocks share a small matrix among threads, large ones
+  /// spare the memory traffic of a large one. 48 rows are whole panels at every level and precision.
   static constexpr Index block_panels(Index n) {
-    const Index rows = n < 256 ? 48 : n < 1000 ? 144 : 192;
-    return std::max<Index>(1, rows / width);
+    const Index rows = std::clamp<Index>((n / 5 + 24) / 48 * 48, 48, 192);
+    return rows / width;
   }
 
   struct Sweep {
