@@ -157,6 +157,6 @@ def _rounds(row: Row, team: Team, steps: dict[str, int], rounds: int) -> None:
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
             with team.alone(name) as worker:
-                processor, clock = worker.ask("timed", steps[name])
+                processor, clock = worker.ask("timed", steps[name], steps[name] if row.cores > 1 else 0)
             row.seconds.setdefault(name, []).append((processor if row.cores == 1 else clock) / steps[name])
             row.clocks.setdefault(name, []).append(clock / steps[name])

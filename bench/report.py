@@ -143,7 +143,7 @@ def picture(path: Path, machine: dict[str, Any], points: Sequence[Row]) -> None:
     """Draw the time of a step against n and against h, ours and JAX's, on logarithmic axes."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4.3), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     colours = {"descent": "C0", "predicted": "C1"}
     labels = {"descent": "descent", "predicted": "predicted gradient"}
@@ -164,6 +164,6 @@ def picture(path: Path, machine: dict[str, Any], points: Sequence[Row]) -> None:
         panel.set_xticks([], minor=True)
         panel.grid(which="both", alpha=0.2)
     panels[0].set_ylabel("seconds per step, one core")
-    panels[0].legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.suptitle(f"{machine['processor']}, level {machine['level']}", fontsize="medium")
     figure.savefig(path, dpi=150)

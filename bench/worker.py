@@ -127,8 +127,13 @@ class _Child:
         record = self._problem.dynamics.start(self._problem.data, self._problem.net).record()
         return None if record is None else record.get("condition")
 
-    def timed(self, steps: int) -> tuple[float, float]:
-        """Take some steps; return seconds of processor time (all threads) and of the clock."""
+    def timed(self, steps: int, untimed: int = 0) -> tuple[float, float]:
+        """Take some steps; return seconds of processor time (all threads) and of the clock.
+
+        In the `untimed` steps before, threads that slept wake up and spread over the cores.
+        """
+        if untimed:
+            self._start(untimed)()
         run = self._start(steps)
         clock, processor = time.perf_counter(), time.process_time()
         run()
