@@ -1,6 +1,8 @@
 """Cells of a study: computed once, told apart by settings and build, whole or computed again."""
 
 import multiprocessing
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -132,11 +134,17 @@ def test_two_processes_at_once_do_no_harm(tmp_path):
     assert (compute.times, cells.found, len(files(tmp_path))) == (0, 20, 20)
 
 
+@dataclass(frozen=True)
+class Seeds:
+    seeds: int
+
+
 def test_only_what_is_resumable_is_given_cells(monkeypatch):
     given = []
-    study = type("Study", (), {"reproduce": staticmethod(lambda **options: given.append(options))})
+    study = SimpleNamespace(FULL=Seeds(5), QUICK=Seeds(1), run=lambda *arguments: given.append(arguments))
     monkeypatch.setattr("importlib.import_module", lambda name, package: study)
     cells = Cells()
     Experiment("study", resumable=True).reproduce(cells=cells)
-    Experiment("study").reproduce(cells=cells)
-    assert given == [{"seeds": None, "quick": False, "cells": cells}, {"seeds": None, "quick": False}]
+    Experiment("study").reproduce(cells=cells, seeds=2)
+    Experiment("study").reproduce(quick=True)
+    assert given == [(Seeds(5), cells), (Seeds(2),), (Seeds(1),)]

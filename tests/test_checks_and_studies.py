@@ -11,6 +11,7 @@ import scipy.optimize
 import xarray as xr
 
 from zeroloss import cli, plots
+from zeroloss.cli.command import Terminated
 from zeroloss.experiments import (
     CHECKS,
     STUDIES,
@@ -117,7 +118,7 @@ def test_theorem_4_14_slopes():
         assert low == pytest.approx(1, abs=0.01)
         assert high == pytest.approx(1, abs=0.01)
     assert result.summary["slope_of_figure_4"] == pytest.approx(1, abs=1e-4)
-    assert figure4.run(figure4.PAPER).summary["slope"] == pytest.approx(1, abs=1e-4)
+    assert figure4.run(figure4.FULL).summary["slope"] == pytest.approx(1, abs=1e-4)
 
 
 def test_theorem_5_1_holds_to_the_accuracy_of_differences():
@@ -184,34 +185,21 @@ def test_the_command_prints_table_and_line(capsys, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("end", "status", "word"), [(KeyboardInterrupt, 130, "interrupted"), (Terminated, 143, "terminated")]
+)
+@pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("delay-law", "study delay-law: interrupted; what was finished is kept, the same command goes on"),
-        ("sliding", "interrupted; the files of what was under way were not written"),
+        ("delay-law", "study delay-law: {}; what was finished is kept, the same command goes on"),
+        ("sliding", "{}; the files of what was under way were not written"),
     ],
 )
-def test_what_an_interruption_leaves_is_told(name, told, capsys, monkeypatch, tmp_path):
-    def interrupted(**_):
-        raise KeyboardInterrupt
+def test_what_an_interruption_leaves_is_told(name, told, end, status, word, capsys, monkeypatch, tmp_path):
+    def interrupted(*_):
+        raise end
 
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    monkeypatch.setattr(SMALL[name][0], "reproduce", interrupted)
+    monkeypatch.setattr(SMALL[name][0], "run", interrupted)
     with pytest.raises(SystemExit) as ended:
         cli.main(["study", name, "--out", str(tmp_path)])
-    assert (ended.value.code, capsys.readouterr().err) == (130, f"\nzeroloss: {told}\n")
-
-
-@pytest.mark.parametrize(("module", "name"), [(theorem48, "decays_network"), (vanishing_decay, "weight_decays")])
-def test_endless_work_is_refused_with_its_cost(module, name):
-    with pytest.raises(ValueError, match=rf"{name}: expected work of at most 24 hours, got 1e-12 and .* steps, about"):
-        module.run(replace(module.FULL, **{name: (1e-3, 1e-12)}))
-    with pytest.raises(ValueError, match=f"{name}: expected numbers above 0"):
-        module.run(replace(module.FULL, **{name: (0.0,)}))
-
-
-def test_settings_in_place_of_the_own_ones(monkeypatch):
-    taken = []
-    monkeypatch.setattr(theorem51, "run", taken.append)
-    changes = {"hidden": 7, "ridges": [0.0, 1.0]}
-    CHECKS["5.1"].reproduce(quick=True, seeds=2, changes=changes)
-    assert taken == [replace(theorem51.QUICK, hidden=7, ridges=(0.0, 1.0), seeds=2)]
+    assert (ended.value.code, capsys.readouterr().err) == (status, f"\nzeroloss: {told.format(word)}\n")

@@ -41,8 +41,8 @@ def written(request, result, settings, tmp_path_factory):
 def test_the_paper_s_setting():
     expected = {"p": 11, "hidden": 128, "activation": "relu", "test_count": 7, "lr": 1, "weight_decay": 1e-4}
     expected |= {"steps": 40_000, "record_every": 1, "lag": 10, "seeds": 5, "quick": False}
-    assert expected.items() <= asdict(memorisation.PAPER).items()
-    data, network = memorisation.problem(memorisation.PAPER, 3)
+    assert expected.items() <= asdict(memorisation.FULL).items()
+    data, network = memorisation.problem(memorisation.FULL, 3)
     assert (len(data.Y_train), len(data.Y_test), network.hidden) == (59, 7, 128)
     assert (data.settings["seed"], network.settings["seed"]) == (3, 1003)
 

@@ -33,15 +33,15 @@ def files(result, tmp_path_factory):
 
 def test_the_paper_s_setting():
     expected = {"p": 37, "hidden": 512, "activation": "relu", "train_fraction": 0.7, "step_size": 1e-3, "steps": 5000}
-    assert expected.items() <= asdict(figure6.PAPER).items()
-    assert (figure6.PAPER.seeds, figure6.PAPER.spread, figure6.PAPER.quick) == (5, "std", False)
+    assert expected.items() <= asdict(figure6.FULL).items()
+    assert (figure6.FULL.seeds, figure6.FULL.spread, figure6.FULL.quick) == (5, "std", False)
 
 
 def test_the_first_steps_at_the_paper_s_setting():
     """Step 1 throws ‖E‖² from about 507 to thousands: the fixed step is not converged there."""
-    data, network = figure6.problem(figure6.PAPER, 0)
+    data, network = figure6.problem(figure6.FULL, 0)
     assert len(data.Y_train) == 492
-    run = zl.simulate(zl.PredictedGradient(figure6.PAPER.step_size), data, network, steps=1, record_every=1)
+    run = zl.simulate(zl.PredictedGradient(figure6.FULL.step_size), data, network, steps=1, record_every=1)
     before, after = run.history.norm_E.values**2
     assert 480 < before < 535
     assert 1500 < after < 10000
@@ -93,7 +93,7 @@ def test_each_seed_has_its_own_split_and_start(settings):
 
 @pytest.mark.parametrize(("spread", "power"), [("std", -0.5), ("variance", -0.25)])
 def test_both_readings_of_the_spread(spread, power):
-    _, network = figure6.problem(replace(figure6.PAPER, spread=spread), 0)
+    _, network = figure6.problem(replace(figure6.FULL, spread=spread), 0)
     assert network.E.std() == pytest.approx(37**power, rel=0.03)
 
 

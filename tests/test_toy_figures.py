@@ -33,7 +33,7 @@ def closed_form(w0, x, y, lr, decay, steps, c_g=2, c_w=1):
 
 
 def test_figure_1_is_the_closed_form():
-    settings = figure1.PAPER
+    settings = figure1.FULL
     assert (settings.start, settings.lr, settings.weight_decays) == ((-1, 1), 0.1, (0.01, 0.1, 0.2))
     numbers = figure1.run(settings).numbers
     for decay in settings.weight_decays:
@@ -55,13 +55,13 @@ def test_figure_1_test_loss_is_that_of_its_samples_and_tends_to_its_expectation(
 
 
 def test_figure_1_generalises_at_a_speed_proportional_to_the_decay():
-    steps = figure1.run(figure1.PAPER).summary["generalised_steps"]
-    rates = np.array(figure1.PAPER.weight_decays) * steps
+    steps = figure1.run(figure1.FULL).summary["generalised_steps"]
+    rates = np.array(figure1.FULL.weight_decays) * steps
     assert np.ptp(rates) < 0.15 * rates.mean()
 
 
 def test_figure_2_is_the_closed_form_and_straight():
-    settings = figure2.PAPER
+    settings = figure2.FULL
     result = figure2.run(settings)
     for start, found in zip(settings.starts, result.numbers.weights.values, strict=True):
         expected = closed_form(start, settings.x, settings.y, settings.lr, settings.weight_decay, len(found) - 1)
@@ -104,7 +104,7 @@ def test_figure_3_keeps_the_exact_law_in_every_step():
 
 
 def test_figure_3_distance_to_the_flow_is_proportional_to_the_decay():
-    found = figure3.distances_to_flow(replace(figure3.PAPER, weight_decays=(0.02, 0.01, 0.005, 0.0025)))
+    found = figure3.distances_to_flow(replace(figure3.FULL, weight_decays=(0.02, 0.01, 0.005, 0.0025)))
     np.testing.assert_allclose(found[:-1] / found[1:], 2, rtol=0.01)
 
 
@@ -115,7 +115,7 @@ def test_figure_3_singular_point_is_only_approached():
 
 
 def test_figure_3_leaky_unit_is_the_closed_form_on_either_side_of_the_kink():
-    settings = figure3.PAPER
+    settings = figure3.FULL
     unit = Unit(settings.x, settings.y, settings.negative_slope)
     for start in settings.starts_leaky:
         path = unit.descend([start], settings.lr, settings.weight_decay, 1500)[0]
@@ -143,7 +143,7 @@ def test_figure_4_is_the_closed_form_with_slope_1():
         expected = 4 * foot * s / (q**2 * np.sqrt(1 + 4 * foot**2 * (1 - 2 * s / q) ** 2))
         np.testing.assert_allclose(figure4.measured(foot, s), expected, rtol=0, atol=1e-12)
         np.testing.assert_allclose(figure4.closed_form(foot, s), expected, rtol=1e-12)
-    summary = figure4.run(figure4.PAPER).summary
+    summary = figure4.run(figure4.FULL).summary
     assert summary["slope"] == pytest.approx(1, abs=1e-4)
     assert summary["constant"] == pytest.approx(summary["constant_closed_form"], rel=1e-5)
     assert np.all(np.diff(summary["angles_degrees"]) > 0)

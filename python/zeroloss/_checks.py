@@ -126,3 +126,10 @@ def matrix(name: str, value: Any, dtype: str | None = None) -> NDArray[Any]:
         raise ValueError(f"{name}: expected finite numbers in {dtype}, got NaN or infinity among {array.size} entries")
     copy.flags.writeable = False
     return copy
+
+
+def missing(argument: str, library: str, extra: str) -> ImportError:
+    """Return the error of an argument that needs a library which is not there, and which an extra brings."""
+    return ImportError(
+        f'{argument}: expected {library}, which the extra "{extra}" brings: pip install "zeroloss[{extra}]"'
+    )

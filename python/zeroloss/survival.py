@@ -213,8 +213,7 @@ def check_installed() -> None:
     try:
         import lifelines  # noqa: F401, PLC0415
     except ImportError:
-        extra = 'which the extra "survival" brings: pip install "zeroloss[survival]"'
-        raise ImportError(f"laws of delays: expected lifelines, {extra}") from None
+        raise _checks.missing("laws of delays", "lifelines", "survival") from None
 
 
 def _quantile(confidence: float) -> float:

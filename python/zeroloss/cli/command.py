@@ -25,6 +25,15 @@ class Failed(Exception):  # noqa: N818 — a status with its line
         self.status = status
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+def ended(by: BaseException) -> tuple[int, str]:
+    """Return the exit status of what a KeyboardInterrupt ended, and the word for it."""
+    return (TERMINATED, "terminated") if isinstance(by, Terminated) else (INTERRUPTED, "interrupted")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 2 bad input, 1 numerical failure, 130 or 143 interrupted."""
     signal.signal(signal.SIGTERM, _terminate)
@@ -37,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _exit(BAD_INPUT, str(error))
     except Failed as failure:
         _exit(failure.status, str(failure))
-    except (click.Abort, KeyboardInterrupt):
-        _exit(INTERRUPTED, "interrupted; the files of what was under way were not written")
+    except (click.Abort, KeyboardInterrupt) as end:
+        status, word = ended(end.__cause__ or end)
+        _exit(status, f"{word}; the files of what was under way were not written")
     sys.exit(status if isinstance(status, int) else DONE)
 
 
@@ -63,7 +73,7 @@ def _exit(status: int, line: str) -> NoReturn:
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    _exit(TERMINATED, "terminated; the files of what was under way were not written")
+    raise Terminated
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..experiments import FIGURES, Experiment
-from .command import BAD_INPUT, INTERRUPTED, NUMERICAL_FAILURE, Failed
+from .command import BAD_INPUT, NUMERICAL_FAILURE, Failed, ended
 
 
 @click.command()
@@ -76,12 +76,12 @@ def carry_out(
     started = time.perf_counter()
     try:
         result = experiment.reproduce(seeds=seeds, quick=quick, cells=kept_cells, **options)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as end:
         if not experiment.resumable:
             raise
         click.echo(err=True)  # below ^C, as click does
-        told = "interrupted; what was finished is kept, the same command goes on"
-        raise Failed(INTERRUPTED, f"{title}: {told}") from None
+        status, word = ended(end)
+        raise Failed(status, f"{title}: {word}; what was finished is kept, the same command goes on") from None
     except ImportError as error:  # of an extra
         raise Failed(BAD_INPUT, f"{title}: {error}") from None
     except ArithmeticError as error:  # of a fit

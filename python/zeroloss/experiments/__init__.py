@@ -19,19 +19,19 @@ __all__ = ["CHECKS", "FIGURES", "STUDIES", "Experiment"]
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment by the module that holds its ``reproduce``, which is imported when it runs.
+    """An experiment by the module that holds its ``run``, ``FULL`` and ``QUICK`` settings, imported when it runs.
 
     Attributes
     ----------
     module : str
         The module's name in this package, and the name of the files written.
     options : tuple of str
-        Keywords of its ``reproduce`` beside ``seeds`` and ``quick``.
+        Settings that `zeroloss reproduce` has an option for.
     seeded : bool
-        Whether anything in it is random. Else its ``reproduce`` takes no ``seeds``, and the line says so to those
-        who gave a number of them.
+        Whether anything in it is random. Else its settings have no ``seeds``, and the line says so to those who gave
+        a number of them.
     resumable : bool
-        Whether its ``reproduce`` and ``run`` take ``cells``, in which it keeps what is finished.
+        Whether its ``run`` takes ``cells``, in which it keeps what is finished.
     """
 
     module: str
@@ -50,22 +50,17 @@ class Experiment:
     ) -> Result:
         """Run the experiment for a number of seeds (default: as the paper), or in its quick form.
 
-        ``changes`` are other values of its ``Settings``; TypeError or ValueError for a name or value that is none.
-        Where it is resumable it takes what it finds in ``cells``, and keeps there what it finishes.
+        ``changes`` are other values of its ``Settings``, as are ``options``; TypeError or ValueError for a name or
+        value that is none. Where it is resumable it takes what it finds in ``cells``, and keeps there what it finishes.
         """
         module = importlib.import_module(f".{self.module}", __name__)
-        if self.resumable and cells is not None:
-            options["cells"] = cells
-        if changes:
-            settings = changed(module.QUICK if quick else module.FULL, changes)
-            found: Result = module.run(settings if seeds is None else replace(settings, seeds=seeds), **options)
-            return found
-        reproduce = module.reproduce
-        if self.seeded:
-            result: Result = reproduce(seeds=seeds, quick=quick, **options)
+        settings = changed(replace(module.QUICK if quick else module.FULL, **options), changes)
+        if self.seeded and seeds is not None:
+            settings = replace(settings, seeds=seeds)
+        result: Result = module.run(settings, cells) if self.resumable else module.run(settings)
+        if self.seeded or seeds is None:
             return result
-        result = reproduce(quick=quick, **options)
-        return result if seeds is None else replace(result, line=f"{result.line}; nothing random, so no seeds")
+        return replace(result, line=f"{result.line}; nothing random, so no seeds")
 
 
 def changed(settings: Any, changes: Mapping[str, object]) -> Any:

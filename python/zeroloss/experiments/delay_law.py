@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "QUICK", "Settings", "bounds_within", "draw", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "bounds_within", "draw", "run"]
 
 AXES = ("seed", "lr", "weight_decay")
 LAW = "sustained"  # the definition that the law and the budgets go by
@@ -79,12 +79,6 @@ QUICK = replace(
     seeds=2,
     quick=True,
 )
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False, cells: Cells | None = None) -> Result:
-    """Carry out the study for a number of seeds a place; in the quick form on a smaller grid of larger decays."""
-    settings = QUICK if quick else FULL
-    return run(settings if seeds is None else replace(settings, seeds=seeds), cells)
 
 
 def run(settings: Settings, cells: Cells | None = None) -> Result:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "QUICK", "Settings", "draw", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "draw", "run"]
 
 LEVELS = (0.5, 0.95)  # of test accuracy: half, and all but one of twenty
 
@@ -83,12 +83,6 @@ QUICK = replace(
     seeds=1,
     quick=True,
 )
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False, cells: Cells | None = None) -> Result:
-    """Carry out the study for a number of seeds; in the quick form at larger tolerances and with fewer rules."""
-    settings = QUICK if quick else FULL
-    return run(settings if seeds is None else replace(settings, seeds=seeds), cells)
 
 
 def run(settings: Settings, cells: Cells | None = None) -> Result:

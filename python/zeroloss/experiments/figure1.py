@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PAPER", "QUICK", "Settings", "draw", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "draw", "run"]
 
 COLOURS = ("blue", "orange", "vermilion")  # of the weight decays
 MARKED = (10, 100, 1000)  # steps shown on the trajectories
@@ -48,22 +48,8 @@ class Settings:
     quick: bool = False
 
 
-PAPER = Settings()
-QUICK = replace(PAPER, steps=2000, quick=True)
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False) -> Result:
-    """Simulate figure 1.
-
-    Parameters
-    ----------
-    seeds : int, optional
-        Number of draws of the 100 test samples, one by default.
-    quick : bool
-        The same with fewer steps.
-    """
-    settings = QUICK if quick else PAPER
-    return run(settings if seeds is None else replace(settings, seeds=seeds))
+FULL = Settings()
+QUICK = replace(FULL, steps=2000, quick=True)
 
 
 def run(settings: Settings) -> Result:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PAPER", "QUICK", "Settings", "draw", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "draw", "run"]
 
 COLOURS = ("vermilion", "orange", "green", "purple")  # of the starts
 NORMAL = np.ones(3) / np.sqrt(3)
@@ -47,13 +47,8 @@ class Settings:
     quick: bool = False
 
 
-PAPER = Settings()
-QUICK = replace(PAPER, duration=2.0, quick=True)
-
-
-def reproduce(*, quick: bool = False) -> Result:
-    """Simulate figure 2, in the quick form for half the time."""
-    return run(QUICK if quick else PAPER)
+FULL = Settings()
+QUICK = replace(FULL, duration=2.0, quick=True)
 
 
 def run(settings: Settings) -> Result:

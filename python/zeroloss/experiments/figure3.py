@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PAPER", "QUICK", "Settings", "draw", "product_flow", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "draw", "product_flow", "run"]
 
 COLOURS = ("blue", "vermilion", "green", "purple", "orange", "sky")  # of the starts
 PANELS = ("curved", "singular", "leaky")
@@ -81,13 +81,8 @@ class Settings:
     quick: bool = False
 
 
-PAPER = Settings()
-QUICK = replace(PAPER, duration=2.0, weight_decays=(0.1, 0.03, 0.01), quick=True)
-
-
-def reproduce(*, quick: bool = False) -> Result:
-    """Simulate figure 3, in the quick form for half the time and fewer λ."""
-    return run(QUICK if quick else PAPER)
+FULL = Settings()
+QUICK = replace(FULL, duration=2.0, weight_decays=(0.1, 0.03, 0.01), quick=True)
 
 
 def run(settings: Settings) -> Result:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PAPER", "QUICK", "Settings", "closed_form", "draw", "measured", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "closed_form", "draw", "measured", "run"]
 
 COLOURS = ("blue", "vermilion", "green")  # of the three points
 WINDOW = 1.7  # half the width of a zoom, in distances of its point
@@ -40,13 +40,8 @@ class Settings:
     quick: bool = False
 
 
-PAPER = Settings()
-QUICK = replace(PAPER, points=31, quick=True)
-
-
-def reproduce(*, quick: bool = False) -> Result:
-    """Compute figure 4, in the quick form at fewer points."""
-    return run(QUICK if quick else PAPER)
+FULL = Settings()
+QUICK = replace(FULL, points=31, quick=True)
 
 
 def loss(point: ArrayLike) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import memorisation
-from .memorisation import Settings
+from .memorisation import FULL, QUICK, Settings
 from .output import Result
 
 if TYPE_CHECKING:
@@ -13,22 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw", "reproduce", "run"]
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False, projection: str = "gauss_newton") -> Result:
-    """Simulate and analyse figure 5.
-
-    Parameters
-    ----------
-    seeds : int, optional
-        Number of seeds; the paper's five by default, three in the quick form.
-    quick : bool
-        The same, measured every 50 steps in place of every one.
-    projection : {"gauss_newton", "momentum"}
-        The projection on the zero-loss set; the paper's is ``"momentum"``.
-    """
-    return run(memorisation.chosen(seeds, quick, projection))
+__all__ = ["FULL", "QUICK", "draw", "run"]
 
 
 def run(settings: Settings) -> Result:

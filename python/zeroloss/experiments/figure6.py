@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["PAPER", "QUICK", "SPREADS", "Settings", "draw", "problem", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "SPREADS", "Settings", "draw", "problem", "run"]
 
 LEVELS = (0.5, 0.95, 0.999)  # of test accuracy, whose crossings are told
 STAGES = ("initial", "final")
@@ -60,24 +60,8 @@ class Settings:
     quick: bool = False
 
 
-PAPER = Settings()
-QUICK = replace(PAPER, p=17, hidden=192, steps=4000, seeds=3, quick=True)
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False, spread: str = "std") -> Result:
-    """Simulate and analyse figure 6.
-
-    Parameters
-    ----------
-    seeds : int, optional
-        Number of seeds; the paper's five by default, three in the quick form.
-    quick : bool
-        The same with a smaller modulus and fewer steps, in seconds.
-    spread : {"std", "variance"}
-        What p^(−1/2) is in E ~ N(0, p^(−1/2)).
-    """
-    settings = replace(QUICK if quick else PAPER, spread=spread)
-    return run(settings if seeds is None else replace(settings, seeds=seeds))
+FULL = Settings()
+QUICK = replace(FULL, p=17, hidden=192, steps=4000, seeds=3, quick=True)
 
 
 def problem(settings: Settings, index: int) -> tuple[Dataset, Network]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import memorisation
-from .memorisation import Settings
+from .memorisation import FULL, QUICK, Settings
 from .output import Result
 
 if TYPE_CHECKING:
@@ -13,12 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw", "reproduce", "run"]
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False, projection: str = "gauss_newton") -> Result:
-    """Simulate and analyse figure 7; the options are those of figure 5."""
-    return run(memorisation.chosen(seeds, quick, projection))
+__all__ = ["FULL", "QUICK", "draw", "run"]
 
 
 def run(settings: Settings) -> Result:

@@ -33,10 +33,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "PAPER",
+    "FULL",
     "QUICK",
     "Settings",
-    "chosen",
     "curves",
     "legend",
     "numbers_of",
@@ -88,14 +87,8 @@ class Settings:
     quick: bool = False
 
 
-PAPER = Settings()
-QUICK = replace(PAPER, seeds=3, record_every=50, compared_every=1000, quick=True)
-
-
-def chosen(seeds: int | None, quick: bool, projection: str) -> Settings:
-    """Return the settings that the options of ``reproduce`` ask for."""
-    settings = replace(QUICK if quick else PAPER, projection=projection)
-    return settings if seeds is None else replace(settings, seeds=seeds)
+FULL = Settings()
+QUICK = replace(FULL, seeds=3, record_every=50, compared_every=1000, quick=True)
 
 
 def problem(settings: Settings, index: int, activation: str | None = None) -> tuple[Dataset, Network]:

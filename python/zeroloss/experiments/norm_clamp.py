@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "QUICK", "Settings", "draw", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "draw", "run"]
 
 #: What is controlled, by name: how, of which layers, colour and label.
 VARIANTS = {
@@ -73,12 +73,6 @@ class Settings:
 
 FULL = Settings()
 QUICK = replace(FULL, steps=20_000, ratios=(0.5, 0.7, 0.8, 0.9, 1.0), seeds=2, quick=True)
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False, cells: Cells | None = None) -> Result:
-    """Carry out the study for a number of seeds; in the quick form at fewer ratios and for fewer steps."""
-    settings = QUICK if quick else FULL
-    return run(settings if seeds is None else replace(settings, seeds=seeds), cells)
 
 
 def run(settings: Settings, cells: Cells | None = None) -> Result:

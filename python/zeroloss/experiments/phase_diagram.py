@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "PHASES", "QUICK", "Settings", "draw", "phase_of", "reproduce", "run"]
+__all__ = ["FULL", "PHASES", "QUICK", "Settings", "draw", "phase_of", "run"]
 
 #: The phases and their colours, see `phase_of`.
 PHASES = {
@@ -85,12 +85,6 @@ QUICK = replace(
     seeds=2,
     quick=True,
 )
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False, cells: Cells | None = None) -> Result:
-    """Carry out the study for a number of seeds a cell; in the quick form on a coarser grid without small decays."""
-    settings = QUICK if quick else FULL
-    return run(settings if seeds is None else replace(settings, seeds=seeds), cells)
 
 
 def phase_of(history: xr.Dataset, diverged: bool, *, accuracy: float, sustained: int) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "QUICK", "Settings", "draw", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "draw", "run"]
 
 KINDS = {"plain": ("blue", "plain steps"), "adaptive": ("orange", "adaptive"), "proximal": ("green", "proximal")}
 BRANCHED = 0.05  # distance between two fine runs at which they are on different branches
@@ -69,12 +69,6 @@ QUICK = replace(
     seeds=1,
     quick=True,
 )
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False) -> Result:
-    """Carry out the study for a number of seeds; in the quick form for a shorter time and at fewer steps."""
-    settings = QUICK if quick else FULL
-    return run(settings if seeds is None else replace(settings, seeds=seeds))
 
 
 @dataclass(frozen=True)

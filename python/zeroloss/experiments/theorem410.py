@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "QUICK", "Settings", "draw", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "draw", "run"]
 
 TOLD = (200, 1000, 5000, 10_000, 40_000)  # steps of the table
 
@@ -50,12 +50,6 @@ class Settings:
 
 FULL = Settings()
 QUICK = replace(FULL, seeds=2, steps=10_000, quick=True)
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False) -> Result:
-    """Check the theorem for a number of seeds; in the quick form for fewer seeds and steps."""
-    settings = QUICK if quick else FULL
-    return run(settings if seeds is None else replace(settings, seeds=seeds))
 
 
 def run(settings: Settings) -> Result:

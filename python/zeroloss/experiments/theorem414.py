@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "QUICK", "Settings", "draw", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "draw", "run"]
 
 COLOURS = {"softplus(5)": "green", "relu": "vermilion"}
 
@@ -46,12 +46,6 @@ class Settings:
 
 FULL = Settings()
 QUICK = replace(FULL, points=13, directions=2, seeds=1, quick=True)
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False) -> Result:
-    """Check the theorem for a number of seeds; in the quick form at fewer points."""
-    settings = QUICK if quick else FULL
-    return run(settings if seeds is None else replace(settings, seeds=seeds))
 
 
 def run(settings: Settings) -> Result:

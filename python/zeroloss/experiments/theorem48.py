@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "QUICK", "Settings", "draw", "hyperbola_distance", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "draw", "hyperbola_distance", "run"]
 
 COLOURS = {"softplus(5)": "green", "relu": "vermilion"}
 
@@ -53,12 +53,6 @@ class Settings:
 
 FULL = Settings()
 QUICK = replace(FULL, decays_network=(1e-3, 3e-4, 1e-4, 3e-5), fitted_below=1e-3, quick=True)
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False) -> Result:
-    """Check the theorem for a number of seeds of modular addition; in the quick form at the larger decays."""
-    settings = QUICK if quick else FULL
-    return run(settings if seeds is None else replace(settings, seeds=seeds))
 
 
 def hyperbola_distance(points: ArrayLike, target: float) -> NDArray[np.float64]:

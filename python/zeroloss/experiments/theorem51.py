@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "QUICK", "Settings", "cost", "draw", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "cost", "draw", "run"]
 
 COLOURS = ("blue", "orange", "green", "purple")
 
@@ -48,12 +48,6 @@ class Settings:
 
 FULL = Settings()
 QUICK = replace(FULL, points=11, seeds=2, quick=True)
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False) -> Result:
-    """Check the theorem for a number of seeds; in the quick form at fewer steps of the differences."""
-    settings = QUICK if quick else FULL
-    return run(settings if seeds is None else replace(settings, seeds=seeds))
 
 
 def cost(E: NDArray[np.float64], data: Dataset, activation: str, ridge: float) -> float:

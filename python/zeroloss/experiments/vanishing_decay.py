@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "QUICK", "Settings", "draw", "reproduce", "run"]
+__all__ = ["FULL", "QUICK", "Settings", "draw", "run"]
 
 COLOURS = {"softplus(5)": "green", "relu": "vermilion"}
 
@@ -53,12 +53,6 @@ class Settings:
 
 FULL = Settings()
 QUICK = replace(FULL, weight_decays=(1e-3, 3e-4, 1e-4, 3e-5), duration=2.0, times=20, quick=True)
-
-
-def reproduce(*, seeds: int | None = None, quick: bool = False) -> Result:
-    """Carry out the study for a number of seeds; in the quick form at the larger decays and for a shorter time."""
-    settings = QUICK if quick else FULL
-    return run(settings if seeds is None else replace(settings, seeds=seeds))
 
 
 def run(settings: Settings) -> Result:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .. import _checks
 from .._machine import available_processors, check_memory, checked_workers
 from .._progress import progress_bar
 from .._settings import plain, with_files_from
@@ -208,8 +209,7 @@ def connect(address: str) -> Client:
     try:
         from . import cluster  # noqa: PLC0415 — an extra
     except ImportError:
-        message = 'scheduler: expected Dask, which the extra "cluster" brings: pip install "zeroloss[cluster]"'
-        raise ImportError(message) from None
+        raise _checks.missing("scheduler", "Dask", "cluster") from None
     return cluster.connect(address)
 
 
