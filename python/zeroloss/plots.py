@@ -282,9 +282,7 @@ def listed(numbers: Iterable[float]) -> str:
 def mark_quick(figure: Figure, text: str) -> None:
     """Mark a picture of a quick run, so that nobody takes it for the real one."""
     box = {"boxstyle": "round,pad=0.35", "facecolor": "#FFF3E6", "edgecolor": COLOURS["vermilion"], "linewidth": 0.8}
-    figure.text(
-        0.99, 0.99, f"QUICK RUN  {text}", color=COLOURS["vermilion"], ha="right", va="top", fontsize=8, bbox=box
-    )
+    figure.suptitle(f"QUICK RUN  {text}", x=0.99, ha="right", color=COLOURS["vermilion"], fontsize=8, bbox=box)
 
 
 def save(figure: Figure, path: Path) -> None:
