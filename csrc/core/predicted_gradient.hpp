@@ -141,8 +141,10 @@ class PredictedGradient {
       if (hidden_.size() == 1) return hidden_[0];
       PanelMatrix<T>& H = hidden_[static_cast<std::size_t>(member)];
       Workspace& workspace = workspaces_[static_cast<std::size_t>(member)];
-      for (Index q = 0; q < E_.panels() && !workspace.has_hidden; ++q) make_hidden(q, workspace, H);
-      workspace.has_hidden = true;
+      if (!workspace.has_hidden) {
+        for (Index q = 0; q < E_.panels(); ++q) make_hidden(q, workspace, H);
+        workspace.has_hidden = true;
+      }
       return H;
     };
     const RightSide kind = wide_ ? RightSide::given : RightSide::product;

@@ -46,7 +46,7 @@ enum class Operand {
 /// Entries that a step of the inner loop fetches ahead: half of a long register, less of a short one, for its panels
 /// are narrower and more of them share what is to be fetched.
 template <class T>
-inline constexpr Index fetch_stride = std::max(1, lanes<T>* static_cast<int>(register_bytes) / 128);
+inline constexpr Index fetch_stride = std::max(1, static_cast<int>(register_bytes) * lanes<T> / 128);
 
 /// tile(r, :) += Σ_k A(r, k) b[k·width + :], k < depth. Beside it, memory from `ahead` on that is needed soon is
 /// fetched into the L2 cache, if there is such: a request every step costs less than to count the steps.

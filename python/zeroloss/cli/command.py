@@ -34,6 +34,11 @@ def ended(by: BaseException) -> tuple[int, str]:
     return (TERMINATED, "terminated") if isinstance(by, Terminated) else (INTERRUPTED, "interrupted")
 
 
+def status_of(number: signal.Signals | None) -> int:
+    """Return the exit status of what a signal ended; a stop by other means counts as an interruption."""
+    return TERMINATED if number == signal.SIGTERM else INTERRUPTED
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 2 bad input, 1 numerical failure, 130 or 143 interrupted."""
     signal.signal(signal.SIGTERM, _terminate)

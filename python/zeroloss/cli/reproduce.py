@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -63,7 +62,7 @@ def _chosen(names: Sequence[str]) -> dict[str, Experiment]:
 
 
 def carry_out(
-    title: str, experiment: Experiment, out: Path, seeds: int | None, quick: bool, options: dict[str, Any]
+    title: str, experiment: Experiment, out: Path, seeds: int | None, quick: bool, changes: Mapping[str, object]
 ) -> None:
     """Run an experiment, write its files, and print its line."""
     from ..experiments import cells, ensemble, output  # noqa: PLC0415 — not needed for ``info``
@@ -75,7 +74,7 @@ def carry_out(
         raise _unwritable(out, error) from None
     started = time.perf_counter()
     try:
-        result = experiment.reproduce(seeds=seeds, quick=quick, cells=kept_cells, **options)
+        result = experiment.reproduce(seeds=seeds, quick=quick, cells=kept_cells, changes=changes)
     except KeyboardInterrupt as end:
         if not experiment.resumable:
             raise

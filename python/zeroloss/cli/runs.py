@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import config, runs, sweeps
 from ..results import DamagedError, Ending, Run
-from .command import BAD_INPUT, INTERRUPTED, NUMERICAL_FAILURE, TERMINATED, Failed, assignment
+from .command import BAD_INPUT, NUMERICAL_FAILURE, Failed, assignment, status_of
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
@@ -139,8 +139,7 @@ def _end(run: Run, directory: Path, as_json: bool) -> None:
     """Say how a run ended, not among lines of JSON; the exit status is that of its end."""
     line = f"{directory}: {run.outcome}"
     if run.outcome.ending is Ending.STOPPED_BY_THE_USER:
-        terminated = run.signal is not None and run.signal.name == "SIGTERM"
-        raise Failed(TERMINATED if terminated else INTERRUPTED, line)
+        raise Failed(status_of(run.signal), line)
     if not run.outcome.ending.can_go_on:
         raise Failed(NUMERICAL_FAILURE, f"{line}; what there is up to then is kept")
     click.echo(line, err=as_json)

@@ -19,7 +19,7 @@ def _command(name: str, metavar: str, experiments: Mapping[str, Experiment], wor
             raise click.UsageError(f"{name} {unknown[0]!r}: unknown; there are {', '.join(experiments)}")
         given = dict(assignment(change, "NAME=VALUE") for change in changes)
         for one in dict.fromkeys(chosen):
-            carry_out(f"{name} {one}", experiments[one], out, seeds, quick, {"changes": given})
+            carry_out(f"{name} {one}", experiments[one], out, seeds, quick, given)
 
     parameters: list[Any] = [
         click.Argument(["chosen"], metavar=metavar, nargs=-1, required=True),

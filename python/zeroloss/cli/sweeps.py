@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .. import config, sweeps
-from .command import BAD_INPUT, INTERRUPTED, NUMERICAL_FAILURE, TERMINATED, Failed
+from .command import BAD_INPUT, NUMERICAL_FAILURE, Failed, status_of
 from .runs import mended, overrides, told
 
 _MOST_TOLD = 10  # cells that failed
@@ -57,8 +57,7 @@ def sweep(
             raise Failed(NUMERICAL_FAILURE, str(error)) from error
     line = f"{out}: {done}"
     if done.signal is not None:
-        status = TERMINATED if done.signal.name == "SIGTERM" else INTERRUPTED
-        raise Failed(status, f"{line}; the same command goes on")
+        raise Failed(status_of(done.signal), f"{line}; the same command goes on")
     for cell in done.failures[:_MOST_TOLD]:
         click.echo(f"zeroloss: {cell}: {done.outcomes[cell.name]}; in {done.store.cell(cell.name)}", err=True)
     if done.failures:

@@ -46,15 +46,14 @@ class Experiment:
         quick: bool = False,
         cells: Cells | None = None,
         changes: Mapping[str, object] = MappingProxyType({}),
-        **options: Any,
     ) -> Result:
         """Run the experiment for a number of seeds (default: as the paper), or in its quick form.
 
-        ``changes`` are other values of its ``Settings``, as are ``options``; TypeError or ValueError for a name or
-        value that is none. Where it is resumable it takes what it finds in ``cells``, and keeps there what it finishes.
+        ``changes`` are other values of its ``Settings``; ValueError for a name or value that is none. Where it is
+        resumable it takes what it finds in ``cells``, and keeps there what it finishes.
         """
         module = importlib.import_module(f".{self.module}", __name__)
-        settings = changed(replace(module.QUICK if quick else module.FULL, **options), changes)
+        settings = changed(module.QUICK if quick else module.FULL, changes)
         if self.seeded and seeds is not None:
             settings = replace(settings, seeds=seeds)
         result: Result = module.run(settings, cells) if self.resumable else module.run(settings)

@@ -85,7 +85,7 @@ def _curves(place: SubFigure, numbers: xr.Dataset, names: Sequence[str]) -> None
     """Draw test accuracy and strongest share of every seed, with a mark where a path ends before, and their mean."""
     furthest = float(numbers.last_slow_time.sel(rule=names[1:] or names).max())
     half = 0.5 * float(numbers.slow_time[-1])
-    latest, ends_early = min(2 * furthest, half), 2 * furthest < half
+    latest = min(2 * furthest, half)
     both = place.subplots(2, 1, sharex=True)
     for axes, variable, label in zip(
         both, ("test_accuracy", "strongest_share"), ("test accuracy", "share of strongest frequency"), strict=True
@@ -107,7 +107,10 @@ def _curves(place: SubFigure, numbers: xr.Dataset, names: Sequence[str]) -> None
         axes.set(ylabel=label, xlim=(0, latest))
     both[0].set(ylim=(-0.03, 1.05))
     both[1].set(xlabel="slow time s at which the norm flow has the same norm")
-    both[0 if ends_early else 1].legend(loc="upper right" if ends_early else "lower right")
+    if latest < half:
+        both[0].legend(loc="upper right")
+    else:
+        both[1].legend(loc="lower right")
 
 
 def _times(axes: Axes, numbers: xr.Dataset) -> None:
