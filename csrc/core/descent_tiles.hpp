@@ -18,10 +18,6 @@ inline constexpr int backward_outputs = register_count == 32 ? 13 : 6;
 /// Strips of samples per forward tile.
 inline constexpr int tile_strips = 2;
 
-/// The integer as wide as a T.
-template <class T>
-using LaneInteger = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-
 /// Calls f(std::integral_constant<int, N>) with N = number, 1 <= number <= max.
 template <int max, class F>
 [[gnu::always_inline]] inline void with_number(Index number, F&& f) {
@@ -92,7 +88,7 @@ void add_product(const T* A, Index row_stride, Index step, const T* B, Index cou
   for (Index t = 0; t < count; ++t, A += step) {
     const Vector<T> b = load(B + t * L);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) c[r] += broadcast(A[r * row_stride]) * b;
+    for (int r = 0; r < R; ++r) c[r] += broadcast_from(A + r * row_stride) * b;
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) store(C + r * L, c[r]);
@@ -120,7 +116,7 @@ void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, co
       hidden(u + j, h);
 #pragma GCC unroll 16
       for (int k = 0; k < K; ++k) {
-        const Vector<T> w_uk = broadcast(w[k * L + j]);
+        const Vector<T> w_uk = broadcast_from(w + k * L + j);
 #pragma GCC unroll 4
         for (int s = 0; s < strips; ++s) f[s][k] = with_product<Hidden::negated>(f[s][k], w_uk, h[s]);
       }
@@ -175,7 +171,7 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
     for (int k = 0; k < K; ++k)
 #pragma GCC unroll 2
       for (int s = 0; s < count; ++s) {
-        const Vector<T> r_ik = broadcast(r[k * L + s]);
+        const Vector<T> r_ik = broadcast_from(r + k * L + s);
         g[k] = with_product<Rows::negated>(g[k], r_ik, h[s]);
         if (k >= sums)
           d[s][k % sums] += r_ik * w[k];

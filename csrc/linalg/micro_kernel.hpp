@@ -66,7 +66,7 @@ template <Operand operand, bool fetch = false, class T, int N, int R>
     for (int v = 0; v < N; ++v) bk[v] = load(b + v * lanes<T>);
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
-      const Vector<T> ark = broadcast(a[r * row_step]);
+      const Vector<T> ark = broadcast_from(a + r * row_step);
 #pragma GCC unroll 8
       for (int v = 0; v < N; ++v) tile.at[r][v] += ark * bk[v];
     }

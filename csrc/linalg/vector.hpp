@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace zeroloss {
 
@@ -44,6 +46,19 @@ template <class T>
   Vector<T> v;
   std::memcpy(&v, from, sizeof v);
   return v;
+}
+
+/// The integer as wide as a T.
+template <class T>
+using LaneInteger = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+
+/// A register full of *from, read as an integer: AMD's Zen 4 makes an integer's broadcast where it loads, a float's
+/// among the permutes.
+template <class T>
+[[gnu::always_inline]] inline Vector<T> broadcast_from(const T* from) {
+  LaneInteger<T> bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return (Vector<T>)(bits - Vector<LaneInteger<T>>{});
 }
 
 template <class T>
