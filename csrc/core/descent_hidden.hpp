@@ -79,6 +79,20 @@ struct PermutedHidden {
   }
 };
 
+/// Forward: PermutedHidden from unit `first` on, kept on the way as StoredOutputsHidden reads it.
+template <class T, int strips, bool mixed>
+struct KeptHidden {
+  static constexpr bool negated = true;
+  const PermutedHidden<T, strips, mixed>& made;
+  Index first;
+  T* H;
+  [[gnu::always_inline]] void operator()(Index unit, Vector<T>* h) const {
+    made(first + unit, h);
+#pragma GCC unroll 4
+    for (int s = 0; s < strips; ++s) store(H + (unit * strips + s) * lanes<T>, h[s]);
+  }
+};
+
 /// Backward: H and the sums gH of the tiles so far are stored as [sample][lanes].
 template <class T>
 struct StoredGradientHidden {

@@ -8,6 +8,8 @@
 // one writes, so neither the number of threads nor the order of tasks changes a bit.
 #pragma once
 
+#include <span>
+
 #include "../linalg/flush_denormals.hpp"
 #include "../linalg/team.hpp"
 #include "activation.hpp"
@@ -192,27 +194,33 @@ class Descent {
     const T* start = set.entropy ? zeros_.data() : set.minus_Y_of(strip);
     const T last_scale = set.entropy ? T{1} : static_cast<T>(2 * set.c);
     T* G = set.G_of(strip);
-    const auto product = [&](const auto& hidden, Index first, Index count) {
+    using Tiles = std::span<const OutputRange>;
+    const Tiles all = forward_tiles_;
+    const auto product = [&](const auto& hidden, Index first, Index count, Tiles tiles) {
       const T* W = theta_.W(0) + first * d_out_;
-      for (const auto [k, width] : forward_tiles_)
+      for (const auto [k, width] : tiles)
         with_number<forward_outputs>(width, [&, k = k](auto K) {
           outputs_tile<K, strips>(hidden, count, W + k * L, d_out_, (first == 0 ? start : G) + k * L, G + k * L, d_out_,
                                   first + count == h_ ? last_scale : T{1});
         });
     };
-    const bool one_tile = forward_tiles_.size() == 1;
-    if (one_tile && with_permuted<strips>(set, strip, [&](const auto& hidden) { product(hidden, 0, h_); })) return;
+    if (all.size() == 1 && with_permuted<strips>(set, strip, [&](const auto& hidden) { product(hidden, 0, h_, all); }))
+      return;
     for (Index first = 0; first < h_; first += block_units) {
       const Index count = std::min(block_units, h_ - first);
-      if (!with_permuted<strips>(set, strip,
-                                 [&](const auto& hidden) { store_hidden<strips>(hidden, first, count, scratch); }))
+      Tiles left = all;
+      if (with_permuted<strips>(set, strip, [&](const auto& hidden) {
+            product(KeptHidden{hidden, first, scratch}, first, count, all.last(1));  // none is smaller
+          }))
+        left = all.first(all.size() - 1);
+      else
         for (Index u = 0; u < strip_count<T>(count); ++u)
           for (int s = 0; s < strips; ++s)
             transposed_hidden<strips>(set, first / L + u, strip + s, scratch + (u * L * strips + s) * L);
       if (fast_)
-        product(StoredOutputsHidden<T, strips, true>{scratch}, first, count);
+        product(StoredOutputsHidden<T, strips, true>{scratch}, first, count, left);
       else
-        product(StoredOutputsHidden<T, strips, false>{scratch}, first, count);
+        product(StoredOutputsHidden<T, strips, false>{scratch}, first, count, left);
     }
   }
 
@@ -226,17 +234,6 @@ class Descent {
       if (sources_ == 2) return f(PermutedHidden<T, strips, true>(E_transposed_.data(), sources_, gather)), true;
     }
     return false;
-  }
-
-  /// Units [first, first + count) of H to [unit][strips][lanes], for several tiles of outputs.
-  template <int strips, class Hidden>
-  static void store_hidden(const Hidden hidden, Index first, Index count, T* H) {
-    for (Index u = 0; u < count; ++u) {
-      Vector<T> h[strips];
-      hidden(first + u, h);
-#pragma GCC unroll 4
-      for (int s = 0; s < strips; ++s) store(H + (u * strips + s) * L, h[s]);
-    }
   }
 
   /// H of one strip of units and one strip of samples, to [unit][strips][lanes].
