@@ -133,8 +133,8 @@ class PredictedGradient {
     if (hidden_.size() > 1) {
       for (Workspace& workspace : workspaces_) workspace.has_hidden = false;
     } else {
-      team_.run(E_.panels(), [&](Index q, int member) {
-        make_hidden(q, workspaces_[static_cast<std::size_t>(member)], hidden_[0]);
+      team_.run(hidden_[0].panels(), [&](Index j, int member) {
+        make_hidden(j, workspaces_[static_cast<std::size_t>(member)], hidden_[0]);
       });
     }
     const auto hidden_of = [&](int member) -> const PanelMatrix<T>& {
@@ -142,7 +142,7 @@ class PredictedGradient {
       PanelMatrix<T>& H = hidden_[static_cast<std::size_t>(member)];
       Workspace& workspace = workspaces_[static_cast<std::size_t>(member)];
       if (!workspace.has_hidden) {
-        for (Index q = 0; q < E_.panels(); ++q) make_hidden(q, workspace, H);
+        for (Index j = 0; j < H.panels(); ++j) make_hidden(j, workspace, H);
         workspace.has_hidden = true;
       }
       return H;
@@ -156,15 +156,10 @@ class PredictedGradient {
     return status;
   }
 
-  /// H of panel q of hidden units into `to`, one of `hidden_`.
-  void make_hidden(Index q, Workspace& workspace, PanelMatrix<T>& to) {
-    with_vectors(E_.vectors(q), [&]<int N>() {
-      if (wide_) {
-        hidden_by_samples<N>(q, workspace, to);
-      } else {
-        hidden_panel<N>(q, 0, n_padded_, to.panel(q), workspace.S.data());
-      }
-    });
+  /// Panel j of H, one of `hidden_`: of samples if n <= h, else of hidden units.
+  void make_hidden(Index j, Workspace& workspace, PanelMatrix<T>& H) {
+    if (wide_) return hidden_of_samples(j, workspace, H);
+    with_vectors(E_.vectors(j), [&]<int N>() { hidden_panel<N>(j, 0, n_padded_, H.panel(j), workspace.S.data()); });
   }
 
   /// H(i, panel q) for begin <= i < end into H (end − begin, width); S gets σ'(Z) unless the
@@ -187,18 +182,18 @@ class PredictedGradient {
     }
   }
 
-  /// Panel q of H, transposed into the panels of samples.
-  template <int N>
-  void hidden_by_samples(Index q, Workspace& workspace, PanelMatrix<T>& hidden) {
+  /// Panel j of samples of H, transposed panel by panel of hidden units, so that memory is written in its order.
+  void hidden_of_samples(Index j, Workspace& workspace, PanelMatrix<T>& hidden) {
     T* const H = workspace.H.data();
-    for (Index i = 0; i < n_padded_; i += chunk) {
-      hidden_panel<N>(q, i, i + chunk, H, workspace.S.data());
-      for (Index row = 0; row < chunk; row += lanes<T>) {
-        T* const to = hidden.panel((i + row) / width) + q * width * width + (i + row) % width;
-        for (Index v = 0; v < N; ++v) {
-          transpose_square(H + row * width + v * lanes<T>, width, to + v * lanes<T> * width, width);
+    const Index begin = j * width, count = std::min(width, n_padded_ - begin);
+    for (Index q = 0; q < E_.panels(); ++q) {
+      T* const to = hidden.panel(j) + q * width * width;
+      with_vectors(E_.vectors(q), [&]<int N>() {
+        hidden_panel<N>(q, begin, begin + count, H, workspace.S.data());
+        for (Index v = 0; v < N * lanes<T>; v += lanes<T>) {
+          for (Index i = 0; i < count; i += lanes<T>) transpose_square(H + i * width + v, width, to + v * width + i, width);
         }
-      }
+      });
     }
   }
 
