@@ -19,7 +19,7 @@ struct StoredOutputsHidden {
 
 /// Registers in a row of Eᵀ (h × d_in, padded; stored as [h / lanes][source][lanes][lanes]), at most; with
 /// longer rows H is transposed instead, and so it is below AVX-512, where permutes gain nothing.
-inline constexpr int max_sources = register_bytes == 64 ? 4 : 0;
+inline constexpr int max_sources = register_bytes == 64 ? 6 : 0;
 
 /// How the samples of one strip gather from a row of Eᵀ: a from the register at first_a, b likewise.
 /// The index is in 32-bit words, two for a double, so that one permute serves both types.
