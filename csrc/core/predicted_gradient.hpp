@@ -191,7 +191,8 @@ class PredictedGradient {
       with_vectors(E_.vectors(q), [&]<int N>() {
         hidden_panel<N>(q, begin, begin + count, H, workspace.S.data());
         for (Index v = 0; v < N * lanes<T>; v += lanes<T>) {
-          for (Index i = 0; i < count; i += lanes<T>) transpose_square(H + i * width + v, width, to + v * width + i, width);
+          for (Index i = 0; i < count; i += lanes<T>)
+            transpose_square(H + i * width + v, width, to + v * width + i, width);
         }
       });
     }
