@@ -55,9 +55,10 @@ template <class T>
 struct Gelu {
   [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const {
     constexpr T limit = Constants<T>::tail_zero;  // beyond it 0 would meet ∞
-    const Vector<T> bounded_below = z < -limit ? -limit : z, bounded = bounded_below > limit ? limit : bounded_below;
+    const Vector<T> bounded_below = at_least<T>(z, broadcast(-limit));
+    const Vector<T> bounded = at_most<T>(bounded_below, broadcast(limit));
     const NormalTail<T> normal = normal_tail<T>(magnitude<T>(bounded));
-    const Vector<T> below = z > T(0) ? T(1) - normal.tail : normal.tail;  // Φ(z)
+    const Vector<T> below = by_sign<T>(z, normal.tail, T(1) - normal.tail);  // Φ(z)
     return {bounded_below * below, below + bounded * normal.density};
   }
 };
@@ -67,24 +68,40 @@ template <class T>
 struct Softplus {
   T b, inverse_b;
 
-  [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const {
-    const auto above = z > T(0);
-    const SoftStep<T> step = soft_step<T>(-b * magnitude<T>(z), above);
-    return {(above ? z : Vector<T>{}) + step.log * inverse_b, step.logistic};
+  [[gnu::always_inline]] Vector<T> exponential(Vector<T> z) const { return decay<T>(-b * magnitude<T>(z)); }
+  [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z, Vector<T> q) const {
+    const SoftStep<T> step = soft_step<T>(q, z);
+    return {at_least<T>(z, Vector<T>{}) + step.log * inverse_b, step.logistic};
   }
 };
+
+/// σ whose exponentials are found by a loop of their own, which leaves them in S: in one loop, the chain of operations
+/// that wait for each other would be so long that the processor waits with them.
+template <class T, class Sigma>
+concept ExponentialFirst = requires(Sigma sigma, Vector<T> z) { sigma.exponential(z); };
 
 /// σ of whole registers, two under way together. It stays one piece of machine code, the same for every caller, and no
 /// sum here has two products as terms, of which the compiler could choose one to fuse: an element's bits must not
 /// depend on where it stands.
 template <class T, class Sigma>
 [[gnu::noipa]] void sweep(Sigma sigma, const T* Z, T* H, T* S, std::size_t registers) {
+  constexpr std::size_t width = lanes<T>, block = 64;
+  for (std::size_t start = 0; start < registers; start += block) {
+    const std::size_t begin = start * width, end = std::min(start + block, registers) * width;
+    if constexpr (ExponentialFirst<T, Sigma>) {
 #pragma GCC unroll 2
-  for (std::size_t i = 0; i < registers; ++i) {
-    constexpr std::size_t width = lanes<T>;
-    const ValueAndSlope<T> result = sigma(load(Z + width * i));
-    store(H + width * i, result.value);
-    store(S + width * i, result.slope);
+      for (std::size_t i = begin; i < end; i += width) store(S + i, sigma.exponential(load(Z + i)));
+    }
+#pragma GCC unroll 2
+    for (std::size_t i = begin; i < end; i += width) {
+      ValueAndSlope<T> result;
+      if constexpr (ExponentialFirst<T, Sigma>)
+        result = sigma(load(Z + i), load(S + i));
+      else
+        result = sigma(load(Z + i));
+      store(H + i, result.value);
+      store(S + i, result.slope);
+    }
   }
 }
 

@@ -125,7 +125,7 @@ struct ReluPairs {
     if constexpr (!last) {
       store(gH + i * lanes<T>, d);
     } else {
-      const Vector<T> gZ = where_negative<T>(h, d);
+      const Vector<T> gZ = by_sign<T>(h, d, Vector<T>{});
       subtract_from(gE + pairs[i].a, gZ);
       subtract_from(gE + pairs[i].b, gZ);
     }

@@ -2,11 +2,10 @@
 // along the other index; K is a template argument, `with_number` turns a number into it.
 #pragma once
 
-#include <Eigen/Core>
-#include <cstdint>
 #include <type_traits>
 #include <vector>
 
+#include "../linalg/select.hpp"
 #include "../linalg/strips.hpp"
 #include "optimizer.hpp"
 
@@ -55,20 +54,10 @@ inline std::vector<OutputRange> cut_outputs(Index d_out, Index most) {
   return ranges;
 }
 
-/// min(z, 0); a NaN stays. By Eigen, for GCC makes two instructions of a comparison where one is enough.
+/// min(z, 0); a NaN stays.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> negative_part(Vector<T> z) {
-  using Packet = typename Eigen::internal::packet_traits<T>::type;
-  static_assert(sizeof(Packet) == sizeof(Vector<T>));
-  return (Vector<T>)Eigen::internal::pmin((Packet)z, (Packet)Vector<T>{});
-}
-
-/// v where z < 0, else 0: the sign of z, spread over the lane, is the mask. No comparison, which would take the
-/// place of a multiply-add. The NaN of arithmetic (sign bit set, on x86) counts as negative and stays.
-template <class T>
-[[gnu::always_inline]] inline Vector<T> where_negative(Vector<T> z, Vector<T> v) {
-  using Bits = Vector<LaneInteger<T>>;
-  return (Vector<T>)((Bits)v & ((Bits)z >> (8 * sizeof(T) - 1)));
+  return at_most<T>(z, Vector<T>{});
 }
 
 /// sum + sign · a b, one fused multiply-add.

@@ -13,7 +13,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "../linalg/vector.hpp"
+#include "../linalg/select.hpp"
 
 namespace zeroloss {
 
@@ -194,7 +194,7 @@ template <class T>
 [[gnu::always_inline]] inline ValueAndSlope<T> tanh(Vector<T> x) {
   constexpr T limit = Constants<T>::exp_zero / 2;
   const Vector<T> minus_x = from_word<T>(to_word<T>(x) | sign_word<T>);  // −|x|
-  const Exponential<T> q = exponential<T>(T(2) * (minus_x < limit ? limit : minus_x));
+  const Exponential<T> q = exponential<T>(T(2) * at_least<T>(minus_x, broadcast(limit)));
   const Vector<T> product = q.power * q.excess, scaled = q.power + product;
   const Vector<T> one_minus_q = (T(1) - unscale<T> * q.power) - unscale<T> * product;
   const Vector<T> ratio = T(1) / (T(1) + unscale<T> * scaled);
@@ -207,15 +207,20 @@ struct SoftStep {
   Vector<T> log, logistic;
 };
 
+/// eˣ for x ≤ 0, 0 where 4eˣ is.
+template <class T>
+[[gnu::always_inline]] inline Vector<T> decay(Vector<T> x) {
+  return exponential<T>(at_least<T>(x, broadcast(Constants<T>::exp_zero))).scaled() * unscale<T>;
+}
+
 /// For x ≤ 0, q = eˣ: log(1 + q) = 2 artanh(w/2) = w + w³P(w²)/2, where w = q/(1 + q/2) = q − wq/2; and 1/(1 + q) where
 /// `above`, else q/(1 + q). One division, by (1 + q)(1 + q/2), serves both.
-template <class T, class Mask>
-[[gnu::always_inline]] inline SoftStep<T> soft_step(Vector<T> x, Mask above) {
-  const Vector<T> q = x < Constants<T>::exp_zero ? Vector<T>{} : exponential<T>(x).scaled() * unscale<T>;
+template <class T>
+[[gnu::always_inline]] inline SoftStep<T> soft_step(Vector<T> q, Vector<T> z) {
   const Vector<T> u = T(1) + q, v = T(1) + T(0.5) * q, ratio = T(1) / (u * v);
   const Vector<T> w = q * (u * ratio), w2 = w * w;
   const Vector<T> P = polynomial<T>(w2, w2 * w2, Constants<T>::log);
-  return {q - T(0.5) * w * (q - w2 * P), (above ? v : q * v) * ratio};
+  return {q - T(0.5) * w * (q - w2 * P), by_sign<T>(z, q * v, v) * ratio};
 }
 
 /// φ(a) = exp(−a²/2)/√(2π) and Q(a) = ∫_a^∞ φ, the standard normal density and upper tail.

@@ -169,7 +169,7 @@ class PredictedGradient {
     const T* const E = E_.panel(q);
     if (is_relu()) {
       X_.template preactivations<N>(E, begin, end, [=](Index i, int v, const Vector<T>& z) {
-        store(H + (i - begin) * width + v * lanes<T>, z > Vector<T>{} ? z : Vector<T>{});
+        store(H + (i - begin) * width + v * lanes<T>, at_least<T>(z, Vector<T>{}));
       });
       return;
     }
