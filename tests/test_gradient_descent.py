@@ -98,6 +98,37 @@ def test_odd_sizes_at_every_level(level, sizes):
     assert relative(W, expected_W) < 1e-11
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hidden", [37, 200])
+@pytest.mark.parametrize("p", [3, 8, 12, 13, 17, 29, 37, 47, 53, 97])
+def test_rows_of_one_to_many_registers_at_every_level(p, hidden, dtype, level):
+    """ReLU on pairs: rows of Eᵀ of 1 to 13 registers, 1 to 17 tiles of outputs, H in one block and in two.
+
+    The rounding errors of a sum of N products grow as √N, N at most p, h or n; what is compared moves by a tenth of
+    its length and more.
+    """
+    data = zl.datasets.modular_addition(p, train_fraction=0.6, seed=0)
+    net = zl.networks.normal(data, hidden=hidden, std=0.5, seed=1, dtype=dtype)
+    kernels = kernels_of(level)
+    samples = kernel_samples(data, "train", net.dtype)
+    descent = {"float64": kernels.Descent64, "float32": kernels.Descent32}[dtype](
+        samples,
+        kernel_samples(data, "test", net.dtype),
+        kernel_activation(net),
+        kernels.Loss("mse", "mean"),
+        kernels.Optimizer("sgd", p / 4, 1e-2, 1e-2, momentum=0.0),
+        hidden,
+        1,
+    )
+    E, W = net.E.copy(), net.W.copy()
+    descent.advance(3, (E, W))
+    expected_E, expected_W = sgd(net.astype("float64"), data, 3, p / 4, 1e-2, 0.0)
+    bound = 4 * math.sqrt(max(p, hidden, len(data.Y_train))) * UNIT_ROUNDOFF[dtype]
+    assert relative(E - net.E, expected_E - net.E) < bound
+    assert relative(W - net.W, expected_W - net.W) < bound
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sizes", odd_sizes(), ids=str)
 def test_losses_before_each_step(sizes, dtype):
