@@ -213,8 +213,8 @@ template <class T>
   return exponential<T>(at_least<T>(x, broadcast(Constants<T>::exp_zero))).scaled() * unscale<T>;
 }
 
-/// For x ≤ 0, q = eˣ: log(1 + q) = 2 artanh(w/2) = w + w³P(w²)/2, where w = q/(1 + q/2) = q − wq/2; and 1/(1 + q) where
-/// `above`, else q/(1 + q). One division, by (1 + q)(1 + q/2), serves both.
+/// For 0 ≤ q ≤ 1: log(1 + q) = 2 artanh(w/2) = w + w³P(w²)/2, where w = q/(1 + q/2) = q − wq/2; and q/(1 + q) where z
+/// has its sign bit set, else 1/(1 + q). One division, by (1 + q)(1 + q/2), serves both.
 template <class T>
 [[gnu::always_inline]] inline SoftStep<T> soft_step(Vector<T> q, Vector<T> z) {
   const Vector<T> u = T(1) + q, v = T(1) + T(0.5) * q, ratio = T(1) / (u * v);

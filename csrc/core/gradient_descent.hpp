@@ -175,7 +175,7 @@ class Descent {
   /// is found again where it is needed. Past n they stay zeros.
   void activate_strip(DescentSamples<T>& set, Index u) {
     T* const H = set.H.data() + u * set.strips * L * L;
-    set.X.multiply(theta_.E(u), 0, set.n, H);
+    set.X.multiply(theta_.E(u), H);
     activate(activation_, H, H, set.S.data() + u * set.strips * L * L, static_cast<std::size_t>(set.n * L));
   }
 

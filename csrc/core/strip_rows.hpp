@@ -40,23 +40,21 @@ class StripRows {
   /// The caller's row that stands at position i.
   Index order(Index i) const { return order_[i]; }
 
-  /// Z = X E for one strip of hidden units and samples [first, last); past n, zeros.
-  void multiply(const T* E, Index first, Index last, T* Z) const {
-    std::fill(Z, Z + (last - first) * L, T{});
-    last = std::min(last, n);
+  /// Z = X E for one strip of hidden units.
+  void multiply(const T* E, T* Z) const {
     if (!X_.empty()) {
-      for (Index i = first; i < last; i += dense_rows)
-        with_number<dense_rows>(std::min<Index>(dense_rows, last - i), [&](auto R) {
-          add_product<R>(X_.data() + i * d_in, d_in, 1, E, d_in, Z + (i - first) * L);
-        });
+      std::fill(Z, Z + n * L, T{});
+      for (Index i = 0; i < n; i += dense_rows)
+        with_number<dense_rows>(std::min<Index>(dense_rows, n - i),
+                                [&](auto R) { add_product<R>(X_.data() + i * d_in, d_in, 1, E, d_in, Z + i * L); });
       return;
     }
     if (are_pairs()) {
-      for (Index i = first; i < last; ++i, Z += L)
+      for (Index i = 0; i < n; ++i, Z += L)
         store<T>(Z, load(E + pairs_[static_cast<std::size_t>(i)].a) + load(E + pairs_[static_cast<std::size_t>(i)].b));
       return;
     }
-    for (Index i = first; i < last; ++i, Z += L) {
+    for (Index i = 0; i < n; ++i, Z += L) {
       Vector<T> z{};
       for (Index e = begin_[order_[i]]; e < begin_[order_[i] + 1]; ++e)
         z += broadcast(entries_[e].value) * load(E + entries_[e].offset);
