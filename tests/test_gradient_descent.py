@@ -48,6 +48,21 @@ def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
     )
 
 
+def kernel_descent(level, data, net, lr, weight_decay):
+    """The kernel of plain descent at one instruction-set level, on one thread."""
+    kernels = kernels_of(level)
+    samples = kernel_samples(data, "train", net.dtype)
+    return {"float64": kernels.Descent64, "float32": kernels.Descent32}[net.dtype.name](
+        samples,
+        samples,
+        kernel_activation(net),
+        kernels.Loss("mse", "mean"),
+        kernels.Optimizer("sgd", lr, weight_decay, weight_decay, momentum=0.0),
+        net.hidden,
+        1,
+    )
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "leaky_relu(0.1)"])
@@ -110,17 +125,7 @@ def test_rows_of_one_to_many_registers_at_every_level(p, hidden, dtype, level):
     """
     data = zl.datasets.modular_addition(p, train_fraction=0.6, seed=0)
     net = zl.networks.normal(data, hidden=hidden, std=0.5, seed=1, dtype=dtype)
-    kernels = kernels_of(level)
-    samples = kernel_samples(data, "train", net.dtype)
-    descent = {"float64": kernels.Descent64, "float32": kernels.Descent32}[dtype](
-        samples,
-        kernel_samples(data, "test", net.dtype),
-        kernel_activation(net),
-        kernels.Loss("mse", "mean"),
-        kernels.Optimizer("sgd", p / 4, 1e-2, 1e-2, momentum=0.0),
-        hidden,
-        1,
-    )
+    descent = kernel_descent(level, data, net, lr=p / 4, weight_decay=1e-2)
     E, W = net.E.copy(), net.W.copy()
     descent.advance(3, (E, W))
     expected_E, expected_W = sgd(net.astype("float64"), data, 3, p / 4, 1e-2, 0.0)
@@ -259,17 +264,7 @@ def test_a_step_that_went_too_far_leaves_nothing_behind(hidden, dtype, level):
     """The kernel on sound parameters again: whatever stands beside the units in its strips is zero again."""
     data = random_data(15, 6, 4, "sparse")
     net = random_network(data, hidden).astype(dtype)
-    kernels = kernels_of(level)
-    samples = kernel_samples(data, "train", net.dtype)
-    descent = {"float64": kernels.Descent64, "float32": kernels.Descent32}[dtype](
-        samples,
-        samples,
-        kernel_activation(net),
-        kernels.Loss("mse", "mean"),
-        kernels.Optimizer("sgd", 0.1, 0.0, 0.0, momentum=0.0),
-        hidden,
-        1,
-    )
+    descent = kernel_descent(level, data, net, lr=0.1, weight_decay=0.0)
     sound, wild = (net.E.copy(), net.W.copy()), (np.full_like(net.E, np.inf), net.W.copy())
     assert descent.advance(3, (sound[0].copy(), sound[1].copy()))
     assert not descent.advance(3, wild)
