@@ -119,7 +119,7 @@ void sweep_all(Sigma sigma, const T* Z, T* H, T* S, std::size_t count) {
   std::copy_n(slope, rest, S + whole);
 }
 
-/// H = σ(Z), S = σ'(Z), all of `count` elements at any alignment; H may be Z.
+/// H = σ(Z), S = σ'(Z), all of `count` elements at any alignment; H may be Z, but S stands apart from both.
 template <class T>
 void activate(const Activation& activation, const T* Z, T* H, T* S, std::size_t count) {
   const T parameter = static_cast<T>(activation.parameter);

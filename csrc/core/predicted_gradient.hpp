@@ -108,7 +108,7 @@ class PredictedGradient {
   /// Up to this size each member makes all of H for itself: to fetch what another core has just written takes longer.
   static constexpr Index copied_bytes = Index{4} << 20;
 
-  /// Samples that are handled together: whole tiles and whole squares of vectors.
+  /// What n is padded to a multiple of: whole tiles and whole squares of vectors.
   static constexpr Index chunk = std::lcm<Index, Index>(lanes<T>, tile_rows<T>);
 
   /// Σ A ⊙ B over the first rows.
