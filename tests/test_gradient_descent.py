@@ -134,6 +134,26 @@ def test_rows_of_one_to_many_registers_at_every_level(p, hidden, dtype, level):
     assert relative(W - net.W, expected_W - net.W) < bound
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hidden", [1, 37, 257])
+def test_lanes_without_a_unit_count_for_nothing(hidden, dtype, level):
+    """σ(0) ≠ 0 of softplus gives weights of such lanes a gradient. What moves is compared as above."""
+    data = zl.datasets.modular_addition(7, train_fraction=0.6, seed=0)
+    net = zl.networks.normal(data, hidden=hidden, std=0.5, activation="softplus(1)", seed=1, dtype=dtype)
+    descent = kernel_descent(level, data, net, lr=1.0, weight_decay=1e-2)
+    E, W = net.E.copy(), net.W.copy()
+    records = np.empty((1, 8))
+    descent.advance(4, (E, W), record_at=np.array([3]), records=records)
+    exact = net.astype("float64")
+    expected_E, expected_W = sgd(exact, data, 4, 1.0, 1e-2, 0.0)
+    bound = 4 * math.sqrt(max(hidden, len(data.Y_train))) * UNIT_ROUNDOFF[dtype]
+    assert relative(E - net.E, expected_E - net.E) < bound
+    assert relative(W - net.W, expected_W - net.W) < bound
+    norms = [np.linalg.norm(theta) for theta in sgd(exact, data, 3, 1.0, 1e-2, 0.0)]
+    np.testing.assert_allclose(records[0, 6:], norms, rtol=bound)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sizes", odd_sizes(), ids=str)
 def test_losses_before_each_step(sizes, dtype):

@@ -17,8 +17,8 @@ struct StoredOutputsHidden {
   }
 };
 
-/// Registers in a row of Eᵀ (h × d_in, padded; stored as [h / lanes][source][lanes][lanes]), at most; with
-/// longer rows H is transposed instead, and so it is below AVX-512, where permutes gain nothing.
+/// Registers in a row of Eᵀ (h × d_in, padded; stored as [h / lanes][source][lanes][lanes]), at most; with longer rows
+/// H is transposed instead. Below AVX-512 there are none: outputs_along_units.hpp needs neither.
 inline constexpr int max_sources = register_bytes == 64 ? 6 : 0;
 
 /// How the samples of one strip gather from a row of Eᵀ: a from the register at first_a, b likewise.

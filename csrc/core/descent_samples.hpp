@@ -21,6 +21,7 @@ struct DescentSamples {
       : X(std::visit([](const auto& rows) { return StripRows<T>(rows); }, samples.X)),
         n(X.n),
         strips(strip_count<T>(n)),
+        hidden_step(((strips * L * register_bytes + 63) / 64 | 1) * 64 / register_bytes),
         d_out(samples.d_out()),
         entropy(loss.kind == LossKind::cross_entropy),
         c(loss.scale(std::max<Index>(n, 1), d_out)),
@@ -36,6 +37,10 @@ struct DescentSamples {
       targets.data()[i] = static_cast<T>(std::max_element(row.data(), row.data() + d_out) - row.data());
     }
   }
+
+  /// Of a strip of units; null where they are found again.
+  T* H_of(Index u) { return H.empty() ? nullptr : H.data() + u * hidden_step * L; }
+  T* S_of(Index u) { return S.empty() ? nullptr : S.data() + u * hidden_step * L; }
 
   T* G_of(Index s) { return G.data() + s * d_out * L; }
   const T* minus_Y_of(Index s) const { return minus_Y.data() + s * d_out * L; }
@@ -60,13 +65,15 @@ struct DescentSamples {
   }
 
   const StripRows<T> X;
-  const Index n, strips, d_out;
+  const Index n, strips;
+  const Index hidden_step;  // samples to a strip of H: an odd number of cache lines, lest strips compete for the same
+  const Index d_out;
   const bool entropy;  // cross-entropy in place of the squared error
   const double c;      // of the loss
   Buffer<T> minus_Y, G;
   Buffer<T> losses;                     // [sample], without the factor c
   Buffer<T> targets, squares, correct;  // [sample]: place of the largest target, Σ_k (F − Y)², 1 or 0
-  Buffer<T> H, S;                       // [strip of units][sample][lanes], unless they are found again
+  Buffer<T> H, S;                       // [strip of units][hidden_step][lanes], unless they are found again
   std::vector<StripGather<T>> gather;   // [strip of samples], where Eᵀ is in use
 
  private:

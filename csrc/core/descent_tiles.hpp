@@ -151,8 +151,7 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
     for (int k = 0; k < K; ++k) g[k] = load(t.gW + k * L);
   const T* const G = t.G;
   const Index samples = t.samples, G_rows = t.G_rows;
-  const auto add = [&]<int count>(std::integral_constant<int, count>, Index i) {
-    const T* r = G + strip_offset<T>(G_rows, 0, i);
+  const auto add = [&]<int count>(std::integral_constant<int, count>, const T* r, Index i) {
     Vector<T> h[count], d[count][sums];
 #pragma GCC unroll 2
     for (int s = 0; s < count; ++s) h[s] = rows.hidden(i + s);
@@ -176,9 +175,14 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
       rows.finish(i + s, h[s], d[s][0]);
     }
   };
+  constexpr int unrolled = register_count == 32 ? together : std::min(4, L);  // samples that share an address
   Index i = 0;
-  for (; i + together <= samples; i += together) add(std::integral_constant<int, together>{}, i);
-  if (i < samples) add(std::integral_constant<int, 1>{}, i);
+  for (; i + unrolled <= samples; i += unrolled) {
+    const T* r = G + strip_offset<T>(G_rows, 0, i);
+#pragma GCC unroll 4
+    for (int s = 0; s < unrolled; s += together) add(std::integral_constant<int, together>{}, r + s, i + s);
+  }
+  for (; i < samples; ++i) add(std::integral_constant<int, 1>{}, G + strip_offset<T>(G_rows, 0, i), i);
   if (!t.last || !t.plain) {
 #pragma GCC unroll 16
     for (int k = 0; k < K; ++k) store(t.gW + k * L, g[k]);

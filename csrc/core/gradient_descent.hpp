@@ -8,14 +8,13 @@
 // one writes, so neither the number of threads nor the order of tasks changes a bit.
 #pragma once
 
-#include <span>
-
 #include "../linalg/flush_denormals.hpp"
 #include "../linalg/team.hpp"
 #include "activation.hpp"
 #include "descent_samples.hpp"
-#include "layer_strips.hpp"
 #include "norm_control.hpp"
+#include "outputs_along_samples.hpp"
+#include "outputs_along_units.hpp"
 
 namespace zeroloss {
 
@@ -50,14 +49,14 @@ class Descent {
         compensation_(optimizer.compensated, X_.d_in, h, d_out_),
         squares_(optimizer.has_squares(), X_.d_in, h, d_out_),
         E_transposed_(units() * sources_ * L),
-        zeros_(train_.entropy ? tile_strips * d_out_ * L : 0),
+        zeros_(train_.entropy ? task_strips * d_out_ * L : 0),
         scratch_size_(outputs_scratch() + gradients_scratch()),
         scratch_(scratch_size_ * team.size()) {
     for (auto* set : {&train_, &test_}) {
       for (Index s = 0; sources_ > 0 && s < set->strips; ++s) set->gather.emplace_back(set->X.pairs() + s * L);
       if (fast_) continue;
-      set->H = Buffer<T>(units() * set->strips * L);
-      set->S = Buffer<T>(units() * set->strips * L);
+      set->H = Buffer<T>(units() * set->hidden_step);
+      set->S = Buffer<T>(units() * set->hidden_step);
     }
   }
 
@@ -91,6 +90,7 @@ class Descent {
       const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, number);
       const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, number);
       share(panels, [&](Index panel, T* scratch) { gradients(panel, step_E, step_W, scratch + outputs_scratch()); });
+      theta_.clear_padding();
       if (control_.follows(taken + t) && control_.apply(*state.reference_norm, theta_, compensation_)) transpose_E();
     }
     const bool finite = theta_.are_finite();
@@ -115,10 +115,9 @@ class Descent {
 
  private:
   static constexpr int L = lanes<T>;
-  static constexpr Index block_units = 192;      // of H, transposed, in the L1 cache
-  static constexpr Index chunk = 192;            // samples whose H and gH stay in the L1 cache
-  static constexpr Index panel_strips = 64 / L;  // strips of units that share a chunk of G: a task
-  static_assert(block_units % L == 0 && chunk % L == 0);
+  static constexpr Index chunk = register_bytes == 64 ? 192 : 256;  // samples whose H and gH stay in the L1 cache
+  static constexpr Index panel_strips = 64 / L;                     // strips of units that share a chunk of G: a task
+  static_assert(chunk % L == 0);
 
   void take(const DescentState<T>& state) {
     theta_.take(state.theta, fast_), velocity_.take(state.velocity, fast_);
@@ -137,11 +136,11 @@ class Descent {
   /// Outputs of a set of samples, and from them G, losses and what a record says.
   void forward(DescentSamples<T>& set, bool wants_loss, bool wants_record) {
     if (!fast_) share(strip_count<T>(h_), [&](Index u, T*) { activate_strip(set, u); });
-    share((set.strips + tile_strips - 1) / tile_strips, [&](Index block, T* scratch) {
-      outputs(set, block, scratch);
+    share((set.strips + task_strips - 1) / task_strips, [&](Index block, T* scratch) {
+      const Index begin = block * task_strips, end = std::min(set.strips, begin + task_strips);
+      make_outputs(set, begin, end, scratch);
       if (!set.entropy && !wants_loss && !wants_record) return;
-      for (Index s = block * tile_strips; s < std::min(set.strips, (block + 1) * tile_strips); ++s)
-        set.finish(s, wants_loss || wants_record, wants_record);
+      for (Index s = begin; s < end; ++s) set.finish(s, wants_loss || wants_record, wants_record);
     });
   }
 
@@ -158,8 +157,9 @@ class Descent {
   }
 
   Index units() const { return strip_count<T>(h_) * L; }
-  Index padded_samples() const { return train_.strips * L; }
-  Index outputs_scratch() const { return block_units * tile_strips * L; }
+  Index outputs_scratch() const {
+    return units_along_lanes ? OutputsAlongUnits<T>::scratch_size(d_out_) : block_units * tile_strips * L;
+  }
   Index gradients_scratch() const { return panel_strips * (X_.d_in + d_out_) * L + 2 * chunk * L; }
 
   /// Runs the tasks, each worker with scratch of its own; which worker takes a task changes nothing.
@@ -174,87 +174,21 @@ class Descent {
   /// H = σ(X E) and S = σ'(X E) of one strip of units, kept for both phases: only ReLU on pairs is so cheap that it
   /// is found again where it is needed. Past n they stay zeros.
   void activate_strip(DescentSamples<T>& set, Index u) {
-    T* const H = set.H.data() + u * set.strips * L * L;
+    T* const H = set.H_of(u);
     set.X.multiply(theta_.E(u), H);
-    activate(activation_, H, H, set.S.data() + u * set.strips * L * L, static_cast<std::size_t>(set.n * L));
+    activate(activation_, H, H, set.S_of(u), static_cast<std::size_t>(set.n * L));
   }
 
-  void outputs(DescentSamples<T>& set, Index block, T* scratch) {
-    const Index first = block * tile_strips;
-    if (set.strips - first >= tile_strips) {
-      outputs_of_strips<tile_strips>(set, first, scratch);
+  /// G = 2c (H W − Y), or F for the cross-entropy, for strips [begin, end) of samples.
+  void make_outputs(DescentSamples<T>& set, Index begin, Index end, T* scratch) {
+    const ForwardProduct<T> of{set, theta_, forward_tiles_, h_, fast_, sources_, E_transposed_.data(), zeros_.data()};
+    if constexpr (units_along_lanes) {
+      OutputsAlongUnits<T>(of, begin, end, scratch).make();
+    } else if (end - begin == tile_strips) {
+      OutputsAlongSamples<T, tile_strips>(of, begin, scratch).make();
     } else {
-      for (Index s = first; s < set.strips; ++s) outputs_of_strips<1>(set, s, scratch);
+      for (Index s = begin; s < end; ++s) OutputsAlongSamples<T, 1>(of, s, scratch).make();
     }
-  }
-
-  /// G = 2c (H W − Y), or F for the cross-entropy, for `strips` strips of samples.
-  template <int strips>
-  void outputs_of_strips(DescentSamples<T>& set, Index strip, T* scratch) {
-    const T* start = set.entropy ? zeros_.data() : set.minus_Y_of(strip);
-    const T last_scale = set.entropy ? T{1} : static_cast<T>(2 * set.c);
-    T* G = set.G_of(strip);
-    using Tiles = std::span<const OutputRange>;
-    const Tiles all = forward_tiles_;
-    const auto product = [&](const auto& hidden, Index first, Index count, Tiles tiles) {
-      const T* W = theta_.W(0) + first * d_out_;
-      for (const auto [k, width] : tiles)
-        with_number<forward_outputs>(width, [&, k = k](auto K) {
-          outputs_tile<K, strips>(hidden, count, W + k * L, d_out_, (first == 0 ? start : G) + k * L, G + k * L, d_out_,
-                                  first + count == h_ ? last_scale : T{1});
-        });
-    };
-    if (all.size() == 1 && with_permuted<strips>(set, strip, [&](const auto& hidden) { product(hidden, 0, h_, all); }))
-      return;
-    for (Index first = 0; first < h_; first += block_units) {
-      const Index count = std::min(block_units, h_ - first);
-      Tiles left = all;
-      if (with_permuted<strips>(set, strip, [&](const auto& hidden) {
-            product(KeptHidden{hidden, first, scratch}, first, count, all.last(1));  // none is smaller
-          }))
-        left = all.first(all.size() - 1);
-      else
-        for (Index u = 0; u < strip_count<T>(count); ++u)
-          for (int s = 0; s < strips; ++s)
-            transposed_hidden<strips>(set, first / L + u, strip + s, scratch + (u * L * strips + s) * L);
-      if (fast_)
-        product(StoredOutputsHidden<T, strips, true>{scratch}, first, count, left);
-      else
-        product(StoredOutputsHidden<T, strips, false>{scratch}, first, count, left);
-    }
-  }
-
-  /// Calls f with the PermutedHidden of these strips of samples; false where there is none.
-  template <int strips, class F>
-  bool with_permuted(const DescentSamples<T>& set, Index strip, const F& f) const {
-    if constexpr (max_sources > 0) {
-      const StripGather<T>* gather = set.gather.data() + strip;
-      if (sources_ > 0 && std::all_of(gather, gather + strips, [](const auto& g) { return g.pure; }))
-        return f(PermutedHidden<T, strips, false>(E_transposed_.data(), sources_, gather)), true;
-      if (sources_ == 2) return f(PermutedHidden<T, strips, true>(E_transposed_.data(), sources_, gather)), true;
-    }
-    return false;
-  }
-
-  /// H of one strip of units and one strip of samples, to [unit][strips][lanes].
-  template <int strips>
-  void transposed_hidden(const DescentSamples<T>& set, Index unit_strip, Index sample_strip, T* H) const {
-    const T* E = theta_.E(unit_strip);
-    Vector<T> h[L];
-    if (fast_) {
-      const Pair* pair = set.X.pairs() + sample_strip * L;
-#pragma GCC unroll 16
-      for (int i = 0; i < L; ++i) {
-        h[i] = negative_part<T>(load(E + pair[i].a) + load(E + pair[i].b));
-      }
-    } else {
-      const T* rows = set.H.data() + (unit_strip * set.strips + sample_strip) * L * L;
-#pragma GCC unroll 16
-      for (int i = 0; i < L; ++i) h[i] = load(rows + i * L);
-    }
-    transpose<T>(h);
-#pragma GCC unroll 16
-    for (int i = 0; i < L; ++i) store(H + i * strips * L, h[i]);
   }
 
   /// gW, gE and the update of one panel of hidden units.
@@ -312,8 +246,8 @@ class Descent {
       with_number<backward_outputs>(width, [&](auto K) { gradients_tile<K>(rows, t); });
     };
     const Pair* pairs = X_.pairs() + first;
-    const Index at = (u * padded_samples() + first) * L;
-    const T *stored_H = train_.H.data() + at, *S = train_.S.data() + at;
+    const Index at = fast_ ? 0 : first * L;
+    const T *stored_H = train_.H_of(u) + at, *S = train_.S_of(u) + at;
     if (X_.are_pairs()) {
       for (const auto [k, width] : backward_tiles_) {
         with_ends(k == 0, k + width == d_out_, [&, k = k, width = width](auto is_first, auto is_last) {

@@ -33,8 +33,6 @@ class LayerStrips {
   /// `negated`: E stands here as 0 − E, in which −0 becomes 0.
   void take(Layers<T> from, bool negated) {
     if (empty()) return;
-    clear_padding(E_);
-    clear_padding(W_);
     rows_to_strips(from.E, d_in_, h_, E_.data());
     columns_to_strips(from.W, h_, d_out_, W_.data());
     if (negated) negate();
@@ -46,17 +44,24 @@ class LayerStrips {
     columns_from_strips(W_.data(), h_, d_out_, to.W);
   }
 
+  /// Zeros the lanes of the last strip that belong to no unit: gradients do reach them, where σ(0) is not 0, and what
+  /// is not finite there would stay.
+  void clear_padding() {
+    if (h_ % lanes<T> == 0 || empty()) return;
+    clear_padding(E_);
+    clear_padding(W_);
+  }
+
   double norm_E() const { return std::sqrt(sum_of_squares(E_.data(), E_.size())); }
   double norm_W() const { return std::sqrt(sum_of_squares(W_.data(), W_.size())); }
   bool are_finite() const { return all_finite(E_) && all_finite(W_); }
 
  private:
   Index padded() const { return strip_count<T>(h_) * lanes<T>; }
-  /// Zeros the last strip where it has lanes without a unit: what is not finite there, from a step that went too far,
-  /// would stay, and with it every later step would look as if it had.
   void clear_padding(Buffer<T>& A) const {
-    const Index strip = A.size() / strip_count<T>(h_);
-    if (h_ % lanes<T> != 0) std::fill(A.data() + A.size() - strip, A.data() + A.size(), T{0});
+    T* last = A.data() + (strip_count<T>(h_) - 1) * A.size() / strip_count<T>(h_);
+    for (T* row = last; row < A.data() + A.size(); row += lanes<T>)
+      std::fill(row + h_ % lanes<T>, row + lanes<T>, T{0});
   }
   void negate() {
     for (Index i = 0; i < E_.size(); ++i) E_.data()[i] = 0 - E_.data()[i];

@@ -48,6 +48,14 @@ template <class T>
   return v;
 }
 
+/// The same for whole registers, but never repeated: of two multiply-adds that share a register, GCC lets each load it
+/// again, and there are not more loads than multiply-adds in a cycle.
+template <class T>
+[[gnu::always_inline]] inline Vector<T> load_once(const T* from) {
+  typedef Vector<T> Aliasing __attribute__((may_alias));
+  return *reinterpret_cast<const volatile Aliasing*>(from);
+}
+
 /// The integer as wide as a T.
 template <class T>
 using LaneInteger = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;

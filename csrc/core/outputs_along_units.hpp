@@ -1,0 +1,179 @@
+// F = H W with hidden units along the lanes, at levels below AVX-512: rows of E and W are read as they stand, nothing
+// is transposed, and what the tiles leave in a register's lanes is summed at the end.
+#pragma once
+
+#include "../linalg/transpose.hpp"
+#include "forward_product.hpp"
+
+namespace zeroloss {
+
+/// H, or −H if `negated`, of two neighbouring samples; stored, with `step` between strips of units.
+template <class T, bool is_negated>
+struct StoredNeighbours {
+  static constexpr bool negated = is_negated;
+  const T* H;
+  Index step;
+
+  [[gnu::always_inline]] void operator()(Index u, Vector<T>* h) const {
+    h[0] = load(H + u * step);
+    h[1] = load(H + u * step + lanes<T>);
+  }
+};
+
+/// −H = min(−E_a − E_b, 0), made from strips of −E.
+template <class T>
+struct MadeNeighbours {
+  static constexpr bool negated = true;
+  const T* E;
+  Index step;
+  Pair x[2];
+
+  [[gnu::always_inline]] void operator()(Index u, Vector<T>* h) const {
+    const T* e = E + u * step;
+    h[0] = negative_part<T>(load(e + x[0].a) + load(e + x[0].b));
+    h[1] = negative_part<T>(load(e + x[1].a) + load(e + x[1].b));
+  }
+};
+
+/// The same, kept on the way as StoredNeighbours reads it.
+template <class T>
+struct KeptNeighbours {
+  static constexpr bool negated = true;
+  MadeNeighbours<T> made;
+  T* H;
+
+  [[gnu::always_inline]] void operator()(Index u, Vector<T>* h) const {
+    made(u, h);
+    store(H + u * 2 * lanes<T>, h[0]);
+    store(H + (u * 2 + 1) * lanes<T>, h[1]);
+  }
+};
+
+/// Sums of two neighbouring lanes: of a in the even places, of b in the odd ones.
+template <class T>
+[[gnu::always_inline]] inline Vector<T> add_neighbours(Vector<T> a, Vector<T> b) {
+  constexpr std::make_integer_sequence<int, lanes<T>> all;
+  return detail::unpack<T, false>(a, b, all) + detail::unpack<T, true>(a, b, all);
+}
+
+/// K outputs of two samples over strips of units: sums[k] = (or +=, unless `first`) add_neighbours(Σ_u h_0 w_k, Σ_u h_1
+/// w_k). W: at the first output and strip, with W_rows registers in a strip; those of sums are `step` apart.
+template <int K, class T, class Hidden>
+[[gnu::always_inline]] inline void neighbours_tile(const Hidden hidden, Index strips, const T* W, Index W_rows,
+                                                   bool first, T* sums, Index step) {
+  constexpr int L = lanes<T>;
+  Vector<T> f[2][K]{};
+  for (Index u = 0; u < strips; ++u, W += W_rows * L) {
+    Vector<T> h[2];
+    hidden(u, h);
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) {
+      const Vector<T> w = load_once(W + k * L);
+      f[0][k] = with_product<Hidden::negated>(f[0][k], w, h[0]);
+      f[1][k] = with_product<Hidden::negated>(f[1][k], w, h[1]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int k = 0; k < K; ++k) {
+    Vector<T> sum = add_neighbours<T>(f[0][k], f[1][k]);
+    if (!first) sum += load(sums + k * step);
+    store(sums + k * step, sum);
+  }
+}
+
+/// Sums over the lanes for a strip of samples, whose L / 2 pairs of neighbours stand as neighbours_tile left them: one
+/// sample a lane.
+template <class T>
+[[gnu::always_inline]] inline Vector<T> sum_lanes(const T* sums) {
+  constexpr int L = lanes<T>, parts = static_cast<int>(register_bytes / 16);
+  Vector<T> v[L / 2];
+#pragma GCC unroll 8
+  for (int j = 0; j < L / 2; ++j) v[j] = load(sums + j * L);
+  if constexpr (sizeof(T) == 4) {  // pairs of lanes inside 128 bits
+    constexpr std::make_integer_sequence<int, L / 2> all;
+#pragma GCC unroll 8
+    for (int j = 0; j < parts; ++j) {
+      const auto a = (Vector<double>)v[2 * j], b = (Vector<double>)v[2 * j + 1];
+      v[j] = (Vector<T>)detail::unpack<double, false>(a, b, all) + (Vector<T>)detail::unpack<double, true>(a, b, all);
+    }
+  }
+  if constexpr (parts > 1) {
+    constexpr std::make_integer_sequence<int, L> all;
+#pragma GCC unroll 4
+    for (int count = parts; count > 1; count /= 2)
+#pragma GCC unroll 8
+      for (int j = 0; j < count / 2; ++j)
+        v[j] = detail::deal<T, false>(v[2 * j], v[2 * j + 1], all) + detail::deal<T, true>(v[2 * j], v[2 * j + 1], all);
+  }
+  return v[0];
+}
+
+/// The outputs of strips [begin, end) of samples. Where more than two tiles of outputs need H of ReLU on pairs, the
+/// first one keeps it: to make it costs loads, additions and minima, to keep it stores, which take operands of
+/// multiply-adds from AMD's Zen 3.
+template <class T>
+class OutputsAlongUnits {
+ public:
+  OutputsAlongUnits(const ForwardProduct<T>& of, Index begin, Index end, T* scratch)
+      : of_(of), begin_(begin), end_(end), d_out_(of.set.d_out), sums_(scratch), H_(scratch + sums_size(d_out_)) {}
+
+  static Index scratch_size(Index d_out) { return sums_size(d_out) + task_strips * L * block * L; }
+
+  void make() const {
+    const Index all = strip_count<T>(of_.h);
+    for (Index first = 0; first < all; first += block)
+      for (const OutputRange& tile : of_.tiles) add(first, std::min(block, all - first), tile);
+    for (Index s = begin_; s < end_; ++s)
+      sum_up(of_.start(s), sums_ + (s - begin_) * d_out_ * step, broadcast(of_.scale()), d_out_, of_.set.G_of(s));
+  }
+
+ private:
+  static constexpr int L = lanes<T>;
+  static constexpr Index block = 32;        // strips of units whose H stays in the L1 cache
+  static constexpr Index step = L / 2 * L;  // sums of a strip of samples and an output
+
+  static Index sums_size(Index d_out) { return task_strips * d_out * step; }
+
+  /// One tile of outputs over one block of units.
+  void add(Index first, Index strips, const OutputRange& tile) const {
+    const auto each = [&](const auto& hidden) {
+      with_number<forward_outputs>(tile.count, [&](auto K) { neighbours<K>(hidden, first, strips, tile.first); });
+    };
+    const Index first_sample = begin_ * L;
+    if (!of_.fast)
+      return each([H = of_.set.H_of(first) + first_sample * L, between = of_.set.hidden_step * L](Index j) {
+        return StoredNeighbours<T, false>{H + 2 * j * L, between};
+      });
+    const auto kept = [H = H_](Index j) { return H + 2 * j * block * L; };
+    if (of_.tiles.size() > 2 && tile.first > 0)
+      return each([=](Index j) { return StoredNeighbours<T, true>{kept(j), 2 * L}; });
+    const auto made = [E = of_.theta.E(first), between = of_.set.X.d_in * L, x = of_.set.X.pairs() + first_sample](
+                          Index j) { return MadeNeighbours<T>{E, between, {x[2 * j], x[2 * j + 1]}}; };
+    if (of_.tiles.size() > 2)
+      each([=](Index j) { return KeptNeighbours<T>{made(j), kept(j)}; });
+    else
+      each(made);
+  }
+
+  /// The same for K outputs, each two neighbouring samples j with their hidden(j).
+  template <int K, class Hidden>
+  void neighbours(const Hidden& hidden, Index first, Index strips, Index k) const {
+    const Index d_out = d_out_, count = (std::min(of_.set.n, end_ * L) - begin_ * L + 1) / 2;
+    const T* const W = of_.theta.W(first) + k * L;
+    for (Index j = 0; j < count; ++j) {
+      T* const sums = sums_ + (j / (L / 2) * d_out + k) * step + j % (L / 2) * L;
+      neighbours_tile<K>(hidden(j), strips, W, d_out, first == 0, sums, step);
+    }
+  }
+
+  /// G = scale (start + sums) of a strip of samples.
+  static void sum_up(const T* start, const T* sums, Vector<T> scale, Index d_out, T* G) {
+    for (Index k = 0; k < d_out; ++k) store(G + k * L, scale * (load(start + k * L) + sum_lanes<T>(sums + k * step)));
+  }
+
+  const ForwardProduct<T>& of_;
+  const Index begin_, end_, d_out_;
+  T *const sums_, *const H_;
+};
+
+}  // namespace zeroloss
