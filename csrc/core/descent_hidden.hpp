@@ -96,7 +96,7 @@ struct KeptHidden {
 /// Backward: H and the sums gH of the tiles so far are stored as [sample][lanes].
 template <class T>
 struct StoredGradientHidden {
-  static constexpr bool negated = false, first = false;
+  static constexpr bool negated = false, first = false, last = false;
   const T* H;
   T* gH;
   [[gnu::always_inline]] Vector<T> hidden(Index i) const { return load(H + i * lanes<T>); }
@@ -106,9 +106,9 @@ struct StoredGradientHidden {
 
 /// Backward for ReLU and pairs, on −E: −H = min(−E_a − E_b, 0) in the first tile,
 /// −gE_a −= gZ and −gE_b −= gZ with gZ = gH ⊙ (−H < 0) in the last one.
-template <class T, bool is_first, bool last>
+template <class T, bool is_first, bool is_last>
 struct ReluPairs {
-  static constexpr bool negated = true, first = is_first;
+  static constexpr bool negated = true, first = is_first, last = is_last;
   const T* E;
   T* gE;
   const Pair* pairs;
@@ -125,11 +125,15 @@ struct ReluPairs {
     if constexpr (!last) {
       store(gH + i * lanes<T>, d);
     } else {
-      const Vector<T> gZ = by_sign<T>(h, d, Vector<T>{});
-      subtract_from(gE + pairs[i].a, gZ);
-      subtract_from(gE + pairs[i].b, gZ);
+      finish_a(i, finish_b(i, h, d));
     }
   }
+  [[gnu::always_inline]] Vector<T> finish_b(Index i, Vector<T> h, Vector<T> d) const {
+    const Vector<T> gZ = by_sign<T>(h, d, Vector<T>{});
+    subtract_from(gE + pairs[i].b, gZ);
+    return gZ;
+  }
+  [[gnu::always_inline]] void finish_a(Index i, Vector<T> gZ) const { subtract_from(gE + pairs[i].a, gZ); }
 
  private:
   [[gnu::always_inline]] static void subtract_from(T* to, Vector<T> v) { store(to, load(to) - v); }
@@ -137,9 +141,9 @@ struct ReluPairs {
 
 /// Backward for other activations and pairs: H and σ'(Z) are stored; gE_a += gZ and gE_b += gZ with
 /// gZ = gH ⊙ σ'(Z) in the last tile.
-template <class T, bool is_first, bool last>
+template <class T, bool is_first, bool is_last>
 struct StoredPairs {
-  static constexpr bool negated = false, first = is_first;
+  static constexpr bool negated = false, first = is_first, last = is_last;
   const T *H, *S;
   T* gE;
   const Pair* pairs;
@@ -147,15 +151,19 @@ struct StoredPairs {
 
   [[gnu::always_inline]] Vector<T> hidden(Index i) const { return load(H + i * lanes<T>); }
   [[gnu::always_inline]] Vector<T> gradient_so_far(Index i) const { return load(gH + i * lanes<T>); }
-  [[gnu::always_inline]] void finish(Index i, Vector<T>, Vector<T> d) const {
+  [[gnu::always_inline]] void finish(Index i, Vector<T> h, Vector<T> d) const {
     if constexpr (!last) {
       store(gH + i * lanes<T>, d);
     } else {
-      const Vector<T> gZ = d * load(S + i * lanes<T>);
-      add_to(gE + pairs[i].a, gZ);
-      add_to(gE + pairs[i].b, gZ);
+      finish_a(i, finish_b(i, h, d));
     }
   }
+  [[gnu::always_inline]] Vector<T> finish_b(Index i, Vector<T>, Vector<T> d) const {
+    const Vector<T> gZ = d * load(S + i * lanes<T>);
+    add_to(gE + pairs[i].b, gZ);
+    return gZ;
+  }
+  [[gnu::always_inline]] void finish_a(Index i, Vector<T> gZ) const { add_to(gE + pairs[i].a, gZ); }
 
  private:
   [[gnu::always_inline]] static void add_to(T* to, Vector<T> v) { store(to, load(to) + v); }

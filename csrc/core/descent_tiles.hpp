@@ -120,11 +120,16 @@ void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, co
     for (int k = 0; k < K; ++k) store(F + (s * F_rows + k) * L, f[s][k] * broadcast(scale));
 }
 
+/// Neighbouring samples that share a number, so that one addition into its row of gE serves them all; 1 where tiles
+/// have no register for their sum.
+template <class T>
+inline constexpr int pair_group = register_count == 32 ? 1 : std::min(4, lanes<T>);
+
 /// What gradients_tile needs besides the rows; arrays start at the first output of the tile.
 template <class T>
 struct GradientsTile {
-  Index samples;  // of this chunk
-  const T* G;     // [sample strip][G_rows][lanes], samples along the lanes
+  Index samples, grouped;  // of this chunk; of them in groups
+  const T* G;              // [sample strip][G_rows][lanes], samples along the lanes
   Index G_rows;
   T *W, *gW;             // [output][lanes] of one strip of hidden units
   bool first, last;      // chunk of samples
@@ -151,7 +156,7 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
     for (int k = 0; k < K; ++k) g[k] = load(t.gW + k * L);
   const T* const G = t.G;
   const Index samples = t.samples, G_rows = t.G_rows;
-  const auto add = [&]<int count>(std::integral_constant<int, count>, const T* r, Index i) {
+  const auto add = [&]<int count>(std::integral_constant<int, count>, const T* r, Index i, const auto& finish) {
     Vector<T> h[count], d[count][sums];
 #pragma GCC unroll 2
     for (int s = 0; s < count; ++s) h[s] = rows.hidden(i + s);
@@ -172,17 +177,28 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
     for (int s = 0; s < count; ++s) {
 #pragma GCC unroll 2
       for (int part = 1; part < sums; ++part) d[s][0] += d[s][part];
-      rows.finish(i + s, h[s], d[s][0]);
+      finish(i + s, h[s], d[s][0]);
     }
   };
-  constexpr int unrolled = register_count == 32 ? together : std::min(4, L);  // samples that share an address
+  const auto alone = [&](Index i, Vector<T> h, Vector<T> d) { rows.finish(i, h, d); };
+  constexpr int unrolled = register_count == 32 ? together : pair_group<T>;  // samples that share an address
   Index i = 0;
+  if constexpr (Rows::last && pair_group<T> > 1)
+    for (; i < t.grouped; i += unrolled) {
+      const T* r = G + strip_offset<T>(G_rows, 0, i);
+      Vector<T> shared{};
+#pragma GCC unroll 4
+      for (int s = 0; s < unrolled; ++s)
+        add(std::integral_constant<int, 1>{}, r + s, i + s,
+            [&](Index j, Vector<T> h, Vector<T> d) { shared += rows.finish_b(j, h, d); });
+      rows.finish_a(i, shared);
+    }
   for (; i + unrolled <= samples; i += unrolled) {
     const T* r = G + strip_offset<T>(G_rows, 0, i);
 #pragma GCC unroll 4
-    for (int s = 0; s < unrolled; s += together) add(std::integral_constant<int, together>{}, r + s, i + s);
+    for (int s = 0; s < unrolled; s += together) add(std::integral_constant<int, together>{}, r + s, i + s, alone);
   }
-  for (; i < samples; ++i) add(std::integral_constant<int, 1>{}, G + strip_offset<T>(G_rows, 0, i), i);
+  for (; i < samples; ++i) add(std::integral_constant<int, 1>{}, G + strip_offset<T>(G_rows, 0, i), i, alone);
   if (!t.last || !t.plain) {
 #pragma GCC unroll 16
     for (int k = 0; k < K; ++k) store(t.gW + k * L, g[k]);

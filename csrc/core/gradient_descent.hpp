@@ -222,8 +222,8 @@ class Descent {
   void small_gradients(Index begin, Index end, const Step<T>& step_E, const Step<T>& step_W, const Where& gE_of) {
     for (Index u = begin; u < end; ++u) {
       const ReluPairs<T, true, true> rows{theta_.E(u), gE_of(u), X_.pairs(), nullptr, nullptr};
-      gradients_tile<d_out>(rows,
-                            GradientsTile<T>{X_.n, train_.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
+      gradients_tile<d_out>(
+          rows, GradientsTile<T>{X_.n, 0, train_.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
       if (u > begin) plain_update_E(u - 1, step_E, gE_of(u - 1));
     }
     plain_update_E(end - 1, step_E, gE_of(end - 1));
@@ -236,6 +236,7 @@ class Descent {
     T *H = scratch, *gH = H + chunk * L;
     const auto tile = [&](const auto& rows, Index k, Index width) {
       const GradientsTile<T> t{count,
+                               std::clamp<Index>(X_.grouped() - first, 0, count),
                                train_.G.data() + first * d_out_ + k * L,
                                d_out_,
                                theta_.W(u) + k * L,

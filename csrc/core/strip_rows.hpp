@@ -20,7 +20,8 @@ struct Pair {
 /// A packed copy of X: pairs where every row is a sum of two unit vectors, entries otherwise. Pairs stand in
 /// an order of their own: by the registers of a row of Eᵀ that hold a and b, so that most strips of samples
 /// gather from one register each, then by a + b mod d_in, as neighbours with equal sums share no number
-/// (shared ones would make the additions into gE wait for each other).
+/// (shared ones would make the additions into gE wait for each other). Where tiles add for a group of samples
+/// at once, those that can be grouped come first.
 template <class T>
 class StripRows {
  public:
@@ -37,6 +38,8 @@ class StripRows {
   bool are_pairs() const { return !pairs_.empty(); }
   /// In strips of samples, the last one padded with copies that no result depends on.
   const Pair* pairs() const { return pairs_.data(); }
+  /// How many of them, in front, stand in groups of pair_group that share their a.
+  Index grouped() const { return grouped_; }
   /// The caller's row that stands at position i.
   Index order(Index i) const { return order_[i]; }
 
@@ -105,7 +108,28 @@ class StripRows {
       return std::tuple(a / L, b / L, (a + b) % d_in, a, i);
     };
     std::sort(order_.begin(), order_.end(), [&](Index i, Index j) { return place(i) < place(j); });
+    if constexpr (pair_group<T> > 1) group(pairs);
     for (Index i = 0; i < strip_count<T>(n) * L; ++i) pairs_.push_back(pairs[order_[std::min(i, n - 1)]]);
+  }
+
+  /// Brings whole groups of samples that share a number to the front, and the shared number to a.
+  void group(std::vector<Pair>& pairs) {
+    std::vector<Index> front, rest = order_;
+    for (const auto number : {&Pair::a, &Pair::b}) {
+      std::vector<std::vector<Index>> holders(static_cast<std::size_t>(d_in));
+      for (const Index i : rest) holders[pairs[i].*number / L].push_back(i);
+      rest.clear();
+      for (const auto& samples : holders) {
+        const auto whole = samples.begin() + static_cast<Index>(samples.size()) / pair_group<T> * pair_group<T>;
+        front.insert(front.end(), samples.begin(), whole);
+        rest.insert(rest.end(), whole, samples.end());
+        if (number == &Pair::b)
+          std::for_each(samples.begin(), whole, [&](Index i) { std::swap(pairs[i].a, pairs[i].b); });
+      }
+    }
+    grouped_ = static_cast<Index>(front.size());
+    order_ = std::move(front);
+    order_.insert(order_.end(), rest.begin(), rest.end());
   }
 
   static constexpr int L = lanes<T>;
@@ -115,6 +139,7 @@ class StripRows {
   std::vector<Index> begin_;
   std::vector<Entry> entries_;
   std::vector<Pair> pairs_;
+  Index grouped_ = 0;
 };
 
 }  // namespace zeroloss
