@@ -49,7 +49,7 @@ class Descent {
         compensation_(optimizer.compensated, X_.d_in, h, d_out_),
         squares_(optimizer.has_squares(), X_.d_in, h, d_out_),
         E_transposed_(units() * sources_ * L),
-        zeros_(train_.entropy ? task_strips * d_out_ * L : 0),
+        zeros_(train_.entropy ? tile_strips * d_out_ * L : 0),
         scratch_size_(outputs_scratch() + gradients_scratch()),
         scratch_(scratch_size_ * team.size()) {
     for (auto* set : {&train_, &test_}) {
@@ -90,7 +90,7 @@ class Descent {
       const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, number);
       const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, number);
       share(panels, [&](Index panel, T* scratch) { gradients(panel, step_E, step_W, scratch + outputs_scratch()); });
-      theta_.clear_padding();
+      for (auto* layers : {&theta_, &velocity_, &compensation_, &squares_}) layers->clear_padding();
       if (control_.follows(taken + t) && control_.apply(*state.reference_norm, theta_, compensation_)) transpose_E();
     }
     const bool finite = theta_.are_finite();
