@@ -10,13 +10,13 @@
     history.nc        the same when the run has ended, and after ``zeroloss report``: NetCDF
     snapshots.nc
     log.txt           what happened when
-    lock              held, by the kernel, by the process that runs
+    lock              held by the process that runs, until the operating system frees it
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import re
@@ -43,31 +43,57 @@ class InUseError(ValueError):
     """Another process runs in the directory."""
 
 
+#: What the operating system answers where a file system has no locks.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+
+
 @contextlib.contextmanager
 def held(path: Path, wait: bool = False) -> Iterator[None]:
-    """Hold a lock, a file, for this process (the kernel's lock: the end of the process, however it comes, frees it).
+    """Hold a lock, a file, for this process. The operating system frees it when the process ends, however it ends.
+
+    The file stays when the lock is free: another process may be about to lock it. Its first byte, which Windows locks,
+    is a space; then comes the number of the process that holds it.
 
     Raises
     ------
     InUseError
-        Where another holds it, unless to ``wait`` for that to end.
+        If another process holds it and ``wait`` is false.
+    ValueError
+        If the file system has no locks.
     """
+    from filelock import lock_descriptor  # noqa: PLC0415 — needed only when something is written
+
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
-            raise InUseError(f"{path.parent}: in use by process {holder or 'unknown'}, which runs in it") from None
-        with contextlib.suppress(OSError):  # who holds it is a courtesy
+            free = lock_descriptor(descriptor, blocking=wait)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise ValueError(
+                f"{path.parent}: its file system has no locks ({error.strerror}), so two processes could write there "
+                "at once; choose a directory on another file system, such as a local disk"
+            ) from None
+        if not free:
+            raise InUseError(f"{path.parent}: in use by process {_holder(descriptor)}, which runs in it")
+        with contextlib.suppress(OSError):  # The number helps people; the lock works without it.
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
+            os.write(descriptor, f" {os.getpid()}\n".encode())
         yield
     finally:
         os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    """Return the number of the process that holds a lock, or "unknown"."""
+    try:
+        os.lseek(descriptor, 1, os.SEEK_SET)
+        return os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 class RunDirectory:

@@ -79,12 +79,13 @@ def netcdf(dataset: xr.Dataset) -> bytes:
 
 
 def sync_directory(directory: Path) -> None:
-    """Flush the names in a directory."""
-    _sync(directory)
+    """Flush the names in a directory; Windows does so by itself, and cannot open one."""
+    if os.name != "nt":
+        _sync(directory)
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows flushes only what it may write.
     try:
         os.fsync(descriptor)
     finally:

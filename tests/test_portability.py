@@ -1,0 +1,106 @@
+"""What differs between operating systems: locks, flushing, signals, and modules that only some of them have."""
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from test_runs import settings
+from zeroloss import config, runs
+from zeroloss.results import InUseError, RunDirectory, held
+
+
+def test_a_lock_names_its_holder_and_its_file_stays(tmp_path):
+    path = tmp_path / "lock"
+    with held(path):
+        before = path.stat()
+        with pytest.raises(InUseError, match=f"in use by process {os.getpid()}, which runs in it"), held(path):
+            pass
+    assert path.read_text() == f" {os.getpid()}\n"
+    with held(path):
+        assert path.stat().st_ino == before.st_ino
+
+
+def test_a_lock_is_waited_for(tmp_path):
+    order = []
+
+    def second():
+        with held(tmp_path / "lock", wait=True):
+            order.append("second")
+
+    with held(tmp_path / "lock"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.1)
+        order.append("first")
+    thread.join(timeout=20)
+    assert order == ["first", "second"]
+
+
+def test_a_lock_file_that_cannot_be_written_still_locks(tmp_path, monkeypatch):
+    """As the operating system refuses it to a user who is not root."""
+    path, real = tmp_path / "lock", os.open
+    path.touch()
+
+    def refusing(file, flags, *mode):
+        if file == path and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return real(file, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with held(path), pytest.raises(InUseError, match="in use by process unknown"), held(path):
+        pass
+    assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL], ids=errno.errorcode.get)
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, code):
+    def without(descriptor, *, blocking):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("filelock.lock_descriptor", without)
+    with pytest.raises(ValueError, match=r"a: its file system has no locks .*; choose a directory on another") as error:
+        runs.run(config.from_settings(settings()), tmp_path / "a", progress=False)
+    assert not isinstance(error.value, InUseError)
+    monkeypatch.undo()
+    assert runs.run(config.from_settings(settings()), tmp_path / "a", progress=False).step == 300
+
+
+def test_other_errors_of_a_lock_stay_what_they_are(tmp_path, monkeypatch):
+    def failing(descriptor, *, blocking):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("filelock.lock_descriptor", failing)
+    with pytest.raises(runs.Broken, match=os.strerror(errno.EIO)):
+        runs.run(config.from_settings(settings()), tmp_path / "a", progress=False)
+    assert not RunDirectory(tmp_path / "a").checkpoint_paths()
+
+
+def test_without_the_modules_of_posix_alone(tmp_path):
+    """The package computes and saves; a run in a directory reports that nothing can be locked without ``fcntl``."""
+    code = """
+import sys
+for name in ("fcntl", "grp", "posix_ipc", "pwd", "resource", "syslog", "termios", "tty"):
+    sys.modules[name] = None
+import warnings
+import zeroloss as zl
+data = zl.datasets.modular_addition(5, test_count=3)
+net = zl.networks.normal(data, hidden=8, std=0.5, seed=1)
+run = zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=10)
+run.save(sys.argv[1] + "/saved")
+print(zl.load(sys.argv[1] + "/saved").step)
+warnings.simplefilter("ignore")  # filelock says that it has no locks
+try:
+    zl.runs.run(zl.config.from_settings({"run": {"steps": 10}}), sys.argv[1] + "/run", progress=False)
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"10\n{tmp_path}/run: its file system has no locks (fcntl is unavailable)")
