@@ -23,7 +23,8 @@ void check_not_empty(const Samples<T>& samples) {
 
 void bind_samples(py::module_& m);
 void bind_network(py::module_& m);
-void bind_gradient_descent(py::module_& m);
+void bind_gradient_descent32(py::module_& m);
+void bind_gradient_descent64(py::module_& m);
 void bind_predicted_gradient(py::module_& m);
 void bind_geometry(py::module_& m);
 void bind_proximal(py::module_& m);

@@ -3,6 +3,8 @@
 
 #include "../core/activation.hpp"
 #include "../core/loss.hpp"
+#include "../core/norm_control.hpp"
+#include "../core/optimizer.hpp"
 #include "../core/peak.hpp"
 #include "bindings.hpp"
 
@@ -31,6 +33,26 @@ Loss loss(const std::string& kind, const std::string& reduction) {
           reduction == "mean" ? Reduction::mean : Reduction::sum};
 }
 
+Optimizer optimizer(const std::string& rule, double lr, double weight_decay_E, double weight_decay_W, double momentum,
+                    double second_momentum, double epsilon, bool compensated) {
+  if (rule != "sgd" && rule != "adamw") throw std::invalid_argument("rule: expected sgd or adamw, got " + rule);
+  return {rule == "sgd" ? Rule::sgd : Rule::adamw,
+          lr,
+          weight_decay_E,
+          weight_decay_W,
+          momentum,
+          second_momentum,
+          epsilon,
+          compensated};
+}
+
+NormControl norm_control(const std::string& kind, bool E, bool W, double ratio, Index step) {
+  using enum NormControl::Kind;
+  for (const auto& [name, value] : {std::pair{"hold", hold}, {"cap", cap}, {"rescale", rescale}})
+    if (kind == name) return {value, E, W, ratio, step};
+  throw std::invalid_argument("kind: expected hold, cap or rescale, got " + kind);
+}
+
 }  // namespace
 }  // namespace zeroloss
 
@@ -48,11 +70,18 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
   py::class_<Activation>(m, "Activation", py::module_local())
       .def(py::init(&activation), py::arg("kind"), py::arg("parameter"));
   py::class_<Loss>(m, "Loss", py::module_local()).def(py::init(&loss), py::arg("kind"), py::arg("reduction"));
+  py::class_<Optimizer>(m, "Optimizer", py::module_local())
+      .def(py::init(&optimizer), py::arg("rule"), py::arg("lr"), py::arg("weight_decay_E"), py::arg("weight_decay_W"),
+           py::arg("momentum"), py::arg("second_momentum") = 0.0, py::arg("epsilon") = 0.0,
+           py::arg("compensated") = false);
+  py::class_<NormControl>(m, "NormControl", py::module_local())
+      .def(py::init(&norm_control), py::arg("kind"), py::arg("E"), py::arg("W"), py::arg("ratio"), py::arg("step"));
   m.def("fma_peak32", &fma_peak<float>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
   m.def("fma_peak64", &fma_peak<double>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
   bind_samples(m);
   bind_network(m);
-  bind_gradient_descent(m);
+  bind_gradient_descent32(m);
+  bind_gradient_descent64(m);
   bind_predicted_gradient(m);
   bind_geometry(m);
   bind_proximal(m);

@@ -1,4 +1,6 @@
-// Gradient descent.
+// Gradient descent, bound in one source file for each precision: its kernels take the longest to compile.
+#pragma once
+
 #include "../core/gradient_descent.hpp"
 
 #include <algorithm>
@@ -11,20 +13,20 @@
 #include "bindings.hpp"
 
 namespace zeroloss {
-namespace {
 
-/// What belongs to the two layers: one array for E, one for W.
+/// The caller's arrays for the two layers: (E, W).
 template <class T>
-using Pair = std::pair<Array<T>, Array<T>>;
+using LayerArrays = std::pair<Array<T>, Array<T>>;
 
 template <class T>
-Layers<T> checked(const Descent<T>& descent, const std::string& name, Pair<T>& pair) {
+Layers<T> checked(const Descent<T>& descent, const std::string& name, LayerArrays<T>& pair) {
   return {update((name + "[0]").c_str(), pair.first, descent.d_in(), descent.h()),
           update((name + "[1]").c_str(), pair.second, descent.h(), descent.d_out())};
 }
 
+/// Binds Descent<T> as a class whose name ends in `bits`.
 template <class T>
-void bind(py::module_& m, const std::string& bits) {
+void bind_descent(py::module_& m, const std::string& bits) {
   using Set = Samples<T>;
   using Descending = Descent<T>;
   py::class_<Descending>(m, ("Descent" + bits).c_str(), py::module_local())
@@ -41,12 +43,12 @@ void bind(py::module_& m, const std::string& bits) {
            py::arg("hidden"), py::arg("threads"), py::arg("control") = py::none())
       .def(
           "advance",
-          [](Descending& self, Index steps, Pair<T> theta, std::optional<Pair<T>> velocity,
-             std::optional<Pair<T>> compensation, std::optional<Pair<T>> squares,
+          [](Descending& self, Index steps, LayerArrays<T> theta, std::optional<LayerArrays<T>> velocity,
+             std::optional<LayerArrays<T>> compensation, std::optional<LayerArrays<T>> squares,
              std::optional<Array<double>> reference_norm, Index taken, std::optional<Array<double>> rates,
              std::optional<Array<double>> losses, std::optional<Array<std::int64_t>> record_at,
              std::optional<Array<double>> records) {
-            const auto layers = [&](const std::string& name, bool wanted, std::optional<Pair<T>>& pair) {
+            const auto layers = [&](const std::string& name, bool wanted, std::optional<LayerArrays<T>>& pair) {
               if (wanted != pair.has_value())
                 throw std::invalid_argument(name + ": expected " + (wanted ? "(E, W), got None" : "None, got arrays"));
               return wanted ? checked(self, name, *pair) : Layers<T>{};
@@ -95,7 +97,7 @@ void bind(py::module_& m, const std::string& bits) {
           py::arg("record_at").noconvert() = py::none(), py::arg("records").noconvert() = py::none())
       .def(
           "record",
-          [](Descending& self, Pair<T> theta) {
+          [](Descending& self, LayerArrays<T> theta) {
             const Layers<T> layers = checked(self, "theta", theta);
             Array<double> found(Descending::record_size);
             double* const to = found.mutable_data();
@@ -104,37 +106,6 @@ void bind(py::module_& m, const std::string& bits) {
             return found;
           },
           py::arg("theta").noconvert());
-}
-
-}  // namespace
-
-void bind_gradient_descent(py::module_& m) {
-  py::class_<Optimizer>(m, "Optimizer", py::module_local())
-      .def(py::init([](const std::string& rule, double lr, double weight_decay_E, double weight_decay_W,
-                       double momentum, double second_momentum, double epsilon, bool compensated) {
-             if (rule != "sgd" && rule != "adamw")
-               throw std::invalid_argument("rule: expected sgd or adamw, got " + rule);
-             return Optimizer{rule == "sgd" ? Rule::sgd : Rule::adamw,
-                              lr,
-                              weight_decay_E,
-                              weight_decay_W,
-                              momentum,
-                              second_momentum,
-                              epsilon,
-                              compensated};
-           }),
-           py::arg("rule"), py::arg("lr"), py::arg("weight_decay_E"), py::arg("weight_decay_W"), py::arg("momentum"),
-           py::arg("second_momentum") = 0.0, py::arg("epsilon") = 0.0, py::arg("compensated") = false);
-  py::class_<NormControl>(m, "NormControl", py::module_local())
-      .def(py::init([](const std::string& kind, bool E, bool W, double ratio, Index step) {
-             using enum NormControl::Kind;
-             for (const auto& [name, value] : {std::pair{"hold", hold}, {"cap", cap}, {"rescale", rescale}})
-               if (kind == name) return NormControl{value, E, W, ratio, step};
-             throw std::invalid_argument("kind: expected hold, cap or rescale, got " + kind);
-           }),
-           py::arg("kind"), py::arg("E"), py::arg("W"), py::arg("ratio"), py::arg("step"));
-  bind<float>(m, "32");
-  bind<double>(m, "64");
 }
 
 }  // namespace zeroloss
