@@ -98,7 +98,9 @@ def test_the_stub_names_what_the_module_holds(level):
 
 
 def test_only_the_module_s_entry_is_exported():
-    for path in INSTALLED.glob("_kernels/*.so"):
+    compiled = list(INSTALLED.glob("_kernels/*.so"))
+    assert compiled
+    for path in compiled:
         listed = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True).stdout
         assert re.findall(r" [A-Z] (\w+)", listed) == [f"PyInit_{path.name.split('.')[0]}"]
 
@@ -172,6 +174,65 @@ def test_files_are_read_in_one_sitting():
     for path in [*PACKAGE.rglob("*.py"), *(ROOT / "csrc").rglob("*.?pp"), *(ROOT / "tests").glob("*.py")]:
         assert path.read_text().count("\n") <= 400, path
     assert (ROOT / "CMakeLists.txt").read_text().count("\n") <= 60
+
+
+#: Functions and methods that return an iterator, which is true even if it yields nothing.
+ITERATORS = {"map", "filter", "zip", "iter", "reversed", "enumerate", "glob", "rglob", "iterdir", "finditer"}
+
+
+def always_true(expression):
+    """Whether an expression is true whatever happens: an iterator, a non-empty display, a constant, a method itself."""
+    match expression:
+        case ast.Tuple(elts=entries) | ast.List(elts=entries) | ast.Set(elts=entries) | ast.Dict(keys=entries):
+            decided = bool(entries)
+        case ast.Constant(value=value):
+            decided = bool(value)
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+            decided = name in ITERATORS
+        case ast.Attribute(attr=name):
+            decided = name in {"all", "any", "exists", "is_dir", "is_file"}  # the parentheses are missing
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            decided = always_true(operand)  # always false, as bad
+        case ast.BoolOp(values=values):
+            decided = any(map(always_true, values))
+        case _:
+            decided = isinstance(expression, ast.GeneratorExp | ast.Lambda | ast.JoinedStr)
+    return decided
+
+
+def conditions(tree):
+    """The expressions that assertions and branches test."""
+    return [node.test for node in ast.walk(tree) if isinstance(node, ast.Assert | ast.If | ast.IfExp)]
+
+
+def test_tests_can_fail():
+    """No assertion or branch of a test is decided beforehand, and nothing but the call stands in pytest.raises."""
+    for path in (ROOT / "tests").glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        decided = [ast.unparse(condition) for condition in conditions(tree) if always_true(condition)]
+        assert decided == [], path
+        for block in (node for node in ast.walk(tree) if isinstance(node, ast.With)):
+            if any(ast.unparse(item.context_expr).startswith("pytest.raises(") for item in block.items):
+                assert len(block.body) == 1, f"{path}:{block.lineno}"
+                assert not isinstance(block.body[0], ast.For | ast.While), f"{path}:{block.lineno}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "assert (x for x in y)",
+        "assert (x == 1, y)",
+        "assert 'text'",
+        "assert f'{x}'",
+        "assert folder.glob('*')",
+        "if not folder.glob('*'): fail()",
+        "assert x and zip(a, b)",
+        "assert (x == y).all",
+        "assert path.exists",
+    ],
+)
+def test_assertions_that_cannot_fail_are_found(line):
+    assert any(map(always_true, conditions(ast.parse(line))))
 
 
 def test_build_info_is_json():

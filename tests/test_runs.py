@@ -73,17 +73,12 @@ def test_resumed_from_every_checkpoint_to_the_same_bits(tmp_path, kind, dtype):
             progress=False,
             announce=break_off,
         )
-    if not (tmp_path / "broken" / "checkpoints").glob("step-*"):
-        pytest.fail("step 0 is kept before anything else")
+    assert list((tmp_path / "broken" / "checkpoints").glob("step-*")), "step 0 is kept before anything else"
     for _ in range(20):
         try:
             resumed = runs.resume(tmp_path / "broken", progress=False, announce=break_off)
         except Interrupts:
             continue
-        except ValueError:  # broken off before step 0 was kept
-            (tmp_path / "broken").rename(tmp_path / "left")
-            carried_out(tmp_path / "broken", kind, dtype, events=events, event_every=30)
-            resumed = zl.load(tmp_path / "broken")
         break
     assert_same_run(whole, resumed)
     assert_same_run(whole, zl.load(tmp_path / "broken"))

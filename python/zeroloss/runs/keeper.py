@@ -67,9 +67,9 @@ class Keeper:
         self._events.wanted = wanted
         if self._events.last is None or self._events.due(step):  # a look that a signal broke off
             self._events.look(stepper, step, self.wants_losses and stepper.knows_losses)
-        self._tell(recorder)
         if self._last_step < 0:
             self.checkpoint(stepper, recorder, step)
+        self._tell(recorder)
 
     def next_due(self, step: int, end: int) -> int:
         """Return the step at which the next chunk has to end at the latest."""
