@@ -105,6 +105,17 @@ def test_theorem_4_8_distance_is_proportional_to_the_decay():
     assert slope == pytest.approx(1, abs=0.05)
 
 
+def test_theorem_4_8_holds_for_networks():
+    """The sup distance of descent to its projection on the set, over two decades of the decay, and at its smallest."""
+    decays = (1e-4, 1e-5, 1e-6)
+    settings = replace(theorem48.FULL, p=5, hidden=24, decays_network=decays, seeds=3, duration_product=0.1)
+    found = theorem48.run(settings)
+    assert found.summary["slope_network"].keys() == {"softplus(5)", "relu"}
+    for slope in found.summary["slope_network"].values():
+        assert slope == pytest.approx(1, abs=0.01)
+    assert (found.numbers.network.sel(decay=1e-6) < 2e-4).all()
+
+
 def test_theorem_4_10_no_singular_point_but_for_the_exception():
     result = result_of("4.10")
     assert result.summary["smallest"][0] > 0.3
