@@ -114,11 +114,11 @@ def test_make_targets(target):
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))])
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
-    missing = [
-        link for link in links if not link.startswith("https://") and not (ROOT / page).parent.joinpath(link).exists()
-    ]
+    files = [(ROOT / page).parent / link for link in links if not link.startswith("https://")]
+    if (ROOT / "PKG-INFO").exists():  # an unpacked source distribution, which has no pictures
+        files = [file for file in files if file.suffix != ".png"]
     assert links
-    assert missing == []
+    assert [file for file in files if not file.exists()] == []
 
 
 def test_the_example_of_a_long_run(monkeypatch, tmp_path):

@@ -1,0 +1,104 @@
+"""Files about the project agree with it: versions, requirements, the changelog."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+GUIDES = ("CHANGELOG.md", "SECURITY.md")
+#: Names on conda-forge that differ from those on the Python package index.
+CONDA_NAMES = {"matplotlib": "matplotlib-base"}
+
+
+def text_of(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def yaml_of(name):
+    return yaml.safe_load(text_of(name))
+
+
+def test_every_file_has_the_version():
+    version = PROJECT["version"]
+    assert yaml_of("CITATION.cff")["version"] == version
+    assert yaml_of("conda/recipe.yaml")["context"]["version"] == version
+    assert f"\n## [{version}] - " in text_of("CHANGELOG.md")
+
+
+def test_the_changelog_is_ordered():
+    headings = re.findall(r"^## (.*)$", text_of("CHANGELOG.md"), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    released = [re.fullmatch(r"\[(\d+)\.(\d+)\.(\d+)\] - (\S+)", heading).groups() for heading in headings[1:]]
+    versions = [tuple(map(int, numbers)) for *numbers, _ in released]
+    dates = [date.fromisoformat(day) for *_, day in released]
+    assert versions == sorted(versions, reverse=True)
+    assert dates == sorted(dates, reverse=True)
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.*)$", text_of("CHANGELOG.md"), re.MULTILINE)) <= kinds
+
+
+def test_the_citation():
+    citation = yaml_of("CITATION.cff")
+    assert {"authors", "cff-version", "message", "title"} <= citation.keys()
+    assert citation["title"] == PROJECT["name"]
+    assert citation["license"] == PROJECT["license"]
+    assert citation["authors"] == PROJECT["authors"]
+    assert citation["keywords"] == PROJECT["keywords"]
+    paper = citation["preferred-citation"]
+    assert paper["url"] == PROJECT["urls"]["Paper"]
+    assert {"authors", "title", "type"} <= paper.keys()
+    assert paper["title"] in text_of("README.md")
+
+
+def test_the_conda_recipe_has_the_requirements_of_the_package():
+    requirements = [f"python {PROJECT['requires-python']}"]
+    for requirement in PROJECT["dependencies"]:
+        name, bound = re.fullmatch(r"([\w-]+)(>=[\d.]+)", requirement).groups()
+        requirements.append(f"{CONDA_NAMES.get(name, name)} {bound}")
+    recipe = yaml_of("conda/recipe.yaml")
+    assert sorted(recipe["requirements"]["run"]) == sorted(requirements)
+    commands = [f"{name} = {target}" for name, target in PROJECT["scripts"].items()]
+    assert recipe["build"]["python"]["entry_points"] == commands
+    assert recipe["about"]["summary"] == PROJECT["description"]
+    assert recipe["about"]["license_file"] == PROJECT["license-files"]
+
+
+def test_the_smoke_test_of_wheels_runs():
+    subprocess.run([sys.executable, ROOT / "tests" / "smoke.py", "--level"], check=True)
+
+
+def test_the_source_distribution_has_no_pictures():
+    excluded = PYPROJECT["tool"]["scikit-build"]["sdist"]["exclude"]
+    pictures = {".gif", ".jpg", ".pdf", ".png", ".svg"}
+    found = {path.suffix for folder in ("docs", "bench", "examples") for path in (ROOT / folder).rglob("*")}
+    assert {f"*{suffix}" for suffix in found & pictures} <= set(excluded)
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_links_of_the_guides_lead_to_files(name):
+    links = re.findall(r"\]\(([^)#]+)\)", text_of(name))
+    assert [link for link in links if not link.startswith("https://") and not (ROOT / link).exists()] == []
+
+
+def test_the_files_named_in_the_guides_exist():
+    """Names in backquotes with a folder or a suffix of ours. NAME stands for a name to choose; make writes dist/."""
+    for name in GUIDES:
+        quoted = re.findall(r"`([\w.-]+(?:/[\w.-]*)*)`", text_of(name))
+        paths = [path for path in quoted if re.search(r"/|\.(cff|cpp|hpp|md|py|pyi|toml|txt|yaml|yml)$", path)]
+        assert [path for path in paths if "NAME" not in path and path != "dist/" and not (ROOT / path).exists()] == []
+
+
+def test_the_make_targets_named_in_the_guides_exist():
+    rules = re.findall(r"^([\w -]+):(?!=)", text_of("Makefile"), re.MULTILINE)
+    targets = {target for rule in rules for target in rule.split()}
+    for name in GUIDES:
+        named = set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", text_of(name), re.MULTILINE))
+        assert named <= targets, name
