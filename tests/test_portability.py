@@ -2,15 +2,19 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 
+import psutil
 import pytest
 
 from test_runs import settings
-from zeroloss import config, runs
+from test_sweeps import carried_out, with_sweep
+from zeroloss import _machine, config, runs
 from zeroloss.results import InUseError, RunDirectory, held
 
 
@@ -83,10 +87,10 @@ def test_other_errors_of_a_lock_stay_what_they_are(tmp_path, monkeypatch):
 def test_without_the_modules_of_posix_alone(tmp_path):
     """The package computes and saves; a run in a directory reports that nothing can be locked without ``fcntl``."""
     code = """
-import sys
-for name in ("fcntl", "grp", "posix_ipc", "pwd", "resource", "syslog", "termios", "tty"):
+import sys, warnings
+import psutil  # whose module for Linux needs some of them
+for name in ("fcntl", "grp", "pwd", "resource", "syslog", "termios", "tty"):
     sys.modules[name] = None
-import warnings
 import zeroloss as zl
 data = zl.datasets.modular_addition(5, test_count=3)
 net = zl.networks.normal(data, hidden=8, std=0.5, seed=1)
@@ -104,3 +108,34 @@ except ValueError as error:
     )
     assert done.stderr == ""
     assert done.stdout.startswith(f"10\n{tmp_path}/run: its file system has no locks (fcntl is unavailable)")
+
+
+def test_as_on_windows_nothing_is_flushed_or_masked_that_cannot_be(tmp_path, monkeypatch):
+    real, flags = os.open, {}
+
+    def noting(path, flag, *mode):
+        flags[os.path.isdir(path)] = flag  # noqa: PTH112 — of a path or a text
+        return real(path, flag, *mode)
+
+    for module in ("results.files", "sweeps.workers"):
+        monkeypatch.setattr(f"zeroloss.{module}.sys", types.SimpleNamespace(platform="win32"))
+    monkeypatch.delattr(signal, "pthread_sigmask")
+    monkeypatch.setattr(os, "open", noting)
+    done = carried_out(with_sweep({"network.seed": [1, 2]}), tmp_path / "out")
+    assert len(done.outcomes) == 2
+    assert set(flags) == {False}
+    assert flags[False] & os.O_RDWR
+
+
+def test_memory_and_processors_without_what_linux_alone_has(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "sysconf")
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delenv("ZEROLOSS_NUM_THREADS", raising=False)
+    monkeypatch.setattr(_machine, "_CGROUP", tmp_path)
+    assert 2**20 < _machine.available_memory() <= psutil.virtual_memory().total
+    assert _machine.available_processors() == os.cpu_count()
+    (tmp_path / "memory.max").write_text("5000000\n")
+    (tmp_path / "memory.current").write_text("2000000\n")
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    assert _machine.available_memory() == 3_000_000
+    assert _machine.available_processors() == 1

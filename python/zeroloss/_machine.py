@@ -28,8 +28,9 @@ def available_processors() -> int:
 
 def available_memory() -> int:
     """Return the bytes that can still be allocated without swapping."""
-    free = [int(os.sysconf("SC_PHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))]
-    free += [1024 * int(line.split()[1]) for line in _lines(Path("/proc/meminfo")) if line.startswith("MemAvailable")]
+    import psutil  # noqa: PLC0415 — needed only with the first step
+
+    free = [psutil.virtual_memory().available]
     limit, used = _words(_CGROUP / "memory.max"), _words(_CGROUP / "memory.current")
     if limit and used and limit[0] != "max":
         free.append(max(int(limit[0]) - int(used[0]), 0))
@@ -68,12 +69,8 @@ def checked_workers(name: str, workers: object) -> int:
     return min(wanted, available_processors()) if os.environ.get("ZEROLOSS_NUM_THREADS") else wanted
 
 
-def _lines(path: Path) -> list[str]:
+def _words(path: Path) -> list[str]:
     try:
-        return path.read_text().splitlines()
+        return path.read_text(encoding="ascii").split()
     except OSError:
         return []
-
-
-def _words(path: Path) -> list[str]:
-    return " ".join(_lines(path)).split()

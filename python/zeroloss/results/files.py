@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,12 +81,12 @@ def netcdf(dataset: xr.Dataset) -> bytes:
 
 def sync_directory(directory: Path) -> None:
     """Flush the names in a directory; Windows does so by itself, and cannot open one."""
-    if os.name != "nt":
+    if sys.platform != "win32":
         _sync(directory)
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows flushes only what it may write.
+    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # Windows needs the right to write.
     try:
         os.fsync(descriptor)
     finally:

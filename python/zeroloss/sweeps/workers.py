@@ -7,6 +7,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +69,10 @@ class Workers:
 
 @contextlib.contextmanager
 def _blocked() -> Iterator[None]:
-    """Let signals wait, here and for good in processes that start meanwhile."""
+    """Let signals wait, here and for good in processes that start meanwhile; Windows cannot."""
+    if sys.platform == "win32":
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
