@@ -110,6 +110,20 @@ except ValueError as error:
     assert done.stdout.startswith(f"10\n{tmp_path}/run: its file system has no locks (fcntl is unavailable)")
 
 
+def test_a_handler_of_c_code_is_left_alone(tmp_path, monkeypatch):
+    """Python sees such a handler as None, and could not put it back: the signal is not taken, and the run ends."""
+    real, taken = signal.signal, []
+
+    def noting(number, handler):
+        taken.append(number)
+        return real(number, handler)
+
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler if number == 2 else None)
+    monkeypatch.setattr(signal, "signal", noting)
+    assert runs.run(config.from_settings(settings()), tmp_path / "a", progress=False).step == 300
+    assert set(taken) == {signal.SIGINT}
+
+
 def test_as_on_windows_nothing_is_flushed_or_masked_that_cannot_be(tmp_path, monkeypatch):
     real, flags = os.open, {}
 

@@ -13,7 +13,7 @@ class Interruption:
     """A context in which the first signal only sets ``requested``; off the main thread it changes nothing.
 
     Handlers of others are left alone: SIGINT is taken only from Python's own handler, and other signals only where
-    they are named.
+    they are named. A handler that C code installed stays too: Python could not put it back.
     """
 
     def __init__(self, signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> None:
@@ -29,8 +29,10 @@ class Interruption:
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in self._signals:
-                if number != signal.SIGINT or signal.getsignal(number) is signal.default_int_handler:
-                    self._before[number] = signal.signal(number, self._handle)
+                before = signal.getsignal(number)  # None: of C code
+                if before is not None and (number != signal.SIGINT or before is signal.default_int_handler):
+                    self._before[number] = before
+                    signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -74,7 +74,7 @@ def run(
     -------
     Run
         As it ended. SIGINT and SIGTERM, on the main thread, end it with a checkpoint after the chunk under way, a
-        second one at once.
+        second one at once. A handler that C code has installed is left alone.
 
     Raises
     ------
