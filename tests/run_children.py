@@ -7,7 +7,6 @@ from pathlib import Path
 
 import zeroloss as zl
 from zeroloss import config, runs
-from zeroloss.results import files
 
 
 def carry_out(settings, directory):
@@ -32,7 +31,7 @@ def killed_at_write(settings, directory, number):
 
         return call
 
-    files._sync = counted(files._sync)
+    os.fsync = counted(os.fsync)
     Path.replace = counted(Path.replace)
     Path.unlink = counted(Path.unlink)
     carry_out(settings, directory)

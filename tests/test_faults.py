@@ -94,7 +94,7 @@ def test_killed_at_every_write(quick_path, server):
                 exitcode = child.exitcode
         run_children.carry_out(settings(**few), directory)
         assert_same_run(whole, zl.load(directory))
-        assert not list(directory.rglob(".*.new"))
+        assert not list(directory.rglob(".*-new"))
     assert number > 30
     assert exitcode == 0
 
@@ -113,7 +113,7 @@ def test_a_run_killed_before_its_first_checkpoint_is_resumed(tmp_path, monkeypat
             carried_out(tmp_path / "a")
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
     with monkeypatch.context() as patched:
-        patched.setattr("zeroloss.runs.execute.replace", crashed)
+        patched.setattr("zeroloss.runs.execute.write_atomically", crashed)
         with pytest.raises(RuntimeError, match="as if killed"):
             carried_out(tmp_path / "b")
     assert_same_run(whole, carried_out(tmp_path / "b"))
@@ -224,7 +224,7 @@ def test_a_full_disk(tmp_path, server, undisturbed):
             assert "is whole" in message
             resumed = runs.resume(directory, out=tmp_path / f"{allowed} elsewhere", progress=False)
             assert_same_run(undisturbed[kind], resumed)
-        assert not list(directory.rglob(".*.new"))
+        assert not list(directory.rglob(".*-new"))
     assert checkpoints
 
 
@@ -252,7 +252,7 @@ def test_a_directory_that_cannot_be_written(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     with monkeypatch.context() as patched:
-        patched.setattr("pathlib.Path.write_bytes", refused)
+        patched.setattr("pathlib.Path.replace", refused)
         with pytest.raises(runs.Broken, match=r"Permission denied; the checkpoint of step 140 is whole, and zeroloss"):
             runs.resume(tmp_path / "a", progress=False)
     assert os.open is real

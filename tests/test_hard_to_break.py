@@ -113,7 +113,7 @@ def test_saving_keeps_foreign_files_and_leaves_a_readable_directory(tmp_path):
     foreign.mkdir()
     (foreign / "run.json").write_text("{}")
     (foreign / "thesis.tex").write_text("years of work")
-    with pytest.raises(FileExistsError, match="a saved run and nothing else"):
+    with pytest.raises(FileExistsError, match="which holds other files; they stay as they are"):
         run.save(foreign)
     assert (foreign / "thesis.tex").exists()
     run.save(tmp_path / "own")

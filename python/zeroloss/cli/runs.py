@@ -80,8 +80,7 @@ def resume(
 def report(directory: Path, out: Path | None) -> None:
     """Sum up a run, ended or under way, and draw it; or sum up a sweep."""
     with told():
-        of_sweep = (directory / "sweep.toml").is_file()
-        for line in sweeps.report(directory) if of_sweep else runs.report(directory, out):
+        for line in sweeps.report(directory) if sweeps.Store.is_at(directory) else runs.report(directory, out):
             click.echo(line)
 
 

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..build import build_of_results
-from ..results import held
-from ..results.files import DamagedError, NewerFormatError, read_sealed, write_sealed
+from ..results.files import DamagedError, NewerFormatError, read_sealed, remove_unfinished, write_sealed
 
 __all__ = ["Cells"]
 
@@ -42,6 +41,8 @@ class Cells:
 
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
+        if directory is not None and directory.is_dir():
+            remove_unfinished(directory, age=3600.0)
         self.found = 0
 
     def cell(self, settings: Mapping[str, Any], compute: Callable[[], Mapping[str, ArrayLike]]) -> Arrays:
@@ -76,8 +77,7 @@ class Cells:
             return kept
         arrays = _arrays(compute())
         self._directory.mkdir(parents=True, exist_ok=True)
-        with held(self._directory / "lock", wait=True):  # two processes may have computed the same, to the same bits
-            write_sealed(path, about, arrays)
+        write_sealed(path, about, arrays)  # Another process may write the same at this moment, to the same bits.
         return arrays
 
 

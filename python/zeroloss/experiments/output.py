@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from .. import plots
 from ..build import build_info
-from ..results.files import netcdf, replace
+from ..results.files import netcdf, write_atomically
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -118,8 +118,8 @@ def write(result: Result, directory: Path, name: str) -> Path:
     about = {"settings": result.settings, "seeds": list(result.seeds), "summary": result.summary, "build": build_info()}
     text = json.dumps(_plain(about), indent=2, ensure_ascii=False, allow_nan=False)
     picture = directory / f"{name}.png"
-    replace(directory / f"{name}.nc", netcdf(result.numbers))
-    replace(directory / f"{name}.json", (text + "\n").encode())
+    write_atomically(directory / f"{name}.nc", netcdf(result.numbers))
+    write_atomically(directory / f"{name}.json", (text + "\n").encode())
     with plots.style():
         plots.save(result.draw(result.numbers), picture)
     return picture

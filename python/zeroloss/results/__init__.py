@@ -1,10 +1,11 @@
 """What a simulation leaves, in memory and in a directory."""
 
 from .checkpoint import Checkpoint
-from .directory import InUseError, RunDirectory, held
+from .directory import RunDirectory
 from .ensemble import Ensemble, side_by_side
 from .files import DamagedError, NewerFormatError
 from .history import DESCRIPTIONS, TIME, TIMES, columns_of, history_dataset, read_records, snapshot_dataset
+from .lock import InUseError, held
 from .outcome import Ending, Outcome
 from .run import Measures, Run, read, run_at
 from .samples import fingerprint, read_samples, write_samples

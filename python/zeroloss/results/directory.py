@@ -16,12 +16,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,71 +28,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checkpoint import FORMAT, Checkpoint, read_checkpoint, rows, stacked
-from .files import DamagedError, netcdf, replace
+from .files import DamagedError, is_sealed, netcdf, remove_unfinished, write_atomically
 from .history import columns_of, history_dataset, snapshot_dataset
+from .lock import held
 from .outcome import Ending, Outcome
+from .recognition import RUN_MARK, is_empty, is_run, is_written_by_us
+from .replacement import current, replacing, settle
 from .schedule import Schedule
 from .table import Table
 
 if TYPE_CHECKING:
     import xarray as xr
-
-
-class InUseError(ValueError):
-    """Another process runs in the directory."""
-
-
-#: What the operating system answers where a file system has no locks.
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
-
-
-@contextlib.contextmanager
-def held(path: Path, wait: bool = False) -> Iterator[None]:
-    """Hold a lock, a file, for this process. The operating system frees it when the process ends, however it ends.
-
-    The file stays when the lock is free: another process may be about to lock it. Its first byte, which Windows locks,
-    is a space; then comes the number of the process that holds it.
-
-    Raises
-    ------
-    InUseError
-        If another process holds it and ``wait`` is false.
-    ValueError
-        If the file system has no locks.
-    """
-    from filelock import lock_descriptor  # noqa: PLC0415 — needed only when something is written
-
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:
-        descriptor = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            free = lock_descriptor(descriptor, blocking=wait)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            raise ValueError(
-                f"{path.parent}: its file system has no locks ({error.strerror}), so two processes could write there "
-                "at once; choose a directory on another file system, such as a local disk"
-            ) from None
-        if not free:
-            raise InUseError(f"{path.parent}: in use by process {_holder(descriptor)}, which runs in it")
-        with contextlib.suppress(OSError):  # The number helps people; the lock works without it.
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f" {os.getpid()}\n".encode())
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _holder(descriptor: int) -> str:
-    """Return the number of the process that holds a lock, or "unknown"."""
-    try:
-        os.lseek(descriptor, 1, os.SEEK_SET)
-        return os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
-    except OSError:
-        return "unknown"
 
 
 class RunDirectory:
@@ -103,24 +48,85 @@ class RunDirectory:
         self.path = Path(path)
         self.about, self.configuration = self.path / "run.json", self.path / "config.toml"
         self.data, self.log_file = self.path / "data.npz", self.path / "log.txt"
+        self.lock = self.path / "lock"
         self.checkpoints = self.path / "checkpoints"
         self.history_file, self.snapshots_file = self.path / "history.nc", self.path / "snapshots.nc"
         self.history, self.snapshots = Table(self.path / "rows", "history"), Table(self.path / "rows", "snapshots")
 
     def is_new(self) -> bool:
-        """Whether nothing is there, or only what a run leaves that was killed before it kept step 0."""
-        if not self.path.exists():
-            return True
-        own = {"config.toml", "data.npz", "log.txt", "lock", "checkpoints", "rows", ".config.toml.new", ".data.npz.new"}
-        empty = self.path.is_dir() and own.issuperset(path.name for path in self.path.iterdir())
-        return empty and not self.checkpoint_paths()
+        """Whether there is no directory, or nothing in it."""
+        return is_empty(self.path, self.about.name)
+
+    def is_ours(self) -> bool:
+        """Whether this package wrote the directory, which its content shows."""
+        return is_run(self.about) or any(is_sealed(path) and path.stat().st_size for path in self.checkpoint_paths())
+
+    def has_begun(self) -> bool:
+        """Whether there is a checkpoint."""
+        return bool(self.current().checkpoint_paths())
+
+    def current(self) -> RunDirectory:
+        """Return where the run is complete: here, except while another one takes its place."""
+        return RunDirectory(current(self.path))
+
+    def mark(self) -> None:
+        """Make the directory, and mark it as that of a run before anything else is written into it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not is_run(self.about):
+            self._write_about({"outcome": None, "sentence": None})
+
+    def unmark(self, made: bool) -> None:
+        """Take the mark off a directory in which nothing came to be, and remove it if it was ``made`` for that."""
+        with contextlib.suppress(OSError):
+            if is_run(self.about) and not self.has_begun():
+                self.about.unlink()
+                self.lock.unlink(missing_ok=True)
+                if made:
+                    self.path.rmdir()
+
+    def check_free(self) -> None:
+        """Raise ValueError unless a run can begin here: in a new directory, or where one ended before its first step.
+
+        A directory counts as that of a run by its content, never by the names of its files.
+        """
+        wish = f"out: expected a new or empty directory, got {self.path}"
+        if self.has_begun() and self.is_ours():
+            raise ValueError(f"{wish}; zeroloss resume goes on with the run in it")
+        if not (self.is_new() or is_run(self.about)):
+            raise ValueError(f"{wish}, which holds other files; they stay as they are")
+
+    def check_replaceable(self) -> None:
+        """Raise FileExistsError unless the directory is new, empty, or holds a run, also next to files of others."""
+        wish = f"directory: expected a new directory or a saved run, got {self.path}"
+        if self.is_new():
+            return
+        if not self.path.is_dir() or not self.is_ours():
+            raise FileExistsError(f"{wish}, which holds other files; they stay as they are")
+        if foreign := [path.name for path in self.files() if not is_written_by_us(path)]:
+            raise FileExistsError(f"{wish}, in which {foreign[0]} is damaged or of another program; move it away first")
+
+    def files(self) -> list[Path]:
+        """Return the files of the run, except its configuration, log and lock."""
+        known = [path for path in (self.about, self.data, self.history_file, self.snapshots_file) if path.exists()]
+        checkpoints = [path for path in self.checkpoint_paths() if is_sealed(path)]
+        return [*known, *checkpoints, *self.history.paths(), *self.snapshots.paths()]
+
+    def settle(self) -> None:
+        """Complete or remove what a killed process left of `replacing`."""
+        settle(self.path, self.files)
+
+    @contextlib.contextmanager
+    def replaced(self) -> Iterator[RunDirectory]:
+        """Write a new run into the directory returned; at the end of the context it takes the place of the old one."""
+        with replacing(self.path, self.files) as folder:
+            yield RunDirectory(folder)
 
     def prepare(self) -> None:
-        """Make the directories, and remove what a killed process left half written."""
+        """Make the directories, and remove what a killed process left half written; only with the lock."""
+        self.settle()
         for directory in (self.path, self.checkpoints, self.path / "rows"):
-            directory.mkdir(parents=True, exist_ok=True)
-            for half_written in directory.glob(".*.new"):
-                half_written.unlink()
+            directory.mkdir(exist_ok=True)
+            remove_unfinished(directory)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -131,7 +137,7 @@ class RunDirectory:
         InUseError
             Where another process holds it.
         """
-        with held(self.path / "lock"):
+        with held(self.lock):
             yield
 
     def log(self, line: str) -> None:
@@ -141,7 +147,7 @@ class RunDirectory:
 
     def checkpoint_paths(self) -> list[Path]:
         """Return the checkpoints, the newest first."""
-        found = [path for path in self.checkpoints.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
+        found = [path for path in self.checkpoints.glob("step-*") if re.fullmatch(r"step-\d{12,}", path.name)]
         return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
     def write_checkpoint(self, checkpoint: Checkpoint, keep: int) -> None:
@@ -205,9 +211,9 @@ class RunDirectory:
 
     def export(self, checkpoint: Checkpoint, history: xr.Dataset, snapshots: xr.Dataset | None) -> None:
         """Write history and snapshots as NetCDF, and what the run is as JSON."""
-        replace(self.history_file, netcdf(history))
+        write_atomically(self.history_file, netcdf(history))
         if snapshots is not None:
-            replace(self.snapshots_file, netcdf(snapshots))
+            write_atomically(self.snapshots_file, netcdf(snapshots))
         self.describe(checkpoint)
 
     def outcome(self) -> Outcome | None:
@@ -220,17 +226,21 @@ class RunDirectory:
 
     def describe(self, checkpoint: Checkpoint) -> None:
         """Write what the run is and how far it is as JSON."""
-        about = {
-            "format": FORMAT,
-            "settings": checkpoint.settings,
-            "step": checkpoint.step,
-            "outcome": None if checkpoint.outcome is None else checkpoint.outcome.ending,
-            "sentence": None if checkpoint.outcome is None else checkpoint.outcome.sentence,
-            "events": dict(checkpoint.events),
-            "seconds": checkpoint.seconds,
-            "data": checkpoint.data,
-        }
-        replace(self.about, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+        self._write_about(
+            {
+                "settings": checkpoint.settings,
+                "step": checkpoint.step,
+                "outcome": None if checkpoint.outcome is None else checkpoint.outcome.ending,
+                "sentence": None if checkpoint.outcome is None else checkpoint.outcome.sentence,
+                "events": dict(checkpoint.events),
+                "seconds": checkpoint.seconds,
+                "data": checkpoint.data,
+            }
+        )
+
+    def _write_about(self, about: Mapping[str, Any]) -> None:
+        text = json.dumps({**RUN_MARK, "format": FORMAT, **about}, indent=1, ensure_ascii=False)
+        write_atomically(self.about, f"{text}\n".encode())
 
 
 def _rows(table: Table, exported: Path, count: int, every: int | str | None) -> dict[str, NDArray[Any]]:

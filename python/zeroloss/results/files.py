@@ -6,14 +6,17 @@ all that; what follows are arrays in NumPy's npz format, one of them a JSON text
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +25,24 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "UNFINISHED",
     "DamagedError",
     "NewerFormatError",
+    "is_sealed",
     "netcdf",
     "read_sealed",
-    "replace",
+    "remove_unfinished",
     "seal",
     "sync_directory",
+    "sync_file",
+    "write_atomically",
     "write_sealed",
 ]
 
 Arrays = dict[str, NDArray[Any]]
+
+#: The end of the name of a file that is being written.
+UNFINISHED = ".zeroloss-new"
 
 VERSION = 1  # of sealed files
 _NAME = "zeroloss-sealed"
@@ -48,20 +58,48 @@ class NewerFormatError(ValueError):
     """A file is of a format that came after this version."""
 
 
-def replace(path: Path, write: bytes | Callable[[Path], object]) -> None:
-    """Put a file into place, as bytes or by a function that writes it; where that fails what was there stays."""
-    beside = path.with_name(f".{path.name}.new")
+def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Put a file into place in one step: after a failure, the file that was there before is still there.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    content : bytes, or function of a binary file
+        What to write, or a function that writes it.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}{UNFINISHED}")
     try:
-        if isinstance(write, bytes):
-            beside.write_bytes(write)
-        else:
-            write(beside)
-        _sync(beside)
+        with beside.open("w+b") as file:
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise
     sync_directory(path.parent)
+
+
+def remove_unfinished(directory: Path, age: float = 0.0) -> None:
+    """Remove files that a killed process left half written, if they are at least ``age`` seconds old.
+
+    A directory without a lock needs an age: another process may be writing into it.
+    """
+    for path in directory.glob(f".*{UNFINISHED}"):
+        if path.is_file() and time.time() - path.stat().st_mtime >= age:
+            path.unlink(missing_ok=True)
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file begins as a sealed file, or is empty, as a power cut leaves one."""
+    with path.open("rb") as file:
+        start = file.read(len(_NAME) + 1)
+    return start in {b"", f"{_NAME} ".encode()}
 
 
 def netcdf(dataset: xr.Dataset) -> bytes:
@@ -82,11 +120,14 @@ def netcdf(dataset: xr.Dataset) -> bytes:
 def sync_directory(directory: Path) -> None:
     """Flush the names in a directory; Windows does so by itself, and cannot open one."""
     if sys.platform != "win32":
-        _sync(directory)
+        sync_file(directory)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # Windows needs the right to write.
+def sync_file(path: Path) -> None:
+    """Flush a file."""
+    descriptor = os.open(
+        path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
+    )  # Windows has to write.
     try:
         os.fsync(descriptor)
     finally:
@@ -114,7 +155,7 @@ def _digest(first: str, body: bytes) -> str:
 
 def write_sealed(path: Path, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Put a sealed file into place."""
-    replace(path, seal(about, arrays))
+    write_atomically(path, seal(about, arrays))
 
 
 def read_sealed(path: Path) -> tuple[dict[str, Any], Arrays]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from .checkpoint import Checkpoint, Columns
 from .directory import RunDirectory
 from .files import DamagedError
 from .history import columns_of
+from .lock import InUseError
 from .outcome import Ending, Outcome
 from .samples import fingerprint, read_samples, write_samples
 from .schedule import Schedule
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 #: A user's own functions of the network (and, with a ``lag``, of an earlier one), by the name they are recorded under.
 Measures = Mapping[str, Callable[..., Any]]
-
-_SAVED = frozenset({"run.json", "data.npz", "checkpoints", "rows", "history.nc", "snapshots.nc", "lock", "log.txt"})
 
 
 @dataclass(eq=False)
@@ -117,27 +115,38 @@ class Run:
         """Write the run into a new directory, or in place of a run saved there; `zeroloss.load` reads it back.
 
         The directory is that of an ended run, as ``zeroloss run`` leaves it: ``history.nc`` and ``snapshots.nc``
-        (NetCDF), ``data.npz``, ``run.json`` (settings and outcome) and a checkpoint.
+        (NetCDF), ``data.npz``, ``run.json`` (settings and outcome) and a checkpoint. If saving fails or is interrupted
+        at any moment, the earlier run is still there, complete. Files of others in the directory stay as they are.
 
         Raises
         ------
         FileExistsError
-            Where the directory holds something that is not a saved run.
+            If the directory holds something that is not a saved run.
+        InUseError
+            If another process runs in the directory.
         """
-        target = Path(directory).resolve()
-        if target.exists() and not (target.is_dir() and _SAVED.issuperset(path.name for path in target.iterdir())):
-            raise FileExistsError(f"directory: expected a new directory or a saved run and nothing else, got {target}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
-            new, old = Path(beside) / "new", Path(beside) / "old"
-            new.mkdir()
-            self._write(new)
-            if target.exists():
-                target.rename(old)
-            new.rename(target)
+        target = RunDirectory(Path(directory).resolve())
+        target.check_replaceable()
+        new, made = target.is_new(), not target.path.exists()
+        try:
+            target.mark()
+            with target.locked():
+                target.check_replaceable()  # Another process may have been here in the meantime.
+                if target.configuration.exists():
+                    raise FileExistsError(
+                        f"directory: {target.path} holds a run of zeroloss run, which zeroloss resume --extend goes on "
+                        "with in place; choose another directory"
+                    )
+                with target.replaced() as folder:
+                    self._write(folder)
+        except InUseError:
+            raise
+        except BaseException:
+            if new:
+                target.unmark(made)
+            raise
 
-    def _write(self, path: Path) -> None:
-        directory = RunDirectory(path)
+    def _write(self, directory: RunDirectory) -> None:
         directory.prepare()
         write_samples(self.data, directory.data)
         history = columns_of(self.history)
@@ -178,8 +187,9 @@ def _split(columns: Columns, every: int | str | None) -> tuple[int, Columns]:
 def read(path: str | os.PathLike[str], extender: Callable[..., None]) -> Run:
     """Read the directory of a run, ended or under way; ``extender`` is how it can go on."""
     directory = RunDirectory(path)
-    if not directory.checkpoints.is_dir():
+    if not directory.is_ours():
         raise FileNotFoundError(f"directory: expected a run, found no checkpoints in {directory.path}")
+    directory = directory.current()
     checkpoint, damaged = directory.newest()
     for file, why in damaged:
         warnings.warn(f"{file.parent.parent}: {why}; the checkpoint before it is used", RuntimeWarning, stacklevel=3)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ..datasets import Dataset, read_only
-from .files import DamagedError, replace
+from .files import DamagedError, write_atomically
 
 
 def fingerprint(data: Dataset) -> str:
@@ -30,7 +30,7 @@ def write_samples(data: Dataset, path: Path) -> None:
     content = io.BytesIO()
     about = np.array(json.dumps({"d_in": data.d_in, "settings": dict(data.settings)}))
     np.savez(content, allow_pickle=False, about=about, **_arrays(data))
-    replace(path, content.getvalue())
+    write_atomically(path, content.getvalue())
 
 
 def read_samples(path: Path) -> Dataset:

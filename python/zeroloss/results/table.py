@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import DamagedError, read_sealed, write_sealed
+from .files import DamagedError, is_sealed, read_sealed, write_sealed
 
 Columns = dict[str, NDArray[Any]]
 
@@ -56,7 +56,7 @@ class Table:
         target = self._directory / f"{self._name}-{begin:012d}-{end:012d}"
         write_sealed(target, {"rows": end - begin}, rows)
         kept = {target, *(piece.path for piece in before)}
-        for path in self._paths():
+        for path in self.paths():
             if path not in kept:
                 path.unlink()
 
@@ -73,23 +73,28 @@ class Table:
         found = joined([read_sealed(piece.path)[1] for piece in self._pieces(rows)])
         return {name: values[:rows] for name, values in found.items()}
 
+    def paths(self) -> list[Path]:
+        """Return the pieces' files; others' files may have similar names, and stay as they are."""
+        pieces = (path for path in self._directory.glob(f"{self._name}-*") if self._numbers(path))
+        return sorted(path for path in pieces if is_sealed(path))
+
     def names(self) -> list[str]:
         """Return the file names of the pieces."""
-        return [path.name for path in self._paths()]
+        return [path.name for path in self.paths()]
 
     def clear(self) -> None:
         """Remove all pieces."""
-        for path in self._paths():
+        for path in self.paths():
             path.unlink()
 
-    def _paths(self) -> list[Path]:
-        return sorted(self._directory.glob(f"{self._name}-*"))
+    def _numbers(self, path: Path) -> re.Match[str] | None:
+        return re.fullmatch(rf"{self._name}-(\d{{12,}})-(\d{{12,}})", path.name)
 
     def _pieces(self, rows: int) -> list[_Piece]:
         """Return the pieces that hold the first ``rows`` rows, in order; the last may hold more."""
         found: dict[int, list[_Piece]] = {}
-        for path in self._paths():
-            if numbers := re.fullmatch(rf"{self._name}-(\d+)-(\d+)", path.name):
+        for path in self.paths():
+            if numbers := self._numbers(path):
                 piece = _Piece(int(numbers[1]), int(numbers[2]), path)
                 found.setdefault(piece.begin, []).append(piece)
         chosen: list[_Piece] = []

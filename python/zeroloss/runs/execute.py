@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -35,12 +36,16 @@ from ..results import (
     write_samples,
 )
 from ..results import fingerprint as fingerprint_of_samples
-from ..results.files import replace
+from ..results.files import sync_file, write_atomically
 from .keeper import Announce, Keeper
 
 
 class Broken(RuntimeError):  # noqa: N818 — what happened to the run, not to the program
     """A run cannot go on where it is: what it had kept is whole, and ``resume`` goes on from it, here or elsewhere."""
+
+
+#: Names that a copy of a run does not have.
+_HIDDEN = shutil.ignore_patterns("lock", ".*")
 
 
 class DifferentBuildError(ValueError):
@@ -84,9 +89,7 @@ def run(
         Where nothing more can be written; what was is whole.
     """
     target = RunDirectory(directory)
-    if not target.is_new():
-        hint = "; zeroloss resume goes on with the run in it" if target.checkpoint_paths() else ""
-        raise ValueError(f"out: expected a new or empty directory, got {target.path}{hint}")
+    target.check_free()
     settings = configuration.settings["run"]
     data, dynamics = configuration.data, configuration.dynamics
     end = checked_end(dynamics, configuration.run.steps, configuration.run.duration)
@@ -95,9 +98,11 @@ def run(
     except TypeError as error:
         raise ConfigurationError([str(error)]) from error
     try:
-        target.prepare()
+        target.mark()
         with target.locked():
-            replace(target.configuration, configuration.text().encode())
+            target.check_free()  # Another process may have been here in the meantime.
+            target.prepare()
+            write_atomically(target.configuration, configuration.text().encode())
             write_samples(data, target.data)
             target.log(f"{dynamics} on {data} from {configuration.network}")
             about = {
@@ -167,17 +172,24 @@ def resume(
         As for `run`.
     """
     source = RunDirectory(directory)
-    if source.is_new() and source.configuration.is_file():  # killed before it kept step 0: nothing is lost
-        begun = from_file(source.configuration)
-        return run(begun, out or directory, progress=progress, announce=announce, interruption=interruption)
-    if not source.checkpoints.is_dir():
+    if not source.is_ours():
         raise ValueError(f"directory: expected a run, found no checkpoints in {source.path}")
+    if not source.has_begun():  # It ended before its first checkpoint, so nothing is lost.
+        if not source.configuration.is_file():
+            raise ValueError(f"directory: the run in {source.path} was not set up; start it again with zeroloss run")
+        return run(
+            from_file(source.configuration),
+            out or directory,
+            progress=progress,
+            announce=announce,
+            interruption=interruption,
+        )
     target = source if out is None else _copied(source, Path(out))
     tell = tell or (lambda line: warnings.warn(line, RuntimeWarning, stacklevel=4))
     try:
-        if os.access(target.path, os.W_OK):
-            target.prepare()
         with target.locked():
+            if os.access(target.path, os.W_OK):
+                target.prepare()
             checkpoint, chosen, data = _opened(target, tell)
             dynamics = dynamics_from_settings(checkpoint.settings["dynamics"])
             ended = checkpoint.outcome is not None and not checkpoint.notes.get("out_of_time")
@@ -294,13 +306,22 @@ def _check_build(checkpoint: Checkpoint, dynamics: Dynamics, allowed: bool) -> N
 
 
 def _copied(source: RunDirectory, out: Path) -> RunDirectory:
-    """Copy a run to a new directory."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"out: expected a new or empty directory, got {out}")
-    shutil.copytree(source.path, out, ignore=shutil.ignore_patterns("lock", ".*.new"), dirs_exist_ok=True)
-    for path in (out, *out.rglob("*")):
-        path.chmod(path.stat().st_mode | 0o200)  # a copy of what is read-only is not
-    return RunDirectory(out)
+    """Copy a run to a new directory, which holds all of it or none."""
+    target = RunDirectory(out)
+    target.check_free()
+    made = not target.path.exists()
+    try:
+        target.mark()
+        at_rest = source.locked() if source.lock.exists() else contextlib.nullcontext()
+        with at_rest, target.locked(), target.replaced() as folder:
+            shutil.copytree(source.current().path, folder.path, ignore=_HIDDEN, dirs_exist_ok=True)
+            for path in folder.path.rglob("*"):
+                path.chmod(path.stat().st_mode | 0o200)  # a copy of what is read-only is not
+                sync_file(path)
+    except BaseException:
+        target.unmark(made)
+        raise
+    return target
 
 
 def _measures(run: RunSettings, data: Dataset) -> Measures:

@@ -12,7 +12,7 @@ from .. import runs
 from ..config import from_settings
 from ..dynamics.interruption import Asked, Interruption
 from ..results import Ending, InUseError, Outcome, RunDirectory, held
-from ..results.files import replace
+from ..results.files import write_atomically
 
 
 class ClusterError(RuntimeError):
@@ -89,12 +89,12 @@ def _carried_out(task: Task, tell: Callable[[int], None], interruption: Interrup
         raise  # nothing of the cell's own
     except Exception as error:  # of settings that no plan tries, of files that are not what they should be
         line = " ".join(f"{type(error).__name__}: {error}".split())
-        replace(_error_file(path), line.encode())
+        write_atomically(_error_file(path), line.encode())
         return Outcome(Ending.BROKEN_OFF, line)
 
 
 def _run(task: Task, directory: RunDirectory, tell: Callable[[int], None], interruption: Interruption) -> Outcome:
-    if directory.is_new():
+    if not directory.has_begun():
         configuration = from_settings(task.settings)
         return runs.run(configuration, directory.path, progress=tell, interruption=interruption).outcome
     return runs.resume(

@@ -18,6 +18,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _toml
+from .._settings import plain
 from ..config import settings_of_file
 from ..results import TIMES, DamagedError, Outcome, RunDirectory, held, read_records
-from ..results.files import netcdf, replace
+from ..results.files import netcdf, remove_unfinished, write_atomically
+from ..results.recognition import SWEEP_MARK, is_empty, is_sweep, json_object
 from .cell import ended
 from .grid import Axis, Cell, axes
 
@@ -71,6 +74,11 @@ class Store:
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"directory: expected a sweep, got a cells.json that is none in {path}: {error}") from None
 
+    @staticmethod
+    def is_at(directory: Path) -> bool:
+        """Whether a directory is that of a sweep, which its content shows."""
+        return is_sweep(directory / "cells.json")
+
     def cell(self, name: str) -> Path:
         """Return the directory of a cell."""
         return self.path / "cells" / name
@@ -83,19 +91,46 @@ class Store:
         """Return how the cells ended that have."""
         return {name: outcome for name in self.names if (outcome := ended(self.cell(name))) is not None}
 
+    def check_free(self) -> None:
+        """Raise ValueError unless the directory is new, empty, or holds this sweep, wider or narrower.
+
+        It counts as that of a sweep by its content, never by the names of its files.
+        """
+        about = self.path / "cells.json"
+        if is_empty(self.path, about.name):
+            return
+        if not is_sweep(about):
+            raise ValueError(
+                f"out: expected a new or empty directory, or one of a sweep, got {self.path}, which holds other files; "
+                "they stay as they are"
+            )
+        names = json_object(about).get("names")
+        before = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+        if not set(before) & set(self.names) and any(self.cell(name).exists() for name in before):
+            raise ValueError(
+                f"out: expected a new directory or one of this sweep, got {self.path}, which holds another sweep: none "
+                f"of its {len(before)} cells is one of this sweep's"
+            )
+
     def prepare(self, settings: Mapping[str, Any]) -> None:
         """Make the directories, and keep the configuration in them."""
+        self.check_free()
+        self.path.mkdir(parents=True, exist_ok=True)
+        about = json.dumps({**SWEEP_MARK, "names": self.names, "settings": self.common}, ensure_ascii=False).encode()
+        if not is_sweep(self.path / "cells.json"):
+            write_atomically(self.path / "cells.json", about)
         for name in ("cells", "locks"):
-            (self.path / name).mkdir(parents=True, exist_ok=True)
-        about = {"names": self.names, "settings": self.common}
+            (self.path / name).mkdir(exist_ok=True)
         with held(self.lock("store"), wait=True):
-            replace(self.path / "sweep.toml", _toml.written(settings).encode())
-            replace(self.path / "cells.json", json.dumps(about, ensure_ascii=False).encode())
+            remove_unfinished(self.path)
+            if _toml_of(self.path / "sweep.toml") != plain(settings):  # else it may have the user's comments
+                write_atomically(self.path / "sweep.toml", _toml.written(settings).encode())
+            write_atomically(self.path / "cells.json", about)
 
     def write_cube(self) -> None:
         """Write the cube of the cells that have ended."""
         with held(self.lock("store"), wait=True):
-            replace(self.path / "cube.nc", netcdf(self.cube()))
+            write_atomically(self.path / "cube.nc", netcdf(self.cube()))
 
     def cube(self) -> xr.Dataset:
         """Return the cube of the cells that have ended; see `open_sweep`."""
@@ -203,6 +238,14 @@ def report(directory: str | os.PathLike[str]) -> list[str]:
         when = f", at steps {steps.min():.0f} to {steps.max():.0f}, median {np.median(steps):.0f}" if steps.size else ""
         lines.append(f"{name}: in {steps.size} of {count} cells{when}")
     return lines
+
+
+def _toml_of(path: Path) -> Mapping[str, Any] | None:
+    """Return the content of a TOML file; None if there is none to read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _labels(values: Sequence[Any]) -> NDArray[Any]:

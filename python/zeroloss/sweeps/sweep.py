@@ -139,6 +139,7 @@ def sweep(
     lines = axes(settings)
     found = cells(settings)
     store = Store.of(Path(out), lines, found)
+    store.check_free()
     processors = available_processors() if client is None else max(1, sum(client.nthreads().values()))
     count = processors if workers is None else checked_workers("workers", workers)
     plan = Sweep(store, found, count, store.outcomes())

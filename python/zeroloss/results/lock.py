@@ -1,0 +1,66 @@
+"""Locks: files that one process holds at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class InUseError(ValueError):
+    """Another process runs in the directory."""
+
+
+#: What the operating system answers where a file system has no locks.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+
+
+@contextlib.contextmanager
+def held(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a lock, a file, for this process. The operating system frees it when the process ends, however it ends.
+
+    The file stays when the lock is free: another process may be about to lock it. Its first byte, which Windows locks,
+    is a space; then comes the number of the process that holds it.
+
+    Raises
+    ------
+    InUseError
+        If another process holds it and ``wait`` is false.
+    ValueError
+        If the file system has no locks.
+    """
+    from filelock import lock_descriptor  # noqa: PLC0415 — needed only when something is written
+
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            free = lock_descriptor(descriptor, blocking=wait)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise ValueError(
+                f"{path.parent}: its file system has no locks ({error.strerror}), so two processes could write there "
+                "at once; choose a directory on another file system, such as a local disk"
+            ) from None
+        if not free:
+            raise InUseError(f"{path.parent}: in use by process {_holder(descriptor)}, which runs in it")
+        with contextlib.suppress(OSError):  # The number helps people; the lock works without it.
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f" {os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    """Return the number of the process that holds a lock, or "unknown"."""
+    try:
+        os.lseek(descriptor, 1, os.SEEK_SET)
+        return os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+    except OSError:
+        return "unknown"
