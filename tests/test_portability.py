@@ -95,9 +95,9 @@ import zeroloss as zl
 data = zl.datasets.modular_addition(5, test_count=3)
 net = zl.networks.normal(data, hidden=8, std=0.5, seed=1)
 run = zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=10)
+warnings.simplefilter("ignore")  # filelock says that it has no locks
 run.save(sys.argv[1] + "/saved")
 print(zl.load(sys.argv[1] + "/saved").step)
-warnings.simplefilter("ignore")  # filelock says that it has no locks
 try:
     zl.runs.run(zl.config.from_settings({"run": {"steps": 10}}), sys.argv[1] + "/run", progress=False)
 except ValueError as error:

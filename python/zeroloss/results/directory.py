@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from .checkpoint import FORMAT, Checkpoint, read_checkpoint, rows, stacked
 from .files import DamagedError, is_sealed, netcdf, remove_unfinished, write_atomically
 from .history import columns_of, history_dataset, snapshot_dataset
-from .lock import held
+from .lock import NoLocksError, held
 from .outcome import Ending, Outcome
 from .recognition import RUN_MARK, is_empty, is_run, is_written_by_us
 from .replacement import current, replacing, settle
@@ -129,15 +129,24 @@ class RunDirectory:
             remove_unfinished(directory)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the directory for this process; its end, however it comes, gives it back.
+    def locked(self, if_possible: bool = False) -> Iterator[None]:
+        """Hold the directory for this process. The operating system frees it when the process ends, however it ends.
+
+        ``if_possible`` is for what may happen where there are no locks: no process runs there.
 
         Raises
         ------
         InUseError
-            Where another process holds it.
+            If another process holds it.
+        NoLocksError
+            If the file system has no locks, unless ``if_possible``.
         """
-        with held(self.lock):
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(held(self.lock))
+            except NoLocksError:
+                if not if_possible:
+                    raise
             yield
 
     def log(self, line: str) -> None:

@@ -13,6 +13,10 @@ class InUseError(ValueError):
     """Another process runs in the directory."""
 
 
+class NoLocksError(ValueError):
+    """The file system has no locks."""
+
+
 #: What the operating system answers where a file system has no locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 
@@ -28,7 +32,7 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
     ------
     InUseError
         If another process holds it and ``wait`` is false.
-    ValueError
+    NoLocksError
         If the file system has no locks.
     """
     from filelock import lock_descriptor  # noqa: PLC0415 — needed only when something is written
@@ -43,7 +47,7 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            raise ValueError(
+            raise NoLocksError(
                 f"{path.parent}: its file system has no locks ({error.strerror}), so two processes could write there "
                 "at once; choose a directory on another file system, such as a local disk"
             ) from None

@@ -130,7 +130,7 @@ class Run:
         new, made = target.is_new(), not target.path.exists()
         try:
             target.mark()
-            with target.locked():
+            with target.locked(if_possible=True):
                 target.check_replaceable()  # Another process may have been here in the meantime.
                 if target.configuration.exists():
                     raise FileExistsError(

@@ -312,7 +312,7 @@ def _copied(source: RunDirectory, out: Path) -> RunDirectory:
     made = not target.path.exists()
     try:
         target.mark()
-        at_rest = source.locked() if source.lock.exists() else contextlib.nullcontext()
+        at_rest = source.locked(if_possible=True) if source.lock.exists() else contextlib.nullcontext()
         with at_rest, target.locked(), target.replaced() as folder:
             shutil.copytree(source.current().path, folder.path, ignore=_HIDDEN, dirs_exist_ok=True)
             for path in folder.path.rglob("*"):
