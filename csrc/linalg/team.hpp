@@ -4,15 +4,16 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <system_error>
 #include <thread>
 #include <type_traits>
-#include <vector>
 
 #include "flush_denormals.hpp"
 
@@ -63,6 +64,7 @@ class Crew {
   /// with nothing done, if the crew is busy: with another caller, or with a task that asks.
   bool run(int size, std::ptrdiff_t tasks, Call call, void* context) {
     if (busy_.exchange(true, std::memory_order_acquire)) return false;
+    size = static_cast<int>(std::min<std::ptrdiff_t>(size, tasks));
     hire(size - 1);
     call_ = call;
     context_ = context;
@@ -70,7 +72,7 @@ class Crew {
     unfinished_.store(tasks, std::memory_order_relaxed);
     const auto members = static_cast<std::uint64_t>(size);
     offer_.store((members << offer_bits) | static_cast<std::uint64_t>(tasks), std::memory_order_release);
-    wake();
+    wake(static_cast<std::size_t>(size - 1));
     work(0);
     wait_until([this] { return unfinished_.load(std::memory_order_acquire) == 0; });
     busy_.store(false, std::memory_order_release);
@@ -83,6 +85,12 @@ class Crew {
   // alive, so the fields of the job may be read after a claim, never before.
   static constexpr int offer_bits = 48;
   static constexpr std::uint64_t left_mask = (std::uint64_t{1} << offer_bits) - 1;
+
+  /// A thread, and the word that it sleeps on.
+  struct alignas(64) Helper {
+    std::atomic<std::uint32_t> calls{0};
+    std::thread thread;
+  };
 
   struct AtExit {
     ~AtExit() { current()->retire(); }
@@ -116,20 +124,24 @@ class Crew {
     }
   }
 
-  void serve(int member) {
+  void serve(int member, std::atomic<std::uint32_t>& calls) {
     const FlushDenormals flush;  // as every caller has it, so that no bit depends on who runs a task
     while (true) {
-      const std::uint32_t seen = calls_.load(std::memory_order_acquire);
+      const std::uint32_t seen = calls.load(std::memory_order_acquire);
       if (retired_.load(std::memory_order_relaxed)) return;
       work(member);
-      const auto called = [&] { return offered(member) || calls_.load(std::memory_order_relaxed) != seen; };
-      if (!spin_until(called, Microseconds(50))) calls_.wait(seen, std::memory_order_acquire);
+      const auto called = [&] { return offered(member) || calls.load(std::memory_order_relaxed) != seen; };
+      if (!spin_until(called, Microseconds(50))) calls.wait(seen, std::memory_order_acquire);
     }
   }
 
-  void wake() {
-    calls_.fetch_add(1, std::memory_order_release);
-    calls_.notify_all();
+  /// Wakes the first `helpers` threads. The others sleep on: a large team leaves threads behind that would otherwise
+  /// all wake up, and poll, at every call of a small one.
+  void wake(std::size_t helpers) {
+    for (std::size_t k = 0; k < std::min(helpers, threads_.size()); ++k) {
+      threads_[k].calls.fetch_add(1, std::memory_order_release);
+      threads_[k].calls.notify_one();
+    }
   }
 
   /// Brings the crew to `helpers` threads, or as many as the system grants.
@@ -137,10 +149,11 @@ class Crew {
     try {
       while (static_cast<int>(threads_.size()) < helpers) {
         const int member = static_cast<int>(threads_.size()) + 1;
-        threads_.emplace_back([this, member] { serve(member); });
+        Helper& helper = threads_.emplace_back();
+        helper.thread = std::thread([this, member, &helper] { serve(member, helper.calls); });
       }
-    } catch (const std::exception&) {
-      // The caller and the threads there are do the work.
+    } catch (const std::exception&) {  // The caller and the threads there are do the work.
+      if (!threads_.empty() && !threads_.back().thread.joinable()) threads_.pop_back();
     }
   }
 
@@ -148,20 +161,19 @@ class Crew {
   void retire() {
     while (busy_.exchange(true, std::memory_order_acquire)) std::this_thread::yield();
     retired_.store(true, std::memory_order_relaxed);
-    wake();
-    for (std::thread& thread : threads_) thread.join();
+    wake(threads_.size());
+    for (Helper& helper : threads_) helper.thread.join();
     threads_.clear();
   }
 
   alignas(64) std::atomic<std::uint64_t> offer_{0};
   alignas(64) std::atomic<std::ptrdiff_t> unfinished_{0};
-  alignas(64) std::atomic<std::uint32_t> calls_{0};
-  std::atomic<bool> retired_{false};
+  alignas(64) std::atomic<bool> retired_{false};
   std::atomic<bool> busy_{false};
   Call call_ = nullptr;
   void* context_ = nullptr;
   std::ptrdiff_t tasks_ = 0;
-  std::vector<std::thread> threads_;
+  std::deque<Helper> threads_;  // whose elements stay where they are
 };
 
 }  // namespace detail
