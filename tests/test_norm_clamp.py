@@ -73,8 +73,10 @@ def test_delays_of_made_up_curves():
         "median_share_of_free": 1.0,
     }
     held = summary["hold both"]["0.8"]["delay"]["0.5"]
-    assert (held["median"], held["each"], held["censored"]) == (None, [None, 400.0], 1)
+    assert (held["median"], held["each"], held["censored"]) == (400.0, [None, 400.0], 1)
     assert held["median_share_of_free"] == 0.5
+    late = summary["hold W"]["1.1"]["delay"]["0.5"]
+    assert (late["median"], late["median_share_of_free"], late["censored"]) == (None, None, 2)
     assert summary["hold W"]["1.1"]["diverged"] == 1
 
 

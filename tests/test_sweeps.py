@@ -78,7 +78,7 @@ def test_a_report(done):
     steps = done.cube().event_step.values
     assert event == (
         f"train_accuracy >= 1: in 6 of 6 cells, at steps {steps.min():.0f} to {steps.max():.0f}, "
-        f"median {np.median(steps):.0f}"
+        f"median {np.sort(steps.ravel())[2]:.0f}"
     )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from .. import _checks
+from .. import _checks, survival
 from ..datasets import Dataset
 from ..dynamics import NormFlow
 from ..networks import Network
@@ -241,10 +241,10 @@ def _summary_of(part: xr.Dataset, optimal: xr.Dataset) -> dict[str, Any]:
     for level in LEVELS:
         times = part.generalised.sel(level=level)
         known = times.dropna("seed")
-        never_last = float(np.median(times.fillna(np.inf)))
+        median = survival.median(times, np.inf)
         reached[f"{level:g}"] = {
             "seeds": known.size,
-            "median": never_last if np.isfinite(never_last) else None,
+            "median": median if np.isfinite(median) else None,
             "range": [float(known.min()), float(known.max())] if known.size else None,
             "sooner_than_optimal": int((times < optimal.generalised.sel(level=level)).sum()),
         }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import datasets, metrics, networks, plots
+from .. import datasets, metrics, networks, plots, survival
 from .._machine import available_processors
 from ..datasets import Dataset
 from ..dynamics import GradientDescent
@@ -230,11 +230,11 @@ def _line(settings: Settings, summary: Mapping[str, Any]) -> str:
 
 
 def _reached(what: str, steps: list[int | None]) -> str:
-    """Say when runs reached something: the range, the median with the runs that did not as the last, and how many."""
+    """Say when runs, all of one length, reached something: the range, the median with those that did not, how many."""
     reached = [step for step in steps if step is not None]
     if not reached:
         return f"{what} in no run"
-    median = np.median([np.inf if step is None else step for step in steps])
+    median = survival.median(steps, np.inf)
     told = f"{what} at {spelled([min(reached), max(reached)], 'd')}"
     if np.isfinite(median) and len(steps) > 1:
         told += f" (median {median:.0f})"

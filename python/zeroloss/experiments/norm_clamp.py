@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .. import _checks, datasets, networks, plots
+from .. import _checks, datasets, networks, plots, survival
 from ..dynamics import GradientDescent, simulate
 from ..metrics import crossing_step
 from ..results import Ending, Run
@@ -209,20 +209,21 @@ def _numbers(settings: Settings, found: Mapping[Key, Mapping[str, NDArray[Any]]]
 
 
 def _median(runs: xr.Dataset) -> float | None:
-    """Return the median delay of runs, censored ones counting as the longest; None where it is one of those."""
-    middle = float(np.median(np.where(runs.observed, runs.delay, np.inf)))
+    """Return the median delay of runs, with censored ones; None if it is not reached."""
+    middle = survival.median(runs.delay.where(runs.observed), runs.delay)
     return middle if math.isfinite(middle) else None
 
 
 def _summary(settings: Settings, numbers: xr.Dataset) -> dict[str, Any]:
     def delays(level: float, name: str, ratio: float) -> dict[str, Any]:
         one, free = (numbers.sel(accuracy=level, variant=variant, ratio=ratio) for variant in (name, FREE))
-        both = one.observed & free.observed
+        share = (one.delay / free.delay).where(free.observed)
+        share_of_free = survival.median(share.where(one.observed), share)
         return {
             "median": _median(one),
             "each": [float(d) if o else None for d, o in zip(one.delay.values, one.observed.values, strict=True)],
             "censored": int((~one.observed).sum()),
-            "median_share_of_free": float((one.delay / free.delay)[both].median()) if both.any() else None,
+            "median_share_of_free": share_of_free if math.isfinite(share_of_free) else None,
         }
 
     def of(name: str, ratio: float) -> dict[str, Any]:

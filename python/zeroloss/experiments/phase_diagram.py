@@ -315,7 +315,8 @@ def _diagram(axes: Axes, numbers: xr.Dataset) -> None:
     from matplotlib.patches import Rectangle  # noqa: PLC0415 — with the first picture
 
     seeds, fractions, decays = numbers.phase.shape
-    delay = (numbers.generalisation - numbers.memorisation).sel(definition=LAW).values
+    found = numbers.sel(definition=LAW)
+    median = survival.median(found.generalisation - found.memorisation, found.earliest, "seed").values
     for x in range(fractions):
         for y in range(decays):
             own = numbers.phase.values[:, x, y].astype(str)
@@ -325,8 +326,8 @@ def _diagram(axes: Axes, numbers: xr.Dataset) -> None:
                 place = (x - 0.42 + 0.84 * at / seeds, y - 0.4)
                 axes.add_patch(Rectangle(place, 0.7 / seeds, 0.24, color=plots.COLOURS[PHASES[phase]], lw=0))
             if most == "groks":
-                known = delay[own == "groks", x, y]
-                plots.words(axes, (x, y + 0.14), f"{np.median(known) / 1000:.3g}", fontsize=7.5)
+                reached = np.isfinite(median[x, y])
+                plots.words(axes, (x, y + 0.14), f"{median[x, y] / 1000:.3g}" if reached else "not yet", fontsize=7.5)
     axes.set(xlim=(-0.5, fractions - 0.5), ylim=(-0.5, decays - 0.5), xlabel="training fraction", ylabel="weight decay")
     axes.set_xticks(range(fractions), [f"{value:g}" for value in numbers.fraction.values])
     axes.set_yticks(range(decays), [f"{value:g}" for value in numbers.weight_decay.values])

@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _toml
+from .. import _toml, survival
 from .._settings import plain
 from ..config import settings_of_file
-from ..results import TIMES, DamagedError, Outcome, RunDirectory, held, read_records
+from ..results import TIMES, DamagedError, Ending, Outcome, RunDirectory, held, read_records
 from ..results.files import netcdf, remove_unfinished, write_atomically
 from ..results.recognition import SWEEP_MARK, is_empty, is_sweep, json_object
 from .cell import ended
@@ -161,6 +161,10 @@ class Store:
                 spread = np.full((len(self.names), *values.shape[1:]), np.nan)
                 spread[list(histories)] = values
                 found[name] = ((*dims, over), spread.reshape(*shape, -1), attributes)
+        last = np.full(len(self.names), np.nan)
+        for place, history in histories.items():
+            last[place] = history["step"][0][-1] if history else np.nan
+        found["last_step"] = (dims, last.reshape(shape), {"units": "1", "long_name": "last step of the run"})
         return found.set_coords([name for name in TIMES if name in found])
 
     def _history(self, name: str) -> _History:
@@ -216,7 +220,8 @@ def open_sweep(directory: str | os.PathLike[str]) -> xr.Dataset:
         The histories over the swept keys, in the order of their values, and "step": NaN where a cell has no record.
         Keys that vary together share a dimension, named after the first of them. ``ending`` and ``outcome`` say how
         each cell ended ("not ended" where it has not), ``event_step`` over "event" when each event happened (NaN: it
-        did not), and ``cell`` in which directory the run is, for `zeroloss.load`.
+        did not), ``last_step`` is the last step of each run, and ``cell`` in which directory the run is, for
+        `zeroloss.load`. `zeroloss.survival.median` takes ``event_step`` and ``last_step``.
 
     Raises
     ------
@@ -232,11 +237,14 @@ def report(directory: str | os.PathLike[str]) -> list[str]:
     endings = collections.Counter(found.ending.values.ravel().tolist())
     lines = [f"{directory}: {found.ending.size} cells: {', '.join(f'{n} {name}' for name, n in endings.most_common())}"]
     count = found.ending.size - endings[NOT_ENDED]
+    ends = found.last_step.where(found.ending != Ending.DIVERGED, np.inf)  # a run that diverged never has an event
     for name in found.event.values.tolist():
-        steps = found.event_step.sel(event=name).values.ravel()
-        steps = steps[np.isfinite(steps)]
-        when = f", at steps {steps.min():.0f} to {steps.max():.0f}, median {np.median(steps):.0f}" if steps.size else ""
-        lines.append(f"{name}: in {steps.size} of {count} cells{when}")
+        steps = found.event_step.sel(event=name)
+        happened = int(np.isfinite(steps).sum())
+        middle = survival.median(steps, ends)
+        reached = f"median {middle:.0f}" if np.isfinite(middle) else "median not reached"
+        when = f", at steps {float(steps.min()):.0f} to {float(steps.max()):.0f}, {reached}" if happened else ""
+        lines.append(f"{name}: in {happened} of {count} cells{when}")
     return lines
 
 

@@ -1,0 +1,139 @@
+"""Medians of events that some runs do not reach: by hand, by lifelines, and over a sweep."""
+
+import math
+
+import lifelines
+import numpy as np
+import pytest
+import xarray as xr
+
+import zeroloss as zl
+from zeroloss import sweeps
+from zeroloss.survival import median
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("steps", "ends", "expected"),
+    [
+        ([30, 10, 20], 99, 20),
+        ([40, 10, 30, 20], 99, 20),  # the first step by which half of the runs have the event
+        ([17_326, 9_000, NAN, NAN, NAN], 20_000, INF),  # np.nanmedian: 13 163
+        ([10, 20, 30, NAN, NAN], 99, 30),
+        ([10, 20, NAN, NAN], 99, 20),  # exactly half
+        ([30, None, None], [9, 10, 20], 30),  # those censored before say nothing of step 30
+        ([10, 20, None, 40], [9, 9, 15, 9], 20),  # 3/4, then 3/4 · 1/2
+        ([10, 20, None, None, 40], [9, 9, 15, 25, 9], 40),  # 4/5, 4/5 · 2/3 = 8/15, then 0
+        ([10, INF, 20], [9, 5, 9], 10),
+        ([10, 20, NAN, NAN], [99, 99, INF, INF], 20),
+        ([10, 20, NAN, NAN, NAN], [99, 99, INF, INF, 15], INF),  # diverged runs stay at risk, whenever they ended
+        ([10, NAN, NAN], [99, NAN, NAN], 10),  # NaN ends: no runs
+        ([NAN, NAN], [NAN, NAN], NAN),
+        ([NAN, NAN], [5, 9], INF),
+        ([], [], NAN),
+        ([0, 0, 5], 9, 0),
+    ],
+)
+def test_medians_by_hand(steps, ends, expected):
+    np.testing.assert_equal(median(steps, ends), expected)
+
+
+def test_six_runs_reach_one_half_in_spite_of_rounding():
+    """5/6 · 4/5 · 3/4 is 1/2, and not in floating point."""
+    for runs in range(2, 60, 2):
+        assert median(np.arange(runs), runs) == runs / 2 - 1
+
+
+def test_against_lifelines_with_ties():
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        runs = random.integers(1, 12)
+        steps, ends = random.integers(1, 20, runs), random.integers(1, 25, runs)
+        happened = steps <= ends
+        curve = lifelines.KaplanMeierFitter().fit(np.minimum(steps, ends), happened).survival_function_.iloc[:, 0]
+        below = curve.index[curve.values <= 0.5 + 1e-9]
+        assert median(np.where(happened, steps, NAN), ends) == (below[0] if len(below) else INF)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_intervals_against_lifelines():
+    """Records at spacings of their own, so that intervals overlap: Turnbull's estimate."""
+    random = np.random.default_rng(1)
+    reached = 0
+    for _ in range(40):
+        runs = random.integers(3, 12)
+        spacing, steps = random.integers(5, 30, runs), random.integers(1, 200, runs)
+        latest = -(-steps // spacing) * spacing
+        earliest, ends = latest - spacing + 0.5, random.integers(50, 220, runs) // spacing * spacing + 0.5
+        happened = latest <= ends
+        curve = lifelines.KaplanMeierFitter().fit_interval_censoring(
+            np.where(happened, earliest, ends), np.where(happened, latest, INF), tol=1e-10
+        )
+        share = curve.survival_function_["NPMLE_estimate_lower"]  # at the end of an interval all of its share is gone
+        if np.abs(share.values - 0.5).min() < 1e-3:
+            continue
+        expected = share.index[np.argmax(share.values < 0.5)]
+        assert median(np.where(happened, latest, NAN), ends, earliest=earliest) == expected
+        reached += math.isfinite(expected)
+    assert reached > 10
+
+
+def test_records_of_one_schedule_give_the_median_record():
+    """Intervals that do not overlap are Kaplan and Meier's estimate at the records."""
+    steps, ends = np.array([100, 100, 200, NAN, 400]), np.array([9, 9, 9, 250, 9])
+    assert median(steps, ends, earliest=steps - 99) == median(steps, ends) == 200
+
+
+def test_the_bounds_of_crossings_and_delays():
+    history = xr.Dataset({"curve": ("step", [0.0, 0.0, 1.0])}, {"step": [0, 100, 200]})
+    found = [zl.metrics.crossing(history.curve, level) for level in (0.5, 0.7, 2.0)]
+    steps, earliest = [one.step for one in found], [one.earliest for one in found]
+    assert median(steps, np.subtract(earliest, 1), earliest=earliest) == 200
+
+
+def test_dimensions():
+    steps = xr.DataArray([[[10.0, 20, 30]], [[10, NAN, NAN]]], dims=("decay", "kind", "seed"), coords={"decay": [1, 2]})
+    found = median(steps, xr.DataArray([99, 99, 99], dims="seed"), "seed")
+    assert found.dims == ("decay", "kind")
+    assert found.sel(decay=1).item() == 20
+    assert found.sel(decay=2).item() == INF
+    assert median(steps, 99) == 20
+    assert median(steps, 99, ["kind", "seed"]).values.tolist() == [20, INF]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (([1, 2], [1, 2, 3]), "steps, ends, earliest: shape mismatch"),
+        (([1, 2], 9, "seed"), "dim: expected with DataArrays only, got 'seed'"),
+    ],
+)
+def test_bad_input(arguments, told):
+    with pytest.raises(ValueError, match=told):
+        median(*arguments)
+    with pytest.raises(ValueError, match="expected an earliest step up to the step of the event"):
+        median([1.0, 2.0], 9, earliest=[1.0, 3.0])
+
+
+def test_a_sweep_in_which_some_runs_end_before(tmp_path):
+    """Two of four cells have the event, one ends before, and one diverges."""
+    given = {
+        "data": {"p": 5, "test_count": 3},
+        "network": {"hidden": 16},
+        "dynamics": {"lr": 0.5},
+        "run": {"record_every": 50, "events": ["train_accuracy >= 1", "train_loss < 1e-30"]},
+        "sweep": {"network.seed, run.steps, dynamics.lr": [[0, 600, 0.5], [1, 10, 0.5], [2, 600, 0.5], [3, 600, 1e6]]},
+    }
+    sweeps.sweep(given, tmp_path / "out", progress=False)
+    cube = sweeps.open_sweep(tmp_path / "out")
+    assert cube.last_step.values[:3].tolist() == [600, 10, 600]
+    assert cube.ending.values[3] == "diverged"
+    steps = cube.event_step.sel(event="train_accuracy >= 1").values
+    assert np.isnan(steps).tolist() == [False, True, False, True]
+    assert median(cube.event_step.sel(event="train_accuracy >= 1"), cube.last_step) == np.nanmin(steps)
+    _, accuracy, loss = sweeps.report(tmp_path / "out")
+    # of the three runs that are known at these steps the one that diverged never has the event
+    first, last = f"{np.nanmin(steps):.0f}", f"{np.nanmax(steps):.0f}"
+    assert accuracy.endswith(f"in 2 of 4 cells, at steps {first} to {last}, median {last}")
+    assert loss == "train_loss < 1e-30: in 0 of 4 cells"
