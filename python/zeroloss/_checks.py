@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 from collections.abc import Collection
 from typing import Any
 
@@ -11,6 +12,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 DTYPES = ("float64", "float32")
+
+_LONGEST_VALUE = 80  # characters of a value or a name in a message
+_LONGEST_LINE = 2000
+
+
+class ZerolossWarning(RuntimeWarning):
+    """A warning of this package: the command shows these and no others."""
+
+
+class _Repr(reprlib.Repr):
+    """A bounded ``repr``: containers are cut short before they are written out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxtuple = self.maxlist = self.maxdict = self.maxset = self.maxfrozenset = self.maxarray = 20
+        self.maxstring = self.maxother = 2 * _LONGEST_VALUE
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Write an integer; Python refuses to write one of more than some thousand digits."""
+        digits = int(abs(x).bit_length() * math.log10(2))
+        return repr(x) if digits < _LONGEST_VALUE // 2 else f"an integer of about {digits} digits"
+
+
+_REPR = _Repr()
+
+
+def shown(value: object, most: int = _LONGEST_VALUE) -> str:
+    """Return ``repr(value)`` for a message: on one line, without control characters, at most ``most`` characters."""
+    text = one_line(_REPR.repr(value))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line for a terminal: control characters are escaped, and a long middle is left out."""
+    if len(text) > _LONGEST_LINE:
+        text = f"{text[: _LONGEST_LINE // 2]} … {text[-_LONGEST_LINE // 2 :]}"
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in line)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def integer(name: str, value: object, at_least: int) -> int:
@@ -20,20 +64,20 @@ def integer(name: str, value: object, at_least: int) -> int:
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+        raise TypeError(f"{name}: expected an integer, got {shown(value)}") from None
     if number < at_least:
-        raise ValueError(f"{name}: expected an integer of at least {at_least}, got {number}")
+        raise ValueError(f"{name}: expected an integer of at least {at_least}, got {shown(number)}")
     return number
 
 
 def real(name: str, value: object) -> float:
     """Return ``value`` as a finite float."""
     if isinstance(value, bool | np.bool_ | str | bytes) or np.ndim(value) != 0:  # type: ignore[arg-type]
-        raise TypeError(f"{name}: expected a number, got {value!r}")
+        raise TypeError(f"{name}: expected a number, got {shown(value)}")
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+        raise TypeError(f"{name}: expected a number, got {shown(value)}") from None
     if not math.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, got {number}")
     return number
@@ -88,7 +132,7 @@ def convert(settings: object, **checked: object) -> None:
 def choice(name: str, value: object, options: Collection[str]) -> str:
     """Return ``value``, one of ``options``."""
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name}: expected one of {', '.join(options)}, got {value!r}")
+        raise ValueError(f"{name}: expected one of {', '.join(options)}, got {shown(value)}")
     return value
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import io
+import logging
+import os
 import signal
 import sys
 import tomllib
@@ -12,9 +17,16 @@ from typing import Any, NoReturn
 
 import click
 
+from .._checks import ZerolossWarning, one_line
 from ..build import build_info
 
 DONE, NUMERICAL_FAILURE, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
+OUTPUT_CLOSED = 128 + 13  # as a shell reports SIGPIPE
+
+#: ASCII under another name: Click writes UTF-8 on terminals that ask for "ascii".
+_ASCII = codecs.CodecInfo(
+    *codecs.lookup("ascii")[:2], incrementalencoder=codecs.lookup("ascii").incrementalencoder, name="plain_ascii"
+)
 
 
 class Failed(Exception):  # noqa: N818 — a status with its line
@@ -40,14 +52,24 @@ def status_of(number: signal.Signals | None) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit: 0 done, 2 bad input, 1 numerical failure, 130 or 143 interrupted."""
+    """Run the command and exit: 0 done, 2 bad input, 1 numerical failure, 130 or 143 interrupted, 141 output closed."""
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _warn  # type: ignore[assignment]
+    logging.disable(logging.WARNING)  # libraries' remarks, as Matplotlib's on a home directory it cannot write
+    _accept_any_encoding()
     try:
         status = zeroloss.main(arguments, prog_name="zeroloss", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # the latter is how Click ends when standard output is closed
+        _drop_output()
+        sys.exit(OUTPUT_CLOSED)
     except click.ClickException as error:
         _exit(BAD_INPUT, error.format_message())
-    except ValueError as error:
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _exit(BAD_INPUT, f"{where}{error.strerror or error}")
+    except (ValueError, ImportError) as error:
         _exit(BAD_INPUT, str(error))
     except Failed as failure:
         _exit(failure.status, str(failure))
@@ -68,13 +90,38 @@ def assignment(text: str, form: str) -> tuple[str, Any]:
         return name, value
 
 
-def _warn(message: Warning | str, *where: Any) -> None:
-    click.echo(f"zeroloss: {' '.join(str(message).split())}", err=True)
+def complain(line: str) -> None:
+    """Write a line on standard error, whatever characters it holds."""
+    with contextlib.suppress(OSError):  # a closed standard error
+        click.echo(f"zeroloss: {one_line(line)}", err=True)
+
+
+def _warn(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Write a warning of this package; those of libraries are not for the command's user."""
+    if issubclass(category, ZerolossWarning):
+        complain(str(message))
 
 
 def _exit(status: int, line: str) -> NoReturn:
-    click.echo(f"zeroloss: {' '.join(line.split())}", err=True)
+    complain(line)
     sys.exit(status)
+
+
+def _accept_any_encoding() -> None:
+    """Escape the characters that the terminal's encoding lacks, instead of failing."""
+    codecs.register(lambda name: _ASCII if name == _ASCII.name else None)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding=_ASCII.name if ascii_only else None, errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Send what is still buffered for a closed standard output nowhere, so that the interpreter's end is quiet."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

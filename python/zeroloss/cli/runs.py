@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import config, runs, sweeps
 from ..results import DamagedError, Ending, Run
-from .command import BAD_INPUT, NUMERICAL_FAILURE, Failed, assignment, status_of
+from .command import BAD_INPUT, NUMERICAL_FAILURE, Failed, assignment, complain, status_of
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
@@ -69,7 +69,7 @@ def resume(
             duration=duration,
             allow_different_bits=allow_different_bits,
             announce=_line if as_json else None,
-            tell=lambda line: click.echo(f"zeroloss: {line}", err=True),
+            tell=complain,
         )
         _end(ended, out or directory, as_json)
 
@@ -96,7 +96,7 @@ class mended:  # noqa: N801 — reads as a statement
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, config.ConfigurationError):
             for line in error.problems:
-                click.echo(f"zeroloss: {' '.join(line.split())}", err=True)
+                complain(line)
             raise Failed(BAD_INPUT, f"{self._file}: {len(error.problems)} to mend; nothing was started") from None
 
 
@@ -107,9 +107,11 @@ class told:  # noqa: N801 — reads as a statement
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, runs.Broken) and isinstance(error.__cause__, BrokenPipeError):
+            raise BrokenPipeError from error  # whoever read the lines of JSON has gone
         if isinstance(error, runs.Broken):
             raise Failed(NUMERICAL_FAILURE, str(error)) from error
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise Failed(BAD_INPUT, f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
         if isinstance(error, DamagedError):
             raise Failed(BAD_INPUT, str(error)) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .. import config, sweeps
-from .command import BAD_INPUT, NUMERICAL_FAILURE, Failed, status_of
+from .command import BAD_INPUT, NUMERICAL_FAILURE, Failed, complain, status_of
 from .runs import mended, overrides, told
 
 _MOST_TOLD = 10  # cells that failed
@@ -59,7 +59,7 @@ def sweep(
     if done.signal is not None:
         raise Failed(status_of(done.signal), f"{line}; the same command goes on")
     for cell in done.failures[:_MOST_TOLD]:
-        click.echo(f"zeroloss: {cell}: {done.outcomes[cell.name]}; in {done.store.cell(cell.name)}", err=True)
+        complain(f"{cell}: {done.outcomes[cell.name]}; in {done.store.cell(cell.name)}")
     if done.failures:
         raise Failed(NUMERICAL_FAILURE, f"{line}; --retry tries those again")
     click.echo(f"{line}; {out / 'cube.nc'}")

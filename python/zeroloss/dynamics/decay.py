@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import ZerolossWarning
+
 #: Rounding units per step above which rounding cannot change the mean decay by a per cent.
 _WATCHED_BELOW = 256
 _TOLERANCE = 0.01
@@ -52,7 +54,7 @@ class DecayWatch:
             warnings.warn(
                 f"weight_decay: expected a decay of {asked:.3g} a step, {parameters[0].dtype} rounds it to "
                 f"{share * asked:.3g}; {self._remedy}",
-                RuntimeWarning,
+                ZerolossWarning,
                 stacklevel=2,
             )
         return {"effective_decay": share}

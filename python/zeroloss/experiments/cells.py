@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import ZerolossWarning
 from ..build import build_of_results
 from ..results.files import DamagedError, NewerFormatError, read_sealed, remove_unfinished, write_sealed
 
@@ -57,7 +58,7 @@ class Cells:
 
         Warns
         -----
-        RuntimeWarning
+        ZerolossWarning
             Where the file of the cell is damaged: it is computed again.
         """
         if self._directory is None:
@@ -71,7 +72,7 @@ class Cells:
         except FileNotFoundError:
             pass
         except (DamagedError, NewerFormatError) as error:
-            warnings.warn(f"{self._directory}: {error}; the cell is computed again", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{self._directory}: {error}; the cell is computed again", ZerolossWarning, stacklevel=2)
         else:
             self.found += 1
             return kept

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from .._checks import ZerolossWarning
 from ..datasets import Dataset
 from ..networks import Network
 from .checkpoint import Checkpoint, Columns
@@ -192,7 +193,7 @@ def read(path: str | os.PathLike[str], extender: Callable[..., None]) -> Run:
     directory = directory.current()
     checkpoint, damaged = directory.newest()
     for file, why in damaged:
-        warnings.warn(f"{file.parent.parent}: {why}; the checkpoint before it is used", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{file.parent.parent}: {why}; the checkpoint before it is used", ZerolossWarning, stacklevel=3)
     if checkpoint is None:
         raise DamagedError(f"{directory.path}: expected a checkpoint that is whole, got {len(damaged)} damaged ones")
     return run_at(directory, checkpoint, extender)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from .._checks import ZerolossWarning
 from ..build import BITS, BITS_IN_PYTHON, build_of_results
 from ..config import Configuration, ConfigurationError, RunSettings, fingerprint_of, from_file
 from ..datasets import Dataset
@@ -185,7 +186,7 @@ def resume(
             interruption=interruption,
         )
     target = source if out is None else _copied(source, Path(out))
-    tell = tell or (lambda line: warnings.warn(line, RuntimeWarning, stacklevel=4))
+    tell = tell or (lambda line: warnings.warn(line, ZerolossWarning, stacklevel=4))
     try:
         with target.locked():
             if os.access(target.path, os.W_OK):
@@ -302,7 +303,7 @@ def _check_build(checkpoint: Checkpoint, dynamics: Dynamics, allowed: bool) -> N
         line = f"the run began with another build ({', '.join(different)}), so its bits may differ"
         if not allowed:
             raise DifferentBuildError(f"{line}; allow that with --allow-different-bits")
-        warnings.warn(line, RuntimeWarning, stacklevel=3)
+        warnings.warn(line, ZerolossWarning, stacklevel=3)
 
 
 def _copied(source: RunDirectory, out: Path) -> RunDirectory:

@@ -21,6 +21,7 @@ from distributed import TimeoutError as NotInTime
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
+from .._checks import ZerolossWarning
 from ..build import BITS_IN_PYTHON, build_of_results
 from .cell import ClusterError, Report, Task, carry_out
 
@@ -134,7 +135,7 @@ class ClusterWorkers:
         if refusal.worker not in self._refused:
             self._refused.add(refusal.worker)
             warnings.warn(
-                f"{refusal.difference}, so its bits may differ: it gets no cells", RuntimeWarning, stacklevel=2
+                f"{refusal.difference}, so its bits may differ: it gets no cells", ZerolossWarning, stacklevel=2
             )
 
     @staticmethod

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _toml, survival
+from .._checks import ZerolossWarning
 from .._settings import plain
 from ..config import settings_of_file
 from ..results import TIMES, DamagedError, Ending, Outcome, RunDirectory, held, read_records
@@ -175,7 +176,9 @@ class Store:
         except FileNotFoundError:
             return {}
         except DamagedError as error:
-            warnings.warn(f"{directory.path}: {error}; without it the cell can be made anew", stacklevel=4)
+            warnings.warn(
+                f"{directory.path}: {error}; without it the cell can be made anew", ZerolossWarning, stacklevel=4
+            )
             return {}
         events = json.loads(about.get("events", "{}"))
         names = json.loads(about["settings"]).get("events", [])

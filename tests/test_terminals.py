@@ -1,0 +1,131 @@
+"""The command's output under every encoding, with closed streams, and with names that no terminal should see raw."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import zeroloss as zl
+from test_runs import settings
+from zeroloss import config
+from zeroloss._checks import one_line, shown
+
+COMMAND = [sys.executable, "-m", "zeroloss"]
+
+
+def zeroloss(*words, **environment):
+    return subprocess.run(
+        [*COMMAND, *map(str, words)], capture_output=True, check=False, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(config.from_settings(settings()).text(), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "ascii:strict"])
+def test_output_works_in_every_encoding(encoding, tmp_path, file):
+    done = zeroloss("run", "--print-defaults", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert tomllib.loads(done.stdout.decode(encoding.split(":")[0])) == tomllib.loads(config.defaults_text())
+    assert zeroloss("run", file, "--out", tmp_path / "größe", PYTHONIOENCODING=encoding).returncode == 0
+    done = zeroloss("report", tmp_path / "größe", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    for words in (("--help",), ("info",), ("study", "--help")):
+        assert zeroloss(*words, PYTHONIOENCODING=encoding).returncode == 0
+    done = zeroloss("run", file, "--out", tmp_path / "b", "--set", "dynamics.größe=‖E‖", PYTHONIOENCODING=encoding)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+def with_closed_output(*words):
+    """Run the command with nobody left to read its output."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return subprocess.run([*COMMAND, *map(str, words)], stdout=writer, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writer)
+
+
+def test_a_closed_pipe_ends_the_command_quietly(tmp_path, file):
+    for words in (("run", "--print-defaults"), ("--help",), ("--version",), ("info",)):
+        done = with_closed_output(*words)
+        assert (done.returncode, done.stderr) == (141, b"")
+    done = with_closed_output("run", file, "--out", tmp_path / "a", "--json")
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert zeroloss("resume", tmp_path / "a").returncode == 0
+    assert zl.load(tmp_path / "a").step == 300
+
+
+@pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_from_the_start(streams, tmp_path, file):
+    words = " ".join([*COMMAND, "run", str(file), "--out", str(tmp_path / "a")])
+    done = subprocess.run(f"{words} {streams}", shell=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert zl.load(tmp_path / "a").step == 300
+
+
+def test_without_a_home_pictures_are_drawn_without_a_remark(tmp_path, file):
+    environment = {key: value for key, value in os.environ.items() if key != "HOME"} | {"MPLCONFIGDIR": "/proc/none"}
+    assert zeroloss("run", file, "--out", tmp_path / "a").returncode == 0
+    done = subprocess.run([*COMMAND, "report", tmp_path / "a"], capture_output=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_full_disk_behind_standard_output_is_a_line():
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*COMMAND, "info"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (2, b"zeroloss: No space left on device\n")
+
+
+ODD = ["\x1b[31mred\x07", "a\u202egnp.exe", "a\nzeroloss: b", "\x9bx", "\u2028", "é" * 10**6]
+
+
+@pytest.mark.parametrize("name", ODD, ids=["escape", "bidi", "newline", "csi", "separator", "long"])
+def test_names_are_written_escaped_and_short(name, tmp_path, file):
+    words = (("run", f"{name[:200]}.toml", "--out", tmp_path), ("study", name[:10_000]), ("report", name[:200]))
+    for line in (*words, ("run", file, "--out", tmp_path / "a", "--set", f"dynamics.lr={name[:10_000]}")):
+        done = zeroloss(*line)
+        text = done.stderr.decode()
+        assert done.returncode == 2
+        assert text.startswith("zeroloss: ")
+        assert all(part.isprintable() for part in text.splitlines())
+        assert len(text) < 5000
+    assert len(shown(name)) <= 80
+    assert shown(name).isprintable()
+    assert one_line(name).isprintable()
+
+
+def test_values_are_shown_within_bounds():
+    assert shown("fast") == "'fast'"
+    assert shown(10**5000) == "an integer of about 5000 digits"
+    deep = []
+    for _ in range(10**5):
+        deep = [deep]
+    for value in (deep, list(range(10**6)), {i: str(i) * 100 for i in range(100)}, b"x" * 10**6):
+        assert len(shown(value)) <= 80
+
+
+def test_the_command_shows_warnings_of_this_package_alone():
+    code = (
+        "import sys, warnings, zeroloss.cli; from zeroloss._checks import ZerolossWarning as Z;"
+        "c = sys.modules['zeroloss.cli.command'];"
+        "c.zeroloss.main = lambda *a, **k: [warnings.warn('theirs'), warnings.warn('ours', Z)] and None; c.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "zeroloss: ours\n")
+
+
+def test_every_warning_has_the_category_that_the_command_shows():
+    for path in Path(config.__file__).parent.rglob("*.py"):
+        calls = re.findall(r"warnings\.warn\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)", path.read_text(encoding="utf-8"))
+        assert all("ZerolossWarning" in call for call in calls), path
+    assert issubclass(zl._checks.ZerolossWarning, RuntimeWarning)
