@@ -125,9 +125,7 @@ def sync_directory(directory: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Flush a file."""
-    descriptor = os.open(
-        path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
-    )  # Windows has to write.
+    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # Windows has to write.
     try:
         os.fsync(descriptor)
     finally:
