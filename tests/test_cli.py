@@ -1,12 +1,15 @@
 """The command: its words, its files, and the exit status and line for everything that can go wrong."""
 
+import errno
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -89,11 +92,56 @@ def test_a_directory_that_cannot_be_written_is_told_before_work(command, tmp_pat
         assert f"--out: cannot write in {place}" in err
 
 
-def test_a_file_that_cannot_be_written_is_told(command, tiny, tmp_path):
-    (tmp_path / "figure6.json").mkdir()
+def test_a_file_that_cannot_be_written_is_told(command, tiny, monkeypatch, tmp_path):
+    def full(self, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", full)
     status, out, err = command("reproduce", "6", "--quick", "--out", tmp_path)
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert f"--out: cannot write in {tmp_path}: Is a directory" in err
+    assert f"--out: cannot write in {tmp_path}: No space left on device" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_no_result_takes_the_place_of_one_of_other_settings(command, tiny, monkeypatch, tmp_path):
+    """Full, quick, another number of seeds: all are kept, and the same again replaces its own."""
+    monkeypatch.setattr(figure6, "FULL", replace(tiny, hidden=40, quick=False))
+    command("reproduce", "6", "--out", tmp_path)
+    full = contents(tmp_path)
+    assert set(full) == {"figure6.json", "figure6.nc", "figure6.png"}
+    status, out, _ = command("reproduce", "6", "--quick", "--out", tmp_path)
+    assert status == 0
+    assert out.strip().endswith(str(tmp_path / "figure6-quick.png"))
+    both = contents(tmp_path)
+    assert {name: both[name] for name in full} == full
+    command("reproduce", "6", "--seeds", "1", "--out", tmp_path)
+    command("reproduce", "6", "--quick", "--out", tmp_path)
+    all_of_them = contents(tmp_path)
+    assert {name: all_of_them[name] for name in both} == both
+    assert set(all_of_them) - set(both) == {"figure6-2.json", "figure6-2.nc", "figure6-2.png"}
+
+
+@pytest.mark.parametrize("name", ["figure6.png", "figure6.nc", "figure6.json"])
+def test_a_file_of_another_is_not_a_result(command, tiny, tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    status, out, _ = command("reproduce", "6", "--quick", "--out", tmp_path)
+    assert status == 0
+    assert out.strip().endswith(str(tmp_path / "figure6-quick.png"))
+    assert (tmp_path / name).read_text() == "{}"
+
+
+def test_failed_runs_of_other_settings_stay(command, tiny, monkeypatch, tmp_path):
+    for step_size, name in ((1e6, "figure6-failed"), (2e6, "figure6-failed-2"), (1e6, "figure6-failed")):
+        monkeypatch.setattr(figure6, "QUICK", replace(tiny, step_size=step_size, steps=500))
+        _, _, err = command("reproduce", "6", "--quick", "--out", tmp_path)
+        assert err.strip().endswith(str(tmp_path / name))
+    (tmp_path / "figure6-failed" / "thesis.tex").write_text("years of work")
+    command("reproduce", "6", "--quick", "--out", tmp_path)
+    assert (tmp_path / "figure6-failed" / "thesis.tex").read_text() == "years of work"
 
 
 def test_a_numerical_failure_keeps_the_run(command, tiny, monkeypatch, tmp_path):

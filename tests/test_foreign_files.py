@@ -204,3 +204,23 @@ def test_a_report_is_chosen_by_content(tmp_path):
     done = zeroloss("report", tmp_path / "a")
     assert done.returncode == 0
     assert "reached the end" in done.stdout
+
+
+def test_pictures_of_others(tmp_path):
+    carried_out(tmp_path / "a")
+    (tmp_path / "a" / "report.png").write_bytes(b"mine")
+    for _ in range(2):
+        assert runs.report(tmp_path / "a")[-1] == f"picture: {tmp_path / 'a' / 'report-2.png'}"
+    with pytest.raises(FileExistsError, match=r"report.png is a file that zeroloss did not write"):
+        runs.report(tmp_path / "a", tmp_path / "a" / "report.png")
+    assert (tmp_path / "a" / "report.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("content", [b"", b"mine", b"\xff" * 100])
+def test_networks_of_others(tmp_path, run, content):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(FileExistsError, match=r"model.safetensors is a file that to_checkpoint did not write"):
+        zl.networks.to_checkpoint(run.network, tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").read_bytes() == content
+    for _ in range(2):
+        zl.networks.to_checkpoint(run.network, tmp_path / "ours.safetensors")

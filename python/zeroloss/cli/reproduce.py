@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -67,9 +68,13 @@ def carry_out(
     """Run an experiment, write its files, and print its line."""
     from ..experiments import cells, ensemble, output  # noqa: PLC0415 — not needed for ``info``
 
-    kept_cells = cells.Cells(out / f"{experiment.module}-cells")
     try:
+        settings = experiment.settings(seeds=seeds, quick=quick, changes=changes)
         output.prepare(out)
+        name = output.name_for(out, experiment.module, asdict(settings))
+        kept_cells = cells.Cells(out / f"{experiment.module}-cells")
+    except ImportError as error:  # of an extra
+        raise Failed(BAD_INPUT, f"{title}: {error}") from None
     except OSError as error:
         raise _unwritable(out, error) from None
     started = time.perf_counter()
@@ -86,11 +91,10 @@ def carry_out(
     except ArithmeticError as error:  # of a fit
         raise Failed(NUMERICAL_FAILURE, f"{title}: {error}") from None
     except ensemble.NumericalFailure as failure:
-        kept = out / f"{experiment.module}-failed"
-        failure.run.save(kept)
+        kept = output.save_failed(failure.run, out, name)
         raise Failed(NUMERICAL_FAILURE, f"{title}: {failure}; what there is of that run was kept in {kept}") from None
     try:
-        picture = output.write(result, out, experiment.module)
+        picture = output.write(result, out, name)
     except OSError as error:
         raise _unwritable(out, error) from None
     seconds = time.perf_counter() - started

@@ -39,6 +39,21 @@ class Experiment:
     seeded: bool = True
     resumable: bool = False
 
+    def settings(
+        self,
+        *,
+        seeds: int | None = None,
+        quick: bool = False,
+        changes: Mapping[str, object] = MappingProxyType({}),
+    ) -> Any:
+        """Return the settings, a dataclass, that `reproduce` runs the experiment with; ValueError for wrong changes."""
+        module = self._module()
+        settings = changed(module.QUICK if quick else module.FULL, changes)
+        return replace(settings, seeds=seeds) if self.seeded and seeds is not None else settings
+
+    def _module(self) -> Any:
+        return importlib.import_module(f".{self.module}", __name__)
+
     def reproduce(
         self,
         *,
@@ -52,10 +67,8 @@ class Experiment:
         ``changes`` are other values of its ``Settings``; ValueError for a name or value that is none. Where it is
         resumable it takes what it finds in ``cells``, and keeps there what it finishes.
         """
-        module = importlib.import_module(f".{self.module}", __name__)
-        settings = changed(module.QUICK if quick else module.FULL, changes)
-        if self.seeded and seeds is not None:
-            settings = replace(settings, seeds=seeds)
+        module = self._module()
+        settings = self.settings(seeds=seeds, quick=quick, changes=changes)
         result: Result = module.run(settings, cells) if self.resumable else module.run(settings)
         if self.seeded or seeds is None:
             return result

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,13 +16,25 @@ from numpy.typing import ArrayLike
 
 from .. import plots
 from ..build import build_info
+from ..results import Run, RunDirectory
 from ..results.files import netcdf, write_atomically
+from ..results.recognition import json_object
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["Result", "labelled", "prepare", "ranges", "settings_of", "spelled", "write"]
+__all__ = [
+    "Result",
+    "labelled",
+    "name_for",
+    "prepare",
+    "ranges",
+    "save_failed",
+    "settings_of",
+    "spelled",
+    "write",
+]
 
 AnySettings = TypeVar("AnySettings")
 
@@ -113,16 +127,45 @@ def prepare(directory: Path) -> None:
         pass
 
 
+def name_for(directory: Path, module: str, settings: Mapping[str, Any]) -> str:
+    """Return the name for the files of a result in a directory, so that no other file is overwritten.
+
+    It is the name of the experiment's module. If that is taken by a result of other settings, or by files of others, a
+    quick result is named ``MODULE-quick``, and all further ones are numbered. A result of the same settings keeps its
+    name, and is replaced.
+    """
+    wanted = json.loads(json.dumps(_plain(settings)))
+    first = f"{module}-quick" if settings.get("quick") else module
+    for name in itertools.chain(dict.fromkeys((module, first)), (f"{first}-{number}" for number in itertools.count(2))):
+        files = [directory / f"{name}{suffix}" for suffix in (".nc", ".json", ".png")]
+        about = json_object(directory / f"{name}.json")
+        ours = isinstance(about.get("build"), Mapping) and "zeroloss" in about["build"]
+        if not any(os.path.lexists(file) for file in files) or (ours and about.get("settings") == wanted):
+            return name
+    raise AssertionError
+
+
 def write(result: Result, directory: Path, name: str) -> Path:
-    """Write ``name.nc``, ``name.json`` and ``name.png`` into a directory; returns the picture's path."""
+    """Write ``name.json``, ``name.nc`` and ``name.png`` into a directory; returns the picture's path."""
     about = {"settings": result.settings, "seeds": list(result.seeds), "summary": result.summary, "build": build_info()}
     text = json.dumps(_plain(about), indent=2, ensure_ascii=False, allow_nan=False)
     picture = directory / f"{name}.png"
+    write_atomically(directory / f"{name}.json", (text + "\n").encode())  # It says whose the others are.
     write_atomically(directory / f"{name}.nc", netcdf(result.numbers))
-    write_atomically(directory / f"{name}.json", (text + "\n").encode())
     with plots.style():
-        plots.save(result.draw(result.numbers), picture)
+        figure = result.draw(result.numbers)
+        write_atomically(picture, lambda file: plots.save(figure, file))
     return picture
+
+
+def save_failed(run: Run, directory: Path, name: str) -> Path:
+    """Save a run that failed as ``name-failed`` in a directory, next to such runs of other settings; return where."""
+    wanted = json.loads(json.dumps(run.settings))
+    for path in (directory / f"{name}-failed{end}" for end in ("", *(f"-{number}" for number in range(2, 10_000)))):
+        if RunDirectory(path).is_new() or json_object(path / "run.json").get("settings") == wanted:
+            run.save(path)
+            return path
+    raise FileExistsError(f"directory: expected less than 10000 failed runs, got {directory}")
 
 
 def _plain(value: Any) -> Any:

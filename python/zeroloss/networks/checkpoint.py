@@ -22,6 +22,7 @@ from .tensor_files import read_tensors
 #: The tensor of a layer: its name, or the name and "transposed" or "as_is".
 TensorName = str | tuple[str, str]
 
+_LONGEST_HEADER = 2**20  # bytes that are searched for the mark of `to_checkpoint`
 _LAYOUTS = ("transposed", "as_is")
 
 #: Names that are tried where none are given: our own, and those of ``Sequential(Linear, activation, Linear)``.
@@ -119,7 +120,7 @@ def to_checkpoint(net: Network, path: str | os.PathLike[str], names: Mapping[str
     net : Network
         What to write, in its own precision.
     path : path
-        The file; an existing one is replaced, a missing directory is made.
+        The file; one that this function wrote before is replaced, a missing directory is made.
     names : mapping, optional
         Other names and layouts, as for `from_checkpoint`.
 
@@ -127,6 +128,8 @@ def to_checkpoint(net: Network, path: str | os.PathLike[str], names: Mapping[str
     ------
     ValueError, TypeError
         For something that is no network, or malformed names.
+    FileExistsError
+        If ``path`` is a file that this function did not write.
     """
     _checks.instance("net", net, Network)
     chosen = _checked_names(_CONVENTIONS[1] if names is None else names)
@@ -139,6 +142,8 @@ def to_checkpoint(net: Network, path: str | os.PathLike[str], names: Mapping[str
     target = Path(path).resolve()
     if target.is_dir():
         raise ValueError(f"path: expected a file, got the directory {path}")
+    if target.exists() and not _is_ours(target):
+        raise FileExistsError(f"path: {path} is a file that to_checkpoint did not write; choose another name")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
         new = Path(beside) / target.name
@@ -147,6 +152,13 @@ def to_checkpoint(net: Network, path: str | os.PathLike[str], names: Mapping[str
             file.flush()
             os.fsync(file.fileno())
         new.replace(target)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether `to_checkpoint` wrote a file, which its metadata shows."""
+    with path.open("rb") as file:
+        header = file.read(min(8 + int.from_bytes(file.read(8), "little"), _LONGEST_HEADER))
+    return b'"zeroloss.sha256"' in header
 
 
 def _in_one_order(content: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from .. import fourier, plots
 from ..dynamics.simulation import extend_run
 from ..results import Run, RunDirectory, read
+from ..results.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +32,7 @@ def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None
     directory : path
         Of a run, or of what ``Run.save`` wrote.
     out : path, optional
-        Of the picture; ``report.png`` in the directory by default.
+        Of the picture; by default ``report.png`` in the directory, with a number if another program's picture is there.
 
     Returns
     -------
@@ -41,12 +43,26 @@ def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None
     ------
     FileNotFoundError, DamagedError
         Where there is no run, or nothing whole of it.
+    FileExistsError
+        If ``out`` is a file that this package did not write.
     """
     run = read(directory, extend_run)
-    picture = Path(directory) / "report.png" if out is None else Path(out)
+    picture = _picture(Path(directory), out)
     with plots.style():
-        plots.save(_drawn(run, Path(directory).resolve().name), picture)
+        figure = _drawn(run, Path(directory).resolve().name)
+        write_atomically(picture, lambda file: plots.save(figure, file))
     return [*_summary(run, RunDirectory(directory)), f"picture: {picture}"]
+
+
+def _picture(directory: Path, out: str | os.PathLike[str] | None) -> Path:
+    """Return a path for the picture at which no other file is."""
+    if out is not None:
+        if os.path.lexists(out) and not plots.is_ours(Path(out)):
+            raise FileExistsError(f"out: {out} is a file that zeroloss did not write; choose another name")
+        return Path(out)
+    names = itertools.chain(["report.png"], (f"report-{number}.png" for number in itertools.count(2)))
+    paths = (directory / name for name in names)
+    return next(path for path in paths if not os.path.lexists(path) or (path.is_file() and plots.is_ours(path)))
 
 
 def _summary(run: Run, directory: RunDirectory) -> list[str]:
