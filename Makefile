@@ -1,5 +1,6 @@
 # make demo: build, install and draw figure 6.   make test: the same and all tests.   Both make .venv where missing.
 # make sanitize: the kernels' tests on builds with sanitizers.   make lint, make bench, make bench-compare: what they say.
+# make wheel: the wheel and the source distribution, into dist/.
 PYTHON ?= python3
 CXX ?= c++
 WERROR ?= OFF
@@ -7,8 +8,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt NOTICE LICENSE README.md $(shell find csrc python -type f -not -name '*.pyc')
 
+# The requirements of an extra, without the package.
+extra = $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$1'])")
+
 CHECKED := build/checked
-.PHONY: demo test sanitize bench bench-compare lint format clean
+.PHONY: demo test sanitize bench bench-compare lint format wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/zeroloss reproduce 6 --out out
@@ -45,6 +49,23 @@ format: $(VENV)/installed-lint
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(shell find csrc -name '*.?pp')
 
+# The wheel and the source distribution for other machines, into dist/. The wheel is built from the source distribution,
+# holds every instruction-set level, and is tried in an environment of its own in which no compiler can be found.
+WHEEL := build/wheel
+wheel: $(VENV)/made
+	@test "$$(uname)" = Linux || { echo "missing: Linux, which auditwheel needs (elsewhere: pip install cibuildwheel, then cibuildwheel)"; exit 1; }
+	@command -v $(CXX) >/dev/null || { echo "missing: a C++20 compiler (on Debian: apt install g++)"; exit 1; }
+	$(BIN)/python -m pip install --quiet $(call extra,wheel)
+	rm -rf $(WHEEL)
+	$(BIN)/python -m build --outdir $(WHEEL)/built --config-setting=cmake.define.ZEROLOSS_LEVELS=all .
+	PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir $(WHEEL)/repaired $(WHEEL)/built/*.whl
+	$(BIN)/python -m venv $(WHEEL)/fresh
+	PATH=$(abspath $(WHEEL)/fresh/bin) python -m pip install --quiet --only-binary=:all: $(WHEEL)/repaired/*.whl
+	env -i PATH=$(abspath $(WHEEL)/fresh/bin) python tests/smoke.py
+	mkdir -p dist
+	cp $(WHEEL)/built/*.tar.gz $(WHEEL)/repaired/*.whl dist
+	@ls -l dist
+
 clean:
 	rm -rf $(VENV) build dist
 
@@ -70,5 +91,5 @@ $(CHECKED)-%/installed: $(VENV)/made $(SOURCES)
 	@touch $@
 
 $(VENV)/installed-%: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$*'])")
+	$(BIN)/python -m pip install --quiet $(call extra,$*)
 	@touch $@

@@ -1,4 +1,4 @@
-"""Files about the project agree with it: versions, requirements, the changelog."""
+"""Files about the project agree with it: versions, requirements, the changelog, the guide for contributors."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
-GUIDES = ("CHANGELOG.md", "SECURITY.md")
+GUIDES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 #: Names on conda-forge that differ from those on the Python package index.
 CONDA_NAMES = {"matplotlib": "matplotlib-base"}
 
@@ -71,8 +71,26 @@ def test_the_conda_recipe_has_the_requirements_of_the_package():
     assert recipe["about"]["license_file"] == PROJECT["license-files"]
 
 
+def test_every_supported_python_is_declared_and_gets_wheels():
+    supported = re.findall(r"Python :: (3\.\d+)", " ".join(PROJECT["classifiers"]))
+    assert PROJECT["requires-python"] == f">={supported[0]}"
+    wheels = PYPROJECT["tool"]["cibuildwheel"]
+    assert wheels["build"] == [f"cp{version.replace('.', '')}-*" for version in supported]
+    assert wheels["config-settings"] == {"cmake.define.ZEROLOSS_LEVELS": "all"}
+    script = re.fullmatch(r"python \{project\}/(\S+)", wheels["test-command"])[1]
+    assert (ROOT / script).is_file()
+
+
 def test_the_smoke_test_of_wheels_runs():
     subprocess.run([sys.executable, ROOT / "tests" / "smoke.py", "--level"], check=True)
+
+
+def test_workflows_use_the_pinned_tools():
+    pins = dict(requirement.split("==") for requirement in PROJECT["optional-dependencies"]["wheel"])
+    for path in (ROOT / ".github" / "workflows").iterdir():
+        assert yaml_of(path)["jobs"]
+        for name, version in re.findall(r"\b([\w-]+)==([\w.]+)", path.read_text(encoding="utf-8")):
+            assert version == pins.get(name, version), f"{path.name}: {name}"
 
 
 def test_the_source_distribution_has_no_pictures():
@@ -102,3 +120,9 @@ def test_the_make_targets_named_in_the_guides_exist():
     for name in GUIDES:
         named = set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", text_of(name), re.MULTILINE))
         assert named <= targets, name
+
+
+def test_the_presets_named_in_the_guide_exist():
+    presets = set(re.findall(r"cmake --preset (\S+)", text_of("CONTRIBUTING.md")))
+    if presets:
+        assert all(f'"name": "{preset}"' in text_of("CMakePresets.json") for preset in presets)
