@@ -26,7 +26,7 @@ INSTALLED = Path(zl.__file__).parent
 LAYERS = (
     {"_checks", "_progress", "_settings", "_toml"},
     {"_kernels", "_machine"},
-    {"build"},
+    {"_reading", "build"},
     {"datasets"},
     {"networks"},
     {"metrics", "survival", "fourier", "geometry"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import reprlib
 from collections.abc import Collection
 from typing import Any
@@ -47,10 +48,21 @@ def shown(value: object, most: int = _LONGEST_VALUE) -> str:
 
 def one_line(text: str) -> str:
     """Return a text as one line for a terminal: control characters are escaped, and a long middle is left out."""
-    if len(text) > _LONGEST_LINE:
-        text = f"{text[: _LONGEST_LINE // 2]} … {text[-_LONGEST_LINE // 2 :]}"
-    line = " ".join(text.split())
-    return line if line.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in line)
+    return _escaped(" ".join(_cut(text).split()))
+
+
+def shown_path(path: str | bytes | os.PathLike[str]) -> str:
+    """Return the name of a file for a message: on one line, without control characters."""
+    return _escaped(_cut(os.fsdecode(path)))
+
+
+def _cut(text: str) -> str:
+    most = _LONGEST_LINE // 2
+    return text if len(text) <= 2 * most else f"{text[:most]}…{text[-most:]}"
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
 def _escape(character: str) -> str:
@@ -150,8 +162,11 @@ def instance(name: str, value: object, expected: type) -> None:
         raise TypeError(f"{name}: expected a {expected.__name__}, got {type(value).__name__}")
 
 
-def matrix(name: str, value: Any, dtype: str | None = None) -> NDArray[Any]:
-    """Return a contiguous, read-only copy of a finite real matrix: in ``dtype``, else float64 unless it is float32."""
+def matrix(name: str, value: Any, dtype: str | None = None, copy: bool = True) -> NDArray[Any]:
+    """Return a contiguous, read-only, finite real matrix: in ``dtype``, else float64 unless it is float32.
+
+    Without ``copy`` an array that is as it should be becomes read-only itself.
+    """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, got a masked one; fill it")
     try:
@@ -165,11 +180,11 @@ def matrix(name: str, value: Any, dtype: str | None = None) -> NDArray[Any]:
     if dtype is None:
         dtype = "float32" if array.dtype.itemsize == 4 and array.dtype.kind == "f" else "float64"
     with np.errstate(over="ignore"):  # what overflows is told below
-        copy = np.array(array, dtype=dtype, order="C")
-    if not np.isfinite(copy).all():
+        checked = np.array(array, dtype=dtype, order="C", copy=True if copy else None)
+    if not np.isfinite(checked).all():
         raise ValueError(f"{name}: expected finite numbers in {dtype}, got NaN or infinity among {array.size} entries")
-    copy.flags.writeable = False
-    return copy
+    checked.flags.writeable = False
+    return checked
 
 
 def missing(argument: str, library: str, extra: str) -> ImportError:

@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from .. import _checks
+from .._checks import shown
 from .._kernels import kernels
+from .._reading import RefusedError, read_npz, reading
 
 _ROWS = ("auto", "sparse", "dense")
 _SPARSE_BELOW = 0.25  # rows="auto": the share of nonzero entries up to which sparse rows are chosen
@@ -111,14 +113,26 @@ def from_arrays(
     ValueError, TypeError
         For shapes that do not fit together, no training sample, complex, object, NaN or infinite entries.
     """
+    return _from_arrays(X_train, Y_train, X_test, Y_test, rows)
+
+
+def _from_arrays(
+    X_train: ArrayLike,
+    Y_train: ArrayLike,
+    X_test: ArrayLike | None,
+    Y_test: ArrayLike | None,
+    rows: str,
+    copy: bool = True,
+) -> Dataset:
     _checks.choice("rows", rows, _ROWS)
-    X, Y = _checks.matrix("X_train", X_train, "float64"), _checks.matrix("Y_train", Y_train, "float64")
+    X = _checks.matrix("X_train", X_train, "float64", copy)
+    Y = _targets("Y_train", Y_train, copy)
     if (X_test is None) != (Y_test is None):
         given, missing = ("X_test", "Y_test") if Y_test is None else ("Y_test", "X_test")
         raise ValueError(f"{missing}: expected together with {given}, got None")
     if X_test is None or Y_test is None:
         X_test, Y_test = np.empty((0, X.shape[1])), np.empty((0, Y.shape[1]))
-    X_t, Y_t = _checks.matrix("X_test", X_test, "float64"), _checks.matrix("Y_test", Y_test, "float64")
+    X_t, Y_t = _checks.matrix("X_test", X_test, "float64", copy), _targets("Y_test", Y_test, copy)
     for name, value in (("X_train", X), ("Y_train", Y)):
         if 0 in value.shape:
             raise ValueError(f"{name}: expected at least one row and one column, got shape {value.shape}")
@@ -140,7 +154,8 @@ def from_file(file: str | os.PathLike[str], rows: str = "auto") -> Dataset:
     Parameters
     ----------
     file : path
-        An npz file of X_train, Y_train and perhaps X_test, Y_test.
+        An npz file of X_train, Y_train and perhaps X_test, Y_test. A compressed one may expand to 64 MiB plus 100
+        times its size; a file that needs more is to be written with ``numpy.savez``.
     rows : {"auto", "sparse", "dense"}
         How the inputs are kept.
 
@@ -149,12 +164,32 @@ def from_file(file: str | os.PathLike[str], rows: str = "auto") -> Dataset:
     OSError, ValueError, TypeError
         For a file that cannot be read, holds other arrays, or arrays that `from_arrays` refuses.
     """
-    with np.load(file, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    expected = {"X_train", "Y_train", "X_test", "Y_test"}
-    if not {"X_train", "Y_train"} <= arrays.keys() <= expected:
-        raise ValueError(f"file: expected arrays X_train, Y_train and perhaps X_test, Y_test, got {sorted(arrays)}")
-    return from_arrays(**arrays, rows=rows)
+    _checks.choice("rows", rows, _ROWS)
+    with reading(file, "an npz file of samples") as stream:
+        arrays = read_npz(stream)
+        if not {"X_train", "Y_train"} <= arrays.keys() <= {"X_train", "Y_train", "X_test", "Y_test"}:
+            got = shown(sorted(arrays)) if arrays else "no arrays"
+            raise RefusedError(f"expected arrays X_train, Y_train and perhaps X_test, Y_test, got {got}")
+        try:
+            return _from_arrays(
+                arrays.pop("X_train"),  # nothing else refers to it, so that it can be freed
+                arrays.pop("Y_train"),
+                arrays.pop("X_test", None),
+                arrays.pop("Y_test", None),
+                rows,
+                copy=False,
+            )
+        except (ValueError, TypeError) as error:
+            raise RefusedError(str(error)) from None
+
+
+def _targets(name: str, value: ArrayLike, copy: bool) -> NDArray[np.float64]:
+    if np.ndim(value) == 1:
+        raise ValueError(
+            f"{name}: expected a matrix of targets, one row a sample, got shape {np.shape(value)}; "
+            "integer labels become one-hot rows by numpy.eye(classes)[labels], numbers a column by y[:, None]"
+        )
+    return _checks.matrix(name, value, "float64", copy)
 
 
 def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any]) -> Any:
