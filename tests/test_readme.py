@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,35 @@ MAKE_TARGETS = [words[1] for words in COMMANDS if words[0] == "make"]
 
 
 def test_every_command_is_one_of_ours():
-    assert MAKE_TARGETS == ["demo", "test"]
-    assert {words[0] for words in COMMANDS} == {"make", "zeroloss"}
+    assert MAKE_TARGETS == ["demo"]
+    assert {words[0] for words in COMMANDS} == {"make", "source", "zeroloss"}
+
+
+def test_the_first_paragraph_states_the_scope():
+    first = " ".join(README.split("\n\n")[1].split())
+    for words in ("two layers", "without biases yet", "full-batch", "CPUs only", "Linux"):
+        assert words in first
+
+
+def test_the_environment_is_activated_before_the_first_command():
+    first = blocks("sh")[0].splitlines()
+    assert first[:2] == ["make demo", "source .venv/bin/activate"]
+    assert first[2].startswith("zeroloss ")
+    assert "`.venv/bin/zeroloss`" in README
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "\nVENV := .venv\n" in makefile
+    assert "-m venv $(VENV)\n" in makefile
+
+
+def test_extras_are_installed_from_the_repository():
+    """The index does not have the package, so that ``pip install "zeroloss[data]"`` fails."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").iterdir()]
+    texts = [path.read_text(encoding="utf-8") for path in [*pages, *(ROOT / "python").rglob("*.py")]]
+    assert [text for text in texts if re.search(r"pip install \S*zeroloss", text)] == []
+    named = {extra for text in texts for extra in re.findall(r'pip install "\.\[(\w+)\]"', text)}
+    assert named == {"cluster", "data", "survival"}
+    assert named <= extras.keys()
 
 
 def printed_by(example):
@@ -106,7 +134,7 @@ def test_package_commands(words, monkeypatch, tmp_path, capsys):
     assert printed.out
 
 
-@pytest.mark.parametrize("target", MAKE_TARGETS)
+@pytest.mark.parametrize("target", [*MAKE_TARGETS, "test"])
 def test_make_targets(target):
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=True)
 

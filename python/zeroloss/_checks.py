@@ -190,5 +190,6 @@ def matrix(name: str, value: Any, dtype: str | None = None, copy: bool = True) -
 def missing(argument: str, library: str, extra: str) -> ImportError:
     """Return the error of an argument that needs a library which is not there, and which an extra brings."""
     return ImportError(
-        f'{argument}: expected {library}, which the extra "{extra}" brings: pip install "zeroloss[{extra}]"'
+        f'{argument}: expected {library}, which the extra "{extra}" brings; '
+        f'in the folder of the repository: pip install ".[{extra}]"'
     )
