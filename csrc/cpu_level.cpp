@@ -1,35 +1,27 @@
-// Which of the instruction-set levels that were built this processor and this operating system can run.
-// Compiled for the baseline alone, so that it can be loaded before the answer is known.
+// Reports which of the compiled instruction-set levels this machine can run.
+// It is compiled for the baseline alone, so that it can be loaded before the answer is known.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <string>
-#include <vector>
+#include <algorithm>
+
+#include "levels.hpp"
 
 namespace {
 
-/// From the plainest to the widest. The compiler's run-time check reads CPUID and, through XGETBV,
-/// whether the operating system saves the wide registers.
+/// From the plainest to the widest.
 std::vector<std::string> possible_levels() {
-  std::vector<std::string> levels;
-#if defined(ZEROLOSS_BUILT_base)
-  levels.emplace_back("base");
-#endif
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-#if defined(ZEROLOSS_BUILT_v3)
-  if (__builtin_cpu_supports("x86-64-v3")) levels.emplace_back("v3");
-#endif
-#if defined(ZEROLOSS_BUILT_v4)
-  if (__builtin_cpu_supports("x86-64-v4")) levels.emplace_back("v4");
-#endif
-#endif
+  const std::vector<std::string> compiled{ZEROLOSS_COMPILED_LEVELS};
+  std::vector<std::string> levels = zeroloss::levels_of_this_machine();
+  std::erase_if(levels, [&](const std::string& level) {
+    return std::find(compiled.begin(), compiled.end(), level) == compiled.end();
+  });
   return levels;
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_cpu_level, m) {
-  m.doc() = "Detects the instruction-set levels that can run here.";
+  m.doc() = "Reports the instruction-set levels that are compiled and can run on this machine.";
   m.def("possible_levels", &possible_levels);
 }

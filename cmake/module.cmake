@@ -1,0 +1,29 @@
+# zeroloss_module(NAME SOURCES FLAGS ...) adds a Python extension module that exports its entry point alone.
+option(ZEROLOSS_WERROR "Treat compiler warnings as errors" OFF)
+set(ZEROLOSS_SANITIZE "" CACHE STRING "Sanitizers to compile with: address,undefined or thread")
+
+set(WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wno-psabi)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC 12 reports that its own AVX-512 intrinsics, which Eigen uses, read what they do not set.
+  list(APPEND WARNINGS -Wno-maybe-uninitialized)
+endif()
+if(ZEROLOSS_WERROR)
+  list(APPEND WARNINGS -Werror)
+endif()
+
+if(ZEROLOSS_SANITIZE)
+  set(SANITIZE -fsanitize=${ZEROLOSS_SANITIZE})
+  set(SANITIZE_COMPILE ${SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-uninitialized)
+endif()
+
+function(zeroloss_module name sources)
+  cmake_parse_arguments(ARG "" "" "FLAGS" ${ARGN})
+  pybind11_add_module(${name} MODULE NO_EXTRAS ${sources})
+  target_compile_options(${name} PRIVATE -ffp-contract=fast ${ARG_FLAGS} ${SANITIZE_COMPILE} ${WARNINGS})
+  target_link_options(${name} PRIVATE ${SANITIZE})
+  if(NOT APPLE)
+    target_link_options(${name} PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/csrc/exports.map)
+    set_target_properties(${name} PROPERTIES LINK_DEPENDS ${CMAKE_SOURCE_DIR}/csrc/exports.map)
+  endif()
+  install(TARGETS ${name} DESTINATION zeroloss/_kernels)
+endfunction()

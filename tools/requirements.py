@@ -1,0 +1,14 @@
+"""Print requirements of pyproject.toml, one shell word each: ``requirements.py build`` or ``requirements.py EXTRA…``.
+
+``build`` stands for the build requirements, with CMake and Ninja. Any other word is an optional extra.
+"""
+
+import sys
+import tomllib
+from pathlib import Path
+
+project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+groups = project["project"]["optional-dependencies"] | {
+    "build": [*project["build-system"]["requires"], "cmake>=3.26", "ninja>=1.11"]
+}
+print(*[requirement for word in sys.argv[1:] for requirement in groups[word]])
