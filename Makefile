@@ -1,64 +1,86 @@
-# make demo: build, install and draw figure 6.   make test: the same and all tests.   Both make .venv where missing.
-# make sanitize: the kernels' tests on builds with sanitizers.   make lint, make bench, make bench-compare: what they say.
-# make wheel: the wheel and the source distribution, into dist/.
+# make demo      builds and installs the kernels of this machine in .venv and draws figure 6 into out/
+# make test      builds and installs all kernels and runs all tests
+# make dev       an editable installation for developers; repeat it after a change of C++ (tests do so by themselves)
+# make lint      formatting and types; installs nothing
+# make tidy      clang-tidy on the kernels
+# make sanitize  the kernels' tests with AddressSanitizer and UndefinedBehaviorSanitizer, then with ThreadSanitizer
+# make bench     steps of the kernels next to JAX and PyTorch
+# make wheel     the wheel and the source distribution, into dist/
+# CONTRIBUTING.md describes the rest. VENV=DIR chooses another virtual environment than .venv.
 PYTHON ?= python3
 CXX ?= c++
 WERROR ?= OFF
-VENV := .venv
+VENV ?= .venv
+PRESET ?= dev
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt NOTICE LICENSE README.md $(shell find csrc python -type f -not -name '*.pyc')
+export PATH := $(abspath $(BIN)):$(PATH)
 
-# The requirements of an extra, without the package.
-extra = $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$1'])")
+CONFIGURATION := pyproject.toml CMakeLists.txt CMakePresets.json $(wildcard cmake/*.cmake)
+SOURCES := $(CONFIGURATION) $(shell find csrc python -type f -not -name '*.pyc' -not -name '*.so')
+CPP_FILES = $(shell find csrc -name '*.?pp')
+INSTALL := $(BIN)/python -m pip install --quiet
 
-CHECKED := build/checked
-.PHONY: demo test sanitize bench bench-compare lint format wheel clean
+.PHONY: demo test dev tools lint format tidy sanitize bench bench-compare wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/zeroloss reproduce 6 --out out
 
-test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-all $(VENV)/tools-test
+	$(BIN)/python -m pytest -n 2
 
-# The addresses are those of this machine's widest level, and of base too beside v4, whose tiles are others.
-# Python's own allocations are not freed at exit; PyTorch's and NumPy's threads are not what is looked at. The last
-# places of gelu need fused multiply-adds, which these builds do not make.
-sanitize: $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/installed-test
+# Compiles what changed, for the level of this machine. PRESET names a preset of CMakePresets.json, for example debug.
+dev: $(VENV)/editable-$(PRESET) $(VENV)/tools-test $(VENV)/tools-lint
+	@$(BIN)/python tools/rebuild.py
+
+tools: $(VENV)/tools-lint
+
+lint: need-lint-tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy python/zeroloss
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 python/zeroloss  # no name that POSIX alone has, unguarded
+	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+
+format: need-lint-tools
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP_FILES)
+
+tidy: need-lint-tools $(VENV)/build-tools
+	cmake --preset dev -B build/tidy
+	$(BIN)/clang-tidy --quiet -p build/tidy --warnings-as-errors='*' csrc/bindings/*.cpp
+
+.PHONY: need-lint-tools
+need-lint-tools:
+	@test -x $(BIN)/ruff -a -x $(BIN)/mypy -a -x $(BIN)/clang-format || { echo "missing: ruff, mypy or clang-format in $(VENV) (run make dev or make tools)"; exit 1; }
+
+# AddressSanitizer runs on the widest level of this machine. If that is v4, it also runs on base, whose tiles differ.
+# Python's own allocations are not freed at exit, so leaks are not reported. The threads of PyTorch and NumPy are not
+# instrumented, so ThreadSanitizer runs a script of its own. The last digits of gelu need fused multiply-adds, which
+# these builds do not make.
+CHECKED := build/checked
+sanitize: $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-address LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
-	  $(BIN)/python -m pytest tests/test_loss_and_gradient.py tests/test_gradient_descent.py \
+	  $(BIN)/python -m pytest -n 2 tests/test_loss_and_gradient.py tests/test_gradient_descent.py \
 	  tests/test_cross_entropy_and_adamw.py tests/test_predicted_gradient.py tests/test_geometry.py \
 	  tests/test_alignment.py tests/test_activations.py tests/test_threads_and_memory.py -k "not last_places"
 	PYTHONPATH=$(CHECKED)-thread LD_PRELOAD=$$($(CXX) -print-file-name=libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
 	  $(BIN)/python tests/under_thread_sanitizer.py
 
-bench: $(VENV)/installed-bench
+bench: $(VENV)/installed $(VENV)/tools-bench
 	$(BIN)/python bench/rivals.py
 
-bench-compare: $(VENV)/installed-bench
+bench-compare: $(VENV)/installed $(VENV)/tools-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-compare
 
-lint: $(VENV)/installed-lint
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy python/zeroloss
-	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 python/zeroloss  # no name that POSIX alone has, unguarded
-	$(BIN)/clang-format --dry-run --Werror $(shell find csrc -name '*.?pp')
-
-format: $(VENV)/installed-lint
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(shell find csrc -name '*.?pp')
-
-# The wheel and the source distribution for other machines, into dist/. The wheel is built from the source distribution,
-# holds every instruction-set level, and is tried in an environment of its own in which no compiler can be found.
+# The wheel is built from the source distribution and holds every level. It is tried in an environment of its own in
+# which no compiler can be found.
 WHEEL := build/wheel
-wheel: $(VENV)/made
+wheel: $(VENV)/build-tools $(VENV)/tools-wheel
 	@test "$$(uname)" = Linux || { echo "missing: Linux, which auditwheel needs (elsewhere: pip install cibuildwheel, then cibuildwheel)"; exit 1; }
-	@command -v $(CXX) >/dev/null || { echo "missing: a C++20 compiler (on Debian: apt install g++)"; exit 1; }
-	$(BIN)/python -m pip install --quiet $(call extra,wheel)
 	rm -rf $(WHEEL)
 	$(BIN)/python -m build --outdir $(WHEEL)/built --config-setting=cmake.define.ZEROLOSS_LEVELS=all .
-	PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir $(WHEEL)/repaired $(WHEEL)/built/*.whl
+	auditwheel repair --wheel-dir $(WHEEL)/repaired $(WHEEL)/built/*.whl
 	$(BIN)/python -m venv $(WHEEL)/fresh
 	PATH=$(abspath $(WHEEL)/fresh/bin) python -m pip install --quiet --only-binary=:all: $(WHEEL)/repaired/*.whl
 	env -i PATH=$(abspath $(WHEEL)/fresh/bin) python tests/smoke.py
@@ -76,20 +98,43 @@ $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/installed: $(VENV)/made $(SOURCES)
+# What compiles the package. It stays installed, so that a second build compiles only what changed.
+$(VENV)/build-tools: $(VENV)/made pyproject.toml
 	@command -v $(CXX) >/dev/null || { echo "missing: a C++20 compiler (on Debian: apt install g++)"; exit 1; }
-	$(BIN)/python -m pip install --quiet --config-settings=cmake.define.ZEROLOSS_WERROR=$(WERROR) .
+	$(INSTALL) $$($(BIN)/python tools/requirements.py build)
 	@touch $@
 
-$(CHECKED)-address/installed: $(VENV)/installed
-$(CHECKED)-address/installed: WIDEST = $(shell $(BIN)/python -c "import zeroloss; print(zeroloss.build_info()['level'])")
-$(CHECKED)-address/installed: CHECKS = ZEROLOSS_SANITIZE=address,undefined ZEROLOSS_LEVELS=$(subst v4,base;v4,$(WIDEST))
-$(CHECKED)-thread/installed: CHECKS = ZEROLOSS_SANITIZE=thread ZEROLOSS_LEVELS=base
-$(CHECKED)-%/installed: $(VENV)/made $(SOURCES)
+# The last installation counts: regular with the level of this machine, regular with all levels, or editable.
+PACKAGE = --no-build-isolation --config-settings=build-dir=build/$(1)
+DEFINE = --config-settings=cmake.define.
+
+$(VENV)/installed: $(VENV)/build-tools $(SOURCES)
+	$(INSTALL) $(call PACKAGE,release) $(DEFINE)ZEROLOSS_LEVELS=native $(DEFINE)ZEROLOSS_WERROR=$(WERROR) .
+	@rm -f $(VENV)/installed-all $(VENV)/editable-*
+	@touch $@
+
+$(VENV)/installed-all: $(VENV)/build-tools $(SOURCES)
+	$(INSTALL) $(call PACKAGE,release) $(DEFINE)ZEROLOSS_LEVELS=all $(DEFINE)ZEROLOSS_WERROR=$(WERROR) .
+	@rm -f $(VENV)/editable-*
+	@touch $@ $(VENV)/installed
+
+$(VENV)/editable-$(PRESET): $(VENV)/build-tools $(CONFIGURATION)
+	$(INSTALL) $(call PACKAGE,$(PRESET)) --config-settings=cmake.args=--preset=$(PRESET) \
+	  --config-settings=cmake.build-type= --config-settings=editable.verbose=false --editable .
+	@rm -f $(VENV)/installed $(VENV)/installed-all $(VENV)/editable-*
+	@touch $@
+
+$(CHECKED)-address/installed: $(VENV)/build-tools
+$(CHECKED)-address/installed: LEVELS = $(subst v4,base;v4,$(shell $(CXX) -std=c++20 csrc/print_levels.cpp -o build/print_levels && build/print_levels | sed 's/.*;//'))
+$(CHECKED)-thread/installed: LEVELS = base
+$(CHECKED)-%/installed: $(VENV)/build-tools $(SOURCES)
 	rm -rf $(@D)
-	$(BIN)/python -m pip install --quiet --no-deps --target $(@D) $(CHECKS:%='--config-settings=cmake.define.%') .
+	mkdir -p build
+	$(INSTALL) $(call PACKAGE,$*) --config-settings=cmake.args=--preset=$* --config-settings=cmake.build-type= \
+	  '$(DEFINE)ZEROLOSS_LEVELS=$(LEVELS)' --no-deps --target $(@D) .
 	@touch $@
 
-$(VENV)/installed-%: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet $(call extra,$*)
+# The requirements of an extra of pyproject.toml.
+$(VENV)/tools-%: $(VENV)/made pyproject.toml
+	$(INSTALL) $$($(BIN)/python tools/requirements.py $*)
 	@touch $@

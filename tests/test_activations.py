@@ -5,9 +5,9 @@ from functools import cache
 import mpmath
 import numpy as np
 import pytest
-import torch
 
 from problems import ACTIVATIONS, LEVELS, UNIT_ROUNDOFF, kernels_of, same_bits, torch_activation
+from torch_oracle import torch
 from zeroloss.networks import _parse_activation
 
 #: Units in the last place that value and slope of the smooth activations may differ from the truth by, as stated in

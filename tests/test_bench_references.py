@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 
 import numpy_reference

@@ -3,7 +3,6 @@
 import mpmath
 import numpy as np
 import pytest
-import torch
 
 import zeroloss as zl
 from problems import (
@@ -20,6 +19,7 @@ from problems import (
     torch_parameters,
 )
 from test_gradient_descent import by_torch
+from torch_oracle import torch
 
 LOSSES = ("mse", "cross_entropy")
 

@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 
 import zeroloss as zl
 from problems import (
@@ -21,6 +20,7 @@ from problems import (
     torch_loss,
     torch_parameters,
 )
+from torch_oracle import torch
 from zeroloss.datasets import kernel_samples
 from zeroloss.networks import kernel_activation
 

@@ -5,10 +5,10 @@ from dataclasses import FrozenInstanceError, asdict
 import mpmath
 import numpy as np
 import pytest
-import torch
 
 import zeroloss as zl
 from problems import relative, same_bits, torch_loss, torch_parameters
+from torch_oracle import torch
 from zeroloss import config
 from zeroloss.dynamics import learning_rate
 from zeroloss.dynamics.learning_rate import SCHEDULES, Constant, Cosine, LinearWarmUp, Step

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 import zeroloss as zl
 from problems import (
@@ -19,6 +18,7 @@ from problems import (
     torch_cost,
     torch_parameters,
 )
+from torch_oracle import torch
 
 SHAPES = {
     "n < h": (9, 5, 24, 4, 0.0),
