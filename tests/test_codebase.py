@@ -154,10 +154,26 @@ def test_eigen_is_the_pinned_one():
     assert any(file.match("licenses/NOTICE") for file in importlib.metadata.files("zeroloss"))
 
 
-def test_import_is_quick_and_leaves_matplotlib_alone():
-    slow = ("lifelines", "matplotlib", "torch", "jax", "xarray")
-    code = f"import sys, zeroloss; print(sorted(m for m in {slow} if m in sys.modules))"
-    assert in_process(code) == "[]"
+def loaded(libraries, code=""):
+    """Those of some libraries that a fresh interpreter has loaded after some code, as text."""
+    return in_process(f"import sys, zeroloss as zl\n{code}\nprint(sorted({libraries} & sys.modules.keys()))")
+
+
+def test_import_loads_no_library_before_it_is_needed():
+    late = {"click", "filelock", "h5netcdf", "h5py", "lifelines", "matplotlib", "pydantic", "torch", "jax", "xarray"}
+    soon = {"importlib.metadata", "numpy.testing", "pandas", "psutil", "safetensors", "scipy", "threadpoolctl", "tqdm"}
+    assert loaded(late | soon) == "[]"
+    task = "data = zl.datasets.modular_addition(5, test_count=3); net = zl.networks.uniform_fan_in(data, 8, seed=1)"
+    assert loaded(late, f"{task}; zl.GradientDescent(lr=1.0)") == "[]"
+    assert loaded(late, f"{task}; zl.simulate(zl.AdamW(), data, net, steps=1)") == "['xarray']"
+
+
+def test_every_name_of_the_package_is_there_and_listed():
+    code = (
+        "print(set(zl.__all__) <= set(dir(zl)), all(hasattr(zl, name) for name in zl.__all__), hasattr(zl, 'nothing'))"
+    )
+    assert in_process(f"import zeroloss as zl; {code}") == "True True False"
+    assert in_process("from zeroloss import *; print(simulate.__name__, config.__name__)") == "simulate zeroloss.config"
 
 
 def test_public_functions_are_documented():

@@ -1,26 +1,31 @@
 """Learning dynamics of two-layer networks after memorisation, in C++ kernels with a Python surface.
 
 Implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifold" (arXiv 2511.01938).
+
+Importing the package loads the kernels alone. Its other parts are imported when they are first used.
 """
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from . import config, datasets, fourier, geometry, metrics, networks, results, runs, survival, sweeps
-from .build import build_info
-from .dynamics import (
-    AdamW,
-    GradientDescent,
-    NormFlow,
-    PredictedGradient,
-    learning_rate,
-    load,
-    loss_and_gradient,
-    predicted_gradient,
-    simulate,
-    simulate_many,
-)
+from . import _kernels as _kernels
 
-__version__ = version("zeroloss")
+if TYPE_CHECKING:
+    from . import config, datasets, fourier, geometry, metrics, networks, results, runs, survival, sweeps
+    from .build import build_info
+    from .dynamics import (
+        AdamW,
+        GradientDescent,
+        NormFlow,
+        PredictedGradient,
+        learning_rate,
+        load,
+        simulate,
+        simulate_many,
+    )
+    from .dynamics.evaluation import loss_and_gradient, predicted_gradient
+
+    __version__: str
 
 __all__ = [
     "AdamW",
@@ -45,3 +50,21 @@ __all__ = [
     "survival",
     "sweeps",
 ]
+
+_PARTS = ("config", "datasets", "fourier", "geometry", "metrics", "networks", "results", "runs", "survival", "sweeps")
+
+
+def __getattr__(name: str) -> object:
+    """Import a part of the package, or the part that a name is from, when it is first used (PEP 562)."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("zeroloss")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _PARTS:
+        return import_module(f".{name}", __name__)
+    return getattr(import_module(".build" if name == "build_info" else ".dynamics", __name__), name)
+
+
+def __dir__() -> list[str]:
+    """Return the names of the package, also of parts that have not been imported yet."""
+    return sorted({*globals(), *__all__, "__version__"})

@@ -241,7 +241,7 @@ def _curves(plan: Plan, tell: Callable[[int], None], interruption: Interruption)
 
 def history_of(run: Mapping[str, ArrayLike], until: int | None = None) -> xr.Dataset:
     """Return the curves of a run over "step", up to a budget that may be smaller than its own."""
-    import xarray as xr  # noqa: PLC0415 — half of the package's import time
+    import xarray as xr  # noqa: PLC0415 — slow to import
 
     steps = np.asarray(run["step"])
     kept = slice(None) if until is None else slice(int(np.searchsorted(steps, until, "right")))

@@ -161,7 +161,7 @@ def _numbers(
     settings: Settings, runs: Sequence[Run], initial: Sequence[FourierSummary], final: Sequence[FourierSummary]
 ) -> xr.Dataset:
     """Return all numbers of the picture over seed, step, stage and vector."""
-    import xarray as xr  # noqa: PLC0415 — half of the package's import time
+    import xarray as xr  # noqa: PLC0415 — slow to import
 
     def both(name: str) -> Any:
         return np.stack([[getattr(summary, name) for summary in stage] for stage in (initial, final)])

@@ -112,7 +112,7 @@ def result(settings: Settings, figure: int, draw: Callable[[xr.Dataset], Figure]
 @functools.lru_cache(maxsize=1)
 def numbers_of(settings: Settings) -> xr.Dataset:
     """Simulate every seed, and return losses, accuracies and alignment over seed and step."""
-    import xarray as xr  # noqa: PLC0415 — half of the package's import time
+    import xarray as xr  # noqa: PLC0415 — slow to import
 
     runs = simulate_seeds(
         GradientDescent(settings.lr, settings.weight_decay),

@@ -149,7 +149,7 @@ def _sound(run: Run) -> Run:
 
 
 def _numbers(settings: Settings, found: Mapping[Key, Mapping[str, NDArray[Any]]]) -> xr.Dataset:
-    import xarray as xr  # noqa: PLC0415 — half of the package's import time
+    import xarray as xr  # noqa: PLC0415 — slow to import
 
     names, ratios, seeds = [FREE, *VARIANTS], settings.ratios, range(settings.seeds)
     steps = np.arange(0, settings.before + settings.steps + 1, settings.record_every)

@@ -89,7 +89,7 @@ def labelled(
     coordinates : mapping of name to (values, meaning)
         Of the dimensions.
     """
-    import xarray as xr  # noqa: PLC0415 — half of the package's import time
+    import xarray as xr  # noqa: PLC0415 — slow to import
 
     return xr.Dataset(
         {name: (dims, values, {"units": "1", "long_name": text}) for name, (dims, values, text) in variables.items()},

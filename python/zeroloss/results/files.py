@@ -108,7 +108,7 @@ def netcdf(dataset: xr.Dataset) -> bytes:
     HDF5 writes into memory: where it cannot write a file whole, it may take the process with it at its end. And not by
     ``to_netcdf``, which on a Dask worker asks the cluster for a lock.
     """
-    import h5netcdf  # noqa: PLC0415 — as xarray, half of the package's import time
+    import h5netcdf  # noqa: PLC0415 — slow to import, as xarray
     import xarray as xr  # noqa: PLC0415
 
     content = io.BytesIO()

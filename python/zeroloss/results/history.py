@@ -57,7 +57,7 @@ def history_dataset(
     ``columns`` are the steps under "step", time coordinates under their name after `TIME`, and variables;
     ``descriptions`` are units and meaning of measured variables.
     """
-    import xarray as xr  # noqa: PLC0415 — half of the package's import time, needed only with results
+    import xarray as xr  # noqa: PLC0415 — slow to import, and needed only with results
 
     variables, coordinates = {}, {}
     for name, values in columns.items():

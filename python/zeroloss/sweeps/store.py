@@ -147,7 +147,7 @@ class Store:
             "cell": list(self.names),
         }
         dims, shape = [axis.keys[0] for axis in self.axes], tuple(len(axis.values) for axis in self.axes)
-        import xarray as xr  # noqa: PLC0415 — half of the package's import time
+        import xarray as xr  # noqa: PLC0415 — slow to import
 
         found = xr.Dataset(
             {name: (dims, np.array(texts, object).reshape(shape)) for name, texts in words.items()},
