@@ -15,7 +15,7 @@ import pytest
 
 import zeroloss as zl
 from zeroloss import cli
-from zeroloss.experiments import figure6
+from zeroloss.experiments import STUDIES, figure6
 
 
 @pytest.fixture
@@ -185,6 +185,15 @@ def test_version_and_help(command):
     assert command("--version") == (0, f"zeroloss {zl.__version__}\n", "")
     assert command() == command("--help")
     assert "reproduce" in command("-h")[1]
+
+
+def test_no_help_is_cut_off(command):
+    """On a terminal of 80 columns, each command has a whole sentence; names of studies are not broken at hyphens."""
+    _, out, _ = command("--help")
+    described = dict(re.findall(r"^  (\w+) +(.*)$", out.partition("Commands:\n")[2], re.MULTILINE))
+    assert described.keys() == {one.name for one in cli.COMMANDS}
+    assert [line for line in described.values() if not line.endswith(".") or line.endswith("..")] == []
+    assert all(f"\n    {name}\n" in command("study", "--help")[1] for name in STUDIES)
 
 
 def test_the_module_is_the_same_command():

@@ -30,7 +30,11 @@ def _json_option(command: Any) -> Any:
 @click.option("--print-defaults", is_flag=True, help="Write a complete, commented configuration, and do nothing else.")
 @_json_option
 def run(file: Path | None, out: Path | None, changes: tuple[str, ...], print_defaults: bool, as_json: bool) -> None:
-    """Carry out a configuration in a directory, from which an interrupted run can be resumed."""
+    """Run a configuration in a directory with checkpoints.
+
+    CONFIG.toml has the sections [data], [network], [dynamics] and [run]; --print-defaults writes a complete one. If the
+    run is interrupted or killed, zeroloss resume DIR continues it.
+    """
     if print_defaults:
         click.echo(config.defaults_text(), nl=False)
         return
@@ -58,7 +62,11 @@ def resume(
     allow_different_bits: bool,
     as_json: bool,
 ) -> None:
-    """Go on with a run from its newest whole checkpoint, to the bits of an undisturbed one."""
+    """Continue a run from its newest valid checkpoint.
+
+    The result is bit-identical to an uninterrupted run. A run that has reached its end continues with --extend or
+    --duration.
+    """
     if extend is not None and duration is not None:
         raise click.UsageError("--extend, --duration: expected one of them")
     with told():
@@ -78,7 +86,10 @@ def resume(
 @click.argument("directory", metavar="DIR", type=_DIRECTORY)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The picture.  [default: DIR/report.png]")
 def report(directory: Path, out: Path | None) -> None:
-    """Sum up a run, ended or under way, and draw it; or sum up a sweep."""
+    """Summarise and draw a run, or summarise a sweep.
+
+    The run or sweep may have ended or be in progress.
+    """
     with told():
         for line in sweeps.report(directory) if sweeps.Store.is_at(directory) else runs.report(directory, out):
             click.echo(line)

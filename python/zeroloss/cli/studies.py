@@ -53,6 +53,7 @@ study = _command(
     "study",
     "NAME…",
     STUDIES,
-    f"Carry out studies beyond the paper, by name: {', '.join(STUDIES)}.\n\n"
+    "Carry out studies beyond the paper, by name.\n\n"
+    "\b\n" + "\n".join(f"  {name}" for name in STUDIES) + "\n\n"  # \b: no line breaks within the names
     "Writes a picture, the plotted numbers (.nc) and settings with a summary (.json), and prints one line.",
 )

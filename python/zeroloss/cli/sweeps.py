@@ -32,10 +32,11 @@ def sweep(
     changes: tuple[str, ...],
     allow_different_bits: bool,
 ) -> None:
-    """Carry out all combinations of a configuration's [sweep], into one directory.
+    """Run every combination of the values in a section [sweep].
 
-    Says first how long that will take. Cells that ended are not carried out again, and those under way go on, so that
-    the same command continues a sweep that was interrupted. At the end DIR/cube.nc holds all of them, labelled.
+    The command first prints how long the sweep will take. If it is interrupted, the same command continues: cells that
+    ended are not run again, and unfinished ones resume from their checkpoints. At the end DIR/cube.nc holds all cells,
+    labelled.
     """
     with mended(file), told():
         settings = config.settings_of_file(file, **overrides(changes))
