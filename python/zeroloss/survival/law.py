@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
+from .maximum import without_maximum
 
 __all__ = ["DISTRIBUTIONS", "DelayLaw", "Estimate", "UndeterminedError", "check_installed", "fit_law"]
 
@@ -34,7 +35,7 @@ _NOTHING: Mapping[str, ArrayLike] = MappingProxyType({})
 
 
 class UndeterminedError(ValueError):
-    """Too few runs have a delay that ends for the coefficients of a law."""
+    """The likelihood of a law has no maximum for these runs."""
 
 
 @dataclass(frozen=True)
@@ -146,29 +147,28 @@ def fit_law(
     ImportError
         Without lifelines, which the extra ``survival`` brings.
     ValueError
-        For bounds or covariates that do not fit together, and delays that are not above 0; an UndeterminedError where
-        the delays that are known do not determine the coefficients.
+        For bounds or covariates that do not fit together, and delays that are not above 0; an UndeterminedError, which
+        says why, if the likelihood has no maximum: all runs are censored, a covariate has one value or separates the
+        censored runs from the others, or a law fits all runs, within their intervals or, if known, exactly.
     ArithmeticError
-        Where the likelihood has no maximum that lifelines finds.
+        If lifelines does not find the maximum.
     """
     _checks.choice("distribution", distribution, DISTRIBUTIONS)
     confidence = _checks.below_one("confidence", _checks.positive("confidence", confidence))
     low, high = _bounds(earliest, latest)
     columns = _columns(powers, rates, len(low))
-    known = np.isfinite(high)
-    design = np.stack([*columns.values(), np.ones(len(low))], axis=1)
-    if known.sum() <= design.shape[1] or np.linalg.matrix_rank(design[known]) < design.shape[1]:
-        raise UndeterminedError(
-            f"latest: expected more delays that end, at values of the covariates that determine {design.shape[1]} "
-            f"coefficients, got {known.sum()} of {len(low)} runs"
-        )
+    unit = np.exp(np.log(low).mean()) if len(low) else 1.0
+    log_low = np.where(np.asarray(earliest, np.float64) > 0, np.log(low / unit), -np.inf)
+    covariates = np.array([*columns.values()]).reshape(len(columns), len(low)).T
+    if why := without_maximum(log_low, np.log(high / unit), list(columns), covariates):
+        raise UndeterminedError(f"fit_law: {why}")
     name, location, spread, _ = DISTRIBUTIONS[distribution]
     check_installed()
     import lifelines  # noqa: PLC0415 — an extra, and slow to import
     import pandas as pd  # noqa: PLC0415
 
     # lifelines' optimiser may stop short where the intercept is far from 0 or correlates with the coefficients
-    unit, means = np.exp(np.log(low).mean()), {one: values.mean() for one, values in columns.items()}
+    means = {one: values.mean() for one, values in columns.items()}
     centred = {one: values - means[one] for one, values in columns.items()}
     fitter = getattr(lifelines, name)(alpha=1 - confidence)
     with warnings.catch_warnings():
@@ -180,6 +180,8 @@ def fit_law(
             )
         except (lifelines.exceptions.ConvergenceError, Warning):
             raise ArithmeticError("fit_law: no maximum of the likelihood was found; try fewer covariates") from None
+    if not np.isfinite(fitter.variance_matrix_.to_numpy()).all():
+        raise ArithmeticError("fit_law: the likelihood is flat at its maximum, to rounding; try fewer covariates")
     names = (*columns, _INTERCEPT)
     values = fitter.params_[location].loc[list(names)].to_numpy()
     covariance = fitter.variance_matrix_.loc[location, location].loc[list(names), list(names)].to_numpy()
@@ -200,7 +202,7 @@ def fit_law(
         scale=scale if distribution == "log_normal" else 1 / scale,
         confidence=confidence,
         runs=len(low),
-        censored=int((~known).sum()),
+        censored=int(np.isinf(high).sum()),
         log_likelihood=log_likelihood,
         aic=2 * (len(names) + 1 - log_likelihood),
         _names=names,
