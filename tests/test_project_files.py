@@ -1,5 +1,6 @@
 """Files about the project agree with it: versions, requirements, the changelog, the guide for contributors."""
 
+import json
 import re
 import subprocess
 import sys
@@ -41,8 +42,10 @@ def test_the_changelog_is_ordered():
     dates = [date.fromisoformat(day) for *_, day in released]
     assert versions == sorted(versions, reverse=True)
     assert dates == sorted(dates, reverse=True)
-    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
-    assert set(re.findall(r"^### (.*)$", text_of("CHANGELOG.md"), re.MULTILINE)) <= kinds
+    kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    for version in text_of("CHANGELOG.md").split("\n## ")[1:]:
+        found = re.findall(r"^### (.*)$", version, re.MULTILINE)
+        assert found == [kind for kind in kinds if kind in found], version.split("\n")[0]
 
 
 def test_the_citation():
@@ -107,11 +110,13 @@ def test_links_of_the_guides_lead_to_files(name):
 
 
 def test_the_files_named_in_the_guides_exist():
-    """Names in backquotes with a folder or a suffix of ours. NAME stands for a name to choose; make writes dist/."""
+    """Names in backquotes with a folder or a suffix of ours. NAME stands for a name to choose."""
+    made = {"build/", "dist/"}
     for name in GUIDES:
         quoted = re.findall(r"`([\w.-]+(?:/[\w.-]*)*)`", text_of(name))
         paths = [path for path in quoted if re.search(r"/|\.(cff|cpp|hpp|md|py|pyi|toml|txt|yaml|yml)$", path)]
-        assert [path for path in paths if "NAME" not in path and path != "dist/" and not (ROOT / path).exists()] == []
+        expected = [path for path in paths if "NAME" not in path and path not in made]
+        assert [path for path in expected if not (ROOT / path).exists()] == []
 
 
 def test_the_make_targets_named_in_the_guides_exist():
@@ -122,7 +127,17 @@ def test_the_make_targets_named_in_the_guides_exist():
         assert named <= targets, name
 
 
-def test_the_presets_named_in_the_guide_exist():
-    presets = set(re.findall(r"cmake --preset (\S+)", text_of("CONTRIBUTING.md")))
-    if presets:
-        assert all(f'"name": "{preset}"' in text_of("CMakePresets.json") for preset in presets)
+def test_the_symbols_named_in_the_guide_exist():
+    """Phrases like: `SYMBOL` in `FILE`."""
+    phrases = re.findall(r"`(\w+)`(?: and `(\w+)`)?\s+(?:in|of)\s+`([\w./-]+\.\w+)`", text_of("CONTRIBUTING.md"))
+    assert phrases
+    for *symbols, file in phrases:
+        assert [symbol for symbol in symbols if symbol not in text_of(file)] == [], file
+
+
+def test_the_guide_names_the_presets():
+    presets = json.loads(text_of("CMakePresets.json"))["configurePresets"]
+    names = {preset["name"] for preset in presets if not preset.get("hidden")}
+    guide = text_of("CONTRIBUTING.md")
+    assert [name for name in names if f"`{name}`" not in guide] == []
+    assert set(re.findall(r"PRESET=(\w+)", guide)) <= names
