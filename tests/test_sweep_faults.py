@@ -135,15 +135,15 @@ def test_damaged_and_foreign_files_in_the_store(tmp_path):
     for path in (*third.glob("*.*"), *third.glob("*/*")):
         path.unlink()
     (third / "notes.txt").write_text("not ours")
-    with pytest.warns(UserWarning, match="history.nc: it cannot be read"):
+    with pytest.warns(RuntimeWarning, match="history.nc: it cannot be read"):
         again = carried_out(given, out)
     assert [cell.labels["network.seed"] for cell in again.failures] == [3]
-    with pytest.warns(UserWarning, match="history.nc: it cannot be read"):
+    with pytest.warns(RuntimeWarning, match="history.nc: it cannot be read"):
         cube = again.cube()
     assert np.isnan(cube.train_loss.sel({"network.seed": 1})).all()
     whole = {"network.seed": [2, 4]}
     xr.testing.assert_identical(cube.sel(whole), expected.sel(whole))
-    with pytest.warns(UserWarning, match="history.nc: it cannot be read"):
+    with pytest.warns(RuntimeWarning, match="history.nc: it cannot be read"):
         assert carried_out(given, out, retry=True).failures == []
     assert (out / "cells" / f"{third.name}-failed-1" / "notes.txt").is_file()
     assert (out / "cells" / f"{third.name}-failed-1.error").is_file()
