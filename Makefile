@@ -1,5 +1,6 @@
 # make demo      builds and installs the kernels of this machine in .venv and draws figure 6 into out/
 # make test      builds and installs all kernels and runs all tests
+# make test-pythons  the tests that need no PyTorch, on each Python from 3.11 to 3.13 that is installed
 # make dev       an editable installation for developers; repeat it after a change of C++ (tests do so by themselves)
 # make lint      formatting and types; installs nothing
 # make tidy      clang-tidy on the kernels
@@ -20,13 +21,17 @@ SOURCES := $(CONFIGURATION) $(shell find csrc python -type f -not -name '*.pyc' 
 CPP_FILES = $(shell find csrc -name '*.?pp')
 INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test dev tools lint format tidy sanitize bench bench-compare wheel clean
+.PHONY: demo test test-pythons dev tools lint format tidy sanitize bench bench-compare wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/zeroloss reproduce 6 --out out
 
 test: $(VENV)/installed-all $(VENV)/tools-test
 	$(BIN)/python -m pytest -n 2
+
+# The tests that need no PyTorch, on every supported Python that is installed. PYTHONS="3.12 3.13" chooses some.
+test-pythons: $(VENV)/made
+	$(BIN)/python tools/pythons.py $(PYTHONS)
 
 # Compiles what changed, for the level of this machine. PRESET names a preset of CMakePresets.json, for example debug.
 dev: $(VENV)/editable-$(PRESET) $(VENV)/tools-test $(VENV)/tools-lint

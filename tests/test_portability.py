@@ -11,6 +11,7 @@ import types
 
 import psutil
 import pytest
+import pythons
 
 from test_runs import settings
 from test_sweeps import carried_out, with_sweep
@@ -153,3 +154,28 @@ def test_memory_and_processors_without_what_linux_alone_has(tmp_path, monkeypatc
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     assert _machine.available_memory() == 3_000_000
     assert _machine.available_processors() == 1
+
+
+def test_pythons_are_found_on_the_path_and_of_pyenv(tmp_path, monkeypatch, capsys):
+    """Each version of pyproject.toml is looked for; one that does not run does not count."""
+    folders = {
+        "path": tmp_path / "path",
+        **{n: tmp_path / ".pyenv" / "versions" / n / "bin" for n in ("3.12.1", "3.13.0")},
+    }
+    for name, folder in folders.items():
+        folder.mkdir(parents=True)
+        runs_well = name != "path"
+        script = folder / ("python3.12" if name != "3.13.0" else "python3.13")
+        script.write_text(f"#!/bin/sh\necho {script}\nexit {0 if runs_well else 127}\n")
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folders['path']}:/usr/bin:/bin")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(pythons, "passes", lambda python, version: version == "3.12")
+    assert pythons.versions()[:3] == ["3.11", "3.12", "3.13"]
+    assert pythons.main(["3.12", "3.13", "3.99"]) == 1
+    printed = capsys.readouterr().out
+    assert f"Python 3.12: {folders['3.12.1']}/python3.12" in printed
+    assert "Python 3.99: not found on the PATH or in ~/.pyenv/versions" in printed
+    assert printed.endswith("Python 3.12: the tests passed\nPython 3.13: the tests failed\n")
+    assert pythons.main(["3.99"]) == 1
+    assert pythons.main(["3.12"]) == 0
