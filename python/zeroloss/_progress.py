@@ -1,7 +1,9 @@
-"""Progress bars on standard error."""
+"""Progress bars on standard error, or in a notebook."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +13,64 @@ from tqdm import tqdm
 def progress_bar(
     wanted: bool | None, *, iterable: Iterable[Any] | None = None, unit: str = "step", **options: Any
 ) -> tqdm[Any]:
-    """Return a bar: shown or not as is ``wanted``, by default on a terminal, once a second has passed."""
-    shown: dict[str, Any] = {"disable": None, "delay": 1.0} if wanted is None else {"disable": not wanted, "delay": 0.0}
-    return tqdm(iterable, unit=unit, unit_scale=unit == "step", dynamic_ncols=True, **shown, **options)
+    """Return a bar.
+
+    Parameters
+    ----------
+    wanted : bool, optional
+        Whether the bar is shown. By default it is shown once a second has passed, if standard error is a terminal or
+        the code runs in a notebook.
+    iterable, unit, options
+        As for tqdm.
+    """
+    notebook = in_notebook()
+    if wanted is None:
+        shown: dict[str, Any] = {"disable": False if notebook else None, "delay": 1.0}  # None: only on a terminal
+    else:
+        shown = {"disable": not wanted, "delay": 0.0}
+    bar: type[tqdm[Any]] = _NotebookBar if notebook and _widget() else tqdm
+    return bar(iterable, unit=unit, unit_scale=unit == "step", dynamic_ncols=True, **shown, **options)
+
+
+class _NotebookBar(tqdm):  # type: ignore[type-arg]  # generic in the stubs alone
+    """A widget of ``tqdm.auto`` that is made when it is first shown.
+
+    A widget takes 10 ms and stays in the notebook, so a short simulation makes none.
+    """
+
+    def __init__(self, iterable: Iterable[Any] | None, **options: Any) -> None:
+        self._shown: tqdm[Any] | None = None
+        self._options = {name: options[name] for name in ("unit", "unit_scale", "dynamic_ncols")}
+        super().__init__(iterable, gui=True, **options)  # gui: tqdm writes nothing itself, and calls ``display``
+        if not self.disable and not self.delay:
+            self.display()
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        if self._shown is None:
+            self._shown = (_widget() or tqdm)(
+                total=self.total, initial=self.initial, desc=self.desc, leave=self.leave, **self._options
+            )
+            self._shown.start_t = self.start_t  # The speed is that since the beginning.
+        self._shown.n, self._shown.desc, self._shown.postfix = self.n, self.desc, self.postfix
+        self._shown.refresh()
+
+    def close(self) -> None:
+        super().close()
+        if self._shown is not None:
+            self.display()
+            self._shown.close()
+
+
+def in_notebook() -> bool:
+    """Whether the code runs in a Jupyter kernel, whose output is no terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def _widget() -> type[tqdm[Any]] | None:
+    """Return the widget of ``tqdm.auto``, or None, without a warning, if ipywidgets is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tqdm import auto, notebook  # noqa: PLC0415 — they load ipywidgets
+    return auto.tqdm if issubclass(auto.tqdm, notebook.tqdm) else None

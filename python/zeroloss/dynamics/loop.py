@@ -19,7 +19,7 @@ from .monitor import Passed, copied, next_chunk
 from .recorder import Recorder
 from .stepper import State, Stepper
 
-#: Whether to show a bar (None: on a terminal, once a second has passed), or what to tell of steps as they are taken.
+#: Whether to show a bar (None: the default of `simulate`), or what to tell of steps as they are taken.
 Progress = bool | Callable[[int], None] | None
 
 

@@ -80,7 +80,8 @@ def simulate(
         Threads for one step; by default one for a small step, else every processor this process may use.
         ``ZEROLOSS_NUM_THREADS`` bounds them. The bits do not depend on it.
     progress : bool, optional
-        A progress bar on standard error; by default on a terminal, once a second has passed.
+        Whether to show a progress bar. By default it is shown once a second has passed, if standard error is a
+        terminal or the code runs in a notebook (a widget if ipywidgets is installed, else text).
 
     Returns
     -------

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from .. import _checks, survival
+from .._progress import progress_bar
 from ..datasets import Dataset
 from ..dynamics import NormFlow
 from ..networks import Network
@@ -96,7 +96,7 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
     total = settings.seeds * len(followed)
     with (
         threadpool_limits(1, "blas"),  # its matrices are small: on more threads they wait for each other
-        tqdm(total=total, unit="path", disable=None, dynamic_ncols=True, leave=False) as bar,
+        progress_bar(None, total=total, unit="path", leave=False) as bar,
     ):
         for seed in range(settings.seeds):
             paths: list[Mapping[str, NDArray[Any]]] = []

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
+from .._progress import progress_bar
 from ..datasets import Dataset
 from ..dynamics import simulate
 from ..dynamics.many import followed
@@ -50,7 +49,7 @@ def simulate_seeds(
     unit: str = "seed",
     at_once: int = 1,
 ) -> list[Run]:
-    """Run a dynamics from the problem of each seed index, with a progress bar on a terminal.
+    """Run a dynamics from the problem of each seed index, with a progress bar.
 
     Parameters
     ----------
@@ -82,8 +81,8 @@ def simulate_seeds(
         members = [(dynamics, data, network) for data, network in problems]
         found += followed(members, _failed, measures=measures, at_once=at_once, **options)
     else:
-        alone = True if len(seeds) == 1 else None  # the run's own bar says it all; None is off without a terminal
-        for data, network in tqdm(problems, f"{unit}s", disable=alone, unit=unit, dynamic_ncols=True, leave=False):
+        several = False if len(seeds) == 1 else None  # A single run has a bar of its own.
+        for data, network in progress_bar(several, iterable=problems, desc=f"{unit}s", unit=unit, leave=False):
             own = measures(data) if measures is not None else None
             found.append(simulate(dynamics, data, network, measures=own, **options))
             if found[-1].outcome.ending is not Ending.REACHED_THE_END:

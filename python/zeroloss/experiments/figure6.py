@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from .. import datasets, fourier, metrics, networks, plots
+from .._progress import progress_bar
 from ..datasets import Dataset
 from ..dynamics import PredictedGradient, simulate
 from ..fourier import FourierSummary
@@ -102,7 +102,7 @@ def _flows(settings: Settings) -> list[Run]:
     flow = PredictedGradient(rtol=settings.flow_rtol)
     return [
         simulate(flow, *problem(settings, index), duration=settings.flow_duration, record_every=1)
-        for index in tqdm(range(settings.seeds), "integrated", unit="seed", disable=None, leave=False)
+        for index in progress_bar(None, iterable=range(settings.seeds), desc="integrated", unit="seed", leave=False)
     ]
 
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from .. import _checks, datasets, networks, plots, survival
+from .._progress import progress_bar
 from ..dynamics import GradientDescent, simulate
 from ..metrics import crossing_step
 from ..results import Ending, Run
@@ -81,7 +81,7 @@ def run(settings: Settings, cells: Cells | None = None) -> Result:
     cells = Cells() if cells is None else cells
     found: dict[Key, Mapping[str, NDArray[Any]]] = {}
     keys = [(seed, name, ratio) for seed in range(settings.seeds) for name in VARIANTS for ratio in settings.ratios]
-    for seed, name, ratio in tqdm(keys, "runs", disable=None, unit="run", dynamic_ncols=True, leave=False):
+    for seed, name, ratio in progress_bar(None, iterable=keys, desc="runs", unit="run", leave=False):
         if (seed, FREE, ratio) not in found:
             one = _kept(cells, _cell(settings, seed, FREE, 1.0))
             found |= dict.fromkeys([(seed, FREE, any_ratio) for any_ratio in settings.ratios], one)
