@@ -99,3 +99,107 @@ def test_an_embedding_without_features_has_no_cosines():
 def test_bad_embeddings_are_told(E):
     with pytest.raises(ValueError, match=r"E: expected .* got "):
         zl.fourier.features(E)
+
+
+def characters(p, frequencies):
+    """Real characters of the numbers 1 … p − 1 under multiplication, (p, units); 0 has the row 100.
+
+    By the discrete logarithm to the base of the greatest primitive root: any base has the same characters.
+    """
+    root = max(g for g in range(1, p) if len({pow(g, k, p) for k in range(p - 1)}) == p - 1)
+    logarithm = {pow(root, k, p): k for k in range(p - 1)}
+    E = np.full((p, len(frequencies)), 100.0)
+    for a in range(1, p):
+        E[a] = [math.cos(2 * math.pi * logarithm[a] * k / (p - 1) + 0.3) for k in frequencies]
+    return E
+
+
+def test_sums_have_the_numbers_as_their_group():
+    data = zl.datasets.modular_addition(7, test_count=3)
+    E = np.random.default_rng(0).standard_normal((7, 4))
+    np.testing.assert_array_equal(zl.fourier.features(E, data), zl.fourier.features(E))
+    assert zl.fourier.summary(E, data).numbers() == zl.fourier.summary(E).numbers()
+    np.testing.assert_array_equal(zl.fourier.features(E, data, operand=0), zl.fourier.features(E))
+
+
+@pytest.mark.parametrize(
+    ("data", "operands"),
+    [
+        (zl.datasets.modular_addition(5, summands=3, inputs="concatenated", test_count=3), 3),
+        (zl.datasets.modular_subtraction(5, test_count=3), 2),
+    ],
+)
+def test_concatenated_operands_have_features_of_their_own(data, operands):
+    E = np.random.default_rng(0).standard_normal((data.d_in, 4))
+    for operand in range(operands):
+        own = E[5 * operand : 5 * operand + 5]
+        np.testing.assert_array_equal(zl.fourier.features(E, data, operand), zl.fourier.features(own))
+    with pytest.raises(ValueError, match=f"operand: expected 0 to {operands - 1}, as the operands are concatenated"):
+        zl.fourier.summary(E, data)
+    with pytest.raises(ValueError, match=f"operand: expected below {operands}, the number of blocks of rows, got 3"):
+        zl.fourier.summary(E, data, operand=3)
+
+
+@pytest.mark.parametrize("p", [3, 7, 11, 13])
+def test_products_and_quotients_have_the_multiplicative_group(p):
+    """Units that are characters have all of their power in one frequency, and spread over those of the sums' group."""
+    frequencies = np.repeat(np.arange(1, p // 2 + 1), 2)
+    product = zl.datasets.modular_multiplication(p, test_count=1)
+    quotient = zl.datasets.modular_division(p, test_count=1)
+    E = characters(p, frequencies)
+    assert zl.fourier.summary(E, product).strongest_share == pytest.approx(1, abs=1e-12)
+    assert zl.fourier.summary(E, product).frequencies_used == p // 2
+    both = np.concatenate([E, np.roll(E, 2, axis=1)])
+    for operand in (0, 1):
+        found = zl.fourier.summary(both, quotient, operand)
+        assert found.strongest_share == pytest.approx(1, abs=1e-12)
+        assert len(zl.fourier.features(both, quotient, operand)) == (p - 1) // 2
+    if p > 3:
+        assert zl.fourier.summary(characters(p, [1, 2])).strongest_share < 0.9
+
+
+def test_shares_of_units():
+    j = 2 * np.pi * np.arange(5) / 5
+    E = np.stack([3 * np.cos(j), np.cos(j) + 2 * np.cos(2 * j), 0 * j], axis=1)
+    np.testing.assert_allclose(zl.fourier.unit_shares(E), [[1, 0.2, np.nan], [0, 0.8, np.nan]], atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        zl.datasets.from_arrays(np.eye(5), np.eye(5)),
+        zl.datasets.permutation_composition(3, test_count=3),
+        zl.datasets.sparse_parity(6, 2, train_count=8, test_count=2),
+        zl.datasets.modular_multiplication(6, test_count=3),
+        zl.datasets.modular_multiplication(2, test_count=1),
+        zl.datasets.modular_polynomial(5, test_count=3),
+    ],
+    ids=lambda data: data.settings["task"],
+)
+def test_data_without_a_cyclic_group_are_refused(data):
+    E = np.ones((data.d_in, 3))
+    for refused in (zl.fourier.features, zl.fourier.summary, zl.fourier.unit_shares):
+        with pytest.raises(ValueError, match=r"data: expected a task with a cyclic group .*, got "):
+            refused(E, data)
+
+
+def test_what_does_not_fit_the_data_is_refused():
+    data = zl.datasets.modular_addition(7, test_count=3)
+    with pytest.raises(ValueError, match=r"E: expected 7 rows, as the data have inputs, got shape \(6, 2\)"):
+        zl.fourier.features(np.ones((6, 2)), data)
+    with pytest.raises(TypeError, match="data: expected"):
+        zl.fourier.features(np.ones((6, 2)), "modular_addition")
+    with pytest.raises(ValueError, match="operand: expected together with data, got 1"):
+        zl.fourier.features(np.ones((6, 2)), operand=1)
+
+
+def test_the_group_of_a_saved_run(tmp_path):
+    """What is needed is saved with a run, with noisy labels, too."""
+    data = zl.datasets.modular_division(5, test_count=3, label_noise=0.2)
+    zl.simulate(zl.GradientDescent(lr=0.1), data, zl.networks.uniform_fan_in(data, 8, seed=0), steps=0).save(
+        tmp_path / "a"
+    )
+    run = zl.load(tmp_path / "a")
+    for rows, saved in zip(zl.fourier.group_rows(data), zl.fourier.group_rows(run.data), strict=True):
+        np.testing.assert_array_equal(rows, saved)
+    assert zl.fourier.group_rows(data)[1].tolist() == [6, 7, 9, 8]  # 2 is a primitive root of 5
