@@ -108,3 +108,18 @@ def test_examples(tmp_path, name):
         assert len(zl.sweeps.grid.cells(config.settings_of_file(EXAMPLES / f"{name}.toml"))) == 15
     configuration = config.from_settings(settings)
     assert zl.runs.run(configuration, tmp_path / "a", progress=False).step >= 1
+
+
+def test_examples_do_what_their_first_lines_say(tmp_path):
+    """At full length: AdamW stops by its rule, and descent memorises by step 200 and generalises by 30 000."""
+    adamw, grokking = (
+        zl.runs.run(config.from_file(EXAMPLES / f"{name}.toml"), tmp_path / name, progress=False)
+        for name in ("adamw", "grokking")
+    )
+    assert "until the test accuracy has stayed at 1 for 20 records" in (EXAMPLES / "adamw.toml").read_text()
+    assert str(adamw.outcome).startswith("stopped by a rule: test accuracy 1 for 20 records")
+    assert (adamw.history.test_accuracy[-20:] == 1).all()
+    assert "memorises by step 200, generalises by 30 000" in (EXAMPLES / "grokking.toml").read_text()
+    assert grokking.events["train_accuracy >= 1"] <= 200
+    assert 10_000 < grokking.events["test_accuracy >= 1"] <= 30_000
+    assert grokking.history.test_accuracy[-1] == 1
