@@ -24,7 +24,7 @@ PACKAGE = ROOT / "python" / "zeroloss"
 #: Each layer imports from those before it alone.
 LAYERS = (
     {"_checks", "_progress", "_settings", "_toml"},
-    {"_kernels", "_machine"},
+    {"_display", "_kernels", "_machine"},
     {"_reading", "build"},
     {"datasets"},
     {"networks"},

@@ -1,14 +1,19 @@
 """How results show themselves: progress bars and short texts, on terminals and in notebooks."""
 
+import dataclasses
+import re
 import sys
 import types
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from tqdm import tqdm
 
 import zeroloss as zl
 from zeroloss import _progress
+from zeroloss.experiments import figure4
+from zeroloss.results import RunDirectory
 
 ROOT = Path(__file__).parents[1]
 
@@ -84,3 +89,98 @@ def test_there_is_no_bar_without_a_terminal_or_a_notebook(capsys):
 def test_every_bar_is_made_in_one_place():
     """A bar of tqdm's own is not shown in a notebook."""
     assert [path for path in (ROOT / "python").rglob("*.py") if "tqdm(" in path.read_text(encoding="utf-8")] == []
+
+
+HOSTILE = "<script>alert('1')</script>\x1b[2J\u202e\n" + "x" * 10_000
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """One of every kind of result, by name."""
+    folder = tmp_path_factory.mktemp("results")
+    data = zl.datasets.modular_addition(11, test_count=7, seed=4)
+    net = zl.networks.uniform_fan_in(data, hidden=128, seed=104, activation="softplus(5)")
+    descent = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
+    run = zl.simulate(descent, data, net, steps=300, snapshot_every=100)
+    run.events = {"train_accuracy >= 1": 150}
+    run.save(folder / "run")
+    point = zl.geometry.project(run.network, data)
+    settings = {"run": {"steps": 5}, "sweep": {"network.seed": list(range(4))}}
+    return {
+        "dataset": data,
+        "network": net,
+        "run": run,
+        "loaded run": zl.load(folder / "run"),
+        "run of no step": zl.simulate(descent, data, net, steps=0),
+        "ensemble": zl.simulate_many([(descent, data, net), (zl.AdamW(lr=1e-3), data, net)], steps=5),
+        "projection": point,
+        "norm direction": zl.geometry.norm_direction(point.network, data),
+        "alignment": zl.geometry.alignment(run.network, net, data),
+        "alignment measure": zl.geometry.AlignmentMeasure(data),
+        "Fourier summary": zl.fourier.summary(net.E),
+        "configuration": zl.config.from_settings({"run": {"steps": 5}}),
+        "checkpoint": RunDirectory(folder / "run").newest()[0],
+        "sweep": zl.sweeps.sweep(settings, folder / "sweep", processes=False, workers=1, progress=False),
+        "sweep's store": zl.sweeps.Store.opened(folder / "sweep"),
+        "gradient": zl.GradientDescent(lr=zl.learning_rate.Cosine(1.0, 10)),
+        "outcome": run.outcome,
+        "experiment": figure4.run(figure4.QUICK),
+    }
+
+
+def test_a_repr_is_short_and_has_no_arrays(results):
+    for name, result in results.items():
+        text = repr(result)
+        assert text.count("\n") < 10, name
+        assert max(map(len, text.splitlines())) <= (2_000 if name == "configuration" else 400), name
+        assert "array(" not in text, name
+        assert "xarray" not in text, name
+        assert " object at 0x" not in text, name
+
+
+def test_a_run_shows_how_it_ended_and_where_it_is(results):
+    first, *rows = repr(results["run"]).splitlines()
+    assert first == "Run, reached the end: 300 steps"
+    shown = dict(re.split(r"  +", row.strip(), maxsplit=1) for row in rows)
+    assert shown["dynamics"].startswith("gradient_descent(lr=1.0, weight_decay=0.0001, ")
+    assert shown["data"] == "modular_addition: 59 training and 7 test samples, 11 inputs, 11 outputs"
+    assert shown["network"].startswith("11 → 128 → 11; init='uniform_fan_in', hidden=128, seed=104")
+    assert shown["records"].startswith("4, steps 0 to 300: train_loss, ")
+    assert shown["last record"].startswith(f"train_loss {float(results['run'].history.train_loss[-1]):.4g}, ")
+    assert shown["snapshots"] == "4 of E and W"
+    assert shown["events"] == "train_accuracy >= 1 at step 150"
+    assert repr(results["loaded run"]) == repr(results["run"])
+    assert "1 reached" not in repr(results["ensemble"])
+    assert "dynamics  2 different ones" in repr(results["ensemble"])
+
+
+@pytest.mark.parametrize(
+    "name", ["dataset", "network", "run", "run of no step", "ensemble", "Fourier summary", "sweep"]
+)
+def test_notebooks_get_a_table(results, name):
+    html = results[name]._repr_html_()
+    table = ElementTree.fromstring(html)  # every tag is closed
+    assert table.tag == "table"
+    assert {element.tag for element in table.iter()} == {"table", "caption", "tr", "th", "td"}
+    assert {key for element in table.iter() for key in element.attrib} <= {"style"}
+    assert len(html) < 3_000
+
+
+def test_hostile_names_are_escaped_and_cut():
+    data = zl.datasets.modular_addition(5, train_fraction=0.7, seed=0)
+    net = zl.networks.normal(data, hidden=8, std=1.0, seed=0)
+    many = {f"{HOSTILE}{n}": HOSTILE for n in range(100)}
+    hostile_net = dataclasses.replace(net, settings=many)
+    hostile_data = dataclasses.replace(data, settings={"task": HOSTILE, **many})
+    run = zl.simulate(zl.GradientDescent(lr=0.1), hostile_data, hostile_net, steps=5)
+    run.history = run.history.rename(train_loss=HOSTILE)
+    run.events = dict.fromkeys(many, 1)
+    summary = zl.simulate_many([(zl.GradientDescent(lr=0.1), hostile_data, hostile_net)] * 2, steps=5)
+    for result in (hostile_data, hostile_net, run, summary):
+        html, text = result._repr_html_(), repr(result)
+        assert "<script" not in html
+        assert max(len(html), len(text)) < 20_000
+        assert text.replace("\n", "").isprintable()
+        assert html.isprintable()
+        assert len(text.splitlines()) <= 10
+        ElementTree.fromstring(html)

@@ -15,7 +15,7 @@ import re
 import tomllib
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,7 +139,7 @@ _SECTIONS: Mapping[str, _Section] = {
 class Configuration:
     """A run, described completely. ``settings`` holds every key of every section; the rest is built from them."""
 
-    settings: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Mapping[str, Any]] = field(repr=False)
     run: RunSettings
     data: Dataset
     network: Network
@@ -256,10 +256,10 @@ def defaults_text() -> str:
                 lines.append(f"{text}  # {comments[key]}" if key in comments else text)
             lines.append("")
     lines.append("[run]")
-    for key, field in RunSettings.model_fields.items():
-        value = 100_000 if key == "steps" else field.default
+    for key, about in RunSettings.model_fields.items():
+        value = 100_000 if key == "steps" else about.default
         text = f"# {key} = …" if value is None else f"{key} = {_toml.value(value)}"
-        lines.append(f"{text}  # {field.description}")
+        lines.append(f"{text}  # {about.description}")
     return "\n".join(lines) + "\n"
 
 

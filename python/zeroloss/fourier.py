@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _checks
+from . import _checks, _display
 from .datasets import Dataset
 
 __all__ = ["FourierSummary", "features", "group_rows", "summary", "unit_shares"]
@@ -67,6 +67,15 @@ class FourierSummary:
         """Return the scalars by name."""
         names = ("spread", "largest_cosine", "within", "across", "strongest_share", "frequencies_used")
         return {name: float(getattr(self, name)) for name in names}
+
+    def __repr__(self) -> str:
+        return _display.lines(self._title(), self.numbers())
+
+    def _repr_html_(self) -> str:
+        return _display.table(self._title(), self.numbers())
+
+    def _title(self) -> str:
+        return f"Fourier features of {len(np.unique(self.frequency))} frequencies"
 
 
 def group_rows(data: Dataset) -> tuple[NDArray[np.intp], ...]:

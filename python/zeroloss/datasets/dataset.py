@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from .. import _checks
+from .. import _checks, _display
 from .._checks import shown
 from .._kernels import kernels
 from .._reading import RefusedError, read_npz, reading
@@ -82,12 +82,23 @@ class Dataset:
 
     def __repr__(self) -> str:
         rows = "sparse" if isinstance(self.rows_train, csr_array) else "dense"
-        made = ", ".join(f"{key}={value!r}" for key, value in self.settings.items())
+        made = _display.keywords(self.settings)
         classes = "" if self.classes is None else f", {self.classes} classes with chance level {self.chance_level:.3g}"
         return (
             f"Dataset({self.train_count} training and {self.test_count} test samples, "
             f"{self.d_in} inputs in {rows} rows, {self.d_out} outputs{classes}; {made})"
         )
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "training samples": self.train_count,
+            "test samples": self.test_count,
+            "inputs": f"{self.d_in}, in {'sparse' if isinstance(self.rows_train, csr_array) else 'dense'} rows",
+            "outputs": self.d_out,
+            "classes": "none: targets are not one-hot" if self.classes is None else self.classes,
+            "made from": _display.keywords(self.settings),
+        }
+        return _display.table("Dataset", rows)
 
 
 def from_arrays(

@@ -69,6 +69,9 @@ class Result:
     draw: Callable[[xr.Dataset], Figure]
     table: str = ""
 
+    def __repr__(self) -> str:
+        return f"Result({self.line})"
+
 
 def labelled(
     title: str,

@@ -156,6 +156,9 @@ class AlignmentMeasure:
         self._data = data
         self._local = threading.local()  # a workspace serves one thread at a time
 
+    def __repr__(self) -> str:
+        return f"AlignmentMeasure({self._data!r}, {self._arguments[0]!r}, lag={self.lag})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _measure, (self._data, self.lag, *self._arguments)
 

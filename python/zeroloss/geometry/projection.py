@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class Projection:
     """
 
     network: Network
-    residuals: NDArray[np.float64]
+    residuals: NDArray[np.float64] = field(repr=False)
     distance: float
     distance_estimate: float
     factorisations: int

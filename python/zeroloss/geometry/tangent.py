@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,8 @@ class NormDirection:
         ‖g‖/‖θ‖: how much of −θ is tangent. NaN for θ = 0.
     """
 
-    gE: NDArray[np.float64]
-    gW: NDArray[np.float64]
+    gE: NDArray[np.float64] = field(repr=False)
+    gW: NDArray[np.float64] = field(repr=False)
     norm: float
     tangent_fraction: float
 

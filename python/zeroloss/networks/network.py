@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _checks
+from .. import _checks, _display
 from .._kernels import kernels
 from .._machine import check_memory
 from ..datasets import Dataset
@@ -72,9 +72,17 @@ class Network:
         return _network(E, W, self.activation, self.settings)
 
     def __repr__(self) -> str:
-        made = ", ".join(f"{key}={value!r}" for key, value in self.settings.items())
-        shape = f"{self.E.shape[0]} → {self.hidden} → {self.W.shape[1]}"
-        return f"Network({shape}, activation={self.activation!r}, dtype={self.dtype.name!r}; {made})"
+        made = _display.keywords(self.settings)
+        return f"Network({self.shape}, activation={self.activation!r}, dtype={self.dtype.name!r}; {made})"
+
+    def _repr_html_(self) -> str:
+        rows = {"activation": self.activation, "dtype": self.dtype.name, "made from": _display.keywords(self.settings)}
+        return _display.table(f"Network {self.shape}, without biases", rows)
+
+    @property
+    def shape(self) -> str:
+        """The numbers of inputs, hidden units and outputs in words: ``11 → 128 → 11``."""
+        return f"{self.E.shape[0]} → {self.hidden} → {self.W.shape[1]}"
 
 
 def normal(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _display
 from ..networks import Network
 from .files import read_sealed, write_sealed
 from .outcome import Ending, Outcome
@@ -71,6 +72,10 @@ class Checkpoint:
     notes: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     descriptions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        rows = {"outcome": str(self.outcome or "in progress"), "records": self.records, "network": self.network}
+        return _display.lines(f"Checkpoint at step {self.step}", rows)
 
     def write(self, path: Path) -> None:
         """Put the checkpoint into place."""

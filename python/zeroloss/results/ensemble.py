@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import _display
+from .describe import describe_ensemble
 from .run import Run
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class Ensemble:
     """
 
     runs: tuple[Run, ...]
-    _joined: list[Any] = field(default_factory=lambda: [[], None], init=False, repr=False)
+    _joined: list[Any] = field(default_factory=lambda: [[], None], init=False)
 
     @property
     def history(self) -> xr.Dataset:
@@ -52,6 +54,12 @@ class Ensemble:
         )
         history.attrs["settings"] = json.dumps([run.settings for run in self.runs])
         return history
+
+    def __repr__(self) -> str:
+        return _display.lines(*describe_ensemble(self))
+
+    def _repr_html_(self) -> str:
+        return _display.table(*describe_ensemble(self))
 
     def __len__(self) -> int:
         return len(self.runs)

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from .. import _display
 from .._checks import ZerolossWarning
 from ..datasets import Dataset
 from ..networks import Network
 from .checkpoint import Checkpoint, Columns
+from .describe import describe_run
 from .directory import RunDirectory
 from .files import DamagedError
 from .history import columns_of
@@ -66,12 +68,18 @@ class Run:
     settings: dict[str, Any]
     data: Dataset
     state: dict[str, NDArray[Any]]
-    extender: Callable[..., None] = field(repr=False)
+    extender: Callable[..., None]
     measures: Measures = field(default_factory=dict)
-    earlier: Mapping[int, Network] = field(default_factory=dict, repr=False)
+    earlier: Mapping[int, Network] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    notes: Mapping[str, Any] = field(default_factory=dict)
     signal: signal.Signals | None = None
+
+    def __repr__(self) -> str:
+        return _display.lines(*describe_run(self))
+
+    def _repr_html_(self) -> str:
+        return _display.table(*describe_run(self))
 
     @property
     def step(self) -> int:

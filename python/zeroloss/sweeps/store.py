@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _toml, survival
+from .. import _display, _toml, survival
 from .._checks import ZerolossWarning
 from .._settings import plain
 from ..config import settings_of_file
@@ -79,6 +79,13 @@ class Store:
     def is_at(directory: Path) -> bool:
         """Whether a directory is that of a sweep, which its content shows."""
         return is_sweep(directory / "cells.json")
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r}, {len(self.names)} cells of {_display.cut(', '.join(self.keys()), 200)})"
+
+    def keys(self) -> list[str]:
+        """Return the keys that vary, as section.key."""
+        return [key for axis in self.axes for key in axis.keys]
 
     def cell(self, name: str) -> Path:
         """Return the directory of a cell."""

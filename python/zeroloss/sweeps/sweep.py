@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import _checks
+from .. import _checks, _display
 from .._machine import available_processors, check_memory, checked_workers
 from .._progress import progress_bar
 from .._settings import plain, with_files_from
@@ -73,6 +74,21 @@ class Sweep:
     def cube(self) -> xr.Dataset:
         """Return all cells that have ended as one labelled cube: see `zeroloss.sweeps.open_sweep`."""
         return self.store.cube()
+
+    def __repr__(self) -> str:
+        return _display.lines(*self._described())
+
+    def _repr_html_(self) -> str:
+        return _display.table(*self._described())
+
+    def _described(self) -> tuple[str, _display.Rows]:
+        endings = Counter(str(outcome.ending) for outcome in self.outcomes.values())
+        rows: dict[str, object] = {
+            "directory": str(self.store.path),
+            "swept": ", ".join(self.store.keys()),
+            "endings": ", ".join(f"{count} {ending}" for ending, count in endings.items()) or "none yet",
+        }
+        return f"Sweep, {self}", rows
 
     def __str__(self) -> str:
         done, count = len(self.outcomes), len(self.cells)
