@@ -23,7 +23,7 @@ PACKAGE = ROOT / "python" / "zeroloss"
 
 #: Each layer imports from those before it alone.
 LAYERS = (
-    {"_checks", "_progress", "_settings", "_toml"},
+    {"_checks", "_hints", "_progress", "_settings", "_toml"},
     {"_display", "_kernels", "_machine"},
     {"_reading", "build"},
     {"datasets"},

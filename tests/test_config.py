@@ -110,7 +110,7 @@ def test_all_problems_at_once():
         ({"data": {"task": "arrays"}}, "data.file: expected a value, got none"),
         (
             {"network": {"init": "file", "file": "/nowhere.npz"}},
-            "network.file: expected a checkpoint, found no file /nowhere.npz",
+            "network: /nowhere.npz: expected a checkpoint, found no such file",
         ),
     ],
 )
@@ -207,7 +207,7 @@ def test_every_task_from_a_file_and_back(task, tmp_path):
 
 def test_a_network_from_another_s_checkpoint(tmp_path):
     torch = pytest.importorskip("torch")
-    weights = {"a.weight": torch.randn(8, 5), "b.weight": torch.randn(5, 8)}
+    weights = {"a.weight": torch.randn(8, 5), "b.weight": torch.randn(5, 8), "optimizer": {"m": torch.ones(3)}}
     torch.save(weights, tmp_path / "theirs.pth")
     (tmp_path / "a.toml").write_text(
         """[data]
@@ -217,6 +217,7 @@ train_count = 9
 init = "file"
 file = "theirs.pth"
 names = { E = "a.weight", W = ["b.weight", "transposed"] }
+ignore = ["optimizer.*"]
 activation = "tanh"
 """
     )

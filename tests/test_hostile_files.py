@@ -237,13 +237,20 @@ def test_a_legacy_file_of_a_big_endian_machine_is_refused(tmp_path):
         zl.networks.from_checkpoint(path)
 
 
-def test_an_archive_larger_than_memory_is_refused(tmp_path, monkeypatch):
+def test_an_archive_that_says_it_expands_to_more_than_its_size_allows_is_refused(tmp_path):
     with zipfile.ZipFile(path := tmp_path / "a", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("E.npy", bytes(1000))
     content = path.read_bytes()
     size = struct.pack("<I", 1000)
     entry = content.rindex(size)
     path.write_bytes(content[:entry] + struct.pack("<I", 2**32 - 2) + content[entry + 4 :])
-    monkeypatch.setattr("zeroloss._machine.available_memory", lambda: 2**32)
-    with pytest.raises(ValueError, match="expected to fit in"):
+    with pytest.raises(ValueError, match="expected an archive that expands to at most 64 MiB"):
+        zl.networks.from_checkpoint(path)
+
+
+@pytest.mark.parametrize("kind", ["ours", "npz", "zip", "legacy"])
+def test_a_file_larger_than_memory_is_refused(kind, tmp_path, monkeypatch):
+    tiny(kind, path := tmp_path / "a")
+    monkeypatch.setattr("zeroloss._machine.available_memory", lambda: 10)
+    with pytest.raises(ValueError, match=r"a: what it holds: expected to fit in 0\.0 GiB of free memory"):
         zl.networks.from_checkpoint(path)

@@ -13,14 +13,14 @@ import math
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import shown, shown_path
+from ._checks import one_line, shown, shown_path
 from ._machine import check_memory
 
 Arrays = dict[str, NDArray[Any]]
@@ -71,15 +71,15 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]:
             yield file
     except RefusedError as refused:
         raise ValueError(f"{where}: {refused}") from None
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            raise FileNotFoundError(f"{where}: expected {what}, found no such file") from None
-        raise type(error)(f"{where}: cannot be read: {error.strerror or error}") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{where}: expected {what}, found no such file") from None
     except MemoryError:
         raise ValueError(f"{where}: expected {what} that fits in memory, got one that does not") from None
     except Exception as error:  # of NumPy, zipfile, zlib, struct and json, whose errors are many
-        reason = shown(str(error).split("\n", 1)[0] or type(error).__name__, 120)[1:-1]
-        raise ValueError(f"{where}: expected {what}, got a damaged file ({reason})") from None
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: sought at an odd place
+            raise type(error)(f"{where}: cannot be read: {error.strerror}") from None
+        reason = one_line(str(error)[:120]) or type(error).__name__
+        raise ValueError(f"{where}: expected {what}, got a damaged one ({reason})") from None
 
 
 def _opened(path: str | os.PathLike[str], what: str) -> BinaryIO:
@@ -132,6 +132,8 @@ def kind_of(head: bytes) -> str:
             return kind
     if head[:1] == b"\x08" and any(word in head for word in (b"onnx", b"pytorch", b"tf2onnx", b"skl2onnx")):
         return "an ONNX model; write its initializers with numpy.savez(FILE, E=…, W=…)"
+    if head[:1] in (b"\xde", b"\xdf") or (b"\x80" <= head[:1] <= b"\x8f" and b"\xa0" <= head[1:2] <= b"\xd9"):
+        return "a msgpack file (as of Flax); write its arrays with numpy.savez(FILE, E=…, W=…)"
     if head[257:262] == b"ustar":
         return "a tar archive; unpack it first"
     if not head:
@@ -183,12 +185,12 @@ def zip_archive(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
                 f"(64 MiB and {_EXPANSION} times its size), got {expanded / 2**20:.0f} MiB; "
                 "write it without compression, as numpy.savez does"
             )
-        check_memory("the arrays of the file", expanded)
+        check_fits(expanded)
         yield archive
 
 
-def read_npz(file: BinaryIO) -> Arrays:
-    """Return the arrays of numbers and texts in an npz file."""
+def read_npz(file: BinaryIO, wanted: Callable[[str], bool] = bool) -> Arrays:
+    """Return the arrays of numbers and texts in an npz file whose names are wanted; by default all."""
     head = file.read(512)
     if head[:2] != b"PK":
         raise RefusedError(f"expected an npz file, got {kind_of(head)}")
@@ -197,10 +199,12 @@ def read_npz(file: BinaryIO) -> Arrays:
             raise RefusedError(f"expected an npz file, got another zip archive, with {shown(wrong[0])}")
         if len(archive.namelist()) > _MOST_ARRAYS:
             raise RefusedError(f"expected at most {_MOST_ARRAYS} arrays, got {len(archive.namelist())}")
+        names = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
         arrays = {}
-        for entry in archive.infolist():
+        for name, entry in names.items():
+            if not wanted(name):
+                continue
             with archive.open(entry) as stream:
-                name = entry.filename.removesuffix(".npy")
                 arrays[name] = read_npy(stream, entry.file_size, name)  # type: ignore[arg-type]
         return arrays
 
@@ -230,6 +234,14 @@ def read_npy(stream: BinaryIO, size: int, name: str) -> NDArray[Any]:
         raise RefusedError(f"expected nothing after the {needed} bytes of {shown(name)}, got more")
     entries = array.view(dtype)
     return entries.reshape(shape[::-1]).T if fortran else entries.reshape(shape)
+
+
+def check_fits(size: int) -> None:
+    """Raise RefusedError if so many bytes do not fit in memory."""
+    try:
+        check_memory("what it holds", size)
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
 
 
 def fill(stream: BinaryIO, array: NDArray[np.uint8]) -> None:

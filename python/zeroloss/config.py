@@ -11,7 +11,6 @@ import hashlib
 import inspect
 import json
 import os
-import re
 import tomllib
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
 
 from . import _settings, _toml, datasets, networks
+from ._hints import parameter_docs
 from .datasets import Dataset
 from .dynamics import DYNAMICS, AdamW, Dynamics, Event, GradientDescent, NormFlow
 from .networks import Network
@@ -74,6 +74,7 @@ def _network_from_file(
     data: Dataset,
     file: str,
     names: dict[str, str | list[str]] | None = None,
+    ignore: tuple[str, ...] | None = None,
     activation: str | None = None,
     dtype: str | None = None,
 ) -> Network:
@@ -87,15 +88,15 @@ def _network_from_file(
         A safetensors, npz or PyTorch file, see `zeroloss.networks.from_checkpoint`.
     names : mapping
         The tensors of the layers, as { E = "fc1.weight", W = "fc2.weight" }.
+    ignore : sequence of str
+        Names, or patterns with *, of further tensors that may be dropped, as ["optimizer.*"].
     activation : str
         By name; what the file says or relu by default.
     dtype : str
         In place of the file's.
     """
-    if not Path(file).is_file():
-        raise ValueError(f"file: expected a checkpoint, found no file {file}")
     layouts = None if names is None else {k: tuple(v) if isinstance(v, list) else v for k, v in names.items()}
-    net = networks.from_checkpoint(file, layouts, activation)  # type: ignore[arg-type]  # which checks them
+    net = networks.from_checkpoint(file, layouts, activation, ignore or ())  # type: ignore[arg-type]  # which checks them
     networks.check_fits(net, data)
     return net if dtype is None else net.astype(dtype)
 
@@ -245,10 +246,12 @@ def defaults_text() -> str:
     lines = ["# A run of zeroloss; every key has the value that it has where it is left out.", ""]
     for name, section in _SECTIONS.items():
         for place, (choice, function) in enumerate(section.choices.items()):
-            mark, comments = ("" if place == 0 else "# "), _parameter_docs(function)
-            choices = ", ".join(section.choices)
+            mark, comments = ("" if place == 0 else "# "), parameter_docs(function)
             lines.append(f"{mark}[{name}]" if place == 0 else f"# or, in place of this [{name}]:")
-            lines.append(f'{mark}{section.selector} = "{choice}"' + (f"  # one of {choices}" if place == 0 else ""))
+            lines.append(
+                f'{mark}{section.selector} = "{choice}"'
+                + (f"  # one of {', '.join(section.choices)}" if place == 0 else "")
+            )
             values = {**_signature_defaults(function), **section.defaults.get(choice, {})}
             for key, value in values.items():
                 unset = value is None or value is inspect.Parameter.empty
@@ -389,12 +392,3 @@ def _nearest(name: object, known: typing.Iterable[str]) -> str:
     options = known.split(", ") if isinstance(known, str) else list(known)
     close = difflib.get_close_matches(str(name), options, 1)
     return f"; did you mean {close[0]}?" if close else ""
-
-
-def _parameter_docs(function: Callable[..., Any]) -> dict[str, str]:
-    """Return the first sentence on each argument of a numpydoc docstring."""
-    found: dict[str, str] = {}
-    for names, text in re.findall(r"^    ([\w, ]+) : [^\n]*\n((?:        [^\n]*\n?)+)", function.__doc__ or "", re.M):
-        sentence = re.split(r"(?<!Eq)\. ", " ".join(text.split()))[0].rstrip(".")
-        found |= {name.strip(): sentence for name in names.split(",")}
-    return found

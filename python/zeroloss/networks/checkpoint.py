@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import itertools
 import json
 import os
 import tempfile
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from .. import _checks
+from .._checks import shown, shown_path
+from .._reading import Arrays
 from .network import Network, from_arrays
 from .tensor_files import read_tensors
+from .torch_files import Wanted
 
 #: The tensor of a layer: its name, or the name and "transposed" or "as_is".
 TensorName = str | tuple[str, str]
@@ -57,12 +61,14 @@ def from_checkpoint(
         By name, see `Network`. By default what `to_checkpoint` wrote into the file, else ``relu``.
     ignore : sequence of str
         Names, or patterns with ``*``, of further tensors that may be dropped. Others are refused unless they are zero
-        throughout: a network here has no biases, and dropping one would make another function of it.
+        throughout: a network here has no biases, and dropping one would make another function of it. What is ignored
+        is not read, so that ``ignore=["optimizer.*"]`` also saves time and memory. Scalars, tensors of no dimension
+        among them, are dropped.
 
     Raises
     ------
-    FileNotFoundError
-        Where there is no file.
+    OSError
+        If there is no file, or it cannot be read.
     ValueError, TypeError
         For a file that is damaged, of another format or with anything to execute; for names that it does not hold,
         shapes that do not fit together, entries that are not finite real numbers, further tensors that are not zero.
@@ -71,38 +77,63 @@ def from_checkpoint(
     --------
     ``from_checkpoint("mlp.pth", names={"E": "fc1.weight", "W": "fc2.weight"}, activation="gelu")``
     """
-    source = Path(path)
     if not isinstance(ignore, Iterable):
-        raise TypeError(f"ignore: expected names, got {ignore!r}")
+        raise TypeError(f"ignore: expected names, got {shown(ignore)}")
     patterns = [ignore] if isinstance(ignore, str) else list(ignore)
     for pattern in patterns:
         _checks.instance("ignore", pattern, str)
     given = None if names is None else _checked_names(names)
-    tensors, metadata = read_tensors(source)
+    tensors, metadata = read_tensors(path, _wanted(given, patterns))
+    where = shown_path(path)
+    try:
+        return _network(tensors, metadata, given, activation, Path(path).name)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _wanted(given: Mapping[str, tuple[str, str]] | None, patterns: list[str]) -> Wanted:
+    """Return whether a tensor is to be read, by its name: the layers, and what is not ignored."""
+    chosen = [given] if given else [_checked_names(names) for names in _CONVENTIONS]
+    layers = {name for names in chosen for name, _ in names.values()}
+
+    def wanted(name: str) -> bool:
+        if name.endswith("."):  # all that is in a dictionary
+            below = any(pattern.endswith("*") and fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+            return not below or any(layer.startswith(name) for layer in layers)
+        return name in layers or not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+    return wanted
+
+
+def _network(
+    tensors: Arrays,
+    metadata: Mapping[str, str],
+    given: Mapping[str, tuple[str, str]] | None,
+    activation: str | None,
+    file: str,
+) -> Network:
+    """Return the network of the tensors that are not ignored."""
     checksum = metadata.get("zeroloss.sha256")
     if checksum is not None and checksum != _checksum(tensors, metadata.get("activation", "")):
-        raise ValueError(f"{source}: expected the tensors that its checksum is of, got others: the file is damaged")
-    chosen = given or _conventional_names(tensors, source)
-    E, W = (_layer(tensors, *chosen[layer], source) for layer in ("E", "W"))
+        raise ValueError("expected the tensors that its checksum is of, got others: the file is damaged")
+    chosen = given or _conventional_names(tensors)
+    E, W = (_layer(tensors, *chosen[layer]) for layer in ("E", "W"))
     if E.shape[1] != W.shape[0]:
         told = " and ".join(
-            f"{layer} {A.shape} ({name}, {layout})"
+            f"{layer} {A.shape} ({_name(name)}, {layout})"
             for (layer, (name, layout)), A in zip(chosen.items(), (E, W), strict=True)
         )
-        raise ValueError(f"{source}: expected E (d_in, h) and W (h, d_out), got {told}")
+        raise ValueError(f"expected E (d_in, h) and W (h, d_out), got {told}")
     layers = {name for name, _ in chosen.values()}
     for name, tensor in tensors.items():
-        dropped = name not in layers and not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-        if dropped and np.any(tensor):
+        if name not in layers and tensor.ndim > 0 and np.any(tensor):
+            without = "networks here have two layers" if tensor.ndim == 2 else "there are no biases here"
             raise ValueError(
-                f"{source}: expected no further tensors than {' and '.join(sorted(layers))} unless zero or named in "
-                f"ignore (there are no biases here), got {name!r} {tensor.shape}"
+                f"expected no further tensors than {' and '.join(map(_name, sorted(layers)))} unless zero or named in "
+                f"ignore ({without}), got {shown(name)} {shown(tensor.shape)}"
             )
-    try:
-        net = from_arrays(E, W, metadata.get("activation", "relu") if activation is None else activation)
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
-    settings = {"init": "checkpoint", "file": source.name, "hidden": net.hidden}
+    net = from_arrays(E, W, metadata.get("activation", "relu") if activation is None else activation)
+    settings = {"init": "checkpoint", "file": file, "hidden": net.hidden}
     return Network(net.E, net.W, net.activation, settings)
 
 
@@ -178,7 +209,7 @@ def _checked_names(names: object) -> dict[str, tuple[str, str]]:
         raise ValueError(f'names: expected {{"E": name, "W": name}}, got {got or "nothing"}')
     chosen = {layer: _name_and_layout(names[layer]) for layer in ("E", "W")}
     if chosen["E"][0] == chosen["W"][0]:
-        raise ValueError(f"names: expected two tensors, got {chosen['E'][0]!r} for both layers")
+        raise ValueError(f"names: expected two tensors, got {shown(chosen['E'][0])} for both layers")
     return chosen
 
 
@@ -188,35 +219,50 @@ def _name_and_layout(value: object) -> tuple[str, str]:
     match value:
         case [str(name), str(layout)] if layout in _LAYOUTS:
             return name, layout
-    raise ValueError(f'names: expected a name, or a name and "transposed" or "as_is", got {value!r}')
+    raise ValueError(f'names: expected a name, or a name and "transposed" or "as_is", got {shown(value)}')
 
 
-def _conventional_names(tensors: Mapping[str, NDArray[Any]], source: Path) -> dict[str, tuple[str, str]]:
+def _conventional_names(tensors: Arrays) -> dict[str, tuple[str, str]]:
     held = [names for names in map(_checked_names, _CONVENTIONS) if all(name in tensors for name, _ in names.values())]
     if len(held) == 1:
         return held[0]
     which = "both" if held else "neither"
+    first, second = _likely_layers(tensors)
     raise ValueError(
-        f"{source}: expected tensors E and W, or 0.weight and 2.weight, got {which} among {_listed(tensors)}; "
-        'say names={"E": …, "W": …}'
+        f"expected tensors E and W, or 0.weight and 2.weight, got {which} among {_listed(tensors)}; "
+        f'say names={{"E": {first}, "W": {second}}}'
     )
 
 
-def _layer(tensors: Mapping[str, NDArray[Any]], name: str, layout: str, source: Path) -> NDArray[Any]:
+def _likely_layers(tensors: Arrays) -> tuple[str, str]:
+    """Return the names, quoted, of two matrices that can follow one another as weights of PyTorch's ``Linear``."""
+    matrices = [name for name, array in tensors.items() if array.ndim == 2 and name.rsplit(".", 1)[-1] == "weight"]
+    for first, second in itertools.pairwise(matrices):
+        if tensors[second].shape[1] == tensors[first].shape[0]:
+            return shown(first), shown(second)
+    return "…", "…"
+
+
+def _layer(tensors: Arrays, name: str, layout: str) -> NDArray[Any]:
     if name not in tensors:
-        raise ValueError(f"{source}: expected a tensor {name!r}, got {_listed(tensors)}")
+        raise ValueError(f"expected a tensor {shown(name)}, got {_listed(tensors)}")
     tensor = tensors[name]
     if tensor.ndim != 2:
-        raise ValueError(f"{source}: expected {name!r} to be a matrix, got shape {tensor.shape}")
+        raise ValueError(f"expected {shown(name)} to be a matrix, got shape {shown(tensor.shape)}")
     if tensor.dtype.kind != "f" or tensor.dtype.itemsize not in (2, 4, 8):
-        raise ValueError(f"{source}: expected {name!r} of 16 to 64-bit floating-point numbers, got {tensor.dtype.name}")
+        got = tensor.dtype.name
+        raise ValueError(f"expected {shown(name)} of 16 to 64-bit floating-point numbers, got {got}")
     matrix = tensor.T if layout == "transposed" else tensor
     return matrix.astype(np.float32) if tensor.dtype.itemsize == 2 else matrix
 
 
-def _listed(tensors: Mapping[str, NDArray[Any]]) -> str:
-    shown = [f"{name} {array.shape}" for name, array in tensors.items()]
-    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "") or "no tensors"
+def _listed(tensors: Arrays) -> str:
+    parts = [f"{_name(name)} {shown(array.shape)}" for name, array in tensors.items()]
+    return ", ".join(parts[:8]) + (f" and {len(parts) - 8} more" if len(parts) > 8 else "") or "no tensors"
+
+
+def _name(name: str) -> str:
+    return shown(name)[1:-1]
 
 
 def _checksum(tensors: Mapping[str, NDArray[Any]], activation: str) -> str:

@@ -1,196 +1,290 @@
 """Reads the pickles of PyTorch files as data: nothing in them is imported, called or built but what stands here.
 
-The opcodes come from the standard library's disassembler and work on a stack of plain values. Of globals, PyTorch's
-storage types and the three functions that state dictionaries are made with are known by name, as names; every other one
-is refused where it is mentioned, whether or not it would be called.
+The opcodes work on a stack of plain values. A global is only a name. Known are PyTorch's storage types, the functions
+that make tensors, and the types of plain values that training scripts keep next to them: sizes, devices, NumPy's
+scalars and arrays, dates, paths. Every other global is refused where it is mentioned, called or not.
+
+The work is bounded by the number of opcodes. Numbers are not counted: a list of losses may be as long as the file.
 """
 
 from __future__ import annotations
 
 import pickletools
+import struct
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
-_DICTIONARY = ("collections", "OrderedDict")
-_TENSOR = ("torch._utils", "_rebuild_tensor_v2")
-_PARAMETER = ("torch._utils", "_rebuild_parameter")
+from .._reading import RefusedError
+from .known_globals import STORAGES, WRAPPERS
+from .pickle_values import (
+    VALUE,
+    Global,
+    NumpyArray,
+    NumpyType,
+    Storage,
+    Value,
+    expect,
+    known,
+    made,
+    natural,
+    numpy_array,
+)
 
-_MOST_DIMENSIONS = 64  # NumPy's
-
-#: NumPy's letters of what a storage holds; bfloat16 has none, and is read as its 16 bits.
-STORAGES = {
-    "DoubleStorage": "f8",
-    "FloatStorage": "f4",
-    "HalfStorage": "f2",
-    "BFloat16Storage": "u2",
-    "LongStorage": "i8",
-    "IntStorage": "i4",
-    "ShortStorage": "i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
-
-
-class RefusedError(ValueError):
-    """What a file holds is not what can be read: a sentence, expected … got …."""
+_MOST_OPCODES = 2_000_000  # other than numbers; those that make a value count twice
+_GREATEST_KEY = 2**60  # of integers, whose hashes differ up to there
+_LONGEST_NAME = 1000
 
 
-class Storage(NamedTuple):
-    """The flat array that a tensor is part of: its type (a key of STORAGES), its name in the file, its length."""
+class Pickle(NamedTuple):
+    """The value of a pickle, the storages it mentions by key, and how many opcodes made it, numbers left out."""
 
-    kind: str
-    key: str
-    length: int
-
-
-class Tensor(NamedTuple):
-    """A strided part of a storage; offset and strides in entries."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    value: Any
+    storages: dict[str, Storage]
+    opcodes: int
 
 
-class _Global(NamedTuple):
-    module: str
-    name: str
+def read_pickle(stream: BinaryIO, size: int) -> Pickle:
+    """Return what one pickle holds: dictionaries, lists, tuples, strings, numbers, arrays and `Tensor`.
 
-
-class _Mark:
-    pass
-
-
-def read_pickle(stream: BinaryIO) -> Any:
-    """Return what one pickle holds: dictionaries, lists, tuples, strings, numbers and `Tensor`.
+    Parameters
+    ----------
+    stream : file
+        It is left behind the pickle.
+    size : int
+        The length of the whole stream.
 
     Raises
     ------
     RefusedError
-        For a global, a call or an opcode that a state dictionary does not need.
+        For a global, a call or an opcode that a state dictionary does not need, and for too many opcodes.
     Exception
         Of various kinds, for a damaged pickle.
     """
-    machine = _Machine()
-    for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name == "STOP":
-            (result,) = machine.stack
-            return result
-        machine.step(opcode.name, argument)
-    raise EOFError("no end of the pickle")
+    machine = _Machine(stream, size)
+    return Pickle(machine.run(), machine.storages, machine.opcodes)
 
 
 class _Machine:
     """The stack and memory of a pickle under way."""
 
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self._memory: dict[int, Any] = {}
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream, self._size = stream, size
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self.memory: list[Any] = []
+        self._far: dict[int, Any] = {}  # what is put at places that do not follow one another
+        self.storages: dict[str, Storage] = {}
+        self.opcodes = 0
 
-    def step(self, name: str, argument: Any) -> None:
-        """Take one opcode."""
-        if name in _PUSHES:
-            self.stack.append(argument)
-        elif name in _CONSTANTS:
-            self.stack.append(_CONSTANTS[name]())
-        elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            self._memory[len(self._memory) if name == "MEMOIZE" else argument] = self.stack[-1]
-        elif name in ("BINGET", "LONG_BINGET"):
-            self.stack.append(self._memory[argument])
-        elif name in _TUPLES:
-            self.stack.append(self._pop(_TUPLES[name]))
-        elif name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"):
-            self._fill(name)
-        elif name not in _IGNORED:
-            self.stack.append(self._make(name, argument))
+    def run(self) -> Any:
+        """Take opcodes to the end, and return the value."""
+        read, push, memory = self._stream.read, self._stack.append, self.memory
+        opcodes = 0
+        while (code := read(1)) != b".":
+            if number := _NUMBERS.get(code):
+                push(number[0](read(number[1]))[0])
+                continue
+            if code in _CONSTANTS:
+                push(_CONSTANTS[code])
+                continue
+            opcodes += 1 + (code in _MAKING)
+            if opcodes + len(self._far) > _MOST_OPCODES:
+                raise RefusedError(f"expected at most {_MOST_OPCODES} values other than numbers, got more")
+            if code == b"h":  # the most frequent two, without a call
+                place = read(1)[0]
+                push(memory[place] if place < len(memory) else self._far[place])
+            elif code == b"\x94":
+                memory.append(self._top())
+            elif (step := _STEPS.get(code)) is not None:
+                step(self)
+            else:
+                raise _unknown(code)
+        self.opcodes = opcodes
+        (value,) = self._stack
+        return value
 
-    def _fill(self, name: str) -> None:
-        """Add to the list or dictionary on the stack."""
-        values = self._pop({"APPEND": 1, "BUILD": 1, "SETITEM": 2}.get(name))
-        if name.startswith("APPEND"):
-            _expect(isinstance(self.stack[-1], list), "items for a list")
-            self.stack[-1].extend(values)
-            return
-        _expect(isinstance(self.stack[-1], dict), "items or attributes for a dictionary")
-        if name != "BUILD":  # the _metadata of a state dictionary, versions of its modules, is left out
-            keys = values[::2]
-            _expect(all(isinstance(key, str | int) for key in keys), "keys that are strings or integers")
-            self.stack[-1].update(zip(keys, values[1::2], strict=True))
+    def take(self, count: int) -> bytes:
+        """Return the next bytes; a length beyond the end of the file allocates nothing."""
+        if count > 2**16 and count > self._size - self._stream.tell():
+            raise EOFError("it is cut short")
+        found = self._stream.read(count)
+        if len(found) < count:
+            raise EOFError("it is cut short")
+        return found
 
-    def _make(self, name: str, argument: Any) -> Any:
-        """Return what a global, a reference or a call stands for."""
-        if name == "GLOBAL":
-            return _known(*argument.split(" ", 1))
-        if name == "STACK_GLOBAL":
-            return _known(*self._pop(2))
-        if name == "BINPERSID":
-            return _storage(*self._pop(1))
-        if name == "REDUCE":
-            return _made(*self._pop(2))
-        raise RefusedError(f"expected a dictionary of tensors, got a pickle with opcode {name}")
+    def natural(self, width: int) -> int:
+        return int.from_bytes(self.take(width), "little")
 
-    def _pop(self, count: int | None) -> tuple[Any, ...]:
-        """Take so many values off the stack, or all above the topmost mark, and the mark."""
-        if count is None:
-            count = next(i for i, value in enumerate(reversed(self.stack)) if value is _Mark)
-            return self._pop(count + 1)[1:]
-        if len(self.stack) < count:
+    def pop(self, count: int) -> list[Any]:
+        """Take values off the stack, down to the topmost mark at most."""
+        start = len(self._stack) - count
+        if start < (self._marks[-1] if self._marks else 0):
             raise EOFError("nothing on the stack")
-        values = tuple(self.stack[len(self.stack) - count :])
-        del self.stack[len(self.stack) - count :]
+        values = self._stack[start:]
+        del self._stack[start:]
         return values
 
+    def pop_to_mark(self) -> list[Any]:
+        """Take all values above the topmost mark, and the mark."""
+        return self.pop(len(self._stack) - self._marks.pop())
 
-_IGNORED = frozenset({"PROTO", "FRAME"})
-_PUSHES = frozenset(
-    {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"}
-)
-_CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_DICT": dict,
-    "EMPTY_LIST": list,
-    "EMPTY_TUPLE": tuple,
-    "MARK": lambda: _Mark,
+    def push(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def mark(self) -> None:
+        """Remember where the values of a list, a tuple or a dictionary begin."""
+        self._marks.append(len(self._stack))
+
+    def _top(self) -> Any:
+        if len(self._stack) <= (self._marks[-1] if self._marks else 0):
+            raise EOFError("nothing on the stack")
+        return self._stack[-1]
+
+    def put(self, place: int) -> None:
+        """Remember the topmost value."""
+        value = self._top()
+        if place < len(self.memory):
+            self.memory[place] = value
+        elif place == len(self.memory) and place not in self._far:
+            self.memory.append(value)
+        else:
+            self._far[place] = value
+
+    def get(self, place: int) -> None:
+        """Push a value that was put at a place."""
+        self.push(self.memory[place] if place < len(self.memory) else self._far[place])
+
+    def text(self, width: int) -> None:
+        self.push(self.take(self.natural(width)).decode("utf-8", "surrogatepass"))
+
+    def fill(self, values: list[Any]) -> None:
+        expect(isinstance(self._top(), list), "items for a list")
+        self._stack[-1].extend(values)
+
+    def set(self, values: list[Any]) -> None:
+        expect(isinstance(self._top(), dict), "items or attributes for a dictionary")
+        keys = values[::2]
+        expect(all(map(_is_key, keys)), "keys that are strings or integers")
+        self._stack[-1].update(zip(keys, values[1::2], strict=True))
+
+    def build(self) -> None:
+        """Take the attributes of a value: those of arrays matter, all others are left out."""
+        (state,) = self.pop(1)
+        match self._top():
+            case NumpyType() as kind:
+                kind.order = state[1]
+            case NumpyArray() as made:
+                _, shape, dtype, fortran, content = state[-5:]
+                made.array = numpy_array(shape, dtype, fortran, content)
+            case value:  # of a state dictionary, the versions of its modules
+                expect(isinstance(value, dict | Value), "items or attributes for a dictionary")
+
+    def mention(self) -> None:
+        module, name = (self._stream.readline(_LONGEST_NAME) for _ in range(2))
+        self.push(known(module.rstrip(b"\n").decode(), name.rstrip(b"\n").decode()))
+
+    def refer(self) -> None:
+        """Take ("storage", type, key, device, length), the legacy format's with a view of it, None, behind."""
+        ((word, kind, key, _, length, *view),) = self.pop(1)
+        is_one = word == "storage" and isinstance(kind, Global) and kind in STORAGES and isinstance(key, str)
+        expect(is_one and view in ([], [None]), "a reference to a storage")
+        self.storages[key] = Storage(kind.name, key, natural(length))
+        self.push(self.storages[key])
+
+    def new(self, name: str, count: int) -> None:
+        made, *_ = self.pop(count)
+        if not isinstance(made, Global) or made not in WRAPPERS:
+            raise RefusedError(f"expected a dictionary of tensors, got a pickle with opcode {name}")
+        self.push({} if WRAPPERS[made] == "dictionary" else VALUE)
+
+
+def _is_key(key: object) -> bool:
+    if isinstance(key, tuple):  # flat ones, as the hash of a deep one overflows the stack
+        return all(not isinstance(part, tuple) and _is_key(part) for part in key)
+    return isinstance(key, str | float | bytes | None) or (isinstance(key, int) and abs(key) < _GREATEST_KEY)
+
+
+def _unknown(code: bytes) -> Exception:
+    if not code:
+        return EOFError("no end of the pickle")
+    name = next((opcode.name for opcode in pickletools.opcodes if opcode.code.encode("latin1") == code), None)
+    return RefusedError(
+        f"expected a dictionary of tensors, got a pickle with {f'opcode {name}' if name else 'no opcode'}"
+    )
+
+
+#: Opcodes of plain numbers: how to read them, and their length.
+_NUMBERS: dict[bytes, tuple[Callable[[bytes], Any], int]] = {
+    b"G": (struct.Struct(">d").unpack, 8),
+    b"K": (struct.Struct("<B").unpack, 1),
+    b"M": (struct.Struct("<H").unpack, 2),
+    b"J": (struct.Struct("<i").unpack, 4),
 }
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "TUPLE": None}
+_CONSTANTS: dict[bytes, Any] = {b"N": None, b"\x88": True, b"\x89": False, b")": ()}
+
+_MAKING = frozenset(
+    {b"}", b"]", b"t", b"X", b"U", b"T", b"C", b"B"}
+    | {bytes([code]) for code in b"\x85\x86\x87\x8c\x8d\x8e\x8f\x91\x96"}
+)
+
+_Step = Callable[[_Machine], Any]
 
 
-def _known(module: object, name: object) -> _Global:
-    if (module, name) in (_DICTIONARY, _TENSOR, _PARAMETER) or (module == "torch" and name in STORAGES):
-        return _Global(str(module), str(name))
-    shown = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "a computed name"
-    raise RefusedError(f"expected a dictionary of tensors and nothing to execute, got a mention of {shown[:100]!r}")
+def _tuple_of(count: int) -> _Step:
+    return lambda machine: machine.push(tuple(machine.pop(count)))
 
 
-def _storage(reference: Any) -> Storage:
-    """Of ("storage", type, key, device, length), the legacy format's with a view of it, None, behind."""
-    word, kind, key, _, length, *view = reference
-    is_one = word == "storage" and isinstance(kind, _Global) and kind.module == "torch" and isinstance(key, str)
-    _expect(is_one and view in ([], [None]), "a reference to a storage")
-    return Storage(kind.name, key, _natural(length))
+def _integer(width: int) -> _Step:
+    return lambda machine: machine.push(int.from_bytes(machine.take(machine.natural(width)), "little", signed=True))
 
 
-def _made(function: Any, arguments: Any) -> Any:
-    """Return what a call of one of the three known functions makes."""
-    if function == _DICTIONARY and arguments == ():
-        return {}
-    if function == _TENSOR and isinstance(arguments, tuple) and isinstance(arguments[0], Storage):
-        storage, offset, shape, strides = arguments[:4]
-        _expect(len(shape) == len(strides) <= _MOST_DIMENSIONS, f"a stride for each of up to {_MOST_DIMENSIONS} sizes")
-        return Tensor(storage, _natural(offset), tuple(map(_natural, shape)), tuple(map(_natural, strides)))
-    if function == _PARAMETER and isinstance(arguments, tuple) and isinstance(arguments[0], Tensor):
-        return arguments[0]
-    raise RefusedError("expected a dictionary of tensors, got a pickle with a call that makes something else")
+def _raw(width: int) -> _Step:
+    return lambda machine: machine.push(machine.take(machine.natural(width)))
 
 
-def _natural(number: object) -> int:
-    _expect(isinstance(number, int) and not isinstance(number, bool) and number >= 0, "sizes that are whole numbers")
-    return number  # type: ignore[return-value]
+def _old_text(width: int) -> _Step:
+    return lambda machine: machine.push(machine.take(machine.natural(width)).decode("latin1"))
 
 
-def _expect(holds: bool, what: str) -> None:
-    if not holds:
-        raise RefusedError(f"expected {what}, got a pickle with something else")
+#: What the other opcodes do; the names are those of the module ``pickletools``.
+_STEPS: dict[bytes, _Step] = {
+    b"\x80": lambda machine: machine.take(1),  # PROTO
+    b"\x95": lambda machine: machine.take(8),  # FRAME
+    b"(": lambda machine: machine.mark(),
+    b"0": lambda machine: machine.pop(1),  # POP
+    b"1": lambda machine: machine.pop_to_mark(),  # POP_MARK
+    b"}": lambda machine: machine.push({}),
+    b"]": lambda machine: machine.push([]),
+    b"\x8f": lambda machine: machine.push([]),  # EMPTY_SET
+    b"\x91": lambda machine: machine.push(tuple(machine.pop_to_mark())),  # FROZENSET
+    b"t": lambda machine: machine.push(tuple(machine.pop_to_mark())),
+    b"\x85": _tuple_of(1),
+    b"\x86": _tuple_of(2),
+    b"\x87": _tuple_of(3),
+    b"a": lambda machine: machine.fill(machine.pop(1)),
+    b"e": lambda machine: machine.fill(machine.pop_to_mark()),
+    b"\x90": lambda machine: machine.fill(machine.pop_to_mark()),  # ADDITEMS
+    b"s": lambda machine: machine.set(machine.pop(2)),
+    b"u": lambda machine: machine.set(machine.pop_to_mark()),
+    b"q": lambda machine: machine.put(machine.natural(1)),
+    b"r": lambda machine: machine.put(machine.natural(4)),
+    b"j": lambda machine: machine.get(machine.natural(4)),
+    b"\x8c": lambda machine: machine.text(1),
+    b"X": lambda machine: machine.text(4),
+    b"\x8d": lambda machine: machine.text(8),
+    b"U": _old_text(1),
+    b"T": _old_text(4),
+    b"C": _raw(1),
+    b"B": _raw(4),
+    b"\x8e": _raw(8),
+    b"\x96": _raw(8),
+    b"\x8a": _integer(1),
+    b"\x8b": _integer(4),
+    b"c": lambda machine: machine.mention(),
+    b"\x93": lambda machine: machine.push(known(*machine.pop(2))),
+    b"Q": lambda machine: machine.refer(),
+    b"R": lambda machine: machine.push(made(*machine.pop(2))),
+    b"b": lambda machine: machine.build(),
+    b"\x81": lambda machine: machine.new("NEWOBJ", 2),
+    b"\x92": lambda machine: machine.new("NEWOBJ_EX", 3),
+}

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-import struct
-import zipfile
-import zlib
-from pathlib import Path
-from typing import Any
+import math
+import os
+from typing import Any, BinaryIO
 
 import numpy as np
-import safetensors
-from numpy.typing import NDArray
 
-from .._machine import check_memory
-from .pickled import RefusedError
-from .torch_files import Arrays, bfloat16_to_float32, read_torch_stream, read_torch_zip
+from .._checks import shown
+from .._reading import Arrays, RefusedError, check_fits, fill, kind_of, read_npz, reading, size_of, zip_archive
+from .torch_files import Wanted, bfloat16_to_float32, read_torch_stream, read_torch_zip
 
 _SAFETENSORS_TYPES = {
     "F64": "<f8",
@@ -33,81 +28,98 @@ _SAFETENSORS_TYPES = {
     "U8": "u1",
     "BOOL": "?",
 }
+_LONGEST_HEADER = 4 * 2**20  # bytes
 
-#: What a damaged file makes its readers raise.
-_DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    StopIteration,
-    TypeError,
-    ValueError,
-    safetensors.SafetensorError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+#: Archives that are not read, by an entry of theirs, and how to continue with them.
+_ARCHIVES = {
+    "constants.pkl": "a TorchScript archive; save its weights alone: torch.save(torch.jit.load(OLD).state_dict(), NEW)",
+    "archive_format": "an archive of torch.export; save the weights alone: torch.save(program.state_dict, NEW)",
+    "model.weights.h5": "a Keras archive; write its arrays with numpy.savez(FILE, E=…, W=…)",
+    "extern_modules": "an archive of torch.package; save model.state_dict() with torch.save instead",
+}
 
 
-def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """Return the arrays of a file by name, and its text metadata, which safetensors files may have.
+def read_tensors(path: str | os.PathLike[str], wanted: Wanted) -> tuple[Arrays, dict[str, str]]:
+    """Return the wanted arrays of a file by name, and its text metadata, which safetensors files may have.
 
     Raises
     ------
-    FileNotFoundError
-        Where there is no file.
+    OSError
+        If there is no file, or it cannot be read.
     ValueError
         For a file that is damaged, of no known format, or holds what is not read; with its path.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"path: expected a checkpoint, found no file {path}")
-    check_memory(f"checkpoint {path}", 4 * path.stat().st_size)
-    content = path.read_bytes()
-    try:
-        if content.startswith(b"PK\x03\x04"):
-            return _read_zip(content), {}
-        if content.startswith(b"\x80"):
-            return read_torch_stream(content), {}
-        if content[8:9] == b"{":
-            return _read_safetensors(content)
-    except RefusedError as refused:
-        raise ValueError(f"{path}: {refused}") from None
-    except _DAMAGE as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise ValueError(f"{path}: expected a whole checkpoint, got a damaged one ({reason})") from None
-    raise ValueError(f"{path}: expected a safetensors, npz or PyTorch file, got none of these ({len(content)} bytes)")
+    with reading(path, "a checkpoint") as file:
+        head = file.read(512)
+        file.seek(0)
+        if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+            return _read_zip(file, wanted), {}
+        if head[:1] == b"\x80" and head[1:2] < b"\x20":
+            return read_torch_stream(file, wanted), {}
+        if head[8:9] == b"{":
+            return _read_safetensors(file, wanted)
+        raise RefusedError(
+            f"expected a safetensors, npz or PyTorch file, got none of these ({size_of(file)} bytes): {kind_of(head)}"
+        )
 
 
-def _read_zip(content: bytes) -> Arrays:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        names = archive.namelist()
-        check_memory("a checkpoint's arrays", 2 * sum(entry.file_size for entry in archive.infolist()))
-        if damaged := archive.testzip():  # of every entry: a name that is damaged would be one that is missing
-            raise zipfile.BadZipFile(f"checksum of {damaged!r}")
-        pickles = [name for name in names if name.rsplit("/", 1)[-1] == "data.pkl"]
+def _read_zip(file: BinaryIO, wanted: Wanted) -> Arrays:
+    with zip_archive(file) as archive:
+        entries = {name.rsplit("/", 1)[-1] for name in archive.namelist()}
+        if kind := next((kind for entry, kind in _ARCHIVES.items() if entry in entries), None):
+            raise RefusedError(f"expected an npz or PyTorch archive, got {kind}")
+        pickles = [name for name in archive.namelist() if name.rsplit("/", 1)[-1] == "data.pkl"]
         if len(pickles) == 1:
-            return read_torch_zip(archive, pickles[0])
-        if pickles or any(not name.endswith(".npy") for name in names):
+            return read_torch_zip(archive, pickles[0], wanted)
+        if pickles or any(not name.endswith(".npy") for name in archive.namelist()):
             raise RefusedError("expected an npz or PyTorch archive, got another zip archive")
-        arrays = {name.removesuffix(".npy"): _read_npy(archive.read(name)) for name in names}
-        return {name: array for name, array in arrays.items() if array.dtype.kind in "biufc"}
+    file.seek(0)
+    arrays = read_npz(file, wanted)
+    return {name: array for name, array in arrays.items() if array.dtype.kind in "biufc"}
 
 
-def _read_npy(content: bytes) -> NDArray[Any]:
-    return np.asarray(np.lib.format.read_array(io.BytesIO(content), allow_pickle=False))
-
-
-def _read_safetensors(content: bytes) -> tuple[Arrays, dict[str, str]]:
+def _read_safetensors(file: BinaryIO, wanted: Wanted) -> tuple[Arrays, dict[str, str]]:
+    length = int.from_bytes(file.read(8), "little")
+    start = 8 + length
+    if length > min(size_of(file) - 8, _LONGEST_HEADER):
+        raise RefusedError(
+            f"expected a safetensors header of at most {_LONGEST_HEADER} bytes within a file of {size_of(file)}, "
+            f"got one of {length}"
+        )
+    header = json.loads(file.read(length).decode(), object_pairs_hook=_without_repetition)
+    metadata = header.pop("__metadata__", {})
+    if not all(isinstance(text, str) for text in metadata.values()):
+        raise RefusedError("expected metadata that are texts, got others")
+    check_fits(size_of(file))
     arrays: Arrays = {}
-    for name, tensor in safetensors.deserialize(content):  # type: ignore[no-untyped-call]
-        if tensor["dtype"] not in _SAFETENSORS_TYPES:
-            raise RefusedError(f"expected real numbers of 16 to 64 bits or integers, got {tensor['dtype']} in {name!r}")
-        array = np.frombuffer(tensor["data"], _SAFETENSORS_TYPES[tensor["dtype"]]).reshape(tensor["shape"])
-        arrays[name] = bfloat16_to_float32(array) if tensor["dtype"] == "BF16" else array
-    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
-    return arrays, json.loads(header).get("__metadata__", {})
+    end = 0
+    for name, about in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, until = about["data_offsets"]
+        if begin != end or not begin <= until <= size_of(file) - start:
+            raise EOFError(f"{shown(name)} is at {begin} to {until} of {size_of(file) - start} bytes, after {end}")
+        end = until
+        if not wanted(name):
+            continue
+        if about["dtype"] not in _SAFETENSORS_TYPES:
+            raise RefusedError(
+                f"expected real numbers of 16 to 64 bits or integers, got {about['dtype']} in {shown(name)}"
+            )
+        dtype = np.dtype(_SAFETENSORS_TYPES[about["dtype"]])
+        shape = about["shape"]
+        if any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize != until - begin:
+            raise RefusedError(f"expected {until - begin} bytes, got shape {shown(shape)} for {shown(name)}")
+        raw = np.empty(until - begin, np.uint8)
+        file.seek(start + begin)
+        fill(file, raw)
+        entries = raw.view(dtype).reshape(shape)
+        arrays[name] = bfloat16_to_float32(entries) if about["dtype"] == "BF16" else entries
+    if end != size_of(file) - start:
+        raise EOFError(f"expected {end} bytes of tensors, got {size_of(file) - start}")
+    return arrays, metadata
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise RefusedError("expected every name once, got one twice")
+    return found

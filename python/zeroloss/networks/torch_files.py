@@ -7,106 +7,186 @@ import math
 import struct
 import zipfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .pickled import STORAGES, RefusedError, Storage, Tensor, read_pickle
+from .._checks import shown
+from .._reading import Arrays, RefusedError, check_fits, fill, size_of
+from .known_globals import STORAGE_LETTERS, UNTYPED_LETTERS
+from .pickle_values import NumpyArray, Storage, Tensor
+from .pickled import Pickle, read_pickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-_MOST_VALUES = 100_000  # in the dictionaries of a file, which may hold one another many times over
+_MOST_VALUES = 100_000  # dictionaries, lists and tensors, as often as they occur, unless a file has more opcodes
 _DEEPEST = 32
+_LONGEST_NAME = 1000
+_LETTERS = {**STORAGE_LETTERS, **UNTYPED_LETTERS}
 
-Arrays = dict[str, NDArray[Any]]
+#: Whether a tensor is wanted, by its name; and whether any below a name and a dot is, by both.
+Wanted = Callable[[str], bool]
 
 
-def read_torch_zip(archive: zipfile.ZipFile, pickle_name: str) -> Arrays:
-    """Return the tensors by name, of an archive whose dictionary is in ``pickle_name``."""
+def read_torch_zip(archive: zipfile.ZipFile, pickle_name: str, wanted: Wanted) -> Arrays:
+    """Return the wanted tensors by name, of an archive whose dictionary is in ``pickle_name``."""
     root = pickle_name.removesuffix("data.pkl")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
         raise RefusedError("expected a PyTorch archive that is not compressed, got a compressed one")
     order = archive.read(f"{root}byteorder").decode() if f"{root}byteorder" in archive.namelist() else "little"
     if order not in ("little", "big"):
-        raise RefusedError(f"expected byteorder little or big, got {order[:20]!r}")
-    found: dict[Storage, NDArray[Any]] = {}
+        raise RefusedError(f"expected byteorder little or big, got {shown(order)}")
 
-    def entries(storage: Storage) -> NDArray[Any]:
-        if storage not in found:
-            found[storage] = _storage_array(archive.read(f"{root}data/{storage.key}"), storage, order)
-        return found[storage]
+    def raw(storage: Storage) -> NDArray[np.uint8]:
+        entry = archive.getinfo(f"{root}data/{storage.key}")
+        with archive.open(entry) as stream:
+            return _filled(stream, entry.file_size)  # type: ignore[arg-type]
 
-    return _tensors(read_pickle(io.BytesIO(archive.read(pickle_name))), entries)
+    content = archive.read(pickle_name)  # the whole archive fits in memory
+    found = read_pickle(io.BytesIO(content), len(content))
+    return _tensors(found, raw, order, wanted, sum(entry.file_size for entry in archive.infolist()))
 
 
-def read_torch_stream(content: bytes) -> Arrays:
-    """Return the tensors by name, of a file in the legacy format: five pickles, and the storages behind them."""
-    stream = io.BytesIO(content)
-    if read_pickle(stream) != _LEGACY_MAGIC or read_pickle(stream) != _LEGACY_PROTOCOL:
-        raise RefusedError("expected a file of torch.save, got another pickle")
-    if read_pickle(stream)["little_endian"] is not True:
+def read_torch_stream(stream: BinaryIO, wanted: Wanted) -> Arrays:
+    """Return the wanted tensors by name, of a file in the legacy format: five pickles, and the storages behind them."""
+    size = size_of(stream)
+    magic, protocol = read_pickle(stream, size).value, None
+    if magic == _LEGACY_MAGIC:
+        protocol = read_pickle(stream, size).value
+    if protocol != _LEGACY_PROTOCOL:
+        raise RefusedError(
+            "expected a file of torch.save, got another pickle; write its arrays with numpy.savez(FILE, E=…, W=…)"
+        )
+    if read_pickle(stream, size).value["little_endian"] is not True:
         raise RefusedError("expected a legacy PyTorch file of a little-endian machine, got one of a big-endian machine")
-    state, keys = read_pickle(stream), read_pickle(stream)
+    check_fits(size)
+    found = read_pickle(stream, size)
     places: dict[str, tuple[int, int]] = {}
-    kinds = {tensor.storage.key: tensor.storage for _, tensor in _found_tensors(state)}
-    for key in keys:  # 8 bytes of length, and the entries
+    for key in read_pickle(stream, size).value:  # 8 bytes of length, and the entries
         (length,) = struct.unpack("<q", stream.read(8))
-        itemsize = np.dtype(STORAGES[kinds[key].kind]).itemsize
+        itemsize = np.dtype(_LETTERS[found.storages[key].kind]).itemsize
         places[key] = stream.tell(), length * itemsize
-        if length < 0 or len(content) - stream.tell() < length * itemsize:
+        if length < 0 or size - stream.tell() < length * itemsize:
             raise EOFError(f"storage {key!r} is cut short")
         stream.seek(length * itemsize, io.SEEK_CUR)
 
-    def entries(storage: Storage) -> NDArray[Any]:
-        start, size = places[storage.key]
-        return _storage_array(content[start : start + size], storage, "little")
+    def raw(storage: Storage) -> NDArray[np.uint8]:
+        start, length = places[storage.key]
+        stream.seek(start)
+        return _filled(stream, length)
 
-    return _tensors(state, entries)
+    return _tensors(found, raw, "little", wanted, size)
 
 
 def bfloat16_to_float32(bits: NDArray[Any]) -> NDArray[np.float32]:
     """Return the numbers of 16-bit patterns: the upper half of a float32's, so that this is exact."""
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    wide = bits.astype(np.uint32)
+    np.left_shift(wide, np.uint32(16), out=wide)
+    return wide.view(np.float32)
 
 
-def _tensors(state: Any, entries: Callable[[Storage], NDArray[Any]]) -> Arrays:
-    if not isinstance(state, dict):
-        raise RefusedError(f"expected a dictionary of tensors, got a {type(state).__name__.lower()}")
+def _filled(stream: BinaryIO, size: int) -> NDArray[np.uint8]:
+    raw = np.empty(size, np.uint8)
+    fill(stream, raw)
+    return raw
+
+
+def _tensors(
+    found: Pickle, raw: Callable[[Storage], NDArray[np.uint8]], order: str, wanted: Wanted, size: int
+) -> Arrays:
+    if not isinstance(found.value, dict):
+        kind = {"Tensor": "tensor", "NumpyArray": "NumPy array"}.get(name := type(found.value).__name__, name.lower())
+        raise RefusedError(
+            f"expected a dictionary of tensors, got a {kind}; torch.save(model.state_dict(), FILE) writes one"
+        )
     arrays: Arrays = {}
-    for name, tensor in _found_tensors(state):
+    storages: dict[Storage, NDArray[Any]] = {}
+    entries = 0
+    for name, tensor in _Tree(found, wanted).tensors():
         if name in arrays:
-            raise RefusedError(f"expected different names, got {name!r} twice")
-        arrays[name] = _strided(name, tensor, entries(tensor.storage))
+            raise RefusedError(f"expected different names, got {shown(name)} twice")
+        if isinstance(tensor, NumpyArray):
+            if tensor.array is not None:
+                arrays[name] = tensor.array
+            continue
+        if tensor.storage not in storages:
+            storages[tensor.storage] = _storage_array(raw(tensor.storage), tensor.storage, order)
+        arrays[name] = _strided(name, tensor, storages[tensor.storage])
+        entries += arrays[name].size
+        if entries > 16 * size:
+            raise RefusedError(f"expected at most {16 * size} entries in all tensors, got more: they share storages")
     return arrays
 
 
-def _found_tensors(state: Any) -> list[tuple[str, Tensor]]:
-    """Return the tensors in dictionaries, lists and tuples, with their keys joined by dots."""
-    found: list[tuple[str, Tensor]] = []
-    seen = 0
+class _Shape(NamedTuple):
+    """The values in a container and in those within it, how deep it is, and whether it holds tensors."""
 
-    def visit(name: str, value: Any, depth: int) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > _MOST_VALUES or depth > _DEEPEST:
+    values: int
+    depth: int
+    tensors: bool
+
+
+class _Tree:
+    """The dictionaries, lists and tuples of a file, which may hold one another many times over."""
+
+    def __init__(self, found: Pickle, wanted: Wanted) -> None:
+        self._root, self._wanted = found.value, wanted
+        self._most = max(_MOST_VALUES, found.opcodes)
+        self._shapes: dict[int, _Shape] = {}
+
+    def tensors(self) -> list[tuple[str, Tensor | NumpyArray]]:
+        """Return the wanted tensors and arrays, with their keys joined by dots."""
+        found: list[tuple[str, Tensor | NumpyArray]] = []
+
+        def visit(name: str, value: Any) -> None:
+            if isinstance(value, Tensor | NumpyArray):
+                if self._wanted(name):
+                    found.append((name, value))
+            elif self._shape(value, 0).tensors:
+                for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                    below = f"{name}.{key}" if name else str(key)
+                    if isinstance(inner, Tensor | NumpyArray) or _is_container(inner):
+                        if len(below) > _LONGEST_NAME:
+                            raise RefusedError(
+                                f"expected names of at most {_LONGEST_NAME} characters, got {shown(below)}"
+                            )
+                        if isinstance(inner, Tensor | NumpyArray) or self._wanted(f"{below}."):
+                            visit(below, inner)
+
+        visit("", self._root)
+        return found
+
+    def _shape(self, value: Any, depth: int) -> _Shape:
+        """Return the shape of a container, found once."""
+        if id(value) in self._shapes:
+            return self._shapes[id(value)]
+        values, deepest, tensors = 1, 0, False
+        for inner in value.values() if isinstance(value, dict) else value:
+            if isinstance(inner, Tensor | NumpyArray):
+                values, tensors = values + 1, True
+            elif _is_container(inner):
+                if depth > _DEEPEST:
+                    break
+                shape = self._shape(inner, depth + 1)
+                values, deepest = values + shape.values, max(deepest, shape.depth + 1)
+                tensors = tensors or shape.tensors
+        if values > self._most or depth + deepest > _DEEPEST:
             raise RefusedError(f"expected at most {_MOST_VALUES} values, {_DEEPEST} levels deep, got more")
-        if isinstance(value, Tensor):
-            found.append((name, value))
-        elif isinstance(value, dict | list | tuple):
-            for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-                visit(f"{name}.{key}" if name else str(key), inner, depth + 1)
-
-    visit("", state, 0)
-    return found
+        self._shapes[id(value)] = _Shape(values, deepest, tensors)
+        return self._shapes[id(value)]
 
 
-def _storage_array(raw: bytes, storage: Storage, order: str) -> NDArray[Any]:
-    dtype = np.dtype(STORAGES[storage.kind]).newbyteorder("<" if order == "little" else ">")
+def _is_container(value: object) -> bool:
+    return isinstance(value, dict | list) or type(value) is tuple
+
+
+def _storage_array(raw: NDArray[np.uint8], storage: Storage, order: str) -> NDArray[Any]:
+    dtype = np.dtype(_LETTERS[storage.kind]).newbyteorder("<" if order == "little" else ">")
     if len(raw) != storage.length * dtype.itemsize:
-        expected = f"{storage.length * dtype.itemsize} bytes of storage {storage.key[:20]!r}"
+        expected = f"{storage.length * dtype.itemsize} bytes of storage {shown(storage.key, 20)}"
         raise RefusedError(f"expected {expected}, got {len(raw)}")
-    array = np.frombuffer(raw, dtype)
+    array = raw.view(dtype)
     return bfloat16_to_float32(array) if storage.kind == "BFloat16Storage" else array
 
 
@@ -115,9 +195,11 @@ def _strided(name: str, tensor: Tensor, entries: NDArray[Any]) -> NDArray[Any]:
     count = math.prod(tensor.shape)
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
     if count > 0 and last >= len(entries):
-        raise RefusedError(f"expected {name!r} within its storage of {len(entries)} entries, got one up to {last}")
+        raise RefusedError(f"expected {shown(name)} within its storage of {len(entries)} entries, got one up to {last}")
     if count > len(entries):
-        raise RefusedError(f"expected {name!r} with entries of its own, got an expanded tensor; save a clone() of it")
+        raise RefusedError(
+            f"expected {shown(name)} with entries of its own, got an expanded tensor; save a clone() of it"
+        )
     if count == 0:
         return np.zeros(tensor.shape, entries.dtype)
     steps = [stride * entries.itemsize for stride in tensor.strides]
