@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import zeroloss as zl
 from zeroloss import cli, datasets
 
 ROOT = Path(__file__).parents[1]
@@ -40,13 +41,27 @@ def test_the_first_paragraph_states_the_scope():
         assert words in first
 
 
+@pytest.mark.parametrize(
+    "about", [zl, zl.simulate, zl.simulate_many, zl.GradientDescent, zl.AdamW, zl.PredictedGradient, zl.NormFlow]
+)
+def test_docstrings_of_dynamics_say_full_batch(about):
+    assert "full batch" in about.__doc__.lower()
+
+
+@pytest.mark.parametrize(
+    "about", [zl, zl.networks.Network, zl.networks.normal, zl.networks.uniform_fan_in, zl.networks.from_arrays]
+)
+def test_docstrings_of_networks_say_two_layers_without_biases(about):
+    assert "two layers without biases" in " ".join(about.__doc__.split())
+
+
 def test_the_environment_is_activated_before_the_first_command():
     first = blocks("sh")[0].splitlines()
     assert first[:2] == ["make demo", "source .venv/bin/activate"]
     assert first[2].startswith("zeroloss ")
     assert "`.venv/bin/zeroloss`" in README
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert "\nVENV := .venv\n" in makefile
+    assert re.search(r"^VENV \S?= \.venv$", makefile, re.MULTILINE)
     assert "-m venv $(VENV)\n" in makefile
 
 

@@ -1,5 +1,6 @@
 """Learning dynamics of two-layer networks after memorisation, in C++ kernels with a Python surface.
 
+The networks have two layers without biases, F(X) = σ(X E) W, and every step uses the full batch.
 Implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifold" (arXiv 2511.01938).
 
 Importing the package loads the kernels alone. Its other parts are imported when they are first used.

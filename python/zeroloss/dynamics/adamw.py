@@ -19,6 +19,8 @@ from .learning_rate import LearningRate
 class AdamW(DescentSettings):
     """θ ← (1 − lr · weight_decay) θ − lr · m̂/(√v̂ + eps), as ``torch.optim.AdamW`` defines it.
 
+    Full batch: ∇loss is the gradient of the loss over all training samples. There are no mini-batches.
+
     m and v are running means of ∇loss and of its squares with weights β₁ and β₂; m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ) at
     step t.
 

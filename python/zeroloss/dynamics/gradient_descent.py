@@ -19,6 +19,8 @@ from .learning_rate import LearningRate
 class GradientDescent(DescentSettings):
     """θ ← θ − lr · v with v ← momentum · v + ∇loss(θ) + weight_decay · θ, as ``torch.optim.SGD`` defines it.
 
+    Full batch: ∇loss is the gradient of the loss over all training samples. There are no mini-batches.
+
     Parameters
     ----------
     lr : float or LearningRate

@@ -35,7 +35,7 @@ def simulate_many(
     at_once: int | None = None,
     progress: bool | None = None,
 ) -> Ensemble:
-    """Follow many dynamics side by side, each as ``simulate`` does alone, to the same bits.
+    """Simulate many dynamics side by side, each with the full batch as ``simulate`` does alone, to the same bits.
 
     Parameters
     ----------

@@ -25,6 +25,8 @@ METHODS = ("euler", "bogacki_shampine", "proximal")
 class NormFlow:
     """dθ/ds = g(θ) = −(I − J⁺J) θ on 𝒵 = {θ : F(θ) = Y}, retracted onto 𝒵 by Gauss–Newton after every step.
 
+    X and Y are all training samples (full batch).
+
     What gradient descent with vanishing weight decay follows after memorisation, in slow time
     s = weight_decay · lr · steps / (1 − momentum).
 

@@ -24,7 +24,7 @@ class PredictedGradient:
     """E ← E + step_size · ΔE,  ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E,  B = (K + λI)⁻¹ Y,  W = φ(E) = Hᵀ B,  K = H Hᵀ.
 
     This is −½ the gradient of R/λ = ‖E‖² + tr(YᵀB): the factor 2λ of Eq. 20's gradient is a choice of time unit.
-    The given W is ignored; W is φ(E) in records and results.
+    The given W is ignored; W is φ(E) in records and results. Full batch: X and Y are all training samples.
 
     Parameters
     ----------

@@ -49,7 +49,9 @@ def simulate(
     threads: int | None = None,
     progress: bool | None = None,
 ) -> Run:
-    """Follow a dynamics for a number of steps, or for a duration.
+    """Simulate a dynamics for a number of steps, or for a duration.
+
+    Every step uses the full batch: all training samples, in double or single precision on the CPU.
 
     Parameters
     ----------

@@ -31,7 +31,9 @@ _GREATEST_PARAMETER = 1e30  # within float32, with room for products
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """The parameters θ = (E, W) of a two-layer network; made by the functions of this module.
+    """The parameters θ = (E, W) of a network of two layers without biases, F(X) = σ(X E) W.
+
+    The functions of this module make networks.
 
     Attributes
     ----------
@@ -94,9 +96,10 @@ def normal(
     dtype: str = "float64",
     std_W: float | None = None,
 ) -> Network:
-    """Independent normal entries: E with standard deviation ``std``, W with ``std_W`` (default 1/√hidden).
+    """Draw independent normal entries: E with standard deviation ``std``, W with ``std_W`` (default 1/√hidden).
 
-    The draws are made in float64 from ``seed`` (E before W) and rounded to ``dtype``.
+    The network has two layers without biases. The draws are made in float64 from ``seed`` (E before W) and rounded to
+    ``dtype``.
 
     Raises
     ------
@@ -116,7 +119,9 @@ def normal(
 
 
 def uniform_fan_in(data: Dataset, hidden: int, seed: int, activation: str = "relu", dtype: str = "float64") -> Network:
-    """PyTorch's default for ``Linear`` in both layers: uniform in ±1/√fan_in, fan_in = d_in for E and hidden for W.
+    """Draw entries uniform in ±1/√fan_in, fan_in = d_in for E and hidden for W, as PyTorch's ``Linear`` does.
+
+    The network has two layers without biases.
 
     Raises
     ------
@@ -134,6 +139,8 @@ def uniform_fan_in(data: Dataset, hidden: int, seed: int, activation: str = "rel
 
 def from_arrays(E: ArrayLike, W: ArrayLike, activation: str = "relu") -> Network:
     """Take one's own parameters, copied; float32 if both are, else float64.
+
+    The network has two layers without biases.
 
     Parameters
     ----------
