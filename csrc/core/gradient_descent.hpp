@@ -71,7 +71,8 @@ class Descent {
   /// Loss, accuracy and ‖F − Y‖ on the training and on the test samples, ‖E‖, ‖W‖.
   static constexpr Index record_size = 8;
 
-  /// Takes steps; false where a parameter is not finite afterwards. `taken` steps were taken before.
+  /// Takes steps after `taken` earlier ones. Returns false if a number of the state is not finite afterwards. Such a
+  /// number never becomes finite again, so the check after the last step covers every step.
   bool advance(const DescentState<T>& state, Index taken, Index steps, Wishes wishes) {
     const FlushDenormals flush;
     take(state);
@@ -93,7 +94,8 @@ class Descent {
       for (auto* layers : {&theta_, &velocity_, &compensation_, &squares_}) layers->clear_padding();
       if (control_.follows(taken + t) && control_.apply(*state.reference_norm, theta_, compensation_)) transpose_E();
     }
-    const bool finite = theta_.are_finite();
+    bool finite = true;
+    for (const auto* layers : {&theta_, &velocity_, &compensation_, &squares_}) finite &= layers->are_finite();
     give(state);
     return finite;
   }

@@ -173,7 +173,7 @@ class DescentStepper:
         record_at: NDArray[np.int64] | None = None,
         records: NDArray[np.float64] | None = None,
     ) -> bool:
-        """Take steps; false where a parameter is not finite afterwards.
+        """Take steps; false if a parameter or what the optimizer carries along is not finite afterwards.
 
         ``losses`` gets the loss before each step, ``records`` (count, RECORD_SIZE) what a record says before those of
         ``record_at``; see `described`.
@@ -199,14 +199,13 @@ class DescentStepper:
             records=records,
         )
 
-    def record(self) -> Mapping[str, float] | None:
-        """Describe the state; None where a loss or norm is not finite."""
+    def record(self) -> Mapping[str, float]:
+        """Describe the state."""
         theta = self.state["E"], self.state["W"]
-        common = self.described(self._descent.record(theta).tolist())
-        return None if common is None else {**common, **self._decay.record(theta)}
+        return {**self.described(self._descent.record(theta).tolist()), **self._decay.record(theta)}
 
-    def described(self, numbers: Sequence[float]) -> dict[str, float] | None:
-        """Return a record from the numbers of the kernel; None where the training loss or a norm is not finite."""
+    def described(self, numbers: Sequence[float]) -> dict[str, float]:
+        """Return a record from the numbers of the kernel."""
         return self._evaluate.described(*numbers)
 
     def gradient_norm(self) -> float:
@@ -241,8 +240,11 @@ class DescentStepper:
         return from_arrays(self.state["E"], self.state["W"], self._activation)
 
     def failure(self, step: int) -> Outcome:
-        """Say at which step the loss or a weight ceased to be finite."""
-        sentence = f"the loss or a weight is not finite at step {step}; lower lr (now {self._settings.full_rate:g})"
+        """Say at which step the loss, a weight or what the optimizer carries along ceased to be finite."""
+        finite = all(np.isfinite(self.state[layer]).all() for layer in ("E", "W"))
+        finite = finite and math.isfinite(self.record()["train_loss"])
+        what = "what the optimizer carries along" if finite else "the loss or a weight"
+        sentence = f"{what} is not finite at step {step}; lower lr (now {self._settings.full_rate:g})"
         return Outcome(Ending.DIVERGED, sentence)
 
 

@@ -56,7 +56,7 @@ class FlowStepper(ABC):
 
     @abstractmethod
     def record(self) -> Mapping[str, float] | None:
-        """Describe the state; None where it is not sound."""
+        """Describe the state; None if no step can be taken from it."""
 
     @abstractmethod
     def times(self, step: int) -> Mapping[str, float]:
@@ -65,14 +65,17 @@ class FlowStepper(ABC):
     knows_losses = False
 
     def advance(self, steps: int, losses: Vector | None = None) -> bool:
-        """Take steps; false where one fails or a parameter is not finite afterwards."""
+        """Take steps; false if one fails or leaves a parameter that is not finite."""
+        self._error = None
         try:
             for _ in range(steps):
                 self._take(np.inf)
+                if not (np.isfinite(self.state["E"]).all() and np.isfinite(self.state["W"]).all()):
+                    return False
         except (ArithmeticError, np.linalg.LinAlgError) as error:
             self._error = error
             return False
-        return bool(np.isfinite(self.state["E"]).all() and np.isfinite(self.state["W"]).all())
+        return True
 
     def reaches(self, time: float) -> bool:
         """Whether the next adaptive step, if it is accepted as tried, ends at ``time`` or beyond."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,13 +10,13 @@ import numpy as np
 
 from .._progress import progress_bar
 from ..results import Ending, Outcome
-from .chunk import advanced, planned
+from .chunk import Chunk, Chunks
 from .companion import Companion
 from .flow import FlowStepper, flow_outcome
 from .interruption import Interruption
-from .monitor import Passed, copied, next_chunk
+from .monitor import Passed
 from .recorder import Recorder
-from .stepper import State, Stepper
+from .stepper import Stepper
 
 #: Whether to show a bar (None: the default of `simulate`), or what to tell of steps as they are taken.
 Progress = bool | Callable[[int], None] | None
@@ -42,60 +41,72 @@ def follow(
 ) -> tuple[Outcome, Stepper]:
     """Take the steps from ``begin`` to the end in chunks, and keep what is due; return the last state recorded.
 
-    Signals end it, or ``interruption`` in their place.
+    Signals end it, or ``interruption`` in their place. A run that diverges ends at its last finite step.
     """
-    step, chunk, many = begin, 1, True
-    last = stepper
+    step, last = begin, stepper
+    chunks = Chunks(stepper, recorder, companion)
     outcome: Outcome | None = None
+    diverged: Outcome | None = None  # after the step ``end``
     total = end.step if end.time is None else None
     bar = progress_bar(False if callable(progress) else progress, initial=begin, total=total)
     tell = progress if callable(progress) else bar.update
     interruption = interruption or Interruption(companion.signals if companion else (signal.SIGINT,))
     with interruption, bar:
-        sound = recorder.keep(stepper, begin, last=begin == end.step)
-        outcome = recorder.failure if sound else stepper.failure(begin)
+        finite = recorder.keep(stepper, begin, last=begin == end.step)
+        outcome = recorder.failure if finite else stepper.failure(begin)
         if companion and outcome is None:
             companion.begin(stepper, recorder, begin, lambda: interruption.requested is None)
         while outcome is None and step < end.step:
+            failed_at = step
             if interruption.requested:
-                outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {step} steps; extend goes on")
-                if companion:
-                    companion.interrupted(stepper, recorder, step, interruption.requested)
-                else:
-                    recorder.keep(stepper, step, last=True)
+                if _interrupted(stepper, recorder, companion, step, interruption.requested):
+                    outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {step} steps; extend goes on")
+                    break
             elif end.time is not None and isinstance(stepper, FlowStepper) and stepper.reaches(end.time):
                 outcome, last = _finish(stepper, recorder, step, end.time)
+                break
             else:
-                furthest = min(step + (chunk if end.time is None else 1), end.step)
-                goal, within = planned(stepper, recorder, companion, step, furthest, many)
-                before, extremes = copied(stepper.state), recorder.extremes
-                losses = np.empty(goal - step) if _losses_wanted(stepper, recorder, companion) else None
-                started = time.perf_counter()
-                sound, records = advanced(stepper, step, goal, losses, within)
-                if within and not sound:
-                    stepper.state.update(before)
-                    many = False  # record by record, to where it fails
-                    continue
-                chunk = next_chunk(goal - step, time.perf_counter() - started)
-                recorder.take(stepper, step, within, records, losses)
-                if sound and recorder.keep(stepper, goal, last=goal == end.step):
-                    tell(goal - step)
-                    outcome = recorder.failure
-                    if companion and outcome is None:
-                        passed = Passed(before, recorder.newest_many(len(within) + 1)) if within else None
-                        outcome = companion.after_chunk(stepper, recorder, step, goal, end.step, losses, passed)
-                    step = goal
+                chunk = chunks.take(step, end.step, single=end.time is not None)
+                if isinstance(chunk, int):
+                    failed_at = chunk
+                else:
+                    tell(chunk.goal - step)
+                    outcome = _take_over(chunk, stepper, recorder, companion, step, end.step)
+                    step = failed_at = chunk.goal
                     if not bar.disable:
                         bar.set_postfix_str(recorder.summary(), refresh=False)
-                else:
-                    recorder.extremes = extremes
-                    sound_steps, outcome = _back_to_sound(stepper, before, step, goal)
-                    recorder.keep(stepper, step + sound_steps, last=True)
-    return outcome or Outcome(Ending.REACHED_THE_END, f"{end.step} steps"), last
+                    if outcome is None or recorder.keep(stepper, step, last=True):
+                        continue
+            step, last_finite, diverged = chunks.stop(step, failed_at)
+            outcome, end = None, End(last_finite)
+            if step == last_finite:
+                recorder.keep(stepper, step, last=True)
+                if companion:
+                    companion.after_chunk(stepper, recorder, step, step, step, None, None)
+    reached = Outcome(Ending.REACHED_THE_END, f"{end.step} steps")
+    return outcome or recorder.failure or diverged or reached, last
 
 
-def _losses_wanted(stepper: Stepper, recorder: Recorder, companion: Companion | None) -> bool:
-    return stepper.knows_losses and (recorder.wants_extremes or (companion is not None and companion.wants_losses))
+def _interrupted(
+    stepper: Stepper, recorder: Recorder, companion: Companion | None, step: int, number: signal.Signals
+) -> bool:
+    """Keep what is needed to continue; false if the run has diverged and nobody but the caller has noticed."""
+    if companion is None:
+        return recorder.keep(stepper, step, last=True)
+    companion.interrupted(stepper, recorder, step, number)
+    return True
+
+
+def _take_over(
+    chunk: Chunk, stepper: Stepper, recorder: Recorder, companion: Companion | None, step: int, end: int
+) -> Outcome | None:
+    """Record a chunk and let the companion look at it; return an outcome if one of them ends the run."""
+    recorder.take(stepper, step, chunk.within, chunk.records, chunk.losses)
+    recorder.keep(stepper, chunk.goal, chunk.goal == end, chunk.record)
+    if companion is None or recorder.failure is not None:
+        return recorder.failure
+    passed = Passed(chunk.before, recorder.newest_many(len(chunk.within) + 1)) if chunk.within else None
+    return companion.after_chunk(stepper, recorder, step, chunk.goal, end, chunk.losses, passed)
 
 
 def _finish(stepper: FlowStepper, recorder: Recorder, step: int, time: float) -> tuple[Outcome, Stepper]:
@@ -108,23 +119,7 @@ def _finish(stepper: FlowStepper, recorder: Recorder, step: int, time: float) ->
     except (ArithmeticError, np.linalg.LinAlgError) as error:
         recorder.keep(stepper, step, last=True)
         return flow_outcome(error, f"after step {step}"), stepper
-    recorder.keep(last, step + 1, last=True)
+    if not recorder.keep(last, step + 1, last=True):
+        recorder.keep(stepper, step, last=True)
+        return last.failure(step + 1), stepper
     return Outcome(Ending.REACHED_THE_END, f"time {time:g} in {step + 1} steps"), last
-
-
-def _back_to_sound(stepper: Stepper, before: State, step: int, goal: int) -> tuple[int, Outcome]:
-    """Replay a chunk that failed: leave the stepper at its last sound step, and say what happened at the next."""
-
-    def replay(steps: int) -> bool:
-        for name, array in before.items():
-            stepper.state[name] = array.copy()
-        return stepper.advance(steps) and stepper.record() is not None
-
-    sound, unsound = 0, goal - step
-    while unsound - sound > 1:
-        middle = (sound + unsound) // 2
-        sound, unsound = (middle, unsound) if replay(middle) else (sound, middle)
-    replay(unsound)
-    outcome = stepper.failure(step + unsound)
-    replay(sound)
-    return sound, outcome

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..results import DESCRIPTIONS, Ending, Outcome
 from ..results.schedule import Schedule
+from .divergence import copied, finite_record
 from .stepper import State, Stepper
 
 _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -79,7 +80,8 @@ class Events:
     looks are missed.
 
     ``wanted`` is asked between the parts of a replay. Where it says no, the look is given up: what it would have found
-    is found by a look at the same step, with the same look before it.
+    is found by a look at the same step, with the same look before it. The look at the end of a run is never given up,
+    because nothing comes after it.
 
     A look at a last step that is not on the schedule is none for an extension, which is to find what one long run
     does: what it finds is ``provisional``, and the look before it stays the last.
@@ -124,8 +126,18 @@ class Events:
                     self._find(event, step + int(holds.argmax()))
         if passed is not None:
             self._look_back(stepper, step, passed)
-        elif self._schedule.due(goal) or goal == end:
+        elif goal == end:
+            self.look_at_the_end(stepper, goal, losses is not None, values)
+        elif self._schedule.due(goal):
             self.look(stepper, goal, losses is not None, values)
+
+    def look_at_the_end(
+        self, stepper: Stepper, step: int, losses_known: bool = False, values: Mapping[str, Any] | None = None
+    ) -> None:
+        """Look at the last step of a run."""
+        wanted, self.wanted = self.wanted, lambda: True
+        self.look(stepper, step, losses_known, values)
+        self.wanted = wanted
 
     def look(
         self, stepper: Stepper, step: int, losses_known: bool = False, values: Mapping[str, Any] | None = None
@@ -134,7 +146,7 @@ class Events:
         if not self._open:
             return
         before, state = self.last, copied(stepper.state)
-        values = stepper.record() if values is None else values
+        values = finite_record(stepper) if values is None else values
         if values is None:
             return
         came = [event for event in self._open if event.name in values and event.holds(values[event.name])]
@@ -218,11 +230,6 @@ class Events:
             stepper.advance(part)
             taken, part = taken + part, next_chunk(part, time.perf_counter() - began)
         return True
-
-
-def copied(state: State) -> State:
-    """Return a copy of a state."""
-    return {name: array.copy() for name, array in state.items()}
 
 
 def next_chunk(steps: int, seconds: float) -> int:

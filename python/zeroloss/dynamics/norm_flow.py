@@ -120,10 +120,9 @@ class NormFlowStepper(ExplicitStepper):
         self._zero_loss.retract(E, W, self._tolerance)
         self.state["E"], self.state["W"] = E, W
 
-    def record(self) -> Mapping[str, float] | None:
-        """Describe the state; None where it is not finite."""
-        found = self._zero_loss.record(self.state)
-        return None if found is None else {**found, **self.own_record()}
+    def record(self) -> Mapping[str, float]:
+        """Describe the state."""
+        return {**self._zero_loss.record(self.state), **self.own_record()}
 
     def times(self, step: int) -> Mapping[str, float]:
         """Return slow time."""

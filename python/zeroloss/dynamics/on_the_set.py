@@ -42,9 +42,7 @@ class ZeroLoss:
         most = _MOST_ITERATIONS
         retract(self.set, self._network, self._data, E, W, tolerance=tolerance, most=most, reuse_factor=True)
 
-    def record(self, state: State) -> dict[str, float] | None:
-        """Describe a state; None where it is not finite."""
+    def record(self, state: State) -> dict[str, float]:
+        """Describe a state."""
         common = self._evaluate(state["E"], state["W"])
-        if common is None:
-            return None
         return {**common, "largest_residual": self.largest_residual(state["E"], state["W"])}

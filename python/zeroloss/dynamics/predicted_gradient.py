@@ -123,8 +123,6 @@ class Evaluation:
             return None
         state["W"] = evaluated[1]
         common = self._evaluate(state["E"], state["W"])
-        if common is None:
-            return None
         return {**common, "cost": self.kernel.cost(), "condition": self.kernel.condition()}
 
     def singular_sentence(self, E: NDArray[Any]) -> str:
@@ -132,9 +130,11 @@ class Evaluation:
         return singular_sentence(self._evaluate.train, E, self._evaluate.activation, self._ridge)
 
     def failure(self, E: NDArray[Any], where: str) -> Outcome:
-        """Say what is wrong with an E that is not finite or has no φ(E)."""
-        if not np.isfinite(kernels.frobenius_norm(E)):
+        """Say what is wrong with an E that is not finite, has no φ(E), or has a loss that is not finite."""
+        if not np.isfinite(E).all():
             return Outcome(Ending.DIVERGED, f"{where} E is not finite; lower the step size")
+        if self.kernel.evaluate(E) is not None:
+            return Outcome(Ending.DIVERGED, f"{where} the loss or W is not finite; lower the step size")
         sentence = self.singular_sentence(E)
         ending = Ending.DIVERGED if "overflows" in sentence else Ending.SINGULAR
         return Outcome(ending, f"{where} {sentence}")
@@ -162,7 +162,7 @@ class PredictedGradientStepper:
         """Take steps; false where a factorisation failed or E is not finite afterwards."""
         E = self.state["E"]
         taken = self._evaluation.kernel.advance(E, self._step_size, steps)
-        return taken == steps and bool(np.isfinite(kernels.frobenius_norm(E)))
+        return taken == steps and bool(np.isfinite(E).all())
 
     def record(self) -> Mapping[str, float] | None:
         """Describe E with W = φ(E), which is kept; None where E has none."""

@@ -69,11 +69,10 @@ class ProximalStepper(FlowStepper):
                 "pinned_pairs": np.zeros(()),
             }
 
-    def record(self) -> Mapping[str, float] | None:
-        """Describe the state; None where it is not finite."""
-        found = self._zero_loss.record(self.state)
+    def record(self) -> Mapping[str, float]:
+        """Describe the state."""
         pinned = float(self.state["pinned_pairs"])
-        return None if found is None else {**found, **self.own_record(), "pinned_pairs": pinned}
+        return {**self._zero_loss.record(self.state), **self.own_record(), "pinned_pairs": pinned}
 
     def times(self, step: int) -> Mapping[str, float]:
         """Return slow time."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..networks import Network
 from ..results import DESCRIPTIONS, TIME, Ending, Measures, Outcome, history_dataset, snapshot_dataset
 from ..results.schedule import Schedule
+from .divergence import finite_record
 from .stepper import Stepper
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ class Recorder:
         every = settings["snapshot_every"]
         self.snapshots_due = None if every is None else Schedule("snapshot_every", every)
         self._settings = settings
-        self._last_recorded = self._last_pictured = done
+        self._last_recorded = self._last_pictured = None
+        if done is not None:  # what is recorded at a last step alone gives way
+            self._last_recorded = done if self.records_due.due(done) else None
+            self._last_pictured = done if self.snapshots_due and self.snapshots_due.due(done) else None
         self.extremes: tuple[float, float] | None = None
         self.wants_extremes = bool(settings.get("loss_extremes", False))
         self._steps: list[int] = []
@@ -83,15 +87,25 @@ class Recorder:
             return False
         return step == 0 or any(self._next_compared(step - 1, lag) == step for lag in self._lags)
 
-    def keep(self, stepper: Stepper, step: int, last: bool = False) -> bool:
-        """Keep what is due at a step, all of it at the last; false where the state is not sound."""
-        compared = self._is_compared(step)
+    def _due(self, step: int, last: bool) -> tuple[bool, bool, bool]:
+        """Return whether a step is one to compare with, to record, and to take a snapshot of."""
         recorded = (last or self.records_due.due(step)) and step != self._last_recorded
         wanted = self.snapshots_due is not None and (last or self.snapshots_due.due(step))
-        pictured = wanted and step != self._last_pictured
+        return self._is_compared(step), recorded, wanted and step != self._last_pictured
+
+    def is_due(self, step: int, last: bool) -> bool:
+        """Whether there is something to keep at a step."""
+        return any(self._due(step, last))
+
+    def keep(self, stepper: Stepper, step: int, last: bool = False, record: Mapping[str, float] | None = None) -> bool:
+        """Keep what is due at a step, all of it at the last; false if the run has diverged there.
+
+        ``record`` is that of the state, from `finite_record`, if it was made already.
+        """
+        compared, recorded, pictured = self._due(step, last)
         if not (compared or recorded or pictured):
             return True
-        record = stepper.record()  # for the predicted gradient this is what makes W = φ(E)
+        record = record or finite_record(stepper)  # for the predicted gradient this is what makes W = φ(E)
         if record is None:
             return False
         if compared:
@@ -220,7 +234,8 @@ class Recorder:
         network = stepper.network()
         for name, measure in self.measures.items():
             lag = getattr(measure, "lag", 0)
-            compared = (self._earlier.get(max(0, step - lag)),) if lag else ()
+            foreseen = self.records_due.due(step) or step == self._end or step <= lag
+            compared = (self._earlier.get(max(0, step - lag)) if foreseen else None,) if lag else ()
             value = measure(network, *compared)
             named = {f"{name}_{key}": v for key, v in value.items()} if isinstance(value, Mapping) else {name: value}
             if taken := named.keys() & (found.keys() | DESCRIPTIONS.keys()):
@@ -275,8 +290,7 @@ def _joined(earlier: xr.Dataset, later: xr.Dataset, due: Schedule, begin: int) -
     """Join two parts of a run; what the earlier kept only because it was its last step gives way."""
     import xarray as xr  # noqa: PLC0415
 
-    end = int(later.step[-1]) if later.step.size else -1
-    kept = [step for step in earlier.step.values.tolist() if step <= begin and (due.due(step) or step == end)]
+    kept = [step for step in earlier.step.values.tolist() if step <= begin and due.due(step)]
     first = earlier.sel(step=kept)
     rest = later.sel(step=[step for step in later.step.values.tolist() if step not in kept])
     return xr.concat([first, rest], dim="step", combine_attrs="override") if rest.step.size else first

@@ -89,7 +89,7 @@ def simulate(
     -------
     Run
         With the history, the final network and the outcome. Ctrl-C ends the run with what there is; a second one
-        raises. A loss or weight that is not finite, or a matrix that cannot be factored, ends it at the last sound
+        raises. A loss or weight that is not finite, or a matrix that cannot be factored, ends it at the last finite
         step: see ``outcome``.
 
     Raises

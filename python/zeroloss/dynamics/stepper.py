@@ -28,10 +28,13 @@ class Stepper(Protocol):
         """Whether ``advance`` fills in the training loss before every step."""
 
     def advance(self, steps: int, losses: NDArray[np.float64] | None = None) -> bool:
-        """Take steps; false where the state is not sound afterwards. What ``knows_losses`` fills in ``losses``."""
+        """Take steps. Return False if one cannot be taken or leaves a number in the state that is not finite.
+
+        Such a number stays: after it, no step succeeds. ``losses`` gets what ``knows_losses`` says.
+        """
 
     def record(self) -> Mapping[str, float] | None:
-        """Describe the state; None where it is not sound."""
+        """Describe the state; its numbers may be infinite. None if no step can be taken from it."""
 
     def times(self, step: int) -> Mapping[str, float]:
         """Return the time coordinates at a step."""
@@ -40,7 +43,7 @@ class Stepper(Protocol):
         """Return a copy of the parameters."""
 
     def failure(self, step: int) -> Outcome:
-        """Say what went wrong at a step, with the last sound state in ``state``."""
+        """Say what went wrong at a step, from the state that the attempt left."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ class Evaluator:
         self.test = kernel_samples(data, "test", network.dtype)
         self._accuracy_defined = one_hot(data.Y_train) and one_hot(data.Y_test)
 
-    def __call__(self, E: NDArray[Any], W: NDArray[Any]) -> dict[str, float] | None:
-        """Return the record's common part; None where the training loss or a norm is not finite."""
+    def __call__(self, E: NDArray[Any], W: NDArray[Any]) -> dict[str, float]:
+        """Return the record's common part."""
         loss, accuracy, residual = kernels.evaluate(self.train, E, W, self.activation, self.loss)
         norm_E, norm_W = kernels.frobenius_norm(E), kernels.frobenius_norm(W)
         test = kernels.evaluate(self.test, E, W, self.activation, self.loss)
@@ -95,10 +98,8 @@ class Evaluator:
         _: float,
         norm_E: float,
         norm_W: float,
-    ) -> dict[str, float] | None:
-        """Return a record from its numbers; None where the training loss or a norm is not finite."""
-        if not math.isfinite(loss + norm_E + norm_W):
-            return None
+    ) -> dict[str, float]:
+        """Return a record from its numbers."""
         if not self._accuracy_defined:
             accuracy = test_accuracy = math.nan
         return {

@@ -237,8 +237,6 @@ def _carry_on(
         stopped = run_at(directory, checkpoint, extend_run)
         stopped.outcome, stopped.signal = outcome, keeper.received
         return stopped
-    if outcome.ending is Ending.STOPPED_BY_A_RULE:
-        recorder.keep(stepper, step, last=True)
     if outcome.ending is Ending.REACHED_THE_END and end.time is not None:
         keeper.look_at_the_end(stepper, recorder, step)
     checkpoint = keeper.checkpoint(stepper, recorder, step, outcome, last)

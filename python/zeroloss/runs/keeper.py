@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import RunSettings
+from ..dynamics.divergence import finite_record
 from ..dynamics.monitor import Events, Look, Passed, StoppingRules
 from ..dynamics.recorder import Recorder
 from ..dynamics.stepper import Stepper
@@ -102,23 +103,24 @@ class Keeper:
         self._events.after_chunk(stepper, step, goal, end, losses, values, passed)
         for text, place in list(self._events.found.items())[known:]:
             self.directory.log(f"{text} at step {place}")
-        outcome = self._rules.after_record(stepper, goal, values) if values is not None else None
+        scheduled = values is not None and recorder.records_due.due(goal)
+        outcome = self._rules.after_record(stepper, goal, values) if values is not None and scheduled else None
         if outcome is None and (outcome := self._rules.after_chunk()):
             self.out_of_time = True
         self.step = goal
         if outcome is None and goal < end and self._due(goal):  # at the end comes the last one, with the last record
-            self.checkpoint(stepper, recorder, goal)
+            self._checkpoint_if_finite(stepper, recorder, goal)
         return outcome
 
     def interrupted(self, stepper: Stepper, recorder: Recorder, step: int, number: signal.Signals) -> None:
         """Keep what a resumed run needs, and the signal."""
         self.received = number
-        self.checkpoint(stepper, recorder, step)
+        self._checkpoint_if_finite(stepper, recorder, step)
         self.directory.log(f"interrupted by {number.name} after {step} steps")
 
     def look_at_the_end(self, stepper: Stepper, recorder: Recorder, step: int) -> None:
         """Look at where a flow ended in time: at its last own step, and at the record beyond it, if there is one."""
-        self._events.look(stepper, step)
+        self._events.look_at_the_end(stepper, step)
         newest = recorder.newest()
         if newest is not None and newest[0] > step:
             self._events.look_beyond(newest[1], newest[0])
@@ -143,6 +145,11 @@ class Keeper:
             self._announce(self._announced, values)
         return values
 
+    def _checkpoint_if_finite(self, stepper: Stepper, recorder: Recorder, step: int) -> None:
+        """Write a checkpoint, unless the run has diverged: it then ends at an earlier step."""
+        if finite_record(stepper) is not None:  # for the predicted gradient this is what makes W = φ(E)
+            self.checkpoint(stepper, recorder, step)
+
     def checkpoint(
         self,
         stepper: Stepper,
@@ -152,8 +159,6 @@ class Keeper:
         last: Stepper | None = None,
     ) -> Checkpoint:
         """Write the rows made since the last checkpoint, and then a checkpoint that counts them."""
-        if last is None and outcome is None:
-            stepper.record()  # for the predicted gradient this is what makes W = φ(E)
         records, snapshots = recorder.drain()
         if records:
             self.directory.history.append(self._records, records)
@@ -183,7 +188,7 @@ class Keeper:
                 "extremes": recorder.extremes,
                 "end": dict(self._end),
                 "provisional": self._events.provisional,
-                "out_of_time": self.out_of_time,
+                "out_of_time": self.out_of_time and outcome is not None and outcome.ending.can_go_on,
             },
             seconds=self._seconds + time.monotonic() - self._began,
             descriptions=recorder.descriptions(),

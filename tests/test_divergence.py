@@ -1,0 +1,218 @@
+"""Where a run diverges or becomes singular does not depend on chunks, records, interruptions and extensions."""
+
+import dataclasses
+import re
+import signal
+import tempfile
+from functools import cache
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+import zeroloss as zl
+from problems import same_bits
+from test_runs import assert_same_run
+from zeroloss import config, runs
+from zeroloss.dynamics.interruption import Asked
+
+STEPS = 60
+WARM_UP = {"schedule": "linear_warm_up", "lr": 40.0, "steps": 40}
+RESCALE = {"norm_control": "rescale", "norm_step": 12, "norm_ratio": 40.0}
+
+#: Dynamics, activation, dtype and hidden units of runs that fail before step 60.
+CASES = {
+    "momentum": (zl.GradientDescent(lr=30, momentum=0.9), "square", "float64", 32),
+    "decay in float32": (zl.GradientDescent(lr=10.0, weight_decay=1.0), "leaky_relu(0.1)", "float32", 32),
+    "decay": (zl.GradientDescent(lr=10.0, weight_decay=0.3), "leaky_relu(0.1)", "float64", 32),
+    "schedule": (zl.GradientDescent(lr=WARM_UP), "square", "float64", 32),
+    "norm control": (zl.GradientDescent(lr=1.0, **RESCALE), "square", "float64", 32),
+    "cross-entropy": (zl.GradientDescent(lr=100, loss="cross_entropy"), "square", "float64", 32),
+    "compensated": (zl.GradientDescent(lr=9.0, weight_decay=1.0, compensated=True), "relu", "float32", 32),
+    "adamw": (zl.AdamW(lr=1e8), "relu", "float32", 32),
+    "squares of adamw": (zl.AdamW(lr=10.0, weight_decay=1.0), "leaky_relu(0.1)", "float32", 32),
+    "predicted gradient": (zl.PredictedGradient(step_size=1e10), "relu", "float64", 41),
+    "singular": (zl.PredictedGradient(step_size=1.0), "relu", "float32", 41),
+    "predicted flow": (zl.PredictedGradient(rtol=1e3), "relu", "float64", 41),
+    "euler": (zl.NormFlow(step_size=2.0), "relu", "float64", 24),
+    "stalled": (zl.NormFlow(step_size=5.0, method="bogacki_shampine"), "square", "float64", 24),
+    "tanh": (zl.NormFlow(step_size=5.0), "tanh", "float64", 24),
+    "proximal": (zl.NormFlow(step_size=10.0, method="proximal"), "relu", "float64", 24),
+}
+
+
+@cache
+def problem(name):
+    dynamics, activation, dtype, hidden = CASES[name]
+    if isinstance(dynamics, zl.NormFlow):
+        data = zl.datasets.modular_addition(3, test_count=2, seed=0)
+        net = zl.networks.normal(data, hidden=hidden, std=0.8, seed=1, activation=activation)
+        return dynamics, data, zl.geometry.project(net, data).network
+    data = zl.datasets.modular_addition(7, test_count=8, seed=0)
+    net = zl.networks.normal(data, hidden=hidden, std=0.4, seed=1, activation=activation, dtype=dtype)
+    return dynamics, data, net
+
+
+class Lag:
+    """A measure of two networks; NaN without the earlier one."""
+
+    lag = 3
+
+    def __call__(self, network, earlier):
+        return np.nan if earlier is None else float(np.abs(network.E - earlier.E).sum())
+
+
+def simulated(name, steps, record_every, loss_extremes, lag=False, chunk=None):
+    dynamics, data, net = problem(name)
+    options = {
+        "record_every": record_every,
+        "loss_extremes": loss_extremes,
+        "measures": {"moved": Lag()} if lag else None,
+    }
+    with patch("zeroloss.dynamics.chunk.next_chunk", lambda steps, seconds: chunk or 1000):
+        run = zl.simulate(
+            dynamics, data, net, steps=min(steps, STEPS), snapshot_every=2 * record_every, progress=False, **options
+        )
+        if steps < STEPS and run.outcome.ending.can_go_on:
+            run.extend(STEPS - steps, progress=False)
+    return run
+
+
+@cache
+def undivided(*arguments):
+    return simulated(arguments[0], STEPS, *arguments[1:])
+
+
+def assert_equal(one, other):
+    assert_same_run(one, other)
+    assert same_bits(one.network.E, other.network.E)
+    assert same_bits(one.network.W, other.network.W)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_step_of_failure_and_the_last_finite_one(name):
+    run = undivided(name, 100, False)
+    step = run.step + 1
+    assert re.search(rf"at step {step}\b", str(run.outcome))
+    assert run.outcome.ending in ("diverged", "singular", "not converged", "stiff")
+    assert run.history.step.values.tolist() == sorted({0, step - 1})
+    assert np.isfinite(run.history.train_loss.values).all()
+    assert np.isfinite(run.network.E).all()
+    assert np.isfinite(run.network.W).all()
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    some.sampled_from(list(CASES)),
+    some.integers(0, STEPS),
+    some.sampled_from([1, 2, 3, 7, 100]),
+    some.sampled_from([1, 2, 7, 1000]),
+    some.booleans(),
+    some.booleans(),
+)
+def test_any_division_of_a_run_that_fails(name, steps, record_every, chunk, loss_extremes, lag):
+    """Records, snapshots, network, outcome: those of the run in one piece."""
+    divided = simulated(name, steps, record_every, loss_extremes, lag, chunk)
+    assert_equal(divided, undivided(name, record_every, loss_extremes, lag))
+    assert str(divided.outcome) == str(undivided(name, 100, False).outcome)
+    assert same_bits(divided.network.E, undivided(name, 100, False).network.E)
+
+
+def configuration(name, folder, **run):
+    """The same in a configuration; a start on the zero-loss set comes from a file."""
+    dynamics, _, net = problem(name)
+    kind = next(kind for kind, made in zl.dynamics.DYNAMICS.items() if type(dynamics) is made)
+    settings = {field.name: getattr(dynamics, field.name) for field in dataclasses.fields(dynamics)}
+    settings = {
+        key: CASES[name][0].lr if key == "lr" else value for key, value in settings.items() if value is not None
+    }
+    if isinstance(dynamics, zl.NormFlow):
+        data = {"task": "modular_addition", "p": 3, "test_count": 2}
+        np.savez(folder / "net.npz", E=net.E, W=net.W)
+        network = {"init": "file", "file": str(folder / "net.npz"), "activation": net.activation}
+    else:
+        data = {"task": "modular_addition", "p": 7, "test_count": 8}
+        keys = ("hidden", "std", "seed")
+        network = {"init": "normal", **{key: net.settings[key] for key in keys}, "activation": net.activation}
+        network["dtype"] = net.dtype.name
+    return config.from_settings({"data": data, "network": network, "dynamics": {"kind": kind, **settings}, "run": run})
+
+
+EVENTS = ["train_loss > 1", "train_loss < 0.2", "norm_E > 30", "train_accuracy >= 0.9", "norm_W < 0.1"]
+
+
+def in_directory(name, folder, out, chunk, patience, **run):
+    """Run in a directory, asked to stop after so many chunks each time, and resumed until it has ended."""
+    asked = 0
+
+    def ask():
+        nonlocal asked
+        asked += 1
+        return signal.SIGINT if patience is not None and asked > patience else None
+
+    with patch("zeroloss.dynamics.chunk.next_chunk", lambda steps, seconds: chunk):
+        found = runs.run(configuration(name, folder, **run), out, progress=False, interruption=Asked(ask))
+        while found.signal is not None:
+            asked, patience = 0, patience + 1
+            found = runs.resume(out, progress=False, interruption=Asked(ask))
+    return found
+
+
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory):
+    """A directory in memory if there is one, where flushing takes no time."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    some.sampled_from(list(CASES)),
+    some.sampled_from([1, 3, 100]),
+    some.sampled_from([None, 1, 2, 5]),
+    some.sampled_from([1, 2, 7, 1000]),
+    some.one_of(some.none(), some.integers(1, 12)),
+    some.sampled_from([None, 2]),
+    some.booleans(),
+)
+def test_any_checkpoints_and_interruptions_of_a_run_that_fails(
+    memory, name, record_every, checkpoint_every, chunk, patience, event_every, loss_extremes
+):
+    folder = memory / str(len(list(memory.iterdir())))
+    folder.mkdir()
+    options = {"steps": STEPS, "record_every": record_every, "snapshot_every": 4, "events": EVENTS}
+    options |= {"event_every": event_every, "loss_extremes": loss_extremes}
+    whole = in_directory(name, folder, folder / "whole", 1000, None, **options)
+    other = in_directory(name, folder, folder / "other", chunk, patience, checkpoint_every=checkpoint_every, **options)
+    assert_equal(other, whole)
+    assert str(whole.outcome) == str(undivided(name, 100, False).outcome)
+    assert same_bits(whole.network.E, undivided(name, 100, False).network.E)
+
+
+def test_a_loss_that_overflows_and_comes_back_is_recorded():
+    """Targets of 1e160: the squared error overflows in every record, and the run goes on, chunk by chunk alike."""
+    data = zl.datasets.from_arrays(np.eye(3), 1e160 * np.eye(3))
+    net = zl.networks.normal(data, hidden=8, std=0.4, seed=1, activation="identity")
+    descent = zl.GradientDescent(lr=1e-170)
+    whole = zl.simulate(descent, data, net, steps=200, record_every=7, loss_extremes=True, progress=False)
+    assert str(whole.outcome) == "reached the end: 200 steps"
+    assert np.isinf(whole.history.train_loss.values).all()
+    with patch("zeroloss.dynamics.chunk.next_chunk", lambda steps, seconds: 3):
+        parts = zl.simulate(descent, data, net, steps=31, record_every=7, loss_extremes=True, progress=False)
+        parts.extend(169, progress=False)
+    assert_equal(parts, whole)
+
+
+def test_a_rule_does_not_count_the_last_record_of_a_part(tmp_path):
+    """The record at the end of a part is not scheduled: an undivided run has none there."""
+    run = {"record_every": 10, "stop_test_accuracy": 0.0, "stop_records": 4, "steps": 100}
+    settings = {"data": {"p": 7, "test_count": 8}, "network": {"hidden": 16}, "run": run}
+    whole = runs.run(config.from_settings(settings), tmp_path / "whole", progress=False)
+    settings["run"] = {**run, "steps": 15}
+    runs.run(config.from_settings(settings), tmp_path / "parts", progress=False)
+    parts = runs.resume(tmp_path / "parts", extend=85, progress=False)
+    assert "at step 40" in str(whole.outcome)
+    assert_equal(parts, whole)
