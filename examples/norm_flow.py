@@ -1,4 +1,4 @@
-"""Write a start on the zero-loss set for norm_flow.toml: a network that has memorised, projected."""
+"""Write the start for norm_flow.toml next to this file: a network that has memorised, projected on the set."""
 
 from pathlib import Path
 

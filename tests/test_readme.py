@@ -13,8 +13,10 @@ import pytest
 
 import zeroloss as zl
 from zeroloss import cli, datasets
+from zeroloss.experiments import CHECKS, FIGURES, STUDIES
 
 ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -154,7 +156,7 @@ def test_make_targets(target):
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=True)
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
     files = [(ROOT / page).parent / link for link in links if not link.startswith("https://")]
@@ -171,6 +173,37 @@ def test_the_example_of_a_long_run(monkeypatch, tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (line,) = printed_by(example)
     assert line.startswith("reached the end: 1000 steps {'train_accuracy >= 1': ")
+
+
+def test_the_command_of_a_long_run(monkeypatch, tmp_path, capsys):
+    page = (ROOT / "docs" / "long-runs.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^```sh\nzeroloss (.*)\n```$", page, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(shlex.split(command))
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == "out/a: reached the end: 1000 steps\n"
+
+
+def commands_within_sentences():
+    """The commands that stand between backticks, as ``zeroloss resume DIR --out OTHER``."""
+    for page in PAGES:
+        text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+        yield from re.findall(r"`zeroloss (\w[^`…]*)`", text)
+
+
+@pytest.mark.parametrize("command", sorted(set(commands_within_sentences())))
+def test_commands_within_sentences_exist(command):
+    """Their options are known, and so are the figures, theorems and studies; a bare name is a command."""
+    name, *words = shlex.split(command)
+    (found,) = [one for one in cli.COMMANDS if one.name == name]
+    if words:
+        context = found.make_context(name, words)
+        known = {"reproduce": FIGURES, "check": CHECKS, "study": STUDIES}.get(name)
+        chosen = context.params.get("figures") or context.params.get("chosen", ())
+        assert {*chosen} <= {*(known or ())}
 
 
 def test_the_example_of_a_delay():

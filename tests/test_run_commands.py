@@ -1,6 +1,8 @@
 """``zeroloss run``, ``resume`` and ``report`` as commands, and the examples."""
 
 import json
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +125,23 @@ def test_examples_do_what_their_first_lines_say(tmp_path):
     assert grokking.events["train_accuracy >= 1"] <= 200
     assert 10_000 < grokking.events["test_accuracy >= 1"] <= 30_000
     assert grokking.history.test_accuracy[-1] == 1
+
+
+def test_the_norm_flow_starts_from_what_its_script_writes(tmp_path):
+    """Both files of the example, one after the other, as the first line of the configuration says."""
+    shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("*.npz"))
+    runpy.run_path(str(tmp_path / "examples" / "norm_flow.py"))
+    configuration = config.from_file(tmp_path / "examples" / "norm_flow.toml")
+    run = zl.runs.run(configuration, tmp_path / "out", progress=False)
+    assert str(run.outcome).startswith("reached the end: time 2 in ")
+    assert run.history.residual.max() < 1e-9
+    assert run.history.norm_E[-1] < run.history.norm_E[0]
+
+
+def test_the_predicted_gradient_makes_circles(tmp_path):
+    """Real and imaginary parts become equally long and orthogonal, and each unit gets a frequency of its own."""
+    run = zl.runs.run(config.from_file(EXAMPLES / "predicted_gradient.toml"), tmp_path / "out", progress=False)
+    before, after = (zl.fourier.summary(E, run.data) for E in (run.snapshots.E[0], run.network.E))
+    assert after.spread < before.spread / 2
+    assert after.largest_cosine < before.largest_cosine / 2
+    assert after.strongest_share > 2 * before.strongest_share
