@@ -92,10 +92,10 @@ void compensated_step(const Step<T> step, Index count, T* __restrict theta, cons
 }
 
 /// θ ← (1 − lr wd) θ,  m ← m + (1 − β₁)(∇ − m),  v ← β₂ v + (1 − β₂) ∇²,
-/// θ ← θ − lr m/(1 − β₁ᵗ) / (√v/√(1 − β₂ᵗ) + ε). (Without errno, so that square roots are made by registers.)
+/// θ ← θ − lr m/(1 − β₁ᵗ) / (√v/√(1 − β₂ᵗ) + ε).
 template <class T>
-[[gnu::optimize("no-math-errno")]] void adamw_step(const Step<T> step, Index count, T* __restrict theta,
-                                                   const T* __restrict gradient, T* __restrict m, T* __restrict v) {
+void adamw_step(const Step<T> step, Index count, T* __restrict theta, const T* __restrict gradient, T* __restrict m,
+                T* __restrict v) {
   for (Index i = 0; i < count; ++i) {
     m[i] += (1 - step.momentum) * (gradient[i] - m[i]);
     v[i] = step.second_momentum * v[i] + (1 - step.second_momentum) * gradient[i] * gradient[i];
