@@ -84,7 +84,7 @@ concept ExponentialFirst = requires(Sigma sigma, Vector<T> z) { sigma.exponentia
 /// sum here has two products as terms, of which the compiler could choose one to fuse: an element's bits must not
 /// depend on where it stands.
 template <class T, class Sigma>
-[[gnu::noipa]] void sweep(Sigma sigma, const T* Z, T* H, T* S, std::size_t registers) {
+[[gnu::noipa, gnu::noinline]] void sweep(Sigma sigma, const T* Z, T* H, T* S, std::size_t registers) {
   constexpr std::size_t width = lanes<T>, block = 64;
   for (std::size_t start = 0; start < registers; start += block) {
     const std::size_t begin = start * width, end = std::min(start + block, registers) * width;

@@ -12,7 +12,7 @@ namespace zeroloss {
 /// Σ_k y_k (log Σ_j e^{F_j} − F_k). With e_k = e^{F_k − max F} and the sum S = 1 + s, log S = log1p(s), and
 /// 1 − p_k = (S − e_k)/S, which is s/S at the maximum. One piece of machine code: its bits do not depend on the caller.
 template <class T>
-[[gnu::noipa]] void cross_entropy(Index d_out, T c, const T* minus_Y, T* F, T* losses) {
+[[gnu::noipa, gnu::noinline]] void cross_entropy(Index d_out, T c, const T* minus_Y, T* F, T* losses) {
   constexpr int L = lanes<T>;
   const Vector<T> zero{}, one = broadcast(T(1));
   Vector<T> largest = load(F);

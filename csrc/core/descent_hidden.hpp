@@ -1,6 +1,7 @@
 // Where the tiles take H from and where they leave gH.
 #pragma once
 
+#include "../linalg/permute.hpp"
 #include "../linalg/transpose.hpp"
 #include "strip_rows.hpp"
 
@@ -74,8 +75,8 @@ struct PermutedHidden {
  private:
   [[gnu::always_inline]] static Vector<T> pick(const T* row, Vector<std::int32_t> index) {
     const auto low = (Vector<float>)load(row);
-    if constexpr (!mixed) return (Vector<T>)__builtin_shuffle(low, index);  // index modulo the register
-    return (Vector<T>)__builtin_shuffle(low, (Vector<float>)load(row + lanes<T> * lanes<T>), index);
+    if constexpr (!mixed) return (Vector<T>)permute(low, index);
+    return (Vector<T>)permute(low, (Vector<float>)load(row + lanes<T> * lanes<T>), index);
   }
 };
 

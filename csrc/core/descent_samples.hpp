@@ -77,7 +77,7 @@ struct DescentSamples {
   std::vector<StripGather<T>> gather;   // [strip of samples], where Eᵀ is in use
 
  private:
-  [[gnu::noipa]] void describe(Index s) {
+  [[gnu::noipa, gnu::noinline]] void describe(Index s) {
     const T *const g = G_of(s), *const minus_y = minus_Y_of(s);
     const Vector<T> unscale_G = broadcast(static_cast<T>(1 / (2 * c)));
     Vector<T> sum{}, largest{}, place{};

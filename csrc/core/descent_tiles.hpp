@@ -17,11 +17,15 @@ inline constexpr int backward_outputs = register_count == 32 ? 13 : 6;
 /// Strips of samples per forward tile.
 inline constexpr int tile_strips = 2;
 
-/// Calls f(std::integral_constant<int, N>) with N = number, 1 <= number <= max.
+/// A number known at compile time.
+template <int number>
+using Number = std::integral_constant<int, number>;
+
+/// Calls f(Number<N>) with N = number, 1 <= number <= max.
 template <int max, class F>
 [[gnu::always_inline]] inline void with_number(Index number, F&& f) {
   if (number == max) {
-    f(std::integral_constant<int, max>{});
+    f(Number<max>{});
   } else if constexpr (max > 1) {
     with_number<max - 1>(number, f);
   }
@@ -97,7 +101,7 @@ void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, co
   for (int s = 0; s < strips; ++s)
 #pragma GCC unroll 16
     for (int k = 0; k < K; ++k) f[s][k] = load(start + (s * F_rows + k) * L);
-  const auto add = [&]<int count>(std::integral_constant<int, count>, Index u) {
+  const auto add = [&]<int count>(Number<count>, Index u) __attribute__((always_inline)) {
     const T* w = W + strip_offset<T>(W_rows, 0, u);
 #pragma GCC unroll 2
     for (int j = 0; j < count; ++j) {
@@ -112,8 +116,8 @@ void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, co
     }
   };
   Index u = 0;  // one loop, not one for each strip of W: its end is the only branch to mispredict
-  for (; u + together <= units; u += together) add(std::integral_constant<int, together>{}, u);
-  if (u < units) add(std::integral_constant<int, 1>{}, u);
+  for (; u + together <= units; u += together) add(Number<together>{}, u);
+  if (u < units) add(Number<1>{}, u);
 #pragma GCC unroll 4
   for (int s = 0; s < strips; ++s)
 #pragma GCC unroll 16
@@ -156,7 +160,7 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
     for (int k = 0; k < K; ++k) g[k] = load(t.gW + k * L);
   const T* const G = t.G;
   const Index samples = t.samples, G_rows = t.G_rows;
-  const auto add = [&]<int count>(std::integral_constant<int, count>, const T* r, Index i, const auto& finish) {
+  const auto add = [&]<int count>(Number<count>, const T* r, Index i, const auto& end) __attribute__((always_inline)) {
     Vector<T> h[count], d[count][sums];
 #pragma GCC unroll 2
     for (int s = 0; s < count; ++s) h[s] = rows.hidden(i + s);
@@ -177,7 +181,7 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
     for (int s = 0; s < count; ++s) {
 #pragma GCC unroll 2
       for (int part = 1; part < sums; ++part) d[s][0] += d[s][part];
-      finish(i + s, h[s], d[s][0]);
+      end(i + s, h[s], d[s][0]);
     }
   };
   const auto alone = [&](Index i, Vector<T> h, Vector<T> d) { rows.finish(i, h, d); };
@@ -189,16 +193,15 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
       Vector<T> shared{};
 #pragma GCC unroll 4
       for (int s = 0; s < unrolled; ++s)
-        add(std::integral_constant<int, 1>{}, r + s, i + s,
-            [&](Index j, Vector<T> h, Vector<T> d) { shared += rows.finish_b(j, h, d); });
+        add(Number<1>{}, r + s, i + s, [&](Index j, Vector<T> h, Vector<T> d) { shared += rows.finish_b(j, h, d); });
       rows.finish_a(i, shared);
     }
   for (; i + unrolled <= samples; i += unrolled) {
     const T* r = G + strip_offset<T>(G_rows, 0, i);
 #pragma GCC unroll 4
-    for (int s = 0; s < unrolled; s += together) add(std::integral_constant<int, together>{}, r + s, i + s, alone);
+    for (int s = 0; s < unrolled; s += together) add(Number<together>{}, r + s, i + s, alone);
   }
-  for (; i < samples; ++i) add(std::integral_constant<int, 1>{}, G + strip_offset<T>(G_rows, 0, i), i, alone);
+  for (; i < samples; ++i) add(Number<1>{}, G + strip_offset<T>(G_rows, 0, i), i, alone);
   if (!t.last || !t.plain) {
 #pragma GCC unroll 16
     for (int k = 0; k < K; ++k) store(t.gW + k * L, g[k]);

@@ -253,7 +253,7 @@ class Descent {
     const T *stored_H = train_.H_of(u) + at, *S = train_.S_of(u) + at;
     if (X_.are_pairs()) {
       for (const auto [k, width] : backward_tiles_) {
-        with_ends(k == 0, k + width == d_out_, [&, k = k, width = width](auto is_first, auto is_last) {
+        with_ends(k == 0, k + width == d_out_, [&](auto is_first, auto is_last) {
           if (fast_)
             tile(ReluPairs<T, is_first, is_last>{E, gE, pairs, H, gH}, k, width);
           else

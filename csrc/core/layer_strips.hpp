@@ -70,7 +70,9 @@ class LayerStrips {
   static bool all_finite(const Buffer<T>& A) {
     Vector<T> sum{};
     for (Index i = 0; i < A.size(); i += lanes<T>) sum += load(A.data() + i) * T{0};
-    return std::all_of(&sum[0], &sum[0] + lanes<T>, [](T lane) { return lane == 0; });
+    T lane[lanes<T>];
+    store(lane, sum);
+    return std::all_of(lane, lane + lanes<T>, [](T x) { return x == 0; });
   }
 
   Index d_in_, h_, d_out_;

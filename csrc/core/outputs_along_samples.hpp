@@ -46,7 +46,7 @@ class OutputsAlongSamples {
     const T *W = of_.theta.W(0) + first * d_out_, *start = first == 0 ? of_.start(strip_) : G;
     const T scale = first + count == of_.h ? of_.scale() : T{1};
     for (const auto [k, width] : tiles)
-      with_number<forward_outputs>(width, [&, k = k](auto K) {
+      with_number<forward_outputs>(width, [&](auto K) {
         outputs_tile<K, strips>(hidden, count, W + k * L, d_out_, start + k * L, G + k * L, d_out_, scale);
       });
   }

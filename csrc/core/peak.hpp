@@ -12,7 +12,7 @@ namespace zeroloss {
 /// alive. The chains start apart, so that no two are one; a and b are arguments, so that nothing is known at compile
 /// time.
 template <class T, int chains>
-[[gnu::noipa]] T multiply_add_chains(T a, T b, long rounds) {
+[[gnu::noipa, gnu::noinline]] T multiply_add_chains(T a, T b, long rounds) {
   const Vector<T> factor = broadcast(a), term = broadcast(b);
   Vector<T> v[chains];
 #pragma GCC unroll 32

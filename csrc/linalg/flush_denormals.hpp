@@ -23,10 +23,14 @@ class FlushDenormals {
   static Word control() { return _mm_getcsr(); }
   static void set_control(Word word) { _mm_setcsr(word); }
 #elif defined(__aarch64__)
-  using Word = unsigned;
-  static constexpr Word flush = 1u << 24;  // FZ
-  static Word control() { return __builtin_aarch64_get_fpcr(); }
-  static void set_control(Word word) { __builtin_aarch64_set_fpcr(word); }
+  using Word = unsigned long;
+  static constexpr Word flush = 1ul << 24;  // FZ
+  static Word control() {                   // Clang lacks GCC's function for it
+    Word word;
+    asm volatile("mrs %0, fpcr" : "=r"(word));
+    return word;
+  }
+  static void set_control(Word word) { asm volatile("msr fpcr, %0" : : "r"(word) : "memory"); }
 #else
   using Word = unsigned;
   static constexpr Word flush = 0;
