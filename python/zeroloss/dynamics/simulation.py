@@ -191,7 +191,10 @@ def load(directory: str | os.PathLike[str]) -> Run:
 def extend_run(
     run: Run, steps: int | None, duration: float | None, *, measures: Measures | None, progress: bool | None
 ) -> None:
-    """Go on with a run, in place: its records are those of one long run."""
+    """Go on with a run, in place: its records are those of one long run.
+
+    All is computed before anything of the run changes, so an exception, also Ctrl-C at any moment, leaves it as it was.
+    """
     dynamics = dynamics_from_settings(run.settings["dynamics"])
     further = checked_end(dynamics, steps, duration)
     begin = int(run.state.get("steps", run.step))  # a run that ended between two adaptive steps is one record ahead
@@ -206,10 +209,17 @@ def extend_run(
     state = {name: array.copy() for name, array in run.state.items()}  # the run's own, should this not end well
     stepper = start(dynamics, run.data, run.network, state, None)
     outcome, last = follow(stepper, recorder, begin, end, progress)
-    run.history = recorder.history(begin, run.history)
-    run.snapshots = recorder.snapshots(begin, run.snapshots)
-    run.network, run.state, run.outcome, run.measures = last.network(), stepper.state, outcome, recorder.measures
-    run.earlier, run.notes = recorder.earlier(), {**run.notes, "extremes": recorder.extremes}
+    extended = {
+        "history": recorder.history(begin, run.history),
+        "snapshots": recorder.snapshots(begin, run.snapshots),
+        "network": last.network(),
+        "state": stepper.state,
+        "outcome": outcome,
+        "measures": recorder.measures,
+        "earlier": recorder.earlier(),
+        "notes": {**run.notes, "extremes": recorder.extremes},
+    }
+    vars(run).update(extended)  # one operation, which no signal interrupts
 
 
 def extremes(notes: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -1,0 +1,122 @@
+"""Ctrl-C or an error at any moment of an extension: the run is as it was, or extended, and goes on to the same bits."""
+
+import copy
+import inspect
+import itertools
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import zeroloss as zl
+from problems import figure5, same_bits
+
+PACKAGE = str(Path(zl.__file__).parent)
+OPTIONS = {"record_every": 4, "snapshot_every": 5, "loss_extremes": True, "progress": False}
+DYNAMICS = {
+    "momentum": zl.GradientDescent(lr=0.1, weight_decay=1e-3, momentum=0.9),
+    "predicted": zl.PredictedGradient(step_size=1e-3, ridge=0.01),
+    "predicted flow": zl.PredictedGradient(rtol=1e-3, ridge=0.01),
+}
+
+
+class Corner:
+    """A measure, which can fail."""
+
+    lag = 3
+    failure: type[BaseException] | None = None
+
+    def __call__(self, network, earlier):
+        if self.failure is not None and earlier is not None:
+            raise self.failure
+        return network.E[0, 0] if earlier is None else network.E[0, 0] - earlier.E[0, 0]
+
+
+def simulated(dynamics, steps, measure=None):
+    data, net = figure5()
+    return zl.simulate(dynamics, data, net, steps=steps, measures={"corner": measure or Corner()}, **OPTIONS)
+
+
+def assert_same(one, other):
+    assert same_bits(one.history, other.history)
+    assert same_bits(one.snapshots, other.snapshots)
+    assert all(same_bits(one.state[name], other.state[name]) for name in one.state)
+    assert same_bits(one.network.E, other.network.E)
+    assert same_bits(one.network.W, other.network.W)
+    assert one.outcome == other.outcome
+    assert one.notes == other.notes
+
+
+def interrupted(call, moment):
+    """Call, and raise KeyboardInterrupt at a moment: a line of an extension or a call below it. False if it ended."""
+    passed = 0
+
+    def trace(frame, event, argument):
+        nonlocal passed
+        if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_flags & inspect.CO_GENERATOR:
+            return None  # what a generator raises while it is closed is lost
+        passed += 1
+        if passed == moment:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace if Path(frame.f_code.co_filename).name in ("run.py", "simulation.py") else None
+
+    handler = signal.getsignal(signal.SIGINT)
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+        signal.signal(signal.SIGINT, handler)
+    return False
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_ctrl_c_at_any_line_of_an_extension(dynamics):
+    first, whole = simulated(DYNAMICS[dynamics], 6), simulated(DYNAMICS[dynamics], 13)
+    middle, untouched = simulated(DYNAMICS[dynamics], 10), copy.deepcopy(first)
+    for moment in itertools.count(1):
+        run = copy.copy(first)
+        stopped = interrupted(lambda run=run: run.extend(4, progress=False), moment)
+        assert_same(run, untouched if run.outcome == first.outcome else middle)
+        if not stopped:
+            break
+        if moment % 5 == 0:
+            assert_same(run.extend(13 - run.step, progress=False), whole)
+    assert moment > 100
+    assert run.step == 10
+    assert_same(first, untouched)
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, ValueError, MemoryError])
+def test_a_measure_that_raises_leaves_the_run_as_it_was(failure):
+    measure = Corner()
+    run, whole = simulated(DYNAMICS["momentum"], 6, measure), simulated(DYNAMICS["momentum"], 13)
+    untouched = copy.deepcopy(run)
+    measure.failure = failure
+    with pytest.raises(failure):
+        run.extend(7, progress=False)
+    assert_same(run, untouched)
+    measure.failure = None
+    assert_same(run.extend(7, progress=False), whole)
+
+
+def test_a_member_of_an_ensemble_that_could_not_be_extended():
+    """The joint history is that of the runs as they are."""
+    data, net = figure5()
+    measure = Corner()
+    options = {"steps": 6, "measures": {"corner": measure}, **OPTIONS}
+    ensemble = zl.simulate_many([(DYNAMICS["momentum"], data, net)] * 2, **options)
+    before = ensemble.history
+    measure.failure = KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        ensemble[1].extend(7, progress=False)
+    assert same_bits(ensemble.history, before)
+    measure.failure = None
+    ensemble[1].extend(7, progress=False)
+    assert ensemble.history.step.values[-1] == 13
+    assert np.isnan(ensemble.history.train_loss.values[0, -1])
