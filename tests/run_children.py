@@ -5,6 +5,8 @@ import resource
 import signal
 from pathlib import Path
 
+import h5py
+
 import zeroloss as zl
 from zeroloss import config, runs
 
@@ -54,3 +56,20 @@ def hold(directory, ready, release):
     with zl.results.RunDirectory(directory).locked():
         ready.set()
         release.wait()
+
+
+def hold_open(path, ready, release):
+    """Hold a NetCDF file open for appending, with HDF5's lock on it."""
+    with h5py.File(path, "a"):
+        ready.set()
+        release.wait()
+
+
+def killed_at_record(settings, directory, step):
+    """Begin a run, killed when it has the record of a step."""
+
+    def kill(at, values):
+        if at == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    runs.run(config.from_settings(settings), directory, progress=False, announce=kill)

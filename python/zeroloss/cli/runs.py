@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import config, runs, sweeps
 from ..results import DamagedError, Ending, Run
-from .command import BAD_INPUT, NUMERICAL_FAILURE, Failed, assignment, complain, status_of
+from .command import BAD_INPUT, DONE, INTERRUPTED, NUMERICAL_FAILURE, Failed, assignment, complain, status_of
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
@@ -85,14 +85,16 @@ def resume(
 @click.command()
 @click.argument("directory", metavar="DIR", type=_DIRECTORY)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The picture.  [default: DIR/report.png]")
-def report(directory: Path, out: Path | None) -> None:
+def report(directory: Path, out: Path | None) -> int:
     """Summarise and draw a run, or summarise a sweep.
 
-    The run or sweep may have ended or be in progress.
+    The run or sweep may have ended or be in progress. The exit status is 130 for a run that was interrupted.
     """
     with told():
-        for line in sweeps.report(directory) if sweeps.Store.is_at(directory) else runs.report(directory, out):
-            click.echo(line)
+        lines = sweeps.report(directory) if sweeps.Store.is_at(directory) else runs.report(directory, out)
+    for line in lines:
+        click.echo(line)
+    return INTERRUPTED if lines[0].startswith(f"{Ending.INTERRUPTED}:") else DONE
 
 
 class mended:  # noqa: N801 — reads as a statement

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 from .. import plots
 from ..build import build_info
 from ..results import Run, RunDirectory
-from ..results.files import netcdf, write_atomically
+from ..results.files import write_atomically
+from ..results.netcdf import write_netcdf
 from ..results.recognition import json_object
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def write(result: Result, directory: Path, name: str) -> Path:
     text = json.dumps(_plain(about), indent=2, ensure_ascii=False, allow_nan=False)
     picture = directory / f"{name}.png"
     write_atomically(directory / f"{name}.json", (text + "\n").encode())  # It says whose the others are.
-    write_atomically(directory / f"{name}.nc", netcdf(result.numbers))
+    write_atomically(directory / f"{name}.nc", lambda file: write_netcdf(file, result.numbers))
     with plots.style():
         figure = result.draw(result.numbers)
         write_atomically(picture, lambda file: plots.save(figure, file))

@@ -3,11 +3,12 @@
 from .checkpoint import Checkpoint
 from .directory import RunDirectory
 from .ensemble import Ensemble, side_by_side
-from .files import DamagedError, NewerFormatError
+from .files import DamagedError, NewerFormatError, UnreadableError
 from .history import DESCRIPTIONS, TIME, TIMES, columns_of, history_dataset, read_records, snapshot_dataset
 from .lock import InUseError, held
 from .outcome import Ending, Outcome
-from .run import Measures, Run, read, run_at
+from .reading import read, run_at
+from .run import Measures, Run
 from .samples import fingerprint, read_samples, write_samples
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Outcome",
     "Run",
     "RunDirectory",
+    "UnreadableError",
     "columns_of",
     "fingerprint",
     "held",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import _display
 from ..networks import Network
-from .files import read_sealed, write_sealed
+from .files import DamagedError, NewerFormatError, read_sealed, write_sealed
 from .outcome import Ending, Outcome
 
 Columns = dict[str, NDArray[Any]]
@@ -105,7 +105,15 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Return a checkpoint from its file; DamagedError or NewerFormatError where it is of no use."""
     about, arrays = read_sealed(path)
+    if isinstance(version := about.get("format"), int) and version > FORMAT:
+        raise NewerFormatError(f"{path.name}: expected format {FORMAT}, got {version}, which a newer version wrote")
+    try:
+        return _checkpoint(about, arrays)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise DamagedError(f"{path.name}: it holds no checkpoint: {type(error).__name__}: {error}") from None
 
+
+def _checkpoint(about: dict[str, Any], arrays: Columns) -> Checkpoint:
     def of(kind: str) -> dict[str, NDArray[Any]]:
         return {name.removeprefix(f"{kind} "): a for name, a in arrays.items() if name.startswith(f"{kind} ")}
 

@@ -24,21 +24,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .checkpoint import FORMAT, Checkpoint, read_checkpoint, rows, stacked
-from .files import DamagedError, is_sealed, netcdf, remove_unfinished, write_atomically
-from .history import columns_of, history_dataset, snapshot_dataset
-from .lock import NoLocksError, held
+from .files import DamagedError, is_sealed, remove_unfinished, write_atomically
+from .history import history_dataset, snapshot_dataset
+from .lock import NoLocksError, held, holder
+from .netcdf import write_netcdf, write_netcdf_in_pieces
 from .outcome import Ending, Outcome
-from .recognition import RUN_MARK, is_empty, is_run, is_written_by_us
+from .recognition import RUN_MARK, is_empty, is_run, is_written_by_us, json_object
 from .replacement import current, replacing, settle
-from .schedule import Schedule
+from .stored_rows import StoredRows, lazily, sliced
 from .table import Table
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+_LAZY_ABOVE = 64 * 2**20  # bytes of snapshots
 
 
 class RunDirectory:
@@ -52,6 +53,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.history_file, self.snapshots_file = self.path / "history.nc", self.path / "snapshots.nc"
         self.history, self.snapshots = Table(self.path / "rows", "history"), Table(self.path / "rows", "snapshots")
+        self._damaged: set[Path] = set()
 
     def is_new(self) -> bool:
         """Whether there is no directory, or nothing in it."""
@@ -73,7 +75,7 @@ class RunDirectory:
         """Make the directory, and mark it as that of a run before anything else is written into it."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not is_run(self.about):
-            self._write_about({"outcome": None, "sentence": None})
+            self.write_about({"outcome": None, "sentence": None})
 
     def unmark(self, made: bool) -> None:
         """Take the mark off a directory in which nothing came to be, and remove it if it was ``made`` for that."""
@@ -160,10 +162,13 @@ class RunDirectory:
         return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
     def write_checkpoint(self, checkpoint: Checkpoint, keep: int) -> None:
-        """Put a checkpoint into place; only the last ``keep`` stay."""
+        """Put a checkpoint into place; only the last ``keep`` of those that are whole stay."""
+        self._damaged.discard(self.checkpoints / f"step-{checkpoint.step:012d}")
         checkpoint.write(self.checkpoints / f"step-{checkpoint.step:012d}")
-        for path in self.checkpoint_paths()[keep:]:
-            path.unlink()
+        sound = [path for path in self.checkpoint_paths() if path not in self._damaged and is_sealed(path)]
+        for path in [*sound[keep:], *self._damaged]:
+            path.unlink(missing_ok=True)
+        self._damaged.clear()
 
     def newest(self) -> tuple[Checkpoint | None, list[tuple[Path, str]]]:
         """Return the newest checkpoint that is whole and has its rows, and those before it that are not, with why.
@@ -173,34 +178,49 @@ class RunDirectory:
         NewerFormatError
             Where a newer version wrote it.
         """
+        while True:
+            paths = self.checkpoint_paths()
+            try:
+                return self._newest_of(paths)
+            except FileNotFoundError:  # The process that runs here has removed it.
+                if self.checkpoint_paths() == paths:
+                    raise
+
+    def _newest_of(self, paths: list[Path]) -> tuple[Checkpoint | None, list[tuple[Path, str]]]:
         damaged = []
-        for path in self.checkpoint_paths():
+        for path in paths:
             try:
                 checkpoint = read_checkpoint(path)
-                self.history_rows(checkpoint)
-                self.snapshot_rows(checkpoint)
-            except (DamagedError, OSError) as error:
+                self.history_rows(checkpoint).check()
+                self.snapshot_rows(checkpoint).check()
+            except DamagedError as error:
+                self._damaged.add(path)
                 damaged.append((path, str(error)))
             else:
                 return checkpoint, damaged
         return None, damaged
 
-    def history_rows(self, checkpoint: Checkpoint) -> dict[str, NDArray[Any]]:
-        """Return the records on the schedule up to a checkpoint; DamagedError where they are not all there."""
-        return _rows(self.history, self.history_file, checkpoint.records, checkpoint.settings["record_every"])
+    def history_rows(self, checkpoint: Checkpoint) -> StoredRows:
+        """Return the records on the schedule up to a checkpoint."""
+        return StoredRows(self.history, self.history_file, checkpoint.records, checkpoint.settings["record_every"])
 
-    def snapshot_rows(self, checkpoint: Checkpoint) -> dict[str, NDArray[Any]]:
-        """Return the snapshots on the schedule up to a checkpoint, likewise."""
+    def snapshot_rows(self, checkpoint: Checkpoint) -> StoredRows:
+        """Return the snapshots on the schedule up to a checkpoint."""
         every = checkpoint.settings["snapshot_every"]
-        return _rows(self.snapshots, self.snapshots_file, checkpoint.snapshots, every)
+        return StoredRows(self.snapshots, self.snapshots_file, checkpoint.snapshots, every)
 
     def datasets(self, checkpoint: Checkpoint) -> tuple[xr.Dataset, xr.Dataset | None]:
-        """Return history and snapshots up to a checkpoint."""
-        columns = stacked([self.history_rows(checkpoint), checkpoint.last_record])
+        """Return history and snapshots up to a checkpoint; many snapshots are read when they are asked for."""
+        columns = stacked([*self.history_rows(checkpoint).blocks(), checkpoint.last_record])
         history = history_dataset(columns, checkpoint.settings, checkpoint.descriptions)
         if "events" in checkpoint.settings:
             history.attrs["events"] = json.dumps(dict(checkpoint.events))
-        pictures = stacked([self.snapshot_rows(checkpoint), checkpoint.last_snapshot])
+        stored, last = self.snapshot_rows(checkpoint), checkpoint.last_snapshot
+        network = checkpoint.network
+        if checkpoint.snapshots * (network.E.nbytes + network.W.nbytes) > _LAZY_ABOVE:
+            sample = next(stored.blocks(0, 1))
+            return history, lazily(stored, checkpoint.snapshots, last, snapshot_dataset(sample))
+        pictures = stacked([*stored.blocks(), last])
         return history, snapshot_dataset(pictures) if rows(pictures) else None
 
     def finish(self, checkpoint: Checkpoint) -> None:
@@ -211,66 +231,58 @@ class RunDirectory:
 
     def reopen(self, checkpoint: Checkpoint) -> None:
         """Put the rows of an ended run back into pieces, for a run that goes on."""
-        for table, columns in (
-            (self.history, self.history_rows(checkpoint)),
-            (self.snapshots, self.snapshot_rows(checkpoint)),
-        ):
-            if rows(columns) and not table.names():
-                table.append(0, columns)
+        self.history_rows(checkpoint).reopen()
+        self.snapshot_rows(checkpoint).reopen()
 
     def export(self, checkpoint: Checkpoint, history: xr.Dataset, snapshots: xr.Dataset | None) -> None:
         """Write history and snapshots as NetCDF, and what the run is as JSON."""
-        write_atomically(self.history_file, netcdf(history))
+        write_atomically(self.history_file, lambda file: write_netcdf(file, history))
         if snapshots is not None:
-            write_atomically(self.snapshots_file, netcdf(snapshots))
+            steps = snapshots.sizes["step"]
+            write_atomically(self.snapshots_file, lambda file: write_netcdf_in_pieces(file, steps, sliced(snapshots)))
         self.describe(checkpoint)
 
     def outcome(self) -> Outcome | None:
         """Return how the run ended, once all that an ended run leaves is in place; None before."""
+        said = self.said()
+        return said if said is not None and said.ending.is_the_end and self.history_file.exists() else None
+
+    def said(self) -> Outcome | None:
+        """Return how the last process here left the run; None while one runs, and after one that was killed."""
+        about = json_object(self.about)
         try:
-            about = json.loads(self.about.read_text(encoding="utf-8"))
-            return Outcome(Ending(about["outcome"]), about["sentence"]) if self.history_file.exists() else None
-        except (OSError, ValueError, KeyError, TypeError):
+            return Outcome(Ending(about["outcome"]), str(about["sentence"]))
+        except (KeyError, ValueError):
             return None
 
-    def describe(self, checkpoint: Checkpoint) -> None:
-        """Write what the run is and how far it is as JSON."""
-        self._write_about(
+    def describe(self, checkpoint: Checkpoint, outcome: Outcome | None = None) -> None:
+        """Write what the run is, how far it is, and how it ended, as JSON."""
+        outcome = outcome or checkpoint.outcome
+        self.write_about(
             {
                 "settings": checkpoint.settings,
                 "step": checkpoint.step,
-                "outcome": None if checkpoint.outcome is None else checkpoint.outcome.ending,
-                "sentence": None if checkpoint.outcome is None else checkpoint.outcome.sentence,
+                "outcome": None if outcome is None else outcome.ending,
+                "sentence": None if outcome is None else outcome.sentence,
                 "events": dict(checkpoint.events),
                 "seconds": checkpoint.seconds,
                 "data": checkpoint.data,
             }
         )
 
-    def _write_about(self, about: Mapping[str, Any]) -> None:
+    def write_about(self, about: Mapping[str, Any]) -> None:
+        """Write ``run.json``, the mark of a run's directory. Its "outcome" is None while a process runs."""
         text = json.dumps({**RUN_MARK, "format": FORMAT, **about}, indent=1, ensure_ascii=False)
         write_atomically(self.about, f"{text}\n".encode())
 
+    def holder(self) -> str | None:
+        """Return the number of the process that runs here; None if none does."""
+        return holder(self.lock)
 
-def _rows(table: Table, exported: Path, count: int, every: int | str | None) -> dict[str, NDArray[Any]]:
-    try:
-        return table.read(count)
-    except DamagedError:
-        if not exported.exists():
-            raise
-    columns = _exported(exported)
-    schedule = Schedule("every", "log" if every is None else every)
-    due = np.array([schedule.due(step) for step in columns["step"].tolist()])
-    if np.count_nonzero(due) < count:
-        raise DamagedError(f"{exported.name}: expected {count} rows on the schedule, got {np.count_nonzero(due)}")
-    return {name: values[due][:count] for name, values in columns.items()}
-
-
-def _exported(path: Path) -> dict[str, NDArray[Any]]:
-    import xarray as xr  # noqa: PLC0415
-
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            return columns_of(dataset.load())
-    except Exception as error:  # of HDF5, whose errors are many
-        raise DamagedError(f"{path.name}: it cannot be read: {error}") from None
+    def identity(self) -> tuple[int, ...]:
+        """Return numbers that change when another run takes the place of this one: samples are written once a run."""
+        try:
+            about = self.current().data.stat()
+        except FileNotFoundError:
+            return ()
+        return about.st_ino, about.st_mtime_ns, about.st_size

@@ -14,23 +14,22 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 __all__ = [
     "UNFINISHED",
     "DamagedError",
     "NewerFormatError",
+    "UnreadableError",
     "is_sealed",
-    "netcdf",
+    "read_npz",
     "read_sealed",
+    "reading",
     "remove_unfinished",
     "seal",
     "sync_directory",
@@ -56,6 +55,24 @@ class DamagedError(ValueError):
 
 class NewerFormatError(ValueError):
     """A file is of a format that came after this version."""
+
+
+class UnreadableError(OSError):
+    """A file cannot be read at the moment: no permission, locked, or a fault of the disk. It may be whole."""
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system into an UnreadableError, which says that it is not about the content."""
+    try:
+        yield
+    except (FileNotFoundError, UnreadableError):
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        hint = "check its permissions, and whether another program holds it; its content may be whole"
+        raise UnreadableError(error.errno, f"cannot be read ({error.strerror}); {hint}", str(path)) from None
 
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
@@ -97,24 +114,9 @@ def remove_unfinished(directory: Path, age: float = 0.0) -> None:
 
 def is_sealed(path: Path) -> bool:
     """Whether a file begins as a sealed file, or is empty, as a power cut leaves one."""
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         start = file.read(len(_NAME) + 1)
     return start in {b"", f"{_NAME} ".encode()}
-
-
-def netcdf(dataset: xr.Dataset) -> bytes:
-    """Return a dataset as the bytes of a NetCDF file.
-
-    HDF5 writes into memory: where it cannot write a file whole, it may take the process with it at its end. And not by
-    ``to_netcdf``, which on a Dask worker asks the cluster for a lock.
-    """
-    import h5netcdf  # noqa: PLC0415 — slow to import, as xarray
-    import xarray as xr  # noqa: PLC0415
-
-    content = io.BytesIO()
-    with h5netcdf.File(content, "w") as file:
-        dataset.dump_to_store(xr.backends.H5NetCDFStore(file))
-    return content.getvalue()
 
 
 def sync_directory(directory: Path) -> None:
@@ -166,7 +168,7 @@ def read_sealed(path: Path) -> tuple[dict[str, Any], Arrays]:
     NewerFormatError
         Where a later version wrote it.
     """
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         words = file.readline(_LONGEST_LINE).decode("ascii", "replace").split()
         body = file.read()
     if len(words) != 4 or words[0] != _NAME or not (words[1] + words[2]).isdigit():
@@ -177,7 +179,24 @@ def read_sealed(path: Path) -> tuple[dict[str, Any], Arrays]:
         raise DamagedError(f"{path.name}: its SHA-256 is not that of what was written")
     if int(words[1]) > VERSION:
         raise NewerFormatError(f"{path.name}: expected format {VERSION}, got {words[1]}, which a newer version wrote")
-    with np.load(io.BytesIO(body), allow_pickle=False) as stored:
-        arrays = dict(stored)
-    about = json.loads(arrays.pop(_ABOUT).tobytes())
+    try:
+        arrays = read_npz(body)
+        about = json.loads(arrays.pop(_ABOUT).tobytes())
+    except Exception as error:  # Zipfile, zlib and json have errors of their own.
+        raise DamagedError(f"{path.name}: its content is not that of a file of zeroloss: {error}") from None
     return about, {name.removeprefix("array_"): value for name, value in arrays.items()}
+
+
+def read_npz(content: bytes) -> Arrays:
+    """Return the arrays of an npz file that this package wrote, which is not compressed.
+
+    Raises
+    ------
+    ValueError, KeyError, zipfile.BadZipFile, EOFError, …
+        If it is something else, or expands to more than it holds.
+    """
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        archive = stored.zip
+        if any(entry.file_size > len(content) for entry in archive.infolist()):
+            raise ValueError(f"its {len(content)} bytes expand to more than was written")
+        return dict(stored)

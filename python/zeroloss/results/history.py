@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import DamagedError
+from .netcdf import damage_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -98,24 +100,21 @@ def read_records(path: Path) -> tuple[dict[str, tuple[NDArray[Any], dict[str, st
 
     Raises
     ------
-    FileNotFoundError, DamagedError
-        Where there is no file, or none that can be read.
+    FileNotFoundError, UnreadableError, DamagedError
+        Where there is no file, it cannot be read at the moment, or it is not such a file.
     """
     import h5py  # noqa: PLC0415 — as xarray
 
-    if not path.exists():
-        raise FileNotFoundError(path)
-    try:
-        with h5py.File(path) as stored:
-            count = len(stored["step"])
-            columns = {}
-            for name, values in stored.items():
-                if values.shape == (count,) and b"not a netCDF variable" not in values.attrs.get("NAME", b""):
-                    meaning = {key: str(values.attrs[key]) for key in ("units", "long_name") if key in values.attrs}
-                    columns[name] = values[()], meaning
-            return columns, dict(stored.attrs)
-    except Exception as error:  # of HDF5, whose errors are many
-        raise DamagedError(f"{path.name}: it cannot be read: {error}") from None
+    with damage_of(path), path.open("rb") as file, h5py.File(file) as stored:
+        size, count = os.fstat(file.fileno()).st_size, len(stored["step"])
+        columns = {}
+        for name, values in stored.items():
+            if values.shape == (count,) and b"not a netCDF variable" not in values.attrs.get("NAME", b""):
+                if values.nbytes > size:
+                    raise DamagedError(f"{path.name}: its {size} bytes expand to more than was written")
+                meaning = {key: str(values.attrs[key]) for key in ("units", "long_name") if key in values.attrs}
+                columns[name] = values[()], meaning
+        return columns, dict(stored.attrs)
 
 
 def _attributes(name: str, descriptions: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> dict[str, str]:

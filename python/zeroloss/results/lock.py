@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,9 @@ class NoLocksError(ValueError):
 
 #: What the operating system answers where a file system has no locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+
+
+_TRIES = 10
 
 
 @contextlib.contextmanager
@@ -44,6 +48,10 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
     try:
         try:
             free = lock_descriptor(descriptor, blocking=wait)
+            for _ in range(0 if free else _TRIES):  # `holder` of another process takes it for a moment.
+                time.sleep(0.01)
+                if free := lock_descriptor(descriptor, blocking=False):
+                    break
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
@@ -57,6 +65,22 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f" {os.getpid()}\n".encode())
         yield
+    finally:
+        os.close(descriptor)
+
+
+def holder(path: Path) -> str | None:
+    """Return the number of the process that holds a lock, or "unknown"; None if none does, or it cannot be known."""
+    from filelock import lock_descriptor  # noqa: PLC0415
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return None if lock_descriptor(descriptor, blocking=False) else _holder(descriptor)
+    except OSError:
+        return None
     finally:
         os.close(descriptor)
 

@@ -10,6 +10,8 @@ class Ending(StrEnum):
     """How a simulation ended."""
 
     REACHED_THE_END = "reached the end"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
     STOPPED_BY_THE_USER = "stopped by the user"
     STOPPED_BY_A_RULE = "stopped by a rule"
     DIVERGED = "diverged"
@@ -21,7 +23,12 @@ class Ending(StrEnum):
     @property
     def can_go_on(self) -> bool:
         """Whether an extension is possible: the state is sound."""
-        return self in {Ending.REACHED_THE_END, Ending.STOPPED_BY_THE_USER, Ending.STOPPED_BY_A_RULE}
+        return self not in {Ending.DIVERGED, Ending.SINGULAR, Ending.STIFF, Ending.NOT_CONVERGED, Ending.BROKEN_OFF}
+
+    @property
+    def is_the_end(self) -> bool:
+        """Whether nothing is left to do: the run is neither under way nor was it interrupted."""
+        return self not in {Ending.RUNNING, Ending.INTERRUPTED, Ending.STOPPED_BY_THE_USER}
 
 
 @dataclass(frozen=True)

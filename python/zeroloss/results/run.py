@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +12,15 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from .. import _display
-from .._checks import ZerolossWarning
 from ..datasets import Dataset
 from ..networks import Network
 from .checkpoint import Checkpoint, Columns
 from .describe import describe_run
 from .directory import RunDirectory
-from .files import DamagedError
 from .history import columns_of
 from .lock import InUseError
 from .outcome import Ending, Outcome
-from .samples import fingerprint, read_samples, write_samples
+from .samples import fingerprint, write_samples
 from .schedule import Schedule
 
 if TYPE_CHECKING:
@@ -158,17 +155,18 @@ class Run:
     def _write(self, directory: RunDirectory) -> None:
         directory.prepare()
         write_samples(self.data, directory.data)
-        history = columns_of(self.history)
-        records, last_record = _split(history, self.settings["record_every"])
-        pictures = None if self.snapshots is None else columns_of(self.snapshots)
-        snapshots, last_snapshot = _split(pictures or {}, self.settings["snapshot_every"])
+        records, last_record = _split(columns_of(self.history), self.settings["record_every"])
+        snapshots, last_snapshot = _snapshots_split(self.snapshots, self.settings["snapshot_every"])
+        outcome = self.outcome
+        if not outcome.ending.is_the_end:  # It is the process that goes on, or may do so, not what is saved.
+            outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {self.step} steps; extend goes on")
         checkpoint = Checkpoint(
             step=int(self.state.get("steps", self.step)),
             settings=self.settings,
             data=fingerprint(self.data),
             state=self.state,
             network=self.network,
-            outcome=self.outcome,
+            outcome=outcome,
             records=records,
             snapshots=snapshots,
             last_record=last_record,
@@ -193,36 +191,9 @@ def _split(columns: Columns, every: int | str | None) -> tuple[int, Columns]:
     return (count, {}) if due else (count - 1, {name: values[-1:] for name, values in columns.items()})
 
 
-def read(path: str | os.PathLike[str], extender: Callable[..., None]) -> Run:
-    """Read the directory of a run, ended or under way; ``extender`` is how it can go on."""
-    directory = RunDirectory(path)
-    if not directory.is_ours():
-        raise FileNotFoundError(f"directory: expected a run, found no checkpoints in {directory.path}")
-    directory = directory.current()
-    checkpoint, damaged = directory.newest()
-    for file, why in damaged:
-        warnings.warn(f"{file.parent.parent}: {why}; the checkpoint before it is used", ZerolossWarning, stacklevel=3)
-    if checkpoint is None:
-        raise DamagedError(f"{directory.path}: expected a checkpoint that is whole, got {len(damaged)} damaged ones")
-    return run_at(directory, checkpoint, extender)
-
-
-def run_at(directory: RunDirectory, checkpoint: Checkpoint, extender: Callable[..., None]) -> Run:
-    """Return the run as it was at a checkpoint."""
-    history, snapshots = directory.datasets(checkpoint)
-    under_way = Outcome(
-        Ending.STOPPED_BY_THE_USER, f"after {checkpoint.step} steps, by the checkpoint of a run under way"
-    )
-    return Run(
-        history=history,
-        network=checkpoint.network,
-        snapshots=snapshots,
-        outcome=checkpoint.outcome or under_way,
-        settings=checkpoint.settings,
-        data=read_samples(directory.data),
-        state=checkpoint.state,
-        extender=extender,
-        earlier=checkpoint.earlier,
-        events=checkpoint.events,
-        notes=checkpoint.notes,
-    )
+def _snapshots_split(snapshots: xr.Dataset | None, every: int | str | None) -> tuple[int, Columns]:
+    """Return the same for snapshots, of which only the last is read."""
+    if snapshots is None or not snapshots.sizes["step"]:
+        return 0, {}
+    _, last = _split(columns_of(snapshots.isel(step=slice(-1, None))), every)
+    return snapshots.sizes["step"] - bool(last), last

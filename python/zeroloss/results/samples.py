@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ..datasets import Dataset, read_only
-from .files import DamagedError, write_atomically
+from .files import DamagedError, read_npz, reading, write_atomically
 
 
 def fingerprint(data: Dataset) -> str:
@@ -35,18 +35,15 @@ def write_samples(data: Dataset, path: Path) -> None:
 
 def read_samples(path: Path) -> Dataset:
     """Return the samples; DamagedError where the file is not whole."""
+    with reading(path):
+        content = path.read_bytes()
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
+        arrays = read_npz(content)
         about = json.loads(str(arrays["about"]))
         rows = [_rows(arrays, part, len(arrays[f"Y_{part}"]), about["d_in"]) for part in ("train", "test")]
         return read_only(Dataset(rows[0], arrays["Y_train"], rows[1], arrays["Y_test"], about["settings"]))
-    except (OSError, EOFError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise DamagedError(f"{path.name}: it cannot be read: {error}") from None
     except Exception as error:  # zipfile, zlib and json have errors of their own for damaged content
-        raise DamagedError(f"{path.name}: it is damaged: {error}") from None
+        raise DamagedError(f"{path}: it is damaged: {error}") from None
 
 
 def _arrays(data: Dataset) -> dict[str, NDArray[Any]]:

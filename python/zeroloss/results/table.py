@@ -6,8 +6,9 @@ earlier one the rows beyond are dropped, to be made again.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from .files import DamagedError, is_sealed, read_sealed, write_sealed
 
 Columns = dict[str, NDArray[Any]]
 
-_JOIN_UP_TO = 64 * 2**20  # bytes: greater pieces are left alone
+_JOIN_UP_TO = 8 * 2**20  # bytes
+
+_TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,13 @@ class _Piece:
     begin: int
     end: int
     path: Path
+
+    def read(self) -> Columns:
+        """Return its columns; DamagedError unless all are as long as the name of the file says."""
+        columns = read_sealed(self.path)[1]
+        if "step" not in columns or {len(values) for values in columns.values()} != {self.end - self.begin}:
+            raise DamagedError(f"{self.path.name}: it does not hold the rows that its name says")
+        return columns
 
 
 class Table:
@@ -41,16 +51,23 @@ class Table:
         """Add rows from number ``first`` on, in place of any that were there.
 
         As with the digits of a binary counter, a piece takes in those before it that are not much greater: each row is
-        written about log₂(rows) times, and the pieces are about log₂(rows) many.
+        written about log₂(rows) times, and the pieces are about log₂(rows) many. Great pieces are left alone, so that
+        no more than a few MB are in memory.
         """
-        begin, end, rows = first, first + len(columns["step"]), dict(columns)
+        count = len(columns["step"])
+        step = max(1, _JOIN_UP_TO * count // max(1, sum(values.nbytes for values in columns.values())))
+        for begin in range(0, count, step):
+            self._append(first + begin, {name: values[begin : begin + step] for name, values in columns.items()})
+
+    def _append(self, first: int, columns: Columns) -> None:
+        begin, end, rows = first, first + len(columns["step"]), columns
         before = self._pieces(first)
         while before:
             piece = before[-1]
             great = begin - piece.begin > 2 * (end - begin) or piece.path.stat().st_size > _JOIN_UP_TO
             if piece.end == begin and great:
                 break
-            earlier = {name: values[: begin - piece.begin] for name, values in read_sealed(piece.path)[1].items()}
+            earlier = {name: values[: begin - piece.begin] for name, values in piece.read().items()}
             begin, rows = piece.begin, joined([earlier, rows])
             before.pop()
         target = self._directory / f"{self._name}-{begin:012d}-{end:012d}"
@@ -60,27 +77,51 @@ class Table:
             if path not in kept:
                 path.unlink()
 
-    def read(self, rows: int) -> Columns:
-        """Return the first ``rows`` rows.
+    def holds(self, rows: int) -> bool:
+        """Whether there are pieces with the first ``rows`` rows."""
+        try:
+            return bool(self._pieces(rows)) or rows == 0
+        except DamagedError:
+            return False
+
+    def blocks(self, rows: int, begin: int = 0) -> Iterator[Columns]:
+        """Return the rows [begin, rows) piece by piece, also while another process adds rows and joins pieces.
 
         Raises
         ------
         DamagedError
             Where they are not all there.
         """
-        if rows == 0:
-            return {}
-        found = joined([read_sealed(piece.path)[1] for piece in self._pieces(rows)])
-        return {name: values[:rows] for name, values in found.items()}
+        pieces = self._pieces_now(rows)
+        while begin < rows:
+            piece = next(piece for piece in pieces if piece.end > begin)
+            try:
+                found = piece.read()
+            except FileNotFoundError:  # Another process has joined it with others.
+                pieces = self._pieces_now(rows)
+                continue
+            yield {name: values[begin - piece.begin : rows - piece.begin] for name, values in found.items()}
+            begin = piece.end
+
+    def _pieces_now(self, rows: int) -> list[_Piece]:
+        """Return the pieces; a list made while another process joined some may lack them, and is made again."""
+        for _ in range(_TRIES):
+            paths = self.paths()
+            try:
+                return self._pieces(rows)
+            except DamagedError:
+                if self.paths() == paths:
+                    raise
+        return self._pieces(rows)
 
     def paths(self) -> list[Path]:
         """Return the pieces' files; others' files may have similar names, and stay as they are."""
-        pieces = (path for path in self._directory.glob(f"{self._name}-*") if self._numbers(path))
-        return sorted(path for path in pieces if is_sealed(path))
-
-    def names(self) -> list[str]:
-        """Return the file names of the pieces."""
-        return [path.name for path in self.paths()]
+        found = []
+        for path in self._directory.glob(f"{self._name}-*"):
+            with contextlib.suppress(FileNotFoundError):  # Another process joins pieces.
+                if self._numbers(path) and is_sealed(path):
+                    found.append(path)
+        return sorted(found)
 
     def clear(self) -> None:
         """Remove all pieces."""

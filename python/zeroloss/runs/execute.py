@@ -9,6 +9,7 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,13 @@ from ..results import (
     Outcome,
     Run,
     RunDirectory,
+    UnreadableError,
     read_samples,
     run_at,
     write_samples,
 )
 from ..results import fingerprint as fingerprint_of_samples
-from ..results.files import sync_file, write_atomically
+from ..results.files import reading, sync_file, write_atomically
 from .keeper import Announce, Keeper
 
 
@@ -106,6 +108,7 @@ def run(
             write_atomically(target.configuration, configuration.text().encode())
             write_samples(data, target.data)
             target.log(f"{dynamics} on {data} from {configuration.network}")
+            samples = fingerprint_of_samples(data)
             about = {
                 **run_settings(
                     dynamics,
@@ -118,8 +121,9 @@ def run(
                 "events": settings["events"],
                 "fingerprint": configuration.fingerprint(),
             }
+            target.write_about({"settings": about, "step": 0, "outcome": None, "sentence": None, "data": samples})
             recorder = Recorder(about, _measures(configuration.run, data), end.step)
-            keeper = Keeper(target, configuration.run, about, fingerprint_of_samples(data), _end(end), announce)
+            keeper = Keeper(target, configuration.run, about, samples, _end(end), announce)
             return _carry_on(target, stepper, recorder, keeper, 0, end, data, progress, interruption)
     except OSError as error:
         raise _broken(target, error) from error
@@ -200,15 +204,23 @@ def resume(
                 return run_at(target, checkpoint, extend_run)
             _check_build(checkpoint, dynamics, allow_different_bits)
             end = _further(target, checkpoint, dynamics, extend, duration)
-            target.reopen(checkpoint)
             state = {name: array.copy() for name, array in checkpoint.state.items()}
             settings = {**checkpoint.settings, "build": build_of_results()}
             recorder = Recorder(settings, _measures(chosen, data), end.step, checkpoint.earlier, done=checkpoint.step)
+            if unknown := [name for name in checkpoint.descriptions if not recorder.knows(name)]:
+                raise ValueError(
+                    f"directory: the history has {', '.join(unknown)}, measured by functions that are not saved; "
+                    "extend it in Python: zeroloss.load(DIR).extend(steps=…, measures={…})"
+                )
             recorder.extremes = extremes(checkpoint.notes)
             stepper = start(dynamics, data, checkpoint.network, state, chosen.threads)
+            target.describe(replace(checkpoint, outcome=None))  # A process runs.
+            target.reopen(checkpoint)
             keeper = Keeper(target, chosen, settings, checkpoint.data, _end(end), announce, checkpoint)
             target.log(f"resumed at step {checkpoint.step}")
             return _carry_on(target, stepper, recorder, keeper, checkpoint.step, end, data, progress, interruption)
+    except UnreadableError:
+        raise
     except OSError as error:
         raise _broken(target, error) from error
 
@@ -236,6 +248,7 @@ def _carry_on(
         outcome = Outcome(outcome.ending, f"after {checkpoint.step} steps, with a checkpoint; zeroloss resume goes on")
         stopped = run_at(directory, checkpoint, extend_run)
         stopped.outcome, stopped.signal = outcome, keeper.received
+        directory.describe(checkpoint, outcome)
         return stopped
     if outcome.ending is Ending.REACHED_THE_END and end.time is not None:
         keeper.look_at_the_end(stepper, recorder, step)
@@ -260,11 +273,14 @@ def _opened(directory: RunDirectory, tell: Callable[[str], None]) -> tuple[Check
             f"data: expected the samples that the run began with (SHA-256 {checkpoint.data[:16]}…), got others "
             f"({found[:16]}…) in {directory.data}"
         )
+    if "fingerprint" not in checkpoint.settings:  # Run.save wrote it.
+        return checkpoint, RunSettings(steps=checkpoint.step, events=[]), data
     try:
-        settings = tomllib.loads(directory.configuration.read_text(encoding="utf-8"))
+        with reading(directory.configuration):
+            settings = tomllib.loads(directory.configuration.read_text(encoding="utf-8"))
         run = RunSettings(**settings["run"])
     except FileNotFoundError:
-        return checkpoint, RunSettings(steps=checkpoint.step, events=[]), data  # what Run.save wrote has none
+        raise ValueError(f"{directory.configuration}: expected the run's configuration, found no file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, ValidationError) as error:
         line = str(error).splitlines()[0]
         raise ValueError(f"{directory.configuration}: expected the run's configuration, got {line}") from None

@@ -45,7 +45,9 @@ class Keeper:
         self._events = Events(run.events, run.event_every or run.record_every, found)
         if last:
             state = last.look or last.state
-            self._events.last = Look(notes["look_step"], {name: array.copy() for name, array in state.items()})
+            self._events.last = Look(
+                notes.get("look_step", last.step), {name: array.copy() for name, array in state.items()}
+            )
         self._rules = StoppingRules(
             run.stop_minutes,
             run.stop_test_accuracy,

@@ -11,7 +11,7 @@ from typing import Any
 from .. import runs
 from ..config import from_settings
 from ..dynamics.interruption import Asked, Interruption
-from ..results import Ending, InUseError, Outcome, RunDirectory, held
+from ..results import Ending, InUseError, Outcome, RunDirectory, UnreadableError, held
 from ..results.files import write_atomically
 
 
@@ -46,7 +46,7 @@ def failed(outcome: Outcome) -> bool:
 
 def stopped(outcome: Outcome) -> bool:
     """Whether a cell is to go on the next time."""
-    return outcome.ending is Ending.STOPPED_BY_THE_USER
+    return not outcome.ending.is_the_end
 
 
 def carry_out(task: Task, asked: Callable[[], signal.Signals | None], tell: Callable[[int], None]) -> Report:
@@ -87,6 +87,8 @@ def _carried_out(task: Task, tell: Callable[[int], None], interruption: Interrup
         return _run(task, RunDirectory(path), tell, interruption)
     except (runs.Broken, runs.DifferentBuildError, InUseError):
         raise  # nothing of the cell's own
+    except UnreadableError as error:
+        raise runs.Broken(f"{error.filename}: {error.strerror}") from error
     except Exception as error:  # of settings that no plan tries, of files that are not what they should be
         line = " ".join(f"{type(error).__name__}: {error}".split())
         write_atomically(_error_file(path), line.encode())

@@ -33,7 +33,8 @@ from .._checks import ZerolossWarning
 from .._settings import plain
 from ..config import settings_of_file
 from ..results import TIMES, DamagedError, Ending, Outcome, RunDirectory, held, read_records
-from ..results.files import netcdf, remove_unfinished, write_atomically
+from ..results.files import remove_unfinished, write_atomically
+from ..results.netcdf import write_netcdf
 from ..results.recognition import SWEEP_MARK, is_empty, is_sweep, json_object
 from .cell import ended
 from .grid import Axis, Cell, axes
@@ -138,7 +139,8 @@ class Store:
     def write_cube(self) -> None:
         """Write the cube of the cells that have ended."""
         with held(self.lock("store"), wait=True):
-            write_atomically(self.path / "cube.nc", netcdf(self.cube()))
+            cube = self.cube()
+            write_atomically(self.path / "cube.nc", lambda file: write_netcdf(file, cube))
 
     def cube(self) -> xr.Dataset:
         """Return the cube of the cells that have ended; see `open_sweep`."""

@@ -1,0 +1,158 @@
+"""NetCDF files: written piece by piece, and read without HDF5's locks."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from .files import DamagedError, reading
+
+if TYPE_CHECKING:
+    import h5netcdf
+    import xarray as xr
+
+
+def write_netcdf(file: BinaryIO, dataset: xr.Dataset) -> None:
+    """Write a dataset into an empty file.
+
+    On a Dask worker, xarray's own ``to_netcdf`` would ask the cluster for a lock.
+    """
+    import xarray as xr  # noqa: PLC0415 — half of the package's import time
+
+    with _new_file(file) as stored:
+        dataset.dump_to_store(xr.backends.H5NetCDFStore(stored))
+
+
+def write_netcdf_in_pieces(file: BinaryIO, steps: int, pieces: Iterable[xr.Dataset]) -> None:
+    """Write datasets one after the other along their dimension "step", of which there are ``steps`` in all."""
+    import xarray as xr  # noqa: PLC0415
+
+    with _new_file(file) as stored:
+        begin = 0
+        for piece in pieces:
+            if begin == 0:
+                variables, attributes = xr.conventions.encode_dataset_coordinates(piece)
+                stored.attrs.update(attributes)
+                stored.dimensions = {**{str(name): size for name, size in piece.sizes.items()}, "step": steps}
+                for name, variable in variables.items():
+                    encoded = xr.conventions.encode_cf_variable(variable, name=name)
+                    created = stored.create_variable(str(name), encoded.dims, encoded.dtype)
+                    created.attrs.update(encoded.attrs)
+            end = begin + piece.sizes["step"]
+            for name, variable in piece.variables.items():
+                values = variable.values
+                stored[str(name)][(slice(begin, end), ...) if "step" in variable.dims else ...] = values
+            begin = end
+
+
+@contextlib.contextmanager
+def open_netcdf(path: Path) -> Iterator[xr.Dataset]:
+    """Open a file whose variables are read when they are asked for.
+
+    HDF5 would ask for a lock, which another program may hold, or which the file system may not have. The files are
+    replaced by renaming, so that they can be read without one.
+
+    Raises
+    ------
+    FileNotFoundError, UnreadableError
+        If there is no file, or it cannot be read at the moment.
+    DamagedError
+        If it is not a NetCDF file, or its variables are larger than the file.
+    """
+    import xarray as xr  # noqa: PLC0415
+
+    with contextlib.ExitStack() as stack:
+        with damage_of(path):
+            file = stack.enter_context(path.open("rb"))
+            found = stack.enter_context(xr.open_dataset(file, engine="h5netcdf", cache=False))
+            size = os.fstat(file.fileno()).st_size
+            if sum(variable.nbytes for variable in found.variables.values()) > size:
+                raise DamagedError(f"{path.name}: its {size} bytes expand to more than was written")
+        yield found
+
+
+@contextlib.contextmanager
+def damage_of(path: Path) -> Iterator[None]:
+    """Turn what HDF5 raises, whose errors are many, into a DamagedError, and what the system does into its own."""
+    with reading(path):
+        try:
+            yield
+        except DamagedError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise DamagedError(f"{path.name}: it cannot be read: {error}") from None
+
+
+@contextlib.contextmanager
+def _new_file(file: BinaryIO) -> Iterator[h5netcdf.File]:
+    """Open an empty file for writing through `_Guarded`, and raise its error."""
+    import h5netcdf  # noqa: PLC0415
+
+    guarded = _Guarded(file)
+    try:
+        with h5netcdf.File(guarded, "w") as stored:
+            yield stored
+    finally:
+        if guarded.error is not None:
+            raise guarded.error
+
+
+class _Guarded(io.RawIOBase):
+    """A file that keeps its first error for later and then pretends to write.
+
+    HDF5 that cannot write a file whole may end the process when it is closed.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: BaseException | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        if self.error is None:
+            return self._file.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
+        buffer[:] = bytes(len(buffer))
+        return len(buffer)
+
+    def write(self, content: Any) -> int:
+        if self.error is None:
+            try:
+                return self._file.write(content)
+            except BaseException as error:
+                self.error = error
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        if self.error is None:
+            try:
+                return self._file.truncate(size)
+            except BaseException as error:
+                self.error = error
+        return size or 0
+
+    def flush(self) -> None:
+        if self.error is None:
+            try:
+                self._file.flush()
+            except BaseException as error:
+                self.error = error

@@ -1,0 +1,186 @@
+"""Runs that are read while a process writes them, holds them, or has left them unfinished."""
+
+import errno
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+import run_children
+import zeroloss as zl
+from test_run_commands import zeroloss
+from test_runs import assert_same_run, carried_out, settings
+from zeroloss import config, runs
+from zeroloss.results import Ending, RunDirectory, UnreadableError
+
+OFTEN = {"steps": 4_000, "record_every": 3, "snapshot_every": 7, "checkpoint_every": 1, "events": []}
+
+
+@pytest.fixture(scope="module")
+def server():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["run_children"])
+    warm = context.Process(target=len, args=((),))
+    warm.start()
+    warm.join()
+    return context
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_a_run_is_read_at_any_time(tmp_path, server, keep):
+    """From before its first checkpoint to its end, with a checkpoint after every step."""
+    given = settings(**OFTEN, keep_checkpoints=keep)
+    child = server.Process(target=run_children.carry_out, args=(given, tmp_path / "a"))
+    child.start()
+    while not (tmp_path / "a" / "run.json").exists():
+        pass
+    endings, steps = set(), [0]
+    while child.is_alive():
+        run = zl.load(tmp_path / "a")
+        endings.add(run.outcome.ending)
+        assert run.step >= steps[-1]
+        assert run.history.sizes["step"] == run.step // 3 + 1 + (run.step == 4_000)
+        steps.append(run.step)
+        if run.outcome.ending is Ending.RUNNING:
+            assert str(run.outcome).endswith(f"steps at the last checkpoint so far, in process {child.pid}")
+    child.join()
+    assert child.exitcode == 0
+    assert len(set(steps)) > 5
+    assert Ending.RUNNING in endings
+    assert endings <= {Ending.RUNNING, Ending.INTERRUPTED, Ending.REACHED_THE_END}
+    assert_same_run(carried_out(tmp_path / "whole", **OFTEN), zl.load(tmp_path / "a"))
+
+
+def test_a_run_without_a_checkpoint_says_so(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("zeroloss.runs.execute.write_samples", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            carried_out(tmp_path / "a")
+    with pytest.raises(ValueError, match="has no checkpoint yet; zeroloss resume begins it again"):
+        zl.load(tmp_path / "a")
+    assert runs.resume(tmp_path / "a", progress=False).step == 300
+
+
+def test_a_run_that_was_killed_says_so(tmp_path, server):
+    given = settings(checkpoint_every=None)
+    child = server.Process(target=run_children.killed_at_record, args=(given, tmp_path / "a", 40))
+    child.start()
+    child.join()
+    run = zl.load(tmp_path / "a")
+    assert str(run.outcome) == "interrupted: after 0 steps at the last checkpoint; zeroloss resume goes on with it"
+    done = zeroloss("report", tmp_path / "a")
+    assert done.returncode == 130
+    assert done.stdout.startswith("interrupted: after 0 steps")
+    assert runs.resume(tmp_path / "a", progress=False).step == 300
+    assert zl.load(tmp_path / "a").outcome.ending is Ending.REACHED_THE_END
+
+
+def test_an_extension_that_was_killed_says_so(tmp_path, monkeypatch):
+    carried_out(tmp_path / "a")
+    with monkeypatch.context() as patched:
+        patched.setattr("zeroloss.runs.execute.Keeper.checkpoint", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            runs.resume(tmp_path / "a", extend=100, progress=False)
+    assert zl.load(tmp_path / "a").outcome.ending is Ending.REACHED_THE_END  # at its last checkpoint
+    assert runs.resume(tmp_path / "a", progress=False).step == 300
+    assert json.loads((tmp_path / "a" / "run.json").read_text())["outcome"] == "reached the end"
+
+
+def held_open(server, path):
+    ready, release = server.Event(), server.Event()
+    holder = server.Process(target=run_children.hold_open, args=(path, ready, release))
+    holder.start()
+    assert ready.wait(20)
+    return holder
+
+
+@pytest.mark.parametrize("name", ["history.nc", "snapshots.nc"])
+def test_files_that_another_program_has_locked(tmp_path, server, name):
+    """They are replaced by renaming, so that their locks do not matter."""
+    run = carried_out(tmp_path / "a")
+    holder = held_open(server, tmp_path / "a" / name)
+    try:
+        assert_same_run(zl.load(tmp_path / "a"), run)
+        assert zeroloss("report", tmp_path / "a").returncode == 0
+        assert runs.resume(tmp_path / "a", extend=10, progress=False).step == 310
+    finally:
+        holder.kill()
+        holder.join()
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ENOLCK, errno.EAGAIN], ids=errno.errorcode.get)
+@pytest.mark.parametrize("name", ["checkpoints/step-000000000300", "history.nc", "snapshots.nc", "data.npz"])
+def test_a_file_that_cannot_be_read_is_not_damaged(tmp_path, monkeypatch, code, name):
+    run, real = carried_out(tmp_path / "a"), Path.open
+
+    def refuse(self, *arguments, **options):
+        if self == tmp_path / "a" / name:
+            raise OSError(code, os.strerror(code), str(self))
+        return real(self, *arguments, **options)
+
+    def read_bytes(self):
+        with refuse(self, "rb") as file:
+            return file.read()
+
+    expected = rf"cannot be read \({os.strerror(code)}\); .* its content may be whole"
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        patched.setattr(Path, "read_bytes", read_bytes)
+        for read in (zl.load, runs.report, lambda path: runs.resume(path, extend=10, progress=False)):
+            with pytest.raises(UnreadableError, match=expected) as error:
+                read(tmp_path / "a")
+            assert error.value.filename == str(tmp_path / "a" / name)
+    assert_same_run(zl.load(tmp_path / "a"), run)
+
+
+def saved(directory, **options):
+    made = config.from_settings(settings())
+    run = zl.simulate(made.dynamics, made.data, made.network, steps=50, snapshot_every=20, **options)
+    run.save(directory)
+    return run
+
+
+def test_a_saved_run_is_extended_by_the_command(tmp_path):
+    run = saved(tmp_path / "a", record_every=20)
+    done = zeroloss("resume", tmp_path / "a", "--extend", 10)
+    assert done.returncode == 0, done.stderr
+    extended = zl.load(tmp_path / "a")
+    longer = run.extend(steps=10)
+    for name in ("history", "snapshots"):
+        assert getattr(extended, name).equals(getattr(longer, name))
+    assert extended.step == 60
+    extended.extend(steps=5).save(tmp_path / "a")
+    assert zeroloss("resume", tmp_path / "a", "--extend", 5).returncode == 0
+    assert zl.load(tmp_path / "a").step == 70
+
+
+def test_a_saved_run_with_measures_is_extended_in_python(tmp_path):
+    saved(tmp_path / "a", measures={"twice": lambda net: 2.0 * net.E[0, 0]})
+    done = zeroloss("resume", tmp_path / "a", "--extend", 10)
+    assert done.returncode == 2
+    assert "the history has twice, measured by functions that are not saved" in done.stderr
+    assert zl.load(tmp_path / "a").step == 50
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_damaged_checkpoints_do_not_count(tmp_path, keep):
+    """A newer one that is damaged does not push out those that are whole."""
+    whole = carried_out(tmp_path / "whole", steps=400)
+    carried_out(tmp_path / "a", keep_checkpoints=3)
+    newest, before, *_ = RunDirectory(tmp_path / "a").checkpoint_paths()
+    for path in (newest, before):
+        path.write_bytes(path.read_bytes()[:-1])
+    kept = []
+
+    def look(step, values):
+        kept.append([path.name for path in RunDirectory(tmp_path / "a").checkpoint_paths()])
+
+    file = tmp_path / "a" / "config.toml"
+    file.write_text(file.read_text().replace("keep_checkpoints = 3", f"keep_checkpoints = {keep}"))
+    with pytest.warns(RuntimeWarning, match="the checkpoint before it is used"):
+        resumed = runs.resume(tmp_path / "a", progress=False, announce=look)
+    assert resumed.step == 300
+    assert kept[-1] == [before.name, "step-000000000210"][:keep]
+    assert_same_run(runs.resume(tmp_path / "a", extend=100, progress=False), whole)
