@@ -75,18 +75,18 @@ def test_all_problems_at_once():
     text = "\n".join(found)
     for line in (
         "data.p: expected an integer of at least 2, got 1",
-        "data.seed: expected integer, got 'x'",
+        "data.seed: expected an integer, got 'x'",
         "network.hidden: expected an integer of at least 1, got 0",
         "dynamics.lr: expected a number above 0, got -1.0",
         "dynamics.momentum: expected a number in [0, 1), got 2",
-        "run.steps: expected integer, got 1.5",
-        "run.stop_minutes: expected greater than 0, got -1",
+        "run.steps: expected an integer of at least 0, got 1.5",
+        "run.stop_minutes: expected a number above 0, got -1",
     ):
         assert line in found
     assert re.search(r"network\.activaton: .*did you mean activation\?", text)
     assert re.search(r"dynamics\.weight_dacay: .*did you mean weight_decay\?", text)
     assert re.search(r"^runs: .*did you mean run\?", text, re.M)
-    assert "run.record_every: expected greater than 0 or 'log', got 0" in found
+    assert 'run.record_every: expected an integer above 0 or "log", got 0' in found
     assert len(found) == 11
 
 

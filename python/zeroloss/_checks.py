@@ -16,6 +16,7 @@ DTYPES = ("float64", "float32")
 
 _LONGEST_VALUE = 80  # characters of a value or a name in a message
 _LONGEST_LINE = 2000
+_LONGEST_PATH = 250  # its half
 
 
 class ZerolossWarning(RuntimeWarning):
@@ -53,11 +54,10 @@ def one_line(text: str) -> str:
 
 def shown_path(path: str | bytes | os.PathLike[str]) -> str:
     """Return the name of a file for a message: on one line, without control characters."""
-    return _escaped(_cut(os.fsdecode(path)))
+    return _escaped(_cut(os.fsdecode(path), _LONGEST_PATH))
 
 
-def _cut(text: str) -> str:
-    most = _LONGEST_LINE // 2
+def _cut(text: str, most: int = _LONGEST_LINE // 2) -> str:
     return text if len(text) <= 2 * most else f"{text[:most]}…{text[-most:]}"
 
 

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+_DEEPEST = 20
+_MOST_VALUES = 10_000
+_LONGEST_TEXT = 100_000
 
-def plain(value: Any) -> Any:
-    """Return settings with NumPy's numbers and arrays, and dataclasses, as plain Python values; Nones left out."""
+
+def plain(value: Any, deepest: int = _DEEPEST) -> Any:
+    """Return settings with NumPy's numbers and arrays, and dataclasses, as plain Python values; Nones left out.
+
+    Raises
+    ------
+    ValueError
+        For lists or mappings within one another more than 20 levels deep.
+    """
+    if deepest < 0:
+        raise ValueError(f"settings: expected at most {_DEEPEST} lists or tables within one another, got more")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
-        return {key: plain(entry) for key, entry in value.items() if entry is not None}
+        return {key: plain(entry, deepest - 1) for key, entry in value.items() if entry is not None}
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+    return [plain(entry, deepest - 1) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def too_large(value: Any) -> str | None:
+    """Return what a value has to be at most, if it is larger than any setting needs to be."""
+    if isinstance(value, int) and abs(value) >= 2**256:
+        return "an integer of at most 256 bits"
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        return f"a string of at most {_LONGEST_TEXT} characters"
+    if isinstance(value, Mapping | list):
+        if len(value) > _MOST_VALUES:
+            return f"at most {_MOST_VALUES} values"
+        return next(filter(None, map(too_large, value.values() if isinstance(value, Mapping) else value)), None)
+    return None
 
 
 def with_files_from(directory: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +59,7 @@ def with_files_from(directory: Path, settings: Mapping[str, Any]) -> dict[str, A
             return value
         if isinstance(value, list | tuple):
             return [absolute(key, one) for one in value]
-        return str((directory / value).resolve()) if isinstance(value, str) else value
+        return os.path.abspath(directory / value) if isinstance(value, str) else value  # noqa: PTH100 — it never fails
 
     return {
         name: {key: absolute(str(key), value) for key, value in section.items()}

@@ -6,22 +6,21 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import json
 import os
-import tomllib
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from . import _settings, _toml, datasets, networks
-from ._hints import parameter_docs
+from ._checks import one_line, shown
+from ._hints import lines, nearest, parameter_docs, signature_defaults, typed, unknown, words
+from ._reading import RefusedError, reading, size_of
 from .datasets import Dataset
 from .dynamics import DYNAMICS, AdamW, Dynamics, Event, GradientDescent, NormFlow
 from .networks import Network
@@ -29,6 +28,7 @@ from .networks import Network
 __all__ = ["Configuration", "ConfigurationError", "RunSettings", "defaults_text", "from_file", "from_settings"]
 
 Settings = Mapping[str, Any]
+_LARGEST_FILE = 16 * 2**20  # bytes
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
@@ -36,8 +36,8 @@ class ConfigurationError(ValueError):
     """All that is wrong with a configuration: ``problems`` has a line for each."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
+        self.problems = [one_line(problem) for problem in problems]
+        super().__init__("; ".join(self.problems))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problems,)
@@ -195,32 +195,29 @@ def from_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> C
 
 def settings_of_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sections of a configuration file as they stand, but for names of files, which become absolute."""
-    source = Path(path)
     try:
-        settings: dict[str, Any] = tomllib.loads(source.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError([f"{source}: expected a configuration file, got {error}"]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError([f"{source}: expected TOML, got {error}"]) from None
-    settings = _settings.with_files_from(source.parent, settings)
+        with reading(path, "a configuration file") as file:
+            if size_of(file) > _LARGEST_FILE:
+                raise RefusedError(f"expected a configuration file of at most {_LARGEST_FILE} bytes, got a larger one")
+            try:
+                settings = _toml.parsed(file.read())
+            except ValueError as error:
+                raise RefusedError(str(error)) from None
+    except (ValueError, OSError) as error:
+        raise ConfigurationError([str(error)]) from None
+    settings = _settings.with_files_from(Path(path).parent, settings)
     for name, keys in overrides.items():
-        settings[name] = {**settings.get(name, {}), **keys}
+        section = settings.get(name, {})
+        settings[name] = {**section, **keys} if isinstance(section, Mapping) else section
     return settings
 
 
 def from_settings(settings: Settings) -> Configuration:
     """Return the configuration of sections and keys as Python values; see `from_file`."""
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"settings: expected a mapping of sections, got {shown(settings)}")
     problems: list[str] = []
-    settings = _settings.plain(settings)
-    known = (*_SECTIONS, "run")
-    for name in settings:
-        if name == "sweep":
-            problems.append("sweep: expected no such section for a single run; zeroloss sweep takes it")
-        elif name not in known:
-            problems.append(f"{name}: {_unknown(name, known)}")
-        elif not isinstance(settings[name], Mapping):
-            problems.append(f"{name}: expected a section [{name}], got {settings[name]!r}")
-    given = {name: dict(settings[name]) for name in known if isinstance(settings.get(name), Mapping)}
+    given = _sections(settings, problems)
     resolved: dict[str, dict[str, Any]] = {}
     built: dict[str, Any] = {}
     for name, section in _SECTIONS.items():
@@ -241,6 +238,29 @@ def from_settings(settings: Settings) -> Configuration:
     return Configuration(resolved, run, built["data"], built["network"], built["dynamics"])
 
 
+def _sections(settings: Settings, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the keys of each section that is one."""
+    try:
+        settings = _settings.plain(settings)
+    except ValueError as error:
+        raise ConfigurationError([str(error)]) from None
+    known = (*_SECTIONS, "run")
+    for name in settings:
+        if name == "sweep":
+            problems.append("sweep: expected no such section for a single run; zeroloss sweep takes it")
+        elif name not in known:
+            problems.append(f"{shown(name)[1:-1]}: {unknown(name, known)}")
+        elif not isinstance(settings[name], Mapping):
+            problems.append(f"{name}: expected a section [{name}], got {shown(settings[name])}")
+    sections = {name: settings[name] for name in known if isinstance(settings.get(name), Mapping)}
+    given = {name: {str(key): value for key, value in keys.items()} for name, keys in sections.items()}
+    for name, keys in given.items():
+        for key in [key for key, value in keys.items() if _settings.too_large(value)]:
+            most = _settings.too_large(keys.pop(key))
+            problems.append(f"{name}.{shown(key)[1:-1]}: expected {most}, got more")
+    return given
+
+
 def defaults_text() -> str:
     """Return a complete, commented configuration file with every key at its default."""
     lines = ["# A run of zeroloss; every key has the value that it has where it is left out.", ""]
@@ -252,7 +272,7 @@ def defaults_text() -> str:
                 f'{mark}{section.selector} = "{choice}"'
                 + (f"  # one of {', '.join(section.choices)}" if place == 0 else "")
             )
-            values = {**_signature_defaults(function), **section.defaults.get(choice, {})}
+            values = {**signature_defaults(function), **section.defaults.get(choice, {})}
             for key, value in values.items():
                 unset = value is None or value is inspect.Parameter.empty
                 text = f"# {key} = …" if unset else f"{mark}{key} = {_toml.value(value)}"
@@ -270,10 +290,11 @@ def _resolved(name: str, section: _Section, given: Settings, problems: list[str]
     """Return every key of a section: those given, checked for their types, and defaults."""
     keys = dict(given)
     choice = keys.pop(section.selector, next(iter(section.choices)))
-    if choice not in section.choices:
+    if not isinstance(choice, str) or choice not in section.choices:
         options = ", ".join(section.choices)
         problems.append(
-            f"{name}.{section.selector}: expected one of {options}, got {choice!r}{_nearest(choice, options)}"
+            f"{name}.{section.selector}: expected one of {options}, got {shown(choice)}"
+            f"{nearest(choice, section.choices)}"
         )
         choice = next(iter(section.choices))
     function = section.choices[choice]
@@ -281,10 +302,10 @@ def _resolved(name: str, section: _Section, given: Settings, problems: list[str]
     if any(key in keys for key in section.alternatives):
         defaults = {key: value for key, value in defaults.items() if key not in section.alternatives}
     keys = {**defaults, **keys}
-    wrong, numbers = _typed(function, keys)
+    wrong, numbers = typed(function, keys)
     problems += [f"{name}.{line}" for line in wrong]
     keys |= numbers
-    valid = _signature_defaults(function)
+    valid = signature_defaults(function)
     return {section.selector: choice, **valid, **{key: value for key, value in keys.items() if key in valid}}
 
 
@@ -293,11 +314,14 @@ def _built(name: str, section: _Section, keys: Settings, context: Settings, prob
     function = section.choices[keys[section.selector]]
     arguments = {key: value for key, value in keys.items() if key != section.selector}
     arguments = {key: value for key, value in arguments.items() if value is not inspect.Parameter.empty}
+    required = {key for key, value in signature_defaults(function).items() if value is inspect.Parameter.empty}
     faults = 0
     while True:
+        if not required <= arguments.keys():  # which has been reported
+            return None
         try:
             built = function(**context, **arguments)
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OSError, ImportError) as error:
             key = str(error).split(":")[0].split(",")[0]
             line = f"{name}.{error}" if key in keys else f"{name}: {error}"
             if not any(problem.startswith(f"{name}.{key}:") for problem in problems):
@@ -317,7 +341,8 @@ def _run_settings(given: Settings, problems: list[str]) -> RunSettings | None:
     try:
         run = RunSettings(**given)
     except ValidationError as error:
-        problems += [f"run.{line}" for line in _lines(error, RunSettings.model_fields)]
+        hints = {key: words(field.annotation, field.metadata) for key, field in RunSettings.model_fields.items()}
+        problems += [f"run.{line}" for line in lines(error, given, hints)]
         return None
     return run.model_copy(update={"steps": 100_000}) if run.steps is None and run.duration is None else run
 
@@ -338,57 +363,3 @@ def _run_problems(run: RunSettings, dynamics: Dynamics) -> Iterator[str]:
         yield "run.stop_slow_time: expected norm_flow, or gradient_descent with weight_decay above 0, got another"
     if run.stop_gradient_norm is not None and not isinstance(dynamics, GradientDescent | AdamW):
         yield "run.stop_gradient_norm: expected gradient_descent or adamw, got other dynamics"
-
-
-def _signature_defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters
-    return {name: parameter.default for name, parameter in parameters.items() if name != "data"}
-
-
-def _typed(function: Callable[..., Any], keys: Settings) -> tuple[list[str], dict[str, float]]:
-    """Say which keys are missing, unknown, or of the wrong type for a function's arguments.
-
-    Integers that stand for floats are returned as such, so that 1 and 1.0 are the same setting.
-    """
-    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    fields: dict[str, Any] = {
-        name: (hints[name], ... if default is inspect.Parameter.empty else default)
-        for name, default in _signature_defaults(function).items()
-    }
-    model = create_model("Section", __config__=ConfigDict(extra="forbid", strict=True), **fields)
-    try:
-        found = model(**{key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()})
-    except ValidationError as error:
-        return _lines(error, fields), {}
-    numbers = {key: v for key, v in keys.items() if isinstance(v, int) and isinstance(getattr(found, key), float)}
-    return [], {key: float(v) for key, v in numbers.items()}
-
-
-def _lines(error: ValidationError, known: Mapping[str, Any]) -> list[str]:
-    """Return a line for each key at fault: expectation and what came."""
-    lines: dict[str, str] = {}
-    for problem in error.errors():
-        key = str(problem["loc"][0])
-        if problem["type"] == "extra_forbidden":
-            lines[key] = f"{key}: {_unknown(key, known)}"
-        elif problem["type"] == "missing":
-            lines[key] = f"{key}: expected a value, got none"
-        else:
-            wish = problem["msg"].replace("Input should be ", "").removeprefix("a valid ")
-            came = problem["input"]
-            lines[key] = (
-                f"{lines[key].split(', got ')[0]} or {wish}, got {came!r}"
-                if key in lines
-                else f"{key}: expected {wish}, got {came!r}"
-            )
-    return list(lines.values())
-
-
-def _unknown(name: str, known: typing.Iterable[str]) -> str:
-    return f"expected one of {', '.join(known)}, got this key{_nearest(name, known)}"
-
-
-def _nearest(name: object, known: typing.Iterable[str]) -> str:
-    options = known.split(", ") if isinstance(known, str) else list(known)
-    close = difflib.get_close_matches(str(name), options, 1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-import tomllib
 import warnings
 from collections.abc import Sequence
 from types import FrameType
@@ -17,6 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
+from .. import _toml
 from .._checks import ZerolossWarning, one_line
 from ..build import build_info
 
@@ -85,8 +85,8 @@ def assignment(text: str, form: str) -> tuple[str, Any]:
     if not name or not equals:
         raise click.UsageError(f"--set: expected {form}, got {text!r}")
     try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return name, _toml.parsed(f"value = {value}".encode())["value"]
+    except ValueError:
         return name, value
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from .. import _checks
+from .._checks import shown
 from .._machine import check_memory
 from .dataset import Dataset
 from .split import Split
@@ -215,7 +216,7 @@ def modular_polynomial(
     if (c != value(b, a)).any() and (pairs, inputs) != ("ordered", "concatenated"):
         raise ValueError(
             'pairs, inputs: expected "ordered" and "concatenated", as the polynomial depends on the order, '
-            f"got {pairs!r} and {inputs!r}"
+            f"got {shown(pairs)} and {shown(inputs)}"
         )
     about = {"task": "modular_polynomial", "p": p, "terms": checked, "pairs": pairs, "inputs": inputs}
     split = Split(train_fraction, train_count, test_count, label_noise, seed)
@@ -283,7 +284,7 @@ def _checked_terms(terms: object) -> list[list[int]]:
     except TypeError:
         rows = []
     if not rows or any(len(row) != 3 for row in rows):
-        raise ValueError(f"terms: expected (coefficient, power of a, power of b), one or more, got {terms!r}")
+        raise ValueError(f"terms: expected (coefficient, power of a, power of b), one or more, got {shown(terms)}")
     return [
         [
             _checks.integer("terms, coefficient", coefficient, -(2**63)),

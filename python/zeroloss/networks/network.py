@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks, _display
+from .._checks import shown
 from .._kernels import kernels
 from .._machine import check_memory
 from ..datasets import Dataset
@@ -109,11 +110,12 @@ def normal(
     _checks.instance("data", data, Dataset)
     hidden, seed = _checks.integer("hidden", hidden, 1), _checks.integer("seed", seed, 0)
     std = _checks.positive("std", std)
-    spread_W = hidden**-0.5 if std_W is None else _checks.positive("std_W", std_W)
     check_memory(f"a network of {hidden} hidden units", 16 * hidden * (data.d_in + data.d_out))
+    spread_W = hidden**-0.5 if std_W is None else _checks.positive("std_W", std_W)
     random = np.random.default_rng(seed)
-    E = std * random.standard_normal((data.d_in, hidden))
-    W = spread_W * random.standard_normal((hidden, data.d_out))
+    with np.errstate(over="ignore"):  # an overflow is reported as an entry that is not finite
+        E = std * random.standard_normal((data.d_in, hidden))
+        W = spread_W * random.standard_normal((hidden, data.d_out))
     settings = {"init": "normal", "hidden": hidden, "std": std, "std_W": spread_W, "seed": seed}
     return _initialised(E, W, activation, dtype, settings)
 
@@ -192,20 +194,20 @@ def kernel_activation(network: Network) -> kernels.Activation:
 def _parse_activation(name: object) -> tuple[str, float | None]:
     found = re.fullmatch(r"(\w+)(?:\((.*)\))?", name) if isinstance(name, str) else None
     if found is None or found[1] not in ACTIVATIONS:
-        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
+        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {shown(name)}")
     kind, text = found[1], found[2]
     default = ACTIVATIONS[kind]
     if text is None:
         return kind, default
     if default is None:
-        raise ValueError(f"activation: expected {kind} without a parameter, got {name!r}")
+        raise ValueError(f"activation: expected {kind} without a parameter, got {shown(name)}")
     try:
         parameter = float(text)
     except ValueError:
-        raise ValueError(f"activation: expected a number in {kind}(…), got {name!r}") from None
+        raise ValueError(f"activation: expected a number in {kind}(…), got {shown(name)}") from None
     lowest = 1e-30 if kind == "softplus" else -_GREATEST_PARAMETER
     if not lowest <= parameter <= _GREATEST_PARAMETER:
-        raise ValueError(f"activation: expected {kind}(…) in [{lowest:g}, {_GREATEST_PARAMETER:g}], got {name!r}")
+        raise ValueError(f"activation: expected {kind}(…) in [{lowest:g}, {_GREATEST_PARAMETER:g}], got {shown(name)}")
     return kind, parameter
 
 

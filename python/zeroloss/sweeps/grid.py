@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _toml
+from .._checks import shown
 from ..config import HOW_SAFELY, Configuration, ConfigurationError, fingerprint_of, from_settings
 
 _MOST_CELLS = 1_000_000
@@ -51,7 +52,7 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
     section = settings.get("sweep")
     if not isinstance(section, Mapping) or not section:
         raise ConfigurationError(
-            [f'sweep: expected a section [sweep] with lists, as "network.seed" = [1, 2], got {section!r}']
+            [f'sweep: expected a section [sweep] with lists, as "network.seed" = [1, 2], got {shown(section)}']
         )
     problems: list[str] = []
     found, seen = [], set[str]()
@@ -61,18 +62,18 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
             problems.append(f'sweep.{name}: expected quotes around a key, as "{name}.{next(iter(values), "seed")}"')
             continue
         if any(key.count(".") != 1 or key.startswith("sweep.") for key in keys):
-            problems.append(f"sweep: expected keys as section.key, got {name!r}")
+            problems.append(f"sweep: expected keys as section.key, got {shown(name)}")
         if idle := [key for key in keys if key.removeprefix("run.") in HOW_SAFELY and key.startswith("run.")]:
             problems.append(f"sweep.{idle[0]}: expected a key on which records depend, got one that changes none")
         if twice := [key for key in keys if key in seen or keys.count(key) > 1]:
             problems.append(f"sweep: expected every key once, got {twice[0]} again")
         seen.update(keys)
         if not isinstance(values, list | tuple) or not values:
-            problems.append(f"sweep.{name}: expected a list of values, got {values!r}")
+            problems.append(f"sweep.{name}: expected a list of values, got {shown(values)}")
             continue
         rows = [(value,) for value in values] if len(keys) == 1 else values
         if wrong := [row for row in rows if not isinstance(row, list | tuple) or len(row) != len(keys)]:
-            problems.append(f"sweep.{name}: expected lists of {len(keys)} values, got {wrong[0]!r}")
+            problems.append(f"sweep.{name}: expected lists of {len(keys)} values, got {shown(wrong[0])}")
             continue
         texts = [_toml.value(row) for row in rows]
         if len(set(texts)) < len(texts):
