@@ -26,7 +26,7 @@ def figure5() -> tuple[Any, ...]:
 
 
 @pytest.mark.benchmark(timer=time.process_time)  # one pinned thread: other work on the core is left out
-@pytest.mark.parametrize("projection", ["momentum", "gauss_newton"])
+@pytest.mark.parametrize("projection", ["momentum", "chord"])
 def test_alignment(benchmark: Any, ratio: Callable[..., None], figure5: tuple[Any, ...], projection: str) -> None:
     data, earlier, net = figure5
     measure = zl.geometry.AlignmentMeasure(data, projection)

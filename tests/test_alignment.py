@@ -27,12 +27,12 @@ def memorised():
 
 
 @pytest.mark.parametrize("solver", ["dense", "matrix_free"])
-@pytest.mark.parametrize("projection", ["gauss_newton", "momentum"])
+@pytest.mark.parametrize("projection", ["chord", "gauss_newton", "momentum"])
 def test_every_number_against_its_definition(memorised, projection, solver):
     """With the pseudo-inverse of autograd's J at the projected point that `project` gives."""
     data, earlier, net = memorised
     found = geometry.alignment(net, earlier, data, projection=projection, solver=solver)
-    point = geometry.project(net, data, method=projection, reuse_factor=True, solver=solver)
+    point = geometry.project(net, data, method=projection, solver=solver)
     J = torch_jacobian(point.network, data)
     theta, update = flat(net.E, net.W), flat(net.E - earlier.E, net.W - earlier.W)
     pseudo_inverse = np.linalg.pinv(J)
@@ -51,21 +51,22 @@ def test_every_number_against_its_definition(memorised, projection, solver):
 def test_at_most_three_factorisations(memorised):
     data, earlier, net = memorised
     assert geometry.alignment(net, earlier, data).factorisations <= 3
+    assert geometry.alignment(net, earlier, data, "gauss_newton").factorisations > 3
 
 
 def test_the_cosines_of_figure_5():
     """The ranges of an independent measurement over five seeds, with half a range to either side for other splits."""
     expected = {
-        300: ((-0.25, -0.05), (-0.3, -0.1)),
-        1000: ((0.13, 0.41), (0.11, 0.35)),
-        2500: ((0.7, 0.86), (0.7, 0.85)),
+        300: ((-0.25, -0.05), *[(-0.3, -0.1)] * 2),
+        1000: ((0.13, 0.41), *[(0.11, 0.35)] * 2),
+        2500: ((0.7, 0.86), *[(0.7, 0.85)] * 2),
     }
     data, net = figure5()
     run = zl.simulate(DESCENT, data, net, steps=0, record_every=10_000)
     for step, ranges in expected.items():
         earlier = run.extend(steps=step - 10 - run.step).network
         run.extend(steps=10)
-        for projection, (low, high) in zip(("momentum", "gauss_newton"), ranges, strict=True):
+        for projection, (low, high) in zip(("momentum", "gauss_newton", "chord"), ranges, strict=True):
             assert low <= float(geometry.alignment(run.network, earlier, data, projection)) <= high
 
 
@@ -105,7 +106,7 @@ def test_a_direction_of_nothing_but_rounding_is_zero():
     assert found.explanation == "the direction is zero: θ is normal to the set, to rounding"
 
 
-def measured(steps, record_every, projection="gauss_newton", lag=10, start=0, dynamics=DESCENT):
+def measured(steps, record_every, projection="chord", lag=10, start=0, dynamics=DESCENT):
     data, net = figure5()
     if start:
         net = zl.simulate(dynamics, data, net, steps=start, record_every=start).network
@@ -148,7 +149,7 @@ def test_extension_has_the_bits_of_one_long_run(record_every, tmp_path):
     parts.extend(steps=3).save(tmp_path / "run")
     loaded = zl.load(tmp_path / "run").extend(steps=27, measures=whole.measures)
     assert same_bits(loaded.history, whole.history)
-    assert (loaded.history.a_reason.values[1:] == 0).all()
+    assert np.isfinite(loaded.history.a_decay_cosine.values[1:]).all()  # no earlier network was lost
     assert loaded.history.a_cosine.attrs == whole.history.a_cosine.attrs
 
 
@@ -223,7 +224,7 @@ def test_a_measure_can_be_sent_to_another_process(memorised):
 
 def test_refusals(memorised):
     data, earlier, net = memorised
-    with pytest.raises(ValueError, match="projection: expected one of gauss_newton, momentum, got 'svd'"):
+    with pytest.raises(ValueError, match="projection: expected one of gauss_newton, chord, momentum, got 'svd'"):
         geometry.alignment(net, earlier, data, projection="svd")
     with pytest.raises(TypeError, match="astype"):
         geometry.alignment(net, earlier.astype("float32"), data)
@@ -234,3 +235,50 @@ def test_refusals(memorised):
     with pytest.raises(ValueError, match="method: expected one of"):
         geometry.AlignmentMeasure(data, solver="fast")
     assert relative(net.E, earlier.E) < 0.1
+
+
+@pytest.mark.parametrize("projection", ["chord", "gauss_newton", "momentum"])
+def test_far_from_the_set_nothing_is_said_of_the_direction(projection):
+    """At step 10 of figure 5's setting the origin is nearer; at step 300 the distance is half of the norm."""
+    data, net = figure5()
+    measure = geometry.AlignmentMeasure(data, projection)
+    options = {"steps": 300, "record_every": 10, "measures": {"a": measure}, "progress": False}
+    history = zl.simulate(DESCENT, data, net, **options).history
+    norm = np.hypot(history.norm_E, history.norm_W)
+    far = history.a_reason.values == 5
+    assert far[1:5].all()
+    assert not far[10:].any()
+    for name in ("cosine", "tangent_share"):
+        assert (np.isnan(history[f"a_{name}"].values[1:]) == far[1:]).all()
+    for name in ("decay_cosine", "distance", "smallest_singular_value"):
+        assert np.isfinite(history[f"a_{name}"].values[1:]).all()
+    if projection != "momentum":  # which leaves a residual, counted as further distance
+        assert (far[1:] == (history.a_distance > norm).values[1:]).all()
+    assert 0.3 < float(history.a_distance[-1] / norm[-1]) < 0.6
+
+
+def test_digits_memorised_far_from_the_set():
+    """200 digits with tanh: all are right at step 2 010, and the set is 1.6 times as far as the origin."""
+    pytest.importorskip("sklearn")
+    data = zl.datasets.digits(train_count=200, seed=0)
+    net = zl.networks.uniform_fan_in(data, hidden=64, seed=1, activation="tanh")
+    earlier = zl.simulate(zl.GradientDescent(0.5, 1e-4), data, net, steps=2000, record_every=2000, progress=False)
+    now = zl.simulate(zl.GradientDescent(0.5, 1e-4), data, earlier.network, steps=10, progress=False)
+    assert now.history.train_accuracy[-1] == 1
+    found = geometry.alignment(now.network, earlier.network, data)
+    assert found.distance > 1.2 * np.linalg.norm(flat(now.network.E, now.network.W))
+    assert np.isnan(float(found))
+    assert found.explanation == "the network is further from the zero-loss set than from the origin"
+
+
+def test_projections_have_names_of_their_own(memorised):
+    """ "gauss_newton" takes a new factor at every step in `project` and in `alignment`; "chord" arrives elsewhere."""
+    data, earlier, net = memorised
+    points = {method: geometry.project(net, data, method) for method in ("gauss_newton", "chord")}
+    assert points["gauss_newton"].factorisations == len(points["gauss_newton"].residuals) - 1
+    assert points["chord"].factorisations < len(points["chord"].residuals) - 1
+    for method, point in points.items():
+        assert geometry.alignment(net, earlier, data, method).distance == pytest.approx(point.distance, rel=1e-9)
+    assert abs(points["chord"].distance - points["gauss_newton"].distance) > 1e-4
+    cosines = [float(geometry.alignment(net, earlier, data, method)) for method in points]
+    assert 1e-4 < abs(cosines[0] - cosines[1]) < 0.04

@@ -114,7 +114,10 @@ def test_the_numbers_are_those_of_the_measure(settings):
             zl.networks.from_arrays(kept.E.sel(step=s), kept.W.sel(step=s)) for s in (step, max(0, step - 10))
         )
         found = geometry.alignment(now, earlier, data)
-        assert float(numbers.alignment_cosine.sel(seed=2, step=step)) == found.cosine
+        one = numbers.sel(seed=2, step=step)
+        assert float(one.alignment_decay_cosine) == found.decay_cosine
+        assert float(one.alignment_smallest_singular_value) == found.smallest_singular_value
+        np.testing.assert_equal(float(one.alignment_cosine), found.cosine)
         assert float(numbers.alignment_smallest_singular_value.sel(seed=2, step=step)) == found.smallest_singular_value
 
 

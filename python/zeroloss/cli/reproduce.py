@@ -27,8 +27,8 @@ from .command import BAD_INPUT, NUMERICAL_FAILURE, Failed, ended
 )
 @click.option(
     "--projection",
-    type=click.Choice(["gauss_newton", "momentum"]),
-    help="Figures 5, 7: how to get onto the zero-loss set; the paper's is momentum.  [default: gauss_newton]",
+    type=click.Choice(["chord", "gauss_newton", "momentum"]),
+    help="Figures 5, 7: how to get onto the zero-loss set; the paper's is momentum.  [default: chord]",
 )
 def reproduce(
     figures: tuple[str, ...],

@@ -65,9 +65,9 @@ class Settings:
     """What determines the numbers of the figures; the defaults are the paper's.
 
     The loss is the mean over all entries, and ``weight_decay`` multiplies θ in the update. ``lag`` is the number of
-    steps whose update is compared. ``projection`` is ours by default; ``"momentum"`` is the paper's. The kink-aware
-    cosine (of updates over ``window`` steps) and that with ``smooth_activation`` are measured every ``compared_every``
-    steps.
+    steps whose update is compared. ``projection`` is that of `zeroloss.geometry.alignment`; ``"momentum"`` is the
+    paper's. The kink-aware cosine (of updates over ``window`` steps) and that with ``smooth_activation`` are measured
+    every ``compared_every`` steps.
     """
 
     p: int = 11
@@ -79,7 +79,7 @@ class Settings:
     steps: int = 40_000
     record_every: int = 1
     lag: int = 10
-    projection: str = "gauss_newton"
+    projection: str = "chord"
     window: int = 200
     compared_every: int = 200
     smooth_activation: str = "softplus(5)"
@@ -200,7 +200,7 @@ def _of_seed(settings: Settings, index: int, numbers: xr.Dataset) -> dict[str, A
         "peak_cosine": float(cosine[best]),
         "peak_cosine_step": int(step[best]),
         "smallest_singular_value": float(numbers.alignment_smallest_singular_value.min()),
-        "records_not_measured": int((numbers.alignment_reason.values[1:] != 0).sum()),
+        "records_not_measured": int((numbers.alignment_reason.sel(step=slice(COSINE_STEPS[0], None)) != 0).sum()),
     }
 
 
@@ -277,7 +277,7 @@ def legend(axes: Axes, numbers: xr.Dataset, place: tuple[float, float], remark: 
 
 
 def _cosines(axes: Axes, numbers: xr.Dataset, settings: Settings) -> None:
-    projection = {"gauss_newton": "Gauss–Newton", "momentum": "momentum"}[settings.projection]
+    projection = {"chord": "Gauss–Newton (chord)", "gauss_newton": "Gauss–Newton"}.get(settings.projection, "momentum")
     curves(axes, numbers.alignment_cosine, "blue", r"with $-(I - J^+J)\,\theta$")
     curves(axes, numbers.alignment_decay_cosine, "orange", r"with $-\theta$")
     window = f"kink-aware, over {settings.window} steps"

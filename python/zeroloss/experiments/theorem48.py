@@ -121,7 +121,7 @@ def _networks(settings: Settings, activation: str) -> list[list[float]]:
     """Return for each seed and decay the greatest distance of descent from the set to its projection."""
 
     def distance(data: Dataset) -> dict[str, Any]:
-        return {"distance": lambda net: geometry.project(net, data, tolerance=1e-10, reuse_factor=True).distance}
+        return {"distance": lambda net: geometry.project(net, data, "chord", tolerance=1e-10).distance}
 
     def start(index: int) -> tuple[Dataset, Network]:
         return memorised(settings.p, settings.hidden, activation, index)

@@ -1,4 +1,4 @@
-"""Projection onto the zero-loss set: Gauss–Newton, and the paper's own way, descent with momentum."""
+"""Projection onto the zero-loss set: Gauss–Newton, with or without chord steps, and the paper's momentum steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..datasets import Dataset, kernel_samples
 from ..networks import Network, from_arrays, kernel_activation
 from .solver import singular_error, solvable_set
 
-PROJECTIONS = ("gauss_newton", "momentum")
+PROJECTIONS = ("gauss_newton", "chord", "momentum")
 
 #: The paper's projection (Sec. 7.1): descent steps without weight decay.
 MOMENTUM_STEPS, MOMENTUM = 100, 0.9
@@ -71,7 +71,6 @@ def project(
     *,
     tolerance: float = 1e-12,
     max_iterations: int = 100,
-    reuse_factor: bool = False,
     lr: float = 1.0,
     solver: str = "auto",
 ) -> Projection:
@@ -83,16 +82,18 @@ def project(
         In float64.
     data : Dataset
         Its training samples are used.
-    method : {"gauss_newton", "momentum"}
-        θ ← θ − t Jᵀ(J Jᵀ)⁻¹(F − Y), with t halved from 1 until the residual falls, which converges quadratically;
-        or the paper's 100 steps of descent on the mean squared error with momentum 0.9, without weight decay.
+    method : {"gauss_newton", "chord", "momentum"}
+        - ``"gauss_newton"``: θ ← θ − t Jᵀ(J Jᵀ)⁻¹(F − Y) with a new factor of J Jᵀ in each step, and t halved from 1
+          until ‖F − Y‖ falls. It converges quadratically.
+        - ``"chord"``: the same, but the factor is kept for further steps while the residual contracts fast enough to
+          spare a new one. It is the quickest, converges linearly in the end, and arrives at another point of the set:
+          see `alignment`.
+        - ``"momentum"``: the paper's 100 steps of descent on the mean squared error with momentum 0.9, without weight
+          decay.
     tolerance : float
         Gauss–Newton ends at max|F − Y| ≤ tolerance.
     max_iterations : int
         Of Gauss–Newton.
-    reuse_factor : bool
-        Keep the factor of J Jᵀ for further steps while the residual contracts fast enough to spare a new one: the
-        quickest way, at a linear rate in the end.
     lr : float
         Learning rate of the momentum descent.
     solver : {"auto", "dense", "matrix_free"}
@@ -126,7 +127,7 @@ def project(
         residuals, factorisations = _descend(zero_loss, net, data, E, W, lr), 0
     else:
         residuals, factorisations = retract(
-            zero_loss, net, data, E, W, tolerance=tolerance, most=max_iterations, reuse_factor=reuse_factor
+            zero_loss, net, data, E, W, tolerance=tolerance, most=max_iterations, reuse_factor=method == "chord"
         )
     point = from_arrays(E, W, net.activation)
     return Projection(point, np.array(residuals), distance(point, net), estimate, factorisations)
