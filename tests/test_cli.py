@@ -15,7 +15,7 @@ import pytest
 
 import zeroloss as zl
 from zeroloss import cli
-from zeroloss.experiments import STUDIES, figure6
+from zeroloss.experiments import FIGURES, STUDIES, figure6
 
 
 @pytest.fixture
@@ -185,6 +185,20 @@ def test_version_and_help(command):
     assert command("--version") == (0, f"zeroloss {zl.__version__}\n", "")
     assert command() == command("--help")
     assert "reproduce" in command("-h")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["reproduce"], "Missing argument 'FIGURE…'. (zeroloss reproduce --help lists the choices)"),
+        (["study"], "Missing argument 'NAME…'. (zeroloss study --help lists the choices)"),
+        (["retrain"], "No such command 'retrain'. (zeroloss --help lists the choices)"),
+        (["sweep", "a.toml"], "Missing option '--out'. (zeroloss sweep --help lists the choices)"),
+    ],
+)
+def test_words_that_are_missing_or_unknown_lead_to_the_help(command, words, line):
+    assert command(*words) == (2, "", f"zeroloss: {line}\n")
+    assert f" {', '.join(FIGURES)} " in command("reproduce", "--help")[1]
 
 
 def test_no_help_is_cut_off(command):

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _drop_output()
         sys.exit(OUTPUT_CLOSED)
     except click.ClickException as error:
-        _exit(BAD_INPUT, error.format_message())
+        _exit(BAD_INPUT, error.format_message() + _hint(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _exit(BAD_INPUT, f"{where}{error.strerror or error}")
@@ -100,6 +100,12 @@ def _warn(message: Warning | str, category: type[Warning], *where: Any) -> None:
     """Write a warning of this package; those of libraries are not for the command's user."""
     if issubclass(category, ZerolossWarning):
         complain(str(message))
+
+
+def _hint(error: click.ClickException) -> str:
+    """Return where the choices stand, for words that Click refuses before a command begins."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f" ({context.command_path} --help lists the choices)" if context else ""
 
 
 def _exit(status: int, line: str) -> NoReturn:

@@ -40,6 +40,8 @@ def reproduce(
 ) -> None:
     """Reproduce figures of the paper, by number, or all.
 
+    The numbers are 1, 2, 3, 4, 5, 6, 7 and the word all.
+
     Writes figureN.png, figureN.nc (the plotted numbers) and figureN.json (settings, seeds, versions, summary), and
     prints one line of summary numbers.
     """
