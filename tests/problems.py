@@ -62,9 +62,9 @@ def torch_activation(name):
     }[kind]
 
 
-def torch_parameters(net, dtype=torch.float64):
+def torch_parameters(net, dtype=None):
     """E and W as leaves that collect gradients."""
-    return (torch.tensor(A, dtype=dtype, requires_grad=True) for A in (net.E, net.W))
+    return (torch.tensor(A, dtype=dtype or torch.float64, requires_grad=True) for A in (net.E, net.W))
 
 
 def torch_loss(E, W, data, activation, reduction="mean", loss="mse"):

@@ -141,21 +141,23 @@ def test_bad_arguments(call, error, message):
         call()
 
 
-schedulers = torch.optim.lr_scheduler
+def schedulers():
+    return torch.optim.lr_scheduler
+
 
 #: Schedule and PyTorch's own, of a learning rate.
 SCHEDULED = {
     "warm-up": (
         lambda lr: LinearWarmUp(lr, 60, 0.1),
-        lambda o, _: schedulers.LinearLR(o, start_factor=0.1, total_iters=60),
+        lambda o, _: schedulers().LinearLR(o, start_factor=0.1, total_iters=60),
     ),
-    "step": (lambda lr: Step(lr, 40, 0.5), lambda o, _: schedulers.StepLR(o, 40, 0.5)),
-    "cosine": (lambda lr: Cosine(lr, 200, lr / 8), lambda o, lr: schedulers.CosineAnnealingLR(o, 200, lr / 8)),
+    "step": (lambda lr: Step(lr, 40, 0.5), lambda o, _: schedulers().StepLR(o, 40, 0.5)),
+    "cosine": (lambda lr: Cosine(lr, 200, lr / 8), lambda o, lr: schedulers().CosineAnnealingLR(o, 200, lr / 8)),
     "warm-up, cosine": (
         lambda lr: LinearWarmUp(lr, 50, 0.2, then=Cosine(lr, 150)),
-        lambda o, _: schedulers.SequentialLR(
+        lambda o, _: schedulers().SequentialLR(
             o,
-            [schedulers.LinearLR(o, start_factor=0.2, total_iters=50), schedulers.CosineAnnealingLR(o, 150)],
+            [schedulers().LinearLR(o, start_factor=0.2, total_iters=50), schedulers().CosineAnnealingLR(o, 150)],
             milestones=[50],
         ),
     ),

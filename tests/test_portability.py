@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import types
+from pathlib import Path
 
 import psutil
 import pytest
@@ -179,3 +180,17 @@ def test_pythons_are_found_on_the_path_and_of_pyenv(tmp_path, monkeypatch, capsy
     assert printed.endswith("Python 3.12: the tests passed\nPython 3.13: the tests failed\n")
     assert pythons.main(["3.99"]) == 1
     assert pythons.main(["3.12"]) == 0
+
+
+def test_without_pytorch_only_its_own_tests_are_skipped():
+    """Importing a module of tests does not load PyTorch, nor does what pytest asks of every object in it."""
+    code = "import sys; sys.modules['torch'] = None; sys.path += sys.argv[1:]; import problems, test_learning_rate"
+    code += "; print(hasattr(problems.torch, '__wrapped__'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "False\n", done.stderr
