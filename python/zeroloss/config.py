@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -136,6 +136,10 @@ _SECTIONS: Mapping[str, _Section] = {
 }
 
 
+#: The sections of a run.
+SECTIONS = (*_SECTIONS, "run")
+
+
 @dataclass(frozen=True)
 class Configuration:
     """A run, described completely. ``settings`` holds every key of every section; the rest is built from them."""
@@ -165,14 +169,21 @@ def fingerprint_of(settings: Settings, *, how_far: bool = False) -> str:
 
     Keys without a value count as left out.
     """
-    ways = HOW_SAFELY if how_far else HOW_SAFELY | _HOW_FAR
-    kept = {
-        section: {
-            key: value for key, value in keys.items() if value is not None and not (section == "run" and key in ways)
-        }
-        for section, keys in settings.items()
-    }
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    return fingerprint_of_texts(section_text(name, settings[name], how_far=how_far) for name in sorted(settings))
+
+
+def section_text(name: str, keys: Settings, *, how_far: bool = False) -> str:
+    """Return the part of a section in a fingerprint."""
+    ways: frozenset[str] = frozenset()
+    if name == "run":
+        ways = HOW_SAFELY if how_far else HOW_SAFELY | _HOW_FAR
+    kept = {key: value for key, value in keys.items() if value is not None and key not in ways}
+    return f"{json.dumps(name)}: {json.dumps(kept, sort_keys=True)}"
+
+
+def fingerprint_of_texts(texts: Iterable[str]) -> str:
+    """Return the fingerprint of the texts of all sections, in the order of their names."""
+    return hashlib.sha256(f"{{{', '.join(texts)}}}".encode()).hexdigest()[:16]
 
 
 def from_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> Configuration:
@@ -217,48 +228,69 @@ def from_settings(settings: Settings) -> Configuration:
     if not isinstance(settings, Mapping):
         raise TypeError(f"settings: expected a mapping of sections, got {shown(settings)}")
     problems: list[str] = []
-    given = _sections(settings, problems)
-    resolved: dict[str, dict[str, Any]] = {}
-    built: dict[str, Any] = {}
-    for name, section in _SECTIONS.items():
-        resolved[name] = _resolved(name, section, given.get(name, {}), problems)
-        if name == "network" and "data" not in built:
-            built["data"] = datasets.modular_addition(2, train_count=2)  # to go on looking for mistakes
-        context = {"data": built["data"]} if name == "network" else {}
-        found = _built(name, section, resolved[name], context, problems)
-        if found is not None:
-            built[name] = found
-    run = _run_settings(given.get("run", {}), problems)
-    if run is not None and "dynamics" in built:
-        resolved["run"] = run.model_dump()
-        problems += _run_problems(run, built["dynamics"])
+    given = sections_of(settings, problems)
+    parts = {name: checked_part(name, given.get(name, {})) for name in ("data", "dynamics")}
+    parts["network"] = checked_part("network", given.get("network", {}), parts["data"].built)
+    parts["run"] = checked_part("run", given.get("run", {}), parts["dynamics"].built)
+    problems += [problem for name in SECTIONS for problem in parts[name].problems]
     if problems:
         raise ConfigurationError(problems)
-    assert run is not None
-    return Configuration(resolved, run, built["data"], built["network"], built["dynamics"])
+    resolved = {name: parts[name].keys for name in SECTIONS}
+    return Configuration(resolved, *(parts[name].built for name in ("run", "data", "network", "dynamics")))
 
 
-def _sections(settings: Settings, problems: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the keys of each section that is one."""
+@dataclass(frozen=True)
+class Part:
+    """A section that was checked: every key of it, what it describes, and what is wrong with it."""
+
+    keys: dict[str, Any]
+    built: Any
+    problems: Sequence[str] = ()
+
+
+def checked_part(name: str, given: Mapping[str, Any], basis: Any = None) -> Part:
+    """Check a section and build what it describes.
+
+    Parameters
+    ----------
+    name : str
+        One of `SECTIONS`.
+    given : mapping
+        Its keys.
+    basis : Dataset or Dynamics, optional
+        What a network is for, and what ``[run]`` is of. None if that has problems of its own.
+    """
+    large = {key: most for key, value in given.items() if (most := _settings.too_large(value))}
+    problems = [f"{name}.{shown(key)[1:-1]}: expected {most}, got more" for key, most in large.items()]
+    given = {key: value for key, value in given.items() if key not in large}
+    if name == "run":
+        run = _run_settings(given, problems)
+        if run is None:
+            return Part({}, None, problems)
+        return Part(run.model_dump(), run, [] if basis is None else list(_run_problems(run, basis)))
+    keys = _resolved(name, _SECTIONS[name], given, problems)
+    context = {}
+    if name == "network":  # one for other data goes on looking for mistakes
+        context["data"] = datasets.modular_addition(2, train_count=2) if basis is None else basis
+    built = _built(name, _SECTIONS[name], keys, context, problems)
+    return Part(keys, built, problems)
+
+
+def sections_of(settings: Settings, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the keys of each section that is one; what is wrong with the others is added to ``problems``."""
     try:
         settings = _settings.plain(settings)
     except ValueError as error:
         raise ConfigurationError([str(error)]) from None
-    known = (*_SECTIONS, "run")
     for name in settings:
         if name == "sweep":
             problems.append("sweep: expected no such section for a single run; zeroloss sweep takes it")
-        elif name not in known:
-            problems.append(f"{shown(name)[1:-1]}: {unknown(name, known)}")
+        elif name not in SECTIONS:
+            problems.append(f"{shown(name)[1:-1]}: {unknown(name, SECTIONS)}")
         elif not isinstance(settings[name], Mapping):
             problems.append(f"{name}: expected a section [{name}], got {shown(settings[name])}")
-    sections = {name: settings[name] for name in known if isinstance(settings.get(name), Mapping)}
-    given = {name: {str(key): value for key, value in keys.items()} for name, keys in sections.items()}
-    for name, keys in given.items():
-        for key in [key for key, value in keys.items() if _settings.too_large(value)]:
-            most = _settings.too_large(keys.pop(key))
-            problems.append(f"{name}.{shown(key)[1:-1]}: expected {most}, got more")
-    return given
+    sections = {name: settings[name] for name in SECTIONS if isinstance(settings.get(name), Mapping)}
+    return {name: {str(key): value for key, value in keys.items()} for name, keys in sections.items()}
 
 
 def defaults_text() -> str:

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import hashlib
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .. import _toml
 from .._checks import shown
-from ..config import HOW_SAFELY, Configuration, ConfigurationError, fingerprint_of, from_settings
+from .._progress import progress_bar
+from .._reading import reading
+from .._settings import plain
+from ..config import (
+    HOW_SAFELY,
+    SECTIONS,
+    Configuration,
+    ConfigurationError,
+    Part,
+    checked_part,
+    fingerprint_of_texts,
+    from_settings,
+    section_text,
+    sections_of,
+)
 
 _MOST_CELLS = 1_000_000
 _MOST_TOLD = 10  # problems of cells
+_MOST_BUILT = 16  # datasets and dynamics in memory while cells are checked
+_GREATEST_SEED = 2**256
 
 
 @dataclass(frozen=True)
@@ -23,6 +42,11 @@ class Axis:
 
     keys: tuple[str, ...]
     values: tuple[tuple[Any, ...], ...]
+
+    @functools.cached_property
+    def labels(self) -> list[list[tuple[str, Any]]]:
+        """Each key with its value, for each of the values."""
+        return [list(zip(self.keys, row, strict=True)) for row in self.values]
 
 
 @dataclass(frozen=True)
@@ -77,7 +101,7 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
             continue
         texts = [_toml.value(row) for row in rows]
         if len(set(texts)) < len(texts):
-            again = next(text for place, text in enumerate(texts) if text in texts[:place])
+            again = next(text for text, count in collections.Counter(texts).items() if count > 1)
             problems.append(f"sweep.{name}: expected every value once, got {again} again")
         found.append(Axis(keys, tuple(tuple(row) for row in rows)))
     if problems:
@@ -85,7 +109,7 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
     return found
 
 
-def cells(settings: Mapping[str, Any]) -> list[Cell]:
+def cells(settings: Mapping[str, Any], progress: bool | None = None) -> list[Cell]:
     """Return the cells of a configuration with a section ``[sweep]``, the last key varying fastest.
 
     Raises
@@ -94,57 +118,133 @@ def cells(settings: Mapping[str, Any]) -> list[Cell]:
         As `axes`, and with what is wrong in a cell.
     """
     lines = axes(settings)
-    count = 1
-    for axis in lines:
-        count *= len(axis.values)
+    count = math.prod(len(axis.values) for axis in lines)
     if count > _MOST_CELLS:
-        raise ConfigurationError([f"sweep: expected at most {_MOST_CELLS} combinations, got {count}"])
-    base = {name: section for name, section in settings.items() if name != "sweep"}
+        raise ConfigurationError([f"sweep: expected at most {_MOST_CELLS} combinations, got {shown(count)}"])
+    try:
+        base = plain({name: section for name, section in settings.items() if name != "sweep"})
+    except ValueError as error:
+        raise ConfigurationError([str(error)]) from None
     problems: dict[str, str] = {}
     found: list[Cell] = []
     names: dict[str, Cell] = {}
-    contents: dict[str, str] = {}
-    for combination in itertools.product(*(axis.values for axis in lines)):
-        labels = {
-            key: value
-            for axis, row in zip(lines, combination, strict=True)
-            for key, value in zip(axis.keys, row, strict=True)
-        }
-        own: dict[str, Any] = {name: dict(keys) if isinstance(keys, Mapping) else keys for name, keys in base.items()}
-        for name, value in labels.items():
-            section, key = name.split(".")
-            if isinstance(own.setdefault(section, {}), dict):  # else it is told as no section
-                own[section][key] = value
-        cell = Cell(labels, own, "")
-        try:
-            complete = from_settings(own).settings
-        except ConfigurationError as error:
-            for line in error.problems:
-                problems.setdefault(line, str(cell))
+    parts = _Parts(base, lines)
+    places = itertools.product(*(range(len(axis.values)) for axis in lines))
+    for place in progress_bar(progress, iterable=places, total=count, desc="cells", unit="cell", leave=False):
+        labels = {key: value for axis, i in zip(lines, place, strict=True) for key, value in axis.labels[i]}
+        if not found and not problems:
+            others: list[str] = []
+            sections_of(_with(base, labels), others)
+            problems |= dict.fromkeys(others, str(Cell(labels, {}, "")))
+        own = {name: parts.at(name, place) for name in SECTIONS}
+        if wrong := [line for part, _ in own.values() for line in part.problems]:
+            for line in wrong:
+                problems.setdefault(line, str(Cell(labels, {}, "")))
             continue
-        name = fingerprint_of(_with_contents(complete, contents), how_far=True)
+        name = fingerprint_of_texts(own[section][1] for section in sorted(own))
+        cell = Cell(labels, {section: part.keys for section, (part, _) in own.items()}, name)
         if name in names:
             problems.setdefault(f"sweep: expected different runs, got the same as with {names[name]}", str(cell))
         names[name] = cell
-        found.append(Cell(labels, complete, name))
+        found.append(cell)
     if problems:
         told = [f"{line} (with {where})" for line, where in list(problems.items())[:_MOST_TOLD]]
         raise ConfigurationError([*told, *_more(len(problems) - _MOST_TOLD)])
     return found
 
 
-def _with_contents(settings: Mapping[str, Mapping[str, Any]], known: dict[str, str]) -> Mapping[str, Any]:
-    """Return settings with the SHA-256 of each file in place of its name."""
+class _Parts:
+    """The sections of all cells: each different one is checked once, and one whose seed differs is not checked again.
 
-    def digest(file: str) -> str:
-        if file not in known:
-            known[file] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        return known[file]
+    That makes planning quick: cells share the sections that no key of theirs changes.
+    """
 
-    return {
-        section: {key: digest(value) if key == "file" else value for key, value in keys.items()}
-        for section, keys in settings.items()
-    }
+    #: What a section is checked with.
+    _BASES: Mapping[str, str] = MappingProxyType({"network": "data", "run": "dynamics"})
+
+    def __init__(self, base: Mapping[str, Any], lines: Sequence[Axis]) -> None:
+        self._base, self._lines = base, lines
+        self._axes = {
+            name: [i for i, axis in enumerate(lines) if any(key.startswith(f"{name}.") for key in axis.keys)]
+            for name in SECTIONS
+        }
+        self._found: dict[tuple[Any, ...], tuple[Part, str]] = {}
+        self._checked: dict[tuple[Any, ...], Part] = {}
+        self._built: dict[tuple[Any, ...], Any] = {}
+        self._contents: dict[str, str] = {}
+
+    def at(self, name: str, place: tuple[int, ...]) -> tuple[Part, str]:
+        """Return a section at a place on the axes, with its text in the cell's fingerprint."""
+        own = (name, *(place[i] for i in self._axes[name]))
+        below = self._BASES.get(name)
+        key = own if below is None else (*own, below, *(place[i] for i in self._axes[below]))
+        if key not in self._found:
+            part = self._part(name, place)
+            text = section_text(name, self._with_contents(part.keys), how_far=True) if not part.problems else ""
+            self._found[key] = part, text
+        return self._found[key]
+
+    def _given(self, name: str, place: tuple[int, ...]) -> dict[str, Any]:
+        section = self._base.get(name, {})
+        keys = dict(section) if isinstance(section, Mapping) else {}
+        for i in self._axes[name]:
+            swept = (label for label in self._lines[i].labels[place[i]] if label[0].startswith(f"{name}."))
+            keys |= {key.split(".")[1]: value for key, value in swept}
+        return keys
+
+    def _key(self, name: str, place: tuple[int, ...]) -> tuple[Any, ...]:
+        """Return what tells apart the sections that are to be checked: not the seed, if it is one."""
+        seedless = [i for i in self._axes[name] if self._lines[i].keys != (f"{name}.seed",)]
+        seed = self._given(name, place).get("seed", 0)
+        sound = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < _GREATEST_SEED
+        own = (name, *(place[i] for i in (seedless if sound else self._axes[name])), sound)
+        return own if name not in self._BASES else (*own, *self._key(self._BASES[name], place))
+
+    def _part(self, name: str, place: tuple[int, ...]) -> Part:
+        key, given = self._key(name, place), self._given(name, place)
+        if key not in self._checked:
+            basis = self._basis(name, place)
+            part = checked_part(name, given, basis)
+            self._keep(key, part.built)
+            self._checked[key] = Part(part.keys, None, part.problems)
+        part = self._checked[key]
+        return Part({**part.keys, "seed": given["seed"]}, None, part.problems) if "seed" in given else part
+
+    def _basis(self, name: str, place: tuple[int, ...]) -> Any:
+        if name not in self._BASES:
+            return None
+        below = self._BASES[name]
+        key = self._key(below, place)
+        if key not in self._built:
+            self._keep(key, checked_part(below, self._given(below, place)).built)
+        return self._built[key]
+
+    def _keep(self, key: tuple[Any, ...], built: Any) -> None:
+        """Keep the newest few: data may be large."""
+        self._built[key] = built
+        if len(self._built) > _MOST_BUILT:
+            del self._built[next(iter(self._built))]
+
+    def _with_contents(self, keys: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a section with the SHA-256 of a file in place of its name."""
+        if "file" not in keys:
+            return keys
+        file = keys["file"]
+        if file not in self._contents:
+            with reading(file, "a file of data or weights") as content:
+                digest = hashlib.file_digest(content, "sha256")  # type: ignore[arg-type]
+            self._contents[file] = digest.hexdigest()
+        return {**keys, "file": self._contents[file]}
+
+
+def _with(base: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the values of a cell."""
+    own: dict[str, Any] = {name: dict(keys) if isinstance(keys, Mapping) else keys for name, keys in base.items()}
+    for name, value in labels.items():
+        section, key = name.split(".")
+        if isinstance(own.setdefault(section, {}), dict):  # else it is reported as no section
+            own[section][key] = value
+    return own
 
 
 def _more(count: int) -> Sequence[str]:

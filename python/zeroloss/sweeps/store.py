@@ -98,7 +98,12 @@ class Store:
 
     def outcomes(self) -> dict[str, Outcome]:
         """Return how the cells ended that have."""
-        return {name: outcome for name in self.names if (outcome := ended(self.cell(name))) is not None}
+        try:
+            there = {path.name.removesuffix(".error") for path in (self.path / "cells").iterdir()}
+        except OSError:
+            return {}
+        begun = (name for name in self.names if name in there)
+        return {name: outcome for name in begun if (outcome := ended(self.cell(name))) is not None}
 
     def check_free(self) -> None:
         """Raise ValueError unless the directory is new, empty, or holds this sweep, wider or narrower.

@@ -153,7 +153,7 @@ def sweep(
     """
     settings = _settings_of(configuration)
     lines = axes(settings)
-    found = cells(settings)
+    found = cells(settings, progress)
     store = Store.of(Path(out), lines, found)
     store.check_free()
     processors = available_processors() if client is None else max(1, sum(client.nthreads().values()))
