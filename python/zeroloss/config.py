@@ -342,11 +342,12 @@ def _resolved(name: str, section: _Section, given: Settings, problems: list[str]
 
 
 def _built(name: str, section: _Section, keys: Settings, context: Settings, problems: list[str]) -> Any:
-    """Build what a section describes; where that fails, go on without the key at fault, to find the other mistakes."""
+    """Build what a section describes. To find more mistakes, try without each key at fault, at most twice per key."""
     function = section.choices[keys[section.selector]]
     arguments = {key: value for key, value in keys.items() if key != section.selector}
     arguments = {key: value for key, value in arguments.items() if value is not inspect.Parameter.empty}
     required = {key for key, value in signature_defaults(function).items() if value is inspect.Parameter.empty}
+    defaults = dict(section.defaults.get(keys[section.selector], {}))
     faults = 0
     while True:
         if not required <= arguments.keys():  # which has been reported
@@ -356,13 +357,13 @@ def _built(name: str, section: _Section, keys: Settings, context: Settings, prob
         except (ValueError, TypeError, OSError, ImportError) as error:
             key = str(error).split(":")[0].split(",")[0]
             line = f"{name}.{error}" if key in keys else f"{name}: {error}"
-            if not any(problem.startswith(f"{name}.{key}:") for problem in problems):
+            if line not in problems and not any(problem.startswith(f"{name}.{key}:") for problem in problems):
                 problems.append(line)
             faults += 1
             if key not in arguments:
                 return None
             del arguments[key]
-            default = section.defaults.get(keys[section.selector], {}).get(key)
+            default = None if key in section.alternatives else defaults.pop(key, None)
             if default is not None and default != keys[key]:
                 arguments[key] = default
         else:

@@ -78,9 +78,10 @@ class FlowStepper(ABC):
         return True
 
     def reaches(self, time: float) -> bool:
-        """Whether the next adaptive step, if it is accepted as tried, ends at ``time`` or beyond."""
+        """Whether the next adaptive step, if it is accepted as tried, ends at ``time`` or beyond, or if none can."""
         try:
-            return float(self.state["time"] + self._next_size()) >= time
+            size = self._next_size()
+            return float(self.state["time"] + size) >= time or time + size == time
         except (ArithmeticError, np.linalg.LinAlgError):
             return True  # for `at` to say why
 
@@ -88,6 +89,8 @@ class FlowStepper(ABC):
         """Return a stepper that went on to exactly ``time``; this one stays where it is, to go on in its own steps."""
         ahead = copy.copy(self)
         ahead.state = {name: array.copy() for name, array in self.state.items()}
+        if ahead.state["time"] + (size := ahead._next_size()) < time:
+            raise StepSizeTooSmallError(f"a step of {size:.1e} is too small to reach the time {time:g}")
         while ahead.state["time"] < time:
             ahead._take(time - float(ahead.state["time"]))
         ahead.state["time"] = np.array(time)
@@ -101,7 +104,9 @@ class FlowStepper(ABC):
         return float(self.state["next_size"])
 
     def _moved(self, taken: float) -> None:
-        """Count a step of a size."""
+        """Count a step of a size; StepSizeTooSmallError if an adaptive one is too small to change the time."""
+        if isinstance(self._step, Tolerances) and self.state["time"] + taken == self.state["time"]:
+            raise StepSizeTooSmallError(f"a step of {taken:.1e} is too small to change the time {self.state['time']:g}")
         self.state["step_size"] = np.array(taken)
         self.state["time"] = self.state["time"] + taken
         self.state["steps"] = self.state["steps"] + 1
@@ -144,6 +149,10 @@ class ExplicitStepper(FlowStepper):
         return first_size(y, self._counted(y), self._step)
 
     def _take(self, room: float) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found by the next slope
+            self._step_within(room)
+
+    def _step_within(self, room: float) -> None:
         size, y = self._next_size(), self.position()
         slope = self._counted(y)
         if isinstance(self._step, Tolerances):
@@ -183,12 +192,13 @@ def flow_outcome(error: Exception | None, where: str) -> Outcome:
 def checked_step(step_size: float | None, rtol: float | None, atol: float | None) -> float | Tolerances:
     """Return the fixed step size or the tolerances, exactly one of which is to be given; atol is rtol/10 by default."""
     if (step_size is None) == (rtol is None):
-        raise ValueError(f"step_size, rtol: expected exactly one of them, got {step_size} and {rtol}")
+        got = "neither" if rtol is None else f"both, {step_size} and {rtol}"
+        raise ValueError(f"step_size, rtol: give either a fixed step_size or rtol for adaptive steps, got {got}")
     if rtol is not None:
         relative = _checks.positive("rtol", rtol)
         return Tolerances(relative, relative / 10 if atol is None else _checks.positive("atol", atol))
     if atol is not None:
-        raise ValueError(f"atol: expected only with rtol, got {atol} beside step_size")
+        raise ValueError(f"atol: give it with rtol, not with a fixed step_size (got {atol})")
     return _checks.positive("step_size", step_size)
 
 

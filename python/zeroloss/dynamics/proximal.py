@@ -25,7 +25,7 @@ from ..geometry import memory_needed
 from ..networks import Network, kernel_activation
 from .flow import FlowStepper, ProximalError
 from .on_the_set import ZeroLoss
-from .runge_kutta import Tolerances
+from .runge_kutta import GREATEST, StepSizeTooSmallError, Tolerances
 from .stepper import Cost, State
 
 _FIRST = 0.03  # first adaptive step, times √rtol: many pairs are pinned at once
@@ -97,11 +97,15 @@ class ProximalStepper(FlowStepper):
                 if not isinstance(self._step, Tolerances):
                     break
                 ratio = self._error_ratio(after, taken, self._step)
-                change = min(_MOST, max(_LEAST, _SAFETY / np.sqrt(ratio))) if ratio > 0 else _MOST
+                change = _MOST if ratio == 0 else min(_MOST, max(_LEAST, _SAFETY / np.sqrt(ratio)))
                 if ratio <= 1:
-                    self.state["next_size"] = np.array(size if taken < size else taken * change)
+                    self.state["next_size"] = np.array(size if taken < size else min(taken * change, GREATEST))
                     break
-                size = taken * change
+                size = taken * (change if np.isfinite(ratio) else _LEAST)
+                if size < _SMALLEST:
+                    raise StepSizeTooSmallError(
+                        f"no implicit step above {_SMALLEST:g} meets rtol = {self._step.rtol:g}"
+                    ) from None
             self.state["rejected_steps"] = self.state["rejected_steps"] + 1
         self.state["earlier_E"], self.state["earlier_W"] = self.state["E"], self.state["W"]
         self.state |= after

@@ -18,6 +18,7 @@ Vector = NDArray[np.float64]
 
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0  # of the change of a step size
 _SMALLEST = 1e-14  # step size at which a flow is given up
+GREATEST = 1e100  # step size, which a flow that rests would increase without end
 
 
 class StepSizeTooSmallError(ArithmeticError):
@@ -38,7 +39,8 @@ class Tolerances:
     def ratio(self, error: Vector, before: Vector, after: Vector) -> float:
         """Return the error in units of what is allowed."""
         allowed = self.atol + self.rtol * np.maximum(np.abs(before), np.abs(after))
-        return float(np.sqrt(np.mean((error / allowed) ** 2)))
+        with np.errstate(over="ignore"):  # an infinite ratio rejects the step
+            return float(np.sqrt(np.mean((error / allowed) ** 2)))
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def adaptive_step(
         ratio = tolerances.ratio(error, y, after)
         change = _MOST if ratio == 0 else min(_MOST, max(_LEAST, _SAFETY * ratio ** (-1 / 3)))
         if ratio <= 1:
-            return Accepted(after, taken, size if taken < size else taken * change, rejected)
+            return Accepted(after, taken, size if taken < size else min(taken * change, GREATEST), rejected)
         size = taken * (change if np.isfinite(ratio) else _LEAST)
         rejected += 1
         if size < _SMALLEST:
@@ -88,5 +90,7 @@ def adaptive_step(
 def first_size(y: Vector, slope: Vector, tolerances: Tolerances) -> float:
     """Return a cautious first step: one that changes y by a hundredth of its own size."""
     scale = tolerances.atol + tolerances.rtol * np.abs(y)
-    size_y, size_slope = np.sqrt(np.mean((y / scale) ** 2)), np.sqrt(np.mean((slope / scale) ** 2))
-    return float(0.01 * size_y / size_slope) if size_slope > 0 and size_y > 0 else 1e-3
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        size_y, size_slope = np.sqrt(np.mean((y / scale) ** 2)), np.sqrt(np.mean((slope / scale) ** 2))
+        size = float(0.01 * size_y / size_slope)
+    return size if 0 < size < GREATEST else 1e-3

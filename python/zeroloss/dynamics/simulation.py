@@ -26,6 +26,9 @@ from .predicted_gradient import PredictedGradient
 from .recorder import Recorder, checked_measures
 from .stepper import Dynamics, State, Stepper
 
+#: Up to this number float64 counts steps.
+MOST_STEPS = 2**53
+
 #: The dynamics by the name under which a saved run knows them.
 DYNAMICS: Mapping[str, type[Any]] = {
     "gradient_descent": GradientDescent,
@@ -231,14 +234,22 @@ def extremes(notes: Mapping[str, Any]) -> tuple[float, float] | None:
 def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None) -> End:
     """Return the end that is ``steps`` or ``duration`` away, exactly one of which is to be given."""
     if (steps is None) == (duration is None):
-        raise ValueError(f"steps, duration: expected exactly one of them, got {steps} and {duration}")
+        got = "neither" if steps is None else f"both, {steps} and {duration}"
+        raise ValueError(f"steps, duration: give either the number of steps or a duration, got {got}")
     if duration is None:
-        return End(_checks.integer("steps", steps, 0))
+        count = _checks.integer("steps", steps, 0)
+        if count > MOST_STEPS:
+            raise ValueError(f"steps: expected an integer of at most 2^53, got {count}")
+        return End(count)
     duration = _checks.not_negative("duration", duration)
     if isinstance(dynamics, DescentSettings) and dynamics.schedule:
         raise ValueError(f"duration: expected steps in its place with a learning-rate schedule, got {duration:g}")
     size = dynamics.fixed_step()
-    return End(sys.maxsize, duration) if size is None else End(math.ceil(duration / size * (1 - 1e-12)))
+    if size is None:
+        return End(sys.maxsize, duration)
+    if duration / size > MOST_STEPS:
+        raise ValueError(f"duration: expected at most 2^53 steps, got {duration:g} in steps of {size:g}")
+    return End(math.ceil(duration / size * (1 - 1e-12)))
 
 
 def start(dynamics: Dynamics, data: Dataset, network: Network, state: State | None, threads: int | None) -> Stepper:
