@@ -59,8 +59,10 @@ def test_rates_are_their_definition_to_a_few_units(schedule, _, definition):
     assert max(errors) <= 1e-15
 
 
-@pytest.mark.parametrize(("schedule", "scheduler", "_"), [case for case in CASES if case[1]], ids=str)
-def test_pytorch_s_schedulers(schedule, scheduler, _):
+@pytest.mark.parametrize(
+    ("schedule", "scheduler"), [case[:2] for case in CASES if case[1]], ids=lambda one: type(one).__name__
+)
+def test_pytorch_s_schedulers(schedule, scheduler):
     """Their closed forms round about as ours; stepping on, the error of a step adds to those before."""
     steps = getattr(schedule, "steps", 120) + 1  # CosineAnnealingLR rises from there on
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=schedule.lr)
