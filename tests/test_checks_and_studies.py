@@ -166,7 +166,7 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
         (["study", "sliding", "--seeds", "0"], "--seeds"),
         (["study", "sliding", "--set", "p"], "--set: expected NAME=VALUE, got 'p'"),
         (["study", "sliding", "--set", "prime=3"], "prime: expected one of p, hidden"),
-        (["check", "4.8", "--set", "p=eleven"], "p: expected a valid integer"),
+        (["check", "4.8", "--set", "p=eleven"], "p: expected an integer"),
         (
             ["study", "vanishing-decay", "--set", "weight_decays=[1e-12]"],
             "expected work of at most 24 hours, got 1e-12",

@@ -187,9 +187,9 @@ def matrix(name: str, value: Any, dtype: str | None = None, copy: bool = True) -
     return checked
 
 
-def missing(argument: str, library: str, extra: str) -> ImportError:
+def missing(argument: str, library: str, extra: str, package: str | None = None) -> ImportError:
     """Return the error of an argument that needs a library which is not there, and which an extra brings."""
     return ImportError(
-        f'{argument}: expected {library}, which the extra "{extra}" brings; '
+        f'{argument}: expected {library}, which the extra "{extra}" brings; pip install {package or library}, or '
         f'in the folder of the repository: pip install ".[{extra}]"'
     )

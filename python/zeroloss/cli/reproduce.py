@@ -51,9 +51,14 @@ def reproduce(
     for name in options:
         if not any(name in experiment.options for experiment in chosen.values()):
             raise click.UsageError(f"--{name}: no such option for figure {', '.join(chosen)}")
+    changes = {
+        number: {name: value for name, value in options.items() if name in experiment.options}
+        for number, experiment in chosen.items()
+    }
     for number, experiment in chosen.items():
-        own = {name: value for name, value in options.items() if name in experiment.options}
-        carry_out(f"figure {number}", experiment, out, seeds, quick, own)
+        check(f"figure {number}", experiment, changes[number])
+    for number, experiment in chosen.items():
+        carry_out(f"figure {number}", experiment, out, seeds, quick, changes[number])
 
 
 def _chosen(names: Sequence[str]) -> dict[str, Experiment]:
@@ -62,6 +67,15 @@ def _chosen(names: Sequence[str]) -> dict[str, Experiment]:
         raise click.UsageError(f"figure {unknown[0]!r}: unknown; there are {', '.join(FIGURES)}, and all")
     wanted = list(FIGURES) if "all" in names else list(dict.fromkeys(names))
     return {name: FIGURES[name] for name in wanted}
+
+
+def check(title: str, experiment: Experiment, changes: Mapping[str, object]) -> None:
+    """Fail if an experiment has not what it needs, or not the settings that are to be changed."""
+    try:
+        experiment.check_requirements()
+        experiment.settings(changes=changes)
+    except (ImportError, ValueError) as error:
+        raise Failed(BAD_INPUT, f"{title}: {error}") from None
 
 
 def carry_out(

@@ -11,6 +11,7 @@ import click
 from ..experiments import CHECKS, STUDIES, Experiment
 from .command import assignment
 from .reproduce import carry_out
+from .reproduce import check as check_experiment
 
 
 def _command(name: str, metavar: str, experiments: Mapping[str, Experiment], words: str) -> click.Command:
@@ -18,6 +19,8 @@ def _command(name: str, metavar: str, experiments: Mapping[str, Experiment], wor
         if unknown := [one for one in chosen if one not in experiments]:
             raise click.UsageError(f"{name} {unknown[0]!r}: unknown; there are {', '.join(experiments)}")
         given = dict(assignment(change, "NAME=VALUE") for change in changes)
+        for one in dict.fromkeys(chosen):  # all of them before the first one starts
+            check_experiment(f"{name} {one}", experiments[one], given)
         for one in dict.fromkeys(chosen):
             carry_out(f"{name} {one}", experiments[one], out, seeds, quick, given)
 

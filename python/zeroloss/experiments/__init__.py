@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from .. import survival
+from .._checks import shown
+from .._hints import words
+
 if TYPE_CHECKING:
     from .cells import Cells
     from .output import Result
@@ -32,12 +36,20 @@ class Experiment:
         a number of them.
     resumable : bool
         Whether its ``run`` takes ``cells``, in which it keeps what is finished.
+    laws : bool
+        Whether it fits laws of delays, for which an extra is needed.
     """
 
     module: str
     options: tuple[str, ...] = ()
     seeded: bool = True
     resumable: bool = False
+    laws: bool = False
+
+    def check_requirements(self) -> None:
+        """Raise ImportError if an extra is missing that the experiment needs."""
+        if self.laws:
+            survival.check_installed()
 
     def settings(
         self,
@@ -85,9 +97,8 @@ def changed(settings: Any, changes: Mapping[str, object]) -> Any:
             raise ValueError(f"{name}: expected one of {known}, got this name")
         try:
             values[name] = TypeAdapter(hints[name]).validate_python(value)
-        except ValidationError as error:
-            wish = error.errors()[0]["msg"].replace("Input should be ", "")
-            raise ValueError(f"{name}: expected {wish}, got {value!r}") from None
+        except ValidationError:
+            raise ValueError(f"{name}: expected {words(hints[name])}, got {shown(value)}") from None
     return replace(settings, **values)
 
 
@@ -115,7 +126,7 @@ STUDIES: Mapping[str, Experiment] = {
     "vanishing-decay": Experiment("vanishing_decay"),
     "sliding": Experiment("sliding"),
     "norm-clamp": Experiment("norm_clamp", resumable=True),
-    "phase-diagram": Experiment("phase_diagram", resumable=True),
-    "delay-law": Experiment("delay_law", resumable=True),
+    "phase-diagram": Experiment("phase_diagram", resumable=True, laws=True),
+    "delay-law": Experiment("delay_law", resumable=True, laws=True),
     "direction": Experiment("direction", resumable=True),
 }

@@ -226,7 +226,7 @@ def connect(address: str) -> Client:
     try:
         from . import cluster  # noqa: PLC0415 — an extra
     except ImportError:
-        raise _checks.missing("scheduler", "Dask", "cluster") from None
+        raise _checks.missing("scheduler", "Dask", "cluster", "distributed") from None
     return cluster.connect(address)
 
 
