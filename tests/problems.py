@@ -115,6 +115,16 @@ def same_bits(a, b):
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
+def is_labelled(dataset):
+    """Whether every variable has a unit, a label that fits an axis, and a sentence that says what it is."""
+    return all(
+        set(variable.attrs) == {"units", "long_name", "description"}
+        and 0 < len(variable.attrs["long_name"]) <= 36
+        and variable.attrs["description"]
+        for variable in dataset.variables.values()
+    )
+
+
 def odd_sizes():
     """(n, d_in, h, d_out) with ones, primes, and neighbours of the kernels' block sizes."""
     few = [(1, 1, 1, 1), (1, 2, 3, 5), (7, 1, 13, 1), (5, 3, 1, 2), (13, 17, 31, 11), (33, 5, 65, 7), (64, 8, 64, 16)]

@@ -129,8 +129,8 @@ def test_a_record_compares_with_the_network_ten_steps_before(record_every):
         for name in NUMBERS:
             assert same_bits(np.float64(run.history[f"a_{name}"].sel(step=step)), np.float64(getattr(found, name)))
     assert run.history.a_cosine.attrs["units"] == "1"
-    assert "reason" not in run.history.a_cosine.attrs["long_name"]
-    assert "1 there was no update" in run.history.a_reason.attrs["long_name"]
+    assert "reason" not in run.history.a_cosine.attrs["description"]
+    assert "1 there was no update" in run.history.a_reason.attrs["description"]
     assert run.history.a_reason.values[0] == 1
     assert np.isnan(run.history.a_cosine.values[0])
 

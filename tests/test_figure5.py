@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import zeroloss as zl
-from problems import same_bits
+from problems import is_labelled, same_bits
 from zeroloss import geometry, plots
 from zeroloss.experiments import ensemble, figure5, figure7, memorisation, output
 from zeroloss.experiments.kink_alignment import KinkAlignment
@@ -161,7 +161,7 @@ def test_the_files(written, settings, tmp_path):
     assert len(about["summary"]["per_seed"]) == 2
     with xr.open_dataset(directory / "figure.nc", engine="h5netcdf") as stored:
         xr.testing.assert_identical(stored.load(), result.numbers)
-        assert all(variable.attrs["long_name"] for variable in stored.variables.values())
+        assert is_labelled(stored)
         assert all("units" in variable.attrs for variable in stored.variables.values())
         with plots.style():
             plots.save(module.draw(stored), tmp_path / "again.png")

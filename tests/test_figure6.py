@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import zeroloss as zl
+from problems import is_labelled
 from zeroloss import plots
 from zeroloss.experiments import figure6, output
 
@@ -110,7 +111,7 @@ def test_the_numbers_of_the_picture(files, result, settings):
         assert stored.sizes["vector"] == stored.sizes["other"] == settings.p - 1
         assert list(stored.part.values[:4]) == ["Re", "Im", "Re", "Im"]
         assert json.loads(stored.attrs["settings"]) == asdict(settings)
-        assert all(variable.attrs["long_name"] for variable in stored.variables.values())
+        assert is_labelled(stored)
         assert all("units" in variable.attrs for variable in stored.data_vars.values())
         final = figure6.run(replace(settings, seeds=1, steps=0)).numbers
         np.testing.assert_array_equal(final.norm.sel(stage="initial")[0], stored.norm.sel(stage="initial")[0])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import zeroloss as zl
-from problems import same_bits
+from problems import is_labelled, same_bits
 
 
 def members(dtype="float64"):
@@ -45,7 +45,7 @@ def test_one_dataset_of_them_all(tmp_path):
     assert history.ending.values.tolist() == ["reached the end"] * 4
     assert np.isnan(history.condition.sel(run=0)).all()  # what a descent does not record
     assert np.isfinite(history.condition.sel(run=3)).all()
-    assert history.train_loss.attrs["long_name"]
+    assert is_labelled(history)
     np.testing.assert_array_equal(ensemble.train_loss, history.train_loss)
     history.to_netcdf(tmp_path / "ensemble.nc", engine="h5netcdf")
     with pytest.raises(AttributeError):

@@ -10,9 +10,10 @@ import threading
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 import zeroloss as zl
-from problems import figure5, random_data, random_network, same_bits
+from problems import figure5, is_labelled, random_data, random_network, same_bits
 
 DYNAMICS = {
     "descent": zl.GradientDescent(lr=0.1, weight_decay=1e-3),
@@ -90,9 +91,10 @@ def test_saving_is_lossless(dynamics, tmp_path):
     assert same_bits(loaded.history, run.history)
     assert same_bits(loaded.snapshots, run.snapshots)
     assert loaded.history.attrs == run.history.attrs
+    assert is_labelled(loaded.history)
+    assert is_labelled(loaded.snapshots)
     for name in ("train_loss", "step", "time"):
         assert loaded.history[name].attrs == run.history[name].attrs
-        assert set(loaded.history[name].attrs) == {"units", "long_name"}
     for name in ("X_train", "Y_train", "X_test", "Y_test"):
         assert same_bits(getattr(loaded.data, name), getattr(run.data, name))
     assert loaded.outcome == run.outcome
@@ -239,3 +241,22 @@ def test_records_made_on_the_way_are_those_made_one_by_one(activation, loss, dty
 def train_outputs(data, E, W, activation):
     Z = data.X_train @ E
     return (np.maximum(Z, 0) if activation == "relu" else np.tanh(Z)) @ W
+
+
+def test_labels_of_axes_are_short():
+    """xarray writes long_name on axes: a name, while the sentence stands in the description."""
+    data, net = figure5()
+    measures = {"a": zl.geometry.AlignmentMeasure(data), "own_number": lambda net: 1.0}
+    run = zl.simulate(
+        zl.GradientDescent(lr=0.1), data, net, steps=20, record_every=10, measures=measures, progress=False
+    )
+    assert is_labelled(run.history)
+    names = {str(name): values.attrs["long_name"] for name, values in run.history.variables.items()}
+    assert names["train_loss"] == "train loss"
+    assert names["norm_E"] == "‖E‖"
+    assert names["slow_time"] == "slow time s"
+    assert names["a_cosine"] == "a cosine"
+    assert names["own_number"] == "own number"
+    (line,) = run.history.train_loss.plot(ax=Figure().subplots())
+    assert line.axes.get_ylabel() == "train loss [1]"
+    assert run.history.train_loss.attrs["description"] == "loss on the training samples, without weight decay"

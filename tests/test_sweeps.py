@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import zeroloss as zl
-from problems import same_bits
+from problems import is_labelled, same_bits
 from zeroloss import config, runs, sweeps
 from zeroloss.config import ConfigurationError
 from zeroloss.sweeps import grid
@@ -66,7 +66,7 @@ def test_the_cube_as_a_file_and_from_the_store(done):
         xr.testing.assert_identical(stored.load(), cube)
     xr.testing.assert_identical(sweeps.open_sweep(done.store.path), cube)
     assert {key: cube[key].values.tolist() for key in LABELS} == LABELS
-    assert cube.train_loss.attrs["long_name"]
+    assert is_labelled(cube)
     common = json.loads(cube.attrs["settings"])
     assert common["network"]["hidden"] == 16
     assert "seed" not in common["network"]

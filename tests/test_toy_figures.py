@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from problems import is_labelled
 from zeroloss import plots
 from zeroloss.experiments import FIGURES, figure1, figure2, figure3, figure4, output
 from zeroloss.experiments.toys import Unit
@@ -164,7 +165,7 @@ def test_the_files(quick, tmp_path):
     assert len(about["seeds"]) == (1 if number == "1" else 0)
     with xr.open_dataset(directory / f"{name}.nc", engine="h5netcdf") as stored:
         xr.testing.assert_identical(stored.load(), result.numbers)
-        assert all(variable.attrs["long_name"] for variable in stored.variables.values())
+        assert is_labelled(stored)
         with plots.style():
             plots.save(result.draw(stored), tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == (directory / f"{name}.png").read_bytes()

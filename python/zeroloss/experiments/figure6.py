@@ -21,7 +21,7 @@ from ..datasets import Dataset
 from ..dynamics import PredictedGradient, simulate
 from ..fourier import FourierSummary
 from ..networks import Network
-from ..results import Run
+from ..results import Run, labels
 from .ensemble import derived_seeds, simulate_seeds
 from .output import Result, ranges, settings_of, spelled
 
@@ -112,8 +112,8 @@ def _on_grid(flows: Sequence[Run], runs: Sequence[Run]) -> Any:
     curves = [
         np.interp(times, flow.history.time.values, flow.history.test_accuracy.values, right=np.nan) for flow in flows
     ]
-    about = {"units": "1", "long_name": "test accuracy of the equation integrated to flow_rtol, linear between steps"}
-    return (("seed", "step"), np.array(curves), about)
+    meaning = "test accuracy of the equation integrated to flow_rtol, linear between steps"
+    return (("seed", "step"), np.array(curves), labels("flow_test_accuracy", "1", meaning))
 
 
 def _crossing_time(flow: Run, level: float) -> float | None:
@@ -167,9 +167,8 @@ def _numbers(
         return np.stack([[getattr(summary, name) for summary in stage] for stage in (initial, final)])
 
     histories = xr.concat([run.history for run in runs], dim="seed", combine_attrs="override")
-    mean = histories.test_accuracy.mean("seed").assign_attrs(
-        units="1", long_name="mean over seeds of the test accuracy"
-    )
+    about_mean = labels("mean_test_accuracy", "1", "mean over seeds of the test accuracy")
+    mean = histories.test_accuracy.mean("seed").assign_attrs(about_mean)
     frequency = initial[0].frequency
     part = np.where(np.diff(frequency, prepend=0) > 0, "Re", "Im").astype(object)
     features = {
@@ -182,18 +181,16 @@ def _numbers(
         ),
     }
     coordinates = {
-        "seed": ("seed", np.arange(settings.seeds), {"units": "1", "long_name": "seed index"}),
+        "seed": ("seed", np.arange(settings.seeds), labels("seed", "1", "seed index")),
         "stage": (
             "stage",
             np.array(STAGES, dtype=object),
-            {"long_name": "embedding before the first and after the last step"},
+            labels("stage", "", "embedding before the first and after the last step"),
         ),
-        "frequency": ("vector", frequency, {"units": "cycles per p", "long_name": "frequency k of the vector"}),
-        "part": ("vector", part, {"long_name": "real or imaginary part of F_k"}),
+        "frequency": ("vector", frequency, labels("frequency", "cycles per p", "frequency k of the vector")),
+        "part": ("vector", part, labels("part", "", "real or imaginary part of F_k")),
     }
-    variables = {
-        name: (dims, values, {"units": "1", "long_name": text}) for name, (dims, values, text) in features.items()
-    }
+    variables = {name: (dims, values, labels(name, "1", text)) for name, (dims, values, text) in features.items()}
     about = {
         "title": "Figure 6 of arXiv 2511.01938: predicted gradient on modular addition",
         "settings": json.dumps(asdict(settings)),

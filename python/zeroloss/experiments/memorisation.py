@@ -22,7 +22,7 @@ from ..datasets import Dataset
 from ..dynamics import GradientDescent
 from ..geometry import AlignmentMeasure
 from ..networks import Network
-from ..results import Measures, Run
+from ..results import Measures, Run, labels
 from .ensemble import derived_seeds, simulate_seeds
 from .kink_alignment import KinkAlignment
 from .output import Result, ranges, settings_of, spelled
@@ -127,7 +127,7 @@ def numbers_of(settings: Settings) -> xr.Dataset:
     )
     names = [*KEPT, *(f"alignment_{name}" for name in MEASURED)]
     numbers = xr.concat([run.history[names] for run in runs], dim="seed", combine_attrs="override")
-    seed = ("seed", np.arange(settings.seeds), {"units": "1", "long_name": "seed index"})
+    seed = ("seed", np.arange(settings.seeds), labels("seed", "1", "seed index"))
     return numbers.assign_coords(seed=seed).assign(_compared(settings))
 
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from .. import plots
 from ..build import build_info
-from ..results import Run, RunDirectory
+from ..results import Run, RunDirectory, labels
 from ..results.files import write_atomically
 from ..results.netcdf import write_netcdf
 from ..results.recognition import json_object
@@ -96,8 +96,8 @@ def labelled(
     import xarray as xr  # noqa: PLC0415 — slow to import
 
     return xr.Dataset(
-        {name: (dims, values, {"units": "1", "long_name": text}) for name, (dims, values, text) in variables.items()},
-        {name: (name, values, {"units": "1", "long_name": text}) for name, (values, text) in coordinates.items()},
+        {name: (dims, values, labels(name, "1", text)) for name, (dims, values, text) in variables.items()},
+        {name: (name, values, labels(name, "1", text)) for name, (values, text) in coordinates.items()},
         {"title": title, "settings": json.dumps(asdict(settings))},
     )
 

@@ -4,7 +4,7 @@ from .checkpoint import Checkpoint
 from .directory import RunDirectory
 from .ensemble import Ensemble, side_by_side
 from .files import DamagedError, NewerFormatError, UnreadableError
-from .history import DESCRIPTIONS, TIME, TIMES, columns_of, history_dataset, read_records, snapshot_dataset
+from .history import DESCRIPTIONS, TIME, TIMES, columns_of, history_dataset, labels, read_records, snapshot_dataset
 from .lock import InUseError, held
 from .outcome import Ending, Outcome
 from .reading import read, run_at
@@ -30,6 +30,7 @@ __all__ = [
     "fingerprint",
     "held",
     "history_dataset",
+    "labels",
     "read",
     "read_records",
     "read_samples",

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _display
 from .describe import describe_ensemble
+from .history import labels
 from .run import Run
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class Ensemble:
         endings = [str(run.outcome.ending) for run in self.runs]
         outcomes = [str(run.outcome) for run in self.runs]
         history = history.assign_coords(
-            run=("run", np.arange(len(self.runs)), {"units": "1", "long_name": "place in the ensemble"}),
-            ending=("run", np.array(endings, dtype=object), {"long_name": "how the run ended"}),
-            outcome=("run", np.array(outcomes, dtype=object), {"long_name": "how and where the run ended"}),
+            run=("run", np.arange(len(self.runs)), labels("run", "1", "place in the ensemble")),
+            ending=("run", np.array(endings, dtype=object), labels("ending", "", "how the run ended")),
+            outcome=("run", np.array(outcomes, dtype=object), labels("outcome", "", "how and where the run ended")),
         )
         history.attrs["settings"] = json.dumps([run.settings for run in self.runs])
         return history

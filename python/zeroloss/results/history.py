@@ -51,6 +51,18 @@ DESCRIPTIONS = {
 }
 
 
+#: What stands on axes, where the name of a variable does not say it: xarray takes it from ``long_name``.
+_LABELS = {
+    "slow_time": "slow time s",
+    "norm_E": "‖E‖",
+    "norm_W": "‖W‖",
+    "residual": "‖H W − Y‖",
+    "cost": "cost R/λ",
+    "largest_residual": "max|F − Y|",
+    "condition": "condition number",
+}
+
+
 def history_dataset(
     columns: Columns, settings: Mapping[str, Any], descriptions: Mapping[str, tuple[str, str]] = MappingProxyType({})
 ) -> xr.Dataset:
@@ -80,8 +92,8 @@ def snapshot_dataset(columns: Columns) -> xr.Dataset:
 
     return xr.Dataset(
         {
-            "E": (("step", "d_in", "hidden"), columns["E"], {"long_name": "first layer"}),
-            "W": (("step", "hidden", "d_out"), columns["W"], {"long_name": "second layer"}),
+            "E": (("step", "d_in", "hidden"), columns["E"], labels("E", "", "first layer, (d_in, h)")),
+            "W": (("step", "hidden", "d_out"), columns["W"], labels("W", "", "second layer, (h, d_out)")),
         },
         {"step": ("step", columns["step"], _attributes("step"))},
     )
@@ -112,11 +124,17 @@ def read_records(path: Path) -> tuple[dict[str, tuple[NDArray[Any], dict[str, st
             if values.shape == (count,) and b"not a netCDF variable" not in values.attrs.get("NAME", b""):
                 if values.nbytes > size:
                     raise DamagedError(f"{path.name}: its {size} bytes expand to more than was written")
-                meaning = {key: str(values.attrs[key]) for key in ("units", "long_name") if key in values.attrs}
+                keys = ("units", "long_name", "description")
+                meaning = {key: str(values.attrs[key]) for key in keys if key in values.attrs}
                 columns[name] = values[()], meaning
         return columns, dict(stored.attrs)
 
 
 def _attributes(name: str, descriptions: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> dict[str, str]:
     units, description = {**descriptions, **DESCRIPTIONS}.get(name, ("", "measured by a function of the user's"))
-    return {"units": units, "long_name": description}
+    return labels(_LABELS.get(name, name), units, description)
+
+
+def labels(name: str, units: str, description: str) -> dict[str, str]:
+    """Return the attributes of a variable; xarray writes ``long_name``, which is its name in words, on axes."""
+    return {"units": units, "long_name": name.replace("_", " "), "description": description}

@@ -175,7 +175,8 @@ class Run:
             events=self.events,
             notes=self.notes,
             descriptions={
-                str(name): (v.attrs.get("units", ""), v.attrs.get("long_name", "")) for name, v in self.history.items()
+                str(name): (v.attrs.get("units", ""), v.attrs.get("description", ""))
+                for name, v in self.history.items()
             },
         )
         directory.write_checkpoint(checkpoint, keep=1)

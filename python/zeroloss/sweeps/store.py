@@ -32,7 +32,7 @@ from .. import _display, _toml, survival
 from .._checks import ZerolossWarning
 from .._settings import plain
 from ..config import settings_of_file
-from ..results import TIMES, DamagedError, Ending, Outcome, RunDirectory, held, read_records
+from ..results import TIMES, DamagedError, Ending, Outcome, RunDirectory, held, labels, read_records
 from ..results.files import remove_unfinished, write_atomically
 from ..results.netcdf import write_netcdf
 from ..results.recognition import SWEEP_MARK, is_empty, is_sweep, json_object
@@ -155,23 +155,29 @@ class Store:
                 f"directory: expected a sweep with cells that have ended, got none of {len(self.names)} in {self.path}"
             )
         histories = {place: self._history(name) for place, name in enumerate(self.names) if name in outcomes}
+        endings = [str(outcomes[name].ending) if name in outcomes else NOT_ENDED for name in self.names]
         words = {
-            "ending": [str(outcomes[name].ending) if name in outcomes else NOT_ENDED for name in self.names],
-            "outcome": [str(outcomes.get(name, "")) for name in self.names],
-            "cell": list(self.names),
+            "ending": (endings, "how the run ended"),
+            "outcome": ([str(outcomes.get(name, "")) for name in self.names], "how and where the run ended"),
+            "cell": (list(self.names), "directory of the run in cells/"),
         }
         dims, shape = [axis.keys[0] for axis in self.axes], tuple(len(axis.values) for axis in self.axes)
         import xarray as xr  # noqa: PLC0415 — slow to import
 
         found = xr.Dataset(
-            {name: (dims, np.array(texts, object).reshape(shape)) for name, texts in words.items()},
+            {
+                name: (dims, np.array(texts, object).reshape(shape), labels(name, "", meaning))
+                for name, (texts, meaning) in words.items()
+            },
             attrs={"settings": json.dumps(self.common)},
         )
         for axis, dim in zip(self.axes, dims, strict=True):
             for place, key in enumerate(axis.keys):
-                found = found.assign_coords({key: (dim, _labels([row[place] for row in axis.values]))})
-        for over, columns in (("step", _joined(histories, "step")), ("event", _joined(histories, "event"))):
-            found = found.assign_coords({over: columns.pop(over)[0]})
+                about = labels(key, "", f"value of {key}")
+                found = found.assign_coords({key: (dim, _values([row[place] for row in axis.values]), about)})
+        for over, meaning in (("step", "number of steps taken"), ("event", "condition whose first step is found")):
+            columns = _joined(histories, over)
+            found = found.assign_coords({over: (over, columns.pop(over)[0], labels(over, "", meaning))})
             for name, (values, attributes) in columns.items():
                 spread = np.full((len(self.names), *values.shape[1:]), np.nan)
                 spread[list(histories)] = values
@@ -179,7 +185,7 @@ class Store:
         last = np.full(len(self.names), np.nan)
         for place, history in histories.items():
             last[place] = history["step"][0][-1] if history else np.nan
-        found["last_step"] = (dims, last.reshape(shape), {"units": "1", "long_name": "last step of the run"})
+        found["last_step"] = (dims, last.reshape(shape), labels("last_step", "1", "last step of the run"))
         return found.set_coords([name for name in TIMES if name in found])
 
     def _history(self, name: str) -> _History:
@@ -197,7 +203,7 @@ class Store:
         events = json.loads(about.get("events", "{}"))
         names = json.loads(about["settings"]).get("events", [])
         steps = np.array([events.get(one, np.nan) for one in names], np.float64)
-        meaning = {"units": "1", "long_name": "first step at which the condition holds"}
+        meaning = labels("event_step", "1", "first step at which the condition holds")
         return {**columns, "event": (np.array(names, object), {}), "event_step": (steps, meaning)}
 
 
@@ -273,7 +279,7 @@ def _toml_of(path: Path) -> Mapping[str, Any] | None:
         return None
 
 
-def _labels(values: Sequence[Any]) -> NDArray[Any]:
+def _values(values: Sequence[Any]) -> NDArray[Any]:
     """Return the coordinate of values: numbers or truth values as they are, anything else, or a mixture, as TOML."""
     kinds = {type(value) for value in values}
     held = all(abs(value) < 2**63 for value in values if isinstance(value, int))
