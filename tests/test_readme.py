@@ -51,7 +51,14 @@ def test_docstrings_of_dynamics_say_full_batch(about):
 
 
 @pytest.mark.parametrize(
-    "about", [zl, zl.networks.Network, zl.networks.normal, zl.networks.uniform_fan_in, zl.networks.from_arrays]
+    "about",
+    [
+        zl,
+        *(
+            getattr(zl.networks, name)
+            for name in ("Network", "normal", "uniform_fan_in", "from_arrays", "from_checkpoint")
+        ),
+    ],
 )
 def test_docstrings_of_networks_say_two_layers_without_biases(about):
     assert "two layers without biases" in " ".join(about.__doc__.split())

@@ -47,6 +47,8 @@ def from_checkpoint(
     PyTorch is not needed, and nothing in the file is executed: of the pickle in a PyTorch file the parts that tensors
     are made of are read as data, and everything else is refused. Half precision becomes float32, exactly.
 
+    The network has two layers without biases, so the file needs two matrices; see ``ignore`` for what else it holds.
+
     Parameters
     ----------
     path : path
