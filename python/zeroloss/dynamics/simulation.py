@@ -14,7 +14,7 @@ from .._machine import check_memory, checked_threads
 from ..build import build_of_results
 from ..datasets import Dataset
 from ..networks import Network, check_fits
-from ..results import Measures, Run, read
+from ..results import Measures, Run, read, trained
 from ..results.schedule import Schedule
 from .adamw import AdamW
 from .descent import DescentSettings
@@ -212,10 +212,11 @@ def extend_run(
     state = {name: array.copy() for name, array in run.state.items()}  # the run's own, should this not end well
     stepper = start(dynamics, run.data, run.network, state, None)
     outcome, last = follow(stepper, recorder, begin, end, progress)
+    history = recorder.history(begin, run.history)
     extended = {
-        "history": recorder.history(begin, run.history),
+        "history": history,
         "snapshots": recorder.snapshots(begin, run.snapshots),
-        "network": last.network(),
+        "network": trained(last.network(), run.settings, int(history.step[-1])),
         "state": stepper.state,
         "outcome": outcome,
         "measures": recorder.measures,

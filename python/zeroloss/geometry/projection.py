@@ -129,7 +129,7 @@ def project(
         residuals, factorisations = retract(
             zero_loss, net, data, E, W, tolerance=tolerance, most=max_iterations, reuse_factor=method == "chord"
         )
-    point = from_arrays(E, W, net.activation)
+    point = from_arrays(E, W, net.activation).after(net.settings, f"{method} projection")
     return Projection(point, np.array(residuals), distance(point, net), estimate, factorisations)
 
 

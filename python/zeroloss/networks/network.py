@@ -46,7 +46,8 @@ class Network:
         σ by name: ``identity``, ``relu``, ``leaky_relu(0.1)`` (default 0.01), ``square``, ``tanh``, ``gelu`` (the
         exact erf form) or ``softplus(5)`` = log(1 + e^{5z})/5 (default 1).
     settings : mapping
-        What the parameters were made from: the initialisation, its numbers and its seed.
+        What the parameters were made from: the initialisation, its numbers and its seed, and under ``then`` what was
+        done with them since, such as ``"gradient_descent, 5000 steps"``.
 
     Notes
     -----
@@ -73,6 +74,11 @@ class Network:
         name = _dtype_name(dtype)
         E, W = _checks.matrix("E", self.E, name), _checks.matrix("W", self.W, name)
         return _network(E, W, self.activation, self.settings)
+
+    def after(self, start: Mapping[str, Any], what: str) -> Network:
+        """Return the same network with the settings of the one it comes from, and what was done since."""
+        settings = {**start, "then": [*start.get("then", ()), what]}
+        return Network(self.E, self.W, self.activation, settings)
 
     def __repr__(self) -> str:
         made = _display.keywords(self.settings)

@@ -8,7 +8,7 @@ from .history import DESCRIPTIONS, TIME, TIMES, columns_of, history_dataset, lab
 from .lock import InUseError, held
 from .outcome import Ending, Outcome
 from .reading import read, run_at
-from .run import Measures, Run
+from .run import Measures, Run, trained
 from .samples import fingerprint, read_samples, write_samples
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "run_at",
     "side_by_side",
     "snapshot_dataset",
+    "trained",
     "write_samples",
 ]

@@ -72,6 +72,9 @@ class Run:
     notes: Mapping[str, Any] = field(default_factory=dict)
     signal: signal.Signals | None = None
 
+    def __post_init__(self) -> None:
+        self.network = trained(self.network, self.settings, self.step)
+
     def __repr__(self) -> str:
         return _display.lines(*describe_run(self))
 
@@ -181,6 +184,14 @@ class Run:
         )
         directory.write_checkpoint(checkpoint, keep=1)
         directory.export(checkpoint, self.history, self.snapshots)
+
+
+def trained(network: Network, settings: Mapping[str, Any], step: int) -> Network:
+    """Return the network of a run at a step, with the settings of its start and of its training."""
+    start = {key: value for key, value in settings["network"].items() if key not in {"activation", "dtype"}}
+    if step == 0:
+        return Network(network.E, network.W, network.activation, start)
+    return network.after(start, f"{settings['dynamics']['kind']}, {step} steps")
 
 
 def _split(columns: Columns, every: int | str | None) -> tuple[int, Columns]:
