@@ -7,10 +7,12 @@ import operator
 import os
 import reprlib
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Choice = TypeVar("Choice")
 
 DTYPES = ("float64", "float32")
 
@@ -141,7 +143,7 @@ def convert(settings: object, **checked: object) -> None:
         object.__setattr__(settings, name, value)
 
 
-def choice(name: str, value: object, options: Collection[str]) -> str:
+def choice(name: str, value: Choice, options: Collection[str]) -> Choice:
     """Return ``value``, one of ``options``."""
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name}: expected one of {', '.join(options)}, got {shown(value)}")

@@ -49,7 +49,7 @@ def signature_defaults(function: Callable[..., Any]) -> dict[str, Any]:
 @functools.cache
 def _model(function: Callable[..., Any]) -> tuple[type[BaseModel], Mapping[str, str]]:
     """Return a model of a function's arguments, and what each is in words."""
-    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    hints = hints_of(function)
     fields: dict[str, Any] = {
         name: (hints[name], ... if default is inspect.Parameter.empty else default)
         for name, default in signature_defaults(function).items()
@@ -96,6 +96,11 @@ def nearest(name: object, known: Iterable[str]) -> str:
     """Say which known name is nearest, if one is near."""
     close = difflib.get_close_matches(str(name)[:100], list(known), 1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of a function's or a class's arguments."""
+    return typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
 
 
 def choices(hint: Any) -> list[str]:

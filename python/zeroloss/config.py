@@ -13,14 +13,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import ValidationError
 
 from . import _settings, _toml, datasets, networks
 from ._checks import one_line, shown
-from ._hints import lines, nearest, parameter_docs, signature_defaults, typed, unknown, words
+from ._choices import Dtype
+from ._hints import choices, hints_of, lines, nearest, parameter_docs, signature_defaults, typed, unknown, words
 from ._reading import RefusedError, reading, size_of
+from ._run_settings import RunSettings
 from .datasets import Dataset
 from .dynamics import DYNAMICS, AdamW, Dynamics, Event, GradientDescent, NormFlow
 from .networks import Network
@@ -29,7 +31,6 @@ __all__ = ["Configuration", "ConfigurationError", "RunSettings", "defaults_text"
 
 Settings = Mapping[str, Any]
 _LARGEST_FILE = 16 * 2**20  # bytes
-_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class ConfigurationError(ValueError):
@@ -43,40 +44,13 @@ class ConfigurationError(ValueError):
         return type(self), (self.problems,)
 
 
-class RunSettings(BaseModel):
-    """The section ``[run]``: for how long, and what is kept."""
-
-    model_config = _STRICT
-
-    steps: int | None = Field(None, ge=0, description="steps to take; 100 000 where there is no duration either")
-    duration: float | None = Field(None, ge=0, description="in place of steps: time of the dynamics to cover")
-    record_every: PositiveInt | Literal["log"] = Field(100, description='steps between records, or "log": 20 a decade')
-    snapshot_every: PositiveInt | Literal["log"] | None = Field(None, description="steps between snapshots of E and W")
-    loss_extremes: bool = Field(True, description="record the least and greatest training loss between records")
-    events: list[str] = Field(
-        ["train_accuracy >= 1", "test_accuracy >= 0.5", "test_accuracy >= 0.95", "test_accuracy >= 1"],
-        description="conditions on recorded values whose first step is found; missed if they come and go between looks",
-    )
-    event_every: int | None = Field(None, ge=1, description="steps between looks for events; record_every by default")
-    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints")
-    checkpoint_minutes: float | None = Field(1.0, gt=0, description="minutes between checkpoints")
-    keep_checkpoints: int = Field(3, ge=1, description="newest checkpoints that are kept")
-    measures: list[Literal["alignment"]] = Field([], description='what else to record: ["alignment"] of updates')
-    stop_minutes: float | None = Field(None, gt=0, description="stop after so many minutes")
-    stop_test_accuracy: float | None = Field(None, ge=0, le=1, description="stop at this test accuracy, sustained")
-    stop_records: int = Field(10, ge=1, description="for so many records")
-    stop_gradient_norm: float | None = Field(None, ge=0, description="stop where ‖∇loss + weight_decay · θ‖ is below")
-    stop_slow_time: float | None = Field(None, gt=0, description="stop at this slow time")
-    threads: int | None = Field(None, ge=1, description="threads for a step; by the size of the step by default")
-
-
 def _network_from_file(
     data: Dataset,
     file: str,
     names: dict[str, str | list[str]] | None = None,
     ignore: tuple[str, ...] | None = None,
     activation: str | None = None,
-    dtype: str | None = None,
+    dtype: Dtype | None = None,
 ) -> Network:
     """Read a network from a file.
 
@@ -295,20 +269,22 @@ def sections_of(settings: Settings, problems: list[str]) -> dict[str, dict[str, 
 
 def defaults_text() -> str:
     """Return a complete, commented configuration file with every key at its default."""
-    lines = ["# A run of zeroloss; every key has the value that it has where it is left out.", ""]
+    lines = ["# A run of zeroloss; every key has the value that it has if it is left out.", ""]
     for name, section in _SECTIONS.items():
         for place, (choice, function) in enumerate(section.choices.items()):
-            mark, comments = ("" if place == 0 else "# "), parameter_docs(function)
-            lines.append(f"{mark}[{name}]" if place == 0 else f"# or, in place of this [{name}]:")
-            lines.append(
-                f'{mark}{section.selector} = "{choice}"'
-                + (f"  # one of {', '.join(section.choices)}" if place == 0 else "")
-            )
+            mark = "" if place == 0 else "# "
+            comments, hints = parameter_docs(function), hints_of(function)
+            lines.append(f"{mark}[{name}]" if place == 0 else f"# or, instead of this [{name}]:")
+            options = f"  # one of {', '.join(section.choices)}" if place == 0 else ""
+            lines.append(f'{mark}{section.selector} = "{choice}"{options}')
             values = {**signature_defaults(function), **section.defaults.get(choice, {})}
             for key, value in values.items():
                 unset = value is None or value is inspect.Parameter.empty
                 text = f"# {key} = …" if unset else f"{mark}{key} = {_toml.value(value)}"
-                lines.append(f"{text}  # {comments[key]}" if key in comments else text)
+                allowed = networks.ACTIVATIONS if key == "activation" else choices(hints[key])
+                remarks = [f"one of {', '.join(allowed)}"] if allowed else []
+                remarks += [comments[key]] if key in comments else []
+                lines.append(f"{text}  # {'; '.join(remarks)}" if remarks else text)
             lines.append("")
     lines.append("[run]")
     for key, about in RunSettings.model_fields.items():
@@ -316,6 +292,20 @@ def defaults_text() -> str:
         text = f"# {key} = …" if value is None else f"{key} = {_toml.value(value)}"
         lines.append(f"{text}  # {about.description}")
     return "\n".join(lines) + "\n"
+
+
+def allowed_values() -> dict[str, list[str]]:
+    """Return the keys of a configuration that take one of a few strings, as section.key, with these."""
+    found: dict[str, list[str]] = {}
+    for name, section in _SECTIONS.items():
+        found[f"{name}.{section.selector}"] = list(section.choices)
+        for function in section.choices.values():
+            for key, hint in hints_of(function).items():
+                options = list(networks.ACTIVATIONS) if key == "activation" else choices(hint)
+                known = found.get(f"{name}.{key}", [])
+                if options:
+                    found[f"{name}.{key}"] = list(dict.fromkeys([*known, *options]))
+    return found
 
 
 def _resolved(name: str, section: _Section, given: Settings, problems: list[str]) -> dict[str, Any]:

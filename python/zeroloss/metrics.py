@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _checks
+from ._choices import Direction
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,7 +52,7 @@ class Level:
     curve: str
     level: float
     sustained: int = 1
-    direction: str = "above"
+    direction: Direction = "above"
 
     def __post_init__(self) -> None:
         _checks.instance("curve", self.curve, str)
@@ -108,7 +109,7 @@ class Delay:
         return low, math.inf if then is None else then - self.memorisation.earliest
 
 
-def crossing(series: xr.DataArray, level: float, sustained: int = 1, direction: str = "above") -> Crossing:
+def crossing(series: xr.DataArray, level: float, sustained: int = 1, direction: Direction = "above") -> Crossing:
     """Return when a curve first is at a level or beyond, and how far the records leave that open.
 
     Between the last record before the crossing and the crossing one the step is not known, as if the curve crossed
@@ -145,7 +146,7 @@ def crossing(series: xr.DataArray, level: float, sustained: int = 1, direction: 
     return Crossing(earliest, int(steps[first]) if first + sustained <= len(beyond) else None)
 
 
-def crossing_step(series: xr.DataArray, level: float, sustained: int = 1, direction: str = "above") -> int | None:
+def crossing_step(series: xr.DataArray, level: float, sustained: int = 1, direction: Direction = "above") -> int | None:
     """Return the first recorded step at which a curve is at a level or beyond, None where it never is.
 
     Parameters and exceptions are those of `crossing`, which also tells what the spacing of the records leaves open.

@@ -90,6 +90,17 @@ def assignment(text: str, form: str) -> tuple[str, Any]:
         return name, value
 
 
+class ConfiguredCommand(click.Command):
+    """A command that takes a configuration: its help lists the values that keys may have."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the allowed values."""
+        from ..config import allowed_values  # noqa: PLC0415 — slow to import, and needed only for this help
+
+        with formatter.section("Allowed values (zeroloss run --print-defaults lists all keys)"):
+            formatter.write_dl([(key, ", ".join(values)) for key, values in allowed_values().items()])
+
+
 def complain(line: str) -> None:
     """Write a line on standard error, whatever characters it holds."""
     with contextlib.suppress(OSError):  # a closed standard error

@@ -12,7 +12,17 @@ import numpy as np
 
 from .. import config, runs, sweeps
 from ..results import DamagedError, Ending, Run
-from .command import BAD_INPUT, DONE, INTERRUPTED, NUMERICAL_FAILURE, Failed, assignment, complain, status_of
+from .command import (
+    BAD_INPUT,
+    DONE,
+    INTERRUPTED,
+    NUMERICAL_FAILURE,
+    ConfiguredCommand,
+    Failed,
+    assignment,
+    complain,
+    status_of,
+)
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
@@ -23,7 +33,7 @@ def _json_option(command: Any) -> Any:
     )
 
 
-@click.command()
+@click.command(cls=ConfiguredCommand)
 @click.argument("file", metavar="CONFIG.toml", type=click.Path(path_type=Path), required=False)
 @click.option("--out", type=_DIRECTORY, help="Directory of the run, new or empty.")
 @click.option("--set", "changes", metavar="SECTION.KEY=VALUE", multiple=True, help="In place of what the file says.")

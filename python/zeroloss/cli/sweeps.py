@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from .. import config, sweeps
-from .command import BAD_INPUT, NUMERICAL_FAILURE, Failed, complain, status_of
+from .command import BAD_INPUT, NUMERICAL_FAILURE, ConfiguredCommand, Failed, complain, status_of
 from .runs import mended, overrides, told
 
 _MOST_TOLD = 10  # cells that failed
 
 
-@click.command()
+@click.command(cls=ConfiguredCommand)
 @click.argument("file", metavar="CONFIG.toml", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of the sweep.")
 @click.option("--workers", type=click.IntRange(min=1), help="Cells carried out at a time; by default one a processor.")

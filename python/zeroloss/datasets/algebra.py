@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from .. import _checks
 from .._checks import shown
+from .._choices import Inputs, Pairs
 from .._machine import check_memory
 from .dataset import Dataset
 from .split import Split
@@ -30,8 +31,8 @@ def modular_addition(
     train_fraction: float | None = None,
     train_count: int | None = None,
     test_count: int | None = None,
-    pairs: str = "unordered",
-    inputs: str = "sum",
+    pairs: Pairs = "unordered",
+    inputs: Inputs = "sum",
     label_noise: float = 0.0,
     seed: int = 0,
 ) -> Dataset:
@@ -109,8 +110,8 @@ def modular_multiplication(
     train_fraction: float | None = None,
     train_count: int | None = None,
     test_count: int | None = None,
-    pairs: str = "unordered",
-    inputs: str = "sum",
+    pairs: Pairs = "unordered",
+    inputs: Inputs = "sum",
     label_noise: float = 0.0,
     seed: int = 0,
 ) -> Dataset:
@@ -178,8 +179,8 @@ def modular_polynomial(
     train_fraction: float | None = None,
     train_count: int | None = None,
     test_count: int | None = None,
-    pairs: str = "unordered",
-    inputs: str = "sum",
+    pairs: Pairs = "unordered",
+    inputs: Inputs = "sum",
     label_noise: float = 0.0,
     seed: int = 0,
 ) -> Dataset:

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from .. import _checks, _display
 from .._checks import shown
+from .._choices import Rows
 from .._kernels import kernels
 from .._reading import RefusedError, read_npz, reading
 
@@ -106,7 +107,7 @@ def from_arrays(
     Y_train: ArrayLike,
     X_test: ArrayLike | None = None,
     Y_test: ArrayLike | None = None,
-    rows: str = "auto",
+    rows: Rows = "auto",
 ) -> Dataset:
     """Take one's own samples, copied.
 
@@ -159,7 +160,7 @@ def _from_arrays(
     return read_only(Dataset(take(X), Y, take(X_t), Y_t, settings))
 
 
-def from_file(file: str | os.PathLike[str], rows: str = "auto") -> Dataset:
+def from_file(file: str | os.PathLike[str], rows: Rows = "auto") -> Dataset:
     """Return the samples of a NumPy file: see `from_arrays`.
 
     Parameters

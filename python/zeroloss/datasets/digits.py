@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _checks
+from .._choices import DigitTargets
 from .dataset import Dataset
 from .split import Split
 
@@ -14,7 +15,7 @@ def digits(
     train_fraction: float | None = None,
     train_count: int | None = None,
     test_count: int | None = None,
-    targets: str = "one_hot",
+    targets: DigitTargets = "one_hot",
     label_noise: float = 0.0,
     seed: int = 0,
 ) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _checks
+from .._choices import ParityTargets
 from .._machine import check_memory
 from .dataset import Dataset, read_only
 from .label_noise import noisy_targets
@@ -18,7 +19,7 @@ def sparse_parity(
     *,
     train_count: int,
     test_count: int = 0,
-    targets: str = "one_hot",
+    targets: ParityTargets = "one_hot",
     label_noise: float = 0.0,
     seed: int = 0,
 ) -> Dataset:

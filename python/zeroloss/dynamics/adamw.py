@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
+from .._choices import Layers, Loss, NormControl, Reduction
 from .._kernels import kernels
 from .decay import DecayWatch, factor_decay
 from .descent import DescentSettings
@@ -63,11 +64,11 @@ class AdamW(DescentSettings):
     weight_decay: float = 1e-2
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    decay_layers: str = "both"
-    loss: str = "mse"
-    reduction: str = "mean"
-    norm_control: str | None = None
-    norm_layers: str = "both"
+    decay_layers: Layers = "both"
+    loss: Loss = "mse"
+    reduction: Reduction = "mean"
+    norm_control: NormControl | None = None
+    norm_layers: Layers = "both"
     norm_ratio: float = 1.0
     norm_step: int = 0
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._choices import Loss, Reduction
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
 from ..networks import Network, check_fits, kernel_activation
@@ -16,7 +17,7 @@ from .predicted_gradient import check_ridge, singular_sentence
 
 
 def loss_and_gradient(
-    net: Network, data: Dataset, loss: str = "mse", reduction: str = "mean"
+    net: Network, data: Dataset, loss: Loss = "mse", reduction: Reduction = "mean"
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
     """Return the training loss and its gradients, without weight decay.
 

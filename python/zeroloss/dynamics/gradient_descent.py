@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
+from .._choices import Layers, Loss, NormControl, Reduction
 from .._kernels import kernels
 from .decay import DecayWatch, plain_decay
 from .descent import DescentSettings
@@ -63,12 +64,12 @@ class GradientDescent(DescentSettings):
     lr: float | LearningRate | Mapping[str, Any]
     weight_decay: float = 0.0
     momentum: float = 0.0
-    loss: str = "mse"
-    reduction: str = "mean"
+    loss: Loss = "mse"
+    reduction: Reduction = "mean"
     compensated: bool = False
-    decay_layers: str = "both"
-    norm_control: str | None = None
-    norm_layers: str = "both"
+    decay_layers: Layers = "both"
+    norm_control: NormControl | None = None
+    norm_layers: Layers = "both"
     norm_ratio: float = 1.0
     norm_step: int = 0
 

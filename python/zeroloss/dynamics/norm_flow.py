@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _checks
+from .._choices import FlowMethod
 from ..datasets import Dataset
 from ..geometry import memory_needed
 from ..geometry.solver import check, singular_error
@@ -54,7 +55,7 @@ class NormFlow:
     step_size: float | None = None
     rtol: float | None = None
     atol: float | None = None
-    method: str | None = None
+    method: FlowMethod | None = None
     retraction_tolerance: float = 1e-10
 
     def __post_init__(self) -> None:

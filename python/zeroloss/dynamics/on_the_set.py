@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .._choices import Solver
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..geometry.projection import retract
@@ -19,7 +20,7 @@ _MOST_ITERATIONS = 50  # of a retraction
 class ZeroLoss:
     """The zero-loss set of the data, for networks like one; ``solver`` as for `zeroloss.geometry.memory_needed`."""
 
-    def __init__(self, data: Dataset, network: Network, solver: str) -> None:
+    def __init__(self, data: Dataset, network: Network, solver: Solver) -> None:
         self.set = solvable_set(network, data, solver)
         self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
         self._data, self._network = data, network

@@ -172,7 +172,7 @@ def _fit(numbers: xr.Dataset, covariates: str, distribution: str = "log_normal")
     runs = with_a_delay(numbers.stack(run=AXES))
     lr, decay = runs.lr.values, runs.weight_decay.values
     powers = {"rate": lr * decay} if covariates == "rate" else {"lr": lr, "weight_decay": decay}
-    return fit_law(runs.earliest.values, runs.latest.values, powers=powers, distribution=distribution)
+    return fit_law(runs.earliest.values, runs.latest.values, powers=powers, distribution=distribution)  # type: ignore[arg-type]
 
 
 def _exponential(numbers: xr.Dataset) -> DelayLaw:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import datasets, metrics, networks, plots, survival
+from .._choices import ProjectionMethod
 from .._machine import available_processors
 from ..datasets import Dataset
 from ..dynamics import GradientDescent
@@ -79,7 +80,7 @@ class Settings:
     steps: int = 40_000
     record_every: int = 1
     lag: int = 10
-    projection: str = "chord"
+    projection: ProjectionMethod = "chord"
     window: int = 200
     compared_every: int = 200
     smooth_activation: str = "softplus(5)"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._choices import ProjectionMethod, Solver
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from .projection import MOMENTUM_STEPS, PROJECTIONS, ProjectionError, momentum_descent, retract
@@ -77,10 +78,10 @@ def alignment(
     network: Network,
     earlier: Network,
     data: Dataset,
-    projection: str = "chord",
+    projection: ProjectionMethod = "chord",
     *,
     lr: float = 1.0,
-    solver: str = "auto",
+    solver: Solver = "auto",
 ) -> Alignment:
     """Return how the update from ``earlier`` to ``network`` aligns with −(I − J⁺J) θ, J at the projection of θ.
 
@@ -166,7 +167,13 @@ class AlignmentMeasure:
     }
 
     def __init__(
-        self, data: Dataset, projection: str = "chord", *, lag: int = 10, lr: float = 1.0, solver: str = "auto"
+        self,
+        data: Dataset,
+        projection: ProjectionMethod = "chord",
+        *,
+        lag: int = 10,
+        lr: float = 1.0,
+        solver: Solver = "auto",
     ) -> None:
         _checks.instance("data", data, Dataset)
         self.lag = _checks.integer("lag", lag, 1)
@@ -193,7 +200,7 @@ class AlignmentMeasure:
         return {name: getattr(found, name) for name in self.descriptions}
 
 
-def _measure(data: Dataset, lag: int, projection: str, lr: float, solver: str) -> AlignmentMeasure:
+def _measure(data: Dataset, lag: int, projection: ProjectionMethod, lr: float, solver: Solver) -> AlignmentMeasure:
     return AlignmentMeasure(data, projection, lag=lag, lr=lr, solver=solver)
 
 
@@ -205,7 +212,9 @@ def _not_measured(reason: int) -> Alignment:
 class _Workspace:
     """The kernels of one size and activation, for as many measurements as are wanted."""
 
-    def __init__(self, network: Network, data: Dataset, projection: str, lr: float, solver: str) -> None:
+    def __init__(
+        self, network: Network, data: Dataset, projection: ProjectionMethod, lr: float, solver: Solver
+    ) -> None:
         check_fits(network, data)
         self._projection = _checks.choice("projection", projection, PROJECTIONS)
         self._data, self._lr = data, _checks.positive("lr", lr)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._choices import ProjectionMethod, Solver
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
 from ..networks import Network, from_arrays, kernel_activation
@@ -67,12 +68,12 @@ class Projection:
 def project(
     net: Network,
     data: Dataset,
-    method: str = "gauss_newton",
+    method: ProjectionMethod = "gauss_newton",
     *,
     tolerance: float = 1e-12,
     max_iterations: int = 100,
     lr: float = 1.0,
-    solver: str = "auto",
+    solver: Solver = "auto",
 ) -> Projection:
     """Move a network onto the zero-loss set.
 

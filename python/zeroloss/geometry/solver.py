@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._choices import Solver
 from .._kernels import kernels
 from .._machine import check_memory
 from ..datasets import Dataset, kernel_samples
@@ -30,7 +31,7 @@ def check(network: Network, data: Dataset) -> None:
         raise TypeError(f'network: expected float64, got {network.dtype}; use network.astype("float64")')
 
 
-def memory_needed(net: Network, data: Dataset, method: str = "auto") -> int:
+def memory_needed(net: Network, data: Dataset, method: Solver = "auto") -> int:
     """Return the bytes that the geometry of a network needs, before anything is computed.
 
     Parameters
@@ -64,7 +65,7 @@ def chosen(method: str, data: Dataset) -> str:
     return "dense" if data.Y_train.size <= _GREATEST_DENSE else "matrix_free"
 
 
-def solvable_set(network: Network, data: Dataset, method: str) -> kernels.ZeroLossSet:
+def solvable_set(network: Network, data: Dataset, method: Solver) -> kernels.ZeroLossSet:
     """Return `zero_loss_set`, or raise LinAlgError where counting shows J singular.
 
     Conjugate gradients would not notice: they solve a singular system where it has solutions.
@@ -75,7 +76,7 @@ def solvable_set(network: Network, data: Dataset, method: str) -> kernels.ZeroLo
     return found
 
 
-def zero_loss_set(network: Network, data: Dataset, method: str = "auto") -> kernels.ZeroLossSet:
+def zero_loss_set(network: Network, data: Dataset, method: Solver = "auto") -> kernels.ZeroLossSet:
     """Return the kernel's form of the zero-loss set, or raise ValueError where it cannot fit in memory."""
     check_memory(
         f"the {chosen(method, data)} geometry of n·d_out = {data.Y_train.size}", memory_needed(network, data, method)

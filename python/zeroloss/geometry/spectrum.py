@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._choices import Solver, Values
 from .._machine import check_memory
 from ..datasets import Dataset
 from ..networks import Network
@@ -17,7 +18,7 @@ _MOST_ITERATIONS = 400  # of Lanczos; each keeps a vector
 _SQUARES_SUFFICE = 1e-4  # σ_min/σ_max above which the squares of the Gram matrix leave σ_min 8 digits
 
 
-def singular_values(net: Network, data: Dataset, which: str = "all", method: str = "auto") -> NDArray[np.float64]:
+def singular_values(net: Network, data: Dataset, which: Values = "all", method: Solver = "auto") -> NDArray[np.float64]:
     """Return singular values of J, in descending order.
 
     Parameters
@@ -62,14 +63,14 @@ def singular_values(net: Network, data: Dataset, which: str = "all", method: str
     return np.asarray(np.linalg.svd(dense_jacobian(net, data), compute_uv=False))
 
 
-def condition_number(net: Network, data: Dataset, method: str = "auto") -> float:
+def condition_number(net: Network, data: Dataset, method: Solver = "auto") -> float:
     """Return σ_max/σ_min of J; arguments, accuracy and errors as for the extremes of `singular_values`."""
     check(net, data)
     largest, smallest = _extremes(net, data, method)
     return largest / smallest
 
 
-def _extremes(net: Network, data: Dataset, method: str) -> tuple[float, float]:
+def _extremes(net: Network, data: Dataset, method: Solver) -> tuple[float, float]:
     found = solvable_set(net, data, method).extremes(net.E, net.W, _ACCURACY, _MOST_ITERATIONS)
     if found is None:
         raise singular_error(net, data)

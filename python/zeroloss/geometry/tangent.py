@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
+from .._choices import Solver
 from ..datasets import Dataset
 from ..networks import Network
 from .solver import singular_error, solvable_set
@@ -40,7 +41,7 @@ class NormDirection:
 
 
 def norm_direction(
-    net: Network, data: Dataset, method: str = "auto", *, kinks: ArrayLike | None = None
+    net: Network, data: Dataset, method: Solver = "auto", *, kinks: ArrayLike | None = None
 ) -> NormDirection:
     """Return g = −(I − J⁺J) θ = −θ + Jᵀ(J Jᵀ)⁻¹Jθ (Eqs. 28, 29), on the zero-loss set or off it.
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks, _display
 from .._checks import shown
+from .._choices import Dtype
 from .._kernels import kernels
 from .._machine import check_memory
 from ..datasets import Dataset
@@ -69,7 +70,7 @@ class Network:
         """Number of hidden units, h."""
         return int(self.E.shape[1])
 
-    def astype(self, dtype: str) -> Network:
+    def astype(self, dtype: Dtype) -> Network:
         """Return the same network in another precision, ``"float64"`` or ``"float32"``."""
         name = _dtype_name(dtype)
         E, W = _checks.matrix("E", self.E, name), _checks.matrix("W", self.W, name)
@@ -100,7 +101,7 @@ def normal(
     std: float,
     seed: int,
     activation: str = "relu",
-    dtype: str = "float64",
+    dtype: Dtype = "float64",
     std_W: float | None = None,
 ) -> Network:
     """Draw independent normal entries: E with standard deviation ``std``, W with ``std_W`` (default 1/√hidden).
@@ -126,7 +127,9 @@ def normal(
     return _initialised(E, W, activation, dtype, settings)
 
 
-def uniform_fan_in(data: Dataset, hidden: int, seed: int, activation: str = "relu", dtype: str = "float64") -> Network:
+def uniform_fan_in(
+    data: Dataset, hidden: int, seed: int, activation: str = "relu", dtype: Dtype = "float64"
+) -> Network:
     """Draw entries uniform in ±1/√fan_in, fan_in = d_in for E and hidden for W, as PyTorch's ``Linear`` does.
 
     The network has two layers without biases.
@@ -222,7 +225,7 @@ def _dtype_name(dtype: object) -> str:
         name = np.dtype(dtype).name  # type: ignore[call-overload]
     except TypeError:
         name = dtype
-    return _checks.choice("dtype", name, _checks.DTYPES)
+    return str(_checks.choice("dtype", name, _checks.DTYPES))
 
 
 def _initialised(E: NDArray[Any], W: NDArray[Any], activation: str, dtype: str, settings: Mapping[str, Any]) -> Network:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
+from .._choices import Distribution
 from .maximum import without_maximum
 
 __all__ = ["DISTRIBUTIONS", "DelayLaw", "Estimate", "UndeterminedError", "check_installed", "fit_law"]
@@ -117,7 +118,7 @@ def fit_law(
     *,
     powers: Mapping[str, ArrayLike] = _NOTHING,
     rates: Mapping[str, ArrayLike] = _NOTHING,
-    distribution: str = "log_normal",
+    distribution: Distribution = "log_normal",
     confidence: float = 0.95,
 ) -> DelayLaw:
     """Fit a law to delays of which only bounds may be known, by maximum likelihood.

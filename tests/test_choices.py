@@ -1,0 +1,91 @@
+"""Choices between strings: types that mypy checks, the same as the checks at run time, and listed where users look."""
+
+import re
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+
+import zeroloss as zl
+from zeroloss import _choices, config
+from zeroloss._hints import choices, hints_of
+from zeroloss.datasets import algebra, dataset
+from zeroloss.dynamics import descent, norm_flow
+from zeroloss.geometry import projection, solver
+
+ROOT = Path(__file__).parent.parent
+
+SAME = [
+    (_choices.Dtype, zl._checks.DTYPES),
+    (_choices.Rows, dataset._ROWS),
+    (_choices.Pairs, algebra._PAIRS),
+    (_choices.Inputs, algebra._INPUTS),
+    (_choices.Loss, descent.LOSSES),
+    (_choices.Reduction, descent.REDUCTIONS),
+    (_choices.Layers, descent.LAYERS),
+    (_choices.NormControl, descent.NORM_CONTROLS),
+    (_choices.FlowMethod, norm_flow.METHODS),
+    (_choices.Solver, solver.METHODS),
+    (_choices.ProjectionMethod, projection.PROJECTIONS),
+    (_choices.Direction, zl.metrics._DIRECTIONS),
+    (_choices.Distribution, tuple(zl.survival.DISTRIBUTIONS)),
+]
+
+
+@pytest.mark.parametrize(("hint", "options"), SAME, ids=[", ".join(options) for _, options in SAME])
+def test_types_are_what_is_checked(hint, options):
+    assert typing.get_args(hint) == options
+
+
+def test_mypy_refuses_what_is_none(tmp_path):
+    pytest.importorskip("mypy")
+    (tmp_path / "a.py").write_text(
+        "import zeroloss as zl\n"
+        'zl.GradientDescent(lr=1.0, loss="mse", norm_control="hold")\n'
+        'zl.GradientDescent(lr=1.0, loss="mseee")\n'
+        'zl.AdamW(decay_layers="F")\n'
+        'zl.NormFlow(rtol=1e-3, method="explicit")\n'
+        'zl.datasets.modular_addition(7, test_count=3, pairs="all")\n'
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--cache-dir",
+            tmp_path / "cache",
+            "--follow-imports",
+            "silent",
+            tmp_path / "a.py",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={"MYPYPATH": str(Path(zl.__file__).parent.parent), "PATH": ""},
+    )
+    assert sorted(int(line) for line in re.findall(r"a\.py:(\d+): error", done.stdout)) == [3, 4, 5, 6], done.stdout
+
+
+def test_the_defaults_list_every_choice():
+    text = config.defaults_text()
+    for section in config._SECTIONS.values():
+        for function in section.choices.values():
+            for key, hint in hints_of(function).items():
+                if options := choices(hint):
+                    assert re.search(rf"^(# )?{key} = .*# one of {', '.join(options)}", text, re.MULTILINE), key
+    assert re.search(r"^activation = \"relu\"  # one of identity, relu, leaky_relu, ", text, re.MULTILINE)
+    assert re.search(r"^# norm_control = …  # one of hold, cap, rescale;", text, re.MULTILINE)
+    assert re.search(r"^loss = \"mse\"  # one of mse, cross_entropy;", text, re.MULTILINE)
+
+
+def test_help_says_where_the_choices_are():
+    for command in ("run", "sweep"):
+        words = [sys.executable, "-m", "zeroloss", command, "--help"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        text = " ".join(done.stdout.split())
+        assert "zeroloss run --print-defaults" in text
+        for key, values in config.allowed_values().items():
+            assert f"{key} {', '.join(values)}" in text
