@@ -185,3 +185,16 @@ def test_seeds_draw_test_samples_or_are_said_to_have_no_effect():
     assert several.numbers.test_loss.std("seed").max() > 0.01
     for number in "234":
         assert FIGURES[number].reproduce(seeds=3, quick=True).line.endswith("; nothing random, so no seeds")
+
+
+def test_pictures_say_what_they_show():
+    """λ and the loss in the headings, and numbers along the axes of figure 2's space."""
+
+    def texts(module):
+        figure = module.draw(module.run(module.QUICK).numbers)
+        return figure, [text.get_text() for part in figure.subfigs for text in part.texts]
+
+    assert all(r"$\lambda$ = 0.1" in text for text in texts(figure3)[1][:3])
+    assert all("$L = (y - x^2)^2$" in text for text in texts(figure4)[1][:3])
+    space = texts(figure2)[0].subfigs[0].axes[0]
+    assert sorted(text.get_text() for text in space.texts if text.get_text().isdigit()) == ["0", *"111222333"]

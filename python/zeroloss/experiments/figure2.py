@@ -30,6 +30,7 @@ PLANE = np.array([[-1, 1, 0], [-1, -1, 2]]) / np.sqrt([[2], [6]])  # orthonormal
 CENTRE = np.ones(3)  # its point of least norm
 REACH = 2.8  # radius of the disc that is drawn of the plane
 LEVELS = np.arange(1.8, 3.25, 0.2)  # of the norm
+SCALE = ((-0.13, -0.06), (0.0, -0.2), (-0.17, 0.0))  # where the numbers along w₁, w₂, w₃ stand
 AZIMUTH, ELEVATION = np.radians((-22, 14))  # of the eye
 
 
@@ -138,6 +139,9 @@ def _space(axes: Axes, numbers: xr.Dataset, settings: Settings) -> None:
         for ends, order in (((0, 3), 1), ((3, 3.9), 3)):
             axes.plot(*_seen(np.outer(ends, axis)).T, color="#333333", linewidth=0.8, zorder=order)
         plots.words(axes, _seen(4.3 * axis), f"$w_{number}$")
+        for value in (1, 2, 3):  # a scale along each axis
+            axes.plot(*_seen(value * axis), marker="|" if number < 3 else "_", color="#333333", markersize=5, zorder=3)
+            plots.words(axes, _seen(value * axis) + SCALE[number - 1], str(value), fontsize=7)
     plots.words(axes, _seen([0, -0.15, -0.2]), "0", fontsize=8)
     axes.plot(*_seen([np.zeros(3), CENTRE]).T, color="#333333", linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
     for colour, weights, start in zip(COLOURS, numbers.weights.values, settings.starts, strict=True):

@@ -234,8 +234,8 @@ def draw(numbers: xr.Dataset) -> Figure:
     a, b, c, d = figure.subfigures(2, 2, squeeze=False, wspace=0.03, hspace=0.02).ravel()
     decay = rf"$\lambda$ = {settings.weight_decay:g}"
     plots.panel(a, "a", rf"two layers, $\hat{{y}} = w_1 w_2 x$ on $1 \to {settings.target:g}$, {decay}: a curved set")
-    plots.panel(b, "b", r"the same on $1 \to 0$: a set with a singular point")
-    plots.panel(c, "c", r"one layer with leaky ReLU on $(1, 1) \to 2$")
+    plots.panel(b, "b", rf"the same on $1 \to 0$, {decay}: a set with a singular point")
+    plots.panel(c, "c", rf"one layer with leaky ReLU on $(1, 1) \to 2$, {decay}")
     plots.panel(d, "d", "(a) from a start on the set: distance to the norm flow")
     unit = Unit(settings.x, settings.y, settings.negative_slope)
     t = np.geomspace(1 / REACH, REACH, 200)

@@ -132,7 +132,8 @@ def draw(numbers: xr.Dataset) -> Figure:
     figure = plots.new_figure(10.5, 9.2)
     places = figure.subfigures(2, 2, squeeze=False, wspace=0.03, hspace=0.02).ravel()
     for index, (place, letter, distance) in enumerate(zip(places, "abc", settings.distances, strict=False)):
-        plots.panel(place, letter, f"distance {distance:g}" + (rf" (the box in {'abc'[index - 1]})" if index else ""))
+        box = f" (the box in {'abc'[index - 1]})" if index else ""
+        plots.panel(place, letter, rf"$L = (y - x^2)^2$ at the distance {distance:g}{box}")
         angle = float(np.degrees(np.arccos(numbers.shown_cosine[index])))
         _zoom(place.subplots(), settings, index, angle)
     plots.panel(places[3], "d", "the gradient turns orthogonal to the set")
