@@ -114,11 +114,13 @@ PACKAGE = --no-build-isolation --config-settings=build-dir=build/$(1)
 DEFINE = --config-settings=cmake.define.
 
 $(VENV)/installed: $(VENV)/build-tools $(SOURCES)
+	@echo "Compiling the kernels of this machine, which takes a minute or two."
 	$(INSTALL) $(call PACKAGE,release) $(DEFINE)ZEROLOSS_LEVELS=native $(DEFINE)ZEROLOSS_WERROR=$(WERROR) .
 	@rm -f $(VENV)/installed-all $(VENV)/editable-*
 	@touch $@
 
 $(VENV)/installed-all: $(VENV)/build-tools $(SOURCES)
+	@echo "Compiling the kernels of every level, which takes a few minutes the first time."
 	$(INSTALL) $(call PACKAGE,release) $(DEFINE)ZEROLOSS_LEVELS=all $(DEFINE)ZEROLOSS_WERROR=$(WERROR) .
 	@rm -f $(VENV)/editable-*
 	@touch $@ $(VENV)/installed
