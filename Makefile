@@ -5,6 +5,8 @@
 # make lint      formatting and types; installs nothing
 # make tidy      clang-tidy on the kernels
 # make sanitize  the kernels' tests with AddressSanitizer and UndefinedBehaviorSanitizer, then with ThreadSanitizer
+# make test-clang    the kernels' tests on a build with Clang
+# make test-aarch64  the kernels' tests on AArch64, cross-compiled and emulated
 # make bench     steps of the kernels next to JAX and PyTorch
 # make wheel     the wheel and the source distribution, into dist/
 # CONTRIBUTING.md describes the rest. VENV=DIR chooses another virtual environment than .venv.
@@ -21,7 +23,7 @@ SOURCES := $(CONFIGURATION) $(shell find csrc python -type f -not -name '*.pyc' 
 CPP_FILES = $(shell find csrc -name '*.?pp')
 INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test test-pythons dev tools lint format tidy sanitize bench bench-compare wheel clean
+.PHONY: demo test test-pythons dev tools lint format tidy sanitize test-clang need-clang test-aarch64 bench bench-compare wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/zeroloss reproduce 6 --out out
@@ -64,13 +66,25 @@ need-lint-tools:
 # instrumented, so ThreadSanitizer runs a script of its own. The last digits of gelu need fused multiply-adds, which
 # these builds do not make.
 CHECKED := build/checked
+KERNEL_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient gradient_descent cross_entropy_and_adamw \
+  predicted_gradient geometry alignment activations threads_and_memory)
 sanitize: $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-address LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
-	  $(BIN)/python -m pytest -n 2 tests/test_loss_and_gradient.py tests/test_gradient_descent.py \
-	  tests/test_cross_entropy_and_adamw.py tests/test_predicted_gradient.py tests/test_geometry.py \
-	  tests/test_alignment.py tests/test_activations.py tests/test_threads_and_memory.py -k "not last_places"
+	  $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) -k "not last_places"
 	PYTHONPATH=$(CHECKED)-thread LD_PRELOAD=$$($(CXX) -print-file-name=libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
 	  $(BIN)/python tests/under_thread_sanitizer.py
+
+# The widest level of this machine.
+test-clang: need-clang $(CHECKED)-clang/installed $(VENV)/tools-test
+	PYTHONPATH=$(CHECKED)-clang $(BIN)/python -c "import zeroloss as zl; assert 'Clang' in zl.build_info()['compiler']"
+	PYTHONPATH=$(CHECKED)-clang $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) tests/test_norm_control.py tests/test_proximal.py
+
+need-clang:
+	@command -v clang++-19 >/dev/null || { echo "missing: clang++-19 (on Debian: apt install clang-19)"; exit 1; }
+
+# Needs Debian's cross compiler and emulator, and debootstrap, but not root's rights.
+test-aarch64: $(VENV)/build-tools
+	tools/test_aarch64.sh $(BIN)/python $(KERNEL_TESTS) tests/test_norm_control.py
 
 bench: $(VENV)/installed $(VENV)/tools-bench
 	$(BIN)/python bench/rivals.py
@@ -134,6 +148,7 @@ $(VENV)/editable-$(PRESET): $(VENV)/build-tools $(CONFIGURATION)
 $(CHECKED)-address/installed: $(VENV)/build-tools
 $(CHECKED)-address/installed: LEVELS = $(subst v4,base;v4,$(shell $(CXX) -std=c++20 csrc/print_levels.cpp -o build/print_levels && build/print_levels | sed 's/.*;//'))
 $(CHECKED)-thread/installed: LEVELS = base
+$(CHECKED)-clang/installed: LEVELS = native
 $(CHECKED)-%/installed: $(VENV)/build-tools $(SOURCES)
 	rm -rf $(@D)
 	mkdir -p build
