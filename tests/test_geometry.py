@@ -299,3 +299,17 @@ def test_large_problems_go_without_the_matrix():
     along = geometry.jacobian_product(net, data, found.gE, found.gW)
     theta = geometry.jacobian_product(net, data, net.E, net.W)
     assert np.linalg.norm(along) <= 2 * solver.TOLERANCE * np.linalg.norm(theta)
+
+
+def test_the_norm_of_the_residual_falls_and_its_greatest_entry_may_rise():
+    data = zl.datasets.modular_addition(11, test_count=7, seed=0)
+    net = zl.networks.uniform_fan_in(data, hidden=128, seed=0, activation="softplus(5)")
+    residuals = geometry.project(net, data).residuals
+    assert residuals[1] > residuals[0]
+    set_, norms = solver.zero_loss_set(net, data), []
+    for iterations in range(len(residuals)):
+        E, W = net.E.copy(), net.W.copy()
+        assert set_.retract(E, W, 1e-12, iterations, False)[1] == residuals[: iterations + 1].tolist()
+        norms.append(np.linalg.norm(set_.residual(E, W)))
+    assert (np.diff(norms) < 0).all()
+    assert "the greatest entry may rise" in geometry.Projection.__doc__

@@ -49,7 +49,8 @@ class Projection:
     network : Network
         The point θ′.
     residuals : ndarray
-        max|F − Y| before each iteration and after the last.
+        max|F − Y| before each iteration and after the last. Gauss–Newton lets the norm ‖F − Y‖ fall in each iteration;
+        the greatest entry may rise on the way.
     distance : float
         ‖θ′ − θ‖, how far the projection moved.
     distance_estimate : float
@@ -86,9 +87,9 @@ def project(
     method : {"gauss_newton", "chord", "momentum"}
         - ``"gauss_newton"``: θ ← θ − t Jᵀ(J Jᵀ)⁻¹(F − Y) with a new factor of J Jᵀ in each step, and t halved from 1
           until ‖F − Y‖ falls. It converges quadratically.
-        - ``"chord"``: the same, but the factor is kept for further steps while the residual contracts fast enough to
-          spare a new one. It is the quickest, converges linearly in the end, and arrives at another point of the set:
-          see `alignment`.
+        - ``"chord"``: the same, but steps far from the set are solved for roughly, by conjugate gradients, and near it
+          the factor is kept while the residual contracts fast enough to spare a new one. It is the quickest, converges
+          linearly in the end, and arrives at another point of the set: see `alignment`.
         - ``"momentum"``: the paper's 100 steps of descent on the mean squared error with momentum 0.9, without weight
           decay.
     tolerance : float
