@@ -57,7 +57,7 @@ class Recorder:
         self._records: list[dict[str, Any]] = []
         self._handed = 0  # records at the front that are handed over already
         self._snapshot_steps: list[int] = []
-        self._snapshots: list[Network] = []
+        self._snapshots: list[tuple[Mapping[str, float], Network]] = []  # with their times
 
     def next_due(self, step: int) -> int:
         """Return the first step after ``step`` at which there is something to keep."""
@@ -128,7 +128,7 @@ class Recorder:
         if pictured:
             self._last_pictured = step
             self._snapshot_steps.append(step)
-            self._snapshots.append(stepper.network())
+            self._snapshots.append((stepper.times(step), stepper.network()))
         return True
 
     @property
@@ -186,24 +186,32 @@ class Recorder:
         """Return the last record and its step."""
         return (self._steps[-1], self._records[-1]) if self._steps else None
 
-    def drain(self) -> tuple[Columns, Columns]:
-        """Hand over the records and snapshots that are on their schedules, and forget all but the last of them."""
-        due = [at for at, step in enumerate(self._steps) if self.records_due.due(step)]
+    def drain(self, end: int) -> tuple[Columns, Columns]:
+        """Hand over the records and snapshots on their schedules up to step ``end``, and forget all but the last.
+
+        A flow that ended between two steps has recorded one step more, which an extension takes anew.
+        """
+        due = [at for at, step in enumerate(self._steps) if self.records_due.due(step) and step <= end]
         records = self._columns(due[self._handed :])
         if due:
             last, self._handed = due[-1], 1
             self._steps, self._times, self._records = self._steps[last:], self._times[last:], self._records[last:]
         pictured = self.snapshots_due
-        pictures = [at for at, step in enumerate(self._snapshot_steps) if pictured is not None and pictured.due(step)]
+        pictures = [
+            at
+            for at, step in enumerate(self._snapshot_steps)
+            if pictured is not None and pictured.due(step) and step <= end
+        ]
         snapshots = self._snapshot_columns(pictures)
         kept = [at for at in range(len(self._snapshot_steps)) if at not in pictures]
         self._snapshot_steps = [self._snapshot_steps[at] for at in kept]
         self._snapshots = [self._snapshots[at] for at in kept]
         return records, snapshots
 
-    def last_rows(self) -> tuple[Columns, Columns]:
-        """Return the last record and snapshot where they are not on their schedules."""
-        record = [len(self._steps) - 1] if self._steps and not self.records_due.due(self._steps[-1]) else []
+    def last_rows(self, end: int) -> tuple[Columns, Columns]:
+        """Return the last record and snapshot if they are not on their schedules, or beyond step ``end``."""
+        last = self._steps[-1:]
+        record = [len(self._steps) - 1] if last and (last[0] > end or not self.records_due.due(last[0])) else []
         return self._columns(record), self._snapshot_columns(list(range(len(self._snapshot_steps)))[-1:])
 
     def _columns(self, places: Sequence[int]) -> Columns:
@@ -220,10 +228,12 @@ class Recorder:
     def _snapshot_columns(self, places: Sequence[int]) -> Columns:
         if not places:
             return {}
+        times, networks = zip(*(self._snapshots[at] for at in places), strict=True)
         return {
             "step": np.array([self._snapshot_steps[at] for at in places], np.int64),
-            "E": np.stack([self._snapshots[at].E for at in places]),
-            "W": np.stack([self._snapshots[at].W for at in places]),
+            **{f"{TIME}{name}": np.array([time[name] for time in times]) for name in times[0]},
+            "E": np.stack([network.E for network in networks]),
+            "W": np.stack([network.W for network in networks]),
         }
 
     def _measured(self, stepper: Stepper, step: int) -> dict[str, Any]:
@@ -293,6 +303,7 @@ def _joined(earlier: xr.Dataset, later: xr.Dataset, due: Schedule, begin: int) -
     kept = [step for step in earlier.step.values.tolist() if step <= begin and due.due(step)]
     first = earlier.sel(step=kept)
     rest = later.sel(step=[step for step in later.step.values.tolist() if step not in kept])
+    rest = rest.drop_vars(set(rest.coords) - set(first.coords))  # Snapshots of version 0.1.0 have no times.
     return xr.concat([first, rest], dim="step", combine_attrs="override") if rest.step.size else first
 
 

@@ -87,15 +87,16 @@ def history_dataset(
 
 
 def snapshot_dataset(columns: Columns) -> xr.Dataset:
-    """Return E and W over "step"."""
+    """Return E and W over "step", with the time coordinates of each."""
     import xarray as xr  # noqa: PLC0415
 
+    coordinates = {name.removeprefix(TIME): values for name, values in columns.items() if name not in {"E", "W"}}
     return xr.Dataset(
         {
             "E": (("step", "d_in", "hidden"), columns["E"], labels("E", "", "first layer, (d_in, h)")),
             "W": (("step", "hidden", "d_out"), columns["W"], labels("W", "", "second layer, (h, d_out)")),
         },
-        {"step": ("step", columns["step"], _attributes("step"))},
+        {name: ("step", values, _attributes(name)) for name, values in coordinates.items()},
     )
 
 

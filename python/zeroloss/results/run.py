@@ -41,7 +41,8 @@ class Run:
     network : Network
         The parameters at the last step.
     snapshots : xarray.Dataset over "step" or None
-        E (step, d_in, h) and W (step, h, d_out), where ``snapshot_every`` was given.
+        E (step, d_in, h) and W (step, h, d_out), with the times of the history as coordinates; None without
+        ``snapshot_every``.
     outcome : Outcome
         How the simulation ended.
     settings : mapping
@@ -158,13 +159,14 @@ class Run:
     def _write(self, directory: RunDirectory) -> None:
         directory.prepare()
         write_samples(self.data, directory.data)
-        records, last_record = _split(columns_of(self.history), self.settings["record_every"])
-        snapshots, last_snapshot = _snapshots_split(self.snapshots, self.settings["snapshot_every"])
+        step = int(self.state.get("steps", self.step))
+        records, last_record = _split(columns_of(self.history), self.settings["record_every"], step)
+        snapshots, last_snapshot = _snapshots_split(self.snapshots, self.settings["snapshot_every"], step)
         outcome = self.outcome
         if not outcome.ending.is_the_end:  # It is the process that goes on, or may do so, not what is saved.
             outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {self.step} steps; extend goes on")
         checkpoint = Checkpoint(
-            step=int(self.state.get("steps", self.step)),
+            step=step,
             settings=self.settings,
             data=fingerprint(self.data),
             state=self.state,
@@ -194,18 +196,18 @@ def trained(network: Network, settings: Mapping[str, Any], step: int) -> Network
     return network.after(start, f"{settings['dynamics']['kind']}, {step} steps")
 
 
-def _split(columns: Columns, every: int | str | None) -> tuple[int, Columns]:
-    """Return the number of rows on a schedule, and the last row where it is not on it."""
+def _split(columns: Columns, every: int | str | None, end: int) -> tuple[int, Columns]:
+    """Return the number of rows on a schedule up to step ``end``, and the last row if it is not one of them."""
     if not columns or every is None or not len(columns["step"]):
         return 0, {}
-    due = Schedule("every", every).due(int(columns["step"][-1]))
-    count = len(columns["step"])
-    return (count, {}) if due else (count - 1, {name: values[-1:] for name, values in columns.items()})
+    last, count = int(columns["step"][-1]), len(columns["step"])
+    scheduled = last <= end and Schedule("every", every).due(last)
+    return (count, {}) if scheduled else (count - 1, {name: values[-1:] for name, values in columns.items()})
 
 
-def _snapshots_split(snapshots: xr.Dataset | None, every: int | str | None) -> tuple[int, Columns]:
+def _snapshots_split(snapshots: xr.Dataset | None, every: int | str | None, end: int) -> tuple[int, Columns]:
     """Return the same for snapshots, of which only the last is read."""
     if snapshots is None or not snapshots.sizes["step"]:
         return 0, {}
-    _, last = _split(columns_of(snapshots.isel(step=slice(-1, None))), every)
+    _, last = _split(columns_of(snapshots.isel(step=slice(-1, None))), every, end)
     return snapshots.sizes["step"] - bool(last), last

@@ -5,6 +5,7 @@ They are read a few at a time, also while another process adds rows, joins piece
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import DamagedError
-from .history import columns_of
+from .history import TIME, columns_of
 from .netcdf import damage_of, open_netcdf
 from .schedule import Schedule
 from .table import Table
@@ -128,10 +129,16 @@ def lazily(rows: StoredRows, count: int, last: Mapping[str, NDArray[Any]], sampl
             if last:
                 found[wanted == count] = last[self.name][0]
 
-    steps = np.concatenate([block["step"] for block in rows.blocks()] + ([last["step"]] if last else []))
+    columns = {name: "step" if name == "step" else f"{TIME}{name}" for name in sample.coords}
+    found: dict[str, list[NDArray[Any]]] = {column: [] for column in columns.values()}
+    for block in itertools.chain(rows.blocks(), [last] if last else []):
+        for column, values in found.items():
+            values.append(block[column])
+    coordinates = {
+        name: xr.Variable("step", np.concatenate(found[column]), sample[name].attrs) for name, column in columns.items()
+    }
     variables = {}
-    for name, variable in sample.variables.items():
-        data: Any = indexing.LazilyIndexedArray(Column(str(name), variable.values))
-        variables[name] = xr.Variable(variable.dims, steps if name == "step" else data, variable.attrs)
-    coordinates = {name: variables.pop(name) for name in sample.coords}
+    for name, variable in sample.data_vars.items():
+        data = indexing.LazilyIndexedArray(Column(str(name), variable.values))
+        variables[name] = xr.Variable(variable.dims, data, variable.attrs)
     return xr.Dataset(variables, coordinates, sample.attrs)

@@ -161,14 +161,14 @@ class Keeper:
         last: Stepper | None = None,
     ) -> Checkpoint:
         """Write the rows made since the last checkpoint, and then a checkpoint that counts them."""
-        records, snapshots = recorder.drain()
+        records, snapshots = recorder.drain(step)
         if records:
             self.directory.history.append(self._records, records)
             self._records += len(records["step"])
         if snapshots:
             self.directory.snapshots.append(self._snapshots, snapshots)
             self._snapshots += len(snapshots["step"])
-        last_record, last_snapshot = recorder.last_rows() if outcome else ({}, {})
+        last_record, last_snapshot = recorder.last_rows(step) if outcome else ({}, {})
         look = self._events.last
         written = Checkpoint(
             step=step,
