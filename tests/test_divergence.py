@@ -216,3 +216,11 @@ def test_a_rule_does_not_count_the_last_record_of_a_part(tmp_path):
     parts = runs.resume(tmp_path / "parts", extend=85, progress=False)
     assert "at step 40" in str(whole.outcome)
     assert_equal(parts, whole)
+
+
+def test_targets_that_the_ridge_makes_infinite_are_refused():
+    """Without an active unit B = Y / ridge; W would not be finite although E is."""
+    data = zl.datasets.from_arrays(np.eye(3), 100 * np.eye(3))
+    net = zl.networks.from_arrays(-np.ones((3, 4)), np.ones((4, 3)))
+    with pytest.raises(ValueError, match="ridge: too small for targets of 100"):
+        zl.simulate(zl.PredictedGradient(step_size=0.1, ridge=1e-307), data, net, steps=3)

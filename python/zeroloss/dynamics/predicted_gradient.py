@@ -75,6 +75,9 @@ def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
         rounded = float(network.dtype.type(ridge))
     if not np.isfinite(rounded) or (ridge > 0 and rounded == 0):
         raise ValueError(f"ridge: expected a number of {network.dtype}, got {ridge:g}, which it rounds to {rounded:g}")
+    greatest = float(np.abs(data.Y_train).max(initial=0.0))
+    if ridge > 0 and greatest / float(np.finfo(network.dtype).max) > rounded:
+        raise ValueError(f"ridge: too small for targets of {greatest:g}, Y / ridge overflows in {network.dtype}")
     if ridge == 0 and n > h:
         raise ValueError(
             f"ridge: expected above 0 for n = {n} training samples and h = {h} hidden units, got 0: "
