@@ -200,7 +200,7 @@ def test_a_decay_near_the_rounding_unit(rate, compensated):
     Compensated it is right to 1 %; else it is what the record says, which is off where a warning says so.
     """
     data = zl.datasets.from_arrays(np.zeros((1, 2)), np.zeros((1, 3)), rows="dense")
-    net = random_network(data, 64, dtype="float32")
+    net = random_network(data, 64, "identity", dtype="float32")
     steps = 30_000
     descent = zl.GradientDescent(lr=1.0, weight_decay=rate, compensated=compensated)
     off = rate < 1e-6 and not compensated

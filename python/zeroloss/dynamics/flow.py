@@ -27,7 +27,7 @@ class ProximalError(ArithmeticError):
             f"the implicit step of {size:.1e} was not solved ({ending}): max|F − Y| = {residual:.1e}, "
             f"{pinned} pinned pairs"
         )
-        self.residual, self.pinned = residual, pinned
+        self.ending, self.residual, self.pinned = ending, residual, pinned
 
 
 class FlowStepper(ABC):

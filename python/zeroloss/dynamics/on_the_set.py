@@ -9,7 +9,7 @@ from .._choices import Solver
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..geometry.projection import retract
-from ..geometry.solver import solvable_set
+from ..geometry.solver import is_singular, singular_error, solvable_set
 from ..networks import Network
 from .stepper import Evaluator, State
 
@@ -37,6 +37,12 @@ class ZeroLoss:
                 f"network: expected on the zero-loss set, max|F − Y| ≤ {_ON_THE_SET:g}, got {off:.1e}; "
                 "zeroloss.geometry.project moves it there"
             )
+
+    def check_rank(self, state: State, ending: str) -> None:
+        """Raise LinAlgError, with the cause, if a solve ended as "singular" because J is."""
+        network = Network(state["E"], state["W"], self._network.activation)
+        if ending == "singular" and is_singular(network, self._data):
+            raise singular_error(network, self._data)
 
     def retract(self, E: NDArray[np.float64], W: NDArray[np.float64], tolerance: float) -> None:
         """Move E and W onto the set, in place."""

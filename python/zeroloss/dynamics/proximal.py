@@ -89,8 +89,9 @@ class ProximalStepper(FlowStepper):
             taken = min(size, room)
             try:
                 after = self._solved(taken)
-            except ProximalError:
+            except ProximalError as error:
                 if not isinstance(self._step, Tolerances) or taken * _QUARTER < _SMALLEST:
+                    self._zero_loss.check_rank(self.state, error.ending)
                     raise
                 size = taken * _QUARTER
             else:

@@ -16,6 +16,7 @@ from ..datasets import Dataset
 from ..networks import Network, check_fits
 from ..results import Measures, Run, read, trained
 from ..results.schedule import Schedule
+from .activity import warn_if_inactive, with_activity
 from .adamw import AdamW
 from .descent import DescentSettings
 from .gradient_descent import GradientDescent
@@ -83,7 +84,7 @@ def simulate(
         Whether descents record the least and greatest training loss since the record before.
     threads : int, optional
         Threads for one step; by default one for a small step, else every processor this process may use.
-        ``ZEROLOSS_NUM_THREADS`` bounds them. The bits do not depend on it.
+        ``ZEROLOSS_NUM_THREADS`` bounds them. The bits do not depend on it. ``NormFlow`` takes its steps on one thread.
     progress : bool, optional
         Whether to show a progress bar. By default it is shown once a second has passed, if standard error is a
         terminal or the code runs in a notebook (a widget if ipywidgets is installed, else text).
@@ -137,12 +138,14 @@ def simulated(
     settings = run_settings(dynamics, data, network, record_every, snapshot_every, loss_extremes)
     recorder = Recorder(settings, checked_measures(measures), end.step)
     stepper = start(dynamics, data, network, None, threads)
+    warn_if_inactive(network, data)
     outcome, last = follow(stepper, recorder, 0, end, progress, interruption=interruption)
+    final = last.network()
     return Run(
         history=recorder.history(),
-        network=last.network(),
+        network=final,
         snapshots=recorder.snapshots(),
-        outcome=outcome,
+        outcome=with_activity(outcome, final, data),
         settings=settings,
         data=data,
         state=stepper.state,
@@ -213,12 +216,13 @@ def extend_run(
     stepper = start(dynamics, run.data, run.network, state, None)
     outcome, last = follow(stepper, recorder, begin, end, progress)
     history = recorder.history(begin, run.history)
+    network = trained(last.network(), run.settings, int(history.step[-1]))
     extended = {
         "history": history,
         "snapshots": recorder.snapshots(begin, run.snapshots),
-        "network": trained(last.network(), run.settings, int(history.step[-1])),
+        "network": network,
         "state": stepper.state,
-        "outcome": outcome,
+        "outcome": with_activity(outcome, network, run.data),
         "measures": recorder.measures,
         "earlier": recorder.earlier(),
         "notes": {**run.notes, "extremes": recorder.extremes},

@@ -22,6 +22,8 @@ TOLERANCE = 1e-12
 
 _GREATEST_DENSE = 16_384  # rows of J for which method="auto" takes the matrix: 2 GiB
 _MOST_ITERATIONS = 2000  # of conjugate gradients
+_LARGEST_JACOBIAN = 2e9  # bytes of J, if its causes of singularity are to be told
+_MOST_NAMED = 8  # samples in a message
 
 
 def check(network: Network, data: Dataset) -> None:
@@ -71,7 +73,7 @@ def solvable_set(network: Network, data: Dataset, method: Solver) -> kernels.Zer
     Conjugate gradients would not notice: they solve a singular system where it has solutions.
     """
     found = zero_loss_set(network, data, method)
-    if data.Y_train.size > np.sum(~_dead(network, data)) * (data.d_in + data.d_out):
+    if data.Y_train.size > np.sum(~dead_units(network, data)) * (data.d_in + data.d_out):
         raise singular_error(network, data)
     return found
 
@@ -98,28 +100,68 @@ def dense_jacobian(network: Network, data: Dataset) -> NDArray[np.float64]:
 def singular_error(network: Network, data: Dataset) -> np.linalg.LinAlgError:
     """Say why J Jᵀ has no inverse, with the smallest singular value of J."""
     (n, d_out), d = data.Y_train.shape, network.E.size + network.W.size
-    dead = int(np.sum(_dead(network, data)))
-    repeated = n - len(np.unique(data.X_train, axis=0))
+    dead, units = int(np.sum(dead_units(network, data))), network.hidden
     causes = []
     if n * d_out > d:
         causes.append(f"there are {n * d_out} outputs but only {d} parameters")
-    if repeated:
+    if repeated := n - len(np.unique(data.X_train, axis=0)):
         causes.append(f"{repeated} training inputs are duplicates of others")
-    if dead:
-        causes.append(f"{dead} of {network.hidden} hidden units are dead (zero on every training sample)")
-    why = ", and ".join(causes) or "its rows are linearly dependent, to the precision of the solver"
+    if n * d_out > (units - dead) * (data.d_in + d_out) and dead:
+        causes.append(f"{dead} of {units} hidden units are dead (zero on every training sample)")
+    why = ", and ".join(causes)
     if n * d_out > d:
         smallest = "0"
-    elif 8 * n * d_out * d > 2e9:
+    elif 8 * n * d_out * d > _LARGEST_JACOBIAN:
         smallest = "too small for a factor, J being too large to say more"
     else:
-        smallest = f"{np.linalg.svd(dense_jacobian(network, data), compute_uv=False)[-1]:.2e}"
+        J = dense_jacobian(network, data)
+        smallest = f"{np.linalg.svd(J, compute_uv=False)[-1]:.2e}"
+        why = why or _dependence(J, network, data)
+    why = why or "its rows are linearly dependent, to the precision of the solver"
     return np.linalg.LinAlgError(f"J is singular: {why}; its smallest singular value is {smallest}")
 
 
-def _dead(network: Network, data: Dataset) -> NDArray[np.bool_]:
-    """Return which hidden units are zero, with zero slope, on every training sample."""
-    samples = kernel_samples(data, "train", np.dtype("float64"))
+def _dependence(J: NDArray[np.float64], network: Network, data: Dataset) -> str:
+    """Say which training samples have linearly dependent rows in J, and why if that is plain."""
+    n, d_out = data.Y_train.shape
+    with np.errstate(over="ignore", invalid="ignore"):
+        K = J @ J.T
+    if not np.isfinite(K).all():
+        return ""
+    values, vectors = np.linalg.eigh(K)
+    null = vectors[:, values <= max(values[0], len(values) * np.finfo(float).eps * values[-1])]
+    weights = np.linalg.norm(null.reshape(n, -1), axis=1)
+    samples = np.flatnonzero(weights > 1e-6 * weights.max())
+    named = ", ".join(map(str, samples[:_MOST_NAMED])) + (", …" if len(samples) > _MOST_NAMED else "")
+    H, S = kernels.hidden(kernel_samples(data, "train", np.dtype("float64")), network.E, kernel_activation(network))
+    active = H[samples].any(axis=0) | S[samples].any(axis=0)
+    if len(samples) * d_out > active.sum() * (data.d_in + d_out):
+        return f"of {network.hidden} hidden units, {active.sum()} are active on the training samples {named}"
+    rank = np.linalg.matrix_rank(data.X_train[samples])
+    linear = (S[samples] == S[samples[0]]).all() and np.allclose(
+        H[samples], S[samples] * (data.X_train[samples] @ network.E)
+    )
+    if rank < len(samples) and linear:
+        return (
+            f"the training inputs {named} have rank {rank} only, and every hidden unit is linear on them "
+            "(no kink lies between them), so their outputs are linearly dependent"
+        )
+    also = f" ({dead} of {network.hidden} hidden units are dead)" if (dead := np.sum(dead_units(network, data))) else ""
+    return f"the rows of the training samples {named} are linearly dependent{also}"
+
+
+def is_singular(network: Network, data: Dataset) -> bool:
+    """Whether J has no full rank, to rounding; not known, hence false, if it is too large to be made."""
+    if 8 * data.Y_train.size * (network.E.size + network.W.size) > _LARGEST_JACOBIAN:
+        return False
+    J = dense_jacobian(network, data)
+    values = np.linalg.eigvalsh(J @ J.T)
+    return bool(len(J) > J.shape[1] or values[0] <= len(J) * np.finfo(float).eps * values[-1])
+
+
+def dead_units(network: Network, data: Dataset) -> NDArray[np.bool_]:
+    """Return which hidden units are zero, with zero slope, on every training sample, (h,)."""
+    samples = kernel_samples(data, "train", network.dtype)
     H, S = kernels.hidden(samples, network.E, kernel_activation(network))
     return np.asarray(~(H.any(axis=0) | S.any(axis=0)))
 

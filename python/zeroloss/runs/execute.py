@@ -19,6 +19,7 @@ from .._checks import ZerolossWarning
 from ..build import BITS, BITS_IN_PYTHON, build_of_results
 from ..config import Configuration, ConfigurationError, RunSettings, fingerprint_of, from_file
 from ..datasets import Dataset
+from ..dynamics.activity import warn_if_inactive, with_activity
 from ..dynamics.interruption import Interruption
 from ..dynamics.loop import End, Progress, follow
 from ..dynamics.recorder import Recorder, checked_measures
@@ -98,6 +99,7 @@ def run(
     end = checked_end(dynamics, configuration.run.steps, configuration.run.duration)
     try:
         stepper = start(dynamics, data, configuration.network, None, configuration.run.threads)
+        warn_if_inactive(configuration.network, data)
     except TypeError as error:
         raise ConfigurationError([str(error)]) from error
     try:
@@ -252,6 +254,7 @@ def _carry_on(
         return stopped
     if outcome.ending is Ending.REACHED_THE_END and end.time is not None:
         keeper.look_at_the_end(stepper, recorder, step)
+    outcome = with_activity(outcome, last.network(), data)
     checkpoint = keeper.checkpoint(stepper, recorder, step, outcome, last)
     directory.finish(checkpoint)
     directory.log(str(outcome))

@@ -1,0 +1,40 @@
+"""Networks without an active hidden unit: their outputs are zero, and no gradient changes that."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+from scipy.sparse import csr_array
+
+from ..datasets import Dataset
+from ..geometry.solver import dead_units
+from ..networks import Network
+from ..results import Outcome
+
+_WHAT = "no hidden unit is active on the training samples: all outputs are zero, and no gradient changes that"
+
+
+def warn_if_inactive(network: Network, data: Dataset) -> None:
+    """Warn of a start at which no unit is active."""
+    if _is_inactive(network, data):
+        warnings.warn(f"network: {_WHAT}", RuntimeWarning, stacklevel=4)
+
+
+def with_activity(outcome: Outcome, network: Network, data: Dataset) -> Outcome:
+    """Return the outcome of a run, which says so if no unit of its last network is active."""
+    if not _is_inactive(network, data):
+        return outcome
+    return dataclasses.replace(outcome, sentence=f"{outcome.sentence}; {_WHAT}")
+
+
+def _is_inactive(network: Network, data: Dataset) -> bool:
+    rows = data.rows_train
+    if isinstance(rows, csr_array):
+        count = rows.indptr[1]
+        first = rows.data[:count] @ network.E[rows.indices[:count]]
+    else:
+        first = rows[0] @ network.E
+    if (first > 0).any():  # which spares most networks the products of all samples
+        return False
+    return bool(dead_units(network, data).all())
