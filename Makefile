@@ -64,25 +64,25 @@ need-lint-tools:
 # AddressSanitizer runs on the widest level of this machine. If that is v4, it also runs on base, whose tiles differ.
 # Python's own allocations are not freed at exit, so leaks are not reported. The threads of PyTorch and NumPy are not
 # instrumented, so ThreadSanitizer runs a script of its own. The last digits of gelu need fused multiply-adds, which
-# these builds do not make.
+# these builds do not make. Both targets need a regular installation: an editable one comes before PYTHONPATH.
 CHECKED := build/checked
 KERNEL_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient gradient_descent cross_entropy_and_adamw \
   predicted_gradient geometry alignment activations threads_and_memory)
-sanitize: $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
+sanitize: $(VENV)/installed $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-address LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 	  $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) -k "not last_places"
 	PYTHONPATH=$(CHECKED)-thread LD_PRELOAD=$$($(CXX) -print-file-name=libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
 	  $(BIN)/python tests/under_thread_sanitizer.py
 
 # The widest level of this machine.
-test-clang: need-clang $(CHECKED)-clang/installed $(VENV)/tools-test
+test-clang: need-clang $(VENV)/installed $(CHECKED)-clang/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-clang $(BIN)/python -c "import zeroloss as zl; assert 'Clang' in zl.build_info()['compiler']"
 	PYTHONPATH=$(CHECKED)-clang $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) tests/test_norm_control.py tests/test_proximal.py
 
 need-clang:
 	@command -v clang++-19 >/dev/null || { echo "missing: clang++-19 (on Debian: apt install clang-19)"; exit 1; }
 
-# Needs Debian's cross compiler and emulator, and debootstrap, but not root's rights.
+# Needs Debian's cross compiler, emulator and debootstrap, and the rights of root once, for debootstrap.
 test-aarch64: $(VENV)/build-tools
 	tools/test_aarch64.sh $(BIN)/python $(KERNEL_TESTS) tests/test_norm_control.py
 
