@@ -20,7 +20,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from .lock import NoLocksError, held, holder
 from .netcdf import write_netcdf, write_netcdf_in_pieces
 from .outcome import Ending, Outcome
 from .recognition import RUN_MARK, is_empty, is_run, is_written_by_us, json_object
-from .replacement import current, replacing, settle
+from .replacement import CURRENT, current, replacing, settle
 from .stored_rows import StoredRows, lazily, sliced
 from .table import Table
 
@@ -80,11 +80,13 @@ class RunDirectory:
     def unmark(self, made: bool) -> None:
         """Take the mark off a directory in which nothing came to be, and remove it if it was ``made`` for that."""
         with contextlib.suppress(OSError):
-            if is_run(self.about) and not self.has_begun():
+            if self.has_begun():
+                return
+            if is_run(self.about):
                 self.about.unlink()
                 self.lock.unlink(missing_ok=True)
-                if made:
-                    self.path.rmdir()
+            if made:
+                self.path.rmdir()
 
     def check_free(self) -> None:
         """Raise ValueError unless a run can begin here: in a new directory, or where one ended before its first step.
@@ -114,21 +116,23 @@ class RunDirectory:
         return [*known, *checkpoints, *self.history.paths(), *self.snapshots.paths()]
 
     def settle(self) -> None:
-        """Complete or remove what a killed process left of `replacing`."""
+        """Complete or remove what a killed process left of `replacing`, and remove what it left half written."""
         settle(self.path, self.files)
+        for directory in (self.path, self.checkpoints, self.path / "rows"):
+            remove_unfinished(directory)
 
     @contextlib.contextmanager
     def replaced(self) -> Iterator[RunDirectory]:
         """Write a new run into the directory returned; at the end of the context it takes the place of the old one."""
+        self.settle()
         with replacing(self.path, self.files) as folder:
             yield RunDirectory(folder)
 
     def prepare(self) -> None:
-        """Make the directories, and remove what a killed process left half written; only with the lock."""
+        """Make the directories, and remove what a killed process left; only with the lock."""
         self.settle()
         for directory in (self.path, self.checkpoints, self.path / "rows"):
             directory.mkdir(exist_ok=True)
-            remove_unfinished(directory)
 
     @contextlib.contextmanager
     def locked(self, if_possible: bool = False) -> Iterator[None]:
@@ -218,10 +222,29 @@ class RunDirectory:
         stored, last = self.snapshot_rows(checkpoint), checkpoint.last_snapshot
         network = checkpoint.network
         if checkpoint.snapshots * (network.E.nbytes + network.W.nbytes) > _LAZY_ABOVE:
-            sample = next(stored.blocks(0, 1))
-            return history, lazily(stored, checkpoint.snapshots, last, snapshot_dataset(sample))
+            sample = snapshot_dataset(next(stored.blocks(0, 1)))
+            home = RunDirectory(self.path.parent) if self.path.name == CURRENT else self
+            return history, lazily(home.same_run(checkpoint), checkpoint.snapshots, last, sample)
         pictures = stacked([*stored.blocks(), last])
         return history, snapshot_dataset(pictures) if rows(pictures) else None
+
+    def same_run(self, checkpoint: Checkpoint) -> Callable[[], StoredRows]:
+        """Return a function that returns the snapshots of a checkpoint, unless another run has taken its place."""
+        before = self._determinants()
+
+        def snapshots() -> StoredRows:
+            if self._determinants() != before:
+                raise OSError(f"{self.path}: the run whose snapshots are asked for is no longer there")
+            return self.current().snapshot_rows(checkpoint)
+
+        return snapshots
+
+    def _determinants(self) -> tuple[object, object]:
+        """Return what determines the run, as far as ``run.json`` says."""
+        about = json_object(self.current().about)
+        settings = about.get("settings")
+        known = {key: value for key, value in settings.items() if key != "build"} if isinstance(settings, dict) else {}
+        return about.get("data"), known
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Leave what an ended run leaves: history and snapshots as NetCDF, in place of the pieces they came in."""

@@ -32,9 +32,9 @@ def current(directory: Path) -> Path:
 def replacing(directory: Path, files: Files) -> Iterator[Path]:
     """Return a folder for a new run, which takes the place of the old one at the end of the context.
 
-    ``files`` returns the files of the run in the directory. Those that the new run does not have are removed.
+    ``files`` returns the files of the run in the directory. Those that the new run does not have are removed. The
+    directory has to be settled.
     """
-    settle(directory, files)
     new = directory / NEW
     try:
         new.mkdir()

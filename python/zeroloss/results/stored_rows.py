@@ -6,7 +6,7 @@ They are read a few at a time, also while another process adds rows, joins piece
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,10 +92,12 @@ def sliced(dataset: xr.Dataset) -> Iterator[xr.Dataset]:
         yield dataset.isel(step=slice(begin, begin + step)).load()
 
 
-def lazily(rows: StoredRows, count: int, last: Mapping[str, NDArray[Any]], sample: xr.Dataset) -> xr.Dataset:
+def lazily(
+    stored: Callable[[], StoredRows], count: int, last: Mapping[str, NDArray[Any]], sample: xr.Dataset
+) -> xr.Dataset:
     """Return ``count`` rows, and a last one if there is one, as a dataset whose variables are read when asked for.
 
-    ``sample`` is a dataset of one row.
+    ``stored`` returns the rows, and ``sample`` is a dataset of one row.
     """
     import xarray as xr  # noqa: PLC0415
     from xarray.backends import BackendArray  # noqa: PLC0415
@@ -122,7 +124,7 @@ def lazily(rows: StoredRows, count: int, last: Mapping[str, NDArray[Any]], sampl
 
         def _fill(self, found: NDArray[Any], wanted: NDArray[np.intp]) -> None:
             begin, end = int(wanted.min()), min(int(wanted.max()) + 1, count)
-            for block in rows.blocks(begin, end) if begin < end else ():
+            for block in stored().blocks(begin, end) if begin < end else ():
                 here = (wanted >= begin) & (wanted < begin + len(block["step"]))
                 found[here] = block[self.name][wanted[here] - begin]
                 begin += len(block["step"])
@@ -131,7 +133,7 @@ def lazily(rows: StoredRows, count: int, last: Mapping[str, NDArray[Any]], sampl
 
     columns = {name: "step" if name == "step" else f"{TIME}{name}" for name in sample.coords}
     found: dict[str, list[NDArray[Any]]] = {column: [] for column in columns.values()}
-    for block in itertools.chain(rows.blocks(), [last] if last else []):
+    for block in itertools.chain(stored().blocks(), [last] if last else []):
         for column, values in found.items():
             values.append(block[column])
     coordinates = {

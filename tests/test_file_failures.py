@@ -1,0 +1,280 @@
+"""A failure at every file operation of what writes: the old or the new run is complete, and files of others untouched.
+
+Failures are a full disk, Ctrl-C and SIGKILL, at each call that opens, writes, flushes, renames, links or removes a file
+or makes or removes a directory, one after the other.
+"""
+
+import errno
+import io
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import zeroloss as zl
+from problems import same_bits
+from test_foreign_files import contents, foreign
+from test_runs import settings
+from test_sweeps import settings as sweep_settings
+from zeroloss import config, runs, sweeps
+
+OTHERS = ("thesis.tex", "checkpoints/epoch=9.ckpt", "rows/history-of-1848")
+
+FEW = {"steps": 60, "record_every": 20, "snapshot_every": 30, "checkpoint_every": 25, "keep_checkpoints": 2}
+
+
+class Failures:
+    """Fails at the ``number``-th file operation below a directory that changes something, when asked to."""
+
+    def __init__(self, directory):
+        self.directory, self.number, self.count, self.failure = str(directory), 0, 0, None
+
+    def __call__(self, event, arguments):
+        if self.failure is None or not self._counts(event, arguments):
+            return
+        self.count += 1
+        if self.count == self.number:
+            self.failure()
+
+    def _counts(self, event, arguments):
+        if event == "open":
+            path, _, flags = arguments
+            return self._below(path) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        names = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "zeroloss.write", "zeroloss.fsync")
+        return event in names and self._below(arguments[0])
+
+    def _below(self, path):
+        if isinstance(path, int):
+            path = Path(f"/proc/self/fd/{path}").readlink()
+        return str(os.fsdecode(path)).startswith(self.directory) or not Path(os.fsdecode(path)).is_absolute()
+
+
+class Audited:
+    """A file whose writes are events, too."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def write(self, content):
+        sys.audit("zeroloss.write", self._file.fileno())
+        return self._file.write(content)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+
+def disk_is_full():
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def quick_path():
+    """A directory in memory where there is one: flushing it takes no time."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def failures(quick_path):
+    """The audit hook, which stays in the process and does nothing after the tests."""
+    hook = Failures(quick_path)
+    sys.addaudithook(hook)
+    fsync = os.fsync
+
+    def audited(descriptor):
+        sys.audit("zeroloss.fsync", descriptor)
+        fsync(descriptor)
+
+    opened = io.open
+
+    def audited_open(file, mode="r", *arguments, **options):
+        found = opened(file, mode, *arguments, **options)
+        return Audited(found) if "b" in mode and set(mode) & set("wx+") else found
+
+    os.fsync, io.open = audited, audited_open
+    yield hook
+    os.fsync, io.open = fsync, opened
+    hook.failure = None
+
+
+def failing_at_each(failures, failure, prepare, act, check):
+    """Let ``act`` fail at the first file operation, the second and so on, until it does not; check what it left."""
+    number = 0
+    while True:
+        number += 1
+        prepare()
+        failures.number, failures.count = number, 0
+        if failure is kill:
+            ended = in_child(failures, failure, act)
+        else:
+            failures.failure = failure
+            try:
+                act()
+                ended = True
+            except (OSError, runs.Broken, sweeps.BrokenError, KeyboardInterrupt):
+                ended = False
+            finally:
+                failures.failure = None
+        check(ended)
+        if failures.count < number and (failure is not kill or ended):
+            assert ended
+            return number
+
+
+def in_child(failures, failure, act):
+    child = os.fork()
+    if child == 0:
+        failures.failure = failure
+        try:
+            act()
+        finally:
+            os._exit(1 if sys.exc_info()[0] else 0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
+    return not os.WIFSIGNALED(status)
+
+
+def hidden(directory):
+    return [str(path) for path in directory.rglob(".*")]
+
+
+def simulated(steps):
+    made = config.from_settings(settings())
+    return zl.simulate(made.dynamics, made.data, made.network, steps=steps, record_every=20, snapshot_every=10)
+
+
+FAILURES = [disk_is_full, interrupt, kill]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_saving_over_an_earlier_run(quick_path, failures, failure):
+    target, old, new = quick_path / failure.__name__ / "run", simulated(50), simulated(30)
+
+    def prepare():
+        shutil.rmtree(target, ignore_errors=True)
+        old.save(target)
+        foreign(target, OTHERS)
+
+    def check(ended):
+        loaded = zl.load(target)
+        expected = new if ended or loaded.step == 30 else old
+        assert same_bits(loaded.history, expected.history)
+        assert same_bits(loaded.snapshots, expected.snapshots)
+        assert same_bits(loaded.network.E, expected.network.E)
+        assert str(loaded.outcome) == str(expected.outcome)
+        assert all(contents(target, [name])[name].endswith(b"years of work\n") for name in OTHERS)
+        if failure is not kill:
+            assert ended or loaded.step in {30, 50}
+        old.save(target)  # The next one succeeds, and leaves nothing behind.
+        assert hidden(target) == []
+        assert zl.load(target).step == 50
+
+    assert failing_at_each(failures, failure, prepare, lambda: new.save(target), check) > 20
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_saving_into_a_new_directory(quick_path, failures, failure):
+    target, new = quick_path / failure.__name__ / "new", simulated(30)
+
+    def check(ended):
+        if failure is not kill and not ended and target.exists():
+            assert zl.load(target).step == 30  # It failed after the decisive step.
+        new.save(target)
+        assert same_bits(zl.load(target).history, new.history)
+        assert hidden(target) == []
+
+    failing_at_each(
+        failures, failure, lambda: shutil.rmtree(target, ignore_errors=True), lambda: new.save(target), check
+    )
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_run_and_its_extension(quick_path, failures, failure):
+    base = quick_path / failure.__name__
+    whole = runs.run(config.from_settings(settings(**FEW)), base / "whole run", progress=False)
+    target = base / "a run"
+
+    def act():
+        if zl.results.RunDirectory(target).configuration.exists():
+            runs.resume(target, progress=False)
+        else:
+            runs.run(config.from_settings(settings(**FEW)), target, progress=False)
+
+    def check(ended):
+        act()
+        loaded = zl.load(target)
+        assert same_bits(loaded.history, whole.history)
+        assert same_bits(loaded.snapshots, whole.snapshots)
+        assert hidden(target) == []
+
+    assert failing_at_each(failures, failure, lambda: shutil.rmtree(target, ignore_errors=True), act, check) > 20
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_copy_that_goes_on_elsewhere(quick_path, failures, failure):
+    base = quick_path / failure.__name__
+    source, target = base / "source", base / "copy"
+    whole = runs.run(config.from_settings(settings(**FEW)), source, progress=False)
+    before = contents(source)
+
+    def check(ended):
+        after = contents(source)
+        assert {**after, "lock": b""} == {**before, "lock": b""}
+        if zl.results.RunDirectory(target).has_begun():
+            runs.resume(target, progress=False)
+        else:
+            runs.resume(source, out=target, progress=False)
+        assert same_bits(zl.load(target).history, whole.history)
+        assert same_bits(zl.load(target).snapshots, whole.snapshots)
+        assert hidden(target) == []
+
+    failing_at_each(
+        failures,
+        failure,
+        lambda: shutil.rmtree(target, ignore_errors=True),
+        lambda: runs.resume(source, out=target, progress=False),
+        check,
+    )
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_sweep(quick_path, failures, failure):
+    base = quick_path / failure.__name__
+    given = {**sweep_settings(), "sweep": {"network.seed": [1]}}
+    given["run"] = {"steps": 60, "record_every": 20, "checkpoint_every": 25}
+    target = base / "sweep"
+
+    def act():
+        return sweeps.sweep(given, target, workers=1, progress=False)
+
+    act()
+    cube = sweeps.open_sweep(target)
+    foreign(base, OTHERS)
+    before = contents(base, OTHERS)
+
+    def check(ended):
+        assert act().failures == []
+        assert sweeps.open_sweep(target).equals(cube)
+        assert hidden(target) == []
+        assert contents(base, OTHERS) == before
+
+    failing_at_each(failures, failure, lambda: shutil.rmtree(target, ignore_errors=True), act, check)
