@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from pathlib import Path
 
 from . import _checks
@@ -46,6 +47,17 @@ def check_memory(what: str, needed: int) -> None:
         raise ValueError(
             f"{what}: expected to fit in {available / gib:.1f} GiB of free memory, "
             f"needs {least}{min(needed, 2**80) / gib:.1f} GiB"
+        )
+
+
+def check_disk(what: str, directory: Path, needed: int) -> None:
+    """Raise ValueError if ``needed`` bytes cannot fit on the disk of a directory, which may not exist yet."""
+    place = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise ValueError(
+            f"{what}: expected to fit in {free / 2**30:.1f} GiB of free space on the disk of {directory}, "
+            f"needs {needed / 2**30:.1f} GiB"
         )
 
 

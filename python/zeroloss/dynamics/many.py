@@ -16,6 +16,7 @@ from ..results.schedule import Schedule
 from .interruption import Interruption
 from .recorder import checked_measures
 from .simulation import check_dynamics, checked_end, simulated, start
+from .sizes import check_results_fit
 from .stepper import Dynamics
 from .threads import on_threads
 
@@ -102,6 +103,9 @@ def followed(
     together = min(len(given), processors if at_once is None else checked_workers("at_once", at_once))
     share = max(1, processors // together)
     check_memory(f"{together} members at once", sum(costs[-together:]))
+    if duration is None:
+        every = {"record_every": record_every, "snapshot_every": snapshot_every}
+        check_results_fit(every, [network for _, _, network in given], 0, steps or 0)
     stop = threading.Event()
 
     def follow(member: Member, tell: Callable[[int], None], interruption: Interruption) -> Run:

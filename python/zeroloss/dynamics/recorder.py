@@ -12,6 +12,7 @@ from ..networks import Network
 from ..results import DESCRIPTIONS, TIME, Ending, Measures, Outcome, history_dataset, snapshot_dataset
 from ..results.schedule import Schedule
 from .divergence import finite_record
+from .sizes import RECORD
 from .stepper import Stepper
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class Recorder:
             if pictured is not None and pictured.due(step) and step <= end
         ]
         snapshots = self._snapshot_columns(pictures)
-        kept = [at for at in range(len(self._snapshot_steps)) if at not in pictures]
+        kept = sorted(set(range(len(self._snapshot_steps))) - set(pictures))
         self._snapshot_steps = [self._snapshot_steps[at] for at in kept]
         self._snapshots = [self._snapshots[at] for at in kept]
         return records, snapshots
@@ -235,6 +236,26 @@ class Recorder:
             "E": np.stack([network.E for network in networks]),
             "W": np.stack([network.W for network in networks]),
         }
+
+    def _all_snapshots(self) -> Columns:
+        """Return all snapshots as columns; each is forgotten as it is copied, so that they are not in memory twice."""
+        count, (times, first) = len(self._snapshots), self._snapshots[0]
+        columns = {"step": np.array(self._snapshot_steps, np.int64)}
+        for name in times:
+            columns[f"{TIME}{name}"] = np.array([own[name] for own, _ in self._snapshots])
+        columns |= {
+            name: np.empty((count, *layer.shape), layer.dtype) for name, layer in (("E", first.E), ("W", first.W))
+        }
+        for at in range(count - 1, -1, -1):
+            _, network = self._snapshots.pop()
+            columns["E"][at], columns["W"][at] = network.E, network.W
+        self._snapshot_steps = []
+        return columns
+
+    def pending(self) -> int:
+        """Return the bytes of records and snapshots in memory."""
+        snapshot = sum(network.E.nbytes + network.W.nbytes for _, network in self._snapshots[:1])
+        return RECORD * len(self._records) + snapshot * len(self._snapshots)
 
     def _measured(self, stepper: Stepper, step: int) -> dict[str, Any]:
         """Call the measures; one that returns a mapping has a variable for each of its values."""
@@ -286,7 +307,7 @@ class Recorder:
         """Return the snapshots, after those up to ``begin`` of an earlier part; None where none are wanted."""
         if self.snapshots_due is None or not self._snapshots:
             return earlier
-        later = snapshot_dataset(self._snapshot_columns(range(len(self._snapshot_steps))))
+        later = snapshot_dataset(self._all_snapshots())
         return later if earlier is None else _joined(earlier, later, self.snapshots_due, begin)
 
 

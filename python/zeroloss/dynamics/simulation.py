@@ -25,6 +25,7 @@ from .loop import End, Progress, follow
 from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 from .recorder import Recorder, checked_measures
+from .sizes import check_results_fit
 from .stepper import Dynamics, State, Stepper
 
 #: Up to this number float64 counts steps.
@@ -137,6 +138,8 @@ def simulated(
     end = checked_end(dynamics, steps, duration)
     settings = run_settings(dynamics, data, network, record_every, snapshot_every, loss_extremes)
     recorder = Recorder(settings, checked_measures(measures), end.step)
+    if end.time is None:
+        check_results_fit(settings, [network], 0, end.step)
     stepper = start(dynamics, data, network, None, threads)
     warn_if_inactive(network, data)
     outcome, last = follow(stepper, recorder, 0, end, progress, interruption=interruption)
@@ -211,6 +214,8 @@ def extend_run(
     recorder = Recorder(run.settings, given, end.step, run.earlier)
     if missing := {str(name) for name in run.history.data_vars if not recorder.knows(str(name))}:
         raise ValueError(f"measures: expected {', '.join(sorted(missing))}, as the history holds, got none")
+    if end.time is None:
+        check_results_fit(run.settings, [run.network], begin, end.step)
     recorder.extremes = extremes(run.notes)
     state = {name: array.copy() for name, array in run.state.items()}  # the run's own, should this not end well
     stepper = start(dynamics, run.data, run.network, state, None)

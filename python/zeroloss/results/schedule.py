@@ -39,3 +39,12 @@ class Schedule:
         while (candidate := round(10 ** (k / _PER_DECADE))) <= step:
             k += 1
         return candidate
+
+    def count(self, begin: int, end: int) -> int:
+        """Return how many steps from ``begin`` to ``end`` are on the grid."""
+        if isinstance(self.every, int):
+            return end // self.every - (begin - 1) // self.every
+        found, step = 0, begin - 1
+        while (step := self.next_after(step) if step >= 0 else 0) <= end:
+            found += 1
+        return found

@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from .._checks import ZerolossWarning
+from .._machine import check_disk
 from ..build import BITS, BITS_IN_PYTHON, build_of_results
 from ..config import Configuration, ConfigurationError, RunSettings, fingerprint_of, from_file
 from ..datasets import Dataset
@@ -24,8 +23,10 @@ from ..dynamics.interruption import Interruption
 from ..dynamics.loop import End, Progress, follow
 from ..dynamics.recorder import Recorder, checked_measures
 from ..dynamics.simulation import checked_end, dynamics_from_settings, extend_run, extremes, run_settings, start
+from ..dynamics.sizes import STORED_RECORD, counts
 from ..dynamics.stepper import Dynamics, Stepper
 from ..geometry import AlignmentMeasure
+from ..networks import Network
 from ..results import (
     Checkpoint,
     DamagedError,
@@ -97,6 +98,8 @@ def run(
     settings = configuration.settings["run"]
     data, dynamics = configuration.data, configuration.dynamics
     end = checked_end(dynamics, configuration.run.steps, configuration.run.duration)
+    if end.time is None:
+        _check_disk(target, configuration.run, settings, configuration.network, 0, end.step)
     try:
         stepper = start(dynamics, data, configuration.network, None, configuration.run.threads)
         warn_if_inactive(configuration.network, data)
@@ -206,6 +209,8 @@ def resume(
                 return run_at(target, checkpoint, extend_run)
             _check_build(checkpoint, dynamics, allow_different_bits)
             end = _further(target, checkpoint, dynamics, extend, duration)
+            if end.time is None:
+                _check_disk(target, chosen, checkpoint.settings, checkpoint.network, checkpoint.step, end.step)
             state = {name: array.copy() for name, array in checkpoint.state.items()}
             settings = {**checkpoint.settings, "build": build_of_results()}
             recorder = Recorder(settings, _measures(chosen, data), end.step, checkpoint.earlier, done=checkpoint.step)
@@ -281,13 +286,13 @@ def _opened(directory: RunDirectory, tell: Callable[[str], None]) -> tuple[Check
     try:
         with reading(directory.configuration):
             settings = tomllib.loads(directory.configuration.read_text(encoding="utf-8"))
-        run = RunSettings(**settings["run"])
+        run, mark = RunSettings(**settings["run"]), fingerprint_of(settings)
     except FileNotFoundError:
         raise ValueError(f"{directory.configuration}: expected the run's configuration, found no file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # such as a TOMLDecodeError
         line = str(error).splitlines()[0]
         raise ValueError(f"{directory.configuration}: expected the run's configuration, got {line}") from None
-    if (mark := fingerprint_of(settings)) != checkpoint.settings.get("fingerprint"):
+    if mark != checkpoint.settings.get("fingerprint"):
         raise ValueError(
             f"{directory.configuration}: expected the configuration that the run began with "
             f"({checkpoint.settings.get('fingerprint')}), got another ({mark}); a changed configuration is a new run"
@@ -340,6 +345,22 @@ def _copied(source: RunDirectory, out: Path) -> RunDirectory:
         target.unmark(made)
         raise
     return target
+
+
+def _check_disk(
+    directory: RunDirectory, run: RunSettings, settings: Mapping[str, Any], network: Network, begin: int, end: int
+) -> None:
+    """Raise ValueError if the records and snapshots of a run that no rule ends cannot fit on the disk.
+
+    They are there twice at the end, in pieces and as NetCDF.
+    """
+    rules = (run.stop_minutes, run.stop_test_accuracy, run.stop_gradient_norm, run.stop_slow_time)
+    if any(rule is not None for rule in rules):
+        return
+    records, snapshots = counts(settings, begin, end)
+    size = network.E.nbytes + network.W.nbytes
+    check_disk(f"run.snapshot_every: {snapshots} snapshots", directory.path, 2 * snapshots * size)
+    check_disk(f"run.record_every: {records} records", directory.path, 2 * (records * STORED_RECORD + snapshots * size))
 
 
 def _measures(run: RunSettings, data: Dataset) -> Measures:

@@ -21,6 +21,9 @@ from ..results import Checkpoint, Outcome, RunDirectory
 Announce = Callable[[int, Mapping[str, Any]], None]
 
 
+_MOST_PENDING = 32 * 2**20  # bytes of records and snapshots between two checkpoints
+
+
 class Keeper:
     """A companion of the loop (`zeroloss.dynamics.companion.Companion`) that keeps a run in its directory."""
 
@@ -110,7 +113,8 @@ class Keeper:
         if outcome is None and (outcome := self._rules.after_chunk()):
             self.out_of_time = True
         self.step = goal
-        if outcome is None and goal < end and self._due(goal):  # at the end comes the last one, with the last record
+        due = self._due(goal) or recorder.pending() > _MOST_PENDING
+        if outcome is None and goal < end and due:  # at the end comes the last one, with the last record
             self._checkpoint_if_finite(stepper, recorder, goal)
         return outcome
 

@@ -1,0 +1,28 @@
+"""What records and snapshots take, in memory and on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .._machine import check_memory
+from ..networks import Network
+from ..results.schedule import Schedule
+
+RECORD = 900  # bytes of a record in memory: Python's numbers in dictionaries
+STORED_RECORD = 100  # bytes of a record on disk
+
+
+def counts(settings: Mapping[str, Any], begin: int, end: int) -> tuple[int, int]:
+    """Return the numbers of records and snapshots from one step to another."""
+    every = settings["snapshot_every"]
+    snapshots = 0 if every is None else Schedule("snapshot_every", every).count(begin, end)
+    return Schedule("record_every", settings["record_every"]).count(begin, end), snapshots
+
+
+def check_results_fit(settings: Mapping[str, Any], networks: Sequence[Network], begin: int, end: int) -> None:
+    """Raise ValueError if the records and snapshots of runs, one for each network, cannot fit in memory."""
+    records, snapshots = counts(settings, begin, end)
+    needed = snapshots * sum(network.E.nbytes + network.W.nbytes for network in networks)
+    check_memory(f"snapshot_every: {len(networks) * snapshots} snapshots", needed)
+    check_memory(f"record_every: {len(networks) * records} records", needed + len(networks) * records * RECORD)
