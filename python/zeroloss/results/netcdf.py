@@ -63,11 +63,14 @@ def open_netcdf(path: Path) -> Iterator[xr.Dataset]:
     DamagedError
         If it is not a NetCDF file, or its variables are larger than the file.
     """
+    import h5py  # noqa: PLC0415
     import xarray as xr  # noqa: PLC0415
 
     with contextlib.ExitStack() as stack:
         with damage_of(path):
             file = stack.enter_context(path.open("rb"))
+            with h5py.File(file) as stored:  # h5netcdf would print errors of its own if any of this fails.
+                _ = dict(stored.attrs), [dict(variable.attrs) for variable in stored.values()]
             found = stack.enter_context(xr.open_dataset(file, engine="h5netcdf", cache=False))
             size = os.fstat(file.fileno()).st_size
             if sum(variable.nbytes for variable in found.variables.values()) > size:

@@ -75,7 +75,9 @@ def _read(directory: RunDirectory, extender: Callable[..., None]) -> tuple[Run, 
         run.outcome = _outcome(directory, checkpoint)
         return run, damaged
     if damaged:
-        raise DamagedError(f"{directory.path}: expected a checkpoint that is whole, got {len(damaged)} damaged ones")
+        raise DamagedError(
+            f"{directory.path}: expected a checkpoint that is whole, got {len(damaged)} damaged ones: {damaged[0][1]}"
+        )
     return None
 
 

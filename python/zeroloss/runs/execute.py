@@ -274,7 +274,9 @@ def _opened(directory: RunDirectory, tell: Callable[[str], None]) -> tuple[Check
         directory.log(line)
         tell(line)
     if checkpoint is None:
-        raise DamagedError(f"{directory.path}: expected a checkpoint that is whole, got {len(damaged)} damaged ones")
+        raise DamagedError(
+            f"{directory.path}: expected a checkpoint that is whole, got {len(damaged)} damaged ones: {damaged[0][1]}"
+        )
     data = read_samples(directory.data)
     if (found := fingerprint_of_samples(data)) != checkpoint.data:
         raise ValueError(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import collections
 import json
+import math
 import os
 import tomllib
 import warnings
@@ -32,8 +33,8 @@ from .. import _display, _toml, survival
 from .._checks import ZerolossWarning
 from .._settings import plain
 from ..config import settings_of_file
-from ..results import TIMES, DamagedError, Ending, Outcome, RunDirectory, held, labels, read_records
-from ..results.files import remove_unfinished, write_atomically
+from ..results import TIMES, Ending, Outcome, RunDirectory, held, labels, read_records
+from ..results.files import reading, remove_unfinished, write_atomically
 from ..results.netcdf import write_netcdf
 from ..results.recognition import SWEEP_MARK, is_empty, is_sweep, json_object
 from .cell import ended
@@ -69,12 +70,20 @@ class Store:
         """Return the store in a directory; ValueError where there is none."""
         path = Path(directory)
         try:
-            about = json.loads((path / "cells.json").read_text(encoding="utf-8"))
-            return cls(path, axes(settings_of_file(path / "sweep.toml")), about["names"], about["settings"])
+            with reading(path / "cells.json"):
+                about = json.loads((path / "cells.json").read_bytes())
+            if not (path / "sweep.toml").exists():
+                raise FileNotFoundError(path / "sweep.toml")
+            names, common = about["names"], about["settings"]
         except FileNotFoundError:
             raise ValueError(f"directory: expected a sweep, found no sweep.toml and cells.json in {path}") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"directory: expected a sweep, got a cells.json that is none in {path}: {error}") from None
+        lines = axes(settings_of_file(path / "sweep.toml"))
+        count = math.prod(len(axis.values) for axis in lines)
+        if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"directory: expected the names of {count} cells in {path / 'cells.json'}, got others")
+        return cls(path, lines, names, common)
 
     @staticmethod
     def is_at(directory: Path) -> bool:
@@ -193,16 +202,16 @@ class Store:
         directory = RunDirectory(self.cell(name))
         try:
             columns, about = read_records(directory.history_file)
+            events = json.loads(about.get("events", "{}"))
+            names = json.loads(about["settings"]).get("events", [])
+            steps = np.array([events.get(one, np.nan) for one in names], np.float64)
         except FileNotFoundError:
             return {}
-        except DamagedError as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # such as a DamagedError
             warnings.warn(
                 f"{directory.path}: {error}; without it the cell can be made anew", ZerolossWarning, stacklevel=4
             )
             return {}
-        events = json.loads(about.get("events", "{}"))
-        names = json.loads(about["settings"]).get("events", [])
-        steps = np.array([events.get(one, np.nan) for one in names], np.float64)
         meaning = labels("event_step", "1", "first step at which the condition holds")
         return {**columns, "event": (np.array(names, object), {}), "event_step": (steps, meaning)}
 

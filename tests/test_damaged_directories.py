@@ -1,0 +1,84 @@
+"""Directories of runs and sweeps in which one file is damaged: an error that names it, or a result without it."""
+
+import shutil
+import warnings
+from itertools import product
+
+import pytest
+
+import zeroloss as zl
+from test_runs import carried_out, settings
+from test_sweeps import settings as sweep_settings
+from zeroloss import config, runs, sweeps
+
+
+def flipped_at(place):
+    def flip(content):
+        at = int(place * (len(content) - 1))
+        return content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :]
+
+    return flip
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "halved": lambda content: content[: len(content) // 2],
+    "cut by a byte": lambda content: content[:-1],
+    "another type": lambda content: b"PK\x03\x04 no zip",
+    "a list": lambda content: b"[[1, 2], 3]",
+    "zeros": lambda content: bytes(len(content)),
+    **{f"flipped at {place:.2f}": flipped_at(place) for place in (0.0, 0.1, 0.5, 0.97, 1.0)},
+}
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory):
+    """A run that has ended, one that was broken off, one that was saved, and a sweep."""
+    base = tmp_path_factory.mktemp("directories")
+    carried_out(base / "ended")
+
+    def crash(step, values):
+        if step == 160:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        runs.run(config.from_settings(settings()), base / "broken off", progress=False, announce=crash)
+    zl.load(base / "ended").save(base / "saved")
+    sweeps.sweep({**sweep_settings(), "sweep": {"network.seed": [1, 2]}}, base / "sweep", progress=False)
+    return base
+
+
+def attempt(function, *arguments, **options):
+    """Call a function, which may refuse what it finds in plain words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            function(*arguments, **options)
+        except (ValueError, OSError, runs.Broken) as error:
+            assert str(error).strip()  # noqa: PT017
+
+
+def files(directory):
+    return [path for path in sorted(directory.rglob("*")) if path.is_file() and path.name not in {"lock", "log.txt"}]
+
+
+@pytest.mark.parametrize("name", ["ended", "broken off", "saved"])
+def test_runs(directories, tmp_path, name):
+    for place, damage in product(files(directories / name), DAMAGES.values()):
+        target = tmp_path / "damaged"
+        shutil.copytree(directories / name, target)
+        file = target / place.relative_to(directories / name)
+        file.write_bytes(damage(file.read_bytes()))
+        attempt(zl.load, target)
+        attempt(runs.resume, target, extend=None if name == "broken off" else 10, progress=False)
+        shutil.rmtree(target)
+
+
+def test_sweeps(directories, tmp_path):
+    for place, damage in product(files(directories / "sweep"), DAMAGES.values()):
+        target = tmp_path / "damaged"
+        shutil.copytree(directories / "sweep", target)
+        file = target / place.relative_to(directories / "sweep")
+        file.write_bytes(damage(file.read_bytes()))
+        attempt(sweeps.report, target)
+        shutil.rmtree(target)
