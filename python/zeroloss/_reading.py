@@ -158,6 +158,15 @@ class _Reader(io.BufferedReader):
         return super().read(size)
 
 
+def is_special(path: Path) -> bool:
+    """Whether there is a pipe, a socket or a device at a path: to open one may block."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def size_of(file: BinaryIO) -> int:
     """Return the size of an open file in bytes."""
     return os.fstat(file.fileno()).st_size

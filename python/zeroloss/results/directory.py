@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._reading import is_special
 from .checkpoint import FORMAT, Checkpoint, read_checkpoint, rows, stacked
 from .files import DamagedError, is_sealed, remove_unfinished, write_atomically
 from .history import history_dataset, snapshot_dataset
@@ -157,6 +158,8 @@ class RunDirectory:
 
     def log(self, line: str) -> None:
         """Add a line with the time to the log; a full disk is told elsewhere."""
+        if is_special(self.log_file):
+            return
         with contextlib.suppress(OSError), self.log_file.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 

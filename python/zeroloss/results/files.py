@@ -7,6 +7,7 @@ all that; what follows are arrays in NumPy's npz format, one of them a JSON text
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -20,6 +21,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .._reading import is_special
 
 __all__ = [
     "UNFINISHED",
@@ -64,6 +67,9 @@ class UnreadableError(OSError):
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn an error of the operating system into an UnreadableError, which says that it is not about the content."""
+    if is_special(path):
+        line = "cannot be read (it is a pipe, a socket or a device); remove it, or copy a file to its place"
+        raise UnreadableError(errno.EINVAL, line, str(path))
     try:
         yield
     except (FileNotFoundError, UnreadableError):

@@ -74,7 +74,7 @@ def holder(path: Path) -> str | None:
     from filelock import lock_descriptor  # noqa: PLC0415
 
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # It may be a pipe.
     except OSError:
         return None
     try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .._reading import is_special
 from .files import UNFINISHED, is_sealed
 
 #: What marks the ``run.json`` of a run, and the ``cells.json`` of a sweep.
@@ -18,7 +19,7 @@ SWEEP_MARK = {"zeroloss": "sweep"}
 def json_object(path: Path) -> Mapping[str, Any]:
     """Return the object in a JSON file; an empty one if there is no file or no JSON object in it."""
     try:
-        found = json.loads(path.read_bytes())
+        found = None if is_special(path) else json.loads(path.read_bytes())
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -54,6 +55,8 @@ def is_empty(directory: Path, mark: str) -> bool:
 
 def is_written_by_us(path: Path) -> bool:
     """Whether this package wrote one of the files of a run, which a program of others may have replaced."""
+    if is_special(path):
+        return False
     if path.suffix == ".json":
         return is_run(path)
     try:

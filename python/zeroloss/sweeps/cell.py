@@ -12,7 +12,7 @@ from .. import runs
 from ..config import from_settings
 from ..dynamics.interruption import Asked, Interruption
 from ..results import Ending, InUseError, Outcome, RunDirectory, UnreadableError, held
-from ..results.files import write_atomically
+from ..results.files import reading, write_atomically
 
 
 class ClusterError(RuntimeError):
@@ -71,7 +71,8 @@ def carry_out(task: Task, asked: Callable[[], signal.Signals | None], tell: Call
 def ended(directory: Path) -> Outcome | None:
     """Return how a cell ended: as its run says, or by the error that broke it off; None while it has not."""
     try:
-        return Outcome(Ending.BROKEN_OFF, _error_file(directory).read_text(encoding="utf-8"))
+        with reading(_error_file(directory)):
+            return Outcome(Ending.BROKEN_OFF, _error_file(directory).read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return RunDirectory(directory).outcome()
 

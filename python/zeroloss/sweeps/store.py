@@ -19,7 +19,6 @@ import collections
 import json
 import math
 import os
-import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 
 from .. import _display, _toml, survival
 from .._checks import ZerolossWarning
+from .._reading import is_special
 from .._settings import plain
 from ..config import settings_of_file
 from ..results import TIMES, Ending, Outcome, RunDirectory, held, labels, read_records
@@ -283,7 +283,7 @@ def report(directory: str | os.PathLike[str]) -> list[str]:
 def _toml_of(path: Path) -> Mapping[str, Any] | None:
     """Return the content of a TOML file; None if there is none to read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return None if is_special(path) else _toml.parsed(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
 

@@ -1,0 +1,98 @@
+"""Directories of runs and sweeps whose files are damaged or of another kind: a line each, and nothing blocks."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import zeroloss as zl
+from zeroloss import config, runs, sweeps
+
+SETTINGS = {
+    "data": {"p": 5, "test_count": 3},
+    "network": {"hidden": 8, "seed": 1},
+    "dynamics": {"lr": 0.1},
+    "run": {"steps": 20, "record_every": 7, "snapshot_every": 10, "checkpoint_every": 10},
+}
+SWEEP = {**SETTINGS, "sweep": {"network.seed": [1, 2]}}
+RUN_FILES = ("run.json", "config.toml", "data.npz", "history.nc", "snapshots.nc", "log.txt", "lock")
+SWEEP_FILES = ("cells.json", "sweep.toml", "cube.nc")
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A run and a sweep that ended."""
+    base = tmp_path_factory.mktemp("sound")
+    runs.run(config.from_settings(SETTINGS), base / "run", progress=False)
+    sweeps.sweep(SWEEP, base / "sweep", progress=False, workers=1)
+    return base
+
+
+def read(function, *arguments, **options):
+    """Call; what is raised is an error about a file, in one line."""
+    try:
+        function(*arguments, **options)
+    except (ValueError, OSError, runs.Broken) as error:
+        message = str(error)
+    else:
+        return
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
+@pytest.mark.filterwarnings("ignore::zeroloss._checks.ZerolossWarning")
+@pytest.mark.parametrize("name", [*RUN_FILES, "checkpoints/step-000000000020"])
+def test_a_pipe_in_a_run_does_not_block(name, sound, tmp_path):
+    for number, function in enumerate((zl.load, runs.report, runs.resume)):
+        shutil.copytree(sound / "run", work := tmp_path / str(number))
+        (work / name).unlink(missing_ok=True)
+        os.mkfifo(work / name)
+        read(function, work)
+
+
+@pytest.mark.filterwarnings("ignore::zeroloss._checks.ZerolossWarning")
+@pytest.mark.parametrize(
+    "name", ["cells.json", "sweep.toml", "cube.nc", "cells/NAME/run.json", "cells/NAME/history.nc"]
+)
+def test_a_pipe_in_a_sweep_does_not_block(name, sound, tmp_path):
+    shutil.copytree(sound / "sweep", work := tmp_path / "a")
+    path = work / name.replace("NAME", next((work / "cells").iterdir()).name)
+    path.unlink()
+    os.mkfifo(path)
+    read(sweeps.open_sweep, work)
+    read(sweeps.report, work)
+    read(sweeps.sweep, SWEEP, work, progress=False, workers=1)
+
+
+CELLS = [
+    b"",
+    b"[]",
+    b"{}",
+    b"[" * 100_000,
+    b"\xff\xfe",
+    b'{"names": [], "settings": {}}',
+    b'{"names": "ab", "settings": []}',
+]
+
+
+@pytest.mark.parametrize("content", CELLS, ids=range(len(CELLS)))
+def test_cells_that_are_none(content, sound, tmp_path):
+    shutil.copytree(sound / "sweep", work := tmp_path / "a")
+    (work / "cells.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"directory: expected .*cells\.json") as caught:
+        sweeps.open_sweep(work)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["history.nc", "snapshots.nc", "data.npz"])
+def test_damage_is_a_line_on_standard_error(name, sound, tmp_path):
+    """Also without the complaints of libraries as their objects are freed."""
+    shutil.copytree(sound / "run", work := tmp_path / "a")
+    for content in (b"", b"\x89PNG", (work / name).read_bytes()[:-200]):
+        (work / name).write_bytes(content)
+        words = [sys.executable, "-m", "zeroloss", "report", work]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert all(line.startswith("zeroloss: ") for line in done.stderr.splitlines())
