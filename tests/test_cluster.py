@@ -12,9 +12,12 @@ import pytest
 import xarray as xr
 
 import zeroloss as zl
+from problems import LEVELS
 from test_sweep_faults import wait_for
 from test_sweeps import carried_out, settings, with_sweep
 from zeroloss import sweeps
+
+needs_base = pytest.mark.skipif(len(LEVELS) == 1 or "base" not in LEVELS, reason="only one level is compiled")
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of its own threads and sockets
@@ -117,6 +120,7 @@ def test_from_python_interrupted_and_on_this_machine_again(expected, tmp_path):
     xr.testing.assert_identical(carried_out(GIVEN, out).cube(), expected)
 
 
+@needs_base
 def test_workers_of_another_level_are_told_and_refused_unless_allowed(tmp_path):
     few = settings(run={"steps": 10})
     with cluster({"ZEROLOSS_ISA": "base"}) as (address, _), sweeps.connect(address) as client:
@@ -126,6 +130,7 @@ def test_workers_of_another_level_are_told_and_refused_unless_allowed(tmp_path):
     assert len(done.outcomes) == 6
 
 
+@needs_base
 def test_workers_that_come_with_the_work_and_one_of_another_level(tmp_path):
     """None at first, as an adaptive cluster; then one that is refused, and one that carries out the sweep."""
     out, late = tmp_path / "out", []
