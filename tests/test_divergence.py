@@ -224,3 +224,28 @@ def test_targets_that_the_ridge_makes_infinite_are_refused():
     net = zl.networks.from_arrays(-np.ones((3, 4)), np.ones((4, 3)))
     with pytest.raises(ValueError, match="ridge: too small for targets of 100"):
         zl.simulate(zl.PredictedGradient(step_size=0.1, ridge=1e-307), data, net, steps=3)
+
+
+@pytest.mark.parametrize("steps", [0, 10, 13, 21])
+def test_a_measure_that_fails_after_an_extension(steps):
+    """The record of its step has NaN for what it measures, as in an undivided run."""
+    data = zl.datasets.modular_addition(7, test_count=8, seed=0)
+    net = zl.networks.normal(data, hidden=16, std=0.4, seed=1)
+
+    def run(*parts):
+        def measure(network):
+            if np.abs(network.E - net.E).max() > 0.44:
+                raise np.linalg.LinAlgError("too far")
+            return {"number": 1.0, "count": 1}
+
+        found = zl.simulate(
+            zl.GradientDescent(lr=0.5), data, net, steps=parts[0], measures={"m": measure}, record_every=10
+        )
+        for part in parts[1:]:
+            found.extend(part)
+        return found
+
+    whole = run(100)
+    assert whole.outcome.ending.name == "SINGULAR"
+    assert whole.step > 20
+    assert_same_run(run(steps, 100 - steps), whole)

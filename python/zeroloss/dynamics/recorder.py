@@ -28,7 +28,8 @@ class Recorder:
 
     ``earlier`` are networks by step that a part of the run before left, ``end`` is the last step of this part;
     ``failure`` is the outcome where a measure met a singular matrix. Up to the step ``done`` all is kept elsewhere.
-    ``extremes`` are the least and greatest training loss since the last record, where they are wanted and known.
+    ``extremes`` are the least and greatest training loss since the last record, where they are wanted and known;
+    ``record_before`` is the last record of the part before, whose variables and shapes the records here have, too.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Recorder:
             self._last_recorded = done if self.records_due.due(done) else None
             self._last_pictured = done if self.snapshots_due and self.snapshots_due.due(done) else None
         self.extremes: tuple[float, float] | None = None
+        self.record_before: Mapping[str, Any] = {}
         self.wants_extremes = bool(settings.get("loss_extremes", False))
         self._steps: list[int] = []
         self._times: list[Mapping[str, float]] = []
@@ -117,9 +119,9 @@ class Recorder:
                 record = {**record, **self._measured(stepper, step)}
             except np.linalg.LinAlgError as error:
                 self.failure = Outcome(Ending.SINGULAR, f"at step {step} a measure failed: {error}")
-                if not self._records:
+                if not self._record_before:
                     return True
-                record = {**{name: _unknown(value) for name, value in self._records[-1].items()}, **record}
+                record = {**{name: _unknown(value) for name, value in self._record_before.items()}, **record}
             if self.wants_extremes and stepper.knows_losses:
                 record = {**record, **self._extremes_up_to(record["train_loss"], self.records_due.due(step))}
             self._last_recorded = step
@@ -215,6 +217,11 @@ class Recorder:
         record = [len(self._steps) - 1] if last and (last[0] > end or not self.records_due.due(last[0])) else []
         return self._columns(record), self._snapshot_columns(list(range(len(self._snapshot_steps)))[-1:])
 
+    @property
+    def _record_before(self) -> Mapping[str, Any]:
+        """The last record, also of the part before; empty if there is none."""
+        return self._records[-1] if self._records else self.record_before
+
     def _columns(self, places: Sequence[int]) -> Columns:
         """Return some of the records as columns."""
         if not places:
@@ -272,7 +279,7 @@ class Recorder:
             if taken := named.keys() & (found.keys() | DESCRIPTIONS.keys()):
                 raise ValueError(f"measures: expected names of their own, got {', '.join(sorted(taken))} twice")
             found |= named
-        before = self._records[-1] if self._records else found
+        before = self._record_before or found
         for name, value in found.items():
             shape, expected = np.shape(value), np.shape(before.get(name, np.nan))
             if shape != expected:

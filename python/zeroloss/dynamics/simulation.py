@@ -217,6 +217,7 @@ def extend_run(
     if end.time is None:
         check_results_fit(run.settings, [run.network], begin, end.step)
     recorder.extremes = extremes(run.notes)
+    recorder.record_before = {str(name): values.values[-1] for name, values in run.history.items()}
     state = {name: array.copy() for name, array in run.state.items()}  # the run's own, should this not end well
     stepper = start(dynamics, run.data, run.network, state, None)
     outcome, last = follow(stepper, recorder, begin, end, progress)

@@ -28,6 +28,7 @@ from ..dynamics.stepper import Dynamics, Stepper
 from ..geometry import AlignmentMeasure
 from ..networks import Network
 from ..results import (
+    TIME,
     Checkpoint,
     DamagedError,
     Ending,
@@ -220,6 +221,11 @@ def resume(
                     "extend it in Python: zeroloss.load(DIR).extend(steps=…, measures={…})"
                 )
             recorder.extremes = extremes(checkpoint.notes)
+            if recorder.measures and checkpoint.records:
+                rows = next(target.history_rows(checkpoint).blocks(checkpoint.records - 1, checkpoint.records))
+                recorder.record_before = {
+                    name: values[-1] for name, values in rows.items() if name != "step" and not name.startswith(TIME)
+                }
             stepper = start(dynamics, data, checkpoint.network, state, chosen.threads)
             target.describe(replace(checkpoint, outcome=None))  # A process runs.
             target.reopen(checkpoint)
