@@ -24,6 +24,13 @@ def simulate(dynamics=DESCENT, data=DATA, net=NET, **options):
     return zl.simulate(dynamics, data, net, **{"steps": 1, **options})
 
 
+class Module:
+    """Stands for a module of PyTorch."""
+
+    def state_dict(self):
+        """As there."""
+
+
 BAD = [
     (lambda: addition(1, train_fraction=0.5), ValueError, "p: expected an integer of at least 2, got 1"),
     (lambda: addition(2.5, train_fraction=0.5), TypeError, "p: expected an integer, got 2.5"),
@@ -96,6 +103,13 @@ BAD = [
     ),
     (lambda: simulate(net=DATA), TypeError, "network: expected a Network, got Dataset"),
     (lambda: simulate(data=addition(7, test_count=3)), ValueError, r"network: expected .* \(7, 7\), .* got \(5, 5\)"),
+    (
+        lambda: zl.GradientDescent(lr=1, batch_size=32),
+        TypeError,
+        "batch_size: there is no such argument; every step is",
+    ),
+    (lambda: zl.AdamW(epochs=3), TypeError, "epochs: there is no such argument; one step is one epoch"),
+    (lambda: simulate(net=Module()), TypeError, "got Module; of a PyTorch module of two Linear layers and no biases"),
     (lambda: zl.loss_and_gradient(NET, addition(7, test_count=3)), ValueError, "network: expected"),
     (lambda: zl.loss_and_gradient(NET, DATA, loss="l1"), ValueError, "loss: expected one of mse"),
     (lambda: zl.predicted_gradient(NET, DATA, ridge=-1), ValueError, "ridge: expected a number of at least 0"),

@@ -1,4 +1,7 @@
-"""Arguments that are one of a few strings, as types: editors offer the choices, and mypy refuses others."""
+"""Arguments that are one of a few strings, as types: editors offer the choices, and mypy refuses others.
+
+And names of arguments that the package does not have.
+"""
 
 from __future__ import annotations
 
@@ -20,3 +23,17 @@ ProjectionMethod = Literal["gauss_newton", "chord", "momentum"]
 Values = Literal["all", "extremes"]
 Direction = Literal["above", "below"]
 Distribution = Literal["log_normal", "weibull", "log_logistic"]
+
+#: Words for what the package does not have, and what it has instead.
+ABSENT = {
+    **dict.fromkeys(("batch_size", "minibatch", "batch"), "every step is over all training samples (full batch)"),
+    **dict.fromkeys(("epochs", "epoch"), "one step is one epoch (full batch): say steps"),
+    **dict.fromkeys(("bias", "biases", "use_bias"), "networks here have no biases"),
+    **dict.fromkeys(
+        ("layers", "depth", "num_layers", "n_layers", "hidden_layers"), "networks here have two layers: say hidden"
+    ),
+    **dict.fromkeys(("width", "hidden_size", "hidden_units", "d_hidden"), "say hidden"),
+    **dict.fromkeys(("learning_rate", "eta"), "say lr"),
+    **dict.fromkeys(("optimizer", "optimiser"), "say kind, as gradient_descent or adamw"),
+    **dict.fromkeys(("classes", "num_classes", "labels"), "targets are one-hot rows, as numpy.eye(classes)[labels]"),
+}

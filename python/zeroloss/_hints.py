@@ -14,20 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ._checks import shown
-
-#: Words for what the package does not have, and what it has instead.
-ABSENT = {
-    **dict.fromkeys(("batch_size", "minibatch", "batch"), "every step is over all training samples (full batch)"),
-    **dict.fromkeys(("epochs", "epoch"), "one step is one epoch (full batch): say steps"),
-    **dict.fromkeys(("bias", "biases", "use_bias"), "networks here have no biases"),
-    **dict.fromkeys(
-        ("layers", "depth", "num_layers", "n_layers", "hidden_layers"), "networks here have two layers: say hidden"
-    ),
-    **dict.fromkeys(("width", "hidden_size", "hidden_units", "d_hidden"), "say hidden"),
-    **dict.fromkeys(("learning_rate", "eta"), "say lr"),
-    **dict.fromkeys(("optimizer", "optimiser"), "say kind, as gradient_descent or adamw"),
-    **dict.fromkeys(("classes", "num_classes", "labels"), "targets are one-hot rows, as numpy.eye(classes)[labels]"),
-}
+from ._choices import ABSENT
 
 _WORDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 _PLURALS = {int: "integers", float: "numbers", str: "strings", bool: "truth values"}

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._choices import ABSENT
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
@@ -45,6 +46,12 @@ class DescentSettings(ABC):
     norm_layers: str
     norm_ratio: float
     norm_step: int
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        """Answer an argument that there is none of with what there is instead."""
+        for name in ABSENT.keys() & options.keys() - cls.__dataclass_fields__.keys():  # type: ignore[attr-defined]
+            raise TypeError(f"{name}: there is no such argument; {ABSENT[name]}")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         scheduled = isinstance(self.lr, LearningRate | Mapping)

@@ -187,6 +187,11 @@ def checked_activation(name: str) -> str:
 
 def check_fits(network: Network, data: Dataset) -> None:
     """Raise unless ``network`` is one for the samples of ``data``."""
+    if hasattr(network, "state_dict"):
+        raise TypeError(
+            f"network: expected a Network, got {type(network).__name__}; of a PyTorch module of two Linear layers and "
+            "no biases take zeroloss.networks.from_arrays(E, W), E = layer1.weight.T and W = layer2.weight.T"
+        )
     _checks.instance("network", network, Network)
     _checks.instance("data", data, Dataset)
     got, expected = (len(network.E), network.W.shape[1]), (data.d_in, data.d_out)
