@@ -215,7 +215,8 @@ def test_compensation_keeps_the_rounding_of_the_scaling():
 def test_a_norm_of_zero_stays():
     data, net = figure5()
     empty = zl.networks.from_arrays(np.zeros_like(net.E), np.zeros_like(net.W))
-    run = zl.simulate(zl.GradientDescent(1.0, norm_control="hold", norm_ratio=2.0), data, empty, steps=5)
+    with pytest.warns(RuntimeWarning, match="no hidden unit is active"):
+        run = zl.simulate(zl.GradientDescent(1.0, norm_control="hold", norm_ratio=2.0), data, empty, steps=5)
     assert not run.network.E.any()
     assert run.outcome.ending.name == "REACHED_THE_END"
 
