@@ -7,6 +7,7 @@ import warnings
 
 from scipy.sparse import csr_array
 
+from .._checks import ZerolossWarning
 from ..datasets import Dataset
 from ..geometry.solver import dead_units
 from ..networks import Network
@@ -18,7 +19,7 @@ _WHAT = "no hidden unit is active on the training samples: all outputs are zero,
 def warn_if_inactive(network: Network, data: Dataset) -> None:
     """Warn of a start at which no unit is active."""
     if _is_inactive(network, data):
-        warnings.warn(f"network: {_WHAT}", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"network: {_WHAT}", ZerolossWarning, stacklevel=4)
 
 
 def with_activity(outcome: Outcome, network: Network, data: Dataset) -> Outcome:
