@@ -116,10 +116,14 @@ def failures(quick_path):
     hook.failure = None
 
 
-def failing_at_each(failures, failure, prepare, act, check):
-    """Let ``act`` fail at the first file operation, the second and so on, until it does not; check what it left."""
+def failing_at_each(failures, kinds, prepare, act, check):
+    """Let ``act`` fail at the first file operation, the second and so on, until it does not; check what it left.
+
+    The kinds of failure take turns.
+    """
     number = 0
     while True:
+        failure = kinds[number % len(kinds)]
         number += 1
         prepare()
         failures.number, failures.count = number, 0
@@ -188,7 +192,7 @@ def test_saving_over_an_earlier_run(quick_path, failures, failure):
         assert hidden(target) == []
         assert zl.load(target).step == 50
 
-    assert failing_at_each(failures, failure, prepare, lambda: new.save(target), check) > 20
+    assert failing_at_each(failures, [failure], prepare, lambda: new.save(target), check) > 20
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -203,13 +207,12 @@ def test_saving_into_a_new_directory(quick_path, failures, failure):
         assert hidden(target) == []
 
     failing_at_each(
-        failures, failure, lambda: shutil.rmtree(target, ignore_errors=True), lambda: new.save(target), check
+        failures, [failure], lambda: shutil.rmtree(target, ignore_errors=True), lambda: new.save(target), check
     )
 
 
-@pytest.mark.parametrize("failure", FAILURES)
-def test_a_run_and_its_extension(quick_path, failures, failure):
-    base = quick_path / failure.__name__
+def test_a_run_and_its_extension(quick_path, failures):
+    base = quick_path / "run"
     whole = runs.run(config.from_settings(settings(**FEW)), base / "whole run", progress=False)
     target = base / "a run"
 
@@ -226,12 +229,11 @@ def test_a_run_and_its_extension(quick_path, failures, failure):
         assert same_bits(loaded.snapshots, whole.snapshots)
         assert hidden(target) == []
 
-    assert failing_at_each(failures, failure, lambda: shutil.rmtree(target, ignore_errors=True), act, check) > 20
+    assert failing_at_each(failures, FAILURES, lambda: shutil.rmtree(target, ignore_errors=True), act, check) > 20
 
 
-@pytest.mark.parametrize("failure", FAILURES)
-def test_a_copy_that_goes_on_elsewhere(quick_path, failures, failure):
-    base = quick_path / failure.__name__
+def test_a_copy_that_goes_on_elsewhere(quick_path, failures):
+    base = quick_path / "copy"
     source, target = base / "source", base / "copy"
     whole = runs.run(config.from_settings(settings(**FEW)), source, progress=False)
     before = contents(source)
@@ -249,16 +251,15 @@ def test_a_copy_that_goes_on_elsewhere(quick_path, failures, failure):
 
     failing_at_each(
         failures,
-        failure,
+        FAILURES,
         lambda: shutil.rmtree(target, ignore_errors=True),
         lambda: runs.resume(source, out=target, progress=False),
         check,
     )
 
 
-@pytest.mark.parametrize("failure", FAILURES)
-def test_a_sweep(quick_path, failures, failure):
-    base = quick_path / failure.__name__
+def test_a_sweep(quick_path, failures):
+    base = quick_path / "sweep"
     given = {**sweep_settings(), "sweep": {"network.seed": [1]}}
     given["run"] = {"steps": 60, "record_every": 20, "checkpoint_every": 25}
     target = base / "sweep"
@@ -277,4 +278,4 @@ def test_a_sweep(quick_path, failures, failure):
         assert hidden(target) == []
         assert contents(base, OTHERS) == before
 
-    failing_at_each(failures, failure, lambda: shutil.rmtree(target, ignore_errors=True), act, check)
+    failing_at_each(failures, FAILURES, lambda: shutil.rmtree(target, ignore_errors=True), act, check)
