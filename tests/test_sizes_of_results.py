@@ -11,6 +11,7 @@ from problems import same_bits
 from test_runs import settings
 from zeroloss import config, runs
 from zeroloss.results.schedule import Schedule
+from zeroloss.results.stored_rows import StoredRows
 
 DATA = zl.datasets.modular_addition(31, train_count=12)
 NET = zl.networks.normal(DATA, hidden=512, std=0.1, seed=1)  # a quarter of a MB
@@ -126,3 +127,17 @@ def test_many_snapshots_of_a_run_under_way(tmp_path, monkeypatch):
     assert zl.load(tmp_path / "a").snapshots.load().equals(alone)
     assert under_way.E.values.shape == (8, 7, 32)  # now from the NetCDF file
     assert same_bits(under_way.E.values, alone.E.values[:8])
+
+
+def test_one_snapshot_after_the_other_is_read_from_few_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("zeroloss.results.directory._LAZY_ABOVE", 0)
+    run = runs.run(config.from_settings(settings(snapshot_every=1)), tmp_path / "a", progress=False)
+    blocks, real = [], StoredRows.blocks
+
+    def counted(self, *arguments):
+        blocks.append(arguments)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(StoredRows, "blocks", counted)
+    assert sum(1 for snapshot in run.snapshots.E if snapshot.values.shape == (7, 32)) == 301
+    assert len(blocks) == 1

@@ -110,17 +110,29 @@ def lazily(
 
         def __init__(self, name: str, values: NDArray[Any]) -> None:
             self.name, self.shape, self.dtype = name, (total, *values.shape[1:]), values.dtype
+            self._ahead = max(1, _AT_A_TIME // max(values.nbytes, 1))  # rows; ``values`` are one
+            self._begin, self._rows = 0, np.empty((0, *values.shape[1:]), values.dtype)
 
         def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
             return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
         def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
-            places = np.arange(total)[key[0]]
-            wanted = np.atleast_1d(places)
+            wanted = np.arange(total)[key[0]]
+            if wanted.ndim == 0:
+                return self._row(int(wanted))[key[1:]].copy()
             found = np.empty((len(wanted), *self.shape[1:]), self.dtype)
             if len(wanted):
                 self._fill(found, wanted)
-            return found[(0 if places.ndim == 0 else slice(None), *key[1:])]
+            return found[(slice(None), *key[1:])]
+
+        def _row(self, place: int) -> NDArray[Any]:
+            """Return one row. Those after it are read, too, for who asks for one after the other."""
+            if not self._begin <= place < self._begin + len(self._rows):
+                wanted = np.arange(place, min(place + self._ahead, total))
+                rows = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+                self._fill(rows, wanted)
+                self._begin, self._rows = place, rows
+            return self._rows[place - self._begin]  # type: ignore[no-any-return]
 
         def _fill(self, found: NDArray[Any], wanted: NDArray[np.intp]) -> None:
             begin, end = int(wanted.min()), min(int(wanted.max()) + 1, count)
