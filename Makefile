@@ -54,8 +54,8 @@ format: need-lint-tools
 	$(BIN)/clang-format -i $(CPP_FILES)
 
 tidy: need-lint-tools $(VENV)/build-tools
-	cmake --preset dev -B build/tidy
-	$(BIN)/clang-tidy --quiet -p build/tidy --warnings-as-errors='*' csrc/bindings/*.cpp
+	cmake --preset dev -B build/tidy >/dev/null
+	ls csrc/bindings/*.cpp | xargs -P 2 -n 1 $(BIN)/clang-tidy --quiet -p build/tidy --warnings-as-errors='*'
 
 .PHONY: need-lint-tools
 need-lint-tools:
