@@ -116,6 +116,16 @@ def test_strides_offsets_and_shared_storages(save, tmp_path):
     assert (state["W"].numpy() == net.W).all()
 
 
+@pytest.mark.parametrize("save", [save_zip, save_legacy])
+def test_views_that_pytorch_negates_when_they_are_read(save, tmp_path):
+    whole = torch.arange(1, 25, dtype=torch.float64).reshape(3, 4, 2)
+    state = {"E": torch.view_as_complex(whole).conj().imag, "W": torch.ones(4, 2)}
+    assert state["E"].is_neg()
+    save(state, tmp_path / "model")
+    net = zl.networks.from_checkpoint(tmp_path / "model")
+    assert (-whole[..., 1].numpy() == net.E).all()
+
+
 @pytest.mark.parametrize("save", TORCH_FORMATS)
 def test_biases(save, tmp_path):
     layers = model(bias=True)

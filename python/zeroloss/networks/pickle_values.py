@@ -38,12 +38,16 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A strided part of a storage; offset and strides in entries."""
+    """A strided part of a storage; offset and strides in entries.
+
+    It is ``negated`` if the storage holds its negative, as that of the imaginary part of a conjugated tensor does.
+    """
 
     storage: Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    negated: bool
 
 
 class Global(NamedTuple):
@@ -133,7 +137,9 @@ def _tensor(function: Global, *arguments: Any) -> Any:
             expect(fits, f"a stride for each of up to {_MOST_DIMENSIONS} sizes")
             if function.name == "_rebuild_tensor_v3":
                 storage = _typed(storage, rest[5])
-            return Tensor(storage, natural(offset), tuple(map(natural, shape)), tuple(map(natural, strides)))
+            metadata = rest[-1] if isinstance(rest[-1], dict) else {}
+            negated = metadata.get("neg") is True
+            return Tensor(storage, natural(offset), tuple(map(natural, shape)), tuple(map(natural, strides)), negated)
     raise _other_call()
 
 

@@ -203,4 +203,5 @@ def _strided(name: str, tensor: Tensor, entries: NDArray[Any]) -> NDArray[Any]:
     if count == 0:
         return np.zeros(tensor.shape, entries.dtype)
     steps = [stride * entries.itemsize for stride in tensor.strides]
-    return np.lib.stride_tricks.as_strided(entries[tensor.offset :], tensor.shape, steps, writeable=False)
+    view = np.lib.stride_tricks.as_strided(entries[tensor.offset :], tensor.shape, steps, writeable=False)
+    return -view if tensor.negated else view
