@@ -42,6 +42,7 @@ VALUES = {
         collections.defaultdict(list, a=[1]),
         collections.Counter("abca"),
         collections.deque([1, 2]),
+        collections.deque([0.5, 0.25], maxlen=100),
     ],
     "times": [
         datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC),

@@ -118,7 +118,7 @@ def _dictionary(function: Global, *arguments: Any) -> dict[Any, Any]:
 
 def _list(function: Global, *arguments: Any) -> list[Any] | tuple[Any, ...]:
     match arguments:
-        case () | ((),):
+        case () | ((), *_):  # A deque has its greatest length behind the empty tuple; its items follow.
             return []
         case (list() | tuple() as values, *_):
             return values
