@@ -1,6 +1,7 @@
 """Networks from checkpoints that PyTorch, safetensors and NumPy write, and back."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -134,11 +135,25 @@ def test_biases(save, tmp_path):
     save(layers.state_dict(), tmp_path / "model")
     with pytest.raises(ValueError, match=r"unless zero or named in ignore \(there are no biases here\), got '0\.bias'"):
         zl.networks.from_checkpoint(tmp_path / "model")
-    net = zl.networks.from_checkpoint(tmp_path / "model", ignore="0.bias")
+    largest = re.escape(f"{layers[0].bias.abs().max().item():.3g}")
+    with pytest.warns(RuntimeWarning, match=rf"model: '0\.bias' is dropped but not zero \(entries up to {largest}\)"):
+        net = zl.networks.from_checkpoint(tmp_path / "model", ignore="0.bias")
     with torch.no_grad():
         layers[0].bias.zero_()
     save(layers.state_dict(), tmp_path / "model")
+    assert same_bits(zl.networks.from_checkpoint(tmp_path / "model", ignore="*.bias").E, net.E)
     assert same_bits(zl.networks.from_checkpoint(tmp_path / "model").E, net.E)
+
+
+def test_which_tensors_are_biases_of_the_layers(tmp_path):
+    """Those of the layers' own dictionaries; others that are ignored, as of an optimizer, are not even read."""
+    layers = {"net.E": np.ones((4, 3)), "net.W": np.ones((3, 2))}
+    others = {"net.b_bias": np.full(3, np.nan), "net.scale": np.ones(3), "optimizer.bias": np.ones(3)}
+    np.savez(tmp_path / "net.npz", **layers, **others)
+    names = {"E": "net.E", "W": "net.W"}
+    with pytest.warns(RuntimeWarning, match=r"'net\.b_bias' is dropped but not zero \(entries up to nan\)") as caught:
+        zl.networks.from_checkpoint(tmp_path / "net.npz", names, ignore=["net.*", "optimizer.*"])
+    assert len(caught) == 1
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

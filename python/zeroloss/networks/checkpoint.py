@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def from_checkpoint(
     ignore : sequence of str
         Names, or patterns with ``*``, of further tensors that may be dropped. Others are refused unless they are zero
         throughout: a network here has no biases, and dropping one would make another function of it. What is ignored
-        is not read, so that ``ignore=["optimizer.*"]`` also saves time and memory. Scalars, tensors of no dimension
+        is not read, so that ``ignore=["optimizer.*"]`` also saves time and memory. The layers' own biases are read all
+        the same: if one that is dropped is not zero, a warning says how large it is. Scalars, tensors of no dimension
         among them, are dropped.
 
     Raises
@@ -87,22 +89,41 @@ def from_checkpoint(
     given = None if names is None else _checked_names(names)
     tensors, metadata = read_tensors(path, _wanted(given, patterns))
     where = shown_path(path)
+    biases = {name for name in tensors if _is_ignored(name, patterns)} - _layers(given)
+    ignored = {name: tensors.pop(name) for name in biases}
     try:
-        return _network(tensors, metadata, given, activation, Path(path).name)
+        net = _network(tensors, metadata, given, activation, Path(path).name)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
+    for name, bias in sorted(ignored.items()):
+        if np.any(bias):
+            size = f"entries up to {np.abs(bias).max():.3g}"
+            message = f"{where}: {shown(name)} is dropped but not zero ({size}), so the network is another function"
+            warnings.warn(message, _checks.ZerolossWarning, stacklevel=2)
+    return net
+
+
+def _layers(given: Mapping[str, tuple[str, str]] | None) -> set[str]:
+    """Return the names that the two layers may have."""
+    chosen = [given] if given else [_checked_names(names) for names in _CONVENTIONS]
+    return {name for names in chosen for name, _ in names.values()}
+
+
+def _is_ignored(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _wanted(given: Mapping[str, tuple[str, str]] | None, patterns: list[str]) -> Wanted:
-    """Return whether a tensor is to be read, by its name: the layers, and what is not ignored."""
-    chosen = [given] if given else [_checked_names(names) for names in _CONVENTIONS]
-    layers = {name for names in chosen for name, _ in names.values()}
+    """Return whether a tensor is to be read, by its name: the layers and their biases, and what is not ignored."""
+    layers = _layers(given)
+    places = {layer.rpartition(".")[0] for layer in layers}
 
     def wanted(name: str) -> bool:
         if name.endswith("."):  # all that is in a dictionary
-            below = any(pattern.endswith("*") and fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+            below = _is_ignored(name, [pattern for pattern in patterns if pattern.endswith("*")])
             return not below or any(layer.startswith(name) for layer in layers)
-        return name in layers or not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        place, _, own = name.rpartition(".")
+        return name in layers or (place in places and "bias" in own) or not _is_ignored(name, patterns)
 
     return wanted
 
