@@ -12,6 +12,7 @@ from zeroloss import sweeps
 from zeroloss.survival import median
 
 NAN, INF = math.nan, math.inf
+SEEDS = xr.DataArray([10.0, 20.0], dims="seed", coords={"seed": [0, 1]})
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,7 @@ def test_dimensions():
     assert found.sel(decay=2).item() == INF
     assert median(steps, 99) == 20
     assert median(steps, 99, ["kind", "seed"]).values.tolist() == [20, INF]
+    assert median(xr.DataArray(np.array([10, None, 20], object), dims="seed"), 99) == 20
 
 
 @pytest.mark.parametrize(
@@ -107,13 +109,17 @@ def test_dimensions():
     [
         (([1, 2], [1, 2, 3]), "steps, ends, earliest: shape mismatch"),
         (([1, 2], 9, "seed"), "dim: expected with DataArrays only, got 'seed'"),
+        ((SEEDS, 9, "decay"), r"dim: expected dimensions of the arrays \(seed\), got 'decay'"),
+        ((SEEDS, 9, []), "dim: expected at least one dimension"),
+        ((SEEDS, SEEDS.assign_coords(seed=[1, 2])), "cannot align"),  # other runs than those of the steps
     ],
 )
 def test_bad_input(arguments, told):
     with pytest.raises(ValueError, match=told):
         median(*arguments)
-    with pytest.raises(ValueError, match="expected an earliest step up to the step of the event"):
-        median([1.0, 2.0], 9, earliest=[1.0, 3.0])
+    for earliest in ([1.0, 3.0], [1.0, NAN]):
+        with pytest.raises(ValueError, match="expected an earliest step up to the step of the event"):
+            median([1.0, 2.0], 9, earliest=earliest)
 
 
 def test_a_sweep_in_which_some_runs_end_before(tmp_path):

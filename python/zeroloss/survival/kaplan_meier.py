@@ -44,7 +44,7 @@ def median(steps: Steps, ends: Steps, dim: str | Sequence[str] | None = None, *,
     Raises
     ------
     ValueError
-        If a run's earliest step is greater than its step, or dimensions do not fit together.
+        If a run's earliest step is NaN or greater than its step, or dimensions or labels do not fit together.
     """
     import xarray as xr  # noqa: PLC0415 — half of the package's import time, needed only with results
 
@@ -57,8 +57,14 @@ def median(steps: Steps, ends: Steps, dim: str | Sequence[str] | None = None, *,
         except ValueError as error:
             raise ValueError(f"steps, ends, earliest: {error}") from None
         return _median(*arrays)
-    labelled = xr.broadcast(*(xr.DataArray(one) for one in given))
+    numbers = xr.align(*(xr.DataArray(one).astype(np.float64) for one in given), join="exact")
+    labelled = xr.broadcast(*numbers)
     dims = labelled[0].dims if dim is None else (dim,) if isinstance(dim, str) else tuple(dim)
+    if unknown := [one for one in dims if one not in labelled[0].dims]:
+        expected = ", ".join(map(str, labelled[0].dims)) or "none"
+        raise ValueError(f"dim: expected dimensions of the arrays ({expected}), got {unknown[0]!r}")
+    if not dims:
+        raise ValueError("dim: expected at least one dimension to take the median over, got none")
     found = xr.apply_ufunc(_median, *labelled, input_core_dims=[dims] * 3, vectorize=True)
     return found if found.ndim else float(found)
 
@@ -68,7 +74,7 @@ def _median(steps: NDArray[Any], ends: NDArray[Any], earliest: NDArray[Any]) -> 
     known = happened | ~np.isnan(ends)
     if not known.any():
         return math.nan
-    if (earliest > steps)[happened].any():
+    if not (earliest <= steps)[happened].all():
         raise ValueError("expected an earliest step up to the step of the event")
     # an event is in (after, by]: just below its earliest step, or the last step of a run that ended before it
     after = np.where(happened, np.nextafter(earliest.astype(float), -np.inf), ends)[known]
