@@ -58,6 +58,17 @@ def test_runs_without_further_steps_are_drawn():
     for steps in (0, 1):
         figure, _ = drawn(simulated(zl.datasets.modular_addition(5, test_count=3), steps=steps))
         assert len(figure.axes) > 3
+        loss = figure.axes[1]
+        assert all((line.get_marker() == "o") == (steps == 0) for line in loss.get_lines()[:2])
+        assert loss.get_xticks().tolist() == ([0] if steps == 0 else [0, 1])
+
+
+def test_frequencies_have_whole_numbers():
+    """Two frequencies, between which an axis of numbers has ticks at halves."""
+    figure, _ = drawn(simulated(zl.datasets.modular_addition(5, test_count=3)))
+    axes = next(axes for axes in figure.axes if axes.get_ylabel() == "frequency")
+    assert {1, 2} <= set(axes.get_yticks())
+    assert all(tick == round(tick) for tick in axes.get_yticks())
 
 
 def titles(run):

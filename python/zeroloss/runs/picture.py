@@ -107,8 +107,9 @@ def _alignment(axes: Axes, run: Run) -> None:
 
 
 def _lines(axes: Axes, run: Run, names: dict[str, tuple[str, str]]) -> None:
+    marker = "o" if run.history.sizes["step"] == 1 else None  # A line through one point is not visible.
     for name, (label, colour) in names.items():
-        axes.plot(run.history.step, run.history[name], color=colour, label=label)
+        axes.plot(run.history.step, run.history[name], color=colour, label=label, marker=marker)
     axes.legend()
 
 
@@ -144,6 +145,7 @@ def _units(place: SubFigure, letter: str, run: Run, operands: dict[str, int]) ->
         each.set_xlabel(f"unit{', ' * bool(word)}{word}")
         each.grid(visible=False)
     axes[0].set_ylabel("frequency")
+    axes[0].yaxis.get_major_locator().set_params(integer=True)
     title = f"share of each frequency in a unit's power at step {run.step}, units by their strongest"
     axes[0].set_title(rf"$\bf{{{letter}}}$   {title}", loc="left", fontsize=10)
     place.colorbar(image, ax=axes, pad=0.01)
@@ -154,6 +156,7 @@ def _scale(axes: Axes, steps: NDArray[Any]) -> str:
     from matplotlib.ticker import FixedLocator  # noqa: PLC0415 — with the first picture
 
     if not (steps > 0).any():
+        axes.set_xticks([0])
         return "step"
     first, last = int(steps[steps > 0][0]), int(steps[-1])
     decades = [tick for power in range(20) if first <= (tick := 10**power) <= last]
