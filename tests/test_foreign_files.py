@@ -108,6 +108,18 @@ def test_a_command_beside_its_own_configuration(tmp_path, command):
         assert contents(tmp_path) == dict.fromkeys(contents(tmp_path), text.encode())
 
 
+@pytest.mark.parametrize("place", ["link", "file/below"])
+def test_places_where_no_directory_can_be_made(tmp_path, place):
+    """A link that leads nowhere, and a name below a file."""
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "deep")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "run.toml").write_text(zl._toml.written(settings()))
+    done = zeroloss("run", tmp_path / "run.toml", "--out", tmp_path / place)
+    assert done.returncode == 2
+    assert str(tmp_path / place) in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "run.toml"]
+
+
 def test_comments_in_a_sweep_s_configuration_stay(tmp_path):
     """A sweep goes on from the file that it wrote, to which the user has added a comment."""
     given = {**sweep_settings(), "sweep": {"network.seed": [1]}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,7 @@ def is_sweep(path: Path) -> bool:
 def is_empty(directory: Path, mark: str) -> bool:
     """Whether a directory is missing or empty; a half written file that was to become its mark does not count."""
     if not directory.is_dir():
-        return not directory.exists()
+        return not os.path.lexists(directory)  # A link that leads nowhere is there, too.
     names = [path.name for path in directory.iterdir()]
     return all(name.startswith(f".{mark}.") and name.endswith(UNFINISHED) for name in names)
 

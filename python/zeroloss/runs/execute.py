@@ -131,6 +131,8 @@ def run(
             recorder = Recorder(about, _measures(configuration.run, data), end.step)
             keeper = Keeper(target, configuration.run, about, samples, _end(end), announce)
             return _carry_on(target, stepper, recorder, keeper, 0, end, data, progress, interruption)
+    except NotADirectoryError:  # One of its parents is a file, so nothing has begun.
+        raise
     except OSError as error:
         raise _broken(target, error) from error
 
