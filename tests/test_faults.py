@@ -293,9 +293,9 @@ def test_damaged_rows_are_told(tmp_path):
     *_, last = sorted((tmp_path / "a" / "rows").glob("history-*"))
     last.write_bytes(truncated(last.read_bytes()))
     told = []
-    with pytest.raises(DamagedError, match="got 3 damaged ones"):
+    with pytest.raises(DamagedError, match=f"got 3 damaged ones: {last.name}"):
         runs.resume(tmp_path / "a", progress=False, tell=told.append)
-    assert all(last.name in line for line in told)
+    assert told == []
 
 
 def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path, monkeypatch):

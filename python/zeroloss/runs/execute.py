@@ -280,7 +280,8 @@ def _opened(directory: RunDirectory, tell: Callable[[str], None]) -> tuple[Check
     for _, why in damaged:
         line = f"{directory.path}: {why}" + ("; the checkpoint before it is used" if checkpoint else "")
         directory.log(line)
-        tell(line)
+        if checkpoint is not None:  # else the error below names the first one
+            tell(line)
     if checkpoint is None:
         raise DamagedError(
             f"{directory.path}: expected a checkpoint that is whole, got {len(damaged)} damaged ones: {damaged[0][1]}"
