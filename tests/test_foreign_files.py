@@ -226,6 +226,8 @@ def test_pictures_of_others(tmp_path):
     with pytest.raises(FileExistsError, match=r"report.png is a file that zeroloss did not write"):
         runs.report(tmp_path / "a", tmp_path / "a" / "report.png")
     assert (tmp_path / "a" / "report.png").read_bytes() == b"mine"
+    with pytest.raises(ValueError, match=r"out: expected a name that ends in .png, got .*a.pdf"):
+        runs.report(tmp_path / "a", tmp_path / "a.pdf")
 
 
 @pytest.mark.parametrize("content", [b"", b"mine", b"\xff" * 100])

@@ -101,7 +101,10 @@ def report(directory: Path, out: Path | None) -> int:
     The run or sweep may have ended or be in progress. The exit status is 130 for a run that was interrupted.
     """
     with told():
-        lines = sweeps.report(directory) if sweeps.Store.is_at(directory) else runs.report(directory, out)
+        is_sweep = sweeps.Store.is_at(directory)
+        if is_sweep and out is not None:
+            raise click.UsageError("--out: expected the directory of a run, got that of a sweep, which has no picture")
+        lines = sweeps.report(directory) if is_sweep else runs.report(directory, out)
     for line in lines:
         click.echo(line)
     return INTERRUPTED if lines[0].startswith(f"{Ending.INTERRUPTED}:") else DONE

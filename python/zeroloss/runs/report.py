@@ -36,6 +36,8 @@ def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None
         Where there is no run, or nothing whole of it.
     FileExistsError
         If ``out`` is a file that this package did not write.
+    ValueError
+        If ``out`` does not end in ``.png``.
     """
     run = read(directory, extend_run)
     path = _path(Path(directory), out)
@@ -48,6 +50,8 @@ def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None
 def _path(directory: Path, out: str | os.PathLike[str] | None) -> Path:
     """Return a path for the picture at which no other file is."""
     if out is not None:
+        if Path(out).suffix.lower() != ".png":
+            raise ValueError(f"out: expected a name that ends in .png, got {out}")
         if os.path.lexists(out) and not plots.is_ours(Path(out)):
             raise FileExistsError(f"out: {out} is a file that zeroloss did not write; choose another name")
         return Path(out)

@@ -123,9 +123,10 @@ class Store:
         if is_empty(self.path, about.name):
             return
         if not is_sweep(about):
+            wrong = f" (its {about.name} is damaged or of another program)" if os.path.lexists(about) else ""
             raise ValueError(
-                f"out: expected a new or empty directory, or one of a sweep, got {self.path}, which holds other files; "
-                "they stay as they are"
+                f"out: expected a new or empty directory, or one of a sweep, got {self.path}, which holds other files"
+                f"{wrong}; they stay as they are"
             )
         names = json_object(about).get("names")
         before = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
