@@ -176,7 +176,7 @@ def test_settings_that_no_dynamics_takes_are_told_before_a_directory_is_made(tmp
     with pytest.raises(ConfigurationError, match="expected float64 with rtol"):
         runs.run(flow, tmp_path / "a", progress=False)
     measured = config.from_settings({"network": {"dtype": "float32"}, "run": {"measures": ["alignment"]}})
-    with pytest.raises(ConfigurationError, match="run.measures: alignment needs network.dtype"):
+    with pytest.raises(ConfigurationError, match=r"run\.measures: alignment needs network\.dtype"):
         runs.run(measured, tmp_path / "a", progress=False)
     assert not (tmp_path / "a").exists()
 

@@ -103,8 +103,8 @@ def run(
         _check_disk(target, configuration.run, settings, configuration.network, 0, end.step)
     try:
         stepper = start(dynamics, data, configuration.network, None, configuration.run.threads)
-        if configuration.run.measures and configuration.network.dtype != "float64":
-            raise TypeError(f'run.measures: alignment needs network.dtype = "float64", got {configuration.network.dtype}')
+        if configuration.run.measures and (dtype := configuration.network.dtype) != "float64":
+            raise TypeError(f'run.measures: alignment needs network.dtype = "float64", got {dtype}')
         warn_if_inactive(configuration.network, data)
     except TypeError as error:
         raise ConfigurationError([str(error)]) from error
