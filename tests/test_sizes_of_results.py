@@ -144,3 +144,12 @@ def test_one_snapshot_after_the_other_is_read_from_few_blocks(tmp_path, monkeypa
     monkeypatch.setattr(StoredRows, "blocks", counted)
     assert sum(1 for snapshot in run.snapshots.E if snapshot.values.shape == (7, 32)) == 301
     assert len(blocks) == 1
+
+
+def test_snapshots_are_read_from_another_working_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr("zeroloss.results.directory._LAZY_ABOVE", 0)
+    monkeypatch.chdir(tmp_path)
+    run = runs.run(config.from_settings(settings(snapshot_every=100)), "a", progress=False)
+    snapshots = zl.load("a").snapshots
+    monkeypatch.chdir("/")
+    assert snapshots.E.values.shape == run.snapshots.E.values.shape == (4, 7, 32)

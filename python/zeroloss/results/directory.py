@@ -226,7 +226,8 @@ class RunDirectory:
         network = checkpoint.network
         if checkpoint.snapshots * (network.E.nbytes + network.W.nbytes) > _LAZY_ABOVE:
             sample = snapshot_dataset(next(stored.blocks(0, 1)))
-            home = RunDirectory(self.path.parent) if self.path.name == CURRENT else self
+            here = self.path.absolute()  # The working directory may change before the snapshots are read.
+            home = RunDirectory(here.parent if here.name == CURRENT else here)
             return history, lazily(home.same_run(checkpoint), checkpoint.snapshots, last, sample)
         pictures = stacked([*stored.blocks(), last])
         return history, snapshot_dataset(pictures) if rows(pictures) else None
