@@ -196,7 +196,7 @@ def test_a_failure_is_told_and_ends_the_others(settings, at_once):
         return data, zl.networks.from_arrays(1e3 * network.E, 1e3 * network.W, "identity")
 
     with pytest.raises(ensemble.NumericalFailure, match=f"seed {at_once - 1} diverged") as failure:
-        side_by_side(problem, 10**8, at_once)
+        side_by_side(problem, 10**7, at_once)
     assert np.isfinite(failure.value.run.network.E).all()
 
 
@@ -205,6 +205,6 @@ def test_ctrl_c_ends_all_of_them(settings, at_once):
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        side_by_side(lambda i: memorisation.problem(settings, i), 10**8, at_once)
+        side_by_side(lambda i: memorisation.problem(settings, i), 10**7, at_once)
     timer.join()
     assert threading.active_count() <= 2  # tqdm keeps one
