@@ -11,6 +11,9 @@ import pytest
 import zeroloss as zl
 from problems import figure5, random_data, random_network, same_bits
 from zeroloss import _machine
+from zeroloss._kernels import kernels
+from zeroloss.datasets import kernel_samples
+from zeroloss.networks import kernel_activation
 
 DYNAMICS = {
     "descent": zl.GradientDescent(lr=0.1, weight_decay=1e-3, momentum=0.9),
@@ -45,6 +48,48 @@ def test_bits_of_dense_rows_and_smooth_activations(dynamics, hidden):
     runs = [zl.simulate(DYNAMICS[dynamics], data, net, steps=3, threads=threads).network.E for threads in (1, 2, 3)]
     assert same_bits(runs[1], runs[0])
     assert same_bits(runs[2], runs[0])
+
+
+FLOWS = {"explicit": zl.NormFlow(step_size=1e-3), "proximal": zl.NormFlow(rtol=3e-2, method="proximal")}
+
+
+def solved(data, activation, rows, hidden):
+    """The data with the outputs of a network in place of their targets, and the network, which solves them."""
+    net = random_network(data, hidden, activation)
+    H, _ = kernels.hidden(kernel_samples(data, "train", np.dtype("float64")), net.E, kernel_activation(net))
+    return zl.datasets.from_arrays(data.X_train, H @ net.W, data.X_test, data.Y_test, rows=rows), net
+
+
+@pytest.mark.parametrize("hidden", [120, 300])  # fewer than samples, and more
+@pytest.mark.parametrize("activation", ["relu", "softplus(5)"])
+@pytest.mark.parametrize("rows", ["sparse", "dense"])
+@pytest.mark.parametrize("method", FLOWS)
+def test_bits_of_norm_flows(method, rows, activation, hidden):
+    d_out = 13 if method == "explicit" else 22  # 22: two blocks of right-hand sides
+    data, net = solved(random_data(130, 20, d_out, rows), activation, rows, hidden)
+    runs = {n: zl.simulate(FLOWS[method], data, net, steps=2, record_every=1, threads=n) for n in (1, 2, 3, 8)}
+    for run in runs.values():
+        run.extend(2)
+        assert same_bits(run.network.E, runs[1].network.E)
+        assert same_bits(run.network.W, runs[1].network.W)
+
+
+@pytest.mark.parametrize("hidden", [120, 300])
+@pytest.mark.parametrize("kind", ["dense", "matrix_free"])
+@pytest.mark.parametrize("rows", ["sparse", "dense"])
+def test_bits_of_the_geometry(rows, kind, hidden):
+    data, net = solved(random_data(130, 20, 9 if kind == "dense" else 22, rows), "tanh", rows, hidden)
+    samples = kernel_samples(data, "train", np.dtype("float64"))
+    pinned = np.random.default_rng(0).random((130, hidden)) < 0.05
+    found = {}
+    for threads in (1, 2, 3, 8):
+        zero_loss = kernels.ZeroLossSet(samples, kernel_activation(net), kind, 1e-10, 500, threads)
+        E, W = net.E * 1.001, net.W.copy()
+        assert zero_loss.retract(E, W, 1e-8, 20, True)[0] == "converged"
+        free, held = zero_loss.direction(E, W), zero_loss.pinned_direction(E, W, pinned.astype("float64"))
+        found[threads] = [E, W, zero_loss.gram(E, W), *free, *held[:2], np.array(zero_loss.extremes(E, W, 0.01, 9))]
+    for arrays in found.values():
+        assert all(same_bits(one, alone) for one, alone in zip(arrays, found[1], strict=True))
 
 
 def test_two_callers_at_once():

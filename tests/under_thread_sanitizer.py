@@ -3,6 +3,7 @@
 It does without pytest and PyTorch, whose own threads would be looked at too.
 """
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,14 +16,25 @@ SETTINGS = (
     (zl.AdamW(loss="cross_entropy"), "relu", "float32"),
     (zl.PredictedGradient(step_size=1e-3), "relu", "float64"),
     (zl.PredictedGradient(step_size=1e-3, ridge=0.1), "gelu", "float32"),
+    (zl.NormFlow(step_size=1e-3), "relu", "float64"),
+    (zl.NormFlow(rtol=3e-2, method="proximal"), "relu", "float64"),
 )
 
 
 def final_E(setting, threads):
     dynamics, activation, dtype = setting
+    if isinstance(dynamics, zl.NormFlow):
+        data, net = on_the_set()
+        return zl.simulate(dynamics, data, net, steps=3, threads=threads, progress=False).network.E
     data = zl.datasets.modular_addition(13, train_fraction=0.7, seed=0)
     net = zl.networks.normal(data, hidden=96, std=0.3, seed=1, activation=activation, dtype=dtype)
     return zl.simulate(dynamics, data, net, steps=20, record_every=5, threads=threads, progress=False).network.E
+
+
+@functools.cache
+def on_the_set():
+    data = zl.datasets.modular_addition(13, train_fraction=0.9, seed=0)
+    return data, zl.geometry.project(zl.networks.normal(data, hidden=160, std=0.3, seed=1), data).network
 
 
 def main():

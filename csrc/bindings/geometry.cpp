@@ -39,12 +39,12 @@ void bind_geometry(py::module_& m) {
 
   py::class_<ZeroLossSet>(m, "ZeroLossSet", py::module_local())
       .def(py::init([](const Samples<double>& samples, Activation activation, const std::string& kind, double tolerance,
-                       Index most_iterations) {
+                       Index most_iterations, int threads) {
              check_not_empty(samples);
-             return ZeroLossSet(samples, activation, solver_settings(kind, tolerance, most_iterations));
+             return ZeroLossSet(samples, activation, solver_settings(kind, tolerance, most_iterations), Team(threads));
            }),
            py::arg("samples"), py::arg("activation"), py::arg("kind"), py::arg("tolerance"), py::arg("most_iterations"),
-           py::keep_alive<1, 2>())
+           py::arg("threads") = 1, py::keep_alive<1, 2>())
       .def(
           "gram",
           [=](ZeroLossSet& self, const Vectors& E, const Vectors& W) {

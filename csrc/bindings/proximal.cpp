@@ -43,8 +43,10 @@ void bind_proximal(py::module_& m) {
   };
 
   py::class_<Proximal>(m, "Proximal", py::module_local())
-      .def(py::init<const Samples<double>&, Activation, Index>(), py::arg("samples"), py::arg("activation"),
-           py::arg("most_linear_iterations"), py::keep_alive<1, 2>())
+      .def(py::init([](const Samples<double>& samples, Activation activation, Index most_linear_iterations,
+                       int threads) { return Proximal(samples, activation, most_linear_iterations, Team(threads)); }),
+           py::arg("samples"), py::arg("activation"), py::arg("most_linear_iterations"), py::arg("threads") = 1,
+           py::keep_alive<1, 2>())
       .def(
           "solve",
           [](Proximal& self, const Vectors& c_E, const Vectors& c_W, Vectors& E, Vectors& W, Vectors& T,

@@ -32,7 +32,7 @@ inline std::vector<Overlap> overlaps(const SparseRows<double>& X) {
           product = 0;
         }
   };
-  X.for_each([&](Index i, Index column, double value) {
+  X.for_each(0, X.n(), [&](Index i, Index column, double value) {
     finish_rows(i);
     auto& entries = columns[static_cast<std::size_t>(column)];
     entries.push_back({i, value});
@@ -58,21 +58,28 @@ inline std::vector<Overlap> overlaps(const DenseRows<double>& X) {
 
 class Gram {
  public:
-  explicit Gram(const Samples<double>& samples)
-      : overlaps_(std::visit([](const auto& rows) { return overlaps(rows); }, samples.X)) {}
+  explicit Gram(const Samples<double>& samples, Team team = Team())
+      : team_(team),
+        workspaces_(static_cast<std::size_t>(team.size())),
+        overlaps_(std::visit([](const auto& rows) { return overlaps(rows); }, samples.X)) {}
 
   /// The lower triangle of J Jᵀ into K, column-major; what lies above the diagonal is kept.
   void lower_triangle(const Jacobian& J, Eigen::Ref<Eigen::MatrixXd> K) {
     const Index n = J.H().rows(), d_out = J.W().cols();
-    for (Index column = 0; column < n * d_out; ++column) K.col(column).tail(n * d_out - column).setZero();
+    for_blocks(team_, n * d_out, [&](Index begin, Index length) {
+      for (Index column = begin; column < begin + length; ++column) K.col(column).tail(n * d_out - column).setZero();
+    });
     first_layer(J, [&](const Overlap& pair, Index k, Index l, double value) {
       K(pair.i * d_out + k, pair.j * d_out + l) = value;
       if (pair.i != pair.j) K(pair.i * d_out + l, pair.j * d_out + k) = value;
     });
-    readout_.noalias() = J.H() * J.H().transpose();
-    for (Index j = 0; j < n; ++j)
-      for (Index k = 0; k < d_out; ++k)
-        for (Index i = j; i < n; ++i) K(i * d_out + k, j * d_out + k) += readout_(i, j);
+    readout_.resize(n, n);
+    multiply_by_own_transpose(team_, J.H(), readout_);
+    for_blocks(team_, n, readout_columns_, [&](Index begin, Index length) {
+      for (Index j = begin; j < begin + length; ++j)
+        for (Index k = 0; k < d_out; ++k)
+          for (Index i = j; i < n; ++i) K(i * d_out + k, j * d_out + k) += readout_(i, j);
+    });
   }
 
   /// All of J Jᵀ.
@@ -83,11 +90,15 @@ class Gram {
 
   /// The lower triangle of the mean over k of the n × n blocks ((i, k), (j, k)): H Hᵀ and the first layer's mean part.
   void mean_block(const Jacobian& J, Eigen::Ref<Eigen::MatrixXd> K) {
-    K.noalias() = J.H() * J.H().transpose();
+    multiply_by_own_transpose(team_, J.H(), K);
     const Eigen::ArrayXd share = J.W().rowwise().squaredNorm() / static_cast<double>(J.W().cols());
-    for (const Overlap& pair : overlaps_)
-      K(pair.i, pair.j) +=
-          pair.product * (J.S().row(pair.i).array() * J.S().row(pair.j).array() * share.transpose()).sum();
+    for_blocks(team_, static_cast<Index>(overlaps_.size()), pairs_, [&](Index begin, Index length) {
+      for (Index q = begin; q < begin + length; ++q) {
+        const Overlap& pair = overlaps_[static_cast<std::size_t>(q)];
+        K(pair.i, pair.j) +=
+            pair.product * (J.S().row(pair.i).array() * J.S().row(pair.j).array() * share.transpose()).sum();
+      }
+    });
   }
 
  private:
@@ -95,30 +106,38 @@ class Gram {
   /// are one product, of the pairs' rows (X Xᵀ)_ij σ'(Z_i) ⊙ σ'(Z_j) with the columns W_k ⊙ W_l; pairs in blocks.
   template <class Put>
   void first_layer(const Jacobian& J, Put&& put) {
-    constexpr Index block = 256;
     const Matrix<double>&S = J.S(), &W = J.W();
     const Index h = W.rows(), d_out = W.cols(), count = static_cast<Index>(overlaps_.size());
     weights_.resize(h, d_out * (d_out + 1) / 2);
-    for (Index u = 0; u < h; ++u)
-      for (Index k = 0, at = 0; k < d_out; at += ++k)
-        weights_.row(u).segment(at, k + 1) = W(u, k) * W.row(u).head(k + 1);
-    for (Index begin = 0; begin < count; begin += block) {
-      const Index size = std::min(block, count - begin);
-      slopes_.resize(size, h);
+    for_blocks(team_, h, [&](Index begin, Index length) {
+      for (Index u = begin; u < begin + length; ++u)
+        for (Index k = 0, at = 0; k < d_out; at += ++k)
+          weights_.row(u).segment(at, k + 1) = W(u, k) * W.row(u).head(k + 1);
+    });
+    for_blocks(team_, count, pairs_, [&](Index begin, Index size, int member) {
+      auto& [slopes, blocks] = workspaces_[static_cast<std::size_t>(member)];
+      slopes.resize(size, h);
       for (Index q = 0; q < size; ++q) {
         const Overlap& pair = overlaps_[static_cast<std::size_t>(begin + q)];
-        slopes_.row(q) = pair.product * S.row(pair.i).cwiseProduct(S.row(pair.j));
+        slopes.row(q) = pair.product * S.row(pair.i).cwiseProduct(S.row(pair.j));
       }
-      blocks_.noalias() = slopes_ * weights_;
+      blocks.noalias() = slopes * weights_;
       for (Index q = 0; q < size; ++q)
         for (Index k = 0, at = 0; k < d_out; ++k)
-          for (Index l = 0; l <= k; ++l, ++at)
-            put(overlaps_[static_cast<std::size_t>(begin + q)], k, l, blocks_(q, at));
-    }
+          for (Index l = 0; l <= k; ++l, ++at) put(overlaps_[static_cast<std::size_t>(begin + q)], k, l, blocks(q, at));
+    });
   }
 
+  static constexpr Index pairs_ = 256, readout_columns_ = 16;  // in a block
+
+  struct Workspace {
+    Matrix<double> slopes, blocks;
+  };
+
+  Team team_;
+  std::vector<Workspace> workspaces_;  // of each member of the team
   std::vector<Overlap> overlaps_;
-  Matrix<double> weights_, slopes_, blocks_, readout_;
+  Matrix<double> weights_, readout_;
 };
 
 }  // namespace zeroloss

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "types.hpp"
+#include "blocks.hpp"
 
 namespace zeroloss {
 
@@ -23,38 +23,52 @@ class GramFactor {
 
   /// Replaces the lower triangle by L; false where a pivot does not stand out of the rounding of its own sums,
   /// size · eps times its diagonal entry.
-  bool factor() {
+  bool factor(const Team& team = Team()) {
     constexpr Index block = 64;
     const Index size = L_.rows();
     const double rounding = static_cast<double>(size) * std::numeric_limits<double>::epsilon();
     smallest_allowed_ = rounding * L_.diagonal();
     failed_pivot_ = -1;
-    for (Index k = 0; k < size && failed_pivot_ < 0; k += block) {
+    for (Index k = 0; k < size; k += block) {
       const Index width = std::min(block, size - k), rest = size - k - width;
       auto diagonal = L_.block(k, k, width, width);
-      auto below = L_.block(k + width, k, rest, width);
       const auto left = L_.block(k, 0, width, k);
-      if (k > 0) {
-        diagonal.triangularView<Eigen::Lower>() -= left * left.transpose();
-        if (rest > 0) below.noalias() -= L_.block(k + width, 0, rest, k) * left.transpose();
-      }
+      if (k > 0) diagonal.triangularView<Eigen::Lower>() -= left * left.transpose();
       factor_diagonal(k, width);
-      if (rest > 0 && failed_pivot_ < 0)
+      if (failed_pivot_ >= 0) break;
+      const Index pieces = std::clamp<Index>(rest / 200, 1, 16);  // each of them packs `left`
+      for_blocks(team, rest, ceil_div(std::max<Index>(rest, 1), pieces), [&](Index begin, Index length) {
+        const Index row = k + width + begin;
+        auto below = L_.block(row, k, length, width);
+        if (k > 0) below.noalias() -= L_.block(row, 0, length, k) * left.transpose();
         diagonal.transpose().triangularView<Eigen::Upper>().solveInPlace<Eigen::OnTheRight>(below);
+      });
     }
     return failed_pivot_ < 0;
   }
 
   /// X ← K⁻¹ X.  X: size × right-hand sides, column-major
   template <class Columns>
-  void solve(Columns&& X) const {
-    L_.triangularView<Eigen::Lower>().solveInPlace(X);
-    L_.transpose().triangularView<Eigen::Upper>().solveInPlace(X);
+  void solve(Columns&& X, const Team& team = Team()) const {
+    const auto solve = [this](auto&& columns) {
+      L_.triangularView<Eigen::Lower>().solveInPlace(columns);
+      L_.transpose().triangularView<Eigen::Upper>().solveInPlace(columns);
+    };
+    if constexpr (std::remove_reference_t<Columns>::ColsAtCompileTime == 1) {
+      const FlushDenormals flush;
+      solve(X);
+    } else {
+      const Index blocks = ceil_div(X.cols(), columns_);
+      for_blocks(team, X.cols(), ceil_div(X.cols(), blocks),
+                 [&](Index begin, Index length) { solve(X.middleCols(begin, length)); });
+    }
   }
 
   Index failed_pivot() const { return failed_pivot_; }  ///< its index, or −1
 
  private:
+  static constexpr Index columns_ = 20;  // in a block of right-hand sides, at most: each block packs L
+
   void factor_diagonal(Index begin, Index width) {
     auto D = L_.block(begin, begin, width, width);
     for (Index j = 0; j < width; ++j) {

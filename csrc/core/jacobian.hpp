@@ -24,42 +24,43 @@ struct Parameters {
 
 class Jacobian {
  public:
-  Jacobian(const Samples<double>& samples, Activation activation) : samples_(samples), activation_(activation) {}
+  Jacobian(const Samples<double>& samples, Activation activation, Team team = Team())
+      : samples_(samples), activation_(activation), team_(team) {}
 
   /// Goes to (E: d_in × h, W: h × d_out).
   void move(MatrixView<double> E, MatrixView<double> W) {
-    hidden<double>(samples_, E, activation_, H_, S_);
+    hidden(team_, samples_, E, activation_, H_, &S_);
     W_ = W;
   }
 
   /// F − Y, n × d_out.
   void residual(Matrix<double>& R) const {
-    R = -samples_.Y;
-    R.noalias() += H_ * W_;
+    R.resize(rows() / samples_.d_out(), samples_.d_out());
+    for_blocks(team_, R.rows(), [&](Index begin, Index length) {
+      R.middleRows(begin, length) = -samples_.Y.middleRows(begin, length);
+      R.middleRows(begin, length).noalias() += H_.middleRows(begin, length) * W_;
+    });
   }
 
   /// R = J v = ((X v_E) ⊙ σ'(Z)) W + H v_W, n × d_out: one forward pass.
-  void multiply(const Parameters& v, Matrix<double>& R) {
-    multiply_first(v.E, R);
-    R.noalias() += H_ * v.W;
-  }
+  void multiply(const Parameters& v, Matrix<double>& R) { multiply_both(v.E, &v.W, R); }
 
   /// v = Jᵀ R = (Xᵀ((R Wᵀ) ⊙ σ'(Z)), Hᵀ R): one backward pass.
   void multiply_transposed(const Matrix<double>& R, Parameters& v) {
     multiply_first_transposed(R, v.E);
-    v.W.noalias() = H_.transpose() * R;
+    multiply_by_rows(team_, H_.transpose(), R, v.W);
   }
 
   /// R = J v and v = Jᵀ R of the first layer alone.
-  void multiply_first(const Matrix<double>& v_E, Matrix<double>& R) {
-    samples_.multiply(v_E, G_);
-    G_.array() *= S_.array();
-    R.noalias() = G_ * W_;
-  }
+  void multiply_first(const Matrix<double>& v_E, Matrix<double>& R) { multiply_both(v_E, nullptr, R); }
   void multiply_first_transposed(const Matrix<double>& R, Matrix<double>& v_E) {
-    G_.noalias() = R * W_.transpose();
-    G_.array() *= S_.array();
-    samples_.multiply_transposed(G_, v_E);
+    G_.resize(H_.rows(), H_.cols());
+    for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
+      auto G = G_.middleRows(begin, length);
+      G.noalias() = R.middleRows(begin, length) * W_.transpose();
+      G.array() *= S_.middleRows(begin, length).array();
+    });
+    samples_.multiply_transposed(team_, G_, v_E);
   }
 
   const Samples<double>& samples() const { return samples_; }
@@ -69,8 +70,21 @@ class Jacobian {
   const Matrix<double>& W() const { return W_; }
 
  private:
+  void multiply_both(const Matrix<double>& v_E, const Matrix<double>* v_W, Matrix<double>& R) {
+    G_.resize(H_.rows(), H_.cols());
+    R.resize(H_.rows(), W_.cols());
+    for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
+      samples_.multiply_rows(v_E, begin, length, G_);
+      auto G = G_.middleRows(begin, length);
+      G.array() *= S_.middleRows(begin, length).array();
+      R.middleRows(begin, length).noalias() = G * W_;
+      if (v_W) R.middleRows(begin, length).noalias() += H_.middleRows(begin, length) * *v_W;
+    });
+  }
+
   const Samples<double>& samples_;
   Activation activation_;
+  Team team_;
   Matrix<double> H_, S_, W_, G_;
 };
 

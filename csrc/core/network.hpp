@@ -29,6 +29,22 @@ void hidden(const Samples<T>& samples, MatrixView<T> E, Activation activation, M
   activate(activation, H.data(), H.data(), S.data(), static_cast<std::size_t>(H.size()));
 }
 
+/// The same on a team, in float64.
+inline void hidden(const Team& team, const Samples<double>& samples, MatrixView<double> E, Activation activation,
+                   Matrix<double>& H, Matrix<double>* S = nullptr) {
+  H.resize(samples.n(), E.cols());
+  if (S) S->resize(samples.n(), E.cols());
+  for_blocks(team, samples.n(), [&](Index begin, Index length) {
+    samples.multiply_rows(E, begin, length, H);
+    double* const h = &H(begin, 0);
+    const auto count = static_cast<std::size_t>(length * H.cols());
+    if (S)
+      activate(activation, h, h, &(*S)(begin, 0), count);
+    else
+      activate(activation, h, h, count);
+  });
+}
+
 /// The loss of outputs F (n × d_out), which become G = ∂loss/∂F.
 template <class T>
 double loss_of_outputs(const Matrix<T>& Y, Loss loss, Matrix<T>& F) {

@@ -20,14 +20,15 @@ struct SolverSettings {
 /// alone there would be no preconditioner for h < n.
 class NormalEquations {
  public:
-  NormalEquations(const Samples<double>& samples, SolverSettings settings) : settings_(settings), gram_(samples) {}
+  NormalEquations(const Samples<double>& samples, SolverSettings settings, Team team = Team())
+      : settings_(settings), team_(team), gram_(samples, team) {}
 
   /// Makes the point of J that of the factor; false where J Jᵀ (or M) is singular.
   bool prepare(const Jacobian& J) {
     if (settings_.kind == SolverKind::matrix_free) return prepare_mean(J);
     gram_.lower_triangle(J, gram_factor_.lower(J.rows()));
     trace_ = gram_factor_.trace();
-    current_ = gram_factor_.factor();
+    current_ = gram_factor_.factor(team_);
     return current_;
   }
 
@@ -74,7 +75,7 @@ class NormalEquations {
   bool prepare_mean(const Jacobian& J) {
     gram_.mean_block(J, mean_factor_.lower(J.H().rows()));
     if (settings_.kind == SolverKind::matrix_free) trace_ = mean_factor_.trace() * static_cast<double>(J.W().cols());
-    return mean_factor_.factor();
+    return mean_factor_.factor(team_);
   }
 
   void precondition(Preconditioner by, const Matrix<double>& R, Matrix<double>& Z) {
@@ -83,7 +84,7 @@ class NormalEquations {
       solve_with_factor(Z);
     } else {
       columns_ = R;
-      mean_factor_.solve(columns_);
+      mean_factor_.solve(columns_, team_);
       Z = columns_;
     }
   }
@@ -92,7 +93,7 @@ class NormalEquations {
                            const Pins* pins = nullptr, Index* iterations = nullptr) {
     const double goal = tolerance * R.norm();
     const bool readout_first = J.H().rows() <= J.H().cols();  // then (H Hᵀ) P is quicker than H (Hᵀ P)
-    if (readout_first) readout_.noalias() = J.H() * J.H().transpose();
+    if (readout_first) make_readout(J.H());
     X_.setZero(R.rows(), R.cols());
     double descent = 0;
     for (Index iteration = 0; R.norm() > goal; ++iteration) {
@@ -105,14 +106,18 @@ class NormalEquations {
       else
         P_ = Z_ + (next / descent) * P_;
       descent = next;
-      J.multiply_first_transposed(P_, back_E_);
-      if (pins) pins->project(back_E_);
-      J.multiply_first(back_E_, KP_);
+      if (readout_first)
+        J.multiply_first_transposed(P_, back_.E);
+      else
+        J.multiply_transposed(P_, back_);
+      if (pins) pins->project(back_.E);
       if (readout_first) {
-        KP_.noalias() += readout_ * P_;
+        J.multiply_first(back_.E, KP_);
+        for_blocks(team_, KP_.rows(), [&](Index begin, Index length) {
+          KP_.middleRows(begin, length).noalias() += readout_.middleRows(begin, length) * P_;
+        });
       } else {
-        back_W_.noalias() = J.H().transpose() * P_;
-        KP_.noalias() += J.H() * back_W_;
+        J.multiply(back_, KP_);
       }
       const double step = descent / P_.cwiseProduct(KP_).sum();
       X_ += step * P_;
@@ -122,13 +127,26 @@ class NormalEquations {
     return true;
   }
 
+  /// H Hᵀ, all of it.
+  void make_readout(const Matrix<double>& H) {
+    const Index n = H.rows();
+    readout_.resize(n, n);
+    multiply_by_own_transpose(team_, H, readout_);
+    for_blocks(team_, n, [&](Index begin, Index length) {
+      const Index end = begin + length;
+      readout_.block(begin, end, length, n - end) = readout_.block(end, begin, n - end, length).transpose();
+    });
+  }
+
   SolverSettings settings_;
+  Team team_;
   Gram gram_;
   GramFactor gram_factor_, mean_factor_;
   bool current_ = false;
   double trace_ = 0;
   Eigen::MatrixXd columns_;
-  Matrix<double> X_, Z_, P_, KP_, back_E_, back_W_, readout_;
+  Matrix<double> X_, Z_, P_, KP_, readout_;
+  Parameters back_;
 };
 
 }  // namespace zeroloss

@@ -19,76 +19,105 @@ inline void dense_row(const DenseRows<double>& X, Index i, Eigen::VectorXd& x) {
 /// The pinned pairs of all units, as an orthonormal basis of each unit's constraints, which may be dependent.
 class Pins {
  public:
-  explicit Pins(const Samples<double>& samples) : samples_(samples) {}
+  explicit Pins(const Samples<double>& samples, Team team = Team()) : samples_(samples), team_(team) {}
 
   /// Pins the pairs (i, u) of h units for which is_pinned(i, u).
   template <class IsPinned>
   void assign(Index h, IsPinned&& is_pinned) {
-    count_ = 0;
-    pinned_units_.clear();
-    basis_.clear();
-    std::visit(
-        [&](const auto& rows) {
-          x_.resize(samples_.d_in());
-          for (Index u = 0; u < h; ++u) {
-            const Index begin = rank();
-            for (Index i = 0; i < samples_.n(); ++i)
-              if (is_pinned(i, u)) {
-                ++count_;
-                dense_row(rows, i, x_);
-                if (rank() - begin < samples_.d_in()) extend(begin);
-              }
-            if (rank() > begin) pinned_units_.push_back({u, begin, rank() - begin});
-          }
-        },
-        samples_.X);
+    blocks_.resize(static_cast<std::size_t>(ceil_div(h, units_)));
+    for_blocks(team_, h, units_, [&](Index first, Index count) {
+      Block& block = blocks_[static_cast<std::size_t>(first / units_)];
+      block.clear(samples_.d_in());
+      std::visit(
+          [&](const auto& rows) {
+            Eigen::VectorXd x(samples_.d_in());
+            for (Index u = first; u < first + count; ++u) {
+              const Index begin = block.rank();
+              for (Index i = 0; i < samples_.n(); ++i)
+                if (is_pinned(i, u)) {
+                  ++block.count;
+                  dense_row(rows, i, x);
+                  if (block.rank() - begin < samples_.d_in()) block.extend(begin, x);
+                }
+              if (block.rank() > begin) block.pinned_units.push_back({u, begin, block.rank() - begin});
+            }
+          },
+          samples_.X);
+    });
   }
 
   /// V ← P V, V: d_in × h: in each column u what is orthogonal to the x_i of its pinned pairs.
   void project(Matrix<double>& V) const {
-    for (const Unit& unit : pinned_units_) {
-      const auto B = basis(unit.begin, unit.rank);
-      column_ = V.col(unit.u);
-      along_.noalias() = B * column_;
-      column_.noalias() -= B.transpose() * along_;
-      V.col(unit.u) = column_;
-    }
+    for_blocks(team_, static_cast<Index>(blocks_.size()), 1, [&](Index first, Index) {
+      const Block& block = blocks_[static_cast<std::size_t>(first)];
+      Eigen::VectorXd column, along;
+      for (const Unit& unit : block.pinned_units) {
+        const auto B = block.basis_of(unit.begin, unit.rank);
+        column = V.col(unit.u);
+        along.noalias() = B * column;
+        column.noalias() -= B.transpose() * along;
+        V.col(unit.u) = column;
+      }
+    });
   }
 
-  Index count() const { return count_; }                                              ///< of pairs
-  Index rank() const { return static_cast<Index>(basis_.size()) / samples_.d_in(); }  ///< of their constraints
+  Index count() const {
+    return sum([](const Block& block) { return block.count; });
+  }  ///< of pairs
+  Index rank() const {
+    return sum([](const Block& block) { return block.rank(); });
+  }  ///< of their constraints
 
  private:
+  static constexpr Index units_ = 64;         // in a block
+  static constexpr double dependent_ = 1e-8;  // share of a row outside the span of others that counts as none
+
   struct Unit {
     Index u, begin, rank;
   };
 
-  static constexpr double dependent_ = 1e-8;  // share of a row outside the span of others that counts as none
+  /// A block of units.
+  struct Block {
+    Index d_in = 0, count = 0;
+    std::vector<Unit> pinned_units;
+    std::vector<double> basis;  // rank × d_in, unit by unit
 
-  ConstMatrixMap<double> basis(Index begin, Index rank) const {
-    return {basis_.data() + begin * samples_.d_in(), rank, samples_.d_in()};
-  }
+    Index rank() const { return static_cast<Index>(basis.size()) / d_in; }
 
-  /// Adds to the basis vectors from `begin` on what x_ has outside their span, by Gram and Schmidt, twice.
-  void extend(Index begin) {
-    const double length = x_.norm();
-    const auto B = basis(begin, rank() - begin);
-    for (int pass = 0; pass < 2; ++pass) {
-      along_.noalias() = B * x_;
-      x_.noalias() -= B.transpose() * along_;
+    void clear(Index inputs) {
+      d_in = inputs;
+      count = 0;
+      pinned_units.clear();
+      basis.clear();
     }
-    const double rest = x_.norm();
-    if (!(rest > dependent_ * length)) return;
-    x_ /= rest;
-    basis_.insert(basis_.end(), x_.data(), x_.data() + x_.size());
+
+    ConstMatrixMap<double> basis_of(Index begin, Index size) const { return {basis.data() + begin * d_in, size, d_in}; }
+
+    /// Adds to the basis vectors from `begin` on what x has outside their span, by Gram and Schmidt, twice.
+    void extend(Index begin, Eigen::VectorXd& x) {
+      const double length = x.norm();
+      const auto B = basis_of(begin, rank() - begin);
+      for (int pass = 0; pass < 2; ++pass) {
+        const Eigen::VectorXd along = B * x;
+        x.noalias() -= B.transpose() * along;
+      }
+      const double rest = x.norm();
+      if (!(rest > dependent_ * length)) return;
+      x /= rest;
+      basis.insert(basis.end(), x.data(), x.data() + x.size());
+    }
+  };
+
+  template <class Count>
+  Index sum(Count&& of) const {
+    Index total = 0;
+    for (const Block& block : blocks_) total += of(block);
+    return total;
   }
 
   const Samples<double>& samples_;
-  Index count_ = 0;
-  std::vector<Unit> pinned_units_;
-  std::vector<double> basis_;  // rank × d_in, unit by unit
-  Eigen::VectorXd x_;
-  mutable Eigen::VectorXd column_, along_;
+  Team team_;
+  std::vector<Block> blocks_;
 };
 
 }  // namespace zeroloss

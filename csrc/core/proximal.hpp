@@ -26,11 +26,11 @@ struct ProximalSolve {
 
 class Proximal {
  public:
-  Proximal(const Samples<double>& samples, Activation activation, Index most_linear_iterations)
-      : jacobian_(samples, activation),
-        normal_(samples, {SolverKind::matrix_free, 0, most_linear_iterations}),
-        units_(samples, activation),
-        pins_(samples) {}
+  Proximal(const Samples<double>& samples, Activation activation, Index most_linear_iterations, Team team = Team())
+      : jacobian_(samples, activation, team),
+        normal_(samples, {SolverKind::matrix_free, 0, most_linear_iterations}, team),
+        units_(samples, activation, team),
+        pins_(samples, team) {}
 
   /// From `point` and the multiplier Λ (n × d_out), in place: Newton's method on Λ, in which each trial solves the
   /// units. K d = Y − F with K = J P Jᵀ, P the projector off the pinned pairs, is semismooth Newton's equation without

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 
 #include "jacobian.hpp"
 #include "pins.hpp"
@@ -44,8 +45,8 @@ struct ProximalPoint {
 
 class ProximalUnits {
  public:
-  ProximalUnits(const Samples<double>& samples, Activation activation)
-      : samples_(samples), activation_(activation), kink_(activation), squares_(samples.n()) {
+  ProximalUnits(const Samples<double>& samples, Activation activation, Team team = Team())
+      : samples_(samples), activation_(activation), kink_(activation), team_(team), squares_(samples.n()) {
     Eigen::VectorXd x(samples.d_in());
     std::visit(
         [&](const auto& rows) {
@@ -74,10 +75,13 @@ class ProximalUnits {
     settled_ = true;
     for (int turn = 0; turn < most_turns_; ++turn) {
       may_try_ = turn < most_turns_ / 2;
-      G_.noalias() = multiplier * theta.W.transpose();
+      multiply_by_rows(team_, multiplier, theta.W.transpose(), G_);
       double change = kink_.piecewise_linear ? sweep_first_layer(c, tolerance, point) : move_first_layer(c, theta);
-      W_ = c.W;
-      W_.noalias() += H_.transpose() * multiplier;
+      W_.resize(c.W.rows(), c.W.cols());
+      for_blocks(team_, W_.rows(), [&](Index begin, Index length) {
+        W_.middleRows(begin, length) = c.W.middleRows(begin, length);
+        W_.middleRows(begin, length).noalias() += H_.middleCols(begin, length).transpose() * multiplier;
+      });
       change = std::max(change, (W_ - theta.W).cwiseAbs().maxCoeff());
       theta.W.swap(W_);
       if (!(change < divergent_)) return false;
@@ -95,13 +99,15 @@ class ProximalUnits {
 
   /// E = c + Xᵀ(S ⊙ G) with the slopes S where E was; H where it is.
   double move_first_layer(const Parameters& c, Parameters& theta) {
-    hidden<double>(samples_, theta.E, activation_, H_, S_);
-    G_.array() *= S_.array();
-    samples_.multiply_transposed(G_, E_);
+    hidden(team_, samples_, theta.E, activation_, H_, &S_);
+    for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
+      G_.middleRows(begin, length).array() *= S_.middleRows(begin, length).array();
+    });
+    samples_.multiply_transposed(team_, G_, E_);
     E_ += c.E;
     const double change = (E_ - theta.E).cwiseAbs().maxCoeff();
     theta.E.swap(E_);
-    hidden<double>(samples_, theta.E, activation_, H_);
+    hidden(team_, samples_, theta.E, activation_, H_);
     return change;
   }
 
@@ -109,28 +115,38 @@ class ProximalUnits {
   double sweep_first_layer(const Parameters& c, double tolerance, ProximalPoint& point) {
     Matrix<double>& E = point.theta.E;
     if (settled_) switch_concave(point, tolerance);
-    forces_ = G_.cwiseProduct((kink_.a + kink_.b * point.T.array()).matrix());
-    samples_.multiply_transposed(forces_, E);
+    forces_.resize(G_.rows(), G_.cols());
+    for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
+      const auto slopes = kink_.a + kink_.b * point.T.middleRows(begin, length).array();
+      forces_.middleRows(begin, length) = G_.middleRows(begin, length).cwiseProduct(slopes.matrix());
+    });
+    samples_.multiply_transposed(team_, forces_, E);
     E += c.E;
     const Index h = E.cols();
+    z_.resize(h);
     changes_.resize(h);
     double change = 0;
     if (kink_.b != 0)
       for (int sweep = 0; sweep < sweeps_a_turn_; ++sweep) {
-        changes_.setZero();
-        std::visit([&](const auto& rows) { this->sweep(rows, E, point.T); }, samples_.X);
+        for_blocks(team_, h, [&](Index begin, Index length) {
+          changes_.segment(begin, length).setZero();
+          std::visit([&](const auto& rows) { this->sweep(rows, begin, length, E, point.T); }, samples_.X);
+        });
         const double moved = changes_.maxCoeff();
         if (sweep == 0) change = moved;
         settled_ = moved <= 10 * tolerance;
         if (moved <= tolerance) break;
       }
-    samples_.multiply(E, H_);
-    const double* const tau = point.T.data();
-    double* const H = H_.data();
-    for (Index at = 0; at < H_.size(); ++at) {
-      const double z = H[at], value = kink_.a * z + kink_.b * (z > 0 ? z : 0);
-      H[at] = tau[at] > 0 && tau[at] < 1 ? 0 : value;
-    }
+    H_.resize(G_.rows(), h);
+    for_blocks(team_, H_.rows(), [&](Index begin, Index length) {
+      samples_.multiply_rows(E, begin, length, H_);
+      const double* const tau = point.T.data() + begin * h;
+      double* const H = H_.data() + begin * h;
+      for (Index at = 0; at < length * h; ++at) {
+        const double z = H[at], value = kink_.a * z + kink_.b * (z > 0 ? z : 0);
+        H[at] = tau[at] > 0 && tau[at] < 1 ? 0 : value;
+      }
+    });
     return change;
   }
 
@@ -138,27 +154,40 @@ class ProximalUnits {
   /// at z = 0: the concave terms' linearisation, with which a turn lowers the unit's function.
   void switch_concave(ProximalPoint& point, double tolerance) {
     const double zero = zero_ * tolerance;
-    samples_.multiply(point.theta.E, H_);
-    double* const tau = point.T.data();
-    const double* const z = H_.data();
-    const double* const G = G_.data();
-    for (Index at = 0; at < H_.size(); ++at) {
-      const double sign = z[at] > 0 ? 1 : 0, nearer = tau[at] >= 0.5 ? 1 : 0;
-      const double next = z[at] > zero || z[at] < -zero ? sign : nearer;
-      tau[at] = kink_.b * G[at] < 0 ? tau[at] : next;
-    }
+    const Index h = point.T.cols();
+    H_.resize(G_.rows(), h);
+    for_blocks(team_, H_.rows(), [&](Index begin, Index length) {
+      samples_.multiply_rows(point.theta.E, begin, length, H_);
+      double* const tau = point.T.data() + begin * h;
+      const double* const z = H_.data() + begin * h;
+      const double* const G = G_.data() + begin * h;
+      for (Index at = 0; at < length * h; ++at) {
+        const double sign = z[at] > 0 ? 1 : 0, nearer = tau[at] >= 0.5 ? 1 : 0;
+        const double next = z[at] > zero || z[at] < -zero ? sign : nearer;
+        tau[at] = kink_.b * G[at] < 0 ? tau[at] : next;
+      }
+    });
     if (trials_left_) try_other_sides(point, zero);
   }
 
   /// Ends the trial of each unit, on whose other sides pairs either left z = 0 or did not, and begins the next one.
   /// At z = 0 both sides linearise a concave term, so that the unit's function does not rise by the change.
   void try_other_sides(ProximalPoint& point, double zero) {
-    trials_left_ = false;
+    std::atomic<bool> trials_left = false;
+    for_blocks(team_, H_.cols(), [&](Index begin, Index length) {
+      if (try_other_sides(point, zero, begin, begin + length)) trials_left.store(true, std::memory_order_relaxed);
+    });
+    trials_left_ = trials_left;
+  }
+
+  /// The same for the units [first, end); whether a trial has begun.
+  bool try_other_sides(ProximalPoint& point, double zero, Index first, Index end) {
+    bool any_begun = false;
     const Index n = H_.rows();
     const auto at_corner = [&](Index i, Index u) {
       return kink_.b * G_(i, u) > 0 && std::abs(H_(i, u)) <= zero && squares_[i] > 0;
     };
-    for (Index u = 0; u < H_.cols(); ++u) {
+    for (Index u = first; u < end; ++u) {
       Index& stage = stage_[static_cast<std::size_t>(u)];
       if (stage == n + 2) continue;
       Index on = 0, off = 0;
@@ -182,40 +211,45 @@ class ProximalUnits {
           begun = true;
         }
       }
-      trials_left_ = trials_left_ || begun;
+      any_begun = any_begun || begun;
     }
+    return any_begun;
   }
 
-  void sweep(const SparseRows<double>& X, Matrix<double>& E, Matrix<double>& T) {
-    const Index h = E.cols();
-    z_.resize(h);
+  /// A sweep of the units [first, first + count).
+  void sweep(const SparseRows<double>& X, Index first, Index count, Matrix<double>& E, Matrix<double>& T) {
+    double* const z = z_.data() + first;
     for (Index i = 0; i < X.n(); ++i) {
       const auto begin = static_cast<std::size_t>(X.starts[static_cast<std::size_t>(i)]);
       const auto end = static_cast<std::size_t>(X.starts[static_cast<std::size_t>(i) + 1]);
-      z_.setZero();
-      for (std::size_t at = begin; at < end; ++at) z_ += X.values[at] * E.row(X.columns[at]);
-      update(i, T);
-      for (std::size_t at = begin; at < end; ++at) E.row(X.columns[at]) += X.values[at] * z_;
+      std::fill_n(z, count, 0.0);
+      for (std::size_t at = begin; at < end; ++at)
+        add_multiple(X.values[at], E.row(X.columns[at]).data() + first, z, count);
+      update(i, first, count, T);
+      for (std::size_t at = begin; at < end; ++at)
+        add_multiple(X.values[at], z, E.row(X.columns[at]).data() + first, count);
     }
   }
 
-  void sweep(const DenseRows<double>& X, Matrix<double>& E, Matrix<double>& T) {
+  void sweep(const DenseRows<double>& X, Index first, Index count, Matrix<double>& E, Matrix<double>& T) {
+    auto z = z_.segment(first, count);
+    auto columns = E.middleCols(first, count);
     for (Index i = 0; i < X.n(); ++i) {
-      z_.noalias() = X.X.row(i) * E;
-      update(i, T);
-      E.noalias() += X.X.row(i).transpose() * z_;
+      z.noalias() = X.X.row(i) * columns;
+      update(i, first, count, T);
+      columns.noalias() += X.X.row(i).transpose() * z;
     }
   }
 
-  /// τ of the sample i for all units, from z_ to their change times b g in z_.
-  void update(Index i, Matrix<double>& T) {
-    const Index h = T.cols();
+  /// τ of the sample i for the units [first, first + count), from z_ to their change times b g in z_.
+  void update(Index i, Index first, Index count, Matrix<double>& T) {
+    const Index begin = i * T.cols() + first;
     const double b = kink_.b, square = squares_[i];
-    double* const __restrict tau = T.data() + i * h;
-    double* const __restrict z = z_.data();
-    double* const __restrict changes = changes_.data();
-    const double* const __restrict G = G_.data() + i * h;
-    for (Index u = 0; u < h; ++u) {
+    double* const __restrict tau = T.data() + begin;
+    double* const __restrict z = z_.data() + first;
+    double* const __restrict changes = changes_.data() + first;
+    const double* const __restrict G = G_.data() + begin;
+    for (Index u = 0; u < count; ++u) {
       const double bg = b * G[u], pull = bg * square, rest = z[u] - tau[u] * pull;
       const double pinned = rest / -pull;  // where 0 < pinned < 1, for pull < 0
       const double convex = rest <= 0 ? 0 : rest + pull >= 0 ? 1 : pinned;
@@ -231,6 +265,7 @@ class ProximalUnits {
   const Samples<double>& samples_;
   Activation activation_;
   Kink kink_;
+  Team team_;
   bool settled_ = true, trials_left_ = false, may_try_ = false;
   Eigen::Matrix<unsigned char, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> changed_;  // by the trial, n × h
   std::vector<Index> stage_;  // of the trials, by unit: each of n samples, all that are on, all that are off

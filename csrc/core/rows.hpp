@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "blocks.hpp"
 #include "types.hpp"
 
 namespace zeroloss {
@@ -19,10 +20,10 @@ struct SparseRows {
 
   Index n() const { return static_cast<Index>(starts.size()) - 1; }
 
-  /// Calls f(row, column, value) for each entry, row by row.
+  /// Calls f(row, column, value) for each entry of the rows [begin, end), row by row.
   template <class F>
-  void for_each(F&& f) const {
-    for (Index i = 0; i < n(); ++i)
+  void for_each(Index begin, Index end, F&& f) const {
+    for (Index i = begin; i < end; ++i)
       for (Index at = starts[static_cast<std::size_t>(i)]; at < starts[static_cast<std::size_t>(i) + 1]; ++at)
         f(i, columns[static_cast<std::size_t>(at)], values[static_cast<std::size_t>(at)]);
   }
@@ -38,28 +39,37 @@ struct DenseRows {
 template <class T>
 using Rows = std::variant<SparseRows<T>, DenseRows<T>>;
 
-/// Z = X E.  E: d_in × h, Z: n × h
+/// y ← y + a x, both of `count` entries.
 template <class T>
-void multiply(const SparseRows<T>& X, MatrixView<T> E, Matrix<T>& Z) {
-  Z.setZero(X.n(), E.cols());
-  X.for_each([&](Index i, Index j, T value) { Z.row(i) += value * E.row(j); });
+void add_multiple(T a, const T* __restrict x, T* __restrict y, Index count) {
+  for (Index u = 0; u < count; ++u) y[u] += a * x[u];
+}
+
+/// Rows [begin, begin + count) of Z = X E.  E: d_in × h, Z: n × h
+template <class T>
+void multiply_rows(const SparseRows<T>& X, MatrixView<T> E, Index begin, Index count, Matrix<T>& Z) {
+  Z.middleRows(begin, count).setZero();
+  X.for_each(begin, begin + count,
+             [&](Index i, Index j, T value) { add_multiple(value, E.row(j).data(), Z.row(i).data(), Z.cols()); });
 }
 
 template <class T>
-void multiply(const DenseRows<T>& X, MatrixView<T> E, Matrix<T>& Z) {
-  Z.noalias() = X.X * E;
+void multiply_rows(const DenseRows<T>& X, MatrixView<T> E, Index begin, Index count, Matrix<T>& Z) {
+  Z.middleRows(begin, count).noalias() = X.X.middleRows(begin, count) * E;
 }
 
-/// gE = Xᵀ gZ.  gZ: n × h, gE: d_in × h
+/// Columns [begin, begin + count) of gE = Xᵀ gZ.  gZ: n × h, gE: d_in × h
 template <class T>
-void multiply_transposed(const SparseRows<T>& X, const Matrix<T>& gZ, Matrix<T>& gE) {
-  gE.setZero(X.d_in, gZ.cols());
-  X.for_each([&](Index i, Index j, T value) { gE.row(j) += value * gZ.row(i); });
+void multiply_transposed_columns(const SparseRows<T>& X, const Matrix<T>& gZ, Index begin, Index count, Matrix<T>& gE) {
+  gE.middleCols(begin, count).setZero();
+  X.for_each(0, X.n(), [&](Index i, Index j, T value) {
+    add_multiple(value, gZ.row(i).data() + begin, gE.row(j).data() + begin, count);
+  });
 }
 
 template <class T>
-void multiply_transposed(const DenseRows<T>& X, const Matrix<T>& gZ, Matrix<T>& gE) {
-  gE.noalias() = X.X.transpose() * gZ;
+void multiply_transposed_columns(const DenseRows<T>& X, const Matrix<T>& gZ, Index begin, Index count, Matrix<T>& gE) {
+  gE.middleCols(begin, count).noalias() = X.X.transpose() * gZ.middleCols(begin, count);
 }
 
 /// A set of samples: the rows of X and the targets Y (n × d_out).
@@ -75,11 +85,28 @@ struct Samples {
     return std::get<DenseRows<T>>(X).X.cols();
   }
 
+  /// Z = X E
   void multiply(MatrixView<T> E, Matrix<T>& Z) const {
-    std::visit([&](const auto& rows) { zeroloss::multiply<T>(rows, E, Z); }, X);
+    Z.resize(n(), E.cols());
+    multiply_rows(E, 0, n(), Z);
   }
+  /// Rows [begin, begin + count) of it, Z having its size.
+  void multiply_rows(MatrixView<T> E, Index begin, Index count, Matrix<T>& Z) const {
+    std::visit([&](const auto& rows) { zeroloss::multiply_rows<T>(rows, E, begin, count, Z); }, X);
+  }
+  /// gE = Xᵀ gZ
   void multiply_transposed(const Matrix<T>& gZ, Matrix<T>& gE) const {
-    std::visit([&](const auto& rows) { zeroloss::multiply_transposed<T>(rows, gZ, gE); }, X);
+    gE.resize(d_in(), gZ.cols());
+    multiply_transposed_columns(gZ, 0, gZ.cols(), gE);
+  }
+  /// The same on a team.
+  void multiply_transposed(const Team& team, const Matrix<T>& gZ, Matrix<T>& gE) const {
+    gE.resize(d_in(), gZ.cols());
+    for_blocks(team, gZ.cols(), [&](Index begin, Index count) { multiply_transposed_columns(gZ, begin, count, gE); });
+  }
+  /// Columns [begin, begin + count) of it, gE having its size.
+  void multiply_transposed_columns(const Matrix<T>& gZ, Index begin, Index count, Matrix<T>& gE) const {
+    std::visit([&](const auto& rows) { zeroloss::multiply_transposed_columns<T>(rows, gZ, begin, count, gE); }, X);
   }
 };
 

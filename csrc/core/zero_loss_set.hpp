@@ -33,8 +33,8 @@ struct SingularValue {
 /// Samples with all workspace. Everything is at the point of the last `factor` or `retract`.
 class ZeroLossSet {
  public:
-  ZeroLossSet(const Samples<double>& samples, Activation activation, SolverSettings settings)
-      : jacobian_(samples, activation), normal_(samples, settings) {}
+  ZeroLossSet(const Samples<double>& samples, Activation activation, SolverSettings settings, Team team = Team())
+      : jacobian_(samples, activation, team), normal_(samples, settings, team) {}
 
   /// Goes to (E: d_in × h, W: h × d_out) and factors J Jᵀ; false where J is singular.
   bool factor(MatrixView<double> E, MatrixView<double> W) {

@@ -132,7 +132,13 @@ def fma_peak64(seconds: float) -> float: ...
 
 class ZeroLossSet:
     def __init__(
-        self, samples: Samples64, activation: Activation, kind: str, tolerance: float, most_iterations: int
+        self,
+        samples: Samples64,
+        activation: Activation,
+        kind: str,
+        tolerance: float,
+        most_iterations: int,
+        threads: int = 1,
     ) -> None: ...
     def gram(self, E: _F64, W: _F64) -> _F64: ...
     def residual(self, E: _F64, W: _F64) -> _F64: ...
@@ -158,7 +164,9 @@ class ZeroLossSet:
     ) -> tuple[float, float, float, float, float, bool, bool] | None: ...
 
 class Proximal:
-    def __init__(self, samples: Samples64, activation: Activation, most_linear_iterations: int) -> None: ...
+    def __init__(
+        self, samples: Samples64, activation: Activation, most_linear_iterations: int, threads: int = 1
+    ) -> None: ...
     def solve(
         self,
         c_E: _F64,

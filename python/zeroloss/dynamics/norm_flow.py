@@ -15,7 +15,7 @@ from ..geometry.solver import check, singular_error
 from ..networks import Network
 from .flow import ExplicitStepper, checked_step, converted_step
 from .on_the_set import ZeroLoss
-from .proximal import ProximalStepper, proximal_cost
+from .proximal import FLOPS_FOR_THREADS, ProximalStepper, proximal_cost
 from .runge_kutta import Tolerances, Vector
 from .stepper import Cost, State
 
@@ -77,8 +77,8 @@ class NormFlow:
         """Return the flow at the network, or at a state it left."""
         if self.method == "proximal":
             step = checked_step(self.step_size, self.rtol, self.atol)
-            return ProximalStepper(step, self.retraction_tolerance, data, network, state)
-        return NormFlowStepper(self, data, network, state)
+            return ProximalStepper(step, self.retraction_tolerance, data, network, state, threads)
+        return NormFlowStepper(self, data, network, state, threads)
 
     def fixed_step(self) -> float | None:
         """Return the slow time of a step; None where steps are adaptive."""
@@ -89,18 +89,20 @@ class NormFlow:
         check(network, data)
         if self.method == "proximal":
             return proximal_cost(data, network)
-        return Cost(data.Y_train.size**3 / 3, memory_needed(network, data), flops_for_threads=np.inf)
+        return Cost(data.Y_train.size**3 / 3, memory_needed(network, data), flops_for_threads=FLOPS_FOR_THREADS)
 
 
 class NormFlowStepper(ExplicitStepper):
     """The norm flow under way in explicit steps; y is E and W in one vector."""
 
-    def __init__(self, settings: NormFlow, data: Dataset, network: Network, state: State | None) -> None:
+    def __init__(
+        self, settings: NormFlow, data: Dataset, network: Network, state: State | None, threads: int = 1
+    ) -> None:
         step = checked_step(settings.step_size, settings.rtol, settings.atol)
         default = "bogacki_shampine" if isinstance(step, Tolerances) else "euler"
         super().__init__(network, state, step, settings.method or default)
         self._tolerance, self._data = settings.retraction_tolerance, data
-        self._zero_loss = ZeroLoss(data, network, "auto")
+        self._zero_loss = ZeroLoss(data, network, "auto", threads)
         self._zero_loss.check(self.state)
 
     def position(self) -> Vector:

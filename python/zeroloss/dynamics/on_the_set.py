@@ -20,8 +20,8 @@ _MOST_ITERATIONS = 50  # of a retraction
 class ZeroLoss:
     """The zero-loss set of the data, for networks like one; ``solver`` as for `zeroloss.geometry.memory_needed`."""
 
-    def __init__(self, data: Dataset, network: Network, solver: Solver) -> None:
-        self.set = solvable_set(network, data, solver)
+    def __init__(self, data: Dataset, network: Network, solver: Solver, threads: int = 1) -> None:
+        self.set = solvable_set(network, data, solver, threads)
         self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
         self._data, self._network = data, network
 

@@ -28,6 +28,8 @@ from .on_the_set import ZeroLoss
 from .runge_kutta import GREATEST, StepSizeTooSmallError, Tolerances
 from .stepper import Cost, State
 
+#: Of a step: at p = 11 (4e7 proximal, 9e7 explicit) all is in one block or two, and threads do not pay.
+FLOPS_FOR_THREADS = 2e8
 _FIRST = 0.03  # first adaptive step, times √rtol: many pairs are pinned at once
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 1.5  # of the change of a step size
 _STRICTNESS = 3.5  # of the error estimate: rtol = 10⁻² is then a distance of about 0.04 at figure 5's setting
@@ -50,15 +52,21 @@ class ProximalStepper(FlowStepper):
     """
 
     def __init__(
-        self, step: float | Tolerances, tolerance: float, data: Dataset, network: Network, state: State | None
+        self,
+        step: float | Tolerances,
+        tolerance: float,
+        data: Dataset,
+        network: Network,
+        state: State | None,
+        threads: int = 1,
     ) -> None:
         super().__init__(network, state, step)
         self._tolerance = tolerance
         self._newton = _NEWTON if isinstance(step, Tolerances) else _NEWTON_FIXED
-        self._zero_loss = ZeroLoss(data, network, "matrix_free")
+        self._zero_loss = ZeroLoss(data, network, "matrix_free", threads)
         self._zero_loss.check(self.state)
         samples, activation = kernel_samples(data, "train", np.dtype("float64")), kernel_activation(network)
-        self._kernel = kernels.Proximal(samples, activation, _MOST_LINEAR)
+        self._kernel = kernels.Proximal(samples, activation, _MOST_LINEAR, threads)
         self._scale = float(np.abs(data.Y_train).max()) or 1.0
         if state is None:
             self.state |= {
@@ -171,4 +179,4 @@ def proximal_cost(data: Dataset, network: Network) -> Cost:
     (n, d_out), h = data.Y_train.shape, network.hidden
     memory = memory_needed(network, data, "matrix_free") + 8 * (14 * n * h + 10 * n * d_out + 12 * h * data.d_in)
     memory += 8 * h * data.d_in * min(n, data.d_in)  # bases of the pinned pairs
-    return Cost(60 * 8.0 * n * h * d_out, memory, flops_for_threads=np.inf)
+    return Cost(60 * 8.0 * n * h * d_out, memory, FLOPS_FOR_THREADS)

@@ -85,7 +85,7 @@ def simulate(
         Whether descents record the least and greatest training loss since the record before.
     threads : int, optional
         Threads for one step; by default one for a small step, else every processor this process may use.
-        ``ZEROLOSS_NUM_THREADS`` bounds them. The bits do not depend on it. ``NormFlow`` takes its steps on one thread.
+        ``ZEROLOSS_NUM_THREADS`` bounds them. The bits do not depend on it.
     progress : bool, optional
         Whether to show a progress bar. By default it is shown once a second has passed, if standard error is a
         terminal or the code runs in a notebook (a widget if ipywidgets is installed, else text).

@@ -67,24 +67,24 @@ def chosen(method: str, data: Dataset) -> str:
     return "dense" if data.Y_train.size <= _GREATEST_DENSE else "matrix_free"
 
 
-def solvable_set(network: Network, data: Dataset, method: Solver) -> kernels.ZeroLossSet:
+def solvable_set(network: Network, data: Dataset, method: Solver, threads: int = 1) -> kernels.ZeroLossSet:
     """Return `zero_loss_set`, or raise LinAlgError where counting shows J singular.
 
     Conjugate gradients would not notice: they solve a singular system where it has solutions.
     """
-    found = zero_loss_set(network, data, method)
+    found = zero_loss_set(network, data, method, threads)
     if data.Y_train.size > np.sum(~dead_units(network, data)) * (data.d_in + data.d_out):
         raise singular_error(network, data)
     return found
 
 
-def zero_loss_set(network: Network, data: Dataset, method: Solver = "auto") -> kernels.ZeroLossSet:
+def zero_loss_set(network: Network, data: Dataset, method: Solver = "auto", threads: int = 1) -> kernels.ZeroLossSet:
     """Return the kernel's form of the zero-loss set, or raise ValueError where it cannot fit in memory."""
     check_memory(
         f"the {chosen(method, data)} geometry of n·d_out = {data.Y_train.size}", memory_needed(network, data, method)
     )
     samples, activation = kernel_samples(data, "train", np.dtype("float64")), kernel_activation(network)
-    return kernels.ZeroLossSet(samples, activation, chosen(method, data), TOLERANCE, _MOST_ITERATIONS)
+    return kernels.ZeroLossSet(samples, activation, chosen(method, data), TOLERANCE, _MOST_ITERATIONS, threads)
 
 
 def dense_jacobian(network: Network, data: Dataset) -> NDArray[np.float64]:
