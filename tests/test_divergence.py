@@ -218,6 +218,24 @@ def test_a_rule_does_not_count_the_last_record_of_a_part(tmp_path):
     assert_equal(parts, whole)
 
 
+def test_a_signal_at_the_step_at_which_a_rule_stops(tmp_path):
+    """No step follows in which the event could be searched for again."""
+    run = {"record_every": 10, "stop_test_accuracy": 0.0, "stop_records": 2, "events": ["norm_E < 2.8"]}
+    settings = {"data": {"p": 7, "test_count": 8}, "network": {"hidden": 32}, "run": {**run, "steps": 100}}
+    settings["dynamics"] = {"weight_decay": 0.01}
+    whole = runs.run(config.from_settings(settings), tmp_path / "whole", progress=False)
+    assert 10 < whole.events["norm_E < 2.8"] < 20
+    asked = iter([None] * 3)  # Before the chunks to steps 1, 10 and 20; then, in the search at step 20, a signal.
+    with patch("zeroloss.dynamics.chunk.next_chunk", lambda steps, seconds: 1000):
+        found = runs.run(
+            config.from_settings(settings),
+            tmp_path / "other",
+            progress=False,
+            interruption=Asked(lambda: next(asked, signal.SIGINT)),
+        )
+    assert_equal(found, whole)
+
+
 def test_targets_that_the_ridge_makes_infinite_are_refused():
     """Without an active unit B = Y / ridge; W would not be finite although E is."""
     data = zl.datasets.from_arrays(np.eye(3), 100 * np.eye(3))

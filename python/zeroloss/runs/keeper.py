@@ -106,12 +106,14 @@ class Keeper:
         values = self._tell(recorder)
         known = len(self._events.found)
         self._events.after_chunk(stepper, step, goal, end, losses, values, passed)
-        for text, place in list(self._events.found.items())[known:]:
-            self.directory.log(f"{text} at step {place}")
         scheduled = values is not None and recorder.records_due.due(goal)
         outcome = self._rules.after_record(stepper, goal, values) if values is not None and scheduled else None
         if outcome is None and (outcome := self._rules.after_chunk()):
             self.out_of_time = True
+        if outcome is not None and self._events.due(goal):  # A signal broke off the last search; no step follows.
+            self._events.look_at_the_end(stepper, goal, losses is not None, values)
+        for text, place in list(self._events.found.items())[known:]:
+            self.directory.log(f"{text} at step {place}")
         self.step = goal
         due = self._due(goal) or recorder.pending() > _MOST_PENDING
         if outcome is None and goal < end and due:  # at the end comes the last one, with the last record
