@@ -15,7 +15,7 @@ from test_runs import assert_same_run, carried_out, settings
 from zeroloss import config, runs
 from zeroloss.results import Ending, RunDirectory, UnreadableError
 
-OFTEN = {"steps": 1_200, "record_every": 3, "snapshot_every": 7, "checkpoint_every": 1, "events": []}
+OFTEN = {"steps": 2_500, "record_every": 3, "snapshot_every": 7, "checkpoint_every": 1, "events": []}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_run_is_read_at_any_time(tmp_path, server, keep):
         run = zl.load(tmp_path / "a")
         endings.add(run.outcome.ending)
         assert run.step >= steps[-1]
-        assert run.history.sizes["step"] == run.step // 3 + 1 + (run.step == 1_200)
+        assert run.history.sizes["step"] == run.step // 3 + 1 + (run.step == 2_500)
         steps.append(run.step)
         if run.outcome.ending is Ending.RUNNING:
             assert str(run.outcome).endswith(f"steps at the last checkpoint so far, in process {child.pid}")
