@@ -11,6 +11,7 @@ from test_run_commands import zeroloss
 from test_runs import carried_out, settings
 from test_sweeps import settings as sweep_settings
 from zeroloss import config, runs, sweeps
+from zeroloss.results import DamagedError
 
 
 def flipped_at(place):
@@ -73,6 +74,20 @@ def test_runs(directories, tmp_path, name):
         attempt(zl.load, target)
         attempt(runs.resume, target, extend=None if name == "broken off" else 10, progress=False)
         shutil.rmtree(target)
+
+
+@pytest.mark.parametrize("name", ["history", "snapshots"])
+def test_changed_numbers_are_noticed(directories, tmp_path, name):
+    shutil.copytree(directories / "ended", tmp_path / "a")
+    file = tmp_path / "a" / f"{name}.nc"
+    last = getattr(zl.load(tmp_path / "a"), name)
+    values = last["E" if name == "snapshots" else "norm_E"].values.tobytes()[-80:-16]
+    content = file.read_bytes()
+    assert content.count(values) == 1
+    at = content.index(values) + 20
+    file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with pytest.raises(DamagedError, match=f"{name}.nc"):
+        zl.load(tmp_path / "a")
 
 
 def test_sweeps(directories, tmp_path):
