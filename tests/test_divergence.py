@@ -22,6 +22,8 @@ from zeroloss.dynamics.interruption import Asked
 STEPS = 60
 WARM_UP = {"schedule": "linear_warm_up", "lr": 40.0, "steps": 40}
 RESCALE = {"norm_control": "rescale", "norm_step": 12, "norm_ratio": 40.0}
+CAP = {"norm_control": "cap", "norm_ratio": 1e5, "norm_layers": "E"}
+HOLD = {"norm_control": "hold", "norm_step": 3, "norm_layers": "E"}
 
 #: Dynamics, activation, dtype and hidden units of runs that fail before step 60.
 CASES = {
@@ -30,6 +32,8 @@ CASES = {
     "decay": (zl.GradientDescent(lr=10.0, weight_decay=0.3), "leaky_relu(0.1)", "float64", 32),
     "schedule": (zl.GradientDescent(lr=WARM_UP), "square", "float64", 32),
     "norm control": (zl.GradientDescent(lr=1.0, **RESCALE), "square", "float64", 32),
+    "cap, with lanes without a unit": (zl.GradientDescent(lr=3.8, **CAP), "square", "float64", 41),
+    "hold, with lanes without a unit": (zl.GradientDescent(lr=WARM_UP, **HOLD), "square", "float64", 41),
     "cross-entropy": (zl.GradientDescent(lr=100, loss="cross_entropy"), "square", "float64", 32),
     "compensated": (zl.GradientDescent(lr=9.0, weight_decay=1.0, compensated=True), "relu", "float32", 32),
     "adamw": (zl.AdamW(lr=1e8), "relu", "float32", 32),

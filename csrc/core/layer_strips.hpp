@@ -35,6 +35,7 @@ class LayerStrips {
     if (empty()) return;
     rows_to_strips(from.E, d_in_, h_, E_.data());
     columns_to_strips(from.W, h_, d_out_, W_.data());
+    clear_padding();  // A control of the norm scales these lanes too, by NaN in a run that diverges.
     if (negated) negate();
   }
   void give(Layers<T> to, bool negated) {
