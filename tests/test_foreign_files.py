@@ -238,3 +238,21 @@ def test_networks_of_others(tmp_path, run, content):
     assert (tmp_path / "model.safetensors").read_bytes() == content
     for _ in range(2):
         zl.networks.to_checkpoint(run.network, tmp_path / "ours.safetensors")
+
+
+def test_links_to_the_marks_of_runs_and_sweeps_stay(run, tmp_path):
+    """A link is not a file that this package wrote, even if it leads to one."""
+    run.save(tmp_path / "saved")
+    sweeps.sweep({**sweep_settings(), "sweep": {"network.seed": [1]}}, tmp_path / "sweep", progress=False)
+    for mark, target in (("run.json", tmp_path / "saved"), ("cells.json", tmp_path / "sweep")):
+        directory = tmp_path / f"link of {mark}"
+        directory.mkdir()
+        (directory / mark).symlink_to(target / mark)
+        with pytest.raises((ValueError, FileExistsError), match="other files"):
+            run.save(directory)
+        with pytest.raises(ValueError, match="other files"):
+            runs.run(config.from_settings(settings()), directory, progress=False)
+        with pytest.raises(ValueError, match="other files|another program"):
+            sweeps.sweep({**sweep_settings(), "sweep": {"network.seed": [1]}}, directory, progress=False)
+        assert [path.name for path in directory.iterdir()] == [mark]
+        assert (directory / mark).is_symlink()

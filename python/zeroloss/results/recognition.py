@@ -18,9 +18,9 @@ SWEEP_MARK = {"zeroloss": "sweep"}
 
 
 def json_object(path: Path) -> Mapping[str, Any]:
-    """Return the object in a JSON file; an empty one if there is no file or no JSON object in it."""
+    """Return the object in a JSON file; an empty one if there is none, or if the file is a link, which is not ours."""
     try:
-        found = None if is_special(path) else json.loads(path.read_bytes())
+        found = None if is_special(path) or path.is_symlink() else json.loads(path.read_bytes())
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
