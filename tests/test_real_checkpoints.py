@@ -100,6 +100,24 @@ def test_further_tensors_are_told_unless_ignored(name, new_format, tmp_path):
     assert (net.W == LAYERS[2].weight.detach().numpy().T).all()
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
+@pytest.mark.parametrize("new_format", [True, False], ids=["zip", "legacy"])
+def test_tensors_that_are_not_dense_are_named_unless_ignored(new_format, tmp_path):
+    mask = torch.eye(3)
+    others = {
+        "a sparse": [mask.to_sparse(), mask.to_sparse_csr()],
+        "a meta": [torch.empty(3, device="meta")],
+        "a nested": [torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])],
+    }
+    for kind, tensors in others.items():
+        for tensor in tensors:
+            file = tmp_path / "model.pth"
+            torch.save({**LAYERS.state_dict(), "mask": tensor}, file, _use_new_zipfile_serialization=new_format)
+            with pytest.raises(ValueError, match=f"got 'mask', {kind} one; name it in ignore"):
+                zl.networks.from_checkpoint(file)
+            assert zl.networks.from_checkpoint(file, ignore=["mask"]).E.shape == (3, 4)
+
+
 @pytest.mark.parametrize("new_format", [True, False], ids=["zip", "legacy"])
 def test_parameters_and_numpy_arrays_are_layers(new_format, tmp_path):
     content = {"E": torch.nn.Parameter(torch.ones(3, 4)), "W": np.asfortranarray(np.arange(8.0).reshape(4, 2))}

@@ -74,6 +74,14 @@ REBUILDS = frozenset(
     }
 )
 
+#: The functions that make tensors without a strided storage, which are not read.
+OTHER_TENSORS = {
+    ("torch._utils", "_rebuild_sparse_tensor"): "sparse",
+    ("torch._utils", "_rebuild_sparse_csr_tensor"): "sparse",
+    ("torch._utils", "_rebuild_nested_tensor"): "nested",
+    ("torch._utils", "_rebuild_meta_tensor_no_storage"): "meta",
+}
+
 _LIGHTNING = (
     "lightning.fabric.utilities.data",
     "lightning_fabric.utilities.data",

@@ -19,6 +19,7 @@ from .known_globals import (
     NUMPY_ARRAYS,
     NUMPY_SCALARS,
     NUMPY_TYPE,
+    OTHER_TENSORS,
     REBUILDS,
     STORAGES,
     UNTYPED_LETTERS,
@@ -48,6 +49,12 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     negated: bool
+
+
+class OtherTensor(NamedTuple):
+    """A tensor that is not part of a storage, and is not read: sparse, nested or meta."""
+
+    kind: str
 
 
 class Global(NamedTuple):
@@ -180,6 +187,7 @@ _MAKERS: tuple[tuple[frozenset[tuple[str, str]], Callable[..., Any]], ...] = (
     (NUMPY_ARRAYS, lambda *_: NumpyArray()),
     (frozenset({NUMPY_TYPE}), _numpy_type),
     (ENCODES, _encoded),
+    (frozenset(OTHER_TENSORS), lambda function, *_: OtherTensor(OTHER_TENSORS[function])),
     (VALUES | NUMPY_SCALARS, lambda *_: VALUE),
 )
 _KNOWN = frozenset().union(*(names for names, _ in _MAKERS), STORAGES, DTYPES, WRAPPERS)

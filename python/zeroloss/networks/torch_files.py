@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .._checks import shown
 from .._reading import Arrays, RefusedError, check_fits, fill, size_of
 from .known_globals import STORAGE_LETTERS, UNTYPED_LETTERS
-from .pickle_values import NumpyArray, Storage, Tensor
+from .pickle_values import NumpyArray, OtherTensor, Storage, Tensor
 from .pickled import Pickle, read_pickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -24,6 +24,8 @@ _MOST_VALUES = 100_000  # dictionaries, lists and tensors, as often as they occu
 _DEEPEST = 32
 _LONGEST_NAME = 1000
 _LETTERS = {**STORAGE_LETTERS, **UNTYPED_LETTERS}
+
+AnyTensor = Tensor | NumpyArray | OtherTensor
 
 #: Whether a tensor is wanted, by its name; and whether any below a name and a dot is, by both.
 Wanted = Callable[[str], bool]
@@ -96,7 +98,8 @@ def _tensors(
     found: Pickle, raw: Callable[[Storage], NDArray[np.uint8]], order: str, wanted: Wanted, size: int
 ) -> Arrays:
     if not isinstance(found.value, dict):
-        kind = {"Tensor": "tensor", "NumpyArray": "NumPy array"}.get(name := type(found.value).__name__, name.lower())
+        kinds = {"Tensor": "tensor", "OtherTensor": "tensor", "NumpyArray": "NumPy array"}
+        kind = kinds.get(name := type(found.value).__name__, name.lower())
         raise RefusedError(
             f"expected a dictionary of tensors, got a {kind}; torch.save(model.state_dict(), FILE) writes one"
         )
@@ -110,6 +113,11 @@ def _tensors(
             if tensor.array is not None:
                 arrays[name] = tensor.array
             continue
+        if isinstance(tensor, OtherTensor):
+            raise RefusedError(
+                f"expected dense tensors, got {shown(name)}, a {tensor.kind} one; name it in ignore, or save it as a "
+                "dense one"
+            )
         if tensor.storage not in storages:
             storages[tensor.storage] = _storage_array(raw(tensor.storage), tensor.storage, order)
         arrays[name] = _strided(name, tensor, storages[tensor.storage])
@@ -135,23 +143,23 @@ class _Tree:
         self._most = max(_MOST_VALUES, found.opcodes)
         self._shapes: dict[int, _Shape] = {}
 
-    def tensors(self) -> list[tuple[str, Tensor | NumpyArray]]:
+    def tensors(self) -> list[tuple[str, AnyTensor]]:
         """Return the wanted tensors and arrays, with their keys joined by dots."""
-        found: list[tuple[str, Tensor | NumpyArray]] = []
+        found: list[tuple[str, AnyTensor]] = []
 
         def visit(name: str, value: Any) -> None:
-            if isinstance(value, Tensor | NumpyArray):
+            if isinstance(value, AnyTensor):
                 if self._wanted(name):
                     found.append((name, value))
             elif self._shape(value, 0).tensors:
                 for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
                     below = f"{name}.{key}" if name else str(key)
-                    if isinstance(inner, Tensor | NumpyArray) or _is_container(inner):
+                    if isinstance(inner, AnyTensor) or _is_container(inner):
                         if len(below) > _LONGEST_NAME:
                             raise RefusedError(
                                 f"expected names of at most {_LONGEST_NAME} characters, got {shown(below)}"
                             )
-                        if isinstance(inner, Tensor | NumpyArray) or self._wanted(f"{below}."):
+                        if isinstance(inner, AnyTensor) or self._wanted(f"{below}."):
                             visit(below, inner)
 
         visit("", self._root)
@@ -163,7 +171,7 @@ class _Tree:
             return self._shapes[id(value)]
         values, deepest, tensors = 1, 0, False
         for inner in value.values() if isinstance(value, dict) else value:
-            if isinstance(inner, Tensor | NumpyArray):
+            if isinstance(inner, AnyTensor):
                 values, tensors = values + 1, True
             elif _is_container(inner):
                 if depth > _DEEPEST:
