@@ -252,7 +252,7 @@ def test_links_to_the_marks_of_runs_and_sweeps_stay(run, tmp_path):
             run.save(directory)
         with pytest.raises(ValueError, match="other files"):
             runs.run(config.from_settings(settings()), directory, progress=False)
-        with pytest.raises(ValueError, match="other files|another program"):
+        with pytest.raises(ValueError, match=r"other files|another program"):
             sweeps.sweep({**sweep_settings(), "sweep": {"network.seed": [1]}}, directory, progress=False)
         assert [path.name for path in directory.iterdir()] == [mark]
         assert (directory / mark).is_symlink()
