@@ -6,6 +6,7 @@ or makes or removes a directory, one after the other.
 
 import errno
 import io
+import itertools
 import os
 import shutil
 import signal
@@ -116,15 +117,13 @@ def failures(quick_path):
     hook.failure = None
 
 
-def failing_at_each(failures, kinds, prepare, act, check):
-    """Let ``act`` fail at the first file operation, the second and so on, until it does not; check what it left.
+def failing_at_each(failures, kinds, prepare, act, check, stride=1):
+    """Let ``act`` fail at the first file operation, the next and so on, until it does not; check what it left.
 
-    The kinds of failure take turns.
+    The kinds of failure take turns. ``stride`` is the distance from one operation to the next one that fails.
     """
-    number = 0
-    while True:
-        failure = kinds[number % len(kinds)]
-        number += 1
+    for turn in itertools.count():
+        failure, number = kinds[turn % len(kinds)], 1 + turn * stride
         prepare()
         failures.number, failures.count = number, 0
         if failure is kill:
@@ -278,4 +277,5 @@ def test_a_sweep(quick_path, failures):
         assert hidden(target) == []
         assert contents(base, OTHERS) == before
 
-    failing_at_each(failures, FAILURES, lambda: shutil.rmtree(target, ignore_errors=True), act, check)
+    # Most of its operations are those of a run, which fail one by one above.
+    failing_at_each(failures, FAILURES, lambda: shutil.rmtree(target, ignore_errors=True), act, check, stride=5)
