@@ -64,13 +64,14 @@ need-lint-tools:
 # AddressSanitizer runs on the widest level of this machine. If that is v4, it also runs on base, whose tiles differ.
 # Python's own allocations are not freed at exit, so leaks are not reported. The threads of PyTorch and NumPy are not
 # instrumented, so ThreadSanitizer runs a script of its own. The last digits of gelu need fused multiply-adds, which
-# these builds do not make. Both targets need a regular installation: an editable one comes before PYTHONPATH.
+# these builds do not make. The flows on several threads take minutes here; ThreadSanitizer's script runs short ones. Both
+# targets need a regular installation: an editable one comes before PYTHONPATH.
 CHECKED := build/checked
 KERNEL_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient gradient_descent cross_entropy_and_adamw \
   predicted_gradient geometry alignment activations threads_and_memory)
 sanitize: $(VENV)/installed $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-address LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
-	  $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) -k "not last_places"
+	  $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) -k "not last_places and not bits_of_norm_flows and not bits_of_the_geometry"
 	PYTHONPATH=$(CHECKED)-thread LD_PRELOAD=$$($(CXX) -print-file-name=libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
 	  $(BIN)/python tests/under_thread_sanitizer.py
 
