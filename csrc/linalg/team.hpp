@@ -195,6 +195,7 @@ class Team {
     using Function = std::remove_reference_t<F>;
     if (tasks <= 0) return;
     if (size_ > 1 && tasks > 1) {
+      // NOLINTNEXTLINE(bugprone-exception-escape): a task that throws ends the process.
       const auto call = [](void* context, std::ptrdiff_t task, int member) noexcept {
         invoke(*static_cast<Function*>(context), task, member);
       };
