@@ -23,8 +23,8 @@ PACKAGE = ROOT / "python" / "zeroloss"
 
 #: Each layer imports from those before it alone.
 LAYERS = (
-    {"_checks", "_choices", "_progress", "_settings", "_toml"},
-    {"_display", "_hints", "_kernels", "_machine", "_run_settings"},
+    {"_checks", "_choices", "_progress", "_toml"},
+    {"_display", "_hints", "_kernels", "_machine", "_run_settings", "_settings"},
     {"_reading", "build"},
     {"datasets"},
     {"networks"},

@@ -6,7 +6,7 @@ import math
 import operator
 import os
 import reprlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +23,48 @@ _LONGEST_PATH = 250  # its half
 
 class ZerolossWarning(RuntimeWarning):
     """A warning of this package: the command shows these and no others."""
+
+
+class ArgumentError(Exception):
+    """An error that knows the arguments at fault; its text is "name: problem", or "name, name: problem".
+
+    It is raised as `ArgumentValueError` or `ArgumentTypeError`.
+
+    Parameters
+    ----------
+    names : str or sequence of str
+        The arguments. An entry of one is given with its index, as ``betas[0]``.
+    problem : str
+        What is wrong: expected …, got ….
+
+    Attributes
+    ----------
+    names : tuple of str
+        The arguments, without indices.
+    """
+
+    def __init__(self, names: str | Sequence[str], problem: str) -> None:
+        labels = (names,) if isinstance(names, str) else tuple(names)
+        super().__init__(f"{', '.join(labels)}: {problem}")
+        self.names = tuple(label.partition("[")[0] for label in labels)
+        self._parts = labels, problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._parts, self.__dict__
+
+
+class ArgumentValueError(ArgumentError, ValueError):
+    """A ValueError that knows the arguments at fault, see `ArgumentError`."""
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """A TypeError that knows the arguments at fault, see `ArgumentError`."""
+
+
+def part_of(name: str, error: ValueError | TypeError) -> ArgumentError:
+    """Return the error of a part of an argument as an error of the argument: "lr: steps: expected …"."""
+    kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError
+    return kind(name, str(error))
 
 
 class _Repr(reprlib.Repr):
@@ -78,22 +120,22 @@ def integer(name: str, value: object, at_least: int) -> int:
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {shown(value)}") from None
+        raise ArgumentTypeError(name, f"expected an integer, got {shown(value)}") from None
     if number < at_least:
-        raise ValueError(f"{name}: expected an integer of at least {at_least}, got {shown(number)}")
+        raise ArgumentValueError(name, f"expected an integer of at least {at_least}, got {shown(number)}")
     return number
 
 
 def real(name: str, value: object) -> float:
     """Return ``value`` as a finite float."""
     if isinstance(value, bool | np.bool_ | str | bytes) or np.ndim(value) != 0:  # type: ignore[arg-type]
-        raise TypeError(f"{name}: expected a number, got {shown(value)}")
+        raise ArgumentTypeError(name, f"expected a number, got {shown(value)}")
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{name}: expected a number, got {shown(value)}") from None
+        raise ArgumentTypeError(name, f"expected a number, got {shown(value)}") from None
     if not math.isfinite(number):
-        raise ValueError(f"{name}: expected a finite number, got {number}")
+        raise ArgumentValueError(name, f"expected a finite number, got {number}")
     return number
 
 
@@ -101,7 +143,7 @@ def positive(name: str, value: object) -> float:
     """Return ``value`` as a float above 0."""
     number = real(name, value)
     if number <= 0:
-        raise ValueError(f"{name}: expected a number above 0, got {number}")
+        raise ArgumentValueError(name, f"expected a number above 0, got {number}")
     return number
 
 
@@ -109,7 +151,7 @@ def not_negative(name: str, value: object) -> float:
     """Return ``value`` as a float of at least 0."""
     number = real(name, value)
     if number < 0:
-        raise ValueError(f"{name}: expected a number of at least 0, got {number}")
+        raise ArgumentValueError(name, f"expected a number of at least 0, got {number}")
     return number
 
 
@@ -117,7 +159,7 @@ def fraction(name: str, value: object) -> float:
     """Return ``value`` as a float in [0, 1]."""
     number = real(name, value)
     if not 0 <= number <= 1:
-        raise ValueError(f"{name}: expected a number in [0, 1], got {number}")
+        raise ArgumentValueError(name, f"expected a number in [0, 1], got {number}")
     return number
 
 
@@ -125,7 +167,7 @@ def share(name: str, value: object) -> float:
     """Return ``value`` as a float in (0, 1]."""
     number = real(name, value)
     if not 0 < number <= 1:
-        raise ValueError(f"{name}: expected a number in (0, 1], got {number}")
+        raise ArgumentValueError(name, f"expected a number in (0, 1], got {number}")
     return number
 
 
@@ -133,7 +175,7 @@ def below_one(name: str, value: object) -> float:
     """Return ``value`` as a float in [0, 1)."""
     number = not_negative(name, value)
     if number >= 1:
-        raise ValueError(f"{name}: expected a number in [0, 1), got {value}")
+        raise ArgumentValueError(name, f"expected a number in [0, 1), got {value}")
     return number
 
 
@@ -146,7 +188,7 @@ def convert(settings: object, **checked: object) -> None:
 def choice(name: str, value: Choice, options: Collection[str]) -> Choice:
     """Return ``value``, one of ``options``."""
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name}: expected one of {', '.join(options)}, got {shown(value)}")
+        raise ArgumentValueError(name, f"expected one of {', '.join(options)}, got {shown(value)}")
     return value
 
 
@@ -155,13 +197,13 @@ def different(name: str, values: Collection[object], at_least: int) -> None:
     if len(values) < at_least or len(set(values)) < len(values):
         got = ", ".join(str(value) for value in values) or "none"
         wish = f"at least {at_least} value{'s' * (at_least > 1)}" if at_least else "values"
-        raise ValueError(f"{name}: expected {wish}, each once, got {got}")
+        raise ArgumentValueError(name, f"expected {wish}, each once, got {got}")
 
 
 def instance(name: str, value: object, expected: type) -> None:
     """Raise TypeError unless ``value`` is an ``expected``."""
     if not isinstance(value, expected):
-        raise TypeError(f"{name}: expected a {expected.__name__}, got {type(value).__name__}")
+        raise ArgumentTypeError(name, f"expected a {expected.__name__}, got {type(value).__name__}")
 
 
 def matrix(name: str, value: Any, dtype: str | None = None, copy: bool = True) -> NDArray[Any]:
@@ -170,21 +212,23 @@ def matrix(name: str, value: Any, dtype: str | None = None, copy: bool = True) -
     Without ``copy`` an array that is as it should be becomes read-only itself.
     """
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array without a mask, got a masked one; fill it")
+        raise ArgumentTypeError(name, "expected an array without a mask, got a masked one; fill it")
     try:
         array = value.toarray() if hasattr(value, "toarray") else np.asarray(value)  # a sparse matrix
     except ValueError:
-        raise ValueError(f"{name}: expected a matrix, got lists of unequal lengths") from None
+        raise ArgumentValueError(name, "expected a matrix, got lists of unequal lengths") from None
     if array.ndim != 2:
-        raise ValueError(f"{name}: expected a matrix (2 dimensions), got shape {array.shape}")
+        raise ArgumentValueError(name, f"expected a matrix (2 dimensions), got shape {array.shape}")
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+        raise ArgumentTypeError(name, f"expected real numbers, got dtype {array.dtype}")
     if dtype is None:
         dtype = "float32" if array.dtype.itemsize == 4 and array.dtype.kind == "f" else "float64"
     with np.errstate(over="ignore"):  # what overflows is told below
         checked = np.array(array, dtype=dtype, order="C", copy=True if copy else None)
     if not np.isfinite(checked).all():
-        raise ValueError(f"{name}: expected finite numbers in {dtype}, got NaN or infinity among {array.size} entries")
+        raise ArgumentValueError(
+            name, f"expected finite numbers in {dtype}, got NaN or infinity among {array.size} entries"
+        )
     checked.flags.writeable = False
     return checked
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+Every = int | Literal["log"]  # steps between two records, or the steps nearest to 10^(k/20)
 Dtype = Literal["float64", "float32"]
 Rows = Literal["auto", "sparse", "dense"]
 Pairs = Literal["unordered", "ordered"]

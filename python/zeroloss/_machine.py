@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from . import _checks
+from ._checks import ArgumentValueError
 
 _MOST_THREADS = 1024
 _CGROUP = Path("/sys/fs/cgroup")
@@ -71,7 +72,7 @@ def checked_threads(threads: object, work: float, worthwhile: float) -> int:
         return available if work >= worthwhile else 1
     wanted = _checks.integer("threads", threads, 1)
     if wanted > _MOST_THREADS:
-        raise ValueError(f"threads: expected at most {_MOST_THREADS}, got {wanted}")
+        raise ArgumentValueError("threads", f"expected at most {_MOST_THREADS}, got {wanted}")
     return min(wanted, available) if os.environ.get("ZEROLOSS_NUM_THREADS") else wanted
 
 

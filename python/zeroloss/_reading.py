@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import one_line, shown, shown_path
+from ._checks import ArgumentTypeError, one_line, shown, shown_path
 from ._machine import check_memory
 
 Arrays = dict[str, NDArray[Any]]
@@ -64,7 +64,7 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]:
         If it is no regular file, or its content is damaged or refused.
     """
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path: expected the name of {what}, got {shown(path)}")
+        raise ArgumentTypeError("path", f"expected the name of {what}, got {shown(path)}")
     where = shown_path(path)
     try:
         with _opened(path, what) as file:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ._checks import ArgumentValueError
+
 _DEEPEST = 20
 _MOST_VALUES = 10_000
 _LONGEST_TEXT = 100_000
@@ -24,7 +26,9 @@ def plain(value: Any, deepest: int = _DEEPEST) -> Any:
         For lists or mappings within one another more than 20 levels deep.
     """
     if deepest < 0:
-        raise ValueError(f"settings: expected at most {_DEEPEST} lists or tables within one another, got more")
+        raise ArgumentValueError(
+            "settings", f"expected at most {_DEEPEST} lists or tables within one another, got more"
+        )
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):

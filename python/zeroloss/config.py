@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from . import _settings, _toml, datasets, networks
-from ._checks import one_line, shown
+from ._checks import ArgumentTypeError, one_line, shown
 from ._choices import Dtype
 from ._hints import choices, hints_of, lines, nearest, parameter_docs, signature_defaults, typed, unknown, words
 from ._reading import RefusedError, reading, size_of
@@ -200,7 +200,7 @@ def settings_of_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any
 def from_settings(settings: Settings) -> Configuration:
     """Return the configuration of sections and keys as Python values; see `from_file`."""
     if not isinstance(settings, Mapping):
-        raise TypeError(f"settings: expected a mapping of sections, got {shown(settings)}")
+        raise ArgumentTypeError("settings", f"expected a mapping of sections, got {shown(settings)}")
     problems: list[str] = []
     given = sections_of(settings, problems)
     parts = {name: checked_part(name, given.get(name, {})) for name in ("data", "dynamics")}

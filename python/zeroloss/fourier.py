@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _display
+from ._checks import ArgumentValueError
 from .datasets import Dataset
 
 __all__ = ["FourierSummary", "features", "group_rows", "summary", "unit_shares"]
@@ -106,9 +107,10 @@ def group_rows(data: Dataset) -> tuple[NDArray[np.intp], ...]:
         order = _powers_of_a_primitive_root(p)
     else:
         what = f"{task} modulo {p}" if p else str(task)
-        raise ValueError(
-            "data: expected a task with a cyclic group (sums or differences modulo p, products or quotients modulo a "
-            f"prime above 2), got {what}"
+        raise ArgumentValueError(
+            "data",
+            "expected a task with a cyclic group (sums or differences modulo p, products or quotients modulo a "
+            f"prime above 2), got {what}",
         )
     return tuple(order + first for first in range(0, data.d_in, p))
 
@@ -178,22 +180,26 @@ def _element_rows(E: ArrayLike, data: Dataset | None, operand: int | None) -> ND
     embedding = _checks.matrix("E", E, "float64")
     if data is None:
         if operand is not None:
-            raise ValueError(f"operand: expected together with data, got {operand!r}")
+            raise ArgumentValueError("operand", f"expected together with data, got {operand!r}")
         return embedding
     blocks = group_rows(data)
     if len(embedding) != data.d_in:
-        raise ValueError(f"E: expected {data.d_in} rows, as the data have inputs, got shape {embedding.shape}")
+        raise ArgumentValueError(
+            "E", f"expected {data.d_in} rows, as the data have inputs, got shape {embedding.shape}"
+        )
     if operand is None and len(blocks) > 1:
-        raise ValueError(f"operand: expected 0 to {len(blocks) - 1}, as the operands are concatenated, got none")
+        raise ArgumentValueError(
+            "operand", f"expected 0 to {len(blocks) - 1}, as the operands are concatenated, got none"
+        )
     place = 0 if operand is None else _checks.integer("operand", operand, 0)
     if place >= len(blocks):
-        raise ValueError(f"operand: expected below {len(blocks)}, the number of blocks of rows, got {place}")
+        raise ArgumentValueError("operand", f"expected below {len(blocks)}, the number of blocks of rows, got {place}")
     return embedding[blocks[place]]
 
 
 def _transformed(rows: NDArray[np.float64]) -> NDArray[np.complex128]:
     if len(rows) < 2 or rows.shape[1] < 1:
-        raise ValueError(f"E: expected at least two rows and one column, got shape {rows.shape}")
+        raise ArgumentValueError("E", f"expected at least two rows and one column, got shape {rows.shape}")
     return np.fft.fft(rows, axis=0, norm="forward")[1 : len(rows) // 2 + 1]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _checks
+from ._checks import ArgumentValueError
 from ._choices import Direction
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Level:
     def crossed(self, history: xr.Dataset) -> Crossing:
         """Return when the curve of a history crosses the level; ValueError where the history has no such curve."""
         if self.curve not in history:
-            raise ValueError(f"curve: expected one of {', '.join(map(str, history))}, got {self.curve!r}")
+            raise ArgumentValueError("curve", f"expected one of {', '.join(map(str, history))}, got {self.curve!r}")
         return crossing(history[self.curve], self.level, self.sustained, self.direction)
 
 
@@ -136,7 +137,9 @@ def crossing(series: xr.DataArray, level: float, sustained: int = 1, direction: 
     level, sustained = _checks.real("level", level), _checks.integer("sustained", sustained, 1)
     direction = _checks.choice("direction", direction, _DIRECTIONS)
     if getattr(series, "dims", None) != ("step",) or "step" not in series.coords:
-        raise ValueError(f'series: expected a DataArray over "step", got dimensions {getattr(series, "dims", None)}')
+        raise ArgumentValueError(
+            "series", f'expected a DataArray over "step", got dimensions {getattr(series, "dims", None)}'
+        )
     beyond = np.asarray(series.values >= level if direction == "above" else series.values <= level)
     steps = np.asarray(series.step.values)
     # past the end all is as well as it can be: the first window that may be beyond, and whether it is seen whole

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from .. import _checks
-from .._checks import shown
+from .._checks import ArgumentValueError, shown
 from .._choices import Inputs, Pairs
 from .._machine import check_memory
 from .dataset import Dataset
@@ -164,7 +164,7 @@ def modular_division(
     p = _checks.integer("p", p, 2)
     pairs = _pairs_of(p, "ordered", f"modular division of p = {p}")
     if any(p % factor == 0 for factor in range(2, math.isqrt(p) + 1)):
-        raise ValueError(f"p: expected a prime, got {p}")
+        raise ArgumentValueError("p", f"expected a prime, got {p}")
     operands = pairs[pairs[:, 1] != 0]
     inverse = np.array([0, *(pow(b, -1, p) for b in range(1, p))])
     split = Split(train_fraction, train_count, test_count, label_noise, seed)
@@ -215,9 +215,10 @@ def modular_polynomial(
     a, b = operands.T
     c = value(a, b)
     if (c != value(b, a)).any() and (pairs, inputs) != ("ordered", "concatenated"):
-        raise ValueError(
-            'pairs, inputs: expected "ordered" and "concatenated", as the polynomial depends on the order, '
-            f"got {shown(pairs)} and {shown(inputs)}"
+        raise ArgumentValueError(
+            ("pairs", "inputs"),
+            'expected "ordered" and "concatenated", as the polynomial depends on the order, '
+            f"got {shown(pairs)} and {shown(inputs)}",
         )
     about = {"task": "modular_polynomial", "p": p, "terms": checked, "pairs": pairs, "inputs": inputs}
     split = Split(train_fraction, train_count, test_count, label_noise, seed)
@@ -285,15 +286,11 @@ def _checked_terms(terms: object) -> list[list[int]]:
     except TypeError:
         rows = []
     if not rows or any(len(row) != 3 for row in rows):
-        raise ValueError(f"terms: expected (coefficient, power of a, power of b), one or more, got {shown(terms)}")
-    return [
-        [
-            _checks.integer("terms, coefficient", coefficient, -(2**63)),
-            _checks.integer("terms, power of a", i, 0),
-            _checks.integer("terms, power of b", j, 0),
-        ]
-        for coefficient, i, j in rows
-    ]
+        raise ArgumentValueError(
+            "terms", f"expected (coefficient, power of a, power of b), one or more, got {shown(terms)}"
+        )
+    least = (-(2**63), 0, 0)
+    return [[_checks.integer(f"terms[{i}][{j}]", row[j], least[j]) for j in range(3)] for i, row in enumerate(rows)]
 
 
 def _samples(operands: Operands, p: int, results: Operands, split: Split, about: Mapping[str, Any]) -> Dataset:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from .. import _checks, _display
-from .._checks import shown
+from .._checks import ArgumentValueError, shown
 from .._choices import Rows
 from .._kernels import kernels
 from .._reading import RefusedError, read_npz, reading
@@ -141,19 +141,19 @@ def _from_arrays(
     Y = _targets("Y_train", Y_train, copy)
     if (X_test is None) != (Y_test is None):
         given, missing = ("X_test", "Y_test") if Y_test is None else ("Y_test", "X_test")
-        raise ValueError(f"{missing}: expected together with {given}, got None")
+        raise ArgumentValueError(missing, f"expected together with {given}, got None")
     if X_test is None or Y_test is None:
         X_test, Y_test = np.empty((0, X.shape[1])), np.empty((0, Y.shape[1]))
     X_t, Y_t = _checks.matrix("X_test", X_test, "float64", copy), _targets("Y_test", Y_test, copy)
     for name, value in (("X_train", X), ("Y_train", Y)):
         if 0 in value.shape:
-            raise ValueError(f"{name}: expected at least one row and one column, got shape {value.shape}")
+            raise ArgumentValueError(name, f"expected at least one row and one column, got shape {value.shape}")
     if len(X) != len(Y):
-        raise ValueError(f"Y_train: expected {len(X)} rows, as X_train has, got {len(Y)}")
+        raise ArgumentValueError("Y_train", f"expected {len(X)} rows, as X_train has, got {len(Y)}")
     if X_t.shape[1] != X.shape[1]:
-        raise ValueError(f"X_test: expected {X.shape[1]} columns, as X_train has, got {X_t.shape[1]}")
+        raise ArgumentValueError("X_test", f"expected {X.shape[1]} columns, as X_train has, got {X_t.shape[1]}")
     if Y_t.shape != (len(X_t), Y.shape[1]):
-        raise ValueError(f"Y_test: expected shape {(len(X_t), Y.shape[1])}, got {Y_t.shape}")
+        raise ArgumentValueError("Y_test", f"expected shape {(len(X_t), Y.shape[1])}, got {Y_t.shape}")
     sparse = rows == "sparse" or (rows == "auto" and np.count_nonzero(X) <= _SPARSE_BELOW * X.size)
     take = csr_array if sparse else np.asarray
     settings = {"task": "arrays", "rows": "sparse" if sparse else "dense"}
@@ -197,9 +197,10 @@ def from_file(file: str | os.PathLike[str], rows: Rows = "auto") -> Dataset:
 
 def _targets(name: str, value: ArrayLike, copy: bool) -> NDArray[np.float64]:
     if np.ndim(value) == 1:
-        raise ValueError(
-            f"{name}: expected a matrix of targets, one row a sample, got shape {np.shape(value)}; "
-            "integer labels become one-hot rows by numpy.eye(classes)[labels], numbers a column by y[:, None]"
+        raise ArgumentValueError(
+            name,
+            f"expected a matrix of targets, one row a sample, got shape {np.shape(value)}; "
+            "integer labels become one-hot rows by numpy.eye(classes)[labels], numbers a column by y[:, None]",
         )
     return _checks.matrix(name, value, "float64", copy)
 
@@ -209,7 +210,7 @@ def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any]) -> Any:
     rows, Y = (data.rows_train, data.Y_train) if part == "train" else (data.rows_test, data.Y_test)
     entries = rows.data if isinstance(rows, csr_array) else rows
     if max(np.abs(array).max(initial=0.0) for array in (entries, Y)) > np.finfo(dtype).max:
-        raise ValueError(f"data: expected entries within {dtype}, got greater ones; scale them")
+        raise ArgumentValueError("data", f"expected entries within {dtype}, got greater ones; scale them")
     samples = kernels.Samples32 if dtype == np.float32 else kernels.Samples64
     targets = np.ascontiguousarray(Y, dtype)
     if isinstance(rows, csr_array):

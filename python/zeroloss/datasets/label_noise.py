@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._checks import ArgumentValueError
 from .dataset import Dataset, one_hot, read_only
 
 
@@ -35,7 +36,7 @@ def with_label_noise(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
     _checks.instance("data", data, Dataset)
     fraction, seed = _checks.fraction("fraction", fraction), _checks.integer("seed", seed, 0)
     if before := data.settings.get("label_noise"):
-        raise ValueError(f"data: expected labels without noise, got label_noise={before}")
+        raise ArgumentValueError("data", f"expected labels without noise, got label_noise={before}")
     settings = {**data.settings, "label_noise": fraction, "label_noise_seed": seed}
     Y_train = noisy_targets(data.Y_train, fraction, seed)
     return read_only(Dataset(data.rows_train, Y_train, data.rows_test, data.Y_test, settings))
@@ -55,5 +56,7 @@ def noisy_targets(Y: NDArray[np.float64], fraction: float, seed: int) -> NDArray
         further = random.integers(1, d_out, len(wrong))
         noisy[wrong] = np.eye(d_out)[(Y[wrong].argmax(axis=1) + further) % d_out]
     else:
-        raise ValueError("targets: expected one-hot ones of at least two classes, or one column of ±1, for label noise")
+        raise ArgumentValueError(
+            "targets", "expected one-hot ones of at least two classes, or one column of ±1, for label noise"
+        )
     return noisy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _checks
+from .._checks import ArgumentValueError
 from .._choices import ParityTargets
 from .._machine import check_memory
 from .dataset import Dataset, read_only
@@ -52,10 +53,12 @@ def sparse_parity(
     _checks.choice("targets", targets, ("one_hot", "sign"))
     label_noise, seed = _checks.fraction("label_noise", label_noise), _checks.integer("seed", seed, 0)
     if relevant > bits:
-        raise ValueError(f"relevant: expected at most bits = {bits}, got {relevant}")
+        raise ArgumentValueError("relevant", f"expected at most bits = {bits}, got {relevant}")
     short = min(bits, _CODE_BITS)
     if train + test > 2**short:
-        raise ValueError(f"train_count, test_count: expected at most 2^{short} together, got {train + test}")
+        raise ArgumentValueError(
+            ("train_count", "test_count"), f"expected at most 2^{short} together, got {train + test}"
+        )
     check_memory(f"sparse parity of {bits} bits", (train + test) * (24 * bits + 400))  # choice takes up to 50 integers
     random = np.random.default_rng(seed)
     codes = random.choice(2**short, train + test, replace=False)  # different ones, so that no test sample trains

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from .. import _checks
+from .._checks import ArgumentValueError
 from .dataset import Dataset, read_only
 from .label_noise import noisy_targets
 
@@ -33,8 +34,8 @@ class Split:
             seed=_checks.integer("seed", self.seed, 0),
         )
         if len(given := self._given()) != 1:
-            ways = "train_fraction, train_count, test_count"
-            raise ValueError(f"{ways}: expected exactly one of them, got {' and '.join(given) or 'none'}")
+            ways = ("train_fraction", "train_count", "test_count")
+            raise ArgumentValueError(ways, f"expected exactly one of them, got {' and '.join(given) or 'none'}")
 
     def of(self, rows: csr_array | NDArray[np.float64], Y: NDArray[np.float64], settings: Mapping[str, Any]) -> Dataset:
         """Return the samples (rows, Y) split at random, the labels of the training part with their noise."""
@@ -62,12 +63,14 @@ class Split:
             share = _checks.real(name, value)
             n = math.floor(share * samples * (1 + 1e-12)) if 0 < share <= 1 else 0  # 0.29 of 100 samples are 29
             if n < 1:
-                raise ValueError(f"{name}: expected in (0, 1] with at least one of {samples} samples, got {share}")
+                raise ArgumentValueError(
+                    name, f"expected in (0, 1] with at least one of {samples} samples, got {share}"
+                )
             return n
         count = _checks.integer(name, value, 0)
         n = count if name == "train_count" else samples - count
         if not 1 <= n <= samples:
-            raise ValueError(
-                f"{name}: expected to leave 1 to {samples} samples for training, got {count}, which leaves {n}"
+            raise ArgumentValueError(
+                name, f"expected to leave 1 to {samples} samples for training, got {count}, which leaves {n}"
             )
         return n

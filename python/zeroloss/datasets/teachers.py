@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
-from .._checks import shown
+from .._checks import ArgumentValueError, shown
 from .._machine import check_memory
 from .dataset import Dataset, read_only
 
@@ -90,7 +90,7 @@ def teacher_layers(data: Dataset) -> Layers:
     _checks.instance("data", data, Dataset)
     if data.settings.get("task") not in ("linear_teacher", "relu_teacher"):
         task = shown(data.settings.get("task"))
-        raise ValueError(f"data: expected a linear_teacher or relu_teacher, got task {task}")
+        raise ArgumentValueError("data", f"expected a linear_teacher or relu_teacher, got task {task}")
     return _layers(data.settings, np.random.default_rng(data.settings["seed"]).spawn(1)[0])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
+from .._checks import ArgumentTypeError
 from .._choices import Layers, Loss, NormControl, Reduction
 from .._kernels import kernels
 from .decay import DecayWatch, factor_decay
@@ -75,7 +76,7 @@ class AdamW(DescentSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
-            raise TypeError(f"betas: expected two numbers, got {self.betas!r}")
+            raise ArgumentTypeError("betas", f"expected two numbers, got {self.betas!r}")
         betas = tuple(_checks.below_one(f"betas[{place}]", beta) for place, beta in enumerate(self.betas))
         _checks.convert(self, betas=betas, eps=_checks.positive("eps", self.eps))
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._checks import ArgumentTypeError, ArgumentValueError
 from .._choices import ABSENT
 from .._kernels import kernels
 from ..datasets import Dataset
@@ -50,7 +51,7 @@ class DescentSettings(ABC):
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Answer an argument that there is none of with what there is instead."""
         for name in ABSENT.keys() & options.keys() - cls.__dataclass_fields__.keys():  # type: ignore[attr-defined]
-            raise TypeError(f"{name}: there is no such argument; {ABSENT[name]}")
+            raise ArgumentTypeError(name, f"there is no such argument; {ABSENT[name]}")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -73,11 +74,13 @@ class DescentSettings(ABC):
             norm_step=_checks.integer("norm_step", self.norm_step, 0),
         )
         if self.norm_step > _LAST_STEP:
-            raise ValueError(f"norm_step: expected an integer of at most 2^53, got {self.norm_step}")
+            raise ArgumentValueError("norm_step", f"expected an integer of at most 2^53, got {self.norm_step}")
         if self.norm_control is not None:
             _checks.choice("norm_control", self.norm_control, NORM_CONTROLS)
         elif idle := [name for name, default in _IDLE.items() if getattr(self, name) != default]:
-            raise ValueError(f"{idle[0]}: expected norm_control with it, one of {', '.join(NORM_CONTROLS)}, got none")
+            raise ArgumentValueError(
+                idle[0], f"expected norm_control with it, one of {', '.join(NORM_CONTROLS)}, got none"
+            )
 
     @abstractmethod
     def optimizer(self) -> kernels.Optimizer:

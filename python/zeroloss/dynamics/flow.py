@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from .. import _checks
+from .._checks import ArgumentValueError
 from ..geometry import ProjectionError
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
@@ -193,12 +194,14 @@ def checked_step(step_size: float | None, rtol: float | None, atol: float | None
     """Return the fixed step size or the tolerances, exactly one of which is to be given; atol is rtol/10 by default."""
     if (step_size is None) == (rtol is None):
         got = "neither" if rtol is None else f"both, {step_size} and {rtol}"
-        raise ValueError(f"step_size, rtol: give either a fixed step_size or rtol for adaptive steps, got {got}")
+        raise ArgumentValueError(
+            ("step_size", "rtol"), f"give either a fixed step_size or rtol for adaptive steps, got {got}"
+        )
     if rtol is not None:
         relative = _checks.positive("rtol", rtol)
         return Tolerances(relative, relative / 10 if atol is None else _checks.positive("atol", atol))
     if atol is not None:
-        raise ValueError(f"atol: give it with rtol, not with a fixed step_size (got {atol})")
+        raise ArgumentValueError("atol", f"give it with rtol, not with a fixed step_size (got {atol})")
     return _checks.positive("step_size", step_size)
 
 

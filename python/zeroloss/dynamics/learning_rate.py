@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._checks import ArgumentTypeError, ArgumentValueError
 
 __all__ = ["SCHEDULES", "Constant", "Cosine", "LearningRate", "LinearWarmUp", "Step", "from_settings"]
 
@@ -55,7 +56,7 @@ class LearningRate(ABC):
         """
         first, count = _checks.integer("first", first, 0), _checks.integer("count", count, 0)
         if first + count > _LAST_STEP:
-            raise ValueError(f"first, count: expected steps up to 2^53, got {first + count}")
+            raise ArgumentValueError(("first", "count"), f"expected steps up to 2^53, got {first + count}")
         return self._rates(np.arange(first, first + count, dtype=np.int64))
 
     @abstractmethod
@@ -100,7 +101,7 @@ class LinearWarmUp(LearningRate):
         if self.then is not None:
             then = from_settings("then", self.then)
             if then.lr != self.lr:
-                raise ValueError(f"then: expected a schedule of the same lr, {self.lr}, got {then.lr}")
+                raise ArgumentValueError("then", f"expected a schedule of the same lr, {self.lr}, got {then.lr}")
             _checks.convert(self, then=then)
 
     def _rates(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -163,7 +164,7 @@ class Cosine(LearningRate):
         super().__post_init__()
         lowest = _checks.not_negative("lowest", self.lowest)
         if lowest > self.lr:
-            raise ValueError(f"lowest: expected a number of at most lr = {self.lr}, got {lowest}")
+            raise ArgumentValueError("lowest", f"expected a number of at most lr = {self.lr}, got {lowest}")
         _checks.convert(self, steps=_count("steps", self.steps), lowest=lowest)
 
     def _rates(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -192,28 +193,30 @@ def from_settings(name: str, settings: object) -> LearningRate:
     if isinstance(settings, LearningRate):
         return settings
     if not isinstance(settings, Mapping):
-        raise TypeError(f"{name}: expected a learning-rate schedule, got {settings!r}")
+        raise ArgumentTypeError(name, f"expected a learning-rate schedule, got {settings!r}")
     arguments = dict(settings)
     kind = arguments.pop("schedule", None)
     if kind not in SCHEDULES:
-        raise ValueError(f"{name}: expected a schedule among {', '.join(SCHEDULES)}, got {kind!r}")
+        raise ArgumentValueError(name, f"expected a schedule among {', '.join(SCHEDULES)}, got {kind!r}")
     made = SCHEDULES[kind]
     known = [one.name for one in fields(made) if one.init]
     if unknown := [key for key in arguments if key not in known]:
-        raise ValueError(f"{name}: expected arguments among {', '.join(known)} for {kind}, got {', '.join(unknown)}")
+        raise ArgumentValueError(
+            name, f"expected arguments among {', '.join(known)} for {kind}, got {', '.join(unknown)}"
+        )
     required = [one.name for one in fields(made) if one.init and one.default is MISSING]
     if missing := [key for key in required if key not in arguments]:
-        raise ValueError(f"{name}: expected {', '.join(missing)} for {kind}, got none")
+        raise ArgumentValueError(name, f"expected {', '.join(missing)} for {kind}, got none")
     try:
         return made(**arguments)
     except (ValueError, TypeError) as error:
-        raise type(error)(f"{name}: {error}") from None
+        raise _checks.part_of(name, error) from None
 
 
 def _count(name: str, value: object) -> int:
     count = _checks.integer(name, value, 1)
     if count > _LAST_STEP:
-        raise ValueError(f"{name}: expected an integer of at most 2^53, got {count}")
+        raise ArgumentValueError(name, f"expected an integer of at most 2^53, got {count}")
     return count
 
 

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 
 from .. import _checks
+from .._checks import ArgumentTypeError, ArgumentValueError
+from .._choices import Every
 from .._machine import available_processors, check_memory, checked_threads, checked_workers
 from .._progress import progress_bar
 from ..datasets import Dataset
@@ -29,8 +31,8 @@ def simulate_many(
     *,
     steps: int | None = None,
     duration: float | None = None,
-    record_every: int | str = 100,
-    snapshot_every: int | str | None = None,
+    record_every: Every = 100,
+    snapshot_every: Every | None = None,
     measures: ManyMeasures = None,
     loss_extremes: bool = False,
     at_once: int | None = None,
@@ -83,9 +85,9 @@ def followed(
     enough: Callable[[Run], bool],
     *,
     steps: int | None,
-    record_every: int | str,
+    record_every: Every,
     duration: float | None = None,
-    snapshot_every: int | str | None = None,
+    snapshot_every: Every | None = None,
     measures: ManyMeasures = None,
     loss_extremes: bool = False,
     at_once: int | None = None,
@@ -93,11 +95,11 @@ def followed(
 ) -> Ensemble:
     """Do what `simulate_many` describes; a run that is ``enough`` ends the others, as Ctrl-C does."""
     if not isinstance(members, Iterable):
-        raise TypeError(f"members: expected (dynamics, data, network), one or more, got {members!r}")
+        raise ArgumentTypeError("members", f"expected (dynamics, data, network), one or more, got {members!r}")
     Schedule("record_every", record_every)
     given = [_checked(place, member, steps, duration, measures) for place, member in enumerate(members)]
     if not given:
-        raise ValueError("members: expected at least one (dynamics, data, network), got none")
+        raise ArgumentValueError("members", "expected at least one (dynamics, data, network), got none")
     costs = sorted(dynamics.cost(data, network).memory for dynamics, data, network in given)
     processors = available_processors()
     together = min(len(given), processors if at_once is None else checked_workers("at_once", at_once))
@@ -138,8 +140,8 @@ def _own(measures: ManyMeasures, data: Dataset) -> Measures:
     """Return the measures of a member."""
     found = measures(data) if callable(measures) else measures
     if not isinstance(found, Mapping | None):
-        raise TypeError(
-            f"measures: expected a mapping of names to functions, or a function that returns one, got {found!r}"
+        raise ArgumentTypeError(
+            "measures", f"expected a mapping of names to functions, or a function that returns one, got {found!r}"
         )
     return checked_measures(found)
 
@@ -147,7 +149,7 @@ def _own(measures: ManyMeasures, data: Dataset) -> Measures:
 def _checked(place: int, member: object, steps: int | None, duration: float | None, measures: ManyMeasures) -> Member:
     """Return a member of which each part is what it should be, fits the others, and can be started."""
     if not isinstance(member, tuple | list) or len(member) != 3:
-        raise TypeError(f"members[{place}]: expected (dynamics, data, network), got {member!r}")
+        raise ArgumentTypeError(f"members[{place}]", f"expected (dynamics, data, network), got {member!r}")
     dynamics, data, network = member
     try:
         check_dynamics(dynamics)
@@ -158,5 +160,5 @@ def _checked(place: int, member: object, steps: int | None, duration: float | No
         start(dynamics, data, network, None, 1)
         _own(measures, data)
     except (ValueError, TypeError) as error:
-        raise type(error)(f"members[{place}]: {error}") from error
+        raise _checks.part_of(f"members[{place}]", error) from error
     return dynamics, data, network

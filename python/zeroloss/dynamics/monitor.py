@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import ArgumentValueError
+from .._choices import Every
 from ..results import DESCRIPTIONS, Ending, Outcome
 from ..results.schedule import Schedule
 from .divergence import copied, finite_record
@@ -46,8 +48,8 @@ class Event:
                 raise ValueError
             return Event(" ".join(found.groups()), found[1], found[2], float(found[3]))
         except ValueError:
-            raise ValueError(
-                f"events: expected a condition on a recorded value, as test_accuracy >= 0.95, got {text!r}"
+            raise ArgumentValueError(
+                "events", f"expected a condition on a recorded value, as test_accuracy >= 0.95, got {text!r}"
             ) from None
 
     def holds(self, values: Any) -> Any:
@@ -87,7 +89,7 @@ class Events:
     does: what it finds is ``provisional``, and the look before it stays the last.
     """
 
-    def __init__(self, texts: Sequence[str], every: int | str, found: Mapping[str, int] | None = None) -> None:
+    def __init__(self, texts: Sequence[str], every: Every, found: Mapping[str, int] | None = None) -> None:
         self._schedule = Schedule("event_every", every)
         self.found: dict[str, int] = dict(found or {})
         self._open = [event for text in texts if (event := Event.parse(text)).text not in self.found]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _checks
+from .._checks import ArgumentValueError
 from .._choices import FlowMethod
 from ..datasets import Dataset
 from ..geometry import memory_needed
@@ -67,8 +68,8 @@ class NormFlow:
         if self.method is not None:
             _checks.choice("method", self.method, METHODS)
         if self.rtol is not None and self.method == "euler":
-            raise ValueError(
-                "method: expected bogacki_shampine or proximal with rtol, got 'euler', which has no error estimate"
+            raise ArgumentValueError(
+                "method", "expected bogacki_shampine or proximal with rtol, got 'euler', which has no error estimate"
             )
 
     def start(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import ArgumentValueError
 from .._choices import Solver
 from .._kernels import kernels
 from ..datasets import Dataset
@@ -33,9 +34,10 @@ class ZeroLoss:
         """Raise unless a state is on the set."""
         off = self.largest_residual(state["E"], state["W"])
         if not off <= _ON_THE_SET:
-            raise ValueError(
-                f"network: expected on the zero-loss set, max|F − Y| ≤ {_ON_THE_SET:g}, got {off:.1e}; "
-                "zeroloss.geometry.project moves it there"
+            raise ArgumentValueError(
+                "network",
+                f"expected on the zero-loss set, max|F − Y| ≤ {_ON_THE_SET:g}, got {off:.1e}; "
+                "zeroloss.geometry.project moves it there",
             )
 
     def check_rank(self, state: State, ending: str) -> None:

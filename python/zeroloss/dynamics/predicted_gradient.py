@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._checks import ArgumentTypeError, ArgumentValueError
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
@@ -74,14 +75,19 @@ def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
     with np.errstate(over="ignore"):
         rounded = float(network.dtype.type(ridge))
     if not np.isfinite(rounded) or (ridge > 0 and rounded == 0):
-        raise ValueError(f"ridge: expected a number of {network.dtype}, got {ridge:g}, which it rounds to {rounded:g}")
+        raise ArgumentValueError(
+            "ridge", f"expected a number of {network.dtype}, got {ridge:g}, which it rounds to {rounded:g}"
+        )
     greatest = float(np.abs(data.Y_train).max(initial=0.0))
     if ridge > 0 and greatest / float(np.finfo(network.dtype).max) > rounded:
-        raise ValueError(f"ridge: too small for targets of {greatest:g}, Y / ridge overflows in {network.dtype}")
+        raise ArgumentValueError(
+            "ridge", f"too small for targets of {greatest:g}, Y / ridge overflows in {network.dtype}"
+        )
     if ridge == 0 and n > h:
-        raise ValueError(
-            f"ridge: expected above 0 for n = {n} training samples and h = {h} hidden units, got 0: "
-            "K = H Hᵀ (n × n) has rank at most h and cannot be inverted"
+        raise ArgumentValueError(
+            "ridge",
+            f"expected above 0 for n = {n} training samples and h = {h} hidden units, got 0: "
+            "K = H Hᵀ (n × n) has rank at most h and cannot be inverted",
         )
 
 
@@ -191,7 +197,9 @@ class PredictedFlowStepper(ExplicitStepper):
         self, settings: PredictedGradient, data: Dataset, network: Network, state: State | None, threads: int
     ) -> None:
         if network.dtype != np.float64:
-            raise TypeError(f'network: expected float64 with rtol, got {network.dtype}; use network.astype("float64")')
+            raise ArgumentTypeError(
+                "network", f'expected float64 with rtol, got {network.dtype}; use network.astype("float64")'
+            )
         step = checked_step(settings.step_size, settings.rtol, settings.atol)
         super().__init__(network, state, step, "bogacki_shampine")
         self._evaluation = Evaluation(settings, data, network, threads)

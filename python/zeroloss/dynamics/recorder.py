@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import ArgumentTypeError, ArgumentValueError
 from ..networks import Network
 from ..results import DESCRIPTIONS, TIME, Ending, Measures, Outcome, history_dataset, snapshot_dataset
 from ..results.schedule import Schedule
@@ -277,14 +278,16 @@ class Recorder:
             value = measure(network, *compared)
             named = {f"{name}_{key}": v for key, v in value.items()} if isinstance(value, Mapping) else {name: value}
             if taken := named.keys() & (found.keys() | DESCRIPTIONS.keys()):
-                raise ValueError(f"measures: expected names of their own, got {', '.join(sorted(taken))} twice")
+                raise ArgumentValueError(
+                    "measures", f"expected names of their own, got {', '.join(sorted(taken))} twice"
+                )
             found |= named
         before = self._record_before or found
         for name, value in found.items():
             shape, expected = np.shape(value), np.shape(before.get(name, np.nan))
             if shape != expected:
-                raise ValueError(
-                    f"measures: expected {name} of shape {expected}, as before, got {shape} at step {step}"
+                raise ArgumentValueError(
+                    "measures", f"expected {name} of shape {expected}, as before, got {shape} at step {step}"
                 )
         return found
 
@@ -340,7 +343,9 @@ def checked_measures(measures: Measures | None) -> Measures:
     measures = {} if measures is None else dict(measures)
     for name, measure in measures.items():
         if not isinstance(name, str) or not name.isidentifier() or name in DESCRIPTIONS:
-            raise ValueError(f"measures: expected an identifier that no record uses, got {name!r}")
+            raise ArgumentValueError("measures", f"expected an identifier that no record uses, got {name!r}")
         if not callable(measure):
-            raise TypeError(f"measures: expected a function of the network for {name!r}, got {type(measure).__name__}")
+            raise ArgumentTypeError(
+                "measures", f"expected a function of the network for {name!r}, got {type(measure).__name__}"
+            )
     return measures

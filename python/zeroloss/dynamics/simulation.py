@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import _checks
+from .._checks import ArgumentTypeError, ArgumentValueError
+from .._choices import Every
 from .._machine import check_memory, checked_threads
 from ..build import build_of_results
 from ..datasets import Dataset
@@ -47,8 +49,8 @@ def simulate(
     *,
     steps: int | None = None,
     duration: float | None = None,
-    record_every: int | str = 100,
-    snapshot_every: int | str | None = None,
+    record_every: Every = 100,
+    snapshot_every: Every | None = None,
     measures: Measures | None = None,
     loss_extremes: bool = False,
     threads: int | None = None,
@@ -124,8 +126,8 @@ def simulated(
     *,
     steps: int | None,
     duration: float | None,
-    record_every: int | str,
-    snapshot_every: int | str | None,
+    record_every: Every,
+    snapshot_every: Every | None,
     measures: Measures | None,
     loss_extremes: bool,
     threads: int | None,
@@ -163,15 +165,15 @@ def check_dynamics(dynamics: object) -> None:
     """Raise TypeError unless the dynamics is one of `DYNAMICS`."""
     if type(dynamics) not in DYNAMICS.values():
         names = " or ".join(kind.__name__ for kind in DYNAMICS.values())
-        raise TypeError(f"dynamics: expected a {names}, got {type(dynamics).__name__}")
+        raise ArgumentTypeError("dynamics", f"expected a {names}, got {type(dynamics).__name__}")
 
 
 def run_settings(
     dynamics: Dynamics,
     data: Dataset,
     network: Network,
-    record_every: int | str,
-    snapshot_every: int | str | None,
+    record_every: Every,
+    snapshot_every: Every | None,
     loss_extremes: bool,
 ) -> dict[str, Any]:
     """Return what a run's settings hold: all that determines it."""
@@ -209,11 +211,11 @@ def extend_run(
     begin = int(run.state.get("steps", run.step))  # a run that ended between two adaptive steps is one record ahead
     end = End(begin + further.step, None if further.time is None else float(run.history.time[-1]) + further.time)
     if not run.outcome.ending.can_go_on:
-        raise ValueError(f"run: expected one that can go on, got one that {run.outcome}")
+        raise ArgumentValueError("run", f"expected one that can go on, got one that {run.outcome}")
     given = checked_measures(measures if measures is not None else run.measures)
     recorder = Recorder(run.settings, given, end.step, run.earlier)
     if missing := {str(name) for name in run.history.data_vars if not recorder.knows(str(name))}:
-        raise ValueError(f"measures: expected {', '.join(sorted(missing))}, as the history holds, got none")
+        raise ArgumentValueError("measures", f"expected {', '.join(sorted(missing))}, as the history holds, got none")
     if end.time is None:
         check_results_fit(run.settings, [run.network], begin, end.step)
     recorder.extremes = extremes(run.notes)
@@ -246,20 +248,22 @@ def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None) -
     """Return the end that is ``steps`` or ``duration`` away, exactly one of which is to be given."""
     if (steps is None) == (duration is None):
         got = "neither" if steps is None else f"both, {steps} and {duration}"
-        raise ValueError(f"steps, duration: give either the number of steps or a duration, got {got}")
+        raise ArgumentValueError(("steps", "duration"), f"give either the number of steps or a duration, got {got}")
     if duration is None:
         count = _checks.integer("steps", steps, 0)
         if count > MOST_STEPS:
-            raise ValueError(f"steps: expected an integer of at most 2^53, got {count}")
+            raise ArgumentValueError("steps", f"expected an integer of at most 2^53, got {count}")
         return End(count)
     duration = _checks.not_negative("duration", duration)
     if isinstance(dynamics, DescentSettings) and dynamics.schedule:
-        raise ValueError(f"duration: expected steps in its place with a learning-rate schedule, got {duration:g}")
+        raise ArgumentValueError(
+            "duration", f"expected steps in its place with a learning-rate schedule, got {duration:g}"
+        )
     size = dynamics.fixed_step()
     if size is None:
         return End(sys.maxsize, duration)
     if duration / size > MOST_STEPS:
-        raise ValueError(f"duration: expected at most 2^53 steps, got {duration:g} in steps of {size:g}")
+        raise ArgumentValueError("duration", f"expected at most 2^53 steps, got {duration:g} in steps of {size:g}")
     return End(math.ceil(duration / size * (1 - 1e-12)))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from .. import survival
-from .._checks import shown
+from .._checks import ArgumentValueError, shown
 from .._hints import words
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ def changed(settings: Any, changes: Mapping[str, object]) -> Any:
     for name, value in changes.items():
         if name not in hints or name in {"seeds", "quick"}:
             known = ", ".join(key for key in hints if key not in {"seeds", "quick"})
-            raise ValueError(f"{name}: expected one of {known}, got this name")
+            raise ArgumentValueError(name, f"expected one of {known}, got this name")
         try:
             values[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError:
-            raise ValueError(f"{name}: expected {words(hints[name])}, got {shown(value)}") from None
+            raise ArgumentValueError(name, f"expected {words(hints[name])}, got {shown(value)}") from None
     return replace(settings, **values)
 
 

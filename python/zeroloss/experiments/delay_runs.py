@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks, datasets, networks
+from .._checks import ArgumentValueError
 from .._machine import available_processors
 from .._progress import progress_bar
 from ..datasets import Dataset
@@ -103,10 +104,13 @@ def plans_of(
     _checks.positive("duration", duration)
     for _, lr, decay in grid:
         if lr * decay == 0 or math.isinf(duration / (lr * decay)):
-            raise ValueError(f"weight_decay: expected a finite duration / (lr · weight_decay), got {decay} at lr {lr}")
+            raise ArgumentValueError(
+                "weight_decay", f"expected a finite duration / (lr · weight_decay), got {decay} at lr {lr}"
+            )
     if not grid or seeds > _PLACE_SEEDS:
-        raise ValueError(
-            f"places, seeds: expected at least one place and at most {_PLACE_SEEDS} seeds, got {len(grid)} and {seeds}"
+        raise ArgumentValueError(
+            ("places", "seeds"),
+            f"expected at least one place and at most {_PLACE_SEEDS} seeds, got {len(grid)} and {seeds}",
         )
     return [
         Plan(
@@ -178,9 +182,10 @@ def check_plans(name: str, plans: Sequence[Plan]) -> float:
     steps = sum(float(plan.steps) for plan in plans)  # infinite where integers would overflow
     hours = hours_of(steps, flops)
     if hours > MOST_HOURS:
-        raise ValueError(
-            f"{name}: expected work of at most {MOST_HOURS:g} hours, got {len(plans)} runs of {steps:.1e} steps in "
-            f"all, about {hours:.3g} hours"
+        raise ArgumentValueError(
+            name,
+            f"expected work of at most {MOST_HOURS:g} hours, got {len(plans)} runs of {steps:.1e} steps in "
+            f"all, about {hours:.3g} hours",
         )
     return hours
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks, datasets, networks, plots, survival
+from .._checks import ArgumentValueError
 from .._progress import progress_bar
 from ..dynamics import GradientDescent, simulate
 from ..metrics import crossing_step
@@ -101,7 +102,7 @@ def _check(settings: Settings) -> None:
     _checks.integer("sustained", settings.sustained, at_least=1)
     every = _checks.integer("record_every", settings.record_every, at_least=1)
     if _checks.integer("before", settings.before, at_least=0) % every:
-        raise ValueError(f"before: expected a multiple of record_every, {every}, got {settings.before}")
+        raise ArgumentValueError("before", f"expected a multiple of record_every, {every}, got {settings.before}")
 
 
 def _kept(cells: Cells, cell: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

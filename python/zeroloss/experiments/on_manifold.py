@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import datasets, geometry, networks
+from .._checks import ArgumentValueError
 from ..datasets import Dataset
 from ..dynamics import GradientDescent, simulate
 from ..networks import Network
@@ -49,13 +50,14 @@ def log_slope(x: ArrayLike, y: ArrayLike) -> float:
 def check_cost(name: str, weight_decays: Sequence[float], duration: float, flops: float, runs: int) -> None:
     """Raise ValueError where descents of so much slow time (lr 1) would take more than a day."""
     if not weight_decays or not all(np.isfinite(decay) and decay > 0 for decay in weight_decays):
-        raise ValueError(f"{name}: expected numbers above 0, got {list(weight_decays)}")
+        raise ArgumentValueError(name, f"expected numbers above 0, got {list(weight_decays)}")
     steps = runs * sum(duration / decay for decay in weight_decays)
     hours = hours_of(steps, flops)
     if hours > MOST_HOURS:
-        raise ValueError(
-            f"{name}: expected work of at most {MOST_HOURS:g} hours, got {min(weight_decays):g} and {runs} runs: "
-            f"{steps:.1e} steps, about {hours:.0f} hours"
+        raise ArgumentValueError(
+            name,
+            f"expected work of at most {MOST_HOURS:g} hours, got {min(weight_decays):g} and {runs} runs: "
+            f"{steps:.1e} steps, about {hours:.0f} hours",
         )
 
 

@@ -15,6 +15,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._checks import ArgumentValueError
 from ..datasets import Dataset
 from ..networks import Network
 from .solver import dense_jacobian, singular_error, solvable_set
@@ -102,7 +103,7 @@ class TangentSpace:
         See `level` for w.
         """
         if not 0 <= _checks.real("degrees", degrees) < 90:
-            raise ValueError(f"degrees: expected an angle in [0, 90), got {degrees}")
+            raise ArgumentValueError("degrees", f"expected an angle in [0, 90), got {degrees}")
         g = self.steepest()
         return np.asarray(g + np.tan(np.radians(degrees)) * self.level(vector))
 
@@ -133,10 +134,10 @@ class TangentSpace:
         """Return a mobility; ValueError for one that is none."""
         D = np.asarray(mobility, dtype=np.float64)
         if D.shape != self.theta.shape:
-            raise ValueError(f"mobility: expected shape {self.theta.shape}, got {D.shape}")
+            raise ArgumentValueError("mobility", f"expected shape {self.theta.shape}, got {D.shape}")
         if not (np.isfinite(D) & (D >= 0)).all() or not D.any():
-            raise ValueError(
-                f"mobility: expected finite numbers of at least 0, not all 0, got {D.min():g} to {D.max():g}"
+            raise ArgumentValueError(
+                "mobility", f"expected finite numbers of at least 0, not all 0, got {D.min():g} to {D.max():g}"
             )
         return D
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
+from .._checks import ArgumentValueError
 from .._machine import check_memory
 from ..datasets import Dataset
 from ..networks import Network
@@ -93,5 +94,5 @@ def jacobian_transposed_product(
     check(net, data)
     rows = _checks.matrix("R", R, "float64")
     if rows.shape != data.Y_train.shape:
-        raise ValueError(f"R: expected shape {data.Y_train.shape}, as Y_train has, got {rows.shape}")
+        raise ArgumentValueError("R", f"expected shape {data.Y_train.shape}, as Y_train has, got {rows.shape}")
     return zero_loss_set(net, data, "matrix_free").multiply_transposed(net.E, net.W, rows)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._checks import ArgumentValueError
 from .._choices import ProjectionMethod, Solver
 from ..datasets import Dataset
 from ..networks import Network, check_fits
@@ -129,7 +130,9 @@ def alignment(
     """
     check(earlier, data)
     if earlier.hidden != network.hidden:
-        raise ValueError(f"earlier: expected {network.hidden} hidden units, as network has, got {earlier.hidden}")
+        raise ArgumentValueError(
+            "earlier", f"expected {network.hidden} hidden units, as network has, got {earlier.hidden}"
+        )
     return _Workspace(network, data, projection, lr, solver).measure(network, earlier)
 
 

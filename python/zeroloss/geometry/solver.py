@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._checks import ArgumentTypeError, ArgumentValueError
 from .._choices import Solver
 from .._kernels import kernels
 from .._machine import check_memory
@@ -30,7 +31,7 @@ def check(network: Network, data: Dataset) -> None:
     """Raise unless ``network`` is a float64 one for the samples of ``data``."""
     check_fits(network, data)
     if network.dtype != np.float64:
-        raise TypeError(f'network: expected float64, got {network.dtype}; use network.astype("float64")')
+        raise ArgumentTypeError("network", f'expected float64, got {network.dtype}; use network.astype("float64")')
 
 
 def memory_needed(net: Network, data: Dataset, method: Solver = "auto") -> int:
@@ -171,5 +172,5 @@ def two(E: Any, W: Any, network: Network, names: tuple[str, str]) -> tuple[NDArr
     parts = _checks.matrix(names[0], E, "float64"), _checks.matrix(names[1], W, "float64")
     for name, part, like in zip(names, parts, (network.E, network.W), strict=True):
         if part.shape != like.shape:
-            raise ValueError(f"{name}: expected shape {like.shape}, got {part.shape}")
+            raise ArgumentValueError(name, f"expected shape {like.shape}, got {part.shape}")
     return parts

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
+from .._checks import ArgumentValueError
 from .._choices import Solver
 from ..datasets import Dataset
 from ..networks import Network
@@ -112,7 +113,7 @@ def sign_changes(first_layers: ArrayLike | Sequence[Network], data: Dataset, *, 
         layers = [one.E if isinstance(one, Network) else one for one in layers]
     E = np.asarray(layers, dtype=np.float64)
     if E.ndim != 3 or E.shape[1] != data.d_in or len(E) == 0:
-        raise ValueError(f"first_layers: expected shape (m, {data.d_in}, h), got {E.shape}")
+        raise ArgumentValueError("first_layers", f"expected shape (m, {data.d_in}, h), got {E.shape}")
     positive = np.asarray(data.rows_train @ E[0] > 0)
     changes = np.zeros(positive.shape, dtype=np.int64)
     for later in E[1:]:
@@ -127,9 +128,13 @@ def _pinned(net: Network, data: Dataset, kinks: ArrayLike) -> tuple[NDArray[np.f
     if pairs.size == 0:
         pairs = pairs.reshape(0, 2).astype(np.int64)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
-        raise ValueError(f"kinks: expected integers of shape (m, 2), got {pairs.dtype} of shape {pairs.shape}")
+        raise ArgumentValueError(
+            "kinks", f"expected integers of shape (m, 2), got {pairs.dtype} of shape {pairs.shape}"
+        )
     if pairs.size and ((pairs < 0).any() or (pairs >= (n, net.hidden)).any()):
-        raise ValueError(f"kinks: expected samples below {n} and units below {net.hidden}, got {pairs.max(axis=0)}")
+        raise ArgumentValueError(
+            "kinks", f"expected samples below {n} and units below {net.hidden}, got {pairs.max(axis=0)}"
+        )
     zero_loss = solvable_set(net, data, "matrix_free")
     mask = np.zeros((n, net.hidden))
     mask[tuple(pairs.T)] = 1
@@ -142,9 +147,10 @@ def _pinned(net: Network, data: Dataset, kinks: ArrayLike) -> tuple[NDArray[np.f
     gE, gW, rank = found
     left = net.E.size + net.W.size - rank - n * d_out
     if left <= 0 and _length(gE, gW) <= _NOTHING * _length(net.E, net.W):
-        raise ValueError(
-            f"kinks: expected fewer, so that a direction is left, got {len(pairs)} pairs, {rank} of them independent: "
-            f"with the {n * d_out} outputs they fix all {net.E.size + net.W.size} parameters"
+        raise ArgumentValueError(
+            "kinks",
+            f"expected fewer, so that a direction is left, got {len(pairs)} pairs, {rank} of them independent: "
+            f"with the {n * d_out} outputs they fix all {net.E.size + net.W.size} parameters",
         )
     return gE, gW
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from .. import _checks
-from .._checks import shown, shown_path
+from .._checks import ArgumentTypeError, ArgumentValueError, shown, shown_path
 from .._reading import Arrays
 from .network import Network, from_arrays
 from .tensor_files import read_tensors
@@ -82,7 +82,7 @@ def from_checkpoint(
     ``from_checkpoint("mlp.pth", names={"E": "fc1.weight", "W": "fc2.weight"}, activation="gelu")``
     """
     if not isinstance(ignore, Iterable):
-        raise TypeError(f"ignore: expected names, got {shown(ignore)}")
+        raise ArgumentTypeError("ignore", f"expected names, got {shown(ignore)}")
     patterns = [ignore] if isinstance(ignore, str) else list(ignore)
     for pattern in patterns:
         _checks.instance("ignore", pattern, str)
@@ -195,7 +195,7 @@ def to_checkpoint(net: Network, path: str | os.PathLike[str], names: Mapping[str
     content = _in_one_order(save(tensors, metadata))
     target = Path(path).resolve()
     if target.is_dir():
-        raise ValueError(f"path: expected a file, got the directory {path}")
+        raise ArgumentValueError("path", f"expected a file, got the directory {path}")
     if target.exists() and not _is_ours(target):
         raise FileExistsError(f"path: {path} is a file that to_checkpoint did not write; choose another name")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -229,10 +229,10 @@ def _checked_names(names: object) -> dict[str, tuple[str, str]]:
     """Return name and layout of both layers."""
     if not isinstance(names, Mapping) or set(names) != {"E", "W"}:
         got = ", ".join(map(str, names)) if isinstance(names, Mapping) else repr(names)
-        raise ValueError(f'names: expected {{"E": name, "W": name}}, got {got or "nothing"}')
+        raise ArgumentValueError("names", f'expected {{"E": name, "W": name}}, got {got or "nothing"}')
     chosen = {layer: _name_and_layout(names[layer]) for layer in ("E", "W")}
     if chosen["E"][0] == chosen["W"][0]:
-        raise ValueError(f"names: expected two tensors, got {shown(chosen['E'][0])} for both layers")
+        raise ArgumentValueError("names", f"expected two tensors, got {shown(chosen['E'][0])} for both layers")
     return chosen
 
 
@@ -242,7 +242,7 @@ def _name_and_layout(value: object) -> tuple[str, str]:
     match value:
         case [str(name), str(layout)] if layout in _LAYOUTS:
             return name, layout
-    raise ValueError(f'names: expected a name, or a name and "transposed" or "as_is", got {shown(value)}')
+    raise ArgumentValueError("names", f'expected a name, or a name and "transposed" or "as_is", got {shown(value)}')
 
 
 def _conventional_names(tensors: Arrays) -> dict[str, tuple[str, str]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks, _display
-from .._checks import shown
+from .._checks import ArgumentTypeError, ArgumentValueError, shown
 from .._choices import Dtype
 from .._kernels import kernels
 from .._machine import check_memory
@@ -169,11 +169,13 @@ def from_arrays(E: ArrayLike, W: ArrayLike, activation: str = "relu") -> Network
     """
     first, second = _checks.matrix("E", E), _checks.matrix("W", W)
     if 0 in first.shape or 0 in second.shape:
-        raise ValueError(
-            f"E, W: expected at least one row and column each, got shapes {first.shape} and {second.shape}"
+        raise ArgumentValueError(
+            ("E", "W"), f"expected at least one row and column each, got shapes {first.shape} and {second.shape}"
         )
     if first.shape[1] != second.shape[0]:
-        raise ValueError(f"W: expected {first.shape[1]} rows, one for each column of E, got shape {second.shape}")
+        raise ArgumentValueError(
+            "W", f"expected {first.shape[1]} rows, one for each column of E, got shape {second.shape}"
+        )
     name = np.result_type(first, second).name
     settings = {"init": "arrays", "hidden": first.shape[1]}
     return _network(first.astype(name), second.astype(name), checked_activation(activation), settings)
@@ -188,15 +190,16 @@ def checked_activation(name: str) -> str:
 def check_fits(network: Network, data: Dataset) -> None:
     """Raise unless ``network`` is one for the samples of ``data``."""
     if hasattr(network, "state_dict"):
-        raise TypeError(
-            f"network: expected a Network, got {type(network).__name__}; of a PyTorch module of two Linear layers and "
-            "no biases take zeroloss.networks.from_arrays(E, W), E = layer1.weight.T and W = layer2.weight.T"
+        raise ArgumentTypeError(
+            "network",
+            f"expected a Network, got {type(network).__name__}; of a PyTorch module of two Linear layers and "
+            "no biases take zeroloss.networks.from_arrays(E, W), E = layer1.weight.T and W = layer2.weight.T",
         )
     _checks.instance("network", network, Network)
     _checks.instance("data", data, Dataset)
     got, expected = (len(network.E), network.W.shape[1]), (data.d_in, data.d_out)
     if got != expected:
-        raise ValueError(f"network: expected (inputs, outputs) = {expected}, as the data have, got {got}")
+        raise ArgumentValueError("network", f"expected (inputs, outputs) = {expected}, as the data have, got {got}")
 
 
 def kernel_activation(network: Network) -> kernels.Activation:
@@ -208,20 +211,22 @@ def kernel_activation(network: Network) -> kernels.Activation:
 def _parse_activation(name: object) -> tuple[str, float | None]:
     found = re.fullmatch(r"(\w+)(?:\((.*)\))?", name) if isinstance(name, str) else None
     if found is None or found[1] not in ACTIVATIONS:
-        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {shown(name)}")
+        raise ArgumentValueError("activation", f"expected one of {', '.join(ACTIVATIONS)}, got {shown(name)}")
     kind, text = found[1], found[2]
     default = ACTIVATIONS[kind]
     if text is None:
         return kind, default
     if default is None:
-        raise ValueError(f"activation: expected {kind} without a parameter, got {shown(name)}")
+        raise ArgumentValueError("activation", f"expected {kind} without a parameter, got {shown(name)}")
     try:
         parameter = float(text)
     except ValueError:
-        raise ValueError(f"activation: expected a number in {kind}(…), got {shown(name)}") from None
+        raise ArgumentValueError("activation", f"expected a number in {kind}(…), got {shown(name)}") from None
     lowest = 1e-30 if kind == "softplus" else -_GREATEST_PARAMETER
     if not lowest <= parameter <= _GREATEST_PARAMETER:
-        raise ValueError(f"activation: expected {kind}(…) in [{lowest:g}, {_GREATEST_PARAMETER:g}], got {shown(name)}")
+        raise ArgumentValueError(
+            "activation", f"expected {kind}(…) in [{lowest:g}, {_GREATEST_PARAMETER:g}], got {shown(name)}"
+        )
     return kind, parameter
 
 

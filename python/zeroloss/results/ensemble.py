@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _display
+from .._checks import ArgumentValueError
 from .describe import describe_ensemble
 from .history import labels
 from .run import Run
@@ -99,7 +100,7 @@ def side_by_side(histories: Sequence[xr.Dataset], dim: str) -> xr.Dataset:
             combine_attrs="drop_conflicts",
         )
     except ValueError as error:
-        raise ValueError(
-            f"measures: expected arrays of the same shapes in all runs, to join them, got: {error}"
+        raise ArgumentValueError(
+            "measures", f"expected arrays of the same shapes in all runs, to join them, got: {error}"
         ) from None
     return joined.set_coords(sorted(times))

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from .._checks import ZerolossWarning
+from .._checks import ArgumentValueError, ZerolossWarning
 from .checkpoint import Checkpoint
 from .directory import RunDirectory
 from .files import DamagedError
@@ -58,7 +58,7 @@ def read(path: str | os.PathLike[str], extender: Callable[..., None]) -> Run:
         in_use, waited = directory.holder() is not None, time.monotonic() - began
         if waited > (_PATIENCE if in_use else _AT_LEAST):
             hint = "it has just begun; try again later" if in_use else "zeroloss resume begins it again"
-            raise ValueError(f"directory: the run in {directory.path} has no checkpoint yet; {hint}")
+            raise ArgumentValueError("directory", f"the run in {directory.path} has no checkpoint yet; {hint}")
         time.sleep(_AGAIN)
     run, damaged = found
     for file, why in damaged:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from .. import _display
+from .._choices import Every
 from ..datasets import Dataset
 from ..networks import Network
 from .checkpoint import Checkpoint, Columns
@@ -196,7 +197,7 @@ def trained(network: Network, settings: Mapping[str, Any], step: int) -> Network
     return network.after(start, f"{settings['dynamics']['kind']}, {step} steps")
 
 
-def _split(columns: Columns, every: int | str | None, end: int) -> tuple[int, Columns]:
+def _split(columns: Columns, every: Every | None, end: int) -> tuple[int, Columns]:
     """Return the number of rows on a schedule up to step ``end``, and the last row if it is not one of them."""
     if not columns or every is None or not len(columns["step"]):
         return 0, {}
@@ -205,7 +206,7 @@ def _split(columns: Columns, every: int | str | None, end: int) -> tuple[int, Co
     return (count, {}) if scheduled else (count - 1, {name: values[-1:] for name, values in columns.items()})
 
 
-def _snapshots_split(snapshots: xr.Dataset | None, every: int | str | None, end: int) -> tuple[int, Columns]:
+def _snapshots_split(snapshots: xr.Dataset | None, every: Every | None, end: int) -> tuple[int, Columns]:
     """Return the same for snapshots, of which only the last is read."""
     if snapshots is None or not snapshots.sizes["step"]:
         return 0, {}

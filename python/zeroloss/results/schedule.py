@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 from .. import _checks
+from .._checks import ArgumentValueError
+from .._choices import Every
 
 _PER_DECADE = 20
 
@@ -15,11 +17,11 @@ class Schedule:
     """The multiples of ``every``; for ``"log"`` the integers nearest to 10^(k/20), which every run shares."""
 
     name: str
-    every: int | str
+    every: Every
 
     def __post_init__(self) -> None:
         if isinstance(self.every, str) and self.every != "log":
-            raise ValueError(f'{self.name}: expected an integer of at least 1 or "log", got {self.every!r}')
+            raise ArgumentValueError(self.name, f'expected an integer of at least 1 or "log", got {self.every!r}')
         if self.every != "log":
             object.__setattr__(self, "every", _checks.integer(self.name, self.every, 1))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._choices import Every
 from .files import DamagedError
 from .history import TIME, columns_of
 from .netcdf import damage_of, open_netcdf
@@ -30,7 +31,7 @@ _AT_A_TIME = 8 * 2**20  # bytes of rows that are read at a time
 class StoredRows:
     """The rows on a schedule up to a checkpoint, ``count`` of them."""
 
-    def __init__(self, table: Table, exported: Path, count: int, every: int | str | None) -> None:
+    def __init__(self, table: Table, exported: Path, count: int, every: Every | None) -> None:
         self._table, self._exported, self._count = table, exported, count
         self._schedule = Schedule("every", "log" if every is None else every)
 

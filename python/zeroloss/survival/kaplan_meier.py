@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import ArgumentValueError
+
 _ROUNDING = 1e-7  # of a share of runs that is to be 1/2
 _CHANGE, _MOST_ITERATIONS = 1e-12, 20_000  # of the shares of Turnbull's estimate
 
@@ -51,20 +53,20 @@ def median(steps: Steps, ends: Steps, dim: str | Sequence[str] | None = None, *,
     given = (steps, ends, steps if earliest is None else earliest)
     if not any(isinstance(one, xr.DataArray) for one in given):
         if dim is not None:
-            raise ValueError(f"dim: expected with DataArrays only, got {dim!r}")
+            raise ArgumentValueError("dim", f"expected with DataArrays only, got {dim!r}")
         try:
             arrays = np.broadcast_arrays(*(np.asarray(one, np.float64) for one in given))
         except ValueError as error:
-            raise ValueError(f"steps, ends, earliest: {error}") from None
+            raise ArgumentValueError(("steps", "ends", "earliest"), str(error)) from None
         return _median(*arrays)
     numbers = xr.align(*(xr.DataArray(one).astype(np.float64) for one in given), join="exact")
     labelled = xr.broadcast(*numbers)
     dims = labelled[0].dims if dim is None else (dim,) if isinstance(dim, str) else tuple(dim)
     if unknown := [one for one in dims if one not in labelled[0].dims]:
         expected = ", ".join(map(str, labelled[0].dims)) or "none"
-        raise ValueError(f"dim: expected dimensions of the arrays ({expected}), got {unknown[0]!r}")
+        raise ArgumentValueError("dim", f"expected dimensions of the arrays ({expected}), got {unknown[0]!r}")
     if not dims:
-        raise ValueError("dim: expected at least one dimension to take the median over, got none")
+        raise ArgumentValueError("dim", "expected at least one dimension to take the median over, got none")
     found = xr.apply_ufunc(_median, *labelled, input_core_dims=[dims] * 3, vectorize=True)
     return found if found.ndim else float(found)
 

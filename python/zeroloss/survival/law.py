@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
+from .._checks import ArgumentValueError
 from .._choices import Distribution
 from .maximum import without_maximum
 
@@ -105,7 +106,7 @@ class DelayLaw:
     def _design(self, covariates: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
         if set(covariates) != {*self.powers, *self.rates}:
             expected = ", ".join([*self.powers, *self.rates])
-            raise ValueError(f"covariates: expected {expected}, got {', '.join(covariates) or 'none'}")
+            raise ArgumentValueError("covariates", f"expected {expected}, got {', '.join(covariates) or 'none'}")
         columns = {name: np.asarray(values, np.float64) for name, values in covariates.items()}
         logs = {name: np.log(columns[name]) for name in self.powers}
         given = {**columns, **logs, _INTERCEPT: np.ones(())}
@@ -228,9 +229,13 @@ def _quantile(confidence: float) -> float:
 def _bounds(earliest: ArrayLike, latest: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     low, high = np.asarray(earliest, np.float64), np.asarray(latest, np.float64)
     if low.ndim != 1 or low.shape != high.shape:
-        raise ValueError(f"earliest, latest: expected two vectors of one length, got shapes {low.shape}, {high.shape}")
+        raise ArgumentValueError(
+            ("earliest", "latest"), f"expected two vectors of one length, got shapes {low.shape}, {high.shape}"
+        )
     if not (np.isfinite(low).all() and (low <= high).all() and (high > 0).all()):
-        raise ValueError("earliest, latest: expected finite earliest ≤ latest, latest above 0, got others among them")
+        raise ArgumentValueError(
+            ("earliest", "latest"), "expected finite earliest ≤ latest, latest above 0, got others among them"
+        )
     least = _LEAST * np.where(np.isfinite(high), high, 1.0)
     return np.maximum(low, least), high
 
@@ -240,15 +245,19 @@ def _columns(
 ) -> dict[str, NDArray[np.float64]]:
     """Return the columns of the linear model for log delay, checked."""
     if twice := {*powers} & {*rates}:
-        raise ValueError(f"powers, rates: expected different names, got {', '.join(sorted(twice))} in both")
+        raise ArgumentValueError(
+            ("powers", "rates"), f"expected different names, got {', '.join(sorted(twice))} in both"
+        )
     columns = {}
     for name, given in {**powers, **rates}.items():
         values = np.asarray(given, np.float64)
         if name in {_INTERCEPT, "earliest", "latest"}:
-            raise ValueError(f"powers, rates: expected names of covariates, got {name}, which is taken")
+            raise ArgumentValueError(("powers", "rates"), f"expected names of covariates, got {name}, which is taken")
         if values.shape != (runs,) or not np.isfinite(values).all():
-            raise ValueError(f"{name}: expected {runs} finite numbers, got shape {values.shape}")
+            raise ArgumentValueError(name, f"expected {runs} finite numbers, got shape {values.shape}")
         if name in powers and not (values > 0).all():
-            raise ValueError(f"{name}: expected numbers above 0, got {values.min():g}; an exponential takes others")
+            raise ArgumentValueError(
+                name, f"expected numbers above 0, got {values.min():g}; an exponential takes others"
+            )
         columns[name] = np.log(values) if name in powers else values
     return columns

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _display, _toml, survival
-from .._checks import ZerolossWarning
+from .._checks import ArgumentValueError, ZerolossWarning
 from .._reading import is_special
 from .._settings import plain
 from ..config import settings_of_file
@@ -76,13 +76,19 @@ class Store:
                 raise FileNotFoundError(path / "sweep.toml")
             names, common = about["names"], about["settings"]
         except FileNotFoundError:
-            raise ValueError(f"directory: expected a sweep, found no sweep.toml and cells.json in {path}") from None
+            raise ArgumentValueError(
+                "directory", f"expected a sweep, found no sweep.toml and cells.json in {path}"
+            ) from None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ValueError(f"directory: expected a sweep, got a cells.json that is none in {path}: {error}") from None
+            raise ArgumentValueError(
+                "directory", f"expected a sweep, got a cells.json that is none in {path}: {error}"
+            ) from None
         lines = axes(settings_of_file(path / "sweep.toml"))
         count = math.prod(len(axis.values) for axis in lines)
         if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"directory: expected the names of {count} cells in {path / 'cells.json'}, got others")
+            raise ArgumentValueError(
+                "directory", f"expected the names of {count} cells in {path / 'cells.json'}, got others"
+            )
         return cls(path, lines, names, common)
 
     @staticmethod
@@ -124,16 +130,18 @@ class Store:
             return
         if not is_sweep(about):
             wrong = f" (its {about.name} is damaged or of another program)" if os.path.lexists(about) else ""
-            raise ValueError(
-                f"out: expected a new or empty directory, or one of a sweep, got {self.path}, which holds other files"
-                f"{wrong}; they stay as they are"
+            raise ArgumentValueError(
+                "out",
+                f"expected a new or empty directory, or one of a sweep, got {self.path}, which holds other files"
+                f"{wrong}; they stay as they are",
             )
         names = json_object(about).get("names")
         before = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
         if not set(before) & set(self.names) and any(self.cell(name).exists() for name in before):
-            raise ValueError(
-                f"out: expected a new directory or one of this sweep, got {self.path}, which holds another sweep: none "
-                f"of its {len(before)} cells is one of this sweep's"
+            raise ArgumentValueError(
+                "out",
+                f"expected a new directory or one of this sweep, got {self.path}, which holds another sweep: none "
+                f"of its {len(before)} cells is one of this sweep's",
             )
 
     def prepare(self, settings: Mapping[str, Any]) -> None:
@@ -161,8 +169,9 @@ class Store:
         """Return the cube of the cells that have ended; see `open_sweep`."""
         outcomes = self.outcomes()
         if not outcomes:
-            raise ValueError(
-                f"directory: expected a sweep with cells that have ended, got none of {len(self.names)} in {self.path}"
+            raise ArgumentValueError(
+                "directory",
+                f"expected a sweep with cells that have ended, got none of {len(self.names)} in {self.path}",
             )
         histories = {place: self._history(name) for place, name in enumerate(self.names) if name in outcomes}
         endings = [str(outcomes[name].ending) if name in outcomes else NOT_ENDED for name in self.names]

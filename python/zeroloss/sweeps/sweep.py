@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _checks, _display
+from .._checks import ArgumentTypeError
 from .._machine import available_processors, check_memory, checked_workers
 from .._progress import progress_bar
 from .._settings import plain, with_files_from
@@ -190,7 +191,7 @@ def _settings_of(configuration: str | os.PathLike[str] | Mapping[str, Any]) -> d
     if isinstance(configuration, str | os.PathLike):
         return settings_of_file(configuration)
     if not isinstance(configuration, Mapping):
-        raise TypeError(f"configuration: expected a file or a mapping, got {type(configuration).__name__}")
+        raise ArgumentTypeError("configuration", f"expected a file or a mapping, got {type(configuration).__name__}")
     return with_files_from(Path.cwd(), plain(configuration))
 
 

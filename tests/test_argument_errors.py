@@ -1,0 +1,89 @@
+"""Errors that know the arguments at fault: names, text, pickling, and no plain error where an argument is named."""
+
+import ast
+import copy
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+import zeroloss as zl
+from test_arguments import BAD
+from zeroloss._checks import ArgumentError, ArgumentTypeError, ArgumentValueError, part_of
+
+PACKAGE = Path(zl.__file__).parent
+
+
+def caught(call):
+    try:
+        call()
+    except (ValueError, TypeError) as error:
+        return error
+    pytest.fail("expected an error")
+
+
+@pytest.mark.parametrize("call", [call for call, _, _ in BAD], ids=[message for _, _, message in BAD])
+def test_every_error_knows_the_arguments_that_its_text_names(call):
+    error = caught(call)
+    assert isinstance(error, ArgumentError)
+    assert str(error).startswith(f"{', '.join(error.names)}: ")
+    assert all(name.isidentifier() for name in error.names)
+
+
+@pytest.mark.parametrize(("kind", "base"), [(ArgumentValueError, ValueError), (ArgumentTypeError, TypeError)])
+@pytest.mark.parametrize("names", ["lr", ("steps", "duration"), "betas[1]"])
+@pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
+def test_an_error_can_be_pickled_and_copied(kind, base, names, again):
+    error = kind(names, "expected one, got 2")
+    error.add_note("a note")
+    other = again(error)
+    assert type(other) is kind
+    assert isinstance(other, base)
+    assert str(other) == str(error)
+    assert other.names == error.names
+    assert other.__notes__ == ["a note"]
+
+
+def test_an_index_is_part_of_the_text_and_not_of_the_name():
+    error = caught(lambda: zl.AdamW(betas=(0.9, 1.0)))
+    assert str(error) == "betas[1]: expected a number in [0, 1), got 1.0"
+    assert error.names == ("betas",)
+
+
+def test_an_error_of_a_part_is_one_of_the_argument():
+    error = caught(lambda: zl.GradientDescent(lr={"schedule": "cosine", "lr": 1.0, "steps": 0}))
+    assert str(error) == "lr: steps: expected an integer of at least 1, got 0"
+    assert error.names == ("lr",)
+    assert isinstance(part_of("lr", TypeError("steps: expected an integer, got 'x'")), ArgumentTypeError)
+
+
+def plain_errors(tree):
+    """The lines at which a plain ValueError or TypeError is raised with a text that begins with an argument's name."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Raise(exc=ast.Call(func=ast.Name(id="ValueError" | "TypeError"), args=[text, *_])):
+                start = ast.unparse(text).lstrip("f").strip("'\"")
+                if re.match(r"(\w+(\[\S+\])?(, \w+)*|\{(\w*name\w*|\w+\[0\])\}): ", start):
+                    yield node.lineno
+
+
+@pytest.mark.parametrize("package", ["datasets", "networks", "dynamics", "geometry", "sweeps", "survival", "results"])
+def test_an_error_that_names_an_argument_knows_it(package):
+    for path in (PACKAGE / package).rglob("*.py"):
+        assert list(plain_errors(ast.parse(path.read_text(encoding="utf-8")))) == [], path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "raise ValueError('lr: expected a number above 0, got 0')",
+        "raise TypeError(f'network: expected float64, got {network.dtype}')",
+        "raise ValueError(f'{name}: expected {wish}')",
+        "raise ValueError(f'betas[{place}]: expected {wish}') from None",
+        "raise ValueError('steps, duration: give either ' f'{got}')",
+    ],
+)
+def test_plain_errors_that_name_an_argument_are_found(line):
+    assert list(plain_errors(ast.parse(line))) == [1]
+    assert list(plain_errors(ast.parse("raise ValueError(f'{where}: {error}')"))) == []
