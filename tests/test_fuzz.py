@@ -219,7 +219,7 @@ def test_kernels(data):
             predicted = kernels.PredictedGradient64(samples, activation, draw(EXTREMES), hidden, threads)
             return predicted.evaluate(theta[0]), predicted.advance(theta[0], draw(EXTREMES), draw(INTEGERS))
         if kind == 2:
-            return kernels.evaluate(samples, *theta, activation, loss)
+            return kernels.describe(samples, draw(some.sampled_from([samples, none])), *theta, activation, loss)
         if kind == 3:
             return kernels.loss_and_gradient(samples, *theta, activation, loss)
         solver = draw(some.sampled_from(["dense", "matrix_free"]))

@@ -21,6 +21,13 @@ void check_not_empty(const Samples<T>& samples) {
   check_at_least("d_out", samples.d_out(), 1);
 }
 
+/// What a kernel of two sets of samples takes for granted; a test set may be empty.
+template <class T>
+void check_same_sizes(const Samples<T>& train, const Samples<T>& test) {
+  if (test.n() > 0 && (test.d_in() != train.d_in() || test.d_out() != train.d_out()))
+    throw std::invalid_argument("test: expected the inputs and outputs of the training samples, got others");
+}
+
 void bind_samples(py::module_& m);
 void bind_network(py::module_& m);
 void bind_gradient_descent32(py::module_& m);

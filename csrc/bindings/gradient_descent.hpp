@@ -33,8 +33,7 @@ void bind_descent(py::module_& m, const std::string& bits) {
       .def(py::init([](const Set& samples, const Set& test, Activation activation, Loss loss,
                        const Optimizer& optimizer, Index hidden, int threads, std::optional<NormControl> control) {
              check_not_empty(samples);
-             if (test.n() > 0 && (test.d_in() != samples.d_in() || test.d_out() != samples.d_out()))
-               throw std::invalid_argument("test: expected the inputs and outputs of samples, got others");
+             check_same_sizes(samples, test);
              check_at_least("hidden", hidden, 1);
              return std::make_unique<Descending>(samples, test, activation, loss, optimizer,
                                                  control.value_or(NormControl()), hidden, Team(threads));
@@ -47,7 +46,7 @@ void bind_descent(py::module_& m, const std::string& bits) {
              std::optional<LayerArrays<T>> compensation, std::optional<LayerArrays<T>> squares,
              std::optional<Array<double>> reference_norm, Index taken, std::optional<Array<double>> rates,
              std::optional<Array<double>> losses, std::optional<Array<std::int64_t>> record_at,
-             std::optional<Array<double>> records) {
+             std::optional<Array<Record>> records) {
             const auto layers = [&](const std::string& name, bool wanted, std::optional<LayerArrays<T>>& pair) {
               if (wanted != pair.has_value())
                 throw std::invalid_argument(name + ": expected " + (wanted ? "(E, W), got None" : "None, got arrays"));
@@ -85,7 +84,10 @@ void bind_descent(py::module_& m, const std::string& bits) {
                 throw std::invalid_argument("record_at: expected increasing steps of at least 0");
               wishes.record_at = at;
               wishes.records = record_at->size();
-              wishes.record = update("records", *records, record_at->size(), Descending::record_size);
+              if (records->ndim() != 1 || records->size() != record_at->size())
+                throw std::invalid_argument("records: expected shape (" + std::to_string(record_at->size()) +
+                                            "), got " + shape_text(*records));
+              wishes.record = records->mutable_data();
             }
             py::gil_scoped_release release;
             return self.advance(state, taken, steps, wishes);
@@ -99,10 +101,10 @@ void bind_descent(py::module_& m, const std::string& bits) {
           "record",
           [](Descending& self, LayerArrays<T> theta) {
             const Layers<T> layers = checked(self, "theta", theta);
-            Array<double> found(Descending::record_size);
-            double* const to = found.mutable_data();
+            Array<Record> found(1);
+            Record* const to = found.mutable_data();
             py::gil_scoped_release release;
-            self.record(layers, to);
+            *to = self.record(layers);
             return found;
           },
           py::arg("theta").noconvert());

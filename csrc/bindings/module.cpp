@@ -6,6 +6,7 @@
 #include "../core/norm_control.hpp"
 #include "../core/optimizer.hpp"
 #include "../core/peak.hpp"
+#include "../core/record.hpp"
 #include "bindings.hpp"
 
 namespace zeroloss {
@@ -76,6 +77,8 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
            py::arg("compensated") = false);
   py::class_<NormControl>(m, "NormControl", py::module_local())
       .def(py::init(&norm_control), py::arg("kind"), py::arg("E"), py::arg("W"), py::arg("ratio"), py::arg("step"));
+  PYBIND11_NUMPY_DTYPE(Record, train_loss, test_loss, train_accuracy, test_accuracy, norm_E, norm_W, residual);
+  m.attr("record_dtype") = py::dtype::of<Record>();
   m.def("fma_peak32", &fma_peak<float>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
   m.def("fma_peak64", &fma_peak<double>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
   bind_samples(m);

@@ -37,18 +37,19 @@ void bind(py::module_& m) {
       py::arg("samples"), py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("activation"), py::arg("loss"));
 
   m.def(
-      "evaluate",
-      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation, Loss loss) {
-        const auto e = read("E", E, samples.d_in(), units(E));
-        const auto w = read("W", W, units(E), samples.d_out());
-        Evaluation found;
-        {
-          py::gil_scoped_release release;
-          found = evaluate<T>(samples, e, w, activation, loss);
-        }
-        return py::make_tuple(found.loss, found.accuracy, found.residual);
+      "describe",
+      [](const Set& train, const Set& test, const Array<T>& E, const Array<T>& W, Activation activation, Loss loss) {
+        check_same_sizes(train, test);
+        const auto e = read("E", E, train.d_in(), units(E));
+        const auto w = read("W", W, units(E), train.d_out());
+        Array<Record> found(1);
+        Record* const to = found.mutable_data();
+        py::gil_scoped_release release;
+        *to = describe<T>(train, test, e, w, activation, loss);
+        return found;
       },
-      py::arg("samples"), py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("activation"), py::arg("loss"));
+      py::arg("train"), py::arg("test"), py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("activation"),
+      py::arg("loss"));
 
   m.def(
       "frobenius_norm", [](const Array<T>& A) { return std::sqrt(sum_of_squares(A.data(), A.size())); },

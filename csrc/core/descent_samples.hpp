@@ -5,13 +5,9 @@
 #include "cross_entropy.hpp"
 #include "descent_hidden.hpp"
 #include "loss.hpp"
+#include "record.hpp"
 
 namespace zeroloss {
-
-/// What a record says of one set of samples; NaN where it has none.
-struct SetRecord {
-  double loss = std::numeric_limits<double>::quiet_NaN(), accuracy = loss, residual = loss;
-};
 
 template <class T>
 struct DescentSamples {
@@ -59,7 +55,7 @@ struct DescentSamples {
   }
 
   double loss() const { return c * sum(losses); }
-  SetRecord record() const {
+  Evaluation evaluation() const {
     if (n == 0) return {};
     return {loss(), sum(correct) / static_cast<double>(n), std::sqrt(sum(squares))};
   }

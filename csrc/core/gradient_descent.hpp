@@ -15,6 +15,7 @@
 #include "norm_control.hpp"
 #include "outputs_along_samples.hpp"
 #include "outputs_along_units.hpp"
+#include "record.hpp"
 
 namespace zeroloss {
 
@@ -66,10 +67,8 @@ class Descent {
     double* losses = nullptr;       ///< for the loss at θ before each step, or null
     const Index* record_at = nullptr;
     Index records = 0;         ///< how many of the steps are to be described before they are taken
-    double* record = nullptr;  ///< (records, record_size)
+    Record* record = nullptr;  ///< (records)
   };
-  /// Loss, accuracy and ‖F − Y‖ on the training and on the test samples, ‖E‖, ‖W‖.
-  static constexpr Index record_size = 8;
 
   /// Takes steps after `taken` earlier ones. Returns false if a number of the state is not finite afterwards. Such a
   /// number never becomes finite again, so the check after the last step covers every step.
@@ -82,8 +81,8 @@ class Descent {
       forward(train_, wishes.losses != nullptr, recorded);
       if (wishes.losses) wishes.losses[t] = train_.loss();
       if (recorded) {
-        describe(wishes.record);
-        ++wishes.record_at, --wishes.records, wishes.record += record_size;
+        *wishes.record = describe();
+        ++wishes.record_at, --wishes.records, ++wishes.record;
       }
       if (control_.begins_at(taken + t)) *state.reference_norm = control_.norm(theta_);
       const double rate = wishes.rates ? wishes.rates[t] : optimizer_.lr;
@@ -100,13 +99,13 @@ class Descent {
     return finite;
   }
 
-  /// Describes θ, (record_size), to the bits that advance() gives.
-  void record(Layers<T> theta, double* to) {
+  /// Describes θ, to the bits that advance() gives.
+  Record record(Layers<T> theta) {
     const FlushDenormals flush;
     theta_.take(theta, fast_);
     transpose_E();
     forward(train_, true, true);
-    describe(to);
+    return describe();
   }
 
   const Optimizer& optimizer() const { return optimizer_; }
@@ -147,15 +146,9 @@ class Descent {
   }
 
   /// The record of θ, whose outputs on the training samples are there.
-  void describe(double* to) {
+  Record describe() {
     if (test_.n > 0) forward(test_, true, true);
-    for (const SetRecord& record : {train_.record(), test_.record()}) {
-      *to++ = record.loss;
-      *to++ = record.accuracy;
-      *to++ = record.residual;
-    }
-    *to++ = theta_.norm_E();
-    *to++ = theta_.norm_W();
+    return make_record(train_.evaluation(), test_.evaluation(), theta_.norm_E(), theta_.norm_W());
   }
 
   Index units() const { return strip_count<T>(h_) * L; }

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "../linalg/sums.hpp"
 #include "activation.hpp"
 #include "cross_entropy.hpp"
 #include "loss.hpp"
+#include "record.hpp"
 #include "rows.hpp"
 #include "types.hpp"
 
@@ -72,17 +72,9 @@ double loss_and_gradient(const Samples<T>& samples, MatrixView<T> E, MatrixView<
   return value;
 }
 
-/// What a record says of one set of samples.
-struct Evaluation {
-  double loss;
-  double accuracy;  ///< share of samples whose largest output is the target's; the first of equals counts
-  double residual;  ///< ‖H W − Y‖_F
-};
-
 template <class T>
 Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation, Loss loss) {
-  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-  if (samples.n() == 0) return {nan, nan, nan};
+  if (samples.n() == 0) return {};
   Matrix<T> H;
   hidden(samples, E, activation, H);
   Matrix<T> F = H * W;
@@ -97,6 +89,14 @@ Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W,
   const double c = loss.scale(samples.n(), samples.d_out());
   return {loss.kind == LossKind::cross_entropy ? cross_entropy(samples.Y, c, F) : c * squares,
           static_cast<double>(correct) / static_cast<double>(samples.n()), std::sqrt(squares)};
+}
+
+/// The record of θ.
+template <class T>
+Record describe(const Samples<T>& train, const Samples<T>& test, MatrixView<T> E, MatrixView<T> W,
+                Activation activation, Loss loss) {
+  const auto norm = [](MatrixView<T> A) { return std::sqrt(sum_of_squares(A.data(), A.size())); };
+  return make_record(evaluate(train, E, W, activation, loss), evaluate(test, E, W, activation, loss), norm(E), norm(W));
 }
 
 }  // namespace zeroloss

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._kernels import kernels
 from ..results import Outcome
 from .companion import Companion
-from .descent import RECORD_SIZE, DescentStepper
+from .descent import DescentStepper
 from .divergence import RecentStates, SavedState, certain_steps, copied, finite_record, stop_before_divergence
 from .monitor import next_chunk
 from .recorder import Recorder
@@ -129,6 +130,6 @@ class Chunks:
         if not within:
             return stepper.advance(goal - step, losses), []
         assert isinstance(stepper, DescentStepper)
-        numbers = np.empty((len(within), RECORD_SIZE))
-        finite = stepper.advance(goal - step, losses, np.array(within) - step, numbers)
-        return finite, [stepper.described(row) for row in numbers.tolist()]
+        records = np.empty(len(within), kernels.record_dtype)
+        finite = stepper.advance(goal - step, losses, np.array(within) - step, records)
+        return finite, stepper.described(records)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -24,9 +24,8 @@ from ..results import Ending, Outcome
 from . import learning_rate
 from .decay import DecayWatch
 from .learning_rate import LearningRate
-from .stepper import Cost, Evaluator, State
+from .stepper import Cost, Evaluator, Records, State
 
-RECORD_SIZE = 8  # numbers of a record by the kernel
 LOSSES = ("mse", "cross_entropy")
 REDUCTIONS = ("mean", "sum")
 LAYERS = ("both", "E", "W")
@@ -181,11 +180,11 @@ class DescentStepper:
         steps: int,
         losses: NDArray[np.float64] | None = None,
         record_at: NDArray[np.int64] | None = None,
-        records: NDArray[np.float64] | None = None,
+        records: Records | None = None,
     ) -> bool:
         """Take steps; false if a parameter or what the optimizer carries along is not finite afterwards.
 
-        ``losses`` gets the loss before each step, ``records`` (count, RECORD_SIZE) what a record says before those of
+        ``losses`` gets the loss before each step, ``records``, of ``kernels.record_dtype``, the records before those of
         ``record_at``; see `described`.
         """
         state, taken = self.state, int(self.state["steps"])
@@ -212,11 +211,11 @@ class DescentStepper:
     def record(self) -> Mapping[str, float]:
         """Describe the state."""
         theta = self.state["E"], self.state["W"]
-        return {**self.described(self._descent.record(theta).tolist()), **self._decay.record(theta)}
+        return {**self.described(self._descent.record(theta))[0], **self._decay.record(theta)}
 
-    def described(self, numbers: Sequence[float]) -> dict[str, float]:
-        """Return a record from the numbers of the kernel."""
-        return self._evaluate.described(*numbers)
+    def described(self, records: Records) -> list[dict[str, float]]:
+        """Return records of the kernel as mappings."""
+        return self._evaluate.described(records)
 
     def gradient_norm(self) -> float:
         """Return ‖∇loss + weight_decay · θ‖."""

@@ -16,6 +16,7 @@ from ..networks import Network, kernel_activation
 from ..results import Outcome
 
 State = dict[str, NDArray[Any]]
+Records = NDArray[np.void]  # (count,) of kernels.record_dtype
 
 
 class Stepper(Protocol):
@@ -83,31 +84,11 @@ class Evaluator:
 
     def __call__(self, E: NDArray[Any], W: NDArray[Any]) -> dict[str, float]:
         """Return the record's common part."""
-        loss, accuracy, residual = kernels.evaluate(self.train, E, W, self.activation, self.loss)
-        norm_E, norm_W = kernels.frobenius_norm(E), kernels.frobenius_norm(W)
-        test = kernels.evaluate(self.test, E, W, self.activation, self.loss)
-        return self.described(loss, accuracy, residual, *test, norm_E, norm_W)
+        return self.described(kernels.describe(self.train, self.test, E, W, self.activation, self.loss))[0]
 
-    def described(
-        self,
-        loss: float,
-        accuracy: float,
-        residual: float,
-        test_loss: float,
-        test_accuracy: float,
-        _: float,
-        norm_E: float,
-        norm_W: float,
-    ) -> dict[str, float]:
-        """Return a record from its numbers."""
+    def described(self, records: Records) -> list[dict[str, float]]:
+        """Return records of the kernel as mappings; their accuracies are NaN if the targets are not one-hot."""
         if not self._accuracy_defined:
-            accuracy = test_accuracy = math.nan
-        return {
-            "train_loss": loss,
-            "test_loss": test_loss,
-            "train_accuracy": accuracy,
-            "test_accuracy": test_accuracy,
-            "norm_E": norm_E,
-            "norm_W": norm_W,
-            "residual": residual,
-        }
+            records["train_accuracy"] = records["test_accuracy"] = math.nan
+        names = records.dtype.names or ()
+        return [dict(zip(names, record, strict=True)) for record in records.tolist()]
