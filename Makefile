@@ -67,7 +67,7 @@ need-lint-tools:
 # these builds do not make. The flows on several threads take minutes here; ThreadSanitizer's script runs short ones. Both
 # targets need a regular installation: an editable one comes before PYTHONPATH.
 CHECKED := build/checked
-KERNEL_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient gradient_descent cross_entropy_and_adamw \
+KERNEL_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient gradient_descent descent_state cross_entropy_and_adamw \
   predicted_gradient geometry alignment activations threads_and_memory)
 sanitize: $(VENV)/installed $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-address LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \

@@ -132,8 +132,12 @@ def test_adamw_with_cross_entropy_at_every_level(level, rows):
     kernels = kernels_of(level)
     data = probabilities(random_data(33, 6, 7, rows))
     net = random_network(data, 21)
-    state = {name: (np.zeros_like(net.E), np.zeros_like(net.W)) for name in ("velocity", "squares")}
     theta = (net.E.copy(), net.W.copy())
+    carried = {
+        f"{name}_{layer}": np.zeros_like(A)
+        for name in ("velocity", "squares")
+        for layer, A in zip("EW", theta, strict=True)
+    }
     samples = kernels.Samples64(data.X_train, data.Y_train)
     optimizer = kernels.Optimizer("adamw", 1e-2, 0.1, 0.1, 0.9, 0.999, 1e-8)
     descent = kernels.Descent64(
@@ -145,7 +149,8 @@ def test_adamw_with_cross_entropy_at_every_level(level, rows):
         net.hidden,
         1,
     )
-    descent.advance(50, theta, **state)
+    state = descent.bind(*theta, steps=np.zeros((), np.int64), **carried)
+    descent.advance(state, kernels.DescentChunk(50))
     E, W = by_torch(
         net,
         data,

@@ -212,9 +212,20 @@ def test_kernels(data):
             control = kernels.NormControl(draw(some.sampled_from(["hold", "cap", "rescale"])), *layers, 1.0, 2)
             control = draw(some.sampled_from([None, control]))
             descent = kernels.Descent64(samples, test, activation, loss, optimizer, hidden, threads, control)
-            velocity, reference = draw(some.sampled_from([None, theta])), np.zeros(draw(some.integers(0, 2)))
+            velocity, reference = draw(some.sampled_from([(None, None), theta])), np.zeros(draw(some.integers(0, 2)))
             reference = draw(some.sampled_from([None, reference]))
-            return descent.advance(draw(INTEGERS), theta, velocity=velocity, reference_norm=reference)
+            layers = dict(zip(("velocity_E", "velocity_W"), velocity, strict=True))
+            state = descent.bind(*theta, steps=np.array(draw(INTEGERS)), reference_norm=reference, **layers)
+            numbers = some.none() | some.lists(INTEGERS, max_size=3)
+            rates, record_at = (draw(numbers) for _ in range(2))
+            chunk = kernels.DescentChunk(
+                draw(INTEGERS),
+                rates=None if rates is None else np.array(rates, float),
+                losses=draw(some.booleans()),
+                record_at=None if record_at is None else np.array(record_at, np.int64),
+            )
+            answer = descent.advance(state, chunk)
+            return answer.finite, answer.losses, answer.records
         if kind == 1:
             predicted = kernels.PredictedGradient64(samples, activation, draw(EXTREMES), hidden, threads)
             return predicted.evaluate(theta[0]), predicted.advance(theta[0], draw(EXTREMES), draw(INTEGERS))

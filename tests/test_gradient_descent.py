@@ -21,6 +21,7 @@ from problems import (
     torch_parameters,
 )
 from torch_oracle import torch
+from zeroloss._kernels import kernels as widest
 from zeroloss.datasets import kernel_samples
 from zeroloss.networks import kernel_activation
 
@@ -46,6 +47,11 @@ def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
         lambda E, W: torch.optim.SGD([E, W], **options),
         lambda E, W, data, activation: torch_loss(E, W, data, activation, reduction),
     )
+
+
+def bind(descent, E, W, **carried):
+    """The kernel's state before the first step."""
+    return descent.bind(E, W, steps=np.zeros((), np.int64), **carried)
 
 
 def kernel_descent(level, data, net, lr, weight_decay):
@@ -107,7 +113,8 @@ def test_odd_sizes_at_every_level(level, sizes):
     vE, vW = np.zeros_like(E), np.zeros_like(W)
     relu, mean = kernels.Activation("relu", 0.0), kernels.Loss("mse", "mean")
     optimizer = kernels.Optimizer("sgd", lr=0.01, weight_decay_E=1e-2, weight_decay_W=1e-2, momentum=0.9)
-    kernels.Descent64(samples, samples, relu, mean, optimizer, h, 1).advance(10, (E, W), velocity=(vE, vW))
+    descent = kernels.Descent64(samples, samples, relu, mean, optimizer, h, 1)
+    descent.advance(bind(descent, E, W, velocity_E=vE, velocity_W=vW), kernels.DescentChunk(10))
     expected_E, expected_W = sgd(net, data, 10, 0.01, 1e-2, 0.9)
     assert relative(E, expected_E) < 1e-11
     assert relative(W, expected_W) < 1e-11
@@ -127,7 +134,7 @@ def test_rows_of_one_to_many_registers_at_every_level(p, hidden, dtype, level):
     net = zl.networks.normal(data, hidden=hidden, std=0.5, seed=1, dtype=dtype)
     descent = kernel_descent(level, data, net, lr=p / 4, weight_decay=1e-2)
     E, W = net.E.copy(), net.W.copy()
-    descent.advance(3, (E, W))
+    descent.advance(bind(descent, E, W), kernels_of(level).DescentChunk(3))
     expected_E, expected_W = sgd(net.astype("float64"), data, 3, p / 4, 1e-2, 0.0)
     bound = 4 * math.sqrt(max(p, hidden, len(data.Y_train))) * UNIT_ROUNDOFF[dtype]
     assert relative(E - net.E, expected_E - net.E) < bound
@@ -143,8 +150,8 @@ def test_lanes_without_a_unit_count_for_nothing(hidden, dtype, level):
     net = zl.networks.normal(data, hidden=hidden, std=0.5, activation="softplus(1)", seed=1, dtype=dtype)
     descent = kernel_descent(level, data, net, lr=1.0, weight_decay=1e-2)
     E, W = net.E.copy(), net.W.copy()
-    records = np.empty(1, kernels_of(level).record_dtype)
-    descent.advance(4, (E, W), record_at=np.array([3]), records=records)
+    chunk = kernels_of(level).DescentChunk(4, record_at=np.array([3]))
+    records = descent.advance(bind(descent, E, W), chunk).records
     exact = net.astype("float64")
     expected_E, expected_W = sgd(exact, data, 4, 1.0, 1e-2, 0.0)
     bound = 4 * math.sqrt(max(hidden, len(data.Y_train))) * UNIT_ROUNDOFF[dtype]
@@ -162,12 +169,13 @@ def test_losses_before_each_step(sizes, dtype):
     data = random_data(n, d_in, d_out, "dense")
     net = random_network(data, h, "relu", dtype, std=0.3)
     stepper = zl.GradientDescent(lr=0.01, weight_decay=1e-2).start(data, net)
-    losses, expected = np.empty(5), []
-    kernel, theta = stepper._descent, (net.E.copy(), net.W.copy())
+    expected = []
+    kernel = stepper._descent
+    state = bind(kernel, net.E.copy(), net.W.copy())
     for _ in range(5):
         expected.append(zl.loss_and_gradient(stepper.network(), data)[0])
         stepper.advance(1)
-    kernel.advance(5, theta, losses=losses)
+    losses = kernel.advance(state, widest.DescentChunk(5, losses=True)).losses
     np.testing.assert_allclose(losses, expected, rtol=50 * n * d_out * UNIT_ROUNDOFF[dtype])
 
 
@@ -285,10 +293,11 @@ def test_a_step_that_went_too_far_leaves_nothing_behind(hidden, dtype, level):
     data = random_data(15, 6, 4, "sparse")
     net = random_network(data, hidden).astype(dtype)
     descent = kernel_descent(level, data, net, lr=0.1, weight_decay=0.0)
-    sound, wild = (net.E.copy(), net.W.copy()), (np.full_like(net.E, np.inf), net.W.copy())
-    assert descent.advance(3, (sound[0].copy(), sound[1].copy()))
-    assert not descent.advance(3, wild)
-    assert descent.advance(3, sound)
+    sound = [bind(descent, net.E.copy(), net.W.copy()) for _ in range(2)]
+    wild, steps = bind(descent, np.full_like(net.E, np.inf), net.W.copy()), kernels_of(level).DescentChunk(3)
+    assert descent.advance(sound[0], steps).finite
+    assert not descent.advance(wild, steps).finite
+    assert descent.advance(sound[1], steps).finite
 
 
 @pytest.mark.parametrize("record_every", [1, 7, 1000])

@@ -110,10 +110,11 @@ def test_every_level_scales_to_the_target(level, dtype):
             kernels.NormControl("hold", layers != "W", layers != "E", 0.6, 4),
         )
         theta, reference = {"E": net.E.copy(), "W": net.W.copy()}, np.full((), np.nan)
-        assert descent.advance(1, (theta["E"], theta["W"]), reference_norm=reference, taken=3)
+        state = descent.bind(**theta, steps=np.array(3), reference_norm=reference)
+        assert descent.advance(state, kernels.DescentChunk(1)).finite
         assert np.isnan(reference)
         before = norm_of(theta, layers)
-        assert descent.advance(1, (theta["E"], theta["W"]), reference_norm=reference, taken=4)
+        assert descent.advance(state, kernels.DescentChunk(1)).finite
         assert reference == pytest.approx(before, rel=1e-13)
         assert norm_of(theta, layers) == pytest.approx(0.6 * before, rel=2 * UNIT_ROUNDOFF[dtype])
 

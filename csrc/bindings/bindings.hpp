@@ -30,6 +30,7 @@ void check_same_sizes(const Samples<T>& train, const Samples<T>& test) {
 
 void bind_samples(py::module_& m);
 void bind_network(py::module_& m);
+void bind_descent_chunk(py::module_& m);
 void bind_gradient_descent32(py::module_& m);
 void bind_gradient_descent64(py::module_& m);
 void bind_predicted_gradient(py::module_& m);

@@ -3,32 +3,85 @@
 
 #include "../core/gradient_descent.hpp"
 
-#include <algorithm>
-#include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
-#include <utility>
+#include <vector>
 
-#include "bindings.hpp"
+#include "descent_chunk.hpp"
 
 namespace zeroloss {
 
-/// The caller's arrays for the two layers: (E, W).
+/// The caller's arrays for the state of a descent. They are checked once, here; the kernel then works in place.
 template <class T>
-using LayerArrays = std::pair<Array<T>, Array<T>>;
+class BoundState {
+ public:
+  using Layer = std::optional<Array<T>>;
 
-template <class T>
-Layers<T> checked(const Descent<T>& descent, const std::string& name, LayerArrays<T>& pair) {
-  return {update((name + "[0]").c_str(), pair.first, descent.d_in(), descent.h()),
-          update((name + "[1]").c_str(), pair.second, descent.h(), descent.d_out())};
-}
+  BoundState(const Descent<T>& descent, Array<T> E, Array<T> W, Array<Index> steps, Layer velocity_E, Layer velocity_W,
+             Layer compensation_E, Layer compensation_W, Layer squares_E, Layer squares_W,
+             std::optional<Array<double>> reference_norm)
+      : d_in_(descent.d_in()), h_(descent.h()), d_out_(descent.d_out()) {
+    const Optimizer& by = descent.optimizer();
+    state_.theta = {bind("E", std::move(E), d_in_, h_), bind("W", std::move(W), h_, d_out_)};
+    state_.steps = bind("steps", std::move(steps));
+    state_.velocity = bind("velocity", by.has_velocity(), std::move(velocity_E), std::move(velocity_W));
+    state_.compensation = bind("compensation", by.compensated, std::move(compensation_E), std::move(compensation_W));
+    state_.squares = bind("squares", by.has_squares(), std::move(squares_E), std::move(squares_W));
+    if (check_given("reference_norm", descent.control().kind != NormControl::Kind::none, reference_norm))
+      state_.reference_norm = bind("reference_norm", *std::move(reference_norm));
+  }
 
-/// Binds Descent<T> as a class whose name ends in `bits`.
+  /// The state for a kernel, which may be another one than the arrays were checked for.
+  const DescentState<T>& state_for(const Descent<T>& descent) const {
+    const Optimizer& by = descent.optimizer();
+    if (descent.d_in() != d_in_ || descent.h() != h_ || descent.d_out() != d_out_ ||
+        by.has_velocity() != (state_.velocity.E != nullptr) || by.compensated != (state_.compensation.E != nullptr) ||
+        by.has_squares() != (state_.squares.E != nullptr) ||
+        (descent.control().kind != NormControl::Kind::none) != (state_.reference_norm != nullptr))
+      throw std::invalid_argument("state: expected arrays that this descent has bound, got those of another one");
+    check_at_least("steps", *state_.steps, 0);
+    return state_;
+  }
+
+ private:
+  template <class U>
+  U* bind(const std::string& name, Array<U> array, Index rows, Index cols) {
+    arrays_.push_back(array);
+    return update(name.c_str(), array, rows, cols);
+  }
+  /// One number.
+  template <class U>
+  U* bind(const std::string& name, Array<U> array) {
+    if (array.size() != 1) throw std::invalid_argument(name + ": expected one number, got shape " + shape_text(array));
+    arrays_.push_back(array);
+    return array.mutable_data();
+  }
+  Layers<T> bind(const std::string& name, bool wanted, Layer E, Layer W) {
+    Layers<T> layers;
+    if (check_given(name + "_E", wanted, E)) layers.E = bind(name + "_E", *std::move(E), d_in_, h_);
+    if (check_given(name + "_W", wanted, W)) layers.W = bind(name + "_W", *std::move(W), h_, d_out_);
+    return layers;
+  }
+  template <class U>
+  static bool check_given(const std::string& name, bool wanted, const std::optional<Array<U>>& array) {
+    if (wanted != array.has_value())
+      throw std::invalid_argument(name + ": expected " + (wanted ? "an array, got None" : "None, got an array"));
+    return wanted;
+  }
+
+  Index d_in_, h_, d_out_;
+  DescentState<T> state_;
+  std::vector<py::object> arrays_;  // kept alive
+};
+
+/// Binds Descent<T> and its state as classes whose names end in `bits`.
 template <class T>
 void bind_descent(py::module_& m, const std::string& bits) {
   using Set = Samples<T>;
   using Descending = Descent<T>;
+  using State = BoundState<T>;
+  using Layer = typename State::Layer;
+  py::class_<State>(m, ("DescentState" + bits).c_str(), py::module_local());
   py::class_<Descending>(m, ("Descent" + bits).c_str(), py::module_local())
       .def(py::init([](const Set& samples, const Set& test, Activation activation, Loss loss,
                        const Optimizer& optimizer, Index hidden, int threads, std::optional<NormControl> control) {
@@ -41,73 +94,47 @@ void bind_descent(py::module_& m, const std::string& bits) {
            py::arg("samples"), py::arg("test"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"),
            py::arg("hidden"), py::arg("threads"), py::arg("control") = py::none())
       .def(
-          "advance",
-          [](Descending& self, Index steps, LayerArrays<T> theta, std::optional<LayerArrays<T>> velocity,
-             std::optional<LayerArrays<T>> compensation, std::optional<LayerArrays<T>> squares,
-             std::optional<Array<double>> reference_norm, Index taken, std::optional<Array<double>> rates,
-             std::optional<Array<double>> losses, std::optional<Array<std::int64_t>> record_at,
-             std::optional<Array<Record>> records) {
-            const auto layers = [&](const std::string& name, bool wanted, std::optional<LayerArrays<T>>& pair) {
-              if (wanted != pair.has_value())
-                throw std::invalid_argument(name + ": expected " + (wanted ? "(E, W), got None" : "None, got arrays"));
-              return wanted ? checked(self, name, *pair) : Layers<T>{};
-            };
-            const auto each_step = [&](const char* name, std::optional<Array<double>>& array) -> double* {
-              if (!array) return nullptr;
-              if (array->ndim() != 1 || array->size() != steps)
-                throw std::invalid_argument(std::string(name) + ": expected shape (" + std::to_string(steps) +
-                                            "), got " + shape_text(*array));
-              return array->mutable_data();
-            };
-            check_at_least("steps", steps, 0);
-            check_at_least("taken", taken, 0);
-            if (const bool wanted = self.control().kind != NormControl::Kind::none;
-                wanted != reference_norm.has_value())
-              throw std::invalid_argument(std::string("reference_norm: expected ") +
-                                          (wanted ? "an array, got None" : "None, got an array"));
-            if (reference_norm && reference_norm->size() != 1)
-              throw std::invalid_argument("reference_norm: expected one number, got shape " +
-                                          shape_text(*reference_norm));
-            const Optimizer& by = self.optimizer();
-            const DescentState<T> state{checked(self, "theta", theta), layers("velocity", by.has_velocity(), velocity),
-                                        layers("compensation", by.compensated, compensation),
-                                        layers("squares", by.has_squares(), squares),
-                                        reference_norm ? reference_norm->mutable_data() : nullptr};
-            typename Descending::Wishes wishes{each_step("rates", rates), each_step("losses", losses), nullptr, 0,
-                                               nullptr};
-            if (record_at.has_value() != records.has_value())
-              throw std::invalid_argument("record_at, records: expected both or none, got one");
-            if (record_at) {
-              const std::int64_t* at = record_at->data();
-              const bool increasing = std::is_sorted(at, at + record_at->size(), std::less_equal<>());
-              if (record_at->ndim() != 1 || !increasing || (record_at->size() > 0 && at[0] < 0))
-                throw std::invalid_argument("record_at: expected increasing steps of at least 0");
-              wishes.record_at = at;
-              wishes.records = record_at->size();
-              if (records->ndim() != 1 || records->size() != record_at->size())
-                throw std::invalid_argument("records: expected shape (" + std::to_string(record_at->size()) +
-                                            "), got " + shape_text(*records));
-              wishes.record = records->mutable_data();
-            }
-            py::gil_scoped_release release;
-            return self.advance(state, taken, steps, wishes);
+          "bind",
+          [](const Descending& self, Array<T> E, Array<T> W, Array<Index> steps, Layer velocity_E, Layer velocity_W,
+             Layer compensation_E, Layer compensation_W, Layer squares_E, Layer squares_W,
+             std::optional<Array<double>> reference_norm) {
+            return State(self, std::move(E), std::move(W), std::move(steps), std::move(velocity_E),
+                         std::move(velocity_W), std::move(compensation_E), std::move(compensation_W),
+                         std::move(squares_E), std::move(squares_W), std::move(reference_norm));
           },
-          py::arg("steps"), py::arg("theta").noconvert(), py::kw_only(), py::arg("velocity").noconvert() = py::none(),
-          py::arg("compensation").noconvert() = py::none(), py::arg("squares").noconvert() = py::none(),
-          py::arg("reference_norm").noconvert() = py::none(), py::arg("taken") = 0,
-          py::arg("rates").noconvert() = py::none(), py::arg("losses").noconvert() = py::none(),
-          py::arg("record_at").noconvert() = py::none(), py::arg("records").noconvert() = py::none())
+          py::arg("E").noconvert(), py::arg("W").noconvert(), py::kw_only(), py::arg("steps").noconvert(),
+          py::arg("velocity_E").noconvert() = py::none(), py::arg("velocity_W").noconvert() = py::none(),
+          py::arg("compensation_E").noconvert() = py::none(), py::arg("compensation_W").noconvert() = py::none(),
+          py::arg("squares_E").noconvert() = py::none(), py::arg("squares_W").noconvert() = py::none(),
+          py::arg("reference_norm").noconvert() = py::none())
+      .def(
+          "advance",
+          [](Descending& self, const State& state, const DescentChunk& chunk) {
+            const DescentState<T>& at = state.state_for(self);
+            DescentAnswer answer{};
+            double* losses = nullptr;
+            Record* records = nullptr;
+            if (chunk.losses) losses = answer.losses.emplace(chunk.steps).mutable_data();
+            if (const auto count = static_cast<Index>(chunk.record_at.size()); count > 0)
+              records = answer.records.emplace(count).mutable_data();
+            {
+              py::gil_scoped_release release;
+              answer.finite = self.advance(at, chunk, losses, records);
+            }
+            return answer;
+          },
+          py::arg("state"), py::arg("chunk"))
       .def(
           "record",
-          [](Descending& self, LayerArrays<T> theta) {
-            const Layers<T> layers = checked(self, "theta", theta);
+          [](Descending& self, const State& state) {
+            const DescentState<T>& at = state.state_for(self);
             Array<Record> found(1);
             Record* const to = found.mutable_data();
             py::gil_scoped_release release;
-            *to = self.record(layers);
+            *to = self.record(at.theta);
             return found;
           },
-          py::arg("theta").noconvert());
+          py::arg("state"));
 }
 
 }  // namespace zeroloss

@@ -83,6 +83,7 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
   m.def("fma_peak64", &fma_peak<double>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
   bind_samples(m);
   bind_network(m);
+  bind_descent_chunk(m);
   bind_gradient_descent32(m);
   bind_gradient_descent64(m);
   bind_predicted_gradient(m);

@@ -11,6 +11,7 @@
 #include "../linalg/flush_denormals.hpp"
 #include "../linalg/team.hpp"
 #include "activation.hpp"
+#include "descent_chunk.hpp"
 #include "descent_samples.hpp"
 #include "norm_control.hpp"
 #include "outputs_along_samples.hpp"
@@ -19,11 +20,13 @@
 
 namespace zeroloss {
 
-/// What a stretch of steps works on: θ, and what the optimizer and the control of a norm carry along where they do.
+/// The caller's arrays that steps change: θ, what the optimizer and the control of a norm carry along (else null), and
+/// the number of steps taken.
 template <class T>
 struct DescentState {
   Layers<T> theta, velocity, compensation, squares;
   double* reference_norm = nullptr;
+  Index* steps = nullptr;
 };
 
 template <class T>
@@ -61,31 +64,25 @@ class Descent {
     }
   }
 
-  /// What is asked for beside the steps, in the order of the steps.
-  struct Wishes {
-    const double* rates = nullptr;  ///< the learning rate of each step, or null
-    double* losses = nullptr;       ///< for the loss at θ before each step, or null
-    const Index* record_at = nullptr;
-    Index records = 0;         ///< how many of the steps are to be described before they are taken
-    Record* record = nullptr;  ///< (records)
-  };
-
-  /// Takes steps after `taken` earlier ones. Returns false if a number of the state is not finite afterwards. Such a
-  /// number never becomes finite again, so the check after the last step covers every step.
-  bool advance(const DescentState<T>& state, Index taken, Index steps, Wishes wishes) {
+  /// Takes the steps of a request; `losses` (steps) and `records` (record_at) get what it asks for. Returns false if a
+  /// number of the state is not finite afterwards. Such a number never becomes finite again, so the check after the
+  /// last step covers every step.
+  bool advance(const DescentState<T>& state, const DescentChunk& request, double* losses, Record* records) {
     const FlushDenormals flush;
     take(state);
     const Index panels = (strip_count<T>(h_) + panel_strips - 1) / panel_strips;
-    for (Index t = 0; t < steps; ++t) {
-      const bool recorded = wishes.records > 0 && *wishes.record_at == t;
-      forward(train_, wishes.losses != nullptr, recorded);
-      if (wishes.losses) wishes.losses[t] = train_.loss();
+    const Index taken = *state.steps;
+    auto record_at = request.record_at.begin();
+    for (Index t = 0; t < request.steps; ++t) {
+      const bool recorded = record_at != request.record_at.end() && *record_at == t;
+      forward(train_, request.losses, recorded);
+      if (request.losses) losses[t] = train_.loss();
       if (recorded) {
-        *wishes.record = describe();
-        ++wishes.record_at, --wishes.records, ++wishes.record;
+        *records++ = describe();
+        ++record_at;
       }
       if (control_.begins_at(taken + t)) *state.reference_norm = control_.norm(theta_);
-      const double rate = wishes.rates ? wishes.rates[t] : optimizer_.lr;
+      const double rate = request.rates.empty() ? optimizer_.lr : request.rates[static_cast<std::size_t>(t)];
       const Index number = taken + t + 1;
       const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, number);
       const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, number);
@@ -96,6 +93,7 @@ class Descent {
     bool finite = true;
     for (const auto* layers : {&theta_, &velocity_, &compensation_, &squares_}) finite &= layers->are_finite();
     give(state);
+    *state.steps += request.steps;
     return finite;
   }
 

@@ -11,7 +11,6 @@ _F32 = NDArray[np.float32]
 _F64 = NDArray[np.float64]
 _Indices = NDArray[np.int64]
 _Any = NDArray[Any]
-_Layers = tuple[_Any, _Any]  # what belongs to E, and to W
 _Records = NDArray[np.void]  # of record_dtype
 
 #: A record as a structured dtype: train_loss, test_loss, train_accuracy, test_accuracy, norm_E, norm_W, residual.
@@ -51,6 +50,21 @@ class Samples64:
     @overload
     def __init__(self, X: _F64, Y: _F64) -> None: ...
 
+class DescentChunk:
+    def __init__(
+        self, steps: int, *, rates: _F64 | None = None, losses: bool = False, record_at: _Indices | None = None
+    ) -> None: ...
+
+class DescentAnswer:
+    @property
+    def finite(self) -> bool: ...
+    @property
+    def losses(self) -> _F64 | None: ...
+    @property
+    def records(self) -> _Records | None: ...
+
+class DescentState32: ...
+
 class Descent32:
     def __init__(
         self,
@@ -63,22 +77,24 @@ class Descent32:
         threads: int,
         control: NormControl | None = None,
     ) -> None: ...
-    def advance(
+    def bind(
         self,
-        steps: int,
-        theta: _Layers,
+        E: _F32,
+        W: _F32,
         *,
-        velocity: _Layers | None = None,
-        compensation: _Layers | None = None,
-        squares: _Layers | None = None,
+        steps: _Indices,
+        velocity_E: _F32 | None = None,
+        velocity_W: _F32 | None = None,
+        compensation_E: _F32 | None = None,
+        compensation_W: _F32 | None = None,
+        squares_E: _F32 | None = None,
+        squares_W: _F32 | None = None,
         reference_norm: _F64 | None = None,
-        taken: int = 0,
-        rates: _F64 | None = None,
-        losses: _F64 | None = None,
-        record_at: _Indices | None = None,
-        records: _Records | None = None,
-    ) -> bool: ...
-    def record(self, theta: _Layers) -> _Records: ...
+    ) -> DescentState32: ...
+    def advance(self, state: DescentState32, chunk: DescentChunk) -> DescentAnswer: ...
+    def record(self, state: DescentState32) -> _Records: ...
+
+class DescentState64: ...
 
 class Descent64:
     def __init__(
@@ -92,22 +108,22 @@ class Descent64:
         threads: int,
         control: NormControl | None = None,
     ) -> None: ...
-    def advance(
+    def bind(
         self,
-        steps: int,
-        theta: _Layers,
+        E: _F64,
+        W: _F64,
         *,
-        velocity: _Layers | None = None,
-        compensation: _Layers | None = None,
-        squares: _Layers | None = None,
+        steps: _Indices,
+        velocity_E: _F64 | None = None,
+        velocity_W: _F64 | None = None,
+        compensation_E: _F64 | None = None,
+        compensation_W: _F64 | None = None,
+        squares_E: _F64 | None = None,
+        squares_W: _F64 | None = None,
         reference_norm: _F64 | None = None,
-        taken: int = 0,
-        rates: _F64 | None = None,
-        losses: _F64 | None = None,
-        record_at: _Indices | None = None,
-        records: _Records | None = None,
-    ) -> bool: ...
-    def record(self, theta: _Layers) -> _Records: ...
+    ) -> DescentState64: ...
+    def advance(self, state: DescentState64, chunk: DescentChunk) -> DescentAnswer: ...
+    def record(self, state: DescentState64) -> _Records: ...
 
 class PredictedGradient32:
     def __init__(self, samples: Samples32, activation: Activation, ridge: float, hidden: int, threads: int) -> None: ...

@@ -7,6 +7,7 @@ and saved runs hold it as they hold all others.
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
@@ -167,6 +168,7 @@ class DescentStepper:
             threads,
             control,
         )
+        self._bind()
 
     knows_losses = True
 
@@ -187,31 +189,39 @@ class DescentStepper:
         ``losses`` gets the loss before each step, ``records``, of ``kernels.record_dtype``, the records before those of
         ``record_at``; see `described`.
         """
-        state, taken = self.state, int(self.state["steps"])
-        self.state["steps"] += steps
-        rates = self._rates(taken, steps)
-        velocity, compensation, squares = (
-            (state[f"{name}_E"], state[f"{name}_W"]) if f"{name}_E" in state else None
-            for name in ("velocity", "compensation", "squares")
-        )
-        return self._descent.advance(
-            steps,
-            (state["E"], state["W"]),
-            velocity=velocity,
-            compensation=compensation,
-            squares=squares,
-            reference_norm=state.get("reference_norm"),
-            taken=taken,
-            rates=rates,
-            losses=losses,
-            record_at=record_at,
-            records=records,
-        )
+        chunk = kernels.DescentChunk(steps, rates=self._rates(steps), losses=losses is not None, record_at=record_at)
+        answer = self._descent.advance(self._bound(), chunk)
+        if losses is not None:
+            losses[:] = answer.losses
+        if records is not None and answer.records is not None:
+            records[:] = answer.records
+        return answer.finite
 
     def record(self) -> Mapping[str, float]:
         """Describe the state."""
-        theta = self.state["E"], self.state["W"]
-        return {**self.described(self._descent.record(theta))[0], **self._decay.record(theta)}
+        record = self.described(self._descent.record(self._bound()))[0]
+        return {**record, **self._decay.record((self.state["E"], self.state["W"]))}
+
+    def save(self) -> State:
+        """Return a copy of the state."""
+        return {name: array.copy() for name, array in self.state.items()}
+
+    def restore(self, state: State) -> None:
+        """Copy a saved state into the arrays of this one."""
+        if {name: array.shape for name, array in state.items()} != {name: a.shape for name, a in self.state.items()}:
+            raise ArgumentValueError("state", f"expected {_shapes(self.state)}, got {_shapes(state)}")
+        for name, array in self.state.items():
+            array[...] = state[name]
+
+    def _bind(self) -> None:
+        self._arrays = tuple(self.state.values())
+        self._kernel_state = self._descent.bind(**{name: self.state[name] for name in self.state.keys() - {"time"}})
+
+    def _bound(self) -> Any:
+        """Return the kernel's form of the state, made again if an array was replaced."""
+        if not all(map(operator.is_, self.state.values(), self._arrays)):
+            self._bind()
+        return self._kernel_state
 
     def described(self, records: Records) -> list[dict[str, float]]:
         """Return records of the kernel as mappings."""
@@ -234,14 +244,15 @@ class DescentStepper:
             first, passed = 0, _times_after(0.0, schedule.rates(0, step))
         return self._settings.times(float(passed[step - first]))
 
-    def _rates(self, taken: int, steps: int) -> NDArray[np.float64] | None:
+    def _rates(self, steps: int) -> NDArray[np.float64] | None:
         """Return the learning rates of the next steps, and let their time pass; None where they are all the same."""
         schedule = self._settings.schedule
         if schedule is None:
             return None
+        taken = int(self.state["steps"])
         rates = schedule.rates(taken, steps)
         self._passed = taken, _times_after(float(self.state["time"]), rates)
-        self.state["time"] = np.array(self._passed[1][-1])
+        self.state["time"][...] = self._passed[1][-1]
         return rates
 
     def network(self) -> Network:
@@ -255,6 +266,10 @@ class DescentStepper:
         what = "what the optimizer carries along" if finite else "the loss or a weight"
         sentence = f"{what} is not finite at step {step}; lower lr (now {self._settings.full_rate:g})"
         return Outcome(Ending.DIVERGED, sentence)
+
+
+def _shapes(state: State) -> str:
+    return ", ".join(f"{name} {array.shape}" for name, array in state.items())
 
 
 def _times_after(time: float, rates: NDArray[np.float64]) -> NDArray[np.float64]:

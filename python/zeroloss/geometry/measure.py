@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from .. import _checks
 from .._checks import ArgumentValueError
 from .._choices import ProjectionMethod, Solver
+from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, check_fits
-from .projection import MOMENTUM_STEPS, PROJECTIONS, ProjectionError, momentum_descent, retract
+from .projection import MOMENTUM_STEPS, PROJECTIONS, ProjectionError, at_rest, momentum_descent, retract
 from .solver import check, chosen, singular_error, solvable_set
 
 _TOLERANCE, _MOST_ITERATIONS = 1e-12, 100  # of the Gauss–Newton projection
@@ -250,6 +251,6 @@ class _Workspace:
                 self._set, network, self._data, E, W, tolerance=_TOLERANCE, most=_MOST_ITERATIONS, reuse_factor=chord
             )
             return E, W, factorisations
-        if not self._descent.advance(MOMENTUM_STEPS, (E, W), velocity=(np.zeros_like(E), np.zeros_like(W))):
+        if not self._descent.advance(at_rest(self._descent, E, W), kernels.DescentChunk(MOMENTUM_STEPS)).finite:
             raise ProjectionError(f"the momentum descent diverged, lower lr (now {self._lr:g})", [], 0.0)
         return E, W, 0

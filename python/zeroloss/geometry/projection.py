@@ -169,6 +169,12 @@ def momentum_descent(net: Network, data: Dataset, lr: float) -> kernels.Descent6
     )
 
 
+def at_rest(descent: kernels.Descent64, E: NDArray[np.float64], W: NDArray[np.float64]) -> kernels.DescentState64:
+    """Return the state of a descent at E and W, which its steps change, without velocity."""
+    steps = np.zeros((), np.int64)
+    return descent.bind(E, W, steps=steps, velocity_E=np.zeros_like(E), velocity_W=np.zeros_like(W))
+
+
 def distance(a: Network, b: Network) -> float:
     """Return ‖θ_a − θ_b‖."""
     return float(np.hypot(np.linalg.norm(a.E - b.E), np.linalg.norm(a.W - b.W)))
@@ -182,10 +188,11 @@ def _descend(
     W: NDArray[np.float64],
     lr: float,
 ) -> list[float]:
-    descent, velocities = momentum_descent(net, data, lr), (np.zeros_like(E), np.zeros_like(W))
+    descent, step = momentum_descent(net, data, lr), kernels.DescentChunk(1)
+    state = at_rest(descent, E, W)
     residuals = [float(np.abs(zero_loss.residual(E, W)).max())]
     for _ in range(MOMENTUM_STEPS):
-        descent.advance(1, (E, W), velocity=velocities)
+        descent.advance(state, step)
         residuals.append(float(np.abs(zero_loss.residual(E, W)).max()))
     if not np.isfinite(residuals[-1]):
         raise ProjectionError(f"the momentum descent diverged, lower lr (now {lr:g})", residuals, 0.0)

@@ -1,0 +1,18 @@
+// The answer to a request for steps.
+#pragma once
+
+#include <optional>
+
+#include "../core/descent_chunk.hpp"
+#include "../core/record.hpp"
+#include "bindings.hpp"
+
+namespace zeroloss {
+
+struct DescentAnswer {
+  bool finite;                           ///< whether all numbers of the state are
+  std::optional<Array<double>> losses;   ///< (steps)
+  std::optional<Array<Record>> records;  ///< (record_at)
+};
+
+}  // namespace zeroloss
