@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import zeroloss as zl
-from zeroloss import _choices, config
+from zeroloss import _choices, _sections, config
 from zeroloss._hints import choices, hints_of
 from zeroloss.datasets import algebra, dataset
 from zeroloss.dynamics import descent, norm_flow
@@ -47,7 +47,14 @@ def test_mypy_refuses_what_is_none(tmp_path):
         'zl.GradientDescent(lr=1.0, loss="mseee")\n'
         'zl.AdamW(decay_layers="F")\n'
         'zl.NormFlow(rtol=1e-3, method="explicit")\n'
-        'zl.datasets.modular_addition(7, test_count=3, pairs="all")\n'
+        'data = zl.datasets.modular_addition(7, test_count=3, pairs="all")\n'
+        "net = zl.networks.uniform_fan_in(data, hidden=4, seed=1)\n"
+        'zl.simulate(zl.AdamW(), data, net, steps=1, record_every="log", snapshot_every=3)\n'
+        'zl.simulate(zl.AdamW(), data, net, steps=1, record_every="often")\n'
+        'zl.simulate_many([(zl.AdamW(), data, net)], steps=1, snapshot_every="often")\n'
+        'zl.config.RunSettings(record_every="log")\n'
+        'zl.config.RunSettings(record_every="often")\n'
+        'zl.config.RunSettings(measures=["alignments"])\n'
     )
     done = subprocess.run(
         [
@@ -66,12 +73,13 @@ def test_mypy_refuses_what_is_none(tmp_path):
         cwd=tmp_path,
         env={"MYPYPATH": str(Path(zl.__file__).parent.parent), "PATH": ""},
     )
-    assert sorted(int(line) for line in re.findall(r"a\.py:(\d+): error", done.stdout)) == [3, 4, 5, 6], done.stdout
+    refused = {int(line) for line in re.findall(r"a\.py:(\d+): error", done.stdout)}
+    assert sorted(refused) == [3, 4, 5, 6, 9, 10, 12, 13], done.stdout
 
 
 def test_the_defaults_list_every_choice():
     text = config.defaults_text()
-    for section in config._SECTIONS.values():
+    for section in _sections.BUILT.values():
         for function in section.choices.values():
             for key, hint in hints_of(function).items():
                 if options := choices(hint):
@@ -87,5 +95,5 @@ def test_help_says_where_the_choices_are():
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         text = " ".join(done.stdout.split())
         assert "zeroloss run --print-defaults" in text
-        for key, values in config.allowed_values().items():
+        for key, values in _sections.allowed_values().items():
             assert f"{key} {', '.join(values)}" in text

@@ -23,14 +23,16 @@ PACKAGE = ROOT / "python" / "zeroloss"
 
 #: Each layer imports from those before it alone.
 LAYERS = (
-    {"_checks", "_choices", "_progress", "_toml"},
-    {"_display", "_hints", "_kernels", "_machine", "_run_settings", "_settings"},
+    {"_checks", "_progress", "_toml"},
+    {"_choices", "_settings"},
+    {"_display", "_hints", "_kernels", "_machine", "_run_settings"},
     {"_reading", "build"},
     {"datasets"},
     {"networks"},
     {"metrics", "survival", "fourier", "geometry"},
     {"results"},
     {"dynamics"},
+    {"_sections"},
     {"config"},
     {"plots"},
     {"runs"},

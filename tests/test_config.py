@@ -75,10 +75,10 @@ def test_all_problems_at_once():
     text = "\n".join(found)
     for line in (
         "data.p: expected an integer of at least 2, got 1",
-        "data.seed: expected an integer, got 'x'",
+        "data.seed: expected an integer of at least 0, got 'x'",
         "network.hidden: expected an integer of at least 1, got 0",
         "dynamics.lr: expected a number above 0, got -1.0",
-        "dynamics.momentum: expected a number in [0, 1), got 2",
+        "dynamics.momentum: expected a number in [0, 1), got 2.0",
         "run.steps: expected an integer of at least 0, got 1.5",
         "run.stop_minutes: expected a number above 0, got -1",
     ):
@@ -86,7 +86,7 @@ def test_all_problems_at_once():
     assert re.search(r"network\.activaton: .*did you mean activation\?", text)
     assert re.search(r"dynamics\.weight_dacay: .*did you mean weight_decay\?", text)
     assert re.search(r"^runs: .*did you mean run\?", text, re.M)
-    assert 'run.record_every: expected an integer above 0 or "log", got 0' in found
+    assert 'run.record_every: expected an integer of at least 1 or "log", got 0' in found
     assert len(found) == 11
 
 
@@ -111,6 +111,22 @@ def test_all_problems_at_once():
         (
             {"network": {"init": "file", "file": "/nowhere.npz"}},
             "network: /nowhere.npz: expected a checkpoint, found no such file",
+        ),
+        (
+            {"network": {"init": "file", "file": "names: a.npz"}},  # a name that looks like a key
+            "network: names: a.npz: expected a checkpoint, found no such file",
+        ),
+        (
+            {"dynamics": {"kind": "adamw", "betas": [0.9, 1.0]}},
+            "dynamics.betas[1]: expected a number in [0, 1), got 1.0",
+        ),
+        (
+            {"dynamics": {"lr": {"schedule": "cosine", "lr": 1.0, "steps": 0}}},
+            "dynamics.lr: steps: expected an integer of at least 1, got 0",
+        ),
+        (
+            {"data": {"train_count": 3, "test_count": 3}},
+            "data.train_fraction, train_count, test_count: expected exactly one of them, got train_count and",
         ),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from zeroloss import _toml, cli, config
+from zeroloss import _sections, _toml, cli, config
 from zeroloss._hints import signature_defaults
 from zeroloss.config import ConfigurationError
 
@@ -56,11 +56,11 @@ SMALL = {
     "dynamics": {"kind": "gradient_descent", "lr": 0.1},
     "run": {"steps": 1},
 }
-CHOICES = [(name, choice) for name, section in config._SECTIONS.items() for choice in section.choices]
+CHOICES = [(name, choice) for name, section in _sections.BUILT.items() for choice in section.choices]
 
 
 def keys_of(name, choice):
-    return [config._SECTIONS[name].selector, *signature_defaults(config._SECTIONS[name].choices[choice])]
+    return [_sections.BUILT[name].selector, *signature_defaults(_sections.BUILT[name].choices[choice])]
 
 
 def problems_of(sections):
@@ -86,7 +86,7 @@ def problems_of(sections):
 
 @pytest.mark.parametrize(("name", "choice"), CHOICES)
 def test_every_type_at_every_key(name, choice):
-    selector = config._SECTIONS[name].selector
+    selector = _sections.BUILT[name].selector
     for key, value in itertools.product(keys_of(name, choice), VALUES):
         found = problems_of({**SMALL, name: {selector: choice, key: value}})
         assert all(isinstance(line, str) for line in found)
@@ -220,7 +220,7 @@ def test_values_on_the_command_line(command, tmp_path):
         ("network.init=file", "network.file: expected a value, got none"),
         ("dynamics.batch_size=3", "full batch"),
         ("data=3", "--set: expected SECTION.KEY=VALUE"),
-        ("data.p=1979-05-27", "data.p: expected an integer, got"),
+        ("data.p=1979-05-27", "data.p: expected an integer of at least 2, got"),
     ):
         status, printed = command("run", tmp_path / "a.toml", "--out", tmp_path / "out", "--set", change)
         assert status == 2

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import zeroloss as zl
-from zeroloss import config, runs
+from zeroloss import _sections, config, runs
 from zeroloss.config import ConfigurationError
 
 #: A value of every key of a dynamics that is not the default.
@@ -54,9 +54,7 @@ def test_any_settings_of_a_dynamics_are_accepted_or_refused():
     for name, keys in PAIRS:
         given = {key: VALUES[key] for key in keys}
         kind = zl.dynamics.DYNAMICS[name]
-        defaults = (
-            {} if "rtol" in given or "step_size" in given else config._SECTIONS["dynamics"].defaults.get(name, {})
-        )
+        defaults = {} if "rtol" in given or "step_size" in given else _sections.BUILT["dynamics"].defaults.get(name, {})
         if name == "gradient_descent":
             defaults = {"lr": 1.0}
         settings = {"dynamics": {"kind": name, **given}}

@@ -7,6 +7,7 @@ import operator
 import os
 import reprlib
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +24,48 @@ _LONGEST_PATH = 250  # its half
 
 class ZerolossWarning(RuntimeWarning):
     """A warning of this package: the command shows these and no others."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an argument allows, in words: "above 0", "in [0, 1)".
+
+    With `typing.Annotated` it is a part of a type, as those of `zeroloss._choices`. The names are those of
+    annotated_types.
+
+    Parameters
+    ----------
+    ge, gt, le, lt : float, optional
+        The bounds: at least, above, at most, below.
+    """
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def __contains__(self, number: float) -> bool:
+        return (
+            (self.ge is None or number >= self.ge)
+            and (self.gt is None or number > self.gt)
+            and (self.le is None or number <= self.le)
+            and (self.lt is None or number < self.lt)
+        )
+
+    def __str__(self) -> str:
+        lower, upper = self.ge if self.gt is None else self.gt, self.le if self.lt is None else self.lt
+        if upper is None:
+            return "" if lower is None else f"{'of at least' if self.gt is None else 'above'} {lower}"
+        if lower is None:
+            return f"{'of at most' if self.lt is None else 'below'} {upper}"
+        return f"in {'[' if self.gt is None else '('}{lower}, {upper}{']' if self.lt is None else ')'}"
+
+
+POSITIVE = Range(gt=0)
+NOT_NEGATIVE = Range(ge=0)
+FRACTION = Range(ge=0, le=1)
+SHARE = Range(gt=0, le=1)
+BELOW_ONE = Range(ge=0, lt=1)
 
 
 class ArgumentError(Exception):
@@ -139,44 +182,37 @@ def real(name: str, value: object) -> float:
     return number
 
 
+def within(name: str, value: object, allowed: Range) -> float:
+    """Return ``value`` as a float within a range."""
+    number = real(name, value)
+    if number not in allowed:
+        raise ArgumentValueError(name, f"expected a number {allowed}, got {number}")
+    return number
+
+
 def positive(name: str, value: object) -> float:
     """Return ``value`` as a float above 0."""
-    number = real(name, value)
-    if number <= 0:
-        raise ArgumentValueError(name, f"expected a number above 0, got {number}")
-    return number
+    return within(name, value, POSITIVE)
 
 
 def not_negative(name: str, value: object) -> float:
     """Return ``value`` as a float of at least 0."""
-    number = real(name, value)
-    if number < 0:
-        raise ArgumentValueError(name, f"expected a number of at least 0, got {number}")
-    return number
+    return within(name, value, NOT_NEGATIVE)
 
 
 def fraction(name: str, value: object) -> float:
     """Return ``value`` as a float in [0, 1]."""
-    number = real(name, value)
-    if not 0 <= number <= 1:
-        raise ArgumentValueError(name, f"expected a number in [0, 1], got {number}")
-    return number
+    return within(name, value, FRACTION)
 
 
 def share(name: str, value: object) -> float:
     """Return ``value`` as a float in (0, 1]."""
-    number = real(name, value)
-    if not 0 < number <= 1:
-        raise ArgumentValueError(name, f"expected a number in (0, 1], got {number}")
-    return number
+    return within(name, value, SHARE)
 
 
 def below_one(name: str, value: object) -> float:
     """Return ``value`` as a float in [0, 1)."""
-    number = not_negative(name, value)
-    if number >= 1:
-        raise ArgumentValueError(name, f"expected a number in [0, 1), got {value}")
-    return number
+    return within(name, value, BELOW_ONE)
 
 
 def convert(settings: object, **checked: object) -> None:

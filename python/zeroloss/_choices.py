@@ -1,13 +1,34 @@
-"""Arguments that are one of a few strings, as types: editors offer the choices, and mypy refuses others.
+"""Types of arguments.
 
-And names of arguments that the package does not have.
+Of a choice between strings editors offer the alternatives, and mypy refuses others. Of a number the configuration
+prints the range. Names of arguments that the package does not have are here too.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-Every = int | Literal["log"]  # steps between two records, or the steps nearest to 10^(k/20)
+from ._checks import BELOW_ONE, FRACTION, NOT_NEGATIVE, POSITIVE, SHARE, Range
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The strings that an argument allows, if they are known only when the package is imported."""
+
+    options: tuple[str, ...]
+
+
+Count = Annotated[int, Range(ge=0)]
+AtLeastOne = Annotated[int, Range(ge=1)]
+AtLeastTwo = Annotated[int, Range(ge=2)]
+Positive = Annotated[float, POSITIVE]
+NotNegative = Annotated[float, NOT_NEGATIVE]
+Fraction = Annotated[float, FRACTION]
+Share = Annotated[float, SHARE]
+BelowOne = Annotated[float, BELOW_ONE]
+
+Every = AtLeastOne | Literal["log"]  # steps between two records, or the steps nearest to 10^(k/20)
 Dtype = Literal["float64", "float32"]
 Rows = Literal["auto", "sparse", "dense"]
 Pairs = Literal["unordered", "ordered"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import inspect
@@ -11,10 +12,10 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from ._checks import shown
-from ._choices import ABSENT
+from ._checks import Range, shown
+from ._choices import ABSENT, OneOf
 
 _WORDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 _PLURALS = {int: "integers", float: "numbers", str: "strings", bool: "truth values"}
@@ -28,39 +29,46 @@ def words(hint: Any, limits: Iterable[Any] = ()) -> str:
 
 
 def signature_defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the arguments of a function but for the data, each with its default, or ``inspect.Parameter.empty``."""
+    """Return the arguments of a function except the data, each with its default, or ``inspect.Parameter.empty``."""
     parameters = inspect.signature(function).parameters
-    return {name: parameter.default for name, parameter in parameters.items() if name != "data"}
+    fields = dataclasses.fields(function) if dataclasses.is_dataclass(function) else ()
+    made = {one.name: one.default_factory() for one in fields if one.default_factory is not dataclasses.MISSING}
+    return {name: made.get(name, parameter.default) for name, parameter in parameters.items() if name != "data"}
 
 
 @functools.cache
-def _model(function: Callable[..., Any]) -> tuple[type[BaseModel], Mapping[str, str]]:
-    """Return a model of a function's arguments, and what each is in words."""
-    hints = hints_of(function)
-    fields: dict[str, Any] = {
-        name: (hints[name], ... if default is inspect.Parameter.empty else default)
-        for name, default in signature_defaults(function).items()
-    }
-    model = create_model("Section", __config__=ConfigDict(extra="forbid", strict=True), **fields)
-    return model, {name: words(hints[name]) for name in fields}
+def _model(function: Callable[..., Any]) -> tuple[type[BaseModel], Mapping[str, str], Mapping[str, str]]:
+    """Return a model of a function's arguments, the field of each argument, and what each is in words.
 
-
-def typed(function: Callable[..., Any], keys: Mapping[str, Any]) -> tuple[list[str], dict[str, float]]:
-    """Say which keys are missing, unknown, or of the wrong type for a function's arguments.
-
-    Integers that stand for floats are returned as such, so that 1 and 1.0 are the same setting.
+    The fields have names of their own, because pydantic's models reserve some, such as ``copy``.
     """
-    model, known = _model(function)
+    hints, defaults = hints_of(function), signature_defaults(function)
+    fields = {name: f"argument_{place}" for place, name in enumerate(defaults)}
+    about: dict[str, Any] = {
+        fields[name]: (hints[name], Field(... if default is inspect.Parameter.empty else default, alias=name))
+        for name, default in defaults.items()
+    }
+    config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    model = create_model("Section", __config__=config, **about)
+    return model, fields, {name: words(hints[name]) for name in fields}
+
+
+def typed(function: Callable[..., Any], keys: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, float]]:
+    """Return a line for each key that is missing, unknown, or of the wrong type for a function's arguments.
+
+    Integers that stand for floats are returned too, as floats, so that 1 and 1.0 are the same setting.
+    """
+    model, fields, known = _model(function)
     try:
         found = model(**{key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()})
     except ValidationError as error:
         return lines(error, keys, known), {}
-    numbers = {key: v for key, v in keys.items() if isinstance(v, int) and isinstance(getattr(found, key), float)}
-    return [], {key: float(v) for key, v in numbers.items()}
+    integers = {key: value for key, value in keys.items() if isinstance(value, int)}
+    return {}, {key: float(v) for key, v in integers.items() if isinstance(getattr(found, fields[key]), float)}
 
 
-def lines(error: ValidationError, given: Mapping[str, Any], known: Mapping[str, str]) -> list[str]:
-    """Return a line for each key at fault: expectation and what came."""
+def lines(error: ValidationError, given: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
+    """Return a line for each key at fault: the key, what was expected, and what came."""
     lines: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         key = str(problem["loc"][0])
@@ -70,7 +78,7 @@ def lines(error: ValidationError, given: Mapping[str, Any], known: Mapping[str, 
             lines[key] = f"{key}: expected a value, got none"
         else:
             lines[key] = f"{key}: expected {known[key]}, got {shown(given[key])}"
-    return list(lines.values())
+    return lines
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
@@ -86,15 +94,26 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the types of a function's or a class's arguments."""
-    return typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    """Return the types of the arguments of a function or class; `typing.Any` if they cannot be found out."""
+    made = function.__init__ if inspect.isclass(function) else function
+    try:
+        hints = typing.get_type_hints(made, include_extras=True)
+    except NameError:  # a type that only type checkers import, or that is local to a function
+        hints = {}
+    return {name: hints.get(name, Any) for name in inspect.signature(function).parameters}
 
 
 def choices(hint: Any) -> list[str]:
     """Return the strings that a hint allows, if it is a choice between some."""
-    return [
-        value for part in _parts(hint) if typing.get_origin(part) is typing.Literal for value in typing.get_args(part)
-    ]
+    found: list[str] = []
+    for part in _parts(hint):
+        if typing.get_origin(part) is typing.Literal:
+            found += typing.get_args(part)
+        if typing.get_origin(part) is typing.Annotated:
+            found += [
+                text for metadata in part.__metadata__ if isinstance(metadata, OneOf) for text in metadata.options
+            ]
+    return found
 
 
 def _parts(hint: Any) -> list[Any]:
@@ -107,7 +126,10 @@ def _parts(hint: Any) -> list[Any]:
 def _word(hint: Any, limits: Iterable[Any]) -> str | None:  # noqa: PLR0911 — a case each
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        return _word(arguments[0], [*limits, *arguments[1:]])
+        said = [f"one of {', '.join(one.options)}" for one in arguments[1:] if isinstance(one, OneOf)]
+        said += [one for one in arguments[1:] if isinstance(one, str)]
+        own = [limit for one in arguments[1:] for limit in getattr(one, "metadata", [one])]  # of a field of pydantic
+        return said[0] if said else _word(arguments[0], [*limits, *own])
     if origin is typing.Literal:
         return f"one of {', '.join(arguments)}" if len(arguments) > 1 else f'"{arguments[0]}"'
     if hint in _WORDS:
@@ -123,6 +145,8 @@ def _word(hint: Any, limits: Iterable[Any]) -> str | None:  # noqa: PLR0911 — 
 
 def _plural(hint: Any) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return f"{_plural(arguments[0])}{_limits(arguments[1:])}"
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return f"lists of {_plural(arguments[0])}"
     return _PLURALS.get(hint) or words(hint).removeprefix("one of ").replace(", ", " or ")
@@ -130,9 +154,9 @@ def _plural(hint: Any) -> str:
 
 def _limits(limits: Iterable[Any]) -> str:
     """Return the bounds of a number in words; their kinds are those of annotated_types."""
-    forms = (("ge", "of at least"), ("gt", "above"), ("le", "of at most"), ("lt", "below"))
-    found = [f"{word} {getattr(limit, name)}" for limit in limits for name, word in forms if hasattr(limit, name)]
-    return f" {' and '.join(found)}" if found else ""
+    bounds = [(name, getattr(limit, name, None)) for limit in limits for name in ("ge", "gt", "le", "lt")]
+    allowed = str(Range(**{name: bound for name, bound in bounds if bound is not None}))
+    return f" {allowed}" if allowed else ""
 
 
 def parameter_docs(function: Callable[..., Any]) -> dict[str, str]:

@@ -10,21 +10,21 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from . import _settings, _toml, datasets, networks
-from ._checks import ArgumentTypeError, one_line, shown
-from ._choices import Dtype
-from ._hints import choices, hints_of, lines, nearest, parameter_docs, signature_defaults, typed, unknown, words
+from . import _settings, _toml, datasets
+from ._checks import ArgumentError, ArgumentTypeError, one_line, shown
+from ._hints import lines, nearest, signature_defaults, typed, unknown, words
 from ._reading import RefusedError, reading, size_of
 from ._run_settings import RunSettings
+from ._sections import BUILT, Section, defaults_text
 from .datasets import Dataset
-from .dynamics import DYNAMICS, AdamW, Dynamics, Event, GradientDescent, NormFlow
+from .dynamics import AdamW, Dynamics, Event, GradientDescent, NormFlow
 from .networks import Network
 
 __all__ = ["Configuration", "ConfigurationError", "RunSettings", "defaults_text", "from_file", "from_settings"]
@@ -44,74 +44,8 @@ class ConfigurationError(ValueError):
         return type(self), (self.problems,)
 
 
-def _network_from_file(
-    data: Dataset,
-    file: str,
-    names: dict[str, str | list[str]] | None = None,
-    ignore: tuple[str, ...] | None = None,
-    activation: str | None = None,
-    dtype: Dtype | None = None,
-) -> Network:
-    """Read a network from a file.
-
-    Parameters
-    ----------
-    data : Dataset
-        That it has to fit.
-    file : str
-        A safetensors, npz or PyTorch file, see `zeroloss.networks.from_checkpoint`.
-    names : mapping
-        The tensors of the layers, as { E = "fc1.weight", W = "fc2.weight" }.
-    ignore : sequence of str
-        Names, or patterns with *, of further tensors that may be dropped, as ["optimizer.*"].
-    activation : str
-        By name; what the file says or relu by default.
-    dtype : str
-        In place of the file's.
-    """
-    layouts = None if names is None else {k: tuple(v) if isinstance(v, list) else v for k, v in names.items()}
-    net = networks.from_checkpoint(file, layouts, activation, ignore or ())  # type: ignore[arg-type]  # which checks them
-    networks.check_fits(net, data)
-    return net if dtype is None else net.astype(dtype)
-
-
-@dataclass(frozen=True)
-class _Section:
-    """A section that chooses what to build: by which key, among what, and with what in place of missing keys."""
-
-    selector: str
-    choices: Mapping[str, Callable[..., Any]]
-    defaults: Mapping[str, Mapping[str, Any]]
-    alternatives: tuple[str, ...] = ()  # keys of which one given takes the place of the others' defaults
-
-
-_SECTIONS: Mapping[str, _Section] = {
-    "data": _Section(
-        "task",
-        {**datasets.TASKS, "arrays": datasets.from_file},
-        {"modular_addition": {"p": 11, "test_count": 7}},
-        ("train_fraction", "train_count", "test_count"),
-    ),
-    "network": _Section(
-        "init",
-        {"uniform_fan_in": networks.uniform_fan_in, "normal": networks.normal, "file": _network_from_file},
-        {"uniform_fan_in": {"hidden": 128, "seed": 1}, "normal": {"hidden": 512, "std": 37**-0.5, "seed": 1}},
-    ),
-    "dynamics": _Section(
-        "kind",
-        DYNAMICS,
-        {
-            "gradient_descent": {"lr": 1.0, "weight_decay": 1e-4},
-            "predicted_gradient": {"step_size": 1e-3},
-            "norm_flow": {"step_size": 0.01},
-        },
-        ("step_size", "rtol"),
-    ),
-}
-
-
 #: The sections of a run.
-SECTIONS = (*_SECTIONS, "run")
+SECTIONS = (*BUILT, "run")
 
 
 @dataclass(frozen=True)
@@ -222,6 +156,25 @@ class Part:
     problems: Sequence[str] = ()
 
 
+class _Problems:
+    """The lines about what is wrong with a section, one for a key."""
+
+    def __init__(self, section: str) -> None:
+        self.lines: list[str] = []
+        self._section = section
+        self._keys: set[str] = set()
+
+    def add(self, keys: Sequence[str], text: str) -> None:
+        """Add a text that begins with the keys at fault, unless one of them has a line; without keys, any text."""
+        if not self.about(keys):
+            self.lines.append(f"{self._section}{'.' if keys else ': '}{text}")
+            self._keys.update(keys)
+
+    def about(self, keys: Iterable[str]) -> bool:
+        """Whether one of some keys has a line."""
+        return not self._keys.isdisjoint(keys)
+
+
 def checked_part(name: str, given: Mapping[str, Any], basis: Any = None) -> Part:
     """Check a section and build what it describes.
 
@@ -235,19 +188,21 @@ def checked_part(name: str, given: Mapping[str, Any], basis: Any = None) -> Part
         What a network is for, and what ``[run]`` is of. None if that has problems of its own.
     """
     large = {key: most for key, value in given.items() if (most := _settings.too_large(value))}
-    problems = [f"{name}.{shown(key)[1:-1]}: expected {most}, got more" for key, most in large.items()]
+    problems = _Problems(name)
+    for key, most in large.items():
+        problems.add([key], f"{shown(key)[1:-1]}: expected {most}, got more")
     given = {key: value for key, value in given.items() if key not in large}
     if name == "run":
         run = _run_settings(given, problems)
         if run is None:
-            return Part({}, None, problems)
+            return Part({}, None, problems.lines)
         return Part(run.model_dump(), run, [] if basis is None else list(_run_problems(run, basis)))
-    keys = _resolved(name, _SECTIONS[name], given, problems)
+    keys = _resolved(BUILT[name], given, problems)
     context = {}
     if name == "network":  # one for other data goes on looking for mistakes
         context["data"] = datasets.modular_addition(2, train_count=2) if basis is None else basis
-    built = _built(name, _SECTIONS[name], keys, context, problems)
-    return Part(keys, built, problems)
+    built = _built(BUILT[name], keys, context, problems)
+    return Part(keys, built, problems.lines)
 
 
 def sections_of(settings: Settings, problems: list[str]) -> dict[str, dict[str, Any]]:
@@ -267,57 +222,13 @@ def sections_of(settings: Settings, problems: list[str]) -> dict[str, dict[str, 
     return {name: {str(key): value for key, value in keys.items()} for name, keys in sections.items()}
 
 
-def defaults_text() -> str:
-    """Return a complete, commented configuration file with every key at its default."""
-    lines = ["# A run of zeroloss; every key has the value that it has if it is left out.", ""]
-    for name, section in _SECTIONS.items():
-        for place, (choice, function) in enumerate(section.choices.items()):
-            mark = "" if place == 0 else "# "
-            comments, hints = parameter_docs(function), hints_of(function)
-            lines.append(f"{mark}[{name}]" if place == 0 else f"# or, instead of this [{name}]:")
-            options = f"  # one of {', '.join(section.choices)}" if place == 0 else ""
-            lines.append(f'{mark}{section.selector} = "{choice}"{options}')
-            values = {**signature_defaults(function), **section.defaults.get(choice, {})}
-            for key, value in values.items():
-                unset = value is None or value is inspect.Parameter.empty
-                text = f"# {key} = …" if unset else f"{mark}{key} = {_toml.value(value)}"
-                allowed = networks.ACTIVATIONS if key == "activation" else choices(hints[key])
-                remarks = [f"one of {', '.join(allowed)}"] if allowed else []
-                remarks += [comments[key]] if key in comments else []
-                lines.append(f"{text}  # {'; '.join(remarks)}" if remarks else text)
-            lines.append("")
-    lines.append("[run]")
-    for key, about in RunSettings.model_fields.items():
-        value = 100_000 if key == "steps" else about.default
-        text = f"# {key} = …" if value is None else f"{key} = {_toml.value(value)}"
-        lines.append(f"{text}  # {about.description}")
-    return "\n".join(lines) + "\n"
-
-
-def allowed_values() -> dict[str, list[str]]:
-    """Return the keys of a configuration that take one of a few strings, as section.key, with these."""
-    found: dict[str, list[str]] = {}
-    for name, section in _SECTIONS.items():
-        found[f"{name}.{section.selector}"] = list(section.choices)
-        for function in section.choices.values():
-            for key, hint in hints_of(function).items():
-                options = list(networks.ACTIVATIONS) if key == "activation" else choices(hint)
-                known = found.get(f"{name}.{key}", [])
-                if options:
-                    found[f"{name}.{key}"] = list(dict.fromkeys([*known, *options]))
-    return found
-
-
-def _resolved(name: str, section: _Section, given: Settings, problems: list[str]) -> dict[str, Any]:
+def _resolved(section: Section, given: Settings, problems: _Problems) -> dict[str, Any]:
     """Return every key of a section: those given, checked for their types, and defaults."""
     keys = dict(given)
     choice = keys.pop(section.selector, next(iter(section.choices)))
     if not isinstance(choice, str) or choice not in section.choices:
-        options = ", ".join(section.choices)
-        problems.append(
-            f"{name}.{section.selector}: expected one of {options}, got {shown(choice)}"
-            f"{nearest(choice, section.choices)}"
-        )
+        expected = f"expected one of {', '.join(section.choices)}, got {shown(choice)}"
+        problems.add([section.selector], f"{section.selector}: {expected}{nearest(choice, section.choices)}")
         choice = next(iter(section.choices))
     function = section.choices[choice]
     defaults = dict(section.defaults.get(choice, {}))
@@ -325,47 +236,49 @@ def _resolved(name: str, section: _Section, given: Settings, problems: list[str]
         defaults = {key: value for key, value in defaults.items() if key not in section.alternatives}
     keys = {**defaults, **keys}
     wrong, numbers = typed(function, keys)
-    problems += [f"{name}.{line}" for line in wrong]
+    for key, line in wrong.items():
+        problems.add([key], line)
     keys |= numbers
     valid = signature_defaults(function)
     return {section.selector: choice, **valid, **{key: value for key, value in keys.items() if key in valid}}
 
 
-def _built(name: str, section: _Section, keys: Settings, context: Settings, problems: list[str]) -> Any:
+def _built(section: Section, keys: Settings, context: Settings, problems: _Problems) -> Any:
     """Build what a section describes. To find more mistakes, try without each key at fault, at most twice per key."""
     function = section.choices[keys[section.selector]]
-    arguments = {key: value for key, value in keys.items() if key != section.selector}
-    arguments = {key: value for key, value in arguments.items() if value is not inspect.Parameter.empty}
-    required = {key for key, value in signature_defaults(function).items() if value is inspect.Parameter.empty}
+    without = signature_defaults(function)
+    arguments = {key: keys[key] for key in without if keys[key] is not inspect.Parameter.empty}
+    required = {key for key, value in without.items() if value is inspect.Parameter.empty}
     defaults = dict(section.defaults.get(keys[section.selector], {}))
-    faults = 0
-    while True:
-        if not required <= arguments.keys():  # which has been reported
-            return None
+    first = True
+    while required <= arguments.keys():  # Missing keys have been reported.
         try:
             built = function(**context, **arguments)
         except (ValueError, TypeError, OSError, ImportError) as error:
-            key = str(error).split(":")[0].split(",")[0]
-            line = f"{name}.{error}" if key in keys else f"{name}: {error}"
-            if line not in problems and not any(problem.startswith(f"{name}.{key}:") for problem in problems):
-                problems.append(line)
-            faults += 1
-            if key not in arguments:
+            at_fault = [key for key in error.names if key in keys] if isinstance(error, ArgumentError) else []
+            reported = problems.about(key for key, value in arguments.items() if value is keys[key])
+            if at_fault or not reported or isinstance(error, OSError | ImportError):
+                problems.add(at_fault, str(error))  # Another error may come from a value of the wrong type.
+            key = next((key for key in at_fault if key in arguments and arguments[key] != without[key]), None)
+            if key is None:
                 return None
+            first = False
             del arguments[key]
             default = None if key in section.alternatives else defaults.pop(key, None)
             if default is not None and default != keys[key]:
                 arguments[key] = default
         else:
-            return built if faults == 0 else None
+            return built if first else None
+    return None
 
 
-def _run_settings(given: Settings, problems: list[str]) -> RunSettings | None:
+def _run_settings(given: Settings, problems: _Problems) -> RunSettings | None:
     try:
         run = RunSettings(**given)
     except ValidationError as error:
         hints = {key: words(field.annotation, field.metadata) for key, field in RunSettings.model_fields.items()}
-        problems += [f"run.{line}" for line in lines(error, given, hints)]
+        for key, line in lines(error, given, hints).items():
+            problems.add([key], line)
         return None
     return run.model_copy(update={"steps": 100_000}) if run.steps is None and run.duration is None else run
 

@@ -95,7 +95,7 @@ class ConfiguredCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the allowed values."""
-        from ..config import allowed_values  # noqa: PLC0415 — slow to import, and needed only for this help
+        from .._sections import allowed_values  # noqa: PLC0415 — slow to import, and needed only for this help
 
         with formatter.section("Allowed values (zeroloss run --print-defaults lists all keys)"):
             formatter.write_dl([(key, ", ".join(values)) for key, values in allowed_values().items()])

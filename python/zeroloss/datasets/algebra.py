@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from .. import _checks
 from .._checks import ArgumentValueError, shown
-from .._choices import Inputs, Pairs
+from .._choices import AtLeastOne, AtLeastTwo, Count, Fraction, Inputs, Pairs, Share
 from .._machine import check_memory
 from .dataset import Dataset
 from .split import Split
@@ -25,16 +25,16 @@ Operands = NDArray[np.intp]
 
 
 def modular_addition(
-    p: int,
+    p: AtLeastTwo,
     *,
-    summands: int = 2,
-    train_fraction: float | None = None,
-    train_count: int | None = None,
-    test_count: int | None = None,
+    summands: AtLeastTwo = 2,
+    train_fraction: Share | None = None,
+    train_count: AtLeastOne | None = None,
+    test_count: Count | None = None,
     pairs: Pairs = "unordered",
     inputs: Inputs = "sum",
-    label_noise: float = 0.0,
-    seed: int = 0,
+    label_noise: Fraction = 0.0,
+    seed: Count = 0,
 ) -> Dataset:
     """Addition modulo p, every pair of numbers (or tuple of ``summands`` numbers) a sample: c = a + b + … mod p.
 
@@ -73,13 +73,13 @@ def modular_addition(
 
 
 def modular_subtraction(
-    p: int,
+    p: AtLeastTwo,
     *,
-    train_fraction: float | None = None,
-    train_count: int | None = None,
-    test_count: int | None = None,
-    label_noise: float = 0.0,
-    seed: int = 0,
+    train_fraction: Share | None = None,
+    train_count: AtLeastOne | None = None,
+    test_count: Count | None = None,
+    label_noise: Fraction = 0.0,
+    seed: Count = 0,
 ) -> Dataset:
     """Subtraction modulo p: c = a − b mod p for all p² ordered pairs, with inputs (e_a, e_b) of length 2p.
 
@@ -105,15 +105,15 @@ def modular_subtraction(
 
 
 def modular_multiplication(
-    p: int,
+    p: AtLeastTwo,
     *,
-    train_fraction: float | None = None,
-    train_count: int | None = None,
-    test_count: int | None = None,
+    train_fraction: Share | None = None,
+    train_count: AtLeastOne | None = None,
+    test_count: Count | None = None,
     pairs: Pairs = "unordered",
     inputs: Inputs = "sum",
-    label_noise: float = 0.0,
-    seed: int = 0,
+    label_noise: Fraction = 0.0,
+    seed: Count = 0,
 ) -> Dataset:
     """Multiplication modulo p: c = a b mod p, 0 among the factors.
 
@@ -137,13 +137,13 @@ def modular_multiplication(
 
 
 def modular_division(
-    p: int,
+    p: AtLeastTwo,
     *,
-    train_fraction: float | None = None,
-    train_count: int | None = None,
-    test_count: int | None = None,
-    label_noise: float = 0.0,
-    seed: int = 0,
+    train_fraction: Share | None = None,
+    train_count: AtLeastOne | None = None,
+    test_count: Count | None = None,
+    label_noise: Fraction = 0.0,
+    seed: Count = 0,
 ) -> Dataset:
     """Division modulo a prime p: c = a / b, so that b c = a mod p, for the p (p − 1) ordered pairs with b ≠ 0.
 
@@ -173,16 +173,16 @@ def modular_division(
 
 
 def modular_polynomial(
-    p: int,
+    p: AtLeastTwo,
     *,
     terms: Sequence[Sequence[int]] = ((1, 2, 0), (1, 1, 1), (1, 0, 2)),
-    train_fraction: float | None = None,
-    train_count: int | None = None,
-    test_count: int | None = None,
+    train_fraction: Share | None = None,
+    train_count: AtLeastOne | None = None,
+    test_count: Count | None = None,
     pairs: Pairs = "unordered",
     inputs: Inputs = "sum",
-    label_noise: float = 0.0,
-    seed: int = 0,
+    label_noise: Fraction = 0.0,
+    seed: Count = 0,
 ) -> Dataset:
     """Evaluate a polynomial of two numbers modulo p, by default c = a² + a b + b² mod p.
 
@@ -226,13 +226,13 @@ def modular_polynomial(
 
 
 def permutation_composition(
-    symbols: int = 5,
+    symbols: AtLeastTwo = 5,
     *,
-    train_fraction: float | None = None,
-    train_count: int | None = None,
-    test_count: int | None = None,
-    label_noise: float = 0.0,
-    seed: int = 0,
+    train_fraction: Share | None = None,
+    train_count: AtLeastOne | None = None,
+    test_count: Count | None = None,
+    label_noise: Fraction = 0.0,
+    seed: Count = 0,
 ) -> Dataset:
     """Composition in the symmetric group of 5 (or other) symbols: c = a ∘ b, that is c(i) = a(b(i)).
 

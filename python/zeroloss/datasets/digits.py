@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _checks
-from .._choices import DigitTargets
+from .._choices import AtLeastOne, Count, DigitTargets, Fraction, Share
 from .dataset import Dataset
 from .split import Split
 
 
 def digits(
     *,
-    train_fraction: float | None = None,
-    train_count: int | None = None,
-    test_count: int | None = None,
+    train_fraction: Share | None = None,
+    train_count: AtLeastOne | None = None,
+    test_count: Count | None = None,
     targets: DigitTargets = "one_hot",
-    label_noise: float = 0.0,
-    seed: int = 0,
+    label_noise: Fraction = 0.0,
+    seed: Count = 0,
 ) -> Dataset:
     """1797 handwritten digits of 8 × 8 pixels, a regression by squared error, from scikit-learn.
 

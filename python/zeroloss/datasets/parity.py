@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import _checks
 from .._checks import ArgumentValueError
-from .._choices import ParityTargets
+from .._choices import AtLeastOne, Count, Fraction, ParityTargets
 from .._machine import check_memory
 from .dataset import Dataset, read_only
 from .label_noise import noisy_targets
@@ -15,14 +15,14 @@ _CODE_BITS = 62  # of the integers that keep the samples apart
 
 
 def sparse_parity(
-    bits: int,
-    relevant: int,
+    bits: AtLeastOne,
+    relevant: AtLeastOne,
     *,
-    train_count: int,
-    test_count: int = 0,
+    train_count: AtLeastOne,
+    test_count: Count = 0,
     targets: ParityTargets = "one_hot",
-    label_noise: float = 0.0,
-    seed: int = 0,
+    label_noise: Fraction = 0.0,
+    seed: Count = 0,
 ) -> Dataset:
     """Draw signs x ∈ {−1, 1}^bits, all samples different, with the parity y = x₁ x₂ … of the first ``relevant`` ones.
 

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from .. import _checks
 from .._checks import ArgumentValueError
+from .._choices import AtLeastOne, Count, Fraction, Share
 from .dataset import Dataset, read_only
 from .label_noise import noisy_targets
 
@@ -21,11 +22,11 @@ from .label_noise import noisy_targets
 class Split:
     """How a task's samples are split, and the seed of it; exactly one of fraction, train_count, test_count is given."""
 
-    train_fraction: float | None
-    train_count: int | None
-    test_count: int | None
-    label_noise: float
-    seed: int
+    train_fraction: Share | None
+    train_count: AtLeastOne | None
+    test_count: Count | None
+    label_noise: Fraction
+    seed: Count
 
     def __post_init__(self) -> None:
         _checks.convert(

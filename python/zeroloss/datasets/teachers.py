@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _checks
 from .._checks import ArgumentValueError, shown
+from .._choices import AtLeastOne, Count, NotNegative
 from .._machine import check_memory
 from .dataset import Dataset, read_only
 
@@ -17,7 +18,13 @@ Layers = tuple[NDArray[np.float64], ...]
 
 
 def linear_teacher(
-    d_in: int, d_out: int = 1, *, train_count: int, test_count: int = 0, noise: float = 0.0, seed: int = 0
+    d_in: AtLeastOne,
+    d_out: AtLeastOne = 1,
+    *,
+    train_count: AtLeastOne,
+    test_count: Count = 0,
+    noise: NotNegative = 0.0,
+    seed: Count = 0,
 ) -> Dataset:
     """Y = X A + noise with X ~ N(0, 1) and a teacher A (d_in, d_out) ~ N(0, 1/d_in), entries independent.
 
@@ -47,14 +54,14 @@ def linear_teacher(
 
 
 def relu_teacher(
-    d_in: int,
-    hidden: int,
-    d_out: int = 1,
+    d_in: AtLeastOne,
+    hidden: AtLeastOne,
+    d_out: AtLeastOne = 1,
     *,
-    train_count: int,
-    test_count: int = 0,
-    noise: float = 0.0,
-    seed: int = 0,
+    train_count: AtLeastOne,
+    test_count: Count = 0,
+    noise: NotNegative = 0.0,
+    seed: Count = 0,
 ) -> Dataset:
     """Y = max(X E, 0) W + noise, a teacher with E (d_in, hidden) ~ N(0, 1/d_in) and W (hidden, d_out) ~ N(0, 1/hidden).
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from .. import _checks
 from .._checks import ArgumentTypeError
-from .._choices import Layers, Loss, NormControl, Reduction
+from .._choices import BelowOne, Count, Layers, Loss, NormControl, NotNegative, Positive, Reduction
 from .._kernels import kernels
 from .decay import DecayWatch, factor_decay
 from .descent import DescentSettings
-from .learning_rate import LearningRate
+from .learning_rate import Rate
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class AdamW(DescentSettings):
     betas : (float, float)
         β₁ and β₂, in [0, 1).
     eps : float
-        Above 0.
+        What is added to √v̂, above 0.
     decay_layers : {"both", "E", "W"}
         The layers that decay.
     loss : {"mse", "cross_entropy"}
@@ -49,7 +49,7 @@ class AdamW(DescentSettings):
     norm_layers : {"both", "E", "W"}
         What is controlled: √(‖E‖² + ‖W‖²), both layers being scaled by one factor, or the norm of one layer.
     norm_ratio : float
-        Above 0.
+        The target in units of the reference, above 0.
     norm_step : int
         The last step that is as without control, at least 0.
 
@@ -61,17 +61,17 @@ class AdamW(DescentSettings):
     With a controlled norm only θ is scaled, after the step; m and v stay. A norm of 0 stays 0.
     """
 
-    lr: float | LearningRate | Mapping[str, Any] = 1e-3
-    weight_decay: float = 1e-2
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
+    lr: Rate = 1e-3
+    weight_decay: NotNegative = 1e-2
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
+    eps: Positive = 1e-8
     decay_layers: Layers = "both"
     loss: Loss = "mse"
     reduction: Reduction = "mean"
     norm_control: NormControl | None = None
     norm_layers: Layers = "both"
-    norm_ratio: float = 1.0
-    norm_step: int = 0
+    norm_ratio: Positive = 1.0
+    norm_step: Count = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
-from .._choices import Layers, Loss, NormControl, Reduction
+from .._choices import BelowOne, Count, Layers, Loss, NormControl, NotNegative, Positive, Reduction
 from .._kernels import kernels
 from .decay import DecayWatch, plain_decay
 from .descent import DescentSettings
-from .learning_rate import LearningRate
+from .learning_rate import Rate
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class GradientDescent(DescentSettings):
         The coefficient that multiplies θ in the update. The paper's λ‖θ‖² beside the summed loss is
         ``weight_decay = 2λ``; beside the mean over N = n·d_out entries, λ = N · weight_decay / 2 with step lr/N.
     momentum : float
-        In [0, 1).
+        The share of v that a step keeps, in [0, 1).
     decay_layers : {"both", "E", "W"}
         The layers that decay.
     loss : {"mse", "cross_entropy"}
@@ -47,7 +47,7 @@ class GradientDescent(DescentSettings):
     norm_layers : {"both", "E", "W"}
         What is controlled: √(‖E‖² + ‖W‖²), both layers being scaled by one factor, or the norm of one layer.
     norm_ratio : float
-        Above 0.
+        The target in units of the reference, above 0.
     norm_step : int
         The last step that is as without control, at least 0.
 
@@ -61,17 +61,17 @@ class GradientDescent(DescentSettings):
     rounding of the scaling. A norm of 0 stays 0.
     """
 
-    lr: float | LearningRate | Mapping[str, Any]
-    weight_decay: float = 0.0
-    momentum: float = 0.0
+    lr: Rate
+    weight_decay: NotNegative = 0.0
+    momentum: BelowOne = 0.0
     loss: Loss = "mse"
     reduction: Reduction = "mean"
     compensated: bool = False
     decay_layers: Layers = "both"
     norm_control: NormControl | None = None
     norm_layers: Layers = "both"
-    norm_ratio: float = 1.0
-    norm_step: int = 0
+    norm_ratio: Positive = 1.0
+    norm_step: Count = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,13 +14,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
 from .._checks import ArgumentTypeError, ArgumentValueError
+from .._choices import Positive
 
 __all__ = ["SCHEDULES", "Constant", "Cosine", "LearningRate", "LinearWarmUp", "Step", "from_settings"]
 
@@ -180,6 +181,10 @@ class Cosine(LearningRate):
 SCHEDULES: Mapping[str, type[LearningRate]] = MappingProxyType(
     {"constant": Constant, "linear_warm_up": LinearWarmUp, "step": Step, "cosine": Cosine}
 )
+
+
+#: A learning rate as an argument: a number, a schedule, or its settings.
+Rate = Positive | LearningRate | Annotated[Mapping[str, Any], f"a table with schedule = one of {', '.join(SCHEDULES)}"]
 
 
 def from_settings(name: str, settings: object) -> LearningRate:

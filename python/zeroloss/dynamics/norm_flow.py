@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _checks
 from .._checks import ArgumentValueError
-from .._choices import FlowMethod
+from .._choices import FlowMethod, Positive
 from ..datasets import Dataset
 from ..geometry import memory_needed
 from ..geometry.solver import check, singular_error
@@ -53,11 +53,11 @@ class NormFlow:
     about s = 1.5 the flow of ReLU branches, so that only norms, losses and accuracies can be compared.
     """
 
-    step_size: float | None = None
-    rtol: float | None = None
-    atol: float | None = None
+    step_size: Positive | None = None
+    rtol: Positive | None = None
+    atol: Positive | None = None
     method: FlowMethod | None = None
-    retraction_tolerance: float = 1e-10
+    retraction_tolerance: Positive = 1e-10
 
     def __post_init__(self) -> None:
         _checks.convert(

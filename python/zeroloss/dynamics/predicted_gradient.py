@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .. import _checks
 from .._checks import ArgumentTypeError, ArgumentValueError
+from .._choices import NotNegative, Positive
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
@@ -38,10 +39,10 @@ class PredictedGradient:
         Bogacki–Shampine steps that meet these tolerances; atol is rtol/10 by default. In float64 alone.
     """
 
-    step_size: float | None = None
-    ridge: float = 0.0
-    rtol: float | None = None
-    atol: float | None = None
+    step_size: Positive | None = None
+    ridge: NotNegative = 0.0
+    rtol: Positive | None = None
+    atol: Positive | None = None
 
     def __post_init__(self) -> None:
         step = converted_step(self.step_size, self.rtol, self.atol)

@@ -9,6 +9,7 @@ the order E, W; everything computes in float64.
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
 import numpy as np
 import scipy.linalg
@@ -80,7 +81,7 @@ class TangentSpace:
     def _g(self) -> Vector:
         return self.project(-self.theta)
 
-    def layer(self, name: str) -> Vector:
+    def layer(self, name: Literal["E", "W"]) -> Vector:
         """Return the mobility of one layer alone, "E" or "W"."""
         _checks.choice("name", name, ("E", "W"))
         moves = np.zeros_like(self.theta)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks, _display
 from .._checks import ArgumentTypeError, ArgumentValueError, shown
-from .._choices import Dtype
+from .._choices import AtLeastOne, Count, Dtype, OneOf, Positive
 from .._kernels import kernels
 from .._machine import check_memory
 from ..datasets import Dataset
@@ -27,6 +27,9 @@ ACTIVATIONS: Mapping[str, float | None] = {
     "gelu": None,
     "softplus": 1.0,
 }
+
+#: The name of an activation, as an argument.
+ActivationName = Annotated[str, OneOf(tuple(ACTIVATIONS))]
 
 _GREATEST_PARAMETER = 1e30  # within float32, with room for products
 
@@ -97,17 +100,34 @@ class Network:
 
 def normal(
     data: Dataset,
-    hidden: int,
-    std: float,
-    seed: int,
-    activation: str = "relu",
+    hidden: AtLeastOne,
+    std: Positive,
+    seed: Count,
+    activation: ActivationName = "relu",
     dtype: Dtype = "float64",
-    std_W: float | None = None,
+    std_W: Positive | None = None,
 ) -> Network:
     """Draw independent normal entries: E with standard deviation ``std``, W with ``std_W`` (default 1/√hidden).
 
     The network has two layers without biases. The draws are made in float64 from ``seed`` (E before W) and rounded to
     ``dtype``.
+
+    Parameters
+    ----------
+    data : Dataset
+        The samples that it is for.
+    hidden : int
+        Number of hidden units, at least 1.
+    std : float
+        Standard deviation of E, above 0.
+    seed : int
+        Of the draws, at least 0.
+    activation : str
+        By name, see `Network`; a parameter may follow, as ``softplus(5)``.
+    dtype : {"float64", "float32"}
+        The precision.
+    std_W : float, optional
+        Standard deviation of W, above 0; 1/√hidden by default.
 
     Raises
     ------
@@ -128,11 +148,24 @@ def normal(
 
 
 def uniform_fan_in(
-    data: Dataset, hidden: int, seed: int, activation: str = "relu", dtype: Dtype = "float64"
+    data: Dataset, hidden: AtLeastOne, seed: Count, activation: ActivationName = "relu", dtype: Dtype = "float64"
 ) -> Network:
     """Draw entries uniform in ±1/√fan_in, fan_in = d_in for E and hidden for W, as PyTorch's ``Linear`` does.
 
     The network has two layers without biases.
+
+    Parameters
+    ----------
+    data : Dataset
+        The samples that it is for.
+    hidden : int
+        Number of hidden units, at least 1.
+    seed : int
+        Of the draws, at least 0.
+    activation : str
+        By name, see `Network`; a parameter may follow, as ``softplus(5)``.
+    dtype : {"float64", "float32"}
+        The precision.
 
     Raises
     ------
@@ -148,7 +181,7 @@ def uniform_fan_in(
     return _initialised(E, W, activation, dtype, {"init": "uniform_fan_in", "hidden": hidden, "seed": seed})
 
 
-def from_arrays(E: ArrayLike, W: ArrayLike, activation: str = "relu") -> Network:
+def from_arrays(E: ArrayLike, W: ArrayLike, activation: ActivationName = "relu") -> Network:
     """Take one's own parameters, copied; float32 if both are, else float64.
 
     The network has two layers without biases.
