@@ -100,6 +100,7 @@ def test_all_problems_at_once():
         ({"run": {"events": ["accuracy >= 1"]}}, "run.events: expected a condition on a recorded value"),
         ({"run": {"record_every": "log"}}, "run.event_every: expected an integer of at least 1"),
         ({"run": {"record_every": True}}, "run.record_every: expected"),
+        ({"run": {"steps": 10**100}}, "run.steps: expected an integer of at most 256 bits, got more"),
         ({"dynamics": {"weight_decay": 0.0}, "run": {"stop_slow_time": 1.0}}, "run.stop_slow_time: expected norm_flow"),
         (
             {"dynamics": {"kind": "predicted_gradient"}, "run": {"stop_gradient_norm": 1.0}},

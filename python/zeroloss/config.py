@@ -196,7 +196,8 @@ def checked_part(name: str, given: Mapping[str, Any], basis: Any = None) -> Part
         run = _run_settings(given, problems)
         if run is None:
             return Part({}, None, problems.lines)
-        return Part(run.model_dump(), run, [] if basis is None else list(_run_problems(run, basis)))
+        further = [] if basis is None else _run_problems(run, basis)
+        return Part(run.model_dump(), run, [*problems.lines, *further])
     keys = _resolved(BUILT[name], given, problems)
     context = {}
     if name == "network":  # one for other data goes on looking for mistakes
