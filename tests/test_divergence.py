@@ -3,9 +3,7 @@
 import dataclasses
 import re
 import signal
-import tempfile
 from functools import cache
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -167,9 +165,7 @@ def in_directory(name, folder, out, chunk, patience, **run):
 
 @pytest.fixture(scope="module")
 def memory(tmp_path_factory):
-    """A directory in memory if there is one, where flushing takes no time."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        yield Path(folder)
+    return tmp_path_factory.mktemp("divergence")
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -6,10 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,25 +65,14 @@ def test_killed_at_random_moments(tmp_path, server, undisturbed, kind):
     assert_same_run(undisturbed[kind], zl.load(directory))
 
 
-@pytest.fixture
-def quick_path(tmp_path):
-    """A directory in memory where there is one: flushing it takes no time."""
-    memory = Path("/dev/shm")
-    if not memory.is_dir():
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as directory:
-        yield Path(directory)
-
-
-def test_killed_at_every_write(quick_path, server):
+def test_killed_at_every_write(tmp_path, server):
     """At each call that flushes, renames or removes a file, from the first to the last of a run, two kills in a row."""
     few = {"steps": 90, "record_every": 20, "snapshot_every": 40, "checkpoint_every": 35, "keep_checkpoints": 2}
-    whole = carried_out(quick_path / "whole", **few)
+    whole = carried_out(tmp_path / "whole", **few)
     number, exitcode = 0, -signal.SIGKILL
     while exitcode == -signal.SIGKILL:
         number += 2  # both parities come with the second kill
-        directory = quick_path / f"{number}"
+        directory = tmp_path / f"{number}"
         for at in (number, number // 2 + 1):
             child = server.Process(target=run_children.killed_at_write, args=(settings(**few), directory, at))
             child.start()

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -90,17 +89,14 @@ FAILURES = (disk_is_full, interrupt, kill)
 
 
 @pytest.fixture(scope="module")
-def quick_path():
-    """A directory in memory where there is one: flushing it takes no time."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
-        yield Path(directory)
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("failures")
 
 
 @pytest.fixture(scope="module")
-def failures(quick_path):
+def failures(folder):
     """The audit hook, which stays in the process and does nothing after the tests."""
-    hook = Failures(quick_path)
+    hook = Failures(folder)
     sys.addaudithook(hook)
     fsync = os.fsync
 
@@ -168,8 +164,8 @@ def simulated(steps):
     return zl.simulate(made.dynamics, made.data, made.network, steps=steps, record_every=20, snapshot_every=10)
 
 
-def test_saving_over_an_earlier_run(quick_path, failures):
-    target, old, new = quick_path / "over" / "run", simulated(50), simulated(30)
+def test_saving_over_an_earlier_run(folder, failures):
+    target, old, new = folder / "over" / "run", simulated(50), simulated(30)
 
     def prepare():
         shutil.rmtree(target, ignore_errors=True)
@@ -191,8 +187,8 @@ def test_saving_over_an_earlier_run(quick_path, failures):
     assert failing_at_each(failures, prepare, lambda: new.save(target), check) > 20
 
 
-def test_saving_into_a_new_directory(quick_path, failures):
-    target, new = quick_path / "new" / "run", simulated(30)
+def test_saving_into_a_new_directory(folder, failures):
+    target, new = folder / "new" / "run", simulated(30)
 
     def check(ended, failure):
         if not ended and failure is not kill and target.exists():
@@ -204,8 +200,8 @@ def test_saving_into_a_new_directory(quick_path, failures):
     failing_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), lambda: new.save(target), check)
 
 
-def test_a_run_and_its_extension(quick_path, failures):
-    base = quick_path / "run"
+def test_a_run_and_its_extension(folder, failures):
+    base = folder / "run"
     whole = runs.run(config.from_settings(settings(**FEW)), base / "whole run", progress=False)
     target = base / "a run"
 
@@ -225,8 +221,8 @@ def test_a_run_and_its_extension(quick_path, failures):
     assert failing_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), act, check) > 20
 
 
-def test_a_copy_that_goes_on_elsewhere(quick_path, failures):
-    base = quick_path / "copy"
+def test_a_copy_that_goes_on_elsewhere(folder, failures):
+    base = folder / "copy"
     source, target = base / "source", base / "copy"
     whole = runs.run(config.from_settings(settings(**FEW)), source, progress=False)
     before = contents(source)
@@ -250,8 +246,8 @@ def test_a_copy_that_goes_on_elsewhere(quick_path, failures):
     )
 
 
-def test_a_sweep(quick_path, failures):
-    base = quick_path / "sweep"
+def test_a_sweep(folder, failures):
+    base = folder / "sweep"
     given = {**sweep_settings(), "sweep": {"network.seed": [1]}}
     given["run"] = {"steps": 60, "record_every": 20, "checkpoint_every": 25}
     target = base / "sweep"
