@@ -25,14 +25,14 @@ _DESCENT: Mapping[str, Any] = {"lr": LR, "weight_decay": WEIGHT_DECAY}
 
 def kernel(problem: Problem) -> Start:
     """Our kernel alone: one call for all the steps, with as many threads as a run would have."""
-    from zeroloss.dynamics.simulation import start as start_steps  # noqa: PLC0415
+    from zeroloss.simulation.simulation import start as start_steps  # noqa: PLC0415
 
     def start(steps: int) -> Callable[[], Answer]:
-        stepper = start_steps(problem.dynamics, problem.data, problem.net, state=None, threads=None)
+        stepper = start_steps(problem.dynamics, problem.data, problem.net, threads=None)
 
         def run() -> Answer:
             stepper.advance(steps)
-            return stepper.state["E"], stepper.state["W"]
+            return stepper.state["E"], stepper.state.get("W", problem.net.W)  # the predicted gradient has none
 
         return run
 

@@ -32,6 +32,7 @@ LAYERS = (
     {"metrics", "survival", "fourier", "geometry"},
     {"results"},
     {"dynamics"},
+    {"simulation"},
     {"_sections"},
     {"config"},
     {"plots"},

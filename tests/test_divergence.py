@@ -15,7 +15,7 @@ import zeroloss as zl
 from problems import same_bits
 from test_runs import assert_same_run
 from zeroloss import config, runs
-from zeroloss.dynamics.interruption import Asked
+from zeroloss.simulation.interruption import Asked
 
 STEPS = 60
 WARM_UP = {"schedule": "linear_warm_up", "lr": 40.0, "steps": 40}
@@ -74,7 +74,7 @@ def simulated(name, steps, record_every, loss_extremes, lag=False, chunk=None):
         "loss_extremes": loss_extremes,
         "measures": {"moved": Lag()} if lag else None,
     }
-    with patch("zeroloss.dynamics.chunk.next_chunk", lambda steps, seconds: chunk or 1000):
+    with patch("zeroloss.simulation.chunks.next_chunk", lambda steps, seconds: chunk or 1000):
         run = zl.simulate(
             dynamics, data, net, steps=min(steps, STEPS), snapshot_every=2 * record_every, progress=False, **options
         )
@@ -155,7 +155,7 @@ def in_directory(name, folder, out, chunk, patience, **run):
         asked += 1
         return signal.SIGINT if patience is not None and asked > patience else None
 
-    with patch("zeroloss.dynamics.chunk.next_chunk", lambda steps, seconds: chunk):
+    with patch("zeroloss.simulation.chunks.next_chunk", lambda steps, seconds: chunk):
         found = runs.run(configuration(name, folder, **run), out, progress=False, interruption=Asked(ask))
         while found.signal is not None:
             asked, patience = 0, patience + 1
@@ -200,7 +200,7 @@ def test_a_loss_that_overflows_and_comes_back_is_recorded():
     whole = zl.simulate(descent, data, net, steps=200, record_every=7, loss_extremes=True, progress=False)
     assert str(whole.outcome) == "reached the end: 200 steps"
     assert np.isinf(whole.history.train_loss.values).all()
-    with patch("zeroloss.dynamics.chunk.next_chunk", lambda steps, seconds: 3):
+    with patch("zeroloss.simulation.chunks.next_chunk", lambda steps, seconds: 3):
         parts = zl.simulate(descent, data, net, steps=31, record_every=7, loss_extremes=True, progress=False)
         parts.extend(169, progress=False)
     assert_equal(parts, whole)
@@ -226,7 +226,7 @@ def test_a_signal_at_the_step_at_which_a_rule_stops(tmp_path):
     whole = runs.run(config.from_settings(settings), tmp_path / "whole", progress=False)
     assert 10 < whole.events["norm_E < 2.8"] < 20
     asked = iter([None] * 3)  # Before the chunks to steps 1, 10 and 20; then, in the search at step 20, a signal.
-    with patch("zeroloss.dynamics.chunk.next_chunk", lambda steps, seconds: 1000):
+    with patch("zeroloss.simulation.chunks.next_chunk", lambda steps, seconds: 1000):
         found = runs.run(
             config.from_settings(settings),
             tmp_path / "other",

@@ -17,8 +17,8 @@ import zeroloss as zl
 from problems import same_bits
 from test_runs import assert_same_run, carried_out, settings
 from zeroloss import config, runs
-from zeroloss.dynamics.monitor import Events
 from zeroloss.results import DamagedError, InUseError, NewerFormatError, RunDirectory, files
+from zeroloss.simulation import events
 
 LONG = {"steps": 30_000, "record_every": 500, "snapshot_every": 5_000, "checkpoint_every": 1_000}
 KINDS = (("gradient_descent", "float64"), ("adamw", "float32"))
@@ -111,18 +111,18 @@ def test_a_signal_while_an_event_is_placed(tmp_path, monkeypatch):
     options = {"events": ["norm_W > 2.5"], "event_every": 100}
     whole = carried_out(tmp_path / "whole", **options)
     assert 1 < whole.events["norm_W > 2.5"] < 100
-    advance, parts = Events._advance, []
+    advance, parts = events._advance, []
 
-    def signalled(self, stepper, steps):
+    def signalled(stepper, steps, wanted):
         parts.append(steps)
         if len(parts) == 2:
             signal.raise_signal(signal.SIGINT)
-        return advance(self, stepper, steps)
+        return advance(stepper, steps, wanted)
 
-    monkeypatch.setattr(Events, "_advance", signalled)
+    monkeypatch.setattr(events, "_advance", signalled)
     stopped = carried_out(tmp_path / "a", **options)
     assert stopped.signal is signal.SIGINT
-    assert stopped.events == {}
+    assert stopped.events == {"norm_W > 2.5": None}
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
 
 

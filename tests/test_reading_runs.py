@@ -80,7 +80,7 @@ def test_a_run_that_was_killed_says_so(tmp_path, server):
 def test_an_extension_that_was_killed_says_so(tmp_path, monkeypatch):
     carried_out(tmp_path / "a")
     with monkeypatch.context() as patched:
-        patched.setattr("zeroloss.runs.execute.Keeper.checkpoint", lambda *arguments: 1 / 0)
+        patched.setattr("zeroloss.runs.execute.Checkpoints.write", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             runs.resume(tmp_path / "a", extend=100, progress=False)
     assert zl.load(tmp_path / "a").outcome.ending is Ending.REACHED_THE_END  # at its last checkpoint

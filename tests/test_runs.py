@@ -9,8 +9,11 @@ import xarray as xr
 import zeroloss as zl
 from problems import same_bits
 from zeroloss import config, runs
-from zeroloss.dynamics.monitor import Event, Events, StoppingRules
-from zeroloss.runs.keeper import Keeper
+from zeroloss.simulation.checkpoints import Checkpoints
+from zeroloss.simulation.conditions import parsed_events
+from zeroloss.simulation.events import Events
+from zeroloss.simulation.observer import View
+from zeroloss.simulation.stopping import StoppingRules
 
 GRADIENT_DESCENT = {"kind": "gradient_descent", "lr": 0.5, "weight_decay": 1e-3, "momentum": 0.5}
 DYNAMICS = {
@@ -166,29 +169,30 @@ def test_events_are_placed_at_their_steps(tmp_path, kind):
         configuration.dynamics, configuration.data, configuration.network, steps=300, record_every=1
     ).history
     for text in texts:
-        event = Event.parse(text)
+        (event,) = parsed_events([text])
         holds = event.holds(every[event.name].values)
-        if text in run.events:
-            step = run.events[text]
+        step = run.events[text]
+        if step is not None:
             assert holds[step]
             assert step == 0 or not holds[step - 1]
         else:
             assert not holds[[0, 100, 200, 300]].any()
         if kind == "gradient_descent" and event.name == "train_loss":
-            assert run.events.get(text, -1) == (int(holds.argmax()) if holds.any() else -1)
-    assert run.events, "some of them happen"
+            assert step == (int(holds.argmax()) if holds.any() else None)
+    assert any(step is not None for step in run.events.values()), "some of them happen"
 
 
 def test_looking_for_events_leaves_the_state_alone():
     data = zl.datasets.modular_addition(7, test_count=8)
     net = zl.networks.normal(data, hidden=32, std=0.4, seed=1)
     stepper = zl.PredictedGradient(step_size=1e-3).start(data, net)
-    events = Events(["norm_E < 1e9"], 10)
-    events.last = None
+    events = Events(parsed_events(["norm_E < 1e9", "norm_W < 1e9"]), 10)
+    events.observe(View(stepper, 0, 0))
     stepper.advance(10)
-    before = {name: array.copy() for name, array in stepper.state.items()}
-    events.look(stepper, 10)
-    assert all(same_bits(before[name], stepper.state[name]) for name in ("E",))
+    before = stepper.save()
+    events.observe(View(stepper, 10, 0))
+    assert all(same_bits(array, stepper.save()[name]) for name, array in before.items())
+    assert events.found == {"norm_E < 1e9": 0, "norm_W < 1e9": 0}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +221,7 @@ def test_a_run_that_was_out_of_time_goes_on_to_its_end(tmp_path, monkeypatch, ki
     for _ in range(2):
         before, run = run.step, runs.resume(tmp_path / "a", progress=False)
         assert before < run.step < 300
-    monkeypatch.setattr(StoppingRules, "after_chunk", lambda self: None)
+    monkeypatch.setattr(StoppingRules, "_is_time_up", lambda self: False)
     run = runs.resume(tmp_path / "a", progress=False)
     assert_same_run(whole, run)
 
@@ -231,7 +235,7 @@ def test_killed_between_the_last_step_and_the_last_checkpoint(tmp_path, monkeypa
         raise Interrupts
 
     with monkeypatch.context() as patched:
-        patched.setattr("zeroloss.runs.execute.Keeper.checkpoint", with_end(killed))
+        patched.setattr("zeroloss.runs.execute.Checkpoints.write", with_end(killed))
         with pytest.raises(Interrupts):
             carried_out(tmp_path / "a", kind, checkpoint_every=100)
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
@@ -239,12 +243,12 @@ def test_killed_between_the_last_step_and_the_last_checkpoint(tmp_path, monkeypa
 
 def with_end(killed):
     """Checkpoints as they are, but for the last one."""
-    real = Keeper.checkpoint
+    real = Checkpoints.write
 
-    def checkpoint(self, stepper, recorder, step, outcome=None, last=None):
-        return real(self, stepper, recorder, step, outcome, last) if outcome is None else killed(self)
+    def write(self, view, outcome=None, *arguments):
+        return real(self, view, outcome, *arguments) if outcome is None else killed(self)
 
-    return checkpoint
+    return write
 
 
 @pytest.mark.parametrize(
@@ -267,9 +271,9 @@ def test_events_of_an_extended_run_are_those_of_a_longer_one(tmp_path, kind, pas
     assert 0 < short.events[passing] <= short.step
     extended = runs.resume(tmp_path / "short", progress=False, **more)
     longer = carried_out(tmp_path / "long", kind, **options, **whole)
-    assert passing not in longer.events
+    assert longer.events[passing] is None
     assert extended.events == longer.events
-    assert longer.events
+    assert any(step is not None for step in longer.events.values())
 
 
 def test_the_gradient_norm_of_a_rule():

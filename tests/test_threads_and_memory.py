@@ -178,8 +178,8 @@ def switches():
     others = [task for task in pathlib.Path("/proc/self/task").iterdir() if task.name != str(os.getpid())]
     return {task: re.findall(r"ctxt_switches:\\s*(\\d+)", (task / "status").read_text()) for task in others}
 
-zl.PredictedGradient(step_size=1e-3, ridge=1.0).start(data, wide, None, 64).advance(1)
-small = zl.PredictedGradient(step_size=1e-3, ridge=1.0).start(data, net, None, 2)
+zl.PredictedGradient(step_size=1e-3, ridge=1.0).start(data, wide, 64).advance(1)
+small = zl.PredictedGradient(step_size=1e-3, ridge=1.0).start(data, net, 2)
 before = None
 while before != (before := switches()):
     time.sleep(0.05)

@@ -16,23 +16,28 @@ if TYPE_CHECKING:
     from .build import build_info
     from .dynamics import (
         AdamW,
+        Cost,
+        Dynamics,
         GradientDescent,
         NormFlow,
         PredictedGradient,
+        Stepper,
         learning_rate,
-        load,
-        simulate,
-        simulate_many,
+        register_dynamics,
     )
     from .dynamics.evaluation import loss_and_gradient, predicted_gradient
+    from .simulation import load, simulate, simulate_many
 
     __version__: str
 
 __all__ = [
     "AdamW",
+    "Cost",
+    "Dynamics",
     "GradientDescent",
     "NormFlow",
     "PredictedGradient",
+    "Stepper",
     "build_info",
     "config",
     "datasets",
@@ -44,6 +49,7 @@ __all__ = [
     "metrics",
     "networks",
     "predicted_gradient",
+    "register_dynamics",
     "results",
     "runs",
     "simulate",
@@ -54,6 +60,8 @@ __all__ = [
 
 _PARTS = ("config", "datasets", "fourier", "geometry", "metrics", "networks", "results", "runs", "survival", "sweeps")
 
+_HOMES = {"build_info": ".build", **dict.fromkeys(("load", "simulate", "simulate_many"), ".simulation")}
+
 
 def __getattr__(name: str) -> object:
     """Import a part of the package, or the part that a name is from, when it is first used (PEP 562)."""
@@ -63,7 +71,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _PARTS:
         return import_module(f".{name}", __name__)
-    return getattr(import_module(".build" if name == "build_info" else ".dynamics", __name__), name)
+    return getattr(import_module(_HOMES.get(name, ".dynamics"), __name__), name)
 
 
 def __dir__() -> list[str]:

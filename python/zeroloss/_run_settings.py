@@ -42,6 +42,9 @@ class RunSettings(BaseModel):
     stop_gradient_norm: float | None = Field(
         default=None, ge=0, description="stop where ‖∇loss + weight_decay · θ‖ is below"
     )
+    stop: list[str] | None = Field(
+        default=None, description='rules that end the run, as ["train_loss <= 0.1 for 3 records"]'
+    )
     stop_slow_time: float | None = Field(default=None, gt=0, description="stop at this slow time")
     threads: int | None = Field(
         default=None, ge=1, description="threads for a step; by the size of the step by default"

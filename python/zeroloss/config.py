@@ -24,8 +24,12 @@ from ._reading import RefusedError, reading, size_of
 from ._run_settings import RunSettings
 from ._sections import BUILT, Section, defaults_text
 from .datasets import Dataset
-from .dynamics import AdamW, Dynamics, Event, GradientDescent, NormFlow
+from .dynamics import AdamW, Dynamics, GradientDescent, NormFlow
+from .dynamics.registry import is_ours
 from .networks import Network
+from .results import DESCRIPTIONS
+from .simulation.conditions import check_names, parsed_events, parsed_stop
+from .simulation.stopping import GRADIENT_NORM
 
 __all__ = ["Configuration", "ConfigurationError", "RunSettings", "defaults_text", "from_file", "from_settings"]
 
@@ -68,7 +72,7 @@ class Configuration:
 
 
 #: Keys of [run] that say how far a run goes, and those that change nothing of its records.
-_HOW_FAR = frozenset({"steps", "duration"} | {key for key in RunSettings.model_fields if key.startswith("stop_")})
+_HOW_FAR = frozenset({"steps", "duration"} | {key for key in RunSettings.model_fields if key.startswith("stop")})
 HOW_SAFELY = frozenset({"threads", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"})
 
 
@@ -290,9 +294,11 @@ def _run_problems(run: RunSettings, dynamics: Dynamics) -> Iterator[str]:
         yield f"run.steps, run.duration: expected one of them, got {run.steps} and {run.duration}"
     if run.event_every is None and run.record_every == "log" and run.events:
         yield 'run.event_every: expected an integer of at least 1 with record_every = "log", got none'
-    for text in run.events:
+    for name, texts, parse in (("events", run.events, parsed_events), ("stop", run.stop or (), parsed_stop)):
         try:
-            Event.parse(text)
+            conditions = parse(texts)
+            if is_ours(dynamics):  # A user's may record more.
+                check_names(name, conditions, {*DESCRIPTIONS, GRADIENT_NORM} if name == "stop" else set(DESCRIPTIONS))
         except ValueError as error:
             yield f"run.{error}"
     slow = isinstance(dynamics, NormFlow) or (isinstance(dynamics, GradientDescent) and dynamics.weight_decay > 0)

@@ -20,7 +20,7 @@ class DirectionStepper(NormFlowStepper):
     def __init__(
         self, direction: Callable[[TangentSpace, float], Vector], settings: NormFlow, data: Dataset, network: Network
     ) -> None:
-        super().__init__(settings, data, network, None)
+        super().__init__(settings, data, network)
         self._direction = direction
 
     def slope(self, y: Vector) -> Vector:

@@ -7,9 +7,8 @@ and saved runs hold it as they hold all others.
 from __future__ import annotations
 
 import math
-import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -25,7 +24,7 @@ from ..results import Ending, Outcome
 from . import learning_rate
 from .decay import DecayWatch
 from .learning_rate import LearningRate
-from .stepper import Cost, Evaluator, Records, State
+from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record, State, copied
 
 LOSSES = ("mse", "cross_entropy")
 REDUCTIONS = ("mean", "sum")
@@ -122,9 +121,9 @@ class DescentSettings(ABC):
         first, second = (self.norm_layers in {"both", layer} for layer in ("E", "W"))
         return kernels.NormControl(self.norm_control, first, second, self.norm_ratio, self.norm_step)
 
-    def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> DescentStepper:
-        """Return the descent at the network, or at a state it left."""
-        return DescentStepper(self, data, network, state, threads)
+    def start(self, data: Dataset, network: Network, threads: int = 1) -> DescentStepper:
+        """Return the descent at the network."""
+        return DescentStepper(self, data, network, threads)
 
     def fixed_step(self) -> float | None:
         """Return the time of a step; None with a schedule."""
@@ -138,24 +137,25 @@ class DescentSettings(ABC):
         return Cost(6.0 * n * h * d_out, floats * network.dtype.itemsize)
 
 
-class DescentStepper:
-    """Descent under way: E, W, what the optimizer carries along for each, and the number of steps taken."""
+class DescentStepper(ChunkStepper):
+    """Descent under way: E, W, what the optimizer carries along for each, and the number of steps taken.
 
-    def __init__(
-        self, settings: DescentSettings, data: Dataset, network: Network, state: State | None, threads: int
-    ) -> None:
+    The kernel works in place on the arrays of ``state``, which are never replaced.
+    """
+
+    knows_losses = True
+
+    def __init__(self, settings: DescentSettings, data: Dataset, network: Network, threads: int) -> None:
         self._settings, self._activation = settings, network.activation
         self._evaluate = Evaluator(data, network, kernels.Loss(settings.loss, settings.reduction))
-        start = {"E": network.E.copy(), "W": network.W.copy(), "steps": np.zeros((), np.int64)}
+        self.state: State = {"E": network.E.copy(), "W": network.W.copy(), "steps": np.zeros((), np.int64)}
         for name in settings.carried():
-            start |= {f"{name}_E": np.zeros_like(network.E), f"{name}_W": np.zeros_like(network.W)}
+            self.state |= {f"{name}_E": np.zeros_like(network.E), f"{name}_W": np.zeros_like(network.W)}
         if settings.schedule:
-            start["time"] = np.zeros(())
+            self.state["time"] = np.zeros(())
         control = settings.kernel_control()
         if control is not None:
-            start["reference_norm"] = np.full((), np.nan)  # until norm_step
-        self.state: State = state or start
-        self._passed = int(self.state["steps"]), np.array([float(self.state.get("time", 0.0))])
+            self.state["reference_norm"] = np.full((), np.nan)  # until norm_step
         self._decay = settings.decay_watch(network.dtype)
         descent = kernels.Descent32 if network.dtype == np.float32 else kernels.Descent64
         self._descent = descent(
@@ -168,43 +168,42 @@ class DescentStepper:
             threads,
             control,
         )
-        self._bind()
-
-    knows_losses = True
+        self._bound = self._descent.bind(**{name: self.state[name] for name in self.state.keys() - {"time"}})
 
     @property
-    def records_many(self) -> bool:
-        """Whether ``advance`` can make records on its way: all but those that look at the parameters in Python."""
+    def makes_records(self) -> bool:  # type: ignore[override]
+        """Whether ``advance`` can make records: all but those that look at the parameters in Python."""
         return not self._decay.needed
 
-    def advance(
-        self,
-        steps: int,
-        losses: NDArray[np.float64] | None = None,
-        record_at: NDArray[np.int64] | None = None,
-        records: Records | None = None,
-    ) -> bool:
-        """Take steps; false if a parameter or what the optimizer carries along is not finite afterwards.
+    def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
+        """Take steps."""
+        taken, schedule = int(self.state["steps"]), self._settings.schedule
+        rates = None if schedule is None else schedule.rates(taken, steps)
+        at = np.array(record_at, np.int64) if record_at else None
+        answer = self._descent.advance(
+            self._bound, kernels.DescentChunk(steps, rates=rates, losses=losses, record_at=at)
+        )
+        passed = None
+        if rates is not None:
+            passed = _times_after(float(self.state["time"]), rates)
+            self.state["time"][...] = passed[-1]
+        if at is None:
+            return Chunk(answer.finite, answer.losses)
+        times = (passed[at] if passed is not None else self._settings.full_rate * (taken + at)).tolist()
+        described = zip(self._evaluate.described(answer.records), times, strict=True)
+        records = [{**values, **self._settings.times(time)} for values, time in described]
+        return Chunk(answer.finite, answer.losses, records)
 
-        ``losses`` gets the loss before each step, ``records``, of ``kernels.record_dtype``, the records before those of
-        ``record_at``; see `described`.
-        """
-        chunk = kernels.DescentChunk(steps, rates=self._rates(steps), losses=losses is not None, record_at=record_at)
-        answer = self._descent.advance(self._bound(), chunk)
-        if losses is not None:
-            losses[:] = answer.losses
-        if records is not None and answer.records is not None:
-            records[:] = answer.records
-        return answer.finite
-
-    def record(self) -> Mapping[str, float]:
+    def record(self) -> Record:
         """Describe the state."""
-        record = self.described(self._descent.record(self._bound()))[0]
-        return {**record, **self._decay.record((self.state["E"], self.state["W"]))}
+        (common,) = self._evaluate.described(self._descent.record(self._bound))
+        time = float(self.state["time"]) if "time" in self.state else self._settings.full_rate * int(self.state["steps"])
+        decay = self._decay.record((self.state["E"], self.state["W"]))
+        return {**common, **decay, **self._settings.times(time)}
 
     def save(self) -> State:
-        """Return a copy of the state."""
-        return {name: array.copy() for name, array in self.state.items()}
+        """Return a copy of the complete state."""
+        return copied(self.state)
 
     def restore(self, state: State) -> None:
         """Copy a saved state into the arrays of this one."""
@@ -213,20 +212,6 @@ class DescentStepper:
         for name, array in self.state.items():
             array[...] = state[name]
 
-    def _bind(self) -> None:
-        self._arrays = tuple(self.state.values())
-        self._kernel_state = self._descent.bind(**{name: self.state[name] for name in self.state.keys() - {"time"}})
-
-    def _bound(self) -> Any:
-        """Return the kernel's form of the state, made again if an array was replaced."""
-        if not all(map(operator.is_, self.state.values(), self._arrays)):
-            self._bind()
-        return self._kernel_state
-
-    def described(self, records: Records) -> list[dict[str, float]]:
-        """Return records of the kernel as mappings."""
-        return self._evaluate.described(records)
-
     def gradient_norm(self) -> float:
         """Return ‖∇loss + weight_decay · θ‖."""
         evaluate, theta = self._evaluate, (self.state["E"], self.state["W"])
@@ -234,32 +219,11 @@ class DescentStepper:
         parts = (g + decay * A for g, decay, A in zip(gradients, self._settings.layer_decays(), theta, strict=True))
         return math.hypot(*(kernels.frobenius_norm(part.astype(A.dtype)) for part, A in zip(parts, theta, strict=True)))
 
-    def times(self, step: int) -> Mapping[str, float]:
-        """Return the time coordinates at a step."""
-        schedule = self._settings.schedule
-        if schedule is None:
-            return self._settings.times(self._settings.full_rate * step)
-        first, passed = self._passed
-        if not 0 <= step - first < len(passed):
-            first, passed = 0, _times_after(0.0, schedule.rates(0, step))
-        return self._settings.times(float(passed[step - first]))
-
-    def _rates(self, steps: int) -> NDArray[np.float64] | None:
-        """Return the learning rates of the next steps, and let their time pass; None where they are all the same."""
-        schedule = self._settings.schedule
-        if schedule is None:
-            return None
-        taken = int(self.state["steps"])
-        rates = schedule.rates(taken, steps)
-        self._passed = taken, _times_after(float(self.state["time"]), rates)
-        self.state["time"][...] = self._passed[1][-1]
-        return rates
-
     def network(self) -> Network:
         """Return a copy of the parameters."""
         return from_arrays(self.state["E"], self.state["W"], self._activation)
 
-    def failure(self, step: int) -> Outcome:
+    def failure(self, step: int, error: Exception | None) -> Outcome:
         """Say at which step the loss, a weight or what the optimizer carries along ceased to be finite."""
         finite = all(np.isfinite(self.state[layer]).all() for layer in ("E", "W"))
         finite = finite and math.isfinite(self.record()["train_loss"])

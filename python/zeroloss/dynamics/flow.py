@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..geometry import ProjectionError
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
 from .runge_kutta import StepSizeTooSmallError, Tolerances, Vector, adaptive_step, bogacki_shampine, first_size
-from .stepper import State
+from .stepper import Chunk, ChunkStepper, State, copied
 
 _NUMBERS = ("steps", "time", "next_size", "step_size", "evaluations", "rejected_steps")
 
@@ -31,21 +31,20 @@ class ProximalError(ArithmeticError):
         self.ending, self.residual, self.pinned = ending, residual, pinned
 
 
-class FlowStepper(ABC):
+class FlowStepper(ChunkStepper):
     """Steps along a flow of E and W, of a fixed size or of one that meets tolerances; a subclass takes them.
 
     The state holds, beside E and W, the number of steps, the time, the size that the next adaptive step tries, the
     last accepted size, and how often the slope was evaluated (or an implicit step solved) and a step rejected.
     """
 
-    def __init__(self, network: Network, state: State | None, step: float | Tolerances) -> None:
+    def __init__(self, network: Network, step: float | Tolerances) -> None:
         self._step, self._activation = step, network.activation
-        self.state: State = state or {
+        self.state: State = {
             "E": network.E.copy(),
             "W": network.W.copy(),
             **{name: np.zeros(()) for name in _NUMBERS},
         }
-        self._error: Exception | None = None
 
     @abstractmethod
     def _first_size(self) -> float:
@@ -55,28 +54,24 @@ class FlowStepper(ABC):
     def _take(self, room: float) -> None:
         """Take one step of at most ``room``, and count it; ArithmeticError or LinAlgError where it cannot be taken."""
 
-    @abstractmethod
-    def record(self) -> Mapping[str, float] | None:
-        """Describe the state; None if no step can be taken from it."""
-
-    @abstractmethod
-    def times(self, step: int) -> Mapping[str, float]:
-        """Return the time coordinates."""
-
-    knows_losses = False
-
-    def advance(self, steps: int, losses: Vector | None = None) -> bool:
-        """Take steps; false if one fails or leaves a parameter that is not finite."""
-        self._error = None
+    def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
+        """Take steps, each of its own size."""
         try:
             for _ in range(steps):
                 self._take(np.inf)
-                if not (np.isfinite(self.state["E"]).all() and np.isfinite(self.state["W"]).all()):
-                    return False
+                if not all(np.isfinite(self.state[layer]).all() for layer in ("E", "W") if layer in self.state):
+                    return Chunk(finite=False)
         except (ArithmeticError, np.linalg.LinAlgError) as error:
-            self._error = error
-            return False
-        return True
+            return Chunk(finite=False, error=error)
+        return Chunk(finite=True)
+
+    def save(self) -> State:
+        """Return a copy of the complete state."""
+        return copied(self.state)
+
+    def restore(self, state: State) -> None:
+        """Go back to a state that `save` returned."""
+        self.state = copied(state)
 
     def reaches(self, time: float) -> bool:
         """Whether the next adaptive step, if it is accepted as tried, ends at ``time`` or beyond, or if none can."""
@@ -89,7 +84,7 @@ class FlowStepper(ABC):
     def at(self, time: float) -> Self:
         """Return a stepper that went on to exactly ``time``; this one stays where it is, to go on in its own steps."""
         ahead = copy.copy(self)
-        ahead.state = {name: array.copy() for name, array in self.state.items()}
+        ahead.restore(self.state)
         if ahead.state["time"] + (size := ahead._next_size()) < time:
             raise StepSizeTooSmallError(f"a step of {size:.1e} is too small to reach the time {time:g}")
         while ahead.state["time"] < time:
@@ -112,24 +107,24 @@ class FlowStepper(ABC):
         self.state["time"] = self.state["time"] + taken
         self.state["steps"] = self.state["steps"] + 1
 
-    def own_record(self) -> dict[str, float]:
+    def step_record(self) -> dict[str, float]:
         """Return what a record says of the steps."""
-        return {name: float(self.state[name]) for name in ("step_size", "evaluations", "rejected_steps")}
+        return {name: float(self.state[name]) for name in ("time", "step_size", "evaluations", "rejected_steps")}
 
     def network(self) -> Network:
         """Return a copy of the parameters."""
         return from_arrays(self.state["E"], self.state["W"], self._activation)
 
-    def failure(self, step: int) -> Outcome:
+    def failure(self, step: int, error: Exception | None) -> Outcome:
         """Say why no sound state was reached at a step."""
-        return flow_outcome(self._error, f"at step {step}")
+        return flow_outcome(error, f"at step {step}")
 
 
 class ExplicitStepper(FlowStepper):
     """Explicit Runge–Kutta steps; a subclass says what flows, where to, and what mends y after a step."""
 
-    def __init__(self, network: Network, state: State | None, step: float | Tolerances, method: str) -> None:
-        super().__init__(network, state, step)
+    def __init__(self, network: Network, step: float | Tolerances, method: str) -> None:
+        super().__init__(network, step)
         self._method = method
 
     @abstractmethod

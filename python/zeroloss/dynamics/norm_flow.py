@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ from .flow import ExplicitStepper, checked_step, converted_step
 from .on_the_set import ZeroLoss
 from .proximal import FLOPS_FOR_THREADS, ProximalStepper, proximal_cost
 from .runge_kutta import Tolerances, Vector
-from .stepper import Cost, State
+from .stepper import Cost, Record
 
 METHODS = ("euler", "bogacki_shampine", "proximal")
 
@@ -72,14 +71,12 @@ class NormFlow:
                 "method", "expected bogacki_shampine or proximal with rtol, got 'euler', which has no error estimate"
             )
 
-    def start(
-        self, data: Dataset, network: Network, state: State | None = None, threads: int = 1
-    ) -> NormFlowStepper | ProximalStepper:
-        """Return the flow at the network, or at a state it left."""
+    def start(self, data: Dataset, network: Network, threads: int = 1) -> NormFlowStepper | ProximalStepper:
+        """Return the flow at the network."""
         if self.method == "proximal":
             step = checked_step(self.step_size, self.rtol, self.atol)
-            return ProximalStepper(step, self.retraction_tolerance, data, network, state, threads)
-        return NormFlowStepper(self, data, network, state, threads)
+            return ProximalStepper(step, self.retraction_tolerance, data, network, threads)
+        return NormFlowStepper(self, data, network, threads)
 
     def fixed_step(self) -> float | None:
         """Return the slow time of a step; None where steps are adaptive."""
@@ -96,12 +93,10 @@ class NormFlow:
 class NormFlowStepper(ExplicitStepper):
     """The norm flow under way in explicit steps; y is E and W in one vector."""
 
-    def __init__(
-        self, settings: NormFlow, data: Dataset, network: Network, state: State | None, threads: int = 1
-    ) -> None:
+    def __init__(self, settings: NormFlow, data: Dataset, network: Network, threads: int = 1) -> None:
         step = checked_step(settings.step_size, settings.rtol, settings.atol)
         default = "bogacki_shampine" if isinstance(step, Tolerances) else "euler"
-        super().__init__(network, state, step, settings.method or default)
+        super().__init__(network, step, settings.method or default)
         self._tolerance, self._data = settings.retraction_tolerance, data
         self._zero_loss = ZeroLoss(data, network, "auto", threads)
         self._zero_loss.check(self.state)
@@ -124,14 +119,10 @@ class NormFlowStepper(ExplicitStepper):
         self._zero_loss.retract(E, W, self._tolerance)
         self.state["E"], self.state["W"] = E, W
 
-    def record(self) -> Mapping[str, float]:
-        """Describe the state."""
-        return {**self._zero_loss.record(self.state), **self.own_record()}
-
-    def times(self, step: int) -> Mapping[str, float]:
-        """Return slow time."""
-        time = float(self.state["time"])
-        return {"time": time, "slow_time": time}
+    def record(self) -> Record:
+        """Describe the state. The flow's time is slow time."""
+        steps = self.step_record()
+        return {**self._zero_loss.record(self.state), **steps, "slow_time": steps["time"]}
 
     def _parts(self, y: Vector) -> tuple[Vector, Vector]:
         E, W = np.split(y, [self.state["E"].size])

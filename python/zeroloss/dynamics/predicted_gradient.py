@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
 from .flow import ExplicitStepper, checked_step, converted_step
 from .runge_kutta import Vector
-from .stepper import Cost, Evaluator, State
+from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record, State, copied
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class PredictedGradient:
         _checks.convert(self, ridge=_checks.not_negative("ridge", self.ridge), **step)
 
     def start(
-        self, data: Dataset, network: Network, state: State | None = None, threads: int = 1
+        self, data: Dataset, network: Network, threads: int = 1
     ) -> PredictedGradientStepper | PredictedFlowStepper:
-        """Return the dynamics at the network's E, or at a state it left."""
+        """Return the dynamics at the network's E."""
         check_ridge(self.ridge, data, network)
         if self.step_size is None:
-            return PredictedFlowStepper(self, data, network, state, threads)
-        return PredictedGradientStepper(self, self.step_size, data, network, state, threads)
+            return PredictedFlowStepper(self, data, network, threads)
+        return PredictedGradientStepper(self, self.step_size, data, network, threads)
 
     def fixed_step(self) -> float | None:
         """Return the time of a step; None where steps are adaptive."""
@@ -121,19 +121,33 @@ class Evaluation:
     """The kernel of the dynamics, and what a record says of an E."""
 
     def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
-        self._ridge = settings.ridge
+        self._ridge, self._activation = settings.ridge, network.activation
         self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
         kernel = kernels.PredictedGradient32 if network.dtype == np.float32 else kernels.PredictedGradient64
         self.kernel = kernel(self._evaluate.train, self._evaluate.activation, settings.ridge, network.hidden, threads)
+        self._W = network.W
+        self._last: tuple[NDArray[Any], tuple[NDArray[Any], float, float] | None] | None = None
 
-    def record(self, state: State) -> Mapping[str, float] | None:
-        """Describe E with W = φ(E), which is kept; None where E has none."""
-        evaluated = self.kernel.evaluate(state["E"])
+    def _evaluated(self, E: NDArray[Any]) -> tuple[NDArray[Any], float, float] | None:
+        """Return φ(E), the cost and the condition number; None where E has no φ(E). The last answer is kept."""
+        if self._last is None or not np.array_equal(self._last[0], E):
+            found = self.kernel.evaluate(E)
+            known = None if found is None else (found[1], self.kernel.cost(), self.kernel.condition())
+            self._last = (E.copy(), known)
+        return self._last[1]
+
+    def record(self, E: NDArray[Any]) -> dict[str, float] | None:
+        """Describe E with W = φ(E); None where E has none."""
+        evaluated = self._evaluated(E)
         if evaluated is None:
             return None
-        state["W"] = evaluated[1]
-        common = self._evaluate(state["E"], state["W"])
-        return {**common, "cost": self.kernel.cost(), "condition": self.kernel.condition()}
+        W, cost, condition = evaluated
+        return {**self._evaluate(E, W), "cost": cost, "condition": condition}
+
+    def network(self, E: NDArray[Any]) -> Network:
+        """Return E with W = φ(E), or with the W of the start where E has none."""
+        evaluated = self._evaluated(E)
+        return from_arrays(E, self._W if evaluated is None else evaluated[0], self._activation)
 
     def singular_sentence(self, E: NDArray[Any]) -> str:
         """Say why no factor was to be had at E."""
@@ -143,50 +157,48 @@ class Evaluation:
         """Say what is wrong with an E that is not finite, has no φ(E), or has a loss that is not finite."""
         if not np.isfinite(E).all():
             return Outcome(Ending.DIVERGED, f"{where} E is not finite; lower the step size")
-        if self.kernel.evaluate(E) is not None:
+        if self._evaluated(E) is not None:
             return Outcome(Ending.DIVERGED, f"{where} the loss or W is not finite; lower the step size")
         sentence = self.singular_sentence(E)
         ending = Ending.DIVERGED if "overflows" in sentence else Ending.SINGULAR
         return Outcome(ending, f"{where} {sentence}")
 
 
-class PredictedGradientStepper:
-    """The dynamics in fixed steps: E, with W = φ(E) where it is asked for."""
+class PredictedGradientStepper(ChunkStepper):
+    """The dynamics in fixed steps. Its state is E and the number of steps; W = φ(E) is computed when asked for."""
 
     def __init__(
-        self,
-        settings: PredictedGradient,
-        step_size: float,
-        data: Dataset,
-        network: Network,
-        state: State | None,
-        threads: int,
+        self, settings: PredictedGradient, step_size: float, data: Dataset, network: Network, threads: int
     ) -> None:
-        self._step_size, self._activation = step_size, network.activation
+        self._step_size = step_size
         self._evaluation = Evaluation(settings, data, network, threads)
-        self.state: State = state or {"E": network.E.copy(), "W": network.W.copy()}
+        self.state: State = {"E": network.E.copy(), "steps": np.zeros((), np.int64)}
 
-    knows_losses = False
-
-    def advance(self, steps: int, losses: NDArray[np.float64] | None = None) -> bool:
-        """Take steps; false where a factorisation failed or E is not finite afterwards."""
+    def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
+        """Take steps; not finite where a factorisation failed or E is not finite afterwards."""
         E = self.state["E"]
         taken = self._evaluation.kernel.advance(E, self._step_size, steps)
-        return taken == steps and bool(np.isfinite(E).all())
+        self.state["steps"] += steps
+        return Chunk(finite=taken == steps and bool(np.isfinite(E).all()))
 
-    def record(self) -> Mapping[str, float] | None:
-        """Describe E with W = φ(E), which is kept; None where E has none."""
-        return self._evaluation.record(self.state)
-
-    def times(self, step: int) -> Mapping[str, float]:
-        """Return the time step_size · steps."""
-        return {"time": self._step_size * step}
+    def record(self) -> Record | None:
+        """Describe E with W = φ(E); None where E has none. The time is step_size · steps."""
+        found = self._evaluation.record(self.state["E"])
+        return None if found is None else {**found, "time": self._step_size * int(self.state["steps"])}
 
     def network(self) -> Network:
-        """Return a copy of the parameters; W is φ(E) after a record."""
-        return from_arrays(self.state["E"], self.state["W"], self._activation)
+        """Return E with W = φ(E)."""
+        return self._evaluation.network(self.state["E"])
 
-    def failure(self, step: int) -> Outcome:
+    def save(self) -> State:
+        """Return a copy of the complete state."""
+        return copied(self.state)
+
+    def restore(self, state: State) -> None:
+        """Go back to a state that `save` returned."""
+        self.state = copied(state)
+
+    def failure(self, step: int, error: Exception | None) -> Outcome:
         """Say what went wrong at a step: ``state`` is at the failed E, or at one that is not finite."""
         return self._evaluation.failure(self.state["E"], f"at step {step}")
 
@@ -194,15 +206,14 @@ class PredictedGradientStepper:
 class PredictedFlowStepper(ExplicitStepper):
     """The dynamics as a differential equation in adaptive steps; y is E."""
 
-    def __init__(
-        self, settings: PredictedGradient, data: Dataset, network: Network, state: State | None, threads: int
-    ) -> None:
+    def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
         if network.dtype != np.float64:
             raise ArgumentTypeError(
                 "network", f'expected float64 with rtol, got {network.dtype}; use network.astype("float64")'
             )
         step = checked_step(settings.step_size, settings.rtol, settings.atol)
-        super().__init__(network, state, step, "bogacki_shampine")
+        super().__init__(network, step, "bogacki_shampine")
+        del self.state["W"]
         self._evaluation = Evaluation(settings, data, network, threads)
 
     def position(self) -> Vector:
@@ -221,17 +232,17 @@ class PredictedFlowStepper(ExplicitStepper):
         """Take E over."""
         self.state["E"] = np.ascontiguousarray(y.reshape(self.state["E"].shape))
 
-    def record(self) -> Mapping[str, float] | None:
-        """Describe E with W = φ(E), which is kept; None where E has none."""
-        found = self._evaluation.record(self.state)
-        return None if found is None else {**found, **self.own_record()}
+    def record(self) -> Record | None:
+        """Describe E with W = φ(E); None where E has none."""
+        found = self._evaluation.record(self.state["E"])
+        return None if found is None else {**found, **self.step_record()}
 
-    def times(self, step: int) -> Mapping[str, float]:
-        """Return the time t."""
-        return {"time": float(self.state["time"])}
+    def network(self) -> Network:
+        """Return E with W = φ(E)."""
+        return self._evaluation.network(self.state["E"])
 
-    def failure(self, step: int) -> Outcome:
+    def failure(self, step: int, error: Exception | None) -> Outcome:
         """Say what went wrong at a step: on the way there, or with the E that it reached."""
-        if self._error is not None:
-            return super().failure(step)
+        if error is not None:
+            return super().failure(step, error)
         return self._evaluation.failure(self.state["E"], f"at step {step}")

@@ -14,8 +14,6 @@ opposite sign, which then sits at z = 0 as well, the corner is left if that lowe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +24,7 @@ from ..networks import Network, kernel_activation
 from .flow import FlowStepper, ProximalError
 from .on_the_set import ZeroLoss
 from .runge_kutta import GREATEST, StepSizeTooSmallError, Tolerances
-from .stepper import Cost, State
+from .stepper import Cost, Record, State
 
 #: Of a step: at p = 11 (4e7 proximal, 9e7 explicit) all is in one block or two, and threads do not pay.
 FLOPS_FOR_THREADS = 2e8
@@ -57,10 +55,9 @@ class ProximalStepper(FlowStepper):
         tolerance: float,
         data: Dataset,
         network: Network,
-        state: State | None,
         threads: int = 1,
     ) -> None:
-        super().__init__(network, state, step)
+        super().__init__(network, step)
         self._tolerance = tolerance
         self._newton = _NEWTON if isinstance(step, Tolerances) else _NEWTON_FIXED
         self._zero_loss = ZeroLoss(data, network, "matrix_free", threads)
@@ -68,24 +65,18 @@ class ProximalStepper(FlowStepper):
         samples, activation = kernel_samples(data, "train", np.dtype("float64")), kernel_activation(network)
         self._kernel = kernels.Proximal(samples, activation, _MOST_LINEAR, threads)
         self._scale = float(np.abs(data.Y_train).max()) or 1.0
-        if state is None:
-            self.state |= {
-                "earlier_E": network.E.copy(),
-                "earlier_W": network.W.copy(),
-                "multiplier": np.zeros(data.Y_train.shape),
-                "sides": (data.rows_train @ network.E > 0).astype(np.float64),
-                "pinned_pairs": np.zeros(()),
-            }
+        self.state |= {
+            "earlier_E": network.E.copy(),
+            "earlier_W": network.W.copy(),
+            "multiplier": np.zeros(data.Y_train.shape),
+            "sides": (data.rows_train @ network.E > 0).astype(np.float64),
+            "pinned_pairs": np.zeros(()),
+        }
 
-    def record(self) -> Mapping[str, float]:
-        """Describe the state."""
-        pinned = float(self.state["pinned_pairs"])
-        return {**self._zero_loss.record(self.state), **self.own_record(), "pinned_pairs": pinned}
-
-    def times(self, step: int) -> Mapping[str, float]:
-        """Return slow time."""
-        time = float(self.state["time"])
-        return {"time": time, "slow_time": time}
+    def record(self) -> Record:
+        """Describe the state. The flow's time is slow time."""
+        steps, pinned = self.step_record(), float(self.state["pinned_pairs"])
+        return {**self._zero_loss.record(self.state), **steps, "slow_time": steps["time"], "pinned_pairs": pinned}
 
     def _first_size(self) -> float:
         assert isinstance(self._step, Tolerances)

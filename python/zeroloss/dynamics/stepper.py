@@ -1,50 +1,72 @@
-"""What the loop asks of a dynamics: settings that start a stepper, and a stepper that advances and is read."""
+"""The contract between the engine and a dynamics.
+
+A *dynamics* is a frozen dataclass of settings. It starts a *stepper*, which takes steps and describes its state. The
+dynamics of this package and those of users satisfy the same contract; `zeroloss.dynamics.user` adapts the latter.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import ArgumentValueError
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples, one_hot
 from ..networks import Network, kernel_activation
 from ..results import Outcome
 
 State = dict[str, NDArray[Any]]
+Record = Mapping[str, float]
 Records = NDArray[np.void]  # (count,) of kernels.record_dtype
 
 
 class Stepper(Protocol):
-    """A dynamics under way. Its whole state is arrays, changed in place, so that it can be kept and put back."""
+    """A dynamics under way, as a user may write one.
 
-    state: State
+    What determines the coming steps is what `save` returns, and nothing else. Then runs can be extended, interrupted
+    and resumed with equal bits.
+    """
 
-    @property
-    def knows_losses(self) -> bool:
-        """Whether ``advance`` fills in the training loss before every step."""
+    def advance(self, steps: int) -> object:
+        """Take a number of steps, at least 1.
 
-    def advance(self, steps: int, losses: NDArray[np.float64] | None = None) -> bool:
-        """Take steps. Return False if one cannot be taken or leaves a number in the state that is not finite.
-
-        Such a number stays: after it, no step succeeds. ``losses`` gets what ``knows_losses`` says.
+        Raise ArithmeticError or numpy.linalg.LinAlgError if a step cannot be taken: the run then ends at the last step
+        before it. A parameter that is not finite does the same. What is returned is ignored, unless it is False,
+        which means that a step could not be taken.
         """
 
     def record(self) -> Mapping[str, float] | None:
-        """Describe the state; its numbers may be infinite. None if no step can be taken from it."""
+        """Return numbers that describe the state, by name; None if no step can be taken from it.
 
-    def times(self, step: int) -> Mapping[str, float]:
-        """Return the time coordinates at a step."""
+        Losses, accuracies, norms and the residual of the mean squared error are recorded without being returned here;
+        a name that is returned takes their place. ``time`` and ``slow_time`` become coordinates of the history.
+        """
 
     def network(self) -> Network:
-        """Return a copy of the parameters."""
+        """Return a copy of the parameters, of the shape and precision of the start."""
 
-    def failure(self, step: int) -> Outcome:
-        """Say what went wrong at a step, from the state that the attempt left."""
+    def save(self) -> State:
+        """Return a copy of the complete state: arrays of numbers, by name, always of the same shapes and types."""
+
+    def restore(self, state: State) -> None:
+        """Go back to a state that `save` returned, also one of another stepper of the same settings."""
+
+
+class Dynamics(Protocol):
+    """The settings of a dynamics: a frozen dataclass whose fields are numbers, strings, lists or mappings.
+
+    It may also have ``fixed_step()``, the time that one step covers (1 by default, None where it varies), and
+    ``cost(data, network)``, a `Cost`, without which memory is not checked and one thread is used.
+    """
+
+    def start(self, data: Dataset, network: Network, threads: int = 1) -> Stepper:
+        """Return a stepper at the network. ``threads`` may be left out by a dynamics that uses one."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +81,79 @@ class Cost:
     flops_for_threads: float = 5e6
 
 
-class Dynamics(Protocol):
-    """The settings of a dynamics: a frozen dataclass."""
+@dataclass(frozen=True)
+class Chunk:
+    """What a number of steps gave.
 
-    def start(self, data: Dataset, network: Network, state: State | None = None, threads: int = 1) -> Stepper:
-        """Return a stepper at the network, or at a state that a stepper of these settings left."""
+    Attributes
+    ----------
+    finite : bool
+        Whether every step was taken and left finite numbers.
+    losses : array (steps,) or None
+        The training loss before each step, where it is known and was asked for.
+    records : sequence of mapping
+        The records that were asked for within the chunk.
+    error : Exception or None
+        What a step raised.
+    """
 
-    def fixed_step(self) -> float | None:
-        """Return the time that one step covers; None where the steps are adaptive."""
+    finite: bool
+    losses: NDArray[np.float64] | None = None
+    records: Sequence[dict[str, Any]] = field(default_factory=tuple)
+    error: Exception | None = None
 
-    def cost(self, data: Dataset, network: Network) -> Cost:
-        """Return what a step takes."""
+
+class ChunkStepper(ABC):
+    """A stepper as the engine uses it: `Stepper`, and answers that save time or say more."""
+
+    #: Whether `advance` returns the training losses that are asked for.
+    knows_losses = False
+    #: Whether `advance` returns records within a chunk.
+    makes_records = False
+
+    @abstractmethod
+    def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
+        """Take steps. After one that is not finite, no step succeeds.
+
+        ``losses`` asks for the loss before each step, ``record_at`` for records after so many of the steps.
+        """
+
+    @abstractmethod
+    def record(self) -> Record | None:
+        """Describe the state, time coordinates among the values, which may be infinite; None if no step can follow."""
+
+    @abstractmethod
+    def network(self) -> Network:
+        """Return a copy of the parameters."""
+
+    @abstractmethod
+    def save(self) -> State:
+        """Return a copy of the complete state."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Go back to a state that `save` returned."""
+
+    @abstractmethod
+    def failure(self, step: int, error: Exception | None) -> Outcome:
+        """Say what went wrong at a step, from the state that the attempt left, and what it raised."""
+
+    def gradient_norm(self) -> float:
+        """Return ‖∇loss + weight_decay · θ‖, which only descents have."""
+        raise ArgumentValueError("gradient_norm", f"expected gradient descent or AdamW, got {type(self).__name__}")
+
+    def reaches(self, time: float) -> bool:
+        """Whether the next adaptive step would end at ``time`` or beyond."""
+        return False
+
+    def at(self, time: float) -> Self:
+        """Return another stepper that went on from here to exactly ``time``."""
+        raise NotImplementedError
+
+
+def copied(state: Mapping[str, NDArray[Any]]) -> State:
+    """Return a copy of a state, all of it as arrays."""
+    return {name: np.array(array) for name, array in state.items()}
 
 
 class Evaluator:

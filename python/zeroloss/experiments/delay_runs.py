@@ -23,12 +23,12 @@ from .._machine import available_processors
 from .._progress import progress_bar
 from ..datasets import Dataset
 from ..dynamics import GradientDescent
-from ..dynamics.interruption import Interruption
-from ..dynamics.simulation import simulated
-from ..dynamics.threads import on_threads
 from ..metrics import Level
 from ..networks import Network
 from ..results import Ending
+from ..simulation import api
+from ..simulation.interruption import Interruption
+from ..simulation.threads import on_threads
 from ..survival import DelayLaw, UndeterminedError
 from .cells import Arrays, Cells
 from .ensemble import MOST_HOURS, derived_seeds, hours_of
@@ -225,19 +225,8 @@ def histories(name: str, plans: Sequence[Plan], cells: Cells | None) -> list[Arr
 
 
 def _curves(plan: Plan, tell: Callable[[int], None], interruption: Interruption) -> Mapping[str, ArrayLike]:
-    run = simulated(
-        plan.dynamics(),
-        *plan.problem(),
-        steps=plan.steps,
-        duration=None,
-        record_every="log",
-        snapshot_every=None,
-        measures=None,
-        loss_extremes=False,
-        threads=1,
-        progress=tell,
-        interruption=interruption,
-    )
+    recorded = api.Plan(steps=plan.steps, record_every="log")
+    run = api.carry_out(plan.dynamics(), *plan.problem(), recorded, 1, tell, interruption)
     if run.outcome.ending is Ending.STOPPED_BY_THE_USER:
         raise KeyboardInterrupt
     curves: dict[str, Any] = {name: run.history[name].values for name in CURVES}

@@ -199,7 +199,7 @@ def follow(
             ending = PathEnding.FOLLOWED if norm_squared is None else PathEnding.LATE
         elif -2 * (y @ slope) < least_rate * (y @ y):
             ending = PathEnding.EXHAUSTED
-        elif not stepper.advance(1):
+        elif not stepper.advance(1).finite:
             ending = PathEnding.FAILED
         else:
             continue

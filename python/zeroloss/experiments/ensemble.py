@@ -7,11 +7,12 @@ from typing import Any
 
 from .._progress import progress_bar
 from ..datasets import Dataset
-from ..dynamics import simulate
-from ..dynamics.many import followed
-from ..dynamics.stepper import Dynamics
+from ..dynamics import Dynamics
 from ..networks import Network
 from ..results import Ending, Measures, Run
+from ..simulation import simulate
+from ..simulation.api import Plan
+from ..simulation.many import carry_out_many
 
 __all__ = ["MOST_HOURS", "NumericalFailure", "derived_seeds", "hours_of", "simulate_seeds"]
 
@@ -79,7 +80,7 @@ def simulate_seeds(
     found: list[Run] = []
     if min(at_once, len(problems)) > 1:
         members = [(dynamics, data, network) for data, network in problems]
-        found += followed(members, _failed, measures=measures, at_once=at_once, **options)
+        found += carry_out_many(members, Plan(**options), measures, enough=_failed, at_once=at_once)
     else:
         several = False if len(seeds) == 1 else None  # A single run has a bar of its own.
         for data, network in progress_bar(several, iterable=problems, desc=f"{unit}s", unit=unit, leave=False):

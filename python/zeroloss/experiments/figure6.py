@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from .. import datasets, fourier, metrics, networks, plots
 from .._progress import progress_bar
 from ..datasets import Dataset
-from ..dynamics import PredictedGradient, simulate
+from ..dynamics import PredictedGradient
 from ..fourier import FourierSummary
 from ..networks import Network
 from ..results import Run, labels
+from ..simulation import simulate
 from .ensemble import derived_seeds, simulate_seeds
 from .output import Result, ranges, settings_of, spelled
 

@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from ..datasets import Dataset
-from ..dynamics import GradientDescent, simulate
+from ..dynamics import GradientDescent
 from ..geometry import norm_direction, sign_changes
 from ..networks import Network
+from ..simulation import simulate
 
 __all__ = ["KinkAlignment"]
 

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from .. import _checks, datasets, networks, plots, survival
 from .._checks import ArgumentValueError
 from .._progress import progress_bar
-from ..dynamics import GradientDescent, simulate
+from ..dynamics import GradientDescent
 from ..metrics import crossing_step
 from ..results import Ending, Run
+from ..simulation import simulate
 from .cells import Cells
 from .ensemble import derived_seeds
 from .output import Result, labelled, settings_of, spelled

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike
 from .. import datasets, geometry, networks
 from .._checks import ArgumentValueError
 from ..datasets import Dataset
-from ..dynamics import GradientDescent, simulate
+from ..dynamics import GradientDescent
 from ..networks import Network
 from ..results import Ending
+from ..simulation import simulate
 from .ensemble import MOST_HOURS, derived_seeds, hours_of
 
 __all__ = ["check_cost", "log_slope", "memorised", "rows_of_text"]

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from .. import plots
 from ..datasets import Dataset
-from ..dynamics import GradientDescent, NormFlow, simulate
-from ..dynamics.stepper import Dynamics
+from ..dynamics import Dynamics, GradientDescent, NormFlow
 from ..networks import Network
 from ..results import Ending
+from ..simulation import simulate
 from .ensemble import NumericalFailure, derived_seeds
 from .on_manifold import memorised
 from .output import Result, labelled, settings_of

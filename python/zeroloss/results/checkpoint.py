@@ -17,7 +17,9 @@ from .outcome import Ending, Outcome
 
 Columns = dict[str, NDArray[Any]]
 
-FORMAT = 2  # of a run's directory
+FORMAT = 3  # of a run's directory
+
+ObserverStates = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +44,12 @@ class Checkpoint:
         Rows on the schedules of records and snapshots up to this step.
     last_record, last_snapshot : mapping of columns
         One row each, of a last step that is not on the schedule; empty where there is none.
-    look : mapping of arrays
-        The state at the last look for events, where that was another step.
-    earlier : mapping of step to Network
-        The networks that measures with a lag compare with.
-    events : mapping of event to step
-        The events so far.
-    notes : mapping
-        What else goes on: extremes of the loss, the step of the last look, how far stopping rules have got.
+    observers : mapping of name to mapping
+        The state of each observer: arrays, and what JSON can hold.
+    end : mapping
+        The "step" and the "time" at which the run is to end, one of which may be None.
+    out_of_time : bool
+        Whether a rule on the wall-clock time ended the run, so that it is to go on to its own end.
     seconds : float
         Wall time spent so far.
     descriptions : mapping
@@ -66,12 +66,16 @@ class Checkpoint:
     snapshots: int = 0
     last_record: Columns = field(default_factory=dict)
     last_snapshot: Columns = field(default_factory=dict)
-    look: Columns = field(default_factory=dict)
-    earlier: Mapping[int, Network] = field(default_factory=dict)
-    events: Mapping[str, int] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    observers: ObserverStates = field(default_factory=dict)
+    end: Mapping[str, Any] = field(default_factory=dict)
+    out_of_time: bool = False
     seconds: float = 0.0
     descriptions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def events(self) -> dict[str, int]:
+        """The events so far, with their steps."""
+        return dict(self.observers.get("events", {}).get("found", {}))
 
     def __repr__(self) -> str:
         rows = {"outcome": str(self.outcome or "in progress"), "records": self.records, "network": self.network}
@@ -89,17 +93,24 @@ class Checkpoint:
             "outcome": None if self.outcome is None else [self.outcome.ending, self.outcome.sentence],
             "records": self.records,
             "snapshots": self.snapshots,
-            "events": dict(self.events),
-            "notes": dict(self.notes),
+            "end": dict(self.end),
+            "out_of_time": self.out_of_time,
             "seconds": self.seconds,
             "descriptions": {name: list(texts) for name, texts in self.descriptions.items()},
         }
         arrays = {"network E": self.network.E, "network W": self.network.W}
-        for kind in ("state", "last_record", "last_snapshot", "look"):
+        for kind in ("state", "last_record", "last_snapshot"):
             arrays |= {f"{kind} {name}": values for name, values in getattr(self, kind).items()}
-        for step, network in self.earlier.items():
-            arrays |= {f"earlier E {step}": network.E, f"earlier W {step}": network.W}
-        write_sealed(path, about, arrays)
+        texts: dict[str, dict[str, Any]] = {}
+        stored, same = {id(values): name for name, values in arrays.items()}, {}  # the last look is often at this step
+        for observer, state in self.observers.items():
+            texts[observer] = {key: value for key, value in state.items() if not isinstance(value, np.ndarray)}
+            for key, values in state.items():
+                if id(values) in stored:
+                    same[f"observer {observer} {key}"] = stored[id(values)]
+                elif isinstance(values, np.ndarray):
+                    arrays[f"observer {observer} {key}"] = values
+        write_sealed(path, {**about, "observers": texts, "same": same}, arrays)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -114,33 +125,54 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _checkpoint(about: dict[str, Any], arrays: Columns) -> Checkpoint:
+    if about["format"] == 2:
+        about, arrays = _from_format_2(about, arrays)
+    arrays |= {name: arrays[other] for name, other in about["same"].items()}
+
     def of(kind: str) -> dict[str, NDArray[Any]]:
         return {name.removeprefix(f"{kind} "): a for name, a in arrays.items() if name.startswith(f"{kind} ")}
 
-    def network(E: NDArray[Any], W: NDArray[Any]) -> Network:
-        E.flags.writeable = W.flags.writeable = False
-        return Network(E, W, about["activation"], about["network_settings"])
-
-    earlier = of("earlier")
-    steps = sorted(int(name.split()[1]) for name in earlier if name.startswith("E"))
+    E, W = arrays["network E"], arrays["network W"]
+    E.flags.writeable = W.flags.writeable = False
     return Checkpoint(
         step=about["step"],
         settings=about["settings"],
         data=about["data"],
         state=of("state"),
-        network=network(arrays["network E"], arrays["network W"]),
+        network=Network(E, W, about["activation"], about["network_settings"]),
         outcome=None if about["outcome"] is None else Outcome(Ending(about["outcome"][0]), about["outcome"][1]),
         records=about["records"],
         snapshots=about["snapshots"],
         last_record=of("last_record"),
         last_snapshot=of("last_snapshot"),
-        look=of("look"),
-        earlier={step: network(earlier[f"E {step}"], earlier[f"W {step}"]) for step in steps},
-        events=about["events"],
-        notes=about["notes"],
+        observers={name: {**texts, **of(f"observer {name}")} for name, texts in about["observers"].items()},
+        end=about["end"],
+        out_of_time=about["out_of_time"],
         seconds=about["seconds"],
         descriptions={name: (texts[0], texts[1]) for name, texts in about["descriptions"].items()},
     )
+
+
+def _from_format_2(about: dict[str, Any], arrays: Columns) -> tuple[dict[str, Any], Columns]:
+    """Return a checkpoint of the format before observers had their own states as one of this format."""
+    notes = about["notes"]
+    looked = notes.get("look_step", about["step"])
+    events = {"found": about["events"], "provisional": notes.get("provisional", []), "look_step": looked}
+    look = {name.removeprefix("look "): a for name, a in arrays.items() if name.startswith("look ")}
+    state = {name.removeprefix("state "): a for name, a in arrays.items() if name.startswith("state ")}
+    look = look or dict(state)
+    if about["settings"]["dynamics"]["kind"] == "predicted_gradient":
+        for own, step in ((look, looked), (state, about["step"])):
+            own.pop("W", None)
+            own.setdefault("steps", np.array(step, np.int64))
+    arrays = {name: a for name, a in arrays.items() if not name.startswith(("look ", "state "))}
+    arrays |= {f"state {name}": a for name, a in state.items()}
+    arrays |= {f"observer events state {name}": a for name, a in look.items()}
+    earlier = {name.removeprefix("earlier "): a for name, a in arrays.items() if name.startswith("earlier ")}
+    arrays |= {f"observer history {name}": a for name, a in earlier.items()}
+    observers = {"history": {"extremes": notes.get("extremes")}, "events": events}
+    end, out_of_time = notes.get("end", {}), notes.get("out_of_time", False)
+    return {**about, "observers": observers, "same": {}, "end": end, "out_of_time": out_of_time}, arrays
 
 
 def rows(columns: Mapping[str, NDArray[Any]]) -> int:

@@ -28,7 +28,8 @@ def describe_run(run: Run) -> tuple[str, Rows]:
     if run.snapshots is not None:
         rows["snapshots"] = f"{run.snapshots.sizes['step']} of E and W"
     if run.events:
-        rows["events"] = ", ".join(f"{event} at step {step}" for event, step in run.events.items())
+        found = (f"{event} {'not yet' if step is None else f'at step {step}'}" for event, step in run.events.items())
+        rows["events"] = ", ".join(found)
     return f"Run, {run.outcome}", rows
 
 

@@ -99,6 +99,7 @@ def run_at(directory: RunDirectory, checkpoint: Checkpoint, extender: Callable[.
     """Return the run as it was at a checkpoint; without an outcome there, it counts as interrupted."""
     history, snapshots = directory.datasets(checkpoint)
     interrupted = Outcome(Ending.INTERRUPTED, f"after {checkpoint.step} steps")
+    found = checkpoint.events
     return Run(
         history=history,
         network=checkpoint.network,
@@ -108,7 +109,7 @@ def run_at(directory: RunDirectory, checkpoint: Checkpoint, extender: Callable[.
         data=read_samples(directory.data),
         state=checkpoint.state,
         extender=extender,
-        earlier=checkpoint.earlier,
-        events=checkpoint.events,
-        notes=checkpoint.notes,
+        own_steps=checkpoint.step,
+        observers=checkpoint.observers,
+        events={text: found.get(text) for text in [*checkpoint.settings.get("events", ()), *found]},
     )

@@ -15,7 +15,7 @@ from .. import _display
 from .._choices import Every
 from ..datasets import Dataset
 from ..networks import Network
-from .checkpoint import Checkpoint, Columns
+from .checkpoint import Checkpoint, Columns, ObserverStates
 from .describe import describe_run
 from .directory import RunDirectory
 from .history import columns_of
@@ -52,10 +52,15 @@ class Run:
         The samples.
     state : mapping of arrays
         The complete state of the dynamics at the last step, from which ``extend`` goes on.
-    earlier : mapping of step to Network
-        The networks that measures with a lag compare with after ``extend``.
+    own_steps : int
+        Number of steps that led to ``state``. A flow that ended at a time has one more, shortened step before its
+        last record.
+    observers : mapping of name to mapping
+        What observers of the simulation, such as events, need to go on.
     events : mapping of condition to step
-        When each event of a run's directory happened: see `zeroloss.runs`.
+        At which step each event first held; None for one that has not.
+    dynamics : Dynamics or None
+        What was simulated; None after loading, until the run is extended.
     signal : Signals or None
         The signal that ended a run in a directory early.
     """
@@ -69,9 +74,10 @@ class Run:
     state: dict[str, NDArray[Any]]
     extender: Callable[..., None]
     measures: Measures = field(default_factory=dict)
-    earlier: Mapping[int, Network] = field(default_factory=dict)
-    events: Mapping[str, int] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    own_steps: int = 0
+    observers: ObserverStates = field(default_factory=dict)
+    events: Mapping[str, int | None] = field(default_factory=dict)
+    dynamics: Any = None
     signal: signal.Signals | None = None
 
     def __post_init__(self) -> None:
@@ -160,7 +166,7 @@ class Run:
     def _write(self, directory: RunDirectory) -> None:
         directory.prepare()
         write_samples(self.data, directory.data)
-        step = int(self.state.get("steps", self.step))
+        step = self.own_steps
         records, last_record = _split(columns_of(self.history), self.settings["record_every"], step)
         snapshots, last_snapshot = _snapshots_split(self.snapshots, self.settings["snapshot_every"], step)
         outcome = self.outcome
@@ -177,9 +183,7 @@ class Run:
             snapshots=snapshots,
             last_record=last_record,
             last_snapshot=last_snapshot,
-            earlier=self.earlier,
-            events=self.events,
-            notes=self.notes,
+            observers=self.observers,
             descriptions={
                 str(name): (v.attrs.get("units", ""), v.attrs.get("description", ""))
                 for name, v in self.history.items()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
-import sys
+import signal
 import tomllib
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,18 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .._checks import ZerolossWarning
+from .._checks import ArgumentValueError, ZerolossWarning
 from .._machine import check_disk
 from ..build import BITS, BITS_IN_PYTHON, build_of_results
 from ..config import Configuration, ConfigurationError, RunSettings, fingerprint_of, from_file
 from ..datasets import Dataset
-from ..dynamics.activity import warn_if_inactive, with_activity
-from ..dynamics.interruption import Interruption
-from ..dynamics.loop import End, Progress, follow
-from ..dynamics.recorder import Recorder, checked_measures
-from ..dynamics.simulation import checked_end, dynamics_from_settings, extend_run, extremes, run_settings, start
-from ..dynamics.sizes import STORED_RECORD, counts
-from ..dynamics.stepper import Dynamics, Stepper
+from ..dynamics.registry import dynamics_from_settings
+from ..dynamics.stepper import Dynamics
+from ..dynamics.user import fixed_step
 from ..geometry import AlignmentMeasure
 from ..networks import Network
 from ..results import (
@@ -43,7 +40,20 @@ from ..results import (
 )
 from ..results import fingerprint as fingerprint_of_samples
 from ..results.files import reading, sync_file, write_atomically
-from .keeper import Announce, Keeper
+from ..simulation.activity import warn_if_inactive, with_activity
+from ..simulation.api import extend_run
+from ..simulation.checkpoints import Checkpoints
+from ..simulation.conditions import Condition, parsed_events, parsed_stop
+from ..simulation.engine import End
+from ..simulation.interruption import Interruption
+from ..simulation.log import Announce, Announcements, Log
+from ..simulation.measures import checked_measures
+from ..simulation.observer import Observer
+from ..simulation.progress import ShowProgress
+from ..simulation.simulation import Simulation, Watch, checked_end, further_end, run_settings, start
+from ..simulation.sizes import STORED_RECORD, counts
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Broken(RuntimeError):  # noqa: N818 — what happened to the run, not to the program
@@ -62,7 +72,7 @@ def run(
     configuration: Configuration,
     directory: str | os.PathLike[str],
     *,
-    progress: Progress = None,
+    progress: ShowProgress = None,
     announce: Announce | None = None,
     interruption: Interruption | None = None,
 ) -> Run:
@@ -96,15 +106,23 @@ def run(
     """
     target = RunDirectory(directory)
     target.check_free()
-    settings = configuration.settings["run"]
-    data, dynamics = configuration.data, configuration.dynamics
-    end = checked_end(dynamics, configuration.run.steps, configuration.run.duration)
+    chosen, data, dynamics = configuration.run, configuration.data, configuration.dynamics
+    end = checked_end(dynamics, chosen.steps, chosen.duration)
+    about = {
+        **run_settings(
+            dynamics, data, configuration.network, chosen.record_every, chosen.snapshot_every, chosen.loss_extremes
+        ),
+        "events": list(chosen.events),
+        "fingerprint": configuration.fingerprint(),
+    }
     if end.time is None:
-        _check_disk(target, configuration.run, settings, configuration.network, 0, end.step)
+        _check_disk(target, chosen, about, configuration.network, 0, end.step)
     try:
-        stepper = start(dynamics, data, configuration.network, None, configuration.run.threads)
-        if configuration.run.measures and (dtype := configuration.network.dtype) != "float64":
+        stepper = start(dynamics, data, configuration.network, chosen.threads)
+        if chosen.measures and (dtype := configuration.network.dtype) != "float64":
             raise TypeError(f'run.measures: alignment needs network.dtype = "float64", got {dtype}')
+        simulation = Simulation(stepper, about, end, _measures(chosen, data), _watch(chosen))
+        simulation.check_names()
         warn_if_inactive(configuration.network, data)
     except TypeError as error:
         raise ConfigurationError([str(error)]) from error
@@ -117,22 +135,9 @@ def run(
             write_samples(data, target.data)
             target.log(f"{dynamics} on {data} from {configuration.network}")
             samples = fingerprint_of_samples(data)
-            about = {
-                **run_settings(
-                    dynamics,
-                    data,
-                    configuration.network,
-                    settings["record_every"],
-                    settings["snapshot_every"],
-                    settings["loss_extremes"],
-                ),
-                "events": settings["events"],
-                "fingerprint": configuration.fingerprint(),
-            }
             target.write_about({"settings": about, "step": 0, "outcome": None, "sentence": None, "data": samples})
-            recorder = Recorder(about, _measures(configuration.run, data), end.step)
-            keeper = Keeper(target, configuration.run, about, samples, _end(end), announce)
-            return _carry_on(target, stepper, recorder, keeper, 0, end, data, progress, interruption)
+            begin = Checkpoint(0, about, samples, {}, configuration.network, end=dataclasses.asdict(end))
+            return _carry_on(target, simulation, chosen, begin, data, True, progress, announce, interruption)
     except NotADirectoryError:  # One of its parents is a file, so nothing has begun.
         raise
     except OSError as error:
@@ -146,7 +151,7 @@ def resume(
     extend: int | None = None,
     duration: float | None = None,
     allow_different_bits: bool = False,
-    progress: Progress = None,
+    progress: ShowProgress = None,
     announce: Announce | None = None,
     interruption: Interruption | None = None,
     tell: Callable[[str], None] | None = None,
@@ -188,10 +193,12 @@ def resume(
     """
     source = RunDirectory(directory)
     if not source.is_ours():
-        raise ValueError(f"directory: expected a run, found no checkpoints in {source.path}")
+        raise ArgumentValueError("directory", f"expected a run, found no checkpoints in {source.path}")
     if not source.has_begun():  # It ended before its first checkpoint, so nothing is lost.
         if not source.configuration.is_file():
-            raise ValueError(f"directory: the run in {source.path} was not set up; start it again with zeroloss run")
+            raise ArgumentValueError(
+                "directory", f"the run in {source.path} was not set up; start it again with zeroloss run"
+            )
         return run(
             from_file(source.configuration),
             out or directory,
@@ -207,7 +214,7 @@ def resume(
                 target.prepare()
             checkpoint, chosen, data = _opened(target, tell)
             dynamics = dynamics_from_settings(checkpoint.settings["dynamics"])
-            ended = checkpoint.outcome is not None and not checkpoint.notes.get("out_of_time")
+            ended = checkpoint.outcome is not None and not checkpoint.out_of_time
             if ended and extend is None and duration is None:
                 if target.outcome() is None:  # it was killed before it had left all that an ended run leaves
                     target.finish(checkpoint)
@@ -216,26 +223,23 @@ def resume(
             end = _further(target, checkpoint, dynamics, extend, duration)
             if end.time is None:
                 _check_disk(target, chosen, checkpoint.settings, checkpoint.network, checkpoint.step, end.step)
-            state = {name: array.copy() for name, array in checkpoint.state.items()}
-            settings = {**checkpoint.settings, "build": build_of_results()}
-            recorder = Recorder(settings, _measures(chosen, data), end.step, checkpoint.earlier, done=checkpoint.step)
-            if unknown := [name for name in checkpoint.descriptions if not recorder.knows(name)]:
-                raise ValueError(
-                    f"directory: the history has {', '.join(unknown)}, measured by functions that are not saved; "
-                    "extend it in Python: zeroloss.load(DIR).extend(steps=…, measures={…})"
+            about = {**checkpoint.settings, "build": build_of_results()}
+            stepper = start(dynamics, data, checkpoint.network, chosen.threads)
+            before = _last_record(target, checkpoint) if chosen.measures else {}
+            measures = _measures(chosen, data)
+            simulation = Simulation(stepper, about, end, measures, _watch(chosen), checkpoint.step, before)
+            simulation.load(checkpoint.state, checkpoint.observers)
+            if unknown := simulation.unknown(checkpoint.descriptions):
+                raise ArgumentValueError(
+                    "directory",
+                    f"the history has {', '.join(unknown)}, measured by functions that are not saved; "
+                    "extend it in Python: zeroloss.load(DIR).extend(steps=…, measures={…})",
                 )
-            recorder.extremes = extremes(checkpoint.notes)
-            if recorder.measures and checkpoint.records:
-                rows = next(target.history_rows(checkpoint).blocks(checkpoint.records - 1, checkpoint.records))
-                recorder.record_before = {
-                    name: values[-1] for name, values in rows.items() if name != "step" and not name.startswith(TIME)
-                }
-            stepper = start(dynamics, data, checkpoint.network, state, chosen.threads)
             target.describe(replace(checkpoint, outcome=None))  # A process runs.
             target.reopen(checkpoint)
-            keeper = Keeper(target, chosen, settings, checkpoint.data, _end(end), announce, checkpoint)
             target.log(f"resumed at step {checkpoint.step}")
-            return _carry_on(target, stepper, recorder, keeper, checkpoint.step, end, data, progress, interruption)
+            begin = replace(checkpoint, settings=about, end=dataclasses.asdict(end))
+            return _carry_on(target, simulation, chosen, begin, data, False, progress, announce, interruption)
     except UnreadableError:
         raise
     except OSError as error:
@@ -244,33 +248,39 @@ def resume(
 
 def _carry_on(
     directory: RunDirectory,
-    stepper: Stepper,
-    recorder: Recorder,
-    keeper: Keeper,
-    begin: int,
-    end: End,
+    simulation: Simulation,
+    run: RunSettings,
+    begin: Checkpoint,
     data: Dataset,
-    progress: Progress,
+    is_new: bool,
+    progress: ShowProgress,
+    announce: Announce | None,
     interruption: Interruption | None,
 ) -> Run:
-    """Follow the dynamics to the end, and leave what is left then."""
-    outcome, last = follow(stepper, recorder, begin, end, progress, keeper, interruption)
-    newest = recorder.newest()
-    step = int(stepper.state.get("steps", newest[0] if newest else begin))
-    if outcome.ending is Ending.STOPPED_BY_A_RULE:
-        step = keeper.step
-    if outcome.ending is Ending.STOPPED_BY_THE_USER:
+    """Take the steps to the end, with checkpoints, and leave what is left then."""
+    interruption = interruption or Interruption(_SIGNALS)
+    checkpoints = Checkpoints(
+        directory, run, begin, is_new, simulation.history, simulation.snapshots, simulation.observers
+    )
+    log = Log(directory.log, simulation.events, lambda: interruption.requested)
+    others: list[Observer] = [log, checkpoints]
+    if announce is not None:
+        others.append(Announcements(announce, -1 if is_new else begin.step))
+    ended = simulation.run(interruption, progress, *others)
+    outcome = ended.outcome
+    if outcome.ending in {Ending.STOPPED_BY_THE_USER, Ending.BROKEN_OFF}:  # resume goes on, at the last checkpoint
         checkpoint, _ = directory.newest()
         assert checkpoint is not None
-        outcome = Outcome(outcome.ending, f"after {checkpoint.step} steps, with a checkpoint; zeroloss resume goes on")
+        if outcome.ending is Ending.STOPPED_BY_THE_USER:
+            line = f"after {checkpoint.step} steps, with a checkpoint; zeroloss resume goes on"
+            outcome = Outcome(outcome.ending, line)
         stopped = run_at(directory, checkpoint, extend_run)
-        stopped.outcome, stopped.signal = outcome, keeper.received
+        stopped.outcome, stopped.signal = outcome, interruption.requested
         directory.describe(checkpoint, outcome)
         return stopped
-    if outcome.ending is Ending.REACHED_THE_END and end.time is not None:
-        keeper.look_at_the_end(stepper, recorder, step)
-    outcome = with_activity(outcome, last.network(), data)
-    checkpoint = keeper.checkpoint(stepper, recorder, step, outcome, last)
+    outcome = with_activity(outcome, ended.last.network, data)
+    out_of_time = simulation.stopping.out_of_time and outcome.ending.can_go_on
+    checkpoint = checkpoints.write(ended.own, outcome, ended.last, out_of_time)
     directory.finish(checkpoint)
     directory.log(str(outcome))
     return run_at(directory, checkpoint, extend_run)
@@ -290,9 +300,10 @@ def _opened(directory: RunDirectory, tell: Callable[[str], None]) -> tuple[Check
         )
     data = read_samples(directory.data)
     if (found := fingerprint_of_samples(data)) != checkpoint.data:
-        raise ValueError(
-            f"data: expected the samples that the run began with (SHA-256 {checkpoint.data[:16]}…), got others "
-            f"({found[:16]}…) in {directory.data}"
+        raise ArgumentValueError(
+            "data",
+            f"expected the samples that the run began with (SHA-256 {checkpoint.data[:16]}…), got others "
+            f"({found[:16]}…) in {directory.data}",
         )
     if "fingerprint" not in checkpoint.settings:  # Run.save wrote it.
         return checkpoint, RunSettings(steps=checkpoint.step, events=[]), data
@@ -318,21 +329,18 @@ def _further(
 ) -> End:
     """Return the end: that of the checkpoint, or of an extension."""
     if steps is None and duration is None:
-        end = checkpoint.notes["end"]
-        return End(end["step"], end["time"])
+        return End(checkpoint.end["step"], checkpoint.end["time"])
     if checkpoint.outcome is None:
-        raise ValueError("extend: expected a run that has ended, got one under way; resume it first")
+        raise ArgumentValueError("extend", "expected a run that has ended, got one under way; resume it first")
     if not checkpoint.outcome.ending.can_go_on:
-        raise ValueError(f"run: expected one that can go on, got one that {checkpoint.outcome}")
-    more = checked_end(dynamics, steps, duration)
+        raise ArgumentValueError("run", f"expected one that can go on, got one that {checkpoint.outcome}")
     history, _ = directory.datasets(checkpoint)
-    time = None if more.time is None else float(history.time[-1]) + more.time
-    return End(sys.maxsize if time is not None else checkpoint.step + more.step, time)
+    return further_end(dynamics, checkpoint.step, float(history.time[-1]), steps, duration)
 
 
 def _check_build(checkpoint: Checkpoint, dynamics: Dynamics, allowed: bool) -> None:
     before, now = checkpoint.settings["build"], build_of_results()
-    in_python = checkpoint.settings["dynamics"]["kind"] == "norm_flow" or dynamics.fixed_step() is None
+    in_python = checkpoint.settings["dynamics"]["kind"] == "norm_flow" or fixed_step(dynamics) is None
     names = BITS_IN_PYTHON if in_python else BITS
     if different := [f"{name} {before[name]} → {now[name]}" for name in names if before[name] != now[name]]:
         line = f"the run began with another build ({', '.join(different)}), so its bits may differ"
@@ -367,8 +375,7 @@ def _check_disk(
 
     They are there twice at the end, in pieces and as NetCDF.
     """
-    rules = (run.stop_minutes, run.stop_test_accuracy, run.stop_gradient_norm, run.stop_slow_time)
-    if any(rule is not None for rule in rules):
+    if run.stop_minutes is not None or _rules(run):
         return
     records, snapshots = counts(settings, begin, end)
     size = network.E.nbytes + network.W.nbytes
@@ -380,8 +387,28 @@ def _measures(run: RunSettings, data: Dataset) -> Measures:
     return checked_measures({name: AlignmentMeasure(data) for name in run.measures})
 
 
-def _end(end: End) -> Mapping[str, Any]:
-    return {"step": end.step, "time": end.time}
+def _watch(run: RunSettings) -> Watch:
+    """Return the events and rules of a configuration."""
+    return Watch(parsed_events(run.events), run.event_every, _rules(run), run.stop_minutes)
+
+
+def _rules(run: RunSettings) -> list[Condition]:
+    texts = []
+    if run.stop_test_accuracy is not None:
+        texts.append(f"test_accuracy >= {run.stop_test_accuracy!r} for {run.stop_records} records")
+    if run.stop_gradient_norm is not None:
+        texts.append(f"gradient_norm <= {run.stop_gradient_norm!r}")
+    if run.stop_slow_time is not None:
+        texts.append(f"slow_time >= {run.stop_slow_time!r}")
+    return parsed_stop([*texts, *(run.stop or ())])
+
+
+def _last_record(directory: RunDirectory, checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Return the last record on the schedule up to a checkpoint."""
+    if not checkpoint.records:
+        return {}
+    rows = next(directory.history_rows(checkpoint).blocks(checkpoint.records - 1, checkpoint.records))
+    return {name: values[-1] for name, values in rows.items() if name != "step" and not name.startswith(TIME)}
 
 
 def _broken(directory: RunDirectory, error: OSError) -> Broken:

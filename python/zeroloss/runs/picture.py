@@ -35,7 +35,7 @@ def draw(run: Run, name: str) -> Figure:
     operands = _operands(run)
     if operands and run.snapshots is not None and run.snapshots.sizes["step"] > 1:
         drawings.append(("share of a unit's power in its strongest Fourier frequency", _specialisation))
-    heights = [0.17 * max(len(run.events), 1), *[2.0] * len(drawings)]
+    heights = [0.17 * max(len(_found(run)), 1), *[2.0] * len(drawings)]
     height_of_units = 2.6 if operands else 0.0
     figure = plots.new_figure(7.2, 0.8 + sum(heights) + height_of_units)
     places: list[Any] = [figure]
@@ -167,21 +167,25 @@ def _scale(axes: Axes, steps: NDArray[Any]) -> str:
     return "step" if first == 1 else f"step (logarithmic from {first} on)"
 
 
+def _found(run: Run) -> dict[str, int]:
+    """Return the events that have happened, with their steps."""
+    return {text: step for text, step in run.events.items() if step is not None}
+
+
 def _mark_events(strip: Axes, axes: Sequence[Axes], run: Run) -> None:
     """Draw a line at each event, and name it in the strip above the panels, on the side with more room.
 
     In the left half from the top down as they happen, in the right half from the bottom up: no line crosses a name.
     """
+    found = _found(run)
     strip.set_axis_off()
-    strip.set_ylim(max(len(run.events), 1), 0)
+    strip.set_ylim(max(len(found), 1), 0)
     to_axes = strip.transScale + strip.transLimits
-    left = {text: to_axes.transform((step, 0))[0] < 0.5 for text, step in run.events.items()}
-    order = sorted(
-        run.events.items(), key=lambda event: (not left[event[0]], event[1] if left[event[0]] else -event[1])
-    )
+    left = {text: to_axes.transform((step, 0))[0] < 0.5 for text, step in found.items()}
+    order = sorted(found.items(), key=lambda event: (not left[event[0]], event[1] if left[event[0]] else -event[1]))
     for row, (text, step) in enumerate(order):
         line: Any = {"color": plots.COLOURS["grey"], "linewidth": 0.7, "linestyle": ":", "zorder": 1}
-        strip.plot([step, step], [row + 0.5, max(len(run.events), 1)], scalex=False, scaley=False, **line)
+        strip.plot([step, step], [row + 0.5, max(len(found), 1)], scalex=False, scaley=False, **line)
         for place in axes:
             place.axvline(step, **line)
         words = text.replace("_", " ").replace(">=", "≥").replace("<=", "≤")

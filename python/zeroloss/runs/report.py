@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from .. import plots
-from ..dynamics.simulation import extend_run
 from ..results import Run, RunDirectory, read
 from ..results.files import write_atomically
+from ..simulation.api import extend_run
 from . import picture
 
 __all__ = ["report"]
@@ -69,7 +69,8 @@ def _summary(run: Run, directory: RunDirectory) -> list[str]:
             lines.append(f"{name:<15} {float(run.history[name][0]):<12.5g} → {float(last[name]):.5g}")
     for operand, (first, end) in picture.strongest_shares(run).items():
         lines.append(f"{'strongest share':<15} {first:<12.5g} → {end:.5g}{'  of ' * bool(operand)}{operand}")
-    lines += [f"{text:<24} first at step {step}" for text, step in sorted(run.events.items(), key=lambda item: item[1])]
+    found = {text: step for text, step in run.events.items() if step is not None}
+    lines += [f"{text:<24} first at step {step}" for text, step in sorted(found.items(), key=lambda item: item[1])]
     if directory.log_file.exists():
         lines.append(f"log: {directory.log_file}")
     return lines

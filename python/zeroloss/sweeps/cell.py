@@ -10,9 +10,9 @@ from typing import Any
 
 from .. import runs
 from ..config import from_settings
-from ..dynamics.interruption import Asked, Interruption
 from ..results import Ending, InUseError, Outcome, RunDirectory, UnreadableError, held
 from ..results.files import reading, write_atomically
+from ..simulation.interruption import Asked, Interruption
 
 
 class ClusterError(RuntimeError):

@@ -8,12 +8,14 @@ from typing import Any
 
 from .._progress import progress_bar
 from ..config import Configuration, ConfigurationError
-from ..dynamics.loop import follow
-from ..dynamics.recorder import Recorder, checked_measures
-from ..dynamics.simulation import checked_end, run_settings, start
-from ..dynamics.stepper import Stepper
+from ..dynamics.stepper import ChunkStepper
+from ..dynamics.user import cost
 from ..geometry import AlignmentMeasure
 from ..results import Ending
+from ..simulation.engine import End
+from ..simulation.interruption import Interruption
+from ..simulation.measures import checked_measures
+from ..simulation.simulation import Simulation, checked_end, run_settings, start
 from .grid import Cell
 
 _ENOUGH = 0.1  # seconds that a trial takes, at least
@@ -47,7 +49,7 @@ class CostModel:
                 try:
                     configuration = cell.configuration()
                     self._seconds[size] = self._unit(configuration)
-                    self._bytes[size] = configuration.dynamics.cost(configuration.data, configuration.network).memory
+                    self._bytes[size] = cost(configuration.dynamics, configuration.data, configuration.network).memory
                 except (ValueError, TypeError) as error:
                     raise ConfigurationError([f"{error} (with {cell})"]) from error
             found.append(_DIRECTORY + self._seconds[size] * _units(cell))
@@ -60,7 +62,7 @@ class CostModel:
     def _unit(self, configuration: Configuration) -> float:
         """Return the seconds a step or, of adaptive steps, a unit of time."""
         data, dynamics, run = configuration.data, configuration.dynamics, configuration.run
-        stepper = start(dynamics, data, configuration.network, None, run.threads or 1)
+        stepper = start(dynamics, data, configuration.network, run.threads or 1)
         settings = run_settings(dynamics, data, configuration.network, run.record_every, None, run.loss_extremes)
         adaptive = checked_end(dynamics, run.steps, run.duration).time is not None
         self.rough |= adaptive
@@ -68,18 +70,18 @@ class CostModel:
         steps, taken = 1, 0
         while True:
             began = time.perf_counter()
-            end = checked_end(dynamics, taken + steps, None)
-            outcome, _ = follow(stepper, Recorder(settings, measures, end.step), taken, end, False)
+            simulation = Simulation(stepper, settings, End(taken + steps), measures, done=taken)
+            outcome = simulation.run(Interruption(), False).outcome
             if outcome.ending is Ending.STOPPED_BY_THE_USER:
                 raise KeyboardInterrupt
             seconds, taken = time.perf_counter() - began, taken + steps
             if seconds >= _ENOUGH or outcome.ending is not Ending.REACHED_THE_END:
-                return seconds / (_time(stepper, taken) if adaptive else steps)
+                return seconds / (_time(stepper) if adaptive else steps)
             steps *= 4
 
 
-def _time(stepper: Stepper, step: int) -> float:
-    return float(stepper.times(step)["time"]) or 1.0
+def _time(stepper: ChunkStepper) -> float:
+    return float((stepper.record() or {}).get("time", 0.0)) or 1.0
 
 
 def _units(cell: Cell) -> float:

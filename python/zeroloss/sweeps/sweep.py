@@ -17,9 +17,9 @@ from .._machine import available_processors, check_memory, checked_workers
 from .._progress import progress_bar
 from .._settings import plain, with_files_from
 from ..config import settings_of_file
-from ..dynamics.interruption import Interruption
 from ..results import Outcome
 from ..runs import Broken
+from ..simulation.interruption import Interruption
 from .cell import Report, Task, failed, stopped
 from .cost import CostModel
 from .grid import Cell, axes, cells

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from .. import _checks
 from .._checks import ArgumentTypeError, ArgumentValueError
@@ -11,15 +12,18 @@ from .._choices import Every
 from .._machine import available_processors, check_memory, checked_threads, checked_workers
 from .._progress import progress_bar
 from ..datasets import Dataset
+from ..dynamics.registry import check_dynamics
+from ..dynamics.stepper import Dynamics
+from ..dynamics.user import cost
 from ..networks import Network, check_fits
 from ..results import Measures, Run
 from ..results.ensemble import Ensemble
 from ..results.schedule import Schedule
+from .api import Plan, carry_out, checked_watch
 from .interruption import Interruption
-from .recorder import checked_measures
-from .simulation import check_dynamics, checked_end, simulated, start
+from .measures import checked_measures
+from .simulation import checked_end, start
 from .sizes import check_results_fit
-from .stepper import Dynamics
 from .threads import on_threads
 
 ManyMeasures = Measures | Callable[[Dataset], Measures] | None
@@ -35,6 +39,9 @@ def simulate_many(
     snapshot_every: Every | None = None,
     measures: ManyMeasures = None,
     loss_extremes: bool = False,
+    events: Sequence[str] | None = None,
+    event_every: int | None = None,
+    stop: Sequence[str] | None = None,
     at_once: int | None = None,
     progress: bool | None = None,
 ) -> Ensemble:
@@ -44,7 +51,7 @@ def simulate_many(
     ----------
     members : sequence of (dynamics, data, network)
         The same or different settings, over many seeds or splits.
-    steps, duration, record_every, snapshot_every, loss_extremes
+    steps, duration, record_every, snapshot_every, loss_extremes, events, event_every, stop
         As for ``simulate``, the same for all.
     measures : mapping of name to function, or function, optional
         As for ``simulate``, or a function that returns such a mapping for a member's data. They are called on several
@@ -66,72 +73,47 @@ def simulate_many(
     ValueError, TypeError
         As for ``simulate``, before any work, with the member at fault.
     """
-    return followed(
-        members,
-        lambda run: False,
-        steps=steps,
-        duration=duration,
-        record_every=record_every,
-        snapshot_every=snapshot_every,
-        measures=measures,
-        loss_extremes=loss_extremes,
-        at_once=at_once,
-        progress=progress,
-    )
+    plan = Plan(steps, duration, record_every, snapshot_every, None, loss_extremes, events, event_every, stop)
+    return carry_out_many(members, plan, measures, at_once=at_once, progress=progress)
 
 
-def followed(
+def carry_out_many(
     members: Iterable[Member],
-    enough: Callable[[Run], bool],
-    *,
-    steps: int | None,
-    record_every: Every,
-    duration: float | None = None,
-    snapshot_every: Every | None = None,
+    plan: Plan,
     measures: ManyMeasures = None,
-    loss_extremes: bool = False,
+    *,
+    enough: Callable[[Run], bool] = lambda run: False,
     at_once: int | None = None,
     progress: bool | None = None,
 ) -> Ensemble:
-    """Do what `simulate_many` describes; a run that is ``enough`` ends the others, as Ctrl-C does."""
+    """Simulate as `simulate_many` describes; a run that is ``enough`` ends the others, as Ctrl-C does."""
     if not isinstance(members, Iterable):
         raise ArgumentTypeError("members", f"expected (dynamics, data, network), one or more, got {members!r}")
-    Schedule("record_every", record_every)
-    given = [_checked(place, member, steps, duration, measures) for place, member in enumerate(members)]
+    Schedule("record_every", plan.record_every)
+    checked_watch(plan)
+    given = [_checked(place, member, plan, measures) for place, member in enumerate(members)]
     if not given:
         raise ArgumentValueError("members", "expected at least one (dynamics, data, network), got none")
-    costs = sorted(dynamics.cost(data, network).memory for dynamics, data, network in given)
+    memory = sorted(cost(*member).memory for member in given)
     processors = available_processors()
     together = min(len(given), processors if at_once is None else checked_workers("at_once", at_once))
     share = max(1, processors // together)
-    check_memory(f"{together} members at once", sum(costs[-together:]))
-    if duration is None:
-        every = {"record_every": record_every, "snapshot_every": snapshot_every}
-        check_results_fit(every, [network for _, _, network in given], 0, steps or 0)
+    check_memory(f"{together} members at once", sum(memory[-together:]))
+    if plan.duration is None:
+        every = {"record_every": plan.record_every, "snapshot_every": plan.snapshot_every}
+        check_results_fit(every, [network for _, _, network in given], 0, plan.steps or 0)
     stop = threading.Event()
 
     def follow(member: Member, tell: Callable[[int], None], interruption: Interruption) -> Run:
-        dynamics, data, network = member
-        cost = dynamics.cost(data, network)
-        run = simulated(
-            dynamics,
-            data,
-            network,
-            steps=steps,
-            duration=duration,
-            record_every=record_every,
-            snapshot_every=snapshot_every,
-            measures=_own(measures, data),
-            loss_extremes=loss_extremes,
-            threads=min(share, checked_threads(None, cost.flops, cost.flops_for_threads)),
-            progress=tell,
-            interruption=interruption,
-        )
+        needed = cost(*member)
+        threads = min(share, checked_threads(None, needed.flops, needed.flops_for_threads))
+        own = replace(plan, measures=_own(measures, member[1]))
+        run = carry_out(*member, own, threads, tell, interruption)
         if enough(run):
             stop.set()
         return run
 
-    total = None if steps is None else steps * len(given)
+    total = None if plan.steps is None else plan.steps * len(given)
     bar = progress_bar(progress, desc=f"{len(given)} runs, {together} at once", total=total)
     return Ensemble(tuple(on_threads(follow, given, together, bar, stop)))
 
@@ -146,7 +128,7 @@ def _own(measures: ManyMeasures, data: Dataset) -> Measures:
     return checked_measures(found)
 
 
-def _checked(place: int, member: object, steps: int | None, duration: float | None, measures: ManyMeasures) -> Member:
+def _checked(place: int, member: object, plan: Plan, measures: ManyMeasures) -> Member:
     """Return a member of which each part is what it should be, fits the others, and can be started."""
     if not isinstance(member, tuple | list) or len(member) != 3:
         raise ArgumentTypeError(f"members[{place}]", f"expected (dynamics, data, network), got {member!r}")
@@ -156,8 +138,8 @@ def _checked(place: int, member: object, steps: int | None, duration: float | No
         _checks.instance("data", data, Dataset)
         _checks.instance("network", network, Network)
         check_fits(network, data)
-        checked_end(dynamics, steps, duration)
-        start(dynamics, data, network, None, 1)
+        checked_end(dynamics, plan.steps, plan.duration)
+        start(dynamics, data, network, 1)
         _own(measures, data)
     except (ValueError, TypeError) as error:
         raise _checks.part_of(f"members[{place}]", error) from error

@@ -12,14 +12,13 @@ Nothing of this costs time in a run that does not diverge. A run that does is re
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dynamics.stepper import ChunkStepper, Record, State
 from ..results import Outcome
-from .stepper import State, Stepper
 
 LOOK_AHEAD = 10
 
@@ -30,15 +29,6 @@ class SavedState:
 
     step: int
     state: State
-
-    def restore(self, stepper: Stepper) -> None:
-        """Put the stepper back to this state."""
-        stepper.state.update(copied(self.state))
-
-
-def copied(state: State) -> State:
-    """Return a copy of a state."""
-    return {name: array.copy() for name, array in state.items()}
 
 
 class RecentStates:
@@ -51,7 +41,7 @@ class RecentStates:
         self._states: list[SavedState] = []
 
     def add(self, saved: SavedState) -> None:
-        """Save the state at the beginning of a chunk."""
+        """Keep the state at the beginning of a chunk."""
         self._states = [one for one in self._states if one.step < saved.step]
         while len(self._states) > 1 and self._states[1].step <= saved.step - LOOK_AHEAD:
             del self._states[0]
@@ -63,22 +53,22 @@ class RecentStates:
         return next((saved for saved in reversed(self._states) if saved.step <= step), self._states[0])
 
 
-def finite_record(stepper: Stepper) -> Mapping[str, float] | None:
+def finite_record(stepper: ChunkStepper) -> Record | None:
     """Return the record of the state, or None if the run has diverged there; the state stays as it is."""
     record = stepper.record()
     if record is None or _is_finite(record):
         return record
-    here = SavedState(0, copied(stepper.state))
+    here = stepper.save()
     try:
         for _ in range(LOOK_AHEAD):
-            if not stepper.advance(1):
+            if not stepper.advance(1).finite:
                 return None
             later = stepper.record()
             if later is not None and _is_finite(later):
                 break
         return record
     finally:
-        here.restore(stepper)
+        stepper.restore(here)
 
 
 def certain_steps(losses: NDArray[np.float64]) -> int:
@@ -93,7 +83,7 @@ def certain_steps(losses: NDArray[np.float64]) -> int:
     return max(int(finite[-1]) + 1 if finite.size else 0, len(losses) - LOOK_AHEAD, 0)
 
 
-def stop_before_divergence(stepper: Stepper, recent: RecentStates, goal: int) -> tuple[int, Outcome]:
+def last_finite_step(stepper: ChunkStepper, recent: RecentStates, goal: int) -> tuple[int, Outcome]:
     """Put a stepper whose run has diverged at ``goal``, or on the way there, back to the last finite step.
 
     Returns
@@ -104,27 +94,26 @@ def stop_before_divergence(stepper: Stepper, recent: RecentStates, goal: int) ->
     reached, fails = recent.up_to(goal), goal + LOOK_AHEAD
     while fails - reached.step > 1:  # bisection, each replay from the last state that was reached
         middle = (reached.step + fails) // 2
-        reached.restore(stepper)
-        if stepper.advance(middle - reached.step):
-            reached = SavedState(middle, copied(stepper.state))
+        stepper.restore(reached.state)
+        if stepper.advance(middle - reached.step).finite:
+            reached = SavedState(middle, stepper.save())
         else:
             fails = middle
     last = recent.up_to(fails - LOOK_AHEAD - 1)
-    last.restore(stepper)
-    stepper.advance(max(fails - LOOK_AHEAD - 1 - last.step, 0))
-    last = SavedState(max(fails - LOOK_AHEAD - 1, last.step), copied(stepper.state))
+    stepper.restore(last.state)
+    if (room := fails - LOOK_AHEAD - 1 - last.step) > 0:
+        stepper.advance(room)
+        last = SavedState(last.step + room, stepper.save())
     for step in range(last.step + 1, fails):
         stepper.advance(1)
         record = stepper.record()
         if record is not None and _is_finite(record):
-            last = SavedState(step, copied(stepper.state))
-    last.restore(stepper)
-    stepper.advance(1)
-    outcome = stepper.failure(last.step + 1)
-    last.restore(stepper)
-    stepper.record()  # for the predicted gradient this is what makes W = φ(E)
+            last = SavedState(step, stepper.save())
+    stepper.restore(last.state)
+    outcome = stepper.failure(last.step + 1, stepper.advance(1).error)
+    stepper.restore(last.state)
     return last.step, outcome
 
 
-def _is_finite(record: Mapping[str, float]) -> bool:
+def _is_finite(record: Record) -> bool:
     return math.isfinite(record["train_loss"] + record["norm_E"] + record["norm_W"])

@@ -1,0 +1,175 @@
+"""A stepper of a user, as the engine uses it: what it returns is checked, and its errors are told as its own."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._checks import ArgumentTypeError, one_line, shown
+from .._kernels import kernels
+from ..datasets import Dataset
+from ..networks import Network
+from ..results import Ending, Outcome
+from .stepper import Chunk, ChunkStepper, Cost, Dynamics, Evaluator, Record, State, copied
+
+_METHODS = ("advance", "record", "network", "save", "restore")
+_STEPS = "zeroloss_steps"  # in a saved state, beside the user's own arrays
+_KINDS = "biufc"  # of arrays that can be saved: numbers
+
+Answer = TypeVar("Answer")
+
+
+class DynamicsError(RuntimeError):
+    """An error in the code of a user's dynamics, or an answer of it that breaks the contract."""
+
+
+class UserStepper(ChunkStepper):
+    """A user's stepper, with the standard record, the number of steps in its state, and checks of its answers."""
+
+    def __init__(self, dynamics: Dynamics, data: Dataset, network: Network, threads: int) -> None:
+        self._name = type(dynamics).__name__
+        self._start = network
+        self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
+        self._step_size = fixed_step(dynamics) or 1.0
+        self._steps = 0
+        self._layout: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] | None = None
+        takes = inspect.signature(dynamics.start).parameters
+        options = {"threads": threads} if "threads" in takes else {}
+        self._inner = dynamics.start(data, network, **options)
+        if missing := [name for name in _METHODS if not callable(getattr(self._inner, name, None))]:
+            what = f"{type(self._inner).__name__} without {missing[0]}"
+            raise ArgumentTypeError("dynamics", f"expected {self._name}.start to return a stepper, got {what}")
+        self._check()
+
+    def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
+        """Take steps."""
+        try:
+            answer = self._call("advance", lambda: self._inner.advance(steps), (ArithmeticError, np.linalg.LinAlgError))
+            self._steps += steps
+            network = self.network()
+        except (ArithmeticError, np.linalg.LinAlgError, DynamicsError) as error:
+            return Chunk(finite=False, error=error)
+        return Chunk(finite=answer is not False and bool(np.isfinite(network.E).all() and np.isfinite(network.W).all()))
+
+    def record(self) -> Record | None:
+        """Describe the state: the standard values, then the user's own."""
+        network = self.network()
+        own = self._call("record", self._inner.record)
+        if not isinstance(own, Mapping):
+            raise self._broken("record", f"expected a mapping of names to numbers, got {shown(own)}")
+        values = {**self._evaluate(network.E, network.W), "time": self._step_size * self._steps}
+        for name, value in own.items():
+            if not isinstance(name, str) or not name.isidentifier():
+                raise self._broken("record", f"expected identifiers as names, got {shown(name)}")
+            try:
+                values[name] = float(value)
+            except (TypeError, ValueError):
+                raise self._broken("record", f"expected a number for {name}, got {shown(value)}") from None
+        return values
+
+    def network(self) -> Network:
+        """Return a copy of the parameters."""
+        network = self._call("network", self._inner.network)
+        if not isinstance(network, Network):
+            raise self._broken("network", f"expected a Network, got {shown(network)}")
+        if (network.shape, network.dtype) != (self._start.shape, self._start.dtype):
+            raise self._broken(
+                "network",
+                f"expected {self._start.shape} in {self._start.dtype}, got {network.shape} in {network.dtype}",
+            )
+        return network
+
+    def save(self) -> State:
+        """Return a copy of the complete state."""
+        saved = self._call("save", self._inner.save)
+        if not isinstance(saved, Mapping):
+            raise self._broken("save", f"expected a mapping of names to arrays, got {shown(saved)}")
+        state: State = {}
+        for name, value in saved.items():
+            if not isinstance(name, str) or name == _STEPS or not name:
+                raise self._broken("save", f"expected strings as names, got {shown(name)}")
+            array: NDArray[Any] = np.asarray(value)
+            if array.dtype.kind not in _KINDS:
+                raise self._broken("save", f"expected an array of numbers for {name}, got {shown(value)}")
+            state[name] = array.copy()
+        layout = {name: (array.shape, array.dtype) for name, array in state.items()}
+        if self._layout not in (None, layout):
+            assert self._layout is not None
+            raise self._broken("save", _difference(self._layout, layout))
+        return {**state, _STEPS: np.array(self._steps)}
+
+    def restore(self, state: State) -> None:
+        """Go back to a state that `save` returned."""
+        self._call("restore", lambda: self._inner.restore(copied({k: a for k, a in state.items() if k != _STEPS})))
+        self._steps = int(state[_STEPS])
+
+    def failure(self, step: int, error: Exception | None) -> Outcome:
+        """Say what went wrong at a step."""
+        if isinstance(error, DynamicsError):
+            return Outcome(Ending.BROKEN_OFF, f"at step {step} {error}")
+        if isinstance(error, np.linalg.LinAlgError):
+            return Outcome(Ending.SINGULAR, f"at step {step} {self._name}.advance: {error}")
+        why = f"{self._name}.advance: {error}" if error else "the loss or a weight is not finite"
+        return Outcome(Ending.DIVERGED, f"{why} at step {step}" if error is None else f"at step {step} {why}")
+
+    def _check(self) -> None:
+        """Raise TypeError unless the answers at the start are what the contract says."""
+        try:
+            self.record()
+            saved = self.save()
+            self._layout = {name: (a.shape, a.dtype) for name, a in saved.items() if name != _STEPS}
+            self.restore(saved)
+            again = self.save()
+        except DynamicsError as error:
+            raise ArgumentTypeError("dynamics", f"{error}") from error
+        if different := [name for name in saved if saved[name].tobytes() != again[name].tobytes()]:
+            raise ArgumentTypeError(
+                "dynamics", f"expected {self._name}.restore to restore {different[0]}, got other numbers"
+            )
+
+    def _call(self, method: str, call: Callable[[], Answer], allowed: tuple[type[Exception], ...] = ()) -> Answer:
+        try:
+            return call()
+        except allowed:
+            raise
+        except Exception as error:
+            raise self._broken(method, f"{type(error).__name__}: {error}{_place(error)}") from error
+
+    def _broken(self, method: str, what: str) -> DynamicsError:
+        return DynamicsError(one_line(f"{self._name}.{method}: {what}"))
+
+
+def fixed_step(dynamics: Dynamics) -> float | None:
+    """Return the time that one step covers: 1 if the dynamics does not say; None where it varies."""
+    given = getattr(dynamics, "fixed_step", None)
+    return given() if callable(given) else 1.0
+
+
+def cost(dynamics: Dynamics, data: Dataset, network: Network) -> Cost:
+    """Return what a step takes; nothing that is worth a check or a thread if the dynamics does not say."""
+    given = getattr(dynamics, "cost", None)
+    return given(data, network) if callable(given) else Cost(0.0, 0)
+
+
+def _difference(
+    before: Mapping[str, tuple[tuple[int, ...], Any]], now: Mapping[str, tuple[tuple[int, ...], Any]]
+) -> str:
+    """Say in which array two layouts of a state differ."""
+    if before.keys() != now.keys():
+        return f"expected the arrays {', '.join(before)}, as at the start, got {', '.join(now)}"
+    name = next(name for name in before if before[name] != now[name])
+    (shape, dtype), (new_shape, new_dtype) = before[name], now[name]
+    return f"expected {name} as at the start, {shape} in {dtype}, got {new_shape} in {new_dtype}"
+
+
+def _place(error: Exception) -> str:
+    """Return where an error was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename) != Path(__file__)]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
