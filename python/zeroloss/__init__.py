@@ -26,7 +26,8 @@ if TYPE_CHECKING:
         register_dynamics,
     )
     from .dynamics.evaluation import loss_and_gradient, predicted_gradient
-    from .simulation import load, simulate, simulate_many
+    from .runs import load
+    from .simulation import simulate, simulate_many
 
     __version__: str
 
@@ -60,7 +61,7 @@ __all__ = [
 
 _PARTS = ("config", "datasets", "fourier", "geometry", "metrics", "networks", "results", "runs", "survival", "sweeps")
 
-_HOMES = {"build_info": ".build", **dict.fromkeys(("load", "simulate", "simulate_many"), ".simulation")}
+_HOMES = {"build_info": ".build", "load": ".runs", "simulate": ".simulation", "simulate_many": ".simulation"}
 
 
 def __getattr__(name: str) -> object:

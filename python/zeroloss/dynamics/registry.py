@@ -60,6 +60,11 @@ def register_dynamics(name: str, kind: type[Any]) -> None:
     _registered[name] = kind
 
 
+def users_dynamics(name: str) -> dict[str, type[Any]]:
+    """Return a name with its class where it is a user's, which other processes have to be told; nothing otherwise."""
+    return {} if name in _OURS or name not in DYNAMICS else {name: DYNAMICS[name]}
+
+
 def check_dynamics(dynamics: object) -> None:
     """Raise TypeError unless an object satisfies `Dynamics`, with fields that can be saved."""
     if isinstance(dynamics, type) or not hasattr(dynamics, "start"):

@@ -4,7 +4,7 @@
 had happened, and `report` draws it. `zeroloss.load` reads the directory at any time.
 """
 
-from .execute import Broken, DifferentBuildError, resume, run
+from .execute import Broken, DifferentBuildError, load, resume, run
 from .report import report
 
-__all__ = ["Broken", "DifferentBuildError", "report", "resume", "run"]
+__all__ = ["Broken", "DifferentBuildError", "load", "report", "resume", "run"]

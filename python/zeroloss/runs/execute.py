@@ -11,6 +11,7 @@ import tomllib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from ..results import (
     Run,
     RunDirectory,
     UnreadableError,
+    read,
     read_samples,
     run_at,
     write_samples,
@@ -218,7 +220,7 @@ def resume(
             if ended and extend is None and duration is None:
                 if target.outcome() is None:  # it was killed before it had left all that an ended run leaves
                     target.finish(checkpoint)
-                return run_at(target, checkpoint, extend_run)
+                return run_at(target, checkpoint, extender(target))
             _check_build(checkpoint, dynamics, allow_different_bits)
             end = _further(target, checkpoint, dynamics, extend, duration)
             if end.time is None:
@@ -244,6 +246,44 @@ def resume(
         raise
     except OSError as error:
         raise _broken(target, error) from error
+
+
+def load(directory: str | os.PathLike[str]) -> Run:
+    """Read a run that ``Run.save`` or ``zeroloss run`` wrote, ended or under way.
+
+    ``Run.extend`` goes on with it: in memory with what ``Run.save`` wrote, and in its directory, as ``resume`` with
+    ``extend`` does, with a run of ``zeroloss run``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Where there is no saved run, or one of another format.
+    """
+    return read(directory, extender(RunDirectory(directory)))
+
+
+def extender(directory: RunDirectory) -> Callable[..., None]:
+    """Return how the run in a directory is extended: there, if it has a configuration, else in memory."""
+    return partial(_extend_there, directory.path.absolute()) if directory.configuration.exists() else extend_run
+
+
+def _extend_there(
+    directory: Path,
+    run: Run,
+    steps: int | None,
+    duration: float | None,
+    *,
+    measures: Measures | None,
+    progress: bool | None,
+) -> None:
+    if measures is not None:
+        raise ArgumentValueError(
+            "measures", f"expected none for the run in {directory}, whose configuration names them, got some"
+        )
+    if (steps is None) == (duration is None):
+        got = "neither" if steps is None else f"both, {steps} and {duration}"
+        raise ArgumentValueError(("steps", "duration"), f"give either the number of steps or a duration, got {got}")
+    vars(run).update(vars(resume(directory, extend=steps, duration=duration, progress=progress)))
 
 
 def _carry_on(
@@ -274,7 +314,7 @@ def _carry_on(
         if outcome.ending is Ending.STOPPED_BY_THE_USER:
             line = f"after {checkpoint.step} steps, with a checkpoint; zeroloss resume goes on"
             outcome = Outcome(outcome.ending, line)
-        stopped = run_at(directory, checkpoint, extend_run)
+        stopped = run_at(directory, checkpoint, extender(directory))
         stopped.outcome, stopped.signal = outcome, interruption.requested
         directory.describe(checkpoint, outcome)
         return stopped
@@ -283,7 +323,7 @@ def _carry_on(
     checkpoint = checkpoints.write(ended.own, outcome, ended.last, out_of_time)
     directory.finish(checkpoint)
     directory.log(str(outcome))
-    return run_at(directory, checkpoint, extend_run)
+    return run_at(directory, checkpoint, extender(directory))
 
 
 def _opened(directory: RunDirectory, tell: Callable[[str], None]) -> tuple[Checkpoint, RunSettings, Dataset]:
@@ -306,7 +346,10 @@ def _opened(directory: RunDirectory, tell: Callable[[str], None]) -> tuple[Check
             f"({found[:16]}…) in {directory.data}",
         )
     if "fingerprint" not in checkpoint.settings:  # Run.save wrote it.
-        return checkpoint, RunSettings(steps=checkpoint.step, events=[]), data
+        kept = {
+            key: checkpoint.settings[key] for key in ("events", "event_every", "stop") if key in checkpoint.settings
+        }
+        return checkpoint, RunSettings(steps=checkpoint.step, **{"events": [], **kept}), data
     try:
         with reading(directory.configuration):
             settings = tomllib.loads(directory.configuration.read_text(encoding="utf-8"))

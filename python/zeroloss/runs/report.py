@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 from .. import plots
-from ..results import Run, RunDirectory, read
+from ..results import Run, RunDirectory
 from ..results.files import write_atomically
-from ..simulation.api import extend_run
 from . import picture
+from .execute import load
 
 __all__ = ["report"]
 
@@ -39,7 +39,7 @@ def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None
     ValueError
         If ``out`` does not end in ``.png``.
     """
-    run = read(directory, extend_run)
+    run = load(directory)
     path = _path(Path(directory), out)
     with plots.style():
         figure = picture.draw(run, Path(directory).resolve().name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from ..datasets import Dataset
 from ..dynamics.registry import check_dynamics, dynamics_from_settings
 from ..dynamics.stepper import Dynamics
 from ..networks import Network, check_fits
-from ..results import Measures, Run, read, trained
+from ..results import Measures, Run, trained
 from .activity import warn_if_inactive, with_activity
 from .conditions import parsed_events, parsed_stop
 from .engine import Ended
@@ -173,17 +172,6 @@ def watch_settings(watch: Watch) -> dict[str, Any]:
     if watch.stop:
         settings["stop"] = [rule.text for rule in watch.stop]
     return settings
-
-
-def load(directory: str | os.PathLike[str]) -> Run:
-    """Read a run that ``Run.save`` or ``zeroloss run`` wrote, ended or under way; it can be extended.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        Where there is no saved run, or one of another format.
-    """
-    return read(directory, extend_run)
 
 
 def extend_run(

@@ -78,11 +78,15 @@ class Chunks:
         self._certain = finite
         return step, finite, outcome
 
-    def put_back(self, step: int) -> None:
-        """Put the stepper back to a step, if the state there is at hand."""
-        saved = self._recent.up_to(step)
-        if saved.step == step:
-            self._stepper.restore(saved.state)
+    def last_saved(self) -> View | None:
+        """Put the stepper back to the last state that could be saved, and return it; None before the first chunk."""
+        saved = self._recent.newest()
+        if saved is None:
+            return None
+        self._stepper.restore(saved.state)
+        view = View(self._stepper, saved.step, saved.step)
+        view.state = saved.state
+        return view
 
     def _certain_steps(self, chunk: Chunk, step: int, target: int) -> int:
         if chunk.losses is None or target <= self._certain:

@@ -66,49 +66,62 @@ def run(
     """
     everyone: Sequence[Observer] = (history, *observers)
     chunks = Chunks(stepper, history, any(observer.wants_losses for observer in everyone))
+    try:
+        return _loop(
+            stepper, chunks, everyone, View(stepper, begin, begin, last=begin == end.step), end, stop_requested
+        )
+    except DynamicsError as error:  # outside of steps; the steps of the last chunk are lost
+        last = chunks.last_saved()
+        if last is None:
+            raise
+        return Ended(Outcome(Ending.BROKEN_OFF, f"after step {last.step} {error}"), last, last)
+
+
+def _loop(
+    stepper: ChunkStepper,
+    chunks: Chunks,
+    observers: Sequence[Observer],
+    view: View,
+    end: End,
+    stop_requested: Callable[[], bool],
+) -> Ended:
     diverged: Outcome | None = None  # after the step ``end``
 
     def observed(view: View) -> Outcome | None:
         view.is_final, view.stop_requested = view.is_final or view.step == end.step, stop_requested
-        for observer in everyone:
+        for observer in observers:
             view.ended = observer.observe(view) or view.ended
         return view.ended
 
-    view = View(stepper, begin, begin, last=begin == end.step)
     if view.record is None:
-        return Ended(stepper.failure(begin, None), view, view)
-    try:
-        outcome = observed(view)
-        while outcome is None and view.step < end.step:
-            failed_at: int | None = None
-            if stop_requested():
-                outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {view.step} steps; extend goes on")
-            elif end.time is not None and stepper.reaches(end.time):
-                return _at_the_end_in_time(stepper, view.step, end.time, observed)
+        return Ended(stepper.failure(view.step, None), view, view)
+    outcome = observed(view)
+    while outcome is None and view.step < end.step:
+        failed_at: int | None = None
+        if stop_requested():
+            outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {view.step} steps; extend goes on")
+        elif end.time is not None and stepper.reaches(end.time):
+            return _at_the_end_in_time(stepper, view.step, end.time, observed)
+        else:
+            goal = min(end.step, *(observer.next_step(view.step) for observer in observers))
+            taken = chunks.take(view.step, goal, end.step, single=end.time is not None)
+            if isinstance(taken, View):
+                view, outcome = taken, observed(taken)
             else:
-                goal = min(end.step, *(observer.next_step(view.step) for observer in everyone))
-                taken = chunks.take(view.step, goal, end.step, single=end.time is not None)
-                if isinstance(taken, View):
-                    view, outcome = taken, observed(taken)
-                else:
-                    failed_at = taken
-            if outcome is not None and not view.last:  # this is the last step, which was not known before
-                interrupted = outcome.ending is Ending.STOPPED_BY_THE_USER
-                last = View(stepper, view.step, view.step, last=True, interrupted=interrupted, ended=outcome)
-                if last.record is None:
-                    failed_at = view.step
-                else:
-                    view = last
-                    observed(view)
-            if failed_at is not None:
-                step, last_finite, diverged = chunks.stop(view.step, failed_at)
-                end = End(last_finite)
-                view = View(stepper, step, step, last=step == last_finite)
-                outcome = observed(view) if view.last else None
-    except DynamicsError as error:  # outside of steps
-        chunks.put_back(view.step)
-        view = View(stepper, view.step, view.step)
-        outcome = Outcome(Ending.BROKEN_OFF, f"after step {view.step} {error}")
+                failed_at = taken
+        if outcome is not None and not view.last:  # this is the last step, which was not known before
+            interrupted = outcome.ending is Ending.STOPPED_BY_THE_USER
+            last = View(stepper, view.step, view.step, last=True, interrupted=interrupted, ended=outcome)
+            if last.record is None:
+                failed_at = view.step
+            else:
+                view = last
+                observed(view)
+        if failed_at is not None:
+            step, last_finite, diverged = chunks.stop(view.step, failed_at)
+            end = End(last_finite)
+            view = View(stepper, step, step, last=step == last_finite)
+            outcome = observed(view) if view.last else None
     return Ended(outcome or diverged or Outcome(Ending.REACHED_THE_END, f"{end.step} steps"), view, view)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import runs
 from ..config import from_settings
+from ..dynamics.registry import register_dynamics
 from ..results import Ending, InUseError, Outcome, RunDirectory, UnreadableError, held
 from ..results.files import reading, write_atomically
 from ..simulation.interruption import Asked, Interruption
@@ -29,7 +30,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to carry out a cell: all of it plain data."""
+    """What a worker needs to carry out a cell: plain data, and the class of a user's dynamics by its name."""
 
     name: str
     settings: Mapping[str, Mapping[str, Any]]
@@ -37,6 +38,7 @@ class Task:
     lock: str
     retry: bool = False
     allow_different_bits: bool = False
+    users_dynamics: Mapping[str, type[Any]] = field(default_factory=dict)
 
 
 def failed(outcome: Outcome) -> bool:
@@ -61,6 +63,8 @@ def carry_out(task: Task, asked: Callable[[], signal.Signals | None], tell: Call
     tell : function
         Called with the number of steps as they are taken.
     """
+    for name, kind in task.users_dynamics.items():
+        register_dynamics(name, kind)
     try:
         with held(Path(task.lock)):
             return Report(task.name, _carried_out(task, tell, Asked(asked)))

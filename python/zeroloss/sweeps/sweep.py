@@ -17,6 +17,7 @@ from .._machine import available_processors, check_memory, checked_workers
 from .._progress import progress_bar
 from .._settings import plain, with_files_from
 from ..config import settings_of_file
+from ..dynamics.registry import users_dynamics
 from ..results import Outcome
 from ..runs import Broken
 from ..simulation.interruption import Interruption
@@ -199,7 +200,8 @@ def _task(cell: Cell, store: Store, retry: bool, allow_different_bits: bool) -> 
     threads = cell.settings["run"]["threads"] or 1  # the cells share the processors, not their steps
     settings = {**cell.settings, "run": {**cell.settings["run"], "threads": threads}}
     directory, lock = store.cell(cell.name).resolve(), store.lock(cell.name).resolve()
-    return Task(cell.name, settings, str(directory), str(lock), retry, allow_different_bits)
+    users = users_dynamics(settings["dynamics"]["kind"])
+    return Task(cell.name, settings, str(directory), str(lock), retry, allow_different_bits, users)
 
 
 class _Reporting(Protocol):
