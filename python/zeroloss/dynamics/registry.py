@@ -102,13 +102,14 @@ def dynamics_from_settings(settings: Mapping[str, Any]) -> Dynamics:
     """
     numbers = dict(settings)
     name = numbers.pop("kind")
-    if name not in DYNAMICS:
+    kinds = [DYNAMICS[name]] if name in DYNAMICS else [k for k in DYNAMICS.values() if k.__qualname__ == name]
+    if not kinds:  # a run from before the registration has the name of the class
         raise ArgumentValueError(
             "dynamics",
             f"expected a known one ({', '.join(DYNAMICS)}), got a run of {name!r}; "
             f"make it known first: zeroloss.register_dynamics({name!r}, …)",
         )
-    found: Dynamics = DYNAMICS[name](**numbers)
+    found: Dynamics = kinds[0](**numbers)
     return found
 
 

@@ -1,0 +1,281 @@
+"""Dynamics that users write: the page about them, what they record and keep, and errors in their code."""
+
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import zeroloss as zl
+from problems import same_bits
+from test_runs import assert_same_run
+from zeroloss import config, runs, sweeps
+from zeroloss.dynamics import registry
+from zeroloss.results import Ending
+
+PAGE = (Path(__file__).parents[1] / "docs" / "own-dynamics.md").read_text(encoding="utf-8")
+CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+OPTIONS = {"record_every": 20, "snapshot_every": 60, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The names that the page's first block defines."""
+    names = {"__name__": "own_dynamics"}
+    exec(CODE[0], names)
+    return names
+
+
+@pytest.fixture
+def registered(page):
+    """The page's dynamics under names, which are free again afterwards."""
+    before = dict(registry._registered)
+    for name in ("Muon", "LabelNoise"):
+        zl.register_dynamics(name.lower(), page[name])
+    yield page
+    registry._registered.clear()
+    registry._registered.update(before)
+
+
+def problem():
+    data = zl.datasets.modular_addition(7, test_count=8, seed=0)
+    return data, zl.networks.normal(data, hidden=32, std=0.4, seed=1)
+
+
+def own(page):
+    return {"muon": page["Muon"](lr=0.01), "labelnoise": page["LabelNoise"](lr=0.5)}
+
+
+def test_the_page_runs_as_printed(page, registered, tmp_path, monkeypatch):
+    assert len([line for line in CODE[0].splitlines() if line]) < 80
+    assert page["run"].outcome.ending is Ending.REACHED_THE_END
+    assert page["run"].events["train_accuracy >= 1"] > 0
+    monkeypatch.chdir(tmp_path)
+    exec(CODE[1], page)
+    assert zl.load("out/muon").step == 300  # what was extended was not saved again
+
+
+def test_muon_steps_are_nearly_orthogonal(page):
+    """Five iterations bring the singular values of a momentum of full rank into (0.6, 1.2)."""
+    data, net = problem()
+    before = page["Muon"](lr=1.0).start(data, net)
+    before.advance(1)
+    step = net.W - before.state["W"]
+    values = np.linalg.svd(step, compute_uv=False)
+    assert values.max() < 1.3
+    assert values[: np.linalg.matrix_rank(before.state["velocity_W"], tol=1e-2)].min() > 0.3
+
+
+@pytest.mark.parametrize("name", ["muon", "labelnoise"])
+def test_runs_in_parts_have_the_bits_of_whole_ones(registered, tmp_path, name):
+    data, net = problem()
+    options = {
+        **OPTIONS,
+        "events": ["train_loss <= 0.1", "norm_W > 1e9"],
+        "measures": {"corner": lambda net: net.E[0, 0]},
+    }
+    whole = zl.simulate(own(registered)[name], data, net, steps=130, **options)
+    assert {"corner", "train_loss"} <= set(whole.history.data_vars)
+    assert whole.events["norm_W > 1e9"] is None
+    parts = zl.simulate(own(registered)[name], data, net, steps=50, **options)
+    parts.save(tmp_path / "a")
+    parts.extend(80, progress=False)
+    loaded = zl.load(tmp_path / "a")
+    loaded.extend(80, measures=options["measures"], progress=False)
+    for run in (parts, loaded):
+        assert same_bits(whole.history, run.history)
+        assert same_bits(whole.snapshots, run.snapshots)
+        assert same_bits(whole.network.E, run.network.E)
+        assert run.events == whole.events
+
+
+def settings(name, **run):
+    return {
+        "data": {"task": "modular_addition", "p": 7, "test_count": 8},
+        "network": {"init": "normal", "hidden": 32, "std": 0.4, "seed": 1},
+        "dynamics": {"kind": name, "lr": 0.1},
+        "run": {"steps": 130, "record_every": 20, "checkpoint_every": 30, **run},
+    }
+
+
+@pytest.mark.parametrize("name", ["muon", "labelnoise"])
+def test_configurations_and_resumption(registered, tmp_path, name):
+    configuration = config.from_settings(settings(name))
+    whole = runs.run(configuration, tmp_path / "whole", progress=False)
+
+    def interrupt(step, values):
+        if step == 60:
+            signal.raise_signal(signal.SIGINT)
+
+    stopped = runs.run(configuration, tmp_path / "a", progress=False, announce=interrupt)
+    assert stopped.signal is signal.SIGINT
+    assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
+
+
+def test_members_of_an_ensemble(page):
+    data, net = problem()
+    dynamics = own(page)
+    many = zl.simulate_many([(one, data, net) for one in dynamics.values()], steps=40, record_every=20, progress=False)
+    for one, run in zip(dynamics.values(), many.runs, strict=True):
+        assert same_bits(run.history, zl.simulate(one, data, net, steps=40, record_every=20, progress=False).history)
+
+
+def test_a_saved_run_whose_dynamics_is_not_known_is_read_and_not_extended(page, tmp_path):
+    data, net = problem()
+    run = zl.simulate(own(page)["muon"], data, net, steps=40, **OPTIONS)
+    run.save(tmp_path / "a")
+    assert same_bits(zl.load(tmp_path / "a").history, run.history)
+    with pytest.raises(ValueError, match=r"got a run of 'Muon'; make it known first: zeroloss\.register_dynamics"):
+        zl.load(tmp_path / "a").extend(10, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "error", "words"),
+    [
+        ("gradient_descent", "Muon", ValueError, "name: expected one that is free, got 'gradient_descent', which is"),
+        ("not a name", "Muon", ValueError, "name: expected an identifier, got 'not a name'"),
+        ("free", "Steps", TypeError, "kind: expected a frozen dataclass, got Steps"),
+    ],
+)
+def test_names_that_cannot_be_registered(page, name, kind, error, words):
+    with pytest.raises(error, match=words):
+        zl.register_dynamics(name, page[kind])
+
+
+def test_registering_again_replaces_a_class_of_the_same_name_alone(registered):
+    other = dataclass(frozen=True)(type("Muon", (), {"__module__": "elsewhere", "start": lambda self: None}))
+    with pytest.raises(ValueError, match=r"got .muon., which is Muon$"):
+        zl.register_dynamics("muon", other)
+    zl.register_dynamics("muon", registered["Muon"])
+
+
+class Stepper:
+    """Descent by single evaluations, with a fault from some step on."""
+
+    def __init__(self, fault, data, network):
+        self.fault, self.data, self.net, self.step = fault, data, network, 0
+
+    @property
+    def is_faulty(self):
+        return self.step >= 50
+
+    def advance(self, steps):
+        for _ in range(steps):
+            if self.is_faulty and self.fault == "raise":
+                raise KeyError("lost")
+            if self.is_faulty and self.fault == "zero":
+                raise ZeroDivisionError("by zero")
+            if self.is_faulty and self.fault == "singular":
+                raise np.linalg.LinAlgError("no factor")
+            if self.is_faulty and self.fault == "false":
+                return False
+            _, gE, gW = zl.loss_and_gradient(self.net, self.data)
+            self.net = zl.networks.from_arrays(self.net.E - 0.5 * gE, self.net.W - 0.5 * gW, "relu")
+            self.step += 1
+        return None
+
+    def record(self):
+        if self.is_faulty and self.fault == "record":
+            raise AttributeError("no such thing")
+        return {"own": "text" if self.is_faulty and self.fault == "text" else self.step}
+
+    def network(self):
+        if self.is_faulty and self.fault == "shape":
+            return zl.networks.from_arrays(self.net.E[:, :-1], self.net.W[:-1], "relu")
+        if self.is_faulty and self.fault == "dtype":
+            return self.net.astype("float32")
+        return self.net
+
+    def save(self):
+        state = {"E": self.net.E, "W": self.net.W, "step": np.array(self.step)}
+        return {**state, "E": state["E"][:1]} if self.is_faulty and self.fault == "save" else state
+
+    def restore(self, state):
+        self.net = zl.networks.from_arrays(state["E"], state["W"], "relu")
+        self.step = int(state["step"])
+
+
+@dataclass(frozen=True)
+class Faulty:
+    fault: str
+
+    def start(self, data, network):
+        return Stepper(self.fault, data, network)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("raise", r"broken off: at step 51 Faulty.advance: KeyError: 'lost' \(test_own_dynamics.py, line \d+\)"),
+        ("zero", "diverged: at step 51 Faulty.advance: by zero"),
+        ("singular", "singular: at step 51 Faulty.advance: no factor"),
+        ("false", "diverged: the loss or a weight is not finite at step 51"),
+        ("shape", r"broken off: at step 50 Faulty.network: expected .*7 → 32 → 7.* got .*7 → 31 → 7"),
+        ("dtype", "broken off: at step 50 Faulty.network: expected .*float64, got .*float32"),
+        ("record", r"broken off: .* Faulty.record: AttributeError: no such thing"),
+        ("text", "broken off: .* Faulty.record: expected a number for own, got 'text'"),
+        ("save", r"broken off: .* Faulty.save: expected E as at the start, \(7, 32\) in float64, got \(1, 32\)"),
+    ],
+)
+def test_errors_of_a_stepper_are_told_and_leave_the_records(fault, words):
+    data, net = problem()
+    sound = zl.simulate(Faulty("none"), data, net, steps=40, record_every=10, progress=False)
+    run = zl.simulate(Faulty(fault), data, net, steps=100, record_every=10, progress=False)
+    assert re.match(words, str(run.outcome)), run.outcome
+    kept = run.history.sel(step=sound.history.step.values)
+    assert same_bits(kept, sound.history)
+    assert not run.outcome.ending.can_go_on
+
+
+def test_a_run_in_a_directory_goes_on_once_the_error_is_repaired(registered, tmp_path, monkeypatch):
+    zl.register_dynamics("faulty", Faulty)
+    given = settings("faulty")
+    given["dynamics"] = {"kind": "faulty", "fault": "raise"}
+    broken = runs.run(config.from_settings(given), tmp_path / "a", progress=False)
+    assert broken.outcome.ending is Ending.BROKEN_OFF
+    monkeypatch.setattr(Stepper, "is_faulty", property(lambda self: False))
+    whole = runs.run(config.from_settings(given), tmp_path / "whole", progress=False)
+    assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
+
+
+class Forgetful(Stepper):
+    def restore(self, state):
+        self.net = zl.networks.from_arrays(2 * state["E"], state["W"], "relu")
+
+
+@dataclass(frozen=True)
+class Unfit:
+    what: object
+
+    def start(self, data, network):
+        return self.what if not isinstance(self.what, str) else Forgetful("none", data, network)
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "options", "error", "words"),
+    [
+        (Unfit(3), {}, TypeError, "dynamics: expected Unfit.start to return a stepper, got int without advance"),
+        (Unfit("forgetful"), {}, TypeError, "dynamics: expected Unfit.restore to restore E, got other numbers"),
+        (Unfit(object()), {}, TypeError, "dynamics: expected numbers, strings, lists and mappings as fields, got what"),
+        (Faulty, {}, TypeError, "got the class Faulty"),
+        (Faulty("none"), {"events": ["cost <= 1"]}, ValueError, "own, residual, test_accuracy"),
+        (Faulty("none"), {"stop": ["gradient_norm <= 1"]}, ValueError, "gradient_norm: expected gradient descent or"),
+    ],
+    ids=str,
+)
+def test_what_is_refused_before_the_first_step(dynamics, options, error, words):
+    data, net = problem()
+    with pytest.raises(error, match=re.escape(words)):
+        zl.simulate(dynamics, data, net, steps=1, **options)
+
+
+def test_a_sweep_in_processes(registered, tmp_path):
+    """The workers are told of the class."""
+    zl.register_dynamics("faulty", Faulty)
+    given = settings("faulty", steps=20)
+    given["dynamics"] = {"kind": "faulty", "fault": "none"}
+    given["sweep"] = {"network.seed": [1, 2]}
+    sweep = sweeps.sweep(given, tmp_path / "out", progress=False)
+    assert [str(outcome.ending) for outcome in sweep.outcomes.values()] == ["reached the end"] * 2
