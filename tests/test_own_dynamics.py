@@ -263,7 +263,7 @@ class Unfit:
         (Faulty("none"), {"events": ["cost <= 1"]}, ValueError, "own, residual, test_accuracy"),
         (Faulty("none"), {"stop": ["gradient_norm <= 1"]}, ValueError, "gradient_norm: expected gradient descent or"),
     ],
-    ids=str,
+    ids=["stepper", "restore", "fields", "class", "event", "rule"],
 )
 def test_what_is_refused_before_the_first_step(dynamics, options, error, words):
     data, net = problem()

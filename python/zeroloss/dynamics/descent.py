@@ -168,7 +168,7 @@ class DescentStepper(ChunkStepper):
             threads,
             control,
         )
-        self._bound = self._descent.bind(**{name: self.state[name] for name in self.state.keys() - {"time"}})
+        self._bound: Any = self._descent.bind(**{name: self.state[name] for name in self.state.keys() - {"time"}})
 
     @property
     def makes_records(self) -> bool:  # type: ignore[override]
@@ -187,7 +187,7 @@ class DescentStepper(ChunkStepper):
         if rates is not None:
             passed = _times_after(float(self.state["time"]), rates)
             self.state["time"][...] = passed[-1]
-        if at is None:
+        if at is None or answer.records is None:
             return Chunk(answer.finite, answer.losses)
         times = (passed[at] if passed is not None else self._settings.full_rate * (taken + at)).tolist()
         described = zip(self._evaluate.described(answer.records), times, strict=True)
@@ -197,7 +197,9 @@ class DescentStepper(ChunkStepper):
     def record(self) -> Record:
         """Describe the state."""
         (common,) = self._evaluate.described(self._descent.record(self._bound))
-        time = float(self.state["time"]) if "time" in self.state else self._settings.full_rate * int(self.state["steps"])
+        time = (
+            float(self.state["time"]) if "time" in self.state else self._settings.full_rate * int(self.state["steps"])
+        )
         decay = self._decay.record((self.state["E"], self.state["W"]))
         return {**common, **decay, **self._settings.times(time)}
 
