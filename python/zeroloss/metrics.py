@@ -152,7 +152,11 @@ def crossing(series: xr.DataArray, level: float, sustained: int = 1, direction: 
 def crossing_step(series: xr.DataArray, level: float, sustained: int = 1, direction: Direction = "above") -> int | None:
     """Return the first recorded step at which a curve is at a level or beyond, None where it never is.
 
-    Parameters and exceptions are those of `crossing`, which also tells what the spacing of the records leaves open.
+    The step is only as exact as the records: the curve may have been at the level at any step since the record before.
+    `crossing` also returns that earlier step. The exact step is found by ``events`` of `zeroloss.simulate`, which
+    replays the steps between two looks: see ``Run.events``.
+
+    Parameters and exceptions are those of `crossing`.
     """
     return crossing(series, level, sustained, direction).step
 

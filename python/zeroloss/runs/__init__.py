@@ -4,7 +4,8 @@
 had happened, and `report` draws it. `zeroloss.load` reads the directory at any time.
 """
 
-from .execute import Broken, DifferentBuildError, load, resume, run
+from .continuation import DifferentBuildError
+from .execute import Broken, load, resume, run
 from .report import report
 
 __all__ = ["Broken", "DifferentBuildError", "load", "report", "resume", "run"]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-import shutil
 import signal
-import tomllib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,18 +14,14 @@ from typing import Any
 
 from .._checks import ArgumentValueError, ZerolossWarning
 from .._machine import check_disk
-from ..build import BITS, BITS_IN_PYTHON, build_of_results
-from ..config import Configuration, ConfigurationError, RunSettings, fingerprint_of, from_file
+from ..build import build_of_results
+from ..config import Configuration, ConfigurationError, RunSettings, from_file
 from ..datasets import Dataset
 from ..dynamics.registry import dynamics_from_settings
-from ..dynamics.stepper import Dynamics
-from ..dynamics.user import fixed_step
 from ..geometry import AlignmentMeasure
 from ..networks import Network
 from ..results import (
-    TIME,
     Checkpoint,
-    DamagedError,
     Ending,
     Measures,
     Outcome,
@@ -36,38 +29,35 @@ from ..results import (
     RunDirectory,
     UnreadableError,
     read,
-    read_samples,
     run_at,
     write_samples,
 )
 from ..results import fingerprint as fingerprint_of_samples
-from ..results.files import reading, sync_file, write_atomically
+from ..results.files import write_atomically
 from ..simulation.activity import warn_if_inactive, with_activity
 from ..simulation.api import extend_run
 from ..simulation.checkpoints import Checkpoints
 from ..simulation.conditions import Condition, parsed_events, parsed_stop
-from ..simulation.engine import End
 from ..simulation.interruption import Interruption
 from ..simulation.log import Announce, Announcements, Log
 from ..simulation.measures import checked_measures
 from ..simulation.observer import Observer
 from ..simulation.progress import ShowProgress
-from ..simulation.simulation import Simulation, Watch, checked_end, further_end, run_settings, start
+from ..simulation.simulation import Simulation, Watch, checked_end, run_settings, start
 from ..simulation.sizes import STORED_RECORD, counts
+from .continuation import (
+    check_build,
+    copied_to,
+    end_of_continuation,
+    last_record,
+    opened,
+)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Broken(RuntimeError):  # noqa: N818 — what happened to the run, not to the program
     """A run cannot go on where it is: what it had kept is whole, and ``resume`` goes on from it, here or elsewhere."""
-
-
-#: Names that a copy of a run does not have.
-_HIDDEN = shutil.ignore_patterns("lock", ".*")
-
-
-class DifferentBuildError(ValueError):
-    """The run began with another version or instruction-set level, so its bits may not come out the same."""
 
 
 def run(
@@ -208,26 +198,26 @@ def resume(
             announce=announce,
             interruption=interruption,
         )
-    target = source if out is None else _copied(source, Path(out))
+    target = source if out is None else copied_to(source, Path(out))
     tell = tell or (lambda line: warnings.warn(line, ZerolossWarning, stacklevel=4))
     try:
         with target.locked():
             if os.access(target.path, os.W_OK):
                 target.prepare()
-            checkpoint, chosen, data = _opened(target, tell)
+            checkpoint, chosen, data = opened(target, tell)
             dynamics = dynamics_from_settings(checkpoint.settings["dynamics"])
             ended = checkpoint.outcome is not None and not checkpoint.out_of_time
             if ended and extend is None and duration is None:
                 if target.outcome() is None:  # it was killed before it had left all that an ended run leaves
                     target.finish(checkpoint)
                 return run_at(target, checkpoint, extender(target))
-            _check_build(checkpoint, dynamics, allow_different_bits)
-            end = _further(target, checkpoint, dynamics, extend, duration)
+            check_build(checkpoint, dynamics, allow_different_bits)
+            end = end_of_continuation(target, checkpoint, dynamics, extend, duration)
             if end.time is None:
                 _check_disk(target, chosen, checkpoint.settings, checkpoint.network, checkpoint.step, end.step)
             about = {**checkpoint.settings, "build": build_of_results()}
             stepper = start(dynamics, data, checkpoint.network, chosen.threads)
-            before = _last_record(target, checkpoint) if chosen.measures else {}
+            before = last_record(target, checkpoint) if chosen.measures else {}
             measures = _measures(chosen, data)
             simulation = Simulation(stepper, about, end, measures, _watch(chosen), checkpoint.step, before)
             simulation.load(checkpoint.state, checkpoint.observers)
@@ -326,91 +316,6 @@ def _carry_on(
     return run_at(directory, checkpoint, extender(directory))
 
 
-def _opened(directory: RunDirectory, tell: Callable[[str], None]) -> tuple[Checkpoint, RunSettings, Dataset]:
-    """Return the newest whole checkpoint, the settings of the run and its data, all of them those of one run."""
-    checkpoint, damaged = directory.newest()
-    for _, why in damaged:
-        line = f"{directory.path}: {why}" + ("; the checkpoint before it is used" if checkpoint else "")
-        directory.log(line)
-        if checkpoint is not None:  # else the error below names the first one
-            tell(line)
-    if checkpoint is None:
-        raise DamagedError(
-            f"{directory.path}: expected a checkpoint that is whole, got {len(damaged)} damaged ones: {damaged[0][1]}"
-        )
-    data = read_samples(directory.data)
-    if (found := fingerprint_of_samples(data)) != checkpoint.data:
-        raise ArgumentValueError(
-            "data",
-            f"expected the samples that the run began with (SHA-256 {checkpoint.data[:16]}…), got others "
-            f"({found[:16]}…) in {directory.data}",
-        )
-    if "fingerprint" not in checkpoint.settings:  # Run.save wrote it.
-        kept = {
-            key: checkpoint.settings[key] for key in ("events", "event_every", "stop") if key in checkpoint.settings
-        }
-        return checkpoint, RunSettings(steps=checkpoint.step, **{"events": [], **kept}), data
-    try:
-        with reading(directory.configuration):
-            settings = tomllib.loads(directory.configuration.read_text(encoding="utf-8"))
-        run, mark = RunSettings(**settings["run"]), fingerprint_of(settings)
-    except FileNotFoundError:
-        raise ValueError(f"{directory.configuration}: expected the run's configuration, found no file") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # such as a TOMLDecodeError
-        line = str(error).splitlines()[0]
-        raise ValueError(f"{directory.configuration}: expected the run's configuration, got {line}") from None
-    if mark != checkpoint.settings.get("fingerprint"):
-        raise ValueError(
-            f"{directory.configuration}: expected the configuration that the run began with "
-            f"({checkpoint.settings.get('fingerprint')}), got another ({mark}); a changed configuration is a new run"
-        )
-    return checkpoint, run, data
-
-
-def _further(
-    directory: RunDirectory, checkpoint: Checkpoint, dynamics: Dynamics, steps: int | None, duration: float | None
-) -> End:
-    """Return the end: that of the checkpoint, or of an extension."""
-    if steps is None and duration is None:
-        return End(checkpoint.end["step"], checkpoint.end["time"])
-    if checkpoint.outcome is None:
-        raise ArgumentValueError("extend", "expected a run that has ended, got one under way; resume it first")
-    if not checkpoint.outcome.ending.can_go_on:
-        raise ArgumentValueError("run", f"expected one that can go on, got one that {checkpoint.outcome}")
-    history, _ = directory.datasets(checkpoint)
-    return further_end(dynamics, checkpoint.step, float(history.time[-1]), steps, duration)
-
-
-def _check_build(checkpoint: Checkpoint, dynamics: Dynamics, allowed: bool) -> None:
-    before, now = checkpoint.settings["build"], build_of_results()
-    in_python = checkpoint.settings["dynamics"]["kind"] == "norm_flow" or fixed_step(dynamics) is None
-    names = BITS_IN_PYTHON if in_python else BITS
-    if different := [f"{name} {before[name]} → {now[name]}" for name in names if before[name] != now[name]]:
-        line = f"the run began with another build ({', '.join(different)}), so its bits may differ"
-        if not allowed:
-            raise DifferentBuildError(f"{line}; allow that with --allow-different-bits")
-        warnings.warn(line, ZerolossWarning, stacklevel=3)
-
-
-def _copied(source: RunDirectory, out: Path) -> RunDirectory:
-    """Copy a run to a new directory, which holds all of it or none."""
-    target = RunDirectory(out)
-    target.check_free()
-    made = not target.path.exists()
-    try:
-        target.mark()
-        at_rest = source.locked(if_possible=True) if source.lock.exists() else contextlib.nullcontext()
-        with at_rest, target.locked(), target.replaced() as folder:
-            shutil.copytree(source.current().path, folder.path, ignore=_HIDDEN, dirs_exist_ok=True)
-            for path in folder.path.rglob("*"):
-                path.chmod(path.stat().st_mode | 0o200)  # a copy of what is read-only is not
-                sync_file(path)
-    except BaseException:
-        target.unmark(made)
-        raise
-    return target
-
-
 def _check_disk(
     directory: RunDirectory, run: RunSettings, settings: Mapping[str, Any], network: Network, begin: int, end: int
 ) -> None:
@@ -444,14 +349,6 @@ def _rules(run: RunSettings) -> list[Condition]:
     if run.stop_slow_time is not None:
         texts.append(f"slow_time >= {run.stop_slow_time!r}")
     return parsed_stop([*texts, *(run.stop or ())])
-
-
-def _last_record(directory: RunDirectory, checkpoint: Checkpoint) -> Mapping[str, Any]:
-    """Return the last record on the schedule up to a checkpoint."""
-    if not checkpoint.records:
-        return {}
-    rows = next(directory.history_rows(checkpoint).blocks(checkpoint.records - 1, checkpoint.records))
-    return {name: values[-1] for name, values in rows.items() if name != "step" and not name.startswith(TIME)}
 
 
 def _broken(directory: RunDirectory, error: OSError) -> Broken:
