@@ -12,6 +12,7 @@ from zeroloss import _sections, config
 from zeroloss._checks import ArgumentError, Range
 from zeroloss._hints import _parts as parts_of
 from zeroloss._hints import hints_of, signature_defaults, words
+from zeroloss.dynamics import registry
 
 DATA = zl.datasets.modular_addition(3, test_count=1)
 #: Arguments without a default, and others for a small problem.
@@ -159,8 +160,8 @@ def test_a_class_of_a_user_without_docstring_and_checks(monkeypatch):
     """The choices are those at the time of the call; a plain error is one of the section as a whole."""
     drift, unknown = plain_class()
     assert "drift" not in config.defaults_text()
-    monkeypatch.setitem(zl.dynamics.DYNAMICS, "drift", drift)
-    monkeypatch.setitem(zl.dynamics.DYNAMICS, "unknown", unknown)
+    monkeypatch.setitem(registry._registered, "drift", drift)
+    monkeypatch.setitem(registry._registered, "unknown", unknown)
 
     def problems_of(**keys):
         with pytest.raises(config.ConfigurationError) as caught:

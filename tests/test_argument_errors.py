@@ -68,7 +68,9 @@ def plain_errors(tree):
                     yield node.lineno
 
 
-@pytest.mark.parametrize("package", ["datasets", "networks", "dynamics", "geometry", "sweeps", "survival", "results"])
+@pytest.mark.parametrize(
+    "package", ["datasets", "networks", "dynamics", "geometry", "sweeps", "survival", "results", "simulation", "runs"]
+)
 def test_an_error_that_names_an_argument_knows_it(package):
     for path in (PACKAGE / package).rglob("*.py"):
         assert list(plain_errors(ast.parse(path.read_text(encoding="utf-8")))) == [], path

@@ -302,7 +302,7 @@ def _run_problems(run: RunSettings, dynamics: Dynamics) -> Iterator[str]:
         except ValueError as error:
             yield f"run.{error}"
     slow = isinstance(dynamics, NormFlow) or (isinstance(dynamics, GradientDescent) and dynamics.weight_decay > 0)
-    if run.stop_slow_time is not None and not slow:
+    if run.stop_slow_time is not None and not slow and is_ours(dynamics):
         yield "run.stop_slow_time: expected norm_flow, or gradient_descent with weight_decay above 0, got another"
     if run.stop_gradient_norm is not None and not isinstance(dynamics, GradientDescent | AdamW):
         yield "run.stop_gradient_norm: expected gradient_descent or adamw, got other dynamics"

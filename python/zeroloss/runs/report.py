@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from .. import plots
+from .._checks import ArgumentValueError
 from ..results import Run, RunDirectory
 from ..results.files import write_atomically
 from . import picture
@@ -51,7 +52,7 @@ def _path(directory: Path, out: str | os.PathLike[str] | None) -> Path:
     """Return a path for the picture at which no other file is."""
     if out is not None:
         if Path(out).suffix.lower() != ".png":
-            raise ValueError(f"out: expected a name that ends in .png, got {out}")
+            raise ArgumentValueError("out", f"expected a name that ends in .png, got {out}")
         if os.path.lexists(out) and not plots.is_ours(Path(out)):
             raise FileExistsError(f"out: {out} is a file that zeroloss did not write; choose another name")
         return Path(out)

@@ -27,14 +27,14 @@ class Chunks:
         self._recent, self._length = RecentStates(), 1
         self._certain = 0  # up to this step the run is known not to diverge
 
-    def take(self, step: int, goal: int, end: int, single: bool = False) -> View | int:
+    def take(self, step: int, goal: int, end: int, single: bool = False) -> tuple[View | None, int]:
         """Take steps from ``step`` to ``goal`` at the furthest, one if ``single``.
 
         Returns
         -------
-        View or int
-            The state after them, or a step at which the run has diverged, or diverged before: `stop` then finds out
-            where.
+        View or None, int
+            The state after the last of them, and its step. None if the run has diverged at that step, or before it:
+            `stop` then finds out where.
         """
         stepper = self._stepper
         while True:
@@ -49,16 +49,16 @@ class Chunks:
             chunk = stepper.advance(target - step, losses=self._losses, record_at=[at - step for at in within])
             seconds = time.perf_counter() - began
             if not chunk.finite:
-                return target
+                return None, target
             sure = self._certain_steps(chunk, step, target)
             if sure == target - step:
                 self._length = next_chunk(sure, seconds)
                 records = tuple(zip(within, chunk.records, strict=True))
                 view = View(stepper, target, step, before.state, chunk.losses, records, last=target == end)
-                return target if due and view.record is None else view
+                return None if due and view.record is None else view, target
             stepper.restore(before.state)
             if sure == 0 and finite_record(stepper) is None:
-                return step
+                return None, step
             self._length = max(sure, 1)
             self._certain = step + self._length
 

@@ -104,11 +104,11 @@ def _loop(
             return _at_the_end_in_time(stepper, view.step, end.time, observed)
         else:
             goal = min(end.step, *(observer.next_step(view.step) for observer in observers))
-            taken = chunks.take(view.step, goal, end.step, single=end.time is not None)
-            if isinstance(taken, View):
-                view, outcome = taken, observed(taken)
+            taken, step = chunks.take(view.step, goal, end.step, single=end.time is not None)
+            if taken is None:
+                failed_at = step
             else:
-                failed_at = taken
+                view, outcome = taken, observed(taken)
         if outcome is not None and not view.last:  # this is the last step, which was not known before
             interrupted = outcome.ending is Ending.STOPPED_BY_THE_USER
             last = View(stepper, view.step, view.step, last=True, interrupted=interrupted, ended=outcome)
