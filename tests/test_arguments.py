@@ -99,7 +99,7 @@ BAD = [
     (
         lambda: simulate(dynamics="descent"),
         TypeError,
-        "dynamics: expected a GradientDescent or AdamW or PredictedGradient",
+        "dynamics: expected one of GradientDescent, AdamW, PredictedGradient",
     ),
     (lambda: simulate(net=DATA), TypeError, "network: expected a Network, got Dataset"),
     (lambda: simulate(data=addition(7, test_count=3)), ValueError, r"network: expected .* \(7, 7\), .* got \(5, 5\)"),
