@@ -68,7 +68,7 @@ need-lint-tools:
 # targets need a regular installation: an editable one comes before PYTHONPATH.
 CHECKED := build/checked
 KERNEL_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient gradient_descent descent_state cross_entropy_and_adamw \
-  predicted_gradient geometry alignment activations threads_and_memory)
+  outputs predicted_gradient geometry alignment activations threads_and_memory)
 sanitize: $(VENV)/installed $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-address LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 	  $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) -k "not last_places and not bits_of_norm_flows and not bits_of_the_geometry"

@@ -22,6 +22,19 @@ void bind(py::module_& m) {
       py::arg("samples"), py::arg("E").noconvert(), py::arg("activation"));
 
   m.def(
+      "outputs",
+      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation) {
+        const auto e = read("E", E, samples.d_in(), units(E));
+        const auto w = read("W", W, units(E), W.ndim() == 2 ? W.shape(1) : 0);
+        Array<T> found({samples.n(), w.cols()});
+        const MatrixMap<T> F(found.mutable_data(), samples.n(), w.cols());
+        py::gil_scoped_release release;
+        outputs<T>(samples, e, w, activation, F);
+        return found;
+      },
+      py::arg("samples"), py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("activation"));
+
+  m.def(
       "loss_and_gradient",
       [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation, Loss loss) {
         const auto e = read("E", E, samples.d_in(), units(E));

@@ -45,6 +45,19 @@ inline void hidden(const Team& team, const Samples<double>& samples, MatrixView<
   });
 }
 
+/// F = σ(X E) W (n × d_out), a block of samples at a time, so that H takes little memory.
+template <class T>
+void outputs(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation, MatrixMap<T> F) {
+  Matrix<T> H;
+  for (Index begin = 0; begin < samples.n(); begin += block_size) {
+    const Index length = std::min(block_size, samples.n() - begin);
+    H.resize(length, E.cols());
+    samples.multiply_rows(E, begin, length, H.data());
+    activate(activation, H.data(), H.data(), static_cast<std::size_t>(H.size()));
+    F.middleRows(begin, length).noalias() = H * W;
+  }
+}
+
 /// The loss of outputs F (n × d_out), which become G = ∂loss/∂F.
 template <class T>
 double loss_of_outputs(const Matrix<T>& Y, Loss loss, Matrix<T>& F) {

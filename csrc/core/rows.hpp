@@ -45,17 +45,18 @@ void add_multiple(T a, const T* __restrict x, T* __restrict y, Index count) {
   for (Index u = 0; u < count; ++u) y[u] += a * x[u];
 }
 
-/// Rows [begin, begin + count) of Z = X E.  E: d_in × h, Z: n × h
+/// Z = X E for rows [begin, begin + count) of X.  E: d_in × h, Z: count × h
 template <class T>
-void multiply_rows(const SparseRows<T>& X, MatrixView<T> E, Index begin, Index count, Matrix<T>& Z) {
-  Z.middleRows(begin, count).setZero();
-  X.for_each(begin, begin + count,
-             [&](Index i, Index j, T value) { add_multiple(value, E.row(j).data(), Z.row(i).data(), Z.cols()); });
+void multiply_rows(const SparseRows<T>& X, MatrixView<T> E, Index begin, Index count, MatrixMap<T> Z) {
+  Z.setZero();
+  X.for_each(begin, begin + count, [&](Index i, Index j, T value) {
+    add_multiple(value, E.row(j).data(), Z.row(i - begin).data(), Z.cols());
+  });
 }
 
 template <class T>
-void multiply_rows(const DenseRows<T>& X, MatrixView<T> E, Index begin, Index count, Matrix<T>& Z) {
-  Z.middleRows(begin, count).noalias() = X.X.middleRows(begin, count) * E;
+void multiply_rows(const DenseRows<T>& X, MatrixView<T> E, Index begin, Index count, MatrixMap<T> Z) {
+  Z.noalias() = X.X.middleRows(begin, count) * E;
 }
 
 /// Columns [begin, begin + count) of gE = Xᵀ gZ.  gZ: n × h, gE: d_in × h
@@ -88,11 +89,16 @@ struct Samples {
   /// Z = X E
   void multiply(MatrixView<T> E, Matrix<T>& Z) const {
     Z.resize(n(), E.cols());
-    multiply_rows(E, 0, n(), Z);
+    multiply_rows(E, 0, n(), Z.data());
   }
   /// Rows [begin, begin + count) of it, Z having its size.
   void multiply_rows(MatrixView<T> E, Index begin, Index count, Matrix<T>& Z) const {
-    std::visit([&](const auto& rows) { zeroloss::multiply_rows<T>(rows, E, begin, count, Z); }, X);
+    multiply_rows(E, begin, count, Z.data() + begin * Z.cols());
+  }
+  /// The same, to a place for these rows alone.
+  void multiply_rows(MatrixView<T> E, Index begin, Index count, T* Z) const {
+    const MatrixMap<T> to(Z, count, E.cols());
+    std::visit([&](const auto& rows) { zeroloss::multiply_rows<T>(rows, E, begin, count, to); }, X);
   }
   /// gE = Xᵀ gZ
   void multiply_transposed(const Matrix<T>& gZ, Matrix<T>& gE) const {

@@ -15,6 +15,7 @@ from .algebra import (
     permutation_composition,
 )
 from .dataset import Dataset, from_arrays, from_file
+from .dataset import kernel_inputs as kernel_inputs
 from .dataset import kernel_samples as kernel_samples
 from .dataset import one_hot as one_hot
 from .dataset import read_only as read_only

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
 from .. import _checks, _display
 from .._checks import ArgumentValueError, shown
@@ -211,11 +211,46 @@ def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any]) -> Any:
     entries = rows.data if isinstance(rows, csr_array) else rows
     if max(np.abs(array).max(initial=0.0) for array in (entries, Y)) > np.finfo(dtype).max:
         raise ArgumentValueError("data", f"expected entries within {dtype}, got greater ones; scale them")
+    return _kernel_form(rows, Y, dtype)
+
+
+def kernel_inputs(name: str, X: Any, d_in: int, dtype: np.dtype[Any]) -> Any:
+    """Return the kernels' form of inputs without targets, (n, d_in), dense or sparse, in a precision.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For another shape, complex numbers, and entries that are not finite in ``dtype``.
+    """
+    if _is_vector(X):
+        problem = f"expected a matrix with {d_in} columns, one input a row, got shape {np.shape(X)}"
+        raise ArgumentValueError(name, f"{problem}; give one input as a matrix of shape (1, {d_in}), {name}[None]")
+    rows: csr_array | NDArray[Any]
+    sparse = issparse(X)  # so that X stays Any
+    if sparse:
+        given: Any = csr_array(X)
+        entries = _checks.matrix(name, given.data[None], dtype.name)[0]
+        rows = csr_array((entries, given.indices, given.indptr), given.shape)
+    else:
+        rows = _checks.matrix(name, X, dtype.name)
+    if rows.shape[1] != d_in:
+        raise ArgumentValueError(name, f"expected {d_in} columns, one for each row of E, got shape {rows.shape}")
+    return _kernel_form(rows, np.empty((rows.shape[0], 0)), dtype)
+
+
+def _is_vector(X: Any) -> bool:
+    try:
+        return np.ndim(X) == 1
+    except ValueError:  # lists of unequal lengths
+        return False
+
+
+def _kernel_form(rows: csr_array | NDArray[Any], Y: NDArray[np.float64], dtype: np.dtype[Any]) -> Any:
     samples = kernels.Samples32 if dtype == np.float32 else kernels.Samples64
     targets = np.ascontiguousarray(Y, dtype)
     if isinstance(rows, csr_array):
         starts, columns = rows.indptr.astype(np.int64), rows.indices.astype(np.int64)
-        return samples(starts, columns, rows.data.astype(dtype), data.d_in, targets)
+        return samples(starts, columns, rows.data.astype(dtype), rows.shape[1], targets)
     return samples(np.ascontiguousarray(rows, dtype), targets)
 
 

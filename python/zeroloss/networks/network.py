@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from .. import _checks, _display
 from .._checks import ArgumentTypeError, ArgumentValueError, shown
 from .._choices import AtLeastOne, Count, Dtype, OneOf, Positive
 from .._kernels import kernels
 from .._machine import check_memory
-from ..datasets import Dataset
+from ..datasets import Dataset, kernel_inputs
 
 #: The activations by name, with the default of the parameter that may stand in the name, as in ``softplus(5)``.
 ACTIVATIONS: Mapping[str, float | None] = {
@@ -78,6 +79,31 @@ class Network:
         name = _dtype_name(dtype)
         E, W = _checks.matrix("E", self.E, name), _checks.matrix("W", self.W, name)
         return _network(E, W, self.activation, self.settings)
+
+    def outputs(self, X: ArrayLike | csr_array) -> NDArray[Any]:
+        """Return the outputs F(X) = σ(X E) W; ``net(X)`` is the same.
+
+        Parameters
+        ----------
+        X : array_like or sparse array, (n, d_in)
+            One input a row, such as ``data.X_test``, or ``data.rows_test``, whose rows may be sparse. They are rounded
+            to the network's dtype. n may be 0.
+
+        Returns
+        -------
+        ndarray, (n, d_out)
+            In the network's dtype. Outputs beyond its range are infinite or NaN.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For another shape, also that of a single input (d_in,), complex numbers, and entries that are not finite in
+            the network's dtype.
+        """
+        inputs = kernel_inputs("X", X, len(self.E), self.dtype)
+        return kernels.outputs(inputs, self.E, self.W, kernel_activation(self))
+
+    __call__ = outputs
 
     def after(self, start: Mapping[str, Any], what: str) -> Network:
         """Return the same network with the settings of the one it comes from, and what was done since."""
