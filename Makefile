@@ -29,7 +29,7 @@ demo: $(VENV)/installed
 	$(BIN)/zeroloss reproduce 6 --out out
 
 test: $(VENV)/installed-all $(VENV)/tools-test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
 # The tests that need no PyTorch, on every supported Python that is installed. PYTHONS="3.12 3.13" chooses some.
 test-pythons: $(VENV)/made

@@ -235,6 +235,8 @@ def test_a_run_in_a_directory_goes_on_once_the_error_is_repaired(registered, tmp
     given["dynamics"] = {"kind": "faulty", "fault": "raise"}
     broken = runs.run(config.from_settings(given), tmp_path / "a", progress=False)
     assert broken.outcome.ending is Ending.BROKEN_OFF
+    assert broken.history.step.values.tolist() == [0, 20, 40]
+    assert zl.load(tmp_path / "a").own_steps == 50
     monkeypatch.setattr(Stepper, "is_faulty", property(lambda self: False))
     whole = runs.run(config.from_settings(given), tmp_path / "whole", progress=False)
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))

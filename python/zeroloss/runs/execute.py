@@ -299,6 +299,8 @@ def _carry_on(
     ended = simulation.run(interruption, progress, *others)
     outcome = ended.outcome
     if outcome.ending in {Ending.STOPPED_BY_THE_USER, Ending.BROKEN_OFF}:  # resume goes on, at the last checkpoint
+        if outcome.ending is Ending.BROKEN_OFF:
+            checkpoints.write(ended.own)
         checkpoint, _ = directory.newest()
         assert checkpoint is not None
         if outcome.ending is Ending.STOPPED_BY_THE_USER:
