@@ -106,7 +106,7 @@ BAD = [
     ([], ValueError, "members: expected at least one"),
     ([1], TypeError, r"members\[0\]: expected \(dynamics, data, network\), got 1"),
     ([(*members()[0][:2], "net")], TypeError, r"members\[0\]: network: expected a Network, got str"),
-    ([members()[0], ("descent", *members()[0][1:])], TypeError, r"members\[1\]: dynamics: expected one of GradientDescent"),
+    ([members()[0], ("descent", *members()[0][1:])], TypeError, r"members\[1\]: dynamics: expected one of Gradient"),
     ([members()[0], (*members()[0][:2], members()[1][2])], ValueError, r"members\[1\]: network: expected"),
 ]
 
