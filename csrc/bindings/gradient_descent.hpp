@@ -27,8 +27,8 @@ class BoundState {
     state_.velocity = bind("velocity", by.has_velocity(), std::move(velocity_E), std::move(velocity_W));
     state_.compensation = bind("compensation", by.compensated, std::move(compensation_E), std::move(compensation_W));
     state_.squares = bind("squares", by.has_squares(), std::move(squares_E), std::move(squares_W));
-    if (check_given("reference_norm", descent.control().kind != NormControl::Kind::none, reference_norm))
-      state_.reference_norm = bind("reference_norm", *std::move(reference_norm));
+    const bool controlled = descent.control().kind != NormControl::Kind::none;
+    state_.reference_norm = bind_if(controlled, "reference_norm", std::move(reference_norm));
   }
 
   /// The state for a kernel, which may be another one than the arrays were checked for.
@@ -57,16 +57,15 @@ class BoundState {
     return array.mutable_data();
   }
   Layers<T> bind(const std::string& name, bool wanted, Layer E, Layer W) {
-    Layers<T> layers;
-    if (check_given(name + "_E", wanted, E)) layers.E = bind(name + "_E", *std::move(E), d_in_, h_);
-    if (check_given(name + "_W", wanted, W)) layers.W = bind(name + "_W", *std::move(W), h_, d_out_);
-    return layers;
+    return {bind_if(wanted, name + "_E", std::move(E), d_in_, h_),
+            bind_if(wanted, name + "_W", std::move(W), h_, d_out_)};
   }
-  template <class U>
-  static bool check_given(const std::string& name, bool wanted, const std::optional<Array<U>>& array) {
+  /// Null if there is none, as there should be unless it is wanted.
+  template <class U, class... Shape>
+  U* bind_if(bool wanted, const std::string& name, std::optional<Array<U>> array, Shape... shape) {
     if (wanted != array.has_value())
       throw std::invalid_argument(name + ": expected " + (wanted ? "an array, got None" : "None, got an array"));
-    return wanted;
+    return array ? bind(name, *std::move(array), shape...) : nullptr;
   }
 
   Index d_in_, h_, d_out_;
@@ -81,7 +80,7 @@ void bind_descent(py::module_& m, const std::string& bits) {
   using Descending = Descent<T>;
   using State = BoundState<T>;
   using Layer = typename State::Layer;
-  py::class_<State>(m, ("DescentState" + bits).c_str(), py::module_local());
+  const py::class_<State> state_class(m, ("DescentState" + bits).c_str(), py::module_local());
   py::class_<Descending>(m, ("Descent" + bits).c_str(), py::module_local())
       .def(py::init([](const Set& samples, const Set& test, Activation activation, Loss loss,
                        const Optimizer& optimizer, Index hidden, int threads, std::optional<NormControl> control) {
