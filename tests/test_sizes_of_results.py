@@ -79,7 +79,7 @@ def peak():
 
 def test_snapshots_are_never_all_in_memory(tmp_path, monkeypatch, peak):
     """33 MB of them, with the bounds on what is in memory at a time divided by 16."""
-    for name in ("runs.keeper._MOST_PENDING", "results.directory._LAZY_ABOVE", "results.table._JOIN_UP_TO"):
+    for name in ("simulation.checkpoints._MOST_PENDING", "results.directory._LAZY_ABOVE", "results.table._JOIN_UP_TO"):
         monkeypatch.setattr(f"zeroloss.{name}", MB)
     monkeypatch.setattr("zeroloss.results.stored_rows._AT_A_TIME", MB)
     run, most = peak(lambda: runs.run(config.from_settings(LARGE), tmp_path / "a", progress=False))
