@@ -204,6 +204,7 @@ def test_a_full_disk(tmp_path, server, undisturbed):
         )
         child.start()
         child.join()
+        assert child.exitcode == 0
         message = ours.recv()
         assert "File too large" in message
         checkpoints = RunDirectory(directory).checkpoint_paths()

@@ -21,6 +21,7 @@ from test_foreign_files import contents, foreign
 from test_runs import settings
 from test_sweeps import settings as sweep_settings
 from zeroloss import config, runs, sweeps
+from zeroloss.results.netcdf import write_netcdf
 
 OTHERS = ("thesis.tex", "checkpoints/epoch=9.ckpt", "rows/history-of-1848")
 
@@ -268,3 +269,48 @@ def test_a_sweep(folder, failures):
 
     # Most of its operations are those of a run, which fail one by one above.
     failing_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), act, check, stride=5)
+
+
+class LimitedFile(io.RawIOBase):
+    """A file in memory that cannot grow beyond a size."""
+
+    def __init__(self, most):
+        self._content, self.most = io.BytesIO(), most
+
+    def readable(self):
+        return True
+
+    def writable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def seek(self, offset, whence=0):
+        return self._content.seek(offset, whence)
+
+    def readinto(self, buffer):
+        return self._content.readinto(buffer)
+
+    def truncate(self, size=None):
+        return self._content.truncate(size)
+
+    def write(self, content):
+        if self._content.tell() + len(content) > self.most:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return self._content.write(content)
+
+
+def test_a_netcdf_file_that_cannot_grow_is_an_error_at_every_size():
+    """Also where seeking writes what was buffered: HDF5 would end the process."""
+    history = simulated(30).history
+    whole = LimitedFile(10**9)
+    with io.BufferedRandom(whole) as file:
+        write_netcdf(file, history)
+        size = file.seek(0, io.SEEK_END)
+    for most in range(0, size, 499):
+        limited = LimitedFile(most)
+        with io.BufferedRandom(limited) as file:
+            with pytest.raises(OSError, match="File too large"):
+                write_netcdf(file, history)
+            limited.most = 10**9  # for what is still buffered

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from .files import DamagedError, reading
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import h5netcdf
     import xarray as xr
 
+
+Answer = TypeVar("Answer")
 
 _CHUNK = 2**20  # bytes of snapshots that are checked together: HDF5 holds as many at a time
 
@@ -127,6 +129,7 @@ class _Guarded(io.RawIOBase):
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.error: BaseException | None = None
+        self._position = self._end = 0  # where the file would be if nothing had failed
 
     def readable(self) -> bool:
         return True
@@ -138,36 +141,38 @@ class _Guarded(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+        start = (0, self._position, self._end)[whence]
+        self._position = start + offset
+        return self._try(lambda: self._file.seek(self._position), self._position)  # which writes what is buffered
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
-        if self.error is None:
-            return self._file.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
-        buffer[:] = bytes(len(buffer))
-        return len(buffer)
+        count: int = self._try(lambda: self._file.readinto(buffer), -1)  # type: ignore[attr-defined]
+        if count < 0:
+            count, buffer[:] = len(buffer), bytes(len(buffer))
+        self._position += count
+        return count
 
     def write(self, content: Any) -> int:
-        if self.error is None:
-            try:
-                return self._file.write(content)
-            except BaseException as error:
-                self.error = error
+        self._try(lambda: self._file.write(content), 0)
+        self._position += len(content)
+        self._end = max(self._end, self._position)
         return len(content)
 
     def truncate(self, size: int | None = None) -> int:
-        if self.error is None:
-            try:
-                return self._file.truncate(size)
-            except BaseException as error:
-                self.error = error
-        return size or 0
+        self._end = self._position if size is None else size
+        return self._try(lambda: self._file.truncate(self._end), self._end)
 
     def flush(self) -> None:
+        self._try(self._file.flush, None)
+
+    def _try(self, call: Callable[[], Answer], otherwise: Answer) -> Answer:
+        """Call, unless something has failed before; keep the first error and return ``otherwise``."""
         if self.error is None:
             try:
-                self._file.flush()
+                return call()
             except BaseException as error:
                 self.error = error
+        return otherwise
