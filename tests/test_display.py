@@ -101,8 +101,7 @@ def results(tmp_path_factory):
     data = zl.datasets.modular_addition(11, test_count=7, seed=4)
     net = zl.networks.uniform_fan_in(data, hidden=128, seed=104, activation="softplus(5)")
     descent = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
-    run = zl.simulate(descent, data, net, steps=300, snapshot_every=100)
-    run.events = {"train_accuracy >= 1": 150}
+    run = zl.simulate(descent, data, net, steps=300, snapshot_every=100, events=["train_accuracy >= 0.9"])
     run.save(folder / "run")
     point = zl.geometry.project(run.network, data)
     settings = {"run": {"steps": 5}, "sweep": {"network.seed": list(range(4))}}
@@ -148,7 +147,7 @@ def test_a_run_shows_how_it_ended_and_where_it_is(results):
     assert shown["records"].startswith("4, steps 0 to 300: train_loss, ")
     assert shown["last record"].startswith(f"train_loss {float(results['run'].history.train_loss[-1]):.4g}, ")
     assert shown["snapshots"] == "4 of E and W"
-    assert shown["events"] == "train_accuracy >= 1 at step 150"
+    assert shown["events"] == f"train_accuracy >= 0.9 at step {results['run'].events['train_accuracy >= 0.9']}"
     assert repr(results["loaded run"]) == repr(results["run"])
     assert "1 reached" not in repr(results["ensemble"])
     assert "dynamics  2 different ones" in repr(results["ensemble"])
