@@ -43,7 +43,7 @@ from ..simulation.log import Announce, Announcements, Log
 from ..simulation.measures import checked_measures
 from ..simulation.observer import Observer
 from ..simulation.progress import ShowProgress
-from ..simulation.simulation import Simulation, Watch, checked_end, run_settings, start
+from ..simulation.simulation import Simulation, Watch, check_one_is_given, checked_end, run_settings, start
 from ..simulation.sizes import STORED_RECORD, counts
 from .continuation import (
     check_build,
@@ -270,9 +270,7 @@ def _extend_there(
         raise ArgumentValueError(
             "measures", f"expected none for the run in {directory}, whose configuration names them, got some"
         )
-    if (steps is None) == (duration is None):
-        got = "neither" if steps is None else f"both, {steps} and {duration}"
-        raise ArgumentValueError(("steps", "duration"), f"give either the number of steps or a duration, got {got}")
+    check_one_is_given(steps, duration)
     vars(run).update(vars(resume(directory, extend=steps, duration=duration, progress=progress)))
 
 

@@ -166,11 +166,16 @@ def run_settings(
     }
 
 
-def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None) -> End:
-    """Return the end that is ``steps`` or ``duration`` away, exactly one of which is to be given."""
+def check_one_is_given(steps: int | None, duration: float | None) -> None:
+    """Raise ValueError unless exactly one of the two is given."""
     if (steps is None) == (duration is None):
         got = "neither" if steps is None else f"both, {steps} and {duration}"
         raise ArgumentValueError(("steps", "duration"), f"give either the number of steps or a duration, got {got}")
+
+
+def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None) -> End:
+    """Return the end that is ``steps`` or ``duration`` away, exactly one of which is to be given."""
+    check_one_is_given(steps, duration)
     if duration is None:
         count = _checks.integer("steps", steps, 0)
         if count > MOST_STEPS:
