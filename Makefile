@@ -70,7 +70,7 @@ CHECKED := build/checked
 KERNEL_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient gradient_descent descent_state cross_entropy_and_adamw \
   outputs predicted_gradient geometry alignment activations threads_and_memory)
 sanitize: $(VENV)/installed $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
-	PYTHONPATH=$(CHECKED)-address LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+	PYTHONPATH=$(CHECKED)-address LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 	  $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) -k "not last_places and not bits_of_norm_flows and not bits_of_the_geometry"
 	PYTHONPATH=$(CHECKED)-thread LD_PRELOAD=$$($(CXX) -print-file-name=libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
 	  $(BIN)/python tests/under_thread_sanitizer.py
