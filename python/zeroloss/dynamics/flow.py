@@ -15,7 +15,7 @@ from ..geometry import ProjectionError
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
 from .runge_kutta import StepSizeTooSmallError, Tolerances, Vector, adaptive_step, bogacki_shampine, first_size
-from .stepper import Chunk, ChunkStepper, State, copied
+from .stepper import Chunk, ChunkStepper
 
 _NUMBERS = ("steps", "time", "next_size", "step_size", "evaluations", "rejected_steps")
 
@@ -40,7 +40,7 @@ class FlowStepper(ChunkStepper):
 
     def __init__(self, network: Network, step: float | Tolerances) -> None:
         self._step, self._activation = step, network.activation
-        self.state: State = {
+        self.state = {
             "E": network.E.copy(),
             "W": network.W.copy(),
             **{name: np.zeros(()) for name in _NUMBERS},
@@ -64,14 +64,6 @@ class FlowStepper(ChunkStepper):
         except (ArithmeticError, np.linalg.LinAlgError) as error:
             return Chunk(finite=False, error=error)
         return Chunk(finite=True)
-
-    def save(self) -> State:
-        """Return a copy of the complete state."""
-        return copied(self.state)
-
-    def restore(self, state: State) -> None:
-        """Go back to a state that `save` returned."""
-        self.state = copied(state)
 
     def reaches(self, time: float) -> bool:
         """Whether the next adaptive step, if it is accepted as tried, ends at ``time`` or beyond, or if none can."""

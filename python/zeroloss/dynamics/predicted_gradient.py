@@ -18,7 +18,7 @@ from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
 from .flow import ExplicitStepper, checked_step, converted_step
 from .runge_kutta import Vector
-from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record, State, copied
+from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class PredictedGradientStepper(ChunkStepper):
     ) -> None:
         self._step_size = step_size
         self._evaluation = Evaluation(settings, data, network, threads)
-        self.state: State = {"E": network.E.copy(), "steps": np.zeros((), np.int64)}
+        self.state = {"E": network.E.copy(), "steps": np.zeros((), np.int64)}
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
         """Take steps; not finite where a factorisation failed or E is not finite afterwards."""
@@ -189,14 +189,6 @@ class PredictedGradientStepper(ChunkStepper):
     def network(self) -> Network:
         """Return E with W = φ(E)."""
         return self._evaluation.network(self.state["E"])
-
-    def save(self) -> State:
-        """Return a copy of the complete state."""
-        return copied(self.state)
-
-    def restore(self, state: State) -> None:
-        """Go back to a state that `save` returned."""
-        self.state = copied(state)
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
         """Say what went wrong at a step: ``state`` is at the failed E, or at one that is not finite."""

@@ -104,8 +104,12 @@ class Chunk:
 
 
 class ChunkStepper(ABC):
-    """A stepper as the engine uses it: `Stepper`, and answers that save time or say more."""
+    """A stepper as the engine uses it: `Stepper`, and answers that save time or say more.
 
+    The complete state is the arrays of ``state``.
+    """
+
+    state: State
     #: Whether `advance` returns the training losses that are asked for.
     knows_losses = False
     #: Whether `advance` returns records within a chunk.
@@ -126,13 +130,13 @@ class ChunkStepper(ABC):
     def network(self) -> Network:
         """Return a copy of the parameters."""
 
-    @abstractmethod
     def save(self) -> State:
         """Return a copy of the complete state."""
+        return copied(self.state)
 
-    @abstractmethod
     def restore(self, state: State) -> None:
-        """Go back to a state that `save` returned."""
+        """Return to a state that `save` returned."""
+        self.state = copied(state)
 
     @abstractmethod
     def failure(self, step: int, error: Exception | None) -> Outcome:
