@@ -55,6 +55,10 @@ def test_mypy_refuses_what_is_none(tmp_path):
         'zl.config.RunSettings(record_every="log")\n'
         'zl.config.RunSettings(record_every="often")\n'
         'zl.config.RunSettings(measures=["alignments"])\n'
+        "from typing import Literal\n"
+        "from zeroloss.dynamics.descent import DescentSettings\n"
+        'def reduction(settings: DescentSettings) -> Literal["mean", "sum"]:\n'
+        "    return settings.reduction\n"
     )
     done = subprocess.run(
         [

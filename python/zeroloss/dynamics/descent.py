@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .. import _checks
 from .._checks import ArgumentTypeError, ArgumentValueError
-from .._choices import ABSENT
+from .._choices import ABSENT, Layers, Loss, NormControl, Reduction
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
@@ -24,7 +24,7 @@ from ..results import Ending, Outcome
 from . import learning_rate
 from .decay import DecayWatch
 from .learning_rate import LearningRate
-from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record, State, copied
+from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record, State
 
 LOSSES = ("mse", "cross_entropy")
 REDUCTIONS = ("mean", "sum")
@@ -39,11 +39,11 @@ class DescentSettings(ABC):
 
     lr: float | LearningRate | Mapping[str, Any]
     weight_decay: float
-    decay_layers: str
-    loss: str
-    reduction: str
-    norm_control: str | None
-    norm_layers: str
+    decay_layers: Layers
+    loss: Loss
+    reduction: Reduction
+    norm_control: NormControl | None
+    norm_layers: Layers
     norm_ratio: float
     norm_step: int
 
@@ -148,7 +148,7 @@ class DescentStepper(ChunkStepper):
     def __init__(self, settings: DescentSettings, data: Dataset, network: Network, threads: int) -> None:
         self._settings, self._activation = settings, network.activation
         self._evaluate = Evaluator(data, network, kernels.Loss(settings.loss, settings.reduction))
-        self.state: State = {"E": network.E.copy(), "W": network.W.copy(), "steps": np.zeros((), np.int64)}
+        self.state = {"E": network.E.copy(), "W": network.W.copy(), "steps": np.zeros((), np.int64)}
         for name in settings.carried():
             self.state |= {f"{name}_E": np.zeros_like(network.E), f"{name}_W": np.zeros_like(network.W)}
         if settings.schedule:
@@ -202,10 +202,6 @@ class DescentStepper(ChunkStepper):
         )
         decay = self._decay.record((self.state["E"], self.state["W"]))
         return {**common, **decay, **self._settings.times(time)}
-
-    def save(self) -> State:
-        """Return a copy of the complete state."""
-        return copied(self.state)
 
     def restore(self, state: State) -> None:
         """Copy a saved state into the arrays of this one."""
