@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -288,3 +290,11 @@ def test_errors_of_a_configuration_cross_processes():
 def test_bad_arguments(call, error, message, tmp_path):
     with pytest.raises(error, match=message):
         call(tmp_path / "out")
+
+
+def test_the_status_of_a_report_is_not_read_from_its_text(tmp_path, done):
+    shutil.copytree(done.store.path, tmp_path / "interrupted:")
+    words = [sys.executable, "-m", "zeroloss", "report", "interrupted:"]
+    shown = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert shown.stdout.startswith("interrupted:: ")
+    assert shown.returncode == 0

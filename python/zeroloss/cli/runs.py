@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import config, runs, sweeps
 from ..results import DamagedError, Ending, Run
+from ..runs.report import report_of
 from .command import (
     BAD_INPUT,
     DONE,
@@ -104,10 +105,11 @@ def report(directory: Path, out: Path | None) -> int:
         is_sweep = sweeps.Store.is_at(directory)
         if is_sweep and out is not None:
             raise click.UsageError("--out: expected the directory of a run, got that of a sweep, which has no picture")
-        lines = sweeps.report(directory) if is_sweep else runs.report(directory, out)
+        shown = None if is_sweep else runs.load(directory)
+        lines = sweeps.report(directory) if shown is None else report_of(shown, directory, out)
     for line in lines:
         click.echo(line)
-    return INTERRUPTED if lines[0].startswith(f"{Ending.INTERRUPTED}:") else DONE
+    return INTERRUPTED if shown is not None and shown.outcome.ending is Ending.INTERRUPTED else DONE
 
 
 class mended:  # noqa: N801 — reads as a statement

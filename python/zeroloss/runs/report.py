@@ -13,7 +13,7 @@ from ..results.files import write_atomically
 from . import picture
 from .execute import load
 
-__all__ = ["report"]
+__all__ = ["report", "report_of"]
 
 
 def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> list[str]:
@@ -40,7 +40,11 @@ def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None
     ValueError
         If ``out`` does not end in ``.png``.
     """
-    run = load(directory)
+    return report_of(load(directory), directory, out)
+
+
+def report_of(run: Run, directory: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> list[str]:
+    """Draw a run that was loaded from a directory, and return the lines of `report`."""
     path = _path(Path(directory), out)
     with plots.style():
         figure = picture.draw(run, Path(directory).resolve().name)
