@@ -281,3 +281,18 @@ def test_a_sweep_in_processes(registered, tmp_path):
     given["sweep"] = {"network.seed": [1, 2]}
     sweep = sweeps.sweep(given, tmp_path / "out", progress=False)
     assert [str(outcome.ending) for outcome in sweep.outcomes.values()] == ["reached the end"] * 2
+
+
+@dataclass(frozen=True)
+class Unstartable:
+    def start(self, data, network):
+        return len(3)
+
+
+def test_a_start_that_raises_is_named_in_a_configuration(registered, tmp_path):
+    zl.register_dynamics("unstartable", Unstartable)
+    given = settings("unstartable")
+    given["dynamics"] = {"kind": "unstartable"}
+    with pytest.raises(config.ConfigurationError, match=r"^dynamics: object of type 'int' has no len\(\)$"):
+        runs.run(config.from_settings(given), tmp_path / "a", progress=False)
+    assert not (tmp_path / "a").exists()

@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .._checks import ArgumentValueError, ZerolossWarning
+from .._checks import ArgumentError, ArgumentValueError, ZerolossWarning
 from .._machine import check_disk
 from ..build import build_of_results
-from ..config import Configuration, ConfigurationError, RunSettings, from_file
+from ..config import SECTIONS, Configuration, ConfigurationError, RunSettings, from_file
 from ..datasets import Dataset
 from ..dynamics.registry import dynamics_from_settings
 from ..geometry import AlignmentMeasure
@@ -109,15 +109,16 @@ def run(
     }
     if end.time is None:
         _check_disk(target, chosen, about, configuration.network, 0, end.step)
+    if chosen.measures and (dtype := configuration.network.dtype) != "float64":
+        raise ConfigurationError([f'run.measures: alignment needs network.dtype = "float64", got {dtype}'])
     try:
         stepper = start(dynamics, data, configuration.network, chosen.threads)
-        if chosen.measures and (dtype := configuration.network.dtype) != "float64":
-            raise TypeError(f'run.measures: alignment needs network.dtype = "float64", got {dtype}')
         simulation = Simulation(stepper, about, end, _measures(chosen, data), _watch(chosen))
         simulation.check_names()
         warn_if_inactive(configuration.network, data)
     except TypeError as error:
-        raise ConfigurationError([str(error)]) from error
+        names_a_section = isinstance(error, ArgumentError) and error.names[0] in SECTIONS
+        raise ConfigurationError([f"{error}" if names_a_section else f"dynamics: {error}"]) from error
     try:
         target.mark()
         with target.locked():
