@@ -242,6 +242,42 @@ def test_a_run_in_a_directory_goes_on_once_the_error_is_repaired(registered, tmp
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
 
 
+@pytest.mark.parametrize("fault", ["save", "shape", "record", "raise"])
+@pytest.mark.parametrize("options", [{}, {"snapshot_every": 10}, {"events": ["own >= 45"], "event_every": 50}])
+def test_the_last_record_describes_the_last_network(fault, options):
+    data, net = problem()
+    run = zl.simulate(Faulty(fault), data, net, steps=100, record_every=10, progress=False, **options)
+    last = run.history.isel(step=-1)
+    assert run.outcome.ending is Ending.BROKEN_OFF
+    assert run.own_steps == run.step == int(last.own) == int(run.state["step"])
+    assert same_bits(run.network.E, run.state["E"])
+    expected = zl.simulate(Faulty("none"), data, net, steps=run.step, record_every=10, progress=False)
+    assert same_bits(run.network.W, expected.network.W)
+    assert same_bits(run.history.train_loss.values, expected.history.train_loss.values)
+
+
+def test_a_record_that_a_broken_off_run_is_resumed_before_counts_once_for_a_rule(registered, tmp_path, monkeypatch):
+    """Saving fails right after the first record at which the rule holds."""
+    zl.register_dynamics("faulty", Faulty)
+    given = settings("faulty", stop=["own >= 60 for 3 records"], checkpoint_every=None)
+    given["dynamics"] = {"kind": "faulty", "fault": "save"}
+    monkeypatch.setattr(Stepper, "is_faulty", property(lambda self: self.step >= 60))
+    assert runs.run(config.from_settings(given), tmp_path / "a", progress=False).outcome.ending is Ending.BROKEN_OFF
+    monkeypatch.setattr(Stepper, "is_faulty", property(lambda self: False))
+    assert runs.resume(tmp_path / "a", progress=False).step == 100
+
+
+def test_the_first_record_is_computed_once(monkeypatch):
+    data, net = problem()
+    counts = []
+    for options in ({}, {"events": ["own >= 1"], "stop": ["own >= 5"]}):
+        calls = []
+        monkeypatch.setattr(Stepper, "record", lambda self, calls=calls: calls.append(self.step) or {"own": self.step})
+        zl.simulate(Faulty("none"), data, net, steps=3, progress=False, **options)
+        counts.append(calls.count(0))
+    assert counts[0] == counts[1]
+
+
 class Forgetful(Stepper):
     def restore(self, state):
         self.net = zl.networks.from_arrays(2 * state["E"], state["W"], "relu")

@@ -95,12 +95,15 @@ class Chunk:
         The records that were asked for within the chunk.
     error : Exception or None
         What a step raised.
+    network : Network or None
+        The parameters after the steps, if they had to be asked for.
     """
 
     finite: bool
     losses: NDArray[np.float64] | None = None
     records: Sequence[dict[str, Any]] = field(default_factory=tuple)
     error: Exception | None = None
+    network: Network | None = None
 
 
 class ChunkStepper(ABC):

@@ -55,7 +55,8 @@ class UserStepper(ChunkStepper):
             network = self.network()
         except (ArithmeticError, np.linalg.LinAlgError, DynamicsError) as error:
             return Chunk(finite=False, error=error)
-        return Chunk(finite=answer is not False and bool(np.isfinite(network.E).all() and np.isfinite(network.W).all()))
+        finite = answer is not False and bool(np.isfinite(network.E).all() and np.isfinite(network.W).all())
+        return Chunk(finite, network=network)
 
     def record(self) -> Record | None:
         """Describe the state: the standard values, then the user's own."""

@@ -1,94 +1,97 @@
-"""Chunks of steps: how far each goes, the records within it, and none beyond a divergence."""
+"""Chunks of steps: how many steps each takes, the records within it, and none beyond a divergence."""
 
 from __future__ import annotations
 
 import time
 
-from ..dynamics.stepper import Chunk, ChunkStepper
+from ..dynamics.stepper import ChunkStepper
 from ..results import Outcome
 from .divergence import RecentStates, SavedState, certain_steps, finite_record, last_finite_step
 from .history import History
 from .observer import View
 
-CHUNK_SECONDS = 0.05  # so that Ctrl-C answers at once
+CHUNK_SECONDS = 0.05  # so that Ctrl-C is answered at once
 
 
 def next_chunk(steps: int, seconds: float) -> int:
-    """Return how many steps fill a chunk, growing carefully from the last one's time."""
+    """Return how many steps fill a chunk, from the time that the last one took; at most ten times as many."""
     return max(1, min(int(steps * CHUNK_SECONDS / max(seconds, 1e-9)), 10 * steps + 100))
 
 
 class Chunks:
-    """Takes the steps of a stepper in chunks of about `CHUNK_SECONDS`, up to the last finite step of a run."""
+    """Takes the steps of a run in chunks of about `CHUNK_SECONDS`, up to its last finite step.
 
-    def __init__(self, stepper: ChunkStepper, history: History, want_losses: bool) -> None:
+    Attributes
+    ----------
+    end : int
+        The last step: that of the run, or the last finite one once the run is known to diverge.
+    diverged : Outcome or None
+        What happened at the step after ``end``.
+    newest : View or None
+        The state after the last chunk, of which everything is known: the state, and the record if it is due.
+    """
+
+    def __init__(self, stepper: ChunkStepper, history: History, end: int, want_losses: bool) -> None:
         self._stepper, self._history = stepper, history
         self._losses = want_losses and stepper.knows_losses
         self._recent, self._length = RecentStates(), 1
         self._certain = 0  # up to this step the run is known not to diverge
+        self.end = end
+        self.diverged: Outcome | None = None
+        self.newest: View | None = None
 
-    def take(self, step: int, goal: int, end: int, single: bool = False) -> tuple[View | None, int]:
-        """Take steps from ``step`` to ``goal`` at the furthest, one if ``single``.
+    def take(self, view: View, goal: int, single: bool = False) -> View:
+        """Take steps from a view up to ``goal`` at most, one if ``single``, and return the view after them.
 
-        Returns
-        -------
-        View or None, int
-            The state after the last of them, and its step. None if the run has diverged at that step, or before it:
-            `stop` then finds out where.
+        If the run diverges on the way, the view is at most at the last finite step.
         """
-        stepper = self._stepper
+        stepper, step = self._stepper, view.step
+        self._recent.add(SavedState(step, view.state))
+        self.newest = view
         while True:
-            before = SavedState(step, stepper.save())
-            self._recent.add(before)
-            target = min(step + (1 if single else self._length), goal)
-            within = self._history.steps_within(step, target)
-            due = bool(within) or target == goal
-            if within:  # the chunk ends with a record
-                *within, target = within
-            began = time.perf_counter()
-            chunk = stepper.advance(target - step, losses=self._losses, record_at=[at - step for at in within])
-            seconds = time.perf_counter() - began
-            if not chunk.finite:
-                return None, target
-            sure = self._certain_steps(chunk, step, target)
-            if sure == target - step:
-                self._length = next_chunk(sure, seconds)
-                records = tuple(zip(within, chunk.records, strict=True))
-                view = View(stepper, target, step, before.state, chunk.losses, records, last=target == end)
-                return None if due and view.record is None else view, target
-            stepper.restore(before.state)
+            after = self._attempt(view, min(goal, self.end), single)
+            if isinstance(after, View):
+                self.newest = after
+                return after
+            if after is not None:
+                last = self.diverge(after)
+                if last.step <= step:
+                    return last
+                self._certain = last.step
+            stepper.restore(view.state)
+
+    def diverge(self, failed_at: int) -> View:
+        """Return to the last finite step of a run that has diverged at a step, or before it."""
+        self.end, self.diverged = last_finite_step(self._stepper, self._recent, failed_at)
+        return View(self._stepper, self.end, self.end, last=True)
+
+    def _attempt(self, view: View, goal: int, single: bool) -> View | int | None:
+        """Return the view after a chunk; the step at which the run has diverged; None to try fewer steps."""
+        stepper, step = self._stepper, view.step
+        target = min(step + (1 if single else self._length), goal)
+        within = self._history.steps_within(step, target)
+        due = bool(within) or target == goal
+        if within:  # the chunk ends with a record
+            *within, target = within
+        began = time.perf_counter()
+        chunk = stepper.advance(target - step, losses=self._losses, record_at=[at - step for at in within])
+        seconds = time.perf_counter() - began
+        if not chunk.finite:
+            return target
+        sure = target - step
+        if chunk.losses is not None and target > self._certain:
+            sure = certain_steps(chunk.losses)
+        if sure < target - step:
+            stepper.restore(view.state)
             if sure == 0 and finite_record(stepper) is None:
-                return None, step
+                return step
             self._length = max(sure, 1)
             self._certain = step + self._length
-
-    def stop(self, step: int, failed_at: int) -> tuple[int, int, Outcome]:
-        """Find where a run diverged that had come to ``step`` without a sign of it, and no further than ``failed_at``.
-
-        Returns
-        -------
-        int, int, Outcome
-            The step at which the stepper is now, ``step`` or before; the last finite step, which is left to reach;
-            and what happened at the next one.
-        """
-        finite, outcome = last_finite_step(self._stepper, self._recent, failed_at)
-        if finite <= step:
-            return finite, finite, outcome
-        self._stepper.restore(self._recent.up_to(step).state)
-        self._certain = finite
-        return step, finite, outcome
-
-    def last_saved(self) -> View | None:
-        """Put the stepper back to the last state that could be saved, and return it; None before the first chunk."""
-        saved = self._recent.newest()
-        if saved is None:
             return None
-        self._stepper.restore(saved.state)
-        view = View(self._stepper, saved.step, saved.step)
-        view.state = saved.state
-        return view
-
-    def _certain_steps(self, chunk: Chunk, step: int, target: int) -> int:
-        if chunk.losses is None or target <= self._certain:
-            return target - step
-        return certain_steps(chunk.losses)
+        self._length = next_chunk(sure, seconds)
+        records = tuple(zip(within, chunk.records, strict=True))
+        after = View(stepper, target, step, view.state, chunk.losses, records, last=target == self.end)
+        if chunk.network is not None:
+            after.network = chunk.network
+        after.state  # noqa: B018 — an observer sees only a state that can be saved
+        return target if due and after.record is None else after

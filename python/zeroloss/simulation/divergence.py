@@ -48,10 +48,6 @@ class RecentStates:
         self._states[2:] = []
         self._states.append(saved)
 
-    def newest(self) -> SavedState | None:
-        """Return the state at the beginning of the last chunk; None before the first one."""
-        return self._states[-1] if self._states else None
-
     def up_to(self, step: int) -> SavedState:
         """Return the newest state at or before a step, or else the oldest."""
         return next((saved for saved in reversed(self._states) if saved.step <= step), self._states[0])

@@ -1,13 +1,13 @@
-"""The one loop: chunks of steps in the kernels, and between them observers that record, look, store and stop.
+"""The one loop: chunks of steps in the kernels, and between them observers that record, store, and end the run.
 
 `run` asks the observers for the next step that one of them has to see, takes the steps up to there (or for 50 ms), and
 shows the state to each observer in turn. It ends at the last step, with the outcome of an observer, on a signal, or at
-the last finite step of a run that diverges. Where nothing is left to do it says what happened, and which state is the
-last: what remains is then with the observers.
+the last finite step of a run that diverges.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,10 +21,12 @@ from .chunks import Chunks
 from .history import History
 from .observer import Observer, View
 
+Observe = Callable[[View], Outcome | None]
+
 
 @dataclass(frozen=True)
 class End:
-    """Where a run ends: at a step, or, in adaptive steps, at a time before it."""
+    """Where a run ends: at a step, or, with adaptive steps, at a time before it."""
 
     step: int
     time: float | None = None
@@ -32,7 +34,7 @@ class End:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: its last own step, and its last state, which an end in time reaches beside the own steps."""
+    """How a run ended, with the views of its last own step and of its end, which may be a time after that step."""
 
     outcome: Outcome
     own: View
@@ -43,38 +45,47 @@ def run(
     stepper: ChunkStepper,
     history: History,
     observers: Sequence[Observer],
-    begin: int,
+    begin: View,
     end: End,
     stop_requested: Callable[[], bool],
 ) -> Ended:
-    """Take the steps from ``begin`` to the end.
+    """Take the steps from a view to the end.
 
     Parameters
     ----------
     stepper : ChunkStepper
-        At step ``begin``.
+        At the step of ``begin``.
     history : History
         The first observer, whose records the others see.
     observers : sequence of Observer
         The others, in their order. The first outcome of one of them ends the run.
-    begin : int
-        The first step.
+    begin : View
+        The first state.
     end : End
         Where the run ends.
     stop_requested : function
         Whether a signal asks for the end; called between chunks.
     """
     everyone: Sequence[Observer] = (history, *observers)
-    chunks = Chunks(stepper, history, any(observer.wants_losses for observer in everyone))
+    chunks = Chunks(stepper, history, end.step, any(observer.wants_losses for observer in everyone))
+
+    def observe(view: View) -> Outcome | None:
+        view.is_final, view.stop_requested = view.is_final or view.step == chunks.end, stop_requested
+        for observer in everyone:
+            view.ended = observer.observe(view) or view.ended
+        return view.ended
+
     try:
-        return _loop(
-            stepper, chunks, everyone, View(stepper, begin, begin, last=begin == end.step), end, stop_requested
-        )
-    except DynamicsError as error:  # outside of steps; the steps of the last chunk are lost
-        last = chunks.last_saved()
+        return _loop(stepper, chunks, everyone, begin, end, observe, stop_requested)
+    except DynamicsError as error:  # not while it took steps: a state cannot be described, saved or restored
+        last = chunks.newest
         if last is None:
             raise
-        return Ended(Outcome(Ending.BROKEN_OFF, f"after step {last.step} {error}"), last, last)
+        outcome = Outcome(Ending.BROKEN_OFF, f"after step {last.step} {error}")
+        with contextlib.suppress(DynamicsError):  # the last record, if it can be made
+            stepper.restore(last.state)
+            observe(View(stepper, last.step, last.step, last=True, is_final=True, ended=outcome))
+        return Ended(outcome, last, last)
 
 
 def _loop(
@@ -83,52 +94,35 @@ def _loop(
     observers: Sequence[Observer],
     view: View,
     end: End,
+    observe: Observe,
     stop_requested: Callable[[], bool],
 ) -> Ended:
-    diverged: Outcome | None = None  # after the step ``end``
-
-    def observed(view: View) -> Outcome | None:
-        view.is_final, view.stop_requested = view.is_final or view.step == end.step, stop_requested
-        for observer in observers:
-            view.ended = observer.observe(view) or view.ended
-        return view.ended
-
+    view.last = view.step == end.step
     if view.record is None:
         return Ended(stepper.failure(view.step, None), view, view)
-    outcome = observed(view)
-    while outcome is None and view.step < end.step:
-        failed_at: int | None = None
+    outcome = observe(view)
+    while outcome is None and view.step < chunks.end:
         if stop_requested():
             outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {view.step} steps; extend goes on")
         elif end.time is not None and stepper.reaches(end.time):
-            return _at_the_end_in_time(stepper, view.step, end.time, observed)
+            return _at_the_end_in_time(stepper, view.step, end.time, observe)
         else:
-            goal = min(end.step, *(observer.next_step(view.step) for observer in observers))
-            taken, step = chunks.take(view.step, goal, end.step, single=end.time is not None)
-            if taken is None:
-                failed_at = step
-            else:
-                view, outcome = taken, observed(taken)
+            goal = min(observer.next_step(view.step) for observer in observers)
+            view = chunks.take(view, goal, single=end.time is not None)
+            outcome = observe(view)
         if outcome is not None and not view.last:  # this is the last step, which was not known before
             interrupted = outcome.ending is Ending.STOPPED_BY_THE_USER
-            last = View(stepper, view.step, view.step, last=True, interrupted=interrupted, ended=outcome)
-            if last.record is None:
-                failed_at = view.step
+            view = View(stepper, view.step, view.step, last=True, interrupted=interrupted, ended=outcome)
+            if view.record is None:
+                view = chunks.diverge(view.step)
+                outcome = observe(view)
             else:
-                view = last
-                observed(view)
-        if failed_at is not None:
-            step, last_finite, diverged = chunks.stop(view.step, failed_at)
-            end = End(last_finite)
-            view = View(stepper, step, step, last=step == last_finite)
-            outcome = observed(view) if view.last else None
-    return Ended(outcome or diverged or Outcome(Ending.REACHED_THE_END, f"{end.step} steps"), view, view)
+                observe(view)
+    return Ended(outcome or chunks.diverged or Outcome(Ending.REACHED_THE_END, f"{end.step} steps"), view, view)
 
 
-def _at_the_end_in_time(
-    stepper: ChunkStepper, step: int, time: float, observed: Callable[[View], Outcome | None]
-) -> Ended:
-    """Observe the last own step, and the state at ``time``, reached beside the steps that an extension takes."""
+def _at_the_end_in_time(stepper: ChunkStepper, step: int, time: float, observe: Observe) -> Ended:
+    """Observe the last own step and, one step after it, the state at ``time``, which no extension starts from."""
     own, ahead, outcome = View(stepper, step, step, is_final=True), None, None
     if own.record is not None and own.record["time"] != time:
         try:
@@ -138,8 +132,8 @@ def _at_the_end_in_time(
         except (ArithmeticError, np.linalg.LinAlgError) as error:
             outcome = flow_outcome(error, f"after step {step}")
     own.last = ahead is None
-    outcome = observed(own) or outcome
+    outcome = observe(own) or outcome
     if ahead is not None:
-        outcome = observed(ahead) or outcome
+        outcome = observe(ahead) or outcome
     last = ahead or own
     return Ended(outcome or Outcome(Ending.REACHED_THE_END, f"time {time:g} in {last.step} steps"), own, last)

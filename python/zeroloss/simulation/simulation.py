@@ -28,7 +28,7 @@ from .engine import End, Ended
 from .events import Events
 from .history import History
 from .interruption import Interruption
-from .observer import Observer
+from .observer import Observer, View
 from .progress import Progress, ShowProgress
 from .snapshots import Snapshots
 from .stopping import GRADIENT_NORM, StoppingRules
@@ -85,6 +85,8 @@ class Simulation:
         self.stopping = StoppingRules(watch.stop, self.history.schedule, watch.stop_minutes)
         event_every = watch.event_every or record_every
         self.events = Events(watch.events, event_every, self.history.within_chunks and event_every == record_every)
+        #: The first state.
+        self.begin = View(self.stepper, self.done or 0, self.done or 0)
         #: Those with a state, by the names under which it is stored.
         self.observers: dict[str, Observer] = {
             "history": self.history,
@@ -97,18 +99,19 @@ class Simulation:
         self.stepper.restore(state)
         for name, observer in self.observers.items():
             observer.load_state_dict(observers.get(name, {}))
+        self.begin = View(self.stepper, self.begin.step, self.begin.step)
 
     def unknown(self, names: Iterable[str]) -> list[str]:
         """Return those variables of an earlier part that this one would not record: measured ones."""
         names = [name for name in names if not self.history.knows(name)]
-        return [name for name in names if name not in (self.stepper.record() or {})] if names else []
+        return [name for name in names if name not in (self.begin.record or {})] if names else []
 
     def check_names(self) -> None:
         """Raise ValueError if an event or a rule is on a value that is not recorded."""
         watch = self.watch
         if not (watch.events or watch.stop):
             return
-        record = self.stepper.record()
+        record = self.begin.record
         if record is None:  # The run ends before its first step.
             return
         check_names("events", watch.events, record)
@@ -130,7 +133,7 @@ class Simulation:
         watching = [observer for observer in observers if observer is not None]
         with interruption, bar:
             return engine.run(
-                self.stepper, self.history, watching, begin, self.end, lambda: interruption.requested is not None
+                self.stepper, self.history, watching, self.begin, self.end, lambda: interruption.requested is not None
             )
 
 
