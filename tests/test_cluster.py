@@ -13,6 +13,8 @@ import xarray as xr
 
 import zeroloss as zl
 from problems import LEVELS
+from test_own_dynamics import MODULE
+from test_own_dynamics import settings as own_settings
 from test_sweep_faults import wait_for
 from test_sweeps import carried_out, settings, with_sweep
 from zeroloss import sweeps
@@ -70,7 +72,7 @@ def expected(tmp_path_factory):
     return carried_out(GIVEN, tmp_path_factory.mktemp("local") / "out").cube()
 
 
-def command(given, out, *words):
+def command(given, out, *words, cwd=None):
     file = out.with_suffix(".toml")
     file.write_text(zl._toml.written(given))
     return subprocess.Popen(
@@ -78,6 +80,7 @@ def command(given, out, *words):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=cwd,
     )
 
 
@@ -169,3 +172,22 @@ def test_without_dask_the_extra_is_named(monkeypatch):
     monkeypatch.delattr(sweeps, "cluster", raising=False)
     with pytest.raises(ImportError, match=r'"cluster" brings; pip install distributed, or .*"\.\[cluster\]"'):
         sweeps.connect("tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("importable", [True, False])
+def test_a_dynamics_of_a_module(tmp_path, importable):
+    """The module is imported by the workers, not by the scheduler."""
+    (tmp_path / "my_dynamics.py").write_text(MODULE)
+    given = {**own_settings("muon", steps=20), "sweep": {"network.seed": [1, 2]}}
+    out, words = tmp_path / "out", ("--import", "my_dynamics", "--scheduler")
+    environment = {"PYTHONPATH": str(tmp_path)} if importable else {}
+    with cluster(environment) as (address, _), command(given, out, *words, address, cwd=tmp_path) as process:
+        _, err = process.communicate()
+    if importable:
+        assert process.returncode == 0, err
+        assert sweeps.open_sweep(out).last_step.values.tolist() == [20, 20]
+    else:
+        assert process.returncode == 2, err
+        assert err == (
+            "zeroloss: dynamics: expected a module that every worker can import, got: No module named 'my_dynamics'\n"
+        )

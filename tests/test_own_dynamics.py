@@ -1,7 +1,10 @@
 """Dynamics that users write: the page about them, what they record and keep, and errors in their code."""
 
 import re
+import shlex
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +14,14 @@ import pytest
 import zeroloss as zl
 from problems import same_bits
 from test_runs import assert_same_run
-from zeroloss import config, runs, sweeps
+from zeroloss import _toml, config, runs, sweeps
 from zeroloss.dynamics import registry
 from zeroloss.results import Ending
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-dynamics.md").read_text(encoding="utf-8")
 CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+(COMMANDS,) = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+MODULE = CODE[0].partition("\ndata = ")[0] + "\n\n" + CODE[2]
 OPTIONS = {"record_every": 20, "snapshot_every": 60, "progress": False}
 
 
@@ -332,3 +337,59 @@ def test_a_start_that_raises_is_named_in_a_configuration(registered, tmp_path):
     with pytest.raises(config.ConfigurationError, match=r"^dynamics: object of type 'int' has no len\(\)$"):
         runs.run(config.from_settings(given), tmp_path / "a", progress=False)
     assert not (tmp_path / "a").exists()
+
+
+def command(folder, *words):
+    """The command as it is installed: without the current directory among the places where Python finds modules."""
+    line = [sys.executable, "-P", "-m", "zeroloss", *map(str, words)]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A directory with the page's module, a configuration and a sweep."""
+    (tmp_path / "my_dynamics.py").write_text(MODULE)
+    (tmp_path / "muon.toml").write_text(_toml.written(settings("muon")))
+    lines = {"dynamics.lr": [0.1, 0.2], "dynamics.momentum": [0.5, 0.9]}
+    (tmp_path / "sweep.toml").write_text(_toml.written({**settings("muon"), "sweep": lines}))
+    return tmp_path
+
+
+def test_the_commands_of_the_page(folder, registered):
+    for line in COMMANDS.splitlines():
+        done = command(folder, *shlex.split(line)[1:])
+        assert done.returncode == 0, done.stderr
+    whole = runs.run(config.from_settings(settings("muon", steps=230)), folder / "whole", progress=False)
+    assert_same_run(whole, zl.load(folder / "out" / "muon"))
+    cube = sweeps.open_sweep(folder / "out" / "sweep")
+    assert cube.last_step.values.tolist() == [[130, 130], [130, 130]]
+    assert command(folder, "report", "out/muon").returncode == 0  # without the module
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["run", "muon.toml", "--out", "a"], "dynamics.kind: expected one of"),
+        (["resume", "out", "--extend", "1"], "zeroloss.register_dynamics('muon', …), or --import of a command"),
+        (
+            ["run", "muon.toml", "--out", "a", "--import", "nowhere"],
+            "--import: nowhere: ModuleNotFoundError: No module",
+        ),
+        (["run", "muon.toml", "--out", "a", "--import", "faulty"], "--import: faulty: NameError: name 'missing' is"),
+    ],
+)
+def test_modules_that_are_not_imported(folder, registered, words, line):
+    runs.run(config.from_settings(settings("muon")), folder / "out", progress=False)
+    (folder / "faulty.py").write_text("missing")
+    done = command(folder, *words)
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_defaults_and_the_help_list_the_dynamics_of_a_module(folder):
+    defaults = command(folder, "run", "--print-defaults", "--import", "my_dynamics").stdout
+    assert '# kind = "muon"' in defaults
+    assert "labelnoise" not in defaults
+    (folder / "defaults.toml").write_text(defaults)
+    assert config.settings_of_file(folder / "defaults.toml")["dynamics"]["kind"] == "gradient_descent"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import importlib
 import io
 import logging
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -99,6 +101,33 @@ class ConfiguredCommand(click.Command):
 
         with formatter.section("Allowed values (zeroloss run --print-defaults lists all keys)"):
             formatter.write_dl([(key, ", ".join(values)) for key, values in allowed_values().items()])
+
+
+def imports_modules(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option ``--import MODULE``, by which a command learns the dynamics that a module registers.
+
+    A module is imported only if it is named on the command line, never because a file or a run names it.
+    """
+    return click.option(
+        "--import",
+        "modules",
+        metavar="MODULE",
+        multiple=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_import,
+        help="Import a Python module first, such as one that registers a dynamics; also from the current directory.",
+    )(command)
+
+
+def _import(context: click.Context, option: click.Parameter, modules: Sequence[str]) -> None:
+    if modules and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # at the end, so that a file here hides no installed module
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise Failed(BAD_INPUT, f"--import: {module}: {type(error).__name__}: {error}") from error
 
 
 def complain(line: str) -> None:

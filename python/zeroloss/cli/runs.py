@@ -22,6 +22,7 @@ from .command import (
     Failed,
     assignment,
     complain,
+    imports_modules,
     status_of,
 )
 
@@ -39,6 +40,7 @@ def _json_option(command: Any) -> Any:
 @click.option("--out", type=_DIRECTORY, help="Directory of the run, new or empty.")
 @click.option("--set", "changes", metavar="SECTION.KEY=VALUE", multiple=True, help="In place of what the file says.")
 @click.option("--print-defaults", is_flag=True, help="Write a complete, commented configuration, and do nothing else.")
+@imports_modules
 @_json_option
 def run(file: Path | None, out: Path | None, changes: tuple[str, ...], print_defaults: bool, as_json: bool) -> None:
     """Run a configuration in a directory with checkpoints.
@@ -64,6 +66,7 @@ def run(file: Path | None, out: Path | None, changes: tuple[str, ...], print_def
 @click.option("--extend", type=click.IntRange(min=1), help="Further steps of a run that has ended.")
 @click.option("--duration", type=float, help="Further time of a run that has ended.")
 @click.option("--allow-different-bits", is_flag=True, help="Go on with another version or instruction-set level.")
+@imports_modules
 @_json_option
 def resume(
     directory: Path,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .. import config, sweeps
-from .command import BAD_INPUT, NUMERICAL_FAILURE, ConfiguredCommand, Failed, complain, status_of
+from .command import BAD_INPUT, NUMERICAL_FAILURE, ConfiguredCommand, Failed, complain, imports_modules, status_of
 from .runs import mended, overrides, told
 
 _MOST_TOLD = 10  # cells that failed
@@ -22,6 +22,7 @@ _MOST_TOLD = 10  # cells that failed
 @click.option("--retry", is_flag=True, help="Try cells that failed again; what they left is kept beside.")
 @click.option("--set", "changes", metavar="SECTION.KEY=VALUE", multiple=True, help="In place of what the file says.")
 @click.option("--allow-different-bits", is_flag=True, help="Go on with another version or instruction-set level.")
+@imports_modules
 def sweep(
     file: Path,
     out: Path,

@@ -107,7 +107,7 @@ def dynamics_from_settings(settings: Mapping[str, Any]) -> Dynamics:
         raise ArgumentValueError(
             "dynamics",
             f"expected a known one ({', '.join(DYNAMICS)}), got a run of {name!r}; "
-            f"make it known first: zeroloss.register_dynamics({name!r}, …)",
+            f"make it known first: zeroloss.register_dynamics({name!r}, …), or --import of a command",
         )
     found: Dynamics = kinds[0](**numbers)
     return found

@@ -12,13 +12,14 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from distributed import Client, Future, get_worker, wait
 from distributed import TimeoutError as NotInTime
 from distributed.client import FutureCancelledError
+from distributed.protocol import pickle
 from distributed.scheduler import KilledWorker
 
 from .._checks import ZerolossWarning
@@ -120,7 +121,9 @@ class ClusterWorkers:
 
     def _submitted(self, task: Task, workers: list[str] | None) -> dict[Future, Task]:
         build = None if self._allowed else {name: build_of_results()[name] for name in BITS_IN_PYTHON}
-        future = self._client.submit(_carry_out, task, str(self._wanted), build, pure=False, workers=workers)
+        users = pickle.dumps(task.users_dynamics)  # the scheduler reads the task, and may not know their modules
+        plain = replace(task, users_dynamics={})
+        future = self._client.submit(_carry_out, plain, users, str(self._wanted), build, pure=False, workers=workers)
         return {future: task}
 
     def _wait(self, futures: Collection[Future]) -> None:
@@ -155,12 +158,16 @@ class _Refusal:
     difference: str
 
 
-def _carry_out(task: Task, wanted: str, build: Mapping[str, Any] | None) -> Report | _Refusal:
+def _carry_out(task: Task, users: bytes, wanted: str, build: Mapping[str, Any] | None) -> Report | _Refusal:
     """Carry out a cell on a worker; where a lost worker may still hold it, wait for that to end."""
     here = {name: build_of_results()[name] for name in BITS_IN_PYTHON}
     if build is not None and here != build:
         name = get_worker().address
         return _Refusal(name, _different(name, here, build))
+    try:
+        task = replace(task, users_dynamics=pickle.loads(users))
+    except ImportError as error:
+        raise ClusterError(f"dynamics: expected a module that every worker can import, got: {error}") from None
     asked = _Stop(Path(wanted))
     deadline = time.monotonic() + _LOST
     while True:
