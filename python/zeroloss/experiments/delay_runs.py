@@ -26,8 +26,9 @@ from ..dynamics import GradientDescent
 from ..metrics import Level
 from ..networks import Network
 from ..results import Ending
-from ..simulation import api
+from ..simulation.api import carry_out
 from ..simulation.interruption import Interruption
+from ..simulation.simulation import Plan as SimulationPlan
 from ..simulation.threads import on_threads
 from ..survival import DelayLaw, UndeterminedError
 from .cells import Arrays, Cells
@@ -225,8 +226,8 @@ def histories(name: str, plans: Sequence[Plan], cells: Cells | None) -> list[Arr
 
 
 def _curves(plan: Plan, tell: Callable[[int], None], interruption: Interruption) -> Mapping[str, ArrayLike]:
-    recorded = api.Plan(steps=plan.steps, record_every="log")
-    run = api.carry_out(plan.dynamics(), *plan.problem(), recorded, 1, tell, interruption)
+    recorded = SimulationPlan(steps=plan.steps, record_every="log")
+    run = carry_out(plan.dynamics(), *plan.problem(), recorded, 1, tell, interruption)
     if run.outcome.ending is Ending.STOPPED_BY_THE_USER:
         raise KeyboardInterrupt
     curves: dict[str, Any] = {name: run.history[name].values for name in CURVES}

@@ -11,8 +11,8 @@ from ..dynamics import Dynamics
 from ..networks import Network
 from ..results import Ending, Measures, Run
 from ..simulation import simulate
-from ..simulation.api import Plan
 from ..simulation.many import carry_out_many
+from ..simulation.simulation import Plan
 
 __all__ = ["MOST_HOURS", "NumericalFailure", "derived_seeds", "hours_of", "simulate_seeds"]
 

@@ -21,7 +21,7 @@ from ..results import TIME, Checkpoint, DamagedError, RunDirectory, read_samples
 from ..results import fingerprint as fingerprint_of_samples
 from ..results.files import reading, sync_file
 from ..simulation.engine import End
-from ..simulation.simulation import further_end
+from ..simulation.simulation import checked_end
 
 #: Names that a copy of a run does not have.
 _HIDDEN = shutil.ignore_patterns("lock", ".*")
@@ -83,7 +83,7 @@ def end_of_continuation(
     if not checkpoint.outcome.ending.can_go_on:
         raise ArgumentValueError("run", f"expected one that can go on, got one that {checkpoint.outcome}")
     history, _ = directory.datasets(checkpoint)
-    return further_end(dynamics, checkpoint.step, float(history.time[-1]), steps, duration)
+    return checked_end(dynamics, steps, duration, checkpoint.step, float(history.time[-1]))
 
 
 def check_build(checkpoint: Checkpoint, dynamics: Dynamics, allowed: bool) -> None:

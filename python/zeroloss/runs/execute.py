@@ -1,13 +1,13 @@
-"""Begin a run in a directory, or go on with it."""
+"""Begin a run in a directory, continue it, and load it."""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import os
 import signal
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,27 +37,19 @@ from ..results.files import write_atomically
 from ..simulation.activity import warn_if_inactive, with_activity
 from ..simulation.api import extend_run
 from ..simulation.checkpoints import Checkpoints
-from ..simulation.conditions import Condition, parsed_events, parsed_stop
 from ..simulation.interruption import Interruption
 from ..simulation.log import Announce, Announcements, Log
-from ..simulation.measures import checked_measures
 from ..simulation.observer import Observer
 from ..simulation.progress import ShowProgress
-from ..simulation.simulation import Simulation, Watch, check_one_is_given, checked_end, run_settings, start
+from ..simulation.simulation import Earlier, Plan, Simulation, check_one_is_given, checked_end, start
 from ..simulation.sizes import STORED_RECORD, counts
-from .continuation import (
-    check_build,
-    copied_to,
-    end_of_continuation,
-    last_record,
-    opened,
-)
+from .continuation import check_build, copied_to, end_of_continuation, last_record, opened
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Broken(RuntimeError):  # noqa: N818 — what happened to the run, not to the program
-    """A run cannot go on where it is: what it had kept is whole, and ``resume`` goes on from it, here or elsewhere."""
+    """A run cannot continue where it is. What was written is valid, and ``resume`` continues from it."""
 
 
 def run(
@@ -81,60 +73,55 @@ def run(
     announce : function of (step, values), optional
         Called with every record as it is made.
     interruption : Interruption, optional
-        What asks for an end in place of signals, where many runs are carried out at once.
+        Asks for an end instead of signals, when many runs are carried out at once.
 
     Returns
     -------
     Run
-        As it ended. SIGINT and SIGTERM, on the main thread, end it with a checkpoint after the chunk under way, a
+        As it ended. SIGINT and SIGTERM, on the main thread, end it with a checkpoint after the current chunk, a
         second one at once. A handler that C code has installed is left alone.
 
     Raises
     ------
     ValueError
-        Where the directory holds something, or another process runs in it.
+        If the directory is not empty, or another process runs in it.
     Broken
-        Where nothing more can be written; what was is whole.
+        If nothing more can be written; what was written is valid.
     """
     target = RunDirectory(directory)
     target.check_free()
-    chosen, data, dynamics = configuration.run, configuration.data, configuration.dynamics
-    end = checked_end(dynamics, chosen.steps, chosen.duration)
-    about = {
-        **run_settings(
-            dynamics, data, configuration.network, chosen.record_every, chosen.snapshot_every, chosen.loss_extremes
-        ),
-        "events": list(chosen.events),
-        "fingerprint": configuration.fingerprint(),
-    }
+    chosen, data, network, dynamics = (
+        configuration.run,
+        configuration.data,
+        configuration.network,
+        configuration.dynamics,
+    )
+    end, plan = checked_end(dynamics, chosen.steps, chosen.duration), _plan(chosen, data)
+    settings = plan.settings(dynamics, data, network)
+    settings |= {"events": list(chosen.events), "fingerprint": configuration.fingerprint()}
     if end.time is None:
-        _check_disk(target, chosen, about, configuration.network, 0, end.step)
-    if chosen.measures and (dtype := configuration.network.dtype) != "float64":
-        raise ConfigurationError([f'run.measures: alignment needs network.dtype = "float64", got {dtype}'])
+        _check_disk(target, plan, settings, network, 0, end.step)
+    if chosen.measures and network.dtype != "float64":
+        raise ConfigurationError([f'run.measures: alignment needs network.dtype = "float64", got {network.dtype}'])
     try:
-        stepper = start(dynamics, data, configuration.network, chosen.threads)
-        simulation = Simulation(stepper, about, end, _measures(chosen, data), _watch(chosen))
-        simulation.check_names()
-        warn_if_inactive(configuration.network, data)
+        simulation = Simulation(start(dynamics, data, network, chosen.threads), settings, end, plan)
+        warn_if_inactive(network, data)
     except TypeError as error:
         names_a_section = isinstance(error, ArgumentError) and error.names[0] in SECTIONS
         raise ConfigurationError([f"{error}" if names_a_section else f"dynamics: {error}"]) from error
-    try:
+    # If a parent of the directory is a file, nothing has begun.
+    with _writing(target, NotADirectoryError):
         target.mark()
         with target.locked():
             target.check_free()  # Another process may have been here in the meantime.
             target.prepare()
             write_atomically(target.configuration, configuration.text().encode())
             write_samples(data, target.data)
-            target.log(f"{dynamics} on {data} from {configuration.network}")
+            target.log(f"{dynamics} on {data} from {network}")
             samples = fingerprint_of_samples(data)
-            target.write_about({"settings": about, "step": 0, "outcome": None, "sentence": None, "data": samples})
-            begin = Checkpoint(0, about, samples, {}, configuration.network, end=dataclasses.asdict(end))
-            return _carry_on(target, simulation, chosen, begin, data, True, progress, announce, interruption)
-    except NotADirectoryError:  # One of its parents is a file, so nothing has begun.
-        raise
-    except OSError as error:
-        raise _broken(target, error) from error
+            target.write_about({"settings": settings, "step": 0, "outcome": None, "sentence": None, "data": samples})
+            begin = Checkpoint(0, settings, samples, {}, network, end=asdict(end))
+            return _carry_on(target, simulation, chosen, begin, data, progress, announce, interruption)
 
 
 def resume(
@@ -149,38 +136,38 @@ def resume(
     interruption: Interruption | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Run:
-    """Go on with a run from its newest whole checkpoint.
+    """Continue a run from its newest valid checkpoint.
 
     Parameters
     ----------
     directory : path
         Of the run.
     out : path, optional
-        A new directory to copy it to and go on in, where the old one cannot be written.
+        A new directory to copy it to and continue in, if the old one cannot be written.
     extend, duration : int, float, optional
         For a run that has ended: further steps, or further time.
     allow_different_bits : bool
-        Whether another version, compiler or instruction-set level than the run's may go on with it.
+        Whether another version, compiler or instruction-set level than the run's may continue it.
     progress, announce, interruption
         As for `run`.
     tell : function of a line, optional
-        Told of damaged checkpoints; warnings by default.
+        Called for damaged checkpoints; by default they cause warnings.
 
     Returns
     -------
     Run
-        As it ended; an ended run that is not extended as it is. One that ``stop_minutes`` ended goes on to its own end,
-        for as many minutes again.
+        As it ended; an ended run that is not extended as it is. One that ``stop_minutes`` ended continues to its own
+        end, for as many minutes again.
 
     Raises
     ------
     ValueError
-        Where there is no run, its data or configuration are not those that it began with, a newer version wrote it, or
+        If there is no run, its data or configuration are not those that it began with, a newer version wrote it, or
         another process runs in it.
     DamagedError
-        Where no checkpoint is whole.
+        If no checkpoint is valid.
     DifferentBuildError
-        Where the bits may differ and that is not allowed.
+        If the bits may differ and that is not allowed.
     Broken
         As for `run`.
     """
@@ -192,63 +179,51 @@ def resume(
             raise ArgumentValueError(
                 "directory", f"the run in {source.path} was not set up; start it again with zeroloss run"
             )
-        return run(
-            from_file(source.configuration),
-            out or directory,
-            progress=progress,
-            announce=announce,
-            interruption=interruption,
-        )
+        configuration, again = from_file(source.configuration), out or directory
+        return run(configuration, again, progress=progress, announce=announce, interruption=interruption)
     target = source if out is None else copied_to(source, Path(out))
     tell = tell or (lambda line: warnings.warn(line, ZerolossWarning, stacklevel=4))
-    try:
-        with target.locked():
-            if os.access(target.path, os.W_OK):
-                target.prepare()
-            checkpoint, chosen, data = opened(target, tell)
-            dynamics = dynamics_from_settings(checkpoint.settings["dynamics"])
-            ended = checkpoint.outcome is not None and not checkpoint.out_of_time
-            if ended and extend is None and duration is None:
-                if target.outcome() is None:  # it was killed before it had left all that an ended run leaves
-                    target.finish(checkpoint)
-                return run_at(target, checkpoint, extender(target))
-            check_build(checkpoint, dynamics, allow_different_bits)
-            end = end_of_continuation(target, checkpoint, dynamics, extend, duration)
-            if end.time is None:
-                _check_disk(target, chosen, checkpoint.settings, checkpoint.network, checkpoint.step, end.step)
-            about = {**checkpoint.settings, "build": build_of_results()}
-            stepper = start(dynamics, data, checkpoint.network, chosen.threads)
-            before = last_record(target, checkpoint) if chosen.measures else {}
-            measures = _measures(chosen, data)
-            simulation = Simulation(stepper, about, end, measures, _watch(chosen), checkpoint.step, before)
-            simulation.load(checkpoint.state, checkpoint.observers)
-            if unknown := simulation.unknown(checkpoint.descriptions):
-                raise ArgumentValueError(
-                    "directory",
-                    f"the history has {', '.join(unknown)}, measured by functions that are not saved; "
-                    "extend it in Python: zeroloss.load(DIR).extend(steps=…, measures={…})",
-                )
-            target.describe(replace(checkpoint, outcome=None))  # A process runs.
-            target.reopen(checkpoint)
-            target.log(f"resumed at step {checkpoint.step}")
-            begin = replace(checkpoint, settings=about, end=dataclasses.asdict(end))
-            return _carry_on(target, simulation, chosen, begin, data, False, progress, announce, interruption)
-    except UnreadableError:
-        raise
-    except OSError as error:
-        raise _broken(target, error) from error
+    with _writing(target, UnreadableError), target.locked():
+        if os.access(target.path, os.W_OK):
+            target.prepare()
+        checkpoint, chosen, data = opened(target, tell)
+        dynamics = dynamics_from_settings(checkpoint.settings["dynamics"])
+        ended = checkpoint.outcome is not None and not checkpoint.out_of_time
+        if ended and extend is None and duration is None:
+            if target.outcome() is None:  # A process was killed before it had written everything.
+                target.finish(checkpoint)
+            return run_at(target, checkpoint, extender(target))
+        check_build(checkpoint, dynamics, allow_different_bits)
+        end, plan = end_of_continuation(target, checkpoint, dynamics, extend, duration), _plan(chosen, data)
+        if end.time is None:
+            _check_disk(target, plan, checkpoint.settings, checkpoint.network, checkpoint.step, end.step)
+        begin = replace(checkpoint, settings={**checkpoint.settings, "build": build_of_results()}, end=asdict(end))
+        before = last_record(target, checkpoint) if chosen.measures else {}
+        earlier = Earlier(checkpoint.step, checkpoint.state, checkpoint.observers, before)
+        stepper = start(dynamics, data, checkpoint.network, chosen.threads)
+        simulation = Simulation(stepper, begin.settings, end, plan, earlier)
+        if unknown := simulation.unknown(checkpoint.descriptions):
+            raise ArgumentValueError(
+                "directory",
+                f"the history has {', '.join(unknown)}, measured by functions that are not saved; "
+                "extend it in Python: zeroloss.load(DIR).extend(steps=…, measures={…})",
+            )
+        target.describe(replace(checkpoint, outcome=None))  # A process runs.
+        target.reopen(checkpoint)
+        target.log(f"resumed at step {checkpoint.step}")
+        return _carry_on(target, simulation, chosen, begin, data, progress, announce, interruption)
 
 
 def load(directory: str | os.PathLike[str]) -> Run:
     """Read a run that ``Run.save`` or ``zeroloss run`` wrote, ended or under way.
 
-    ``Run.extend`` goes on with it: in memory with what ``Run.save`` wrote, and in its directory, as ``resume`` with
-    ``extend`` does, with a run of ``zeroloss run``.
+    ``Run.extend`` continues it: in memory if ``Run.save`` wrote it, and in its directory, as ``resume`` with
+    ``extend`` does, if ``zeroloss run`` wrote it.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        Where there is no saved run, or one of another format.
+        If there is no saved run, or one of another format.
     """
     return read(directory, extender(RunDirectory(directory)))
 
@@ -281,50 +256,67 @@ def _carry_on(
     run: RunSettings,
     begin: Checkpoint,
     data: Dataset,
-    is_new: bool,
     progress: ShowProgress,
     announce: Announce | None,
     interruption: Interruption | None,
 ) -> Run:
-    """Take the steps to the end, with checkpoints, and leave what is left then."""
+    """Take the steps to the end, with checkpoints, and write what an ended or interrupted run leaves."""
     interruption = interruption or Interruption(_SIGNALS)
-    checkpoints = Checkpoints(
-        directory, run, begin, is_new, simulation.history, simulation.snapshots, simulation.observers
-    )
-    log = Log(directory.log, simulation.events, lambda: interruption.requested)
-    others: list[Observer] = [log, checkpoints]
+    checkpoints = Checkpoints(directory, run, begin, simulation)
+    others: list[Observer] = [Log(directory.log, simulation.events, lambda: interruption.requested), checkpoints]
     if announce is not None:
-        others.append(Announcements(announce, -1 if is_new else begin.step))
+        others.append(Announcements(announce, simulation.done))
     ended = simulation.run(interruption, progress, *others)
     outcome = ended.outcome
-    if outcome.ending in {Ending.STOPPED_BY_THE_USER, Ending.BROKEN_OFF}:  # resume goes on, at the last checkpoint
-        if outcome.ending is Ending.BROKEN_OFF:
-            checkpoints.write(ended.own)
-        checkpoint, _ = directory.newest()
-        assert checkpoint is not None
-        if outcome.ending is Ending.STOPPED_BY_THE_USER:
-            line = f"after {checkpoint.step} steps, with a checkpoint; zeroloss resume goes on"
-            outcome = Outcome(outcome.ending, line)
-        stopped = run_at(directory, checkpoint, extender(directory))
-        stopped.outcome, stopped.signal = outcome, interruption.requested
-        directory.describe(checkpoint, outcome)
-        return stopped
-    outcome = with_activity(outcome, ended.last.network, data)
-    out_of_time = simulation.stopping.out_of_time and outcome.ending.can_go_on
-    checkpoint = checkpoints.write(ended.own, outcome, ended.last, out_of_time)
-    directory.finish(checkpoint)
-    directory.log(str(outcome))
-    return run_at(directory, checkpoint, extender(directory))
+    if outcome.ending not in {Ending.STOPPED_BY_THE_USER, Ending.BROKEN_OFF}:
+        outcome = with_activity(outcome, ended.last.network, data)
+        out_of_time = simulation.stopping.out_of_time and outcome.ending.can_go_on
+        checkpoint = checkpoints.write(ended.own, outcome, ended.last, out_of_time)
+        directory.finish(checkpoint)
+        directory.log(str(outcome))
+        return run_at(directory, checkpoint, extender(directory))
+    if outcome.ending is Ending.BROKEN_OFF:
+        checkpoints.write(ended.own)
+    written, _ = directory.newest()  # from which resume continues
+    assert written is not None
+    if outcome.ending is Ending.STOPPED_BY_THE_USER:
+        line = f"after {written.step} steps, with a checkpoint; zeroloss resume goes on"
+        outcome = Outcome(outcome.ending, line)
+    stopped = run_at(directory, written, extender(directory))
+    stopped.outcome, stopped.signal = outcome, interruption.requested
+    directory.describe(written, outcome)
+    return stopped
+
+
+def _plan(run: RunSettings, data: Dataset) -> Plan:
+    """Return what the section [run] asks for. How far the run goes is left out."""
+    rules = []
+    if run.stop_test_accuracy is not None:
+        rules.append(f"test_accuracy >= {run.stop_test_accuracy!r} for {run.stop_records} records")
+    if run.stop_gradient_norm is not None:
+        rules.append(f"gradient_norm <= {run.stop_gradient_norm!r}")
+    if run.stop_slow_time is not None:
+        rules.append(f"slow_time >= {run.stop_slow_time!r}")
+    return Plan(
+        record_every=run.record_every,
+        snapshot_every=run.snapshot_every,
+        measures={name: AlignmentMeasure(data) for name in run.measures},
+        loss_extremes=run.loss_extremes,
+        events=run.events,
+        event_every=run.event_every,
+        stop=[*rules, *(run.stop or ())],
+        stop_minutes=run.stop_minutes,
+    )
 
 
 def _check_disk(
-    directory: RunDirectory, run: RunSettings, settings: Mapping[str, Any], network: Network, begin: int, end: int
+    directory: RunDirectory, plan: Plan, settings: Mapping[str, Any], network: Network, begin: int, end: int
 ) -> None:
     """Raise ValueError if the records and snapshots of a run that no rule ends cannot fit on the disk.
 
     They are there twice at the end, in pieces and as NetCDF.
     """
-    if run.stop_minutes is not None or _rules(run):
+    if plan.stop_minutes is not None or plan.rules:
         return
     records, snapshots = counts(settings, begin, end)
     size = network.E.nbytes + network.W.nbytes
@@ -332,29 +324,16 @@ def _check_disk(
     check_disk(f"run.record_every: {records} records", directory.path, 2 * (records * STORED_RECORD + snapshots * size))
 
 
-def _measures(run: RunSettings, data: Dataset) -> Measures:
-    return checked_measures({name: AlignmentMeasure(data) for name in run.measures})
-
-
-def _watch(run: RunSettings) -> Watch:
-    """Return the events and rules of a configuration."""
-    return Watch(parsed_events(run.events), run.event_every, _rules(run), run.stop_minutes)
-
-
-def _rules(run: RunSettings) -> list[Condition]:
-    texts = []
-    if run.stop_test_accuracy is not None:
-        texts.append(f"test_accuracy >= {run.stop_test_accuracy!r} for {run.stop_records} records")
-    if run.stop_gradient_norm is not None:
-        texts.append(f"gradient_norm <= {run.stop_gradient_norm!r}")
-    if run.stop_slow_time is not None:
-        texts.append(f"slow_time >= {run.stop_slow_time!r}")
-    return parsed_stop([*texts, *(run.stop or ())])
-
-
-def _broken(directory: RunDirectory, error: OSError) -> Broken:
-    what = f"{error.filename or directory.path}: {error.strerror or error}"
-    paths = directory.checkpoint_paths() if directory.checkpoints.is_dir() else []
-    kept = f"; the checkpoint of step {int(paths[0].name[5:])} is whole" if paths else ""
-    hint = ", and zeroloss resume goes on from it, elsewhere with --out" if paths else ""
-    return Broken(f"{what}{kept}{hint}")
+@contextlib.contextmanager
+def _writing(directory: RunDirectory, *others: type[OSError]) -> Iterator[None]:
+    """Raise `Broken` if a file of the run cannot be written in this context; ``others`` are errors of other causes."""
+    try:
+        yield
+    except others:
+        raise
+    except OSError as error:
+        what = f"{error.filename or directory.path}: {error.strerror or error}"
+        paths = directory.checkpoint_paths() if directory.checkpoints.is_dir() else []
+        kept = f"; the checkpoint of step {int(paths[0].name[5:])} is whole" if paths else ""
+        hint = ", and zeroloss resume goes on from it, elsewhere with --out" if paths else ""
+        raise Broken(f"{what}{kept}{hint}") from error

@@ -1,53 +1,36 @@
-"""Checkpoints of a run in a directory: the stepper's state, each observer's, and the rows made so far."""
+"""Checkpoints of a run in a directory: the state of the stepper and of each observer, and the rows made so far."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from .._run_settings import RunSettings
 from ..results import Checkpoint, Outcome, RunDirectory
-from .history import History
 from .observer import NEVER, Observer, View
-from .snapshots import Snapshots
+from .simulation import Simulation
 
 _MOST_PENDING = 32 * 2**20  # bytes of records and snapshots between two checkpoints
 
 
 class Checkpoints(Observer):
-    """The last observer: it stores what the others have, at the begin, on its schedules, and on a signal.
+    """The last observer with a state: it stores the others' at the beginning, on its schedules, and on a signal.
 
     Parameters
     ----------
     directory : RunDirectory
         Where checkpoints and rows are written.
     run : RunSettings
-        How often, and how many are kept.
+        How often checkpoints are written, and how many are kept.
     about : Checkpoint
-        Settings, fingerprint of the samples and end of the run; on resumption the checkpoint from which it goes on.
-    is_new : bool
-        Whether the run begins, so that its first state is stored before a step is taken.
-    history, snapshots : History, Snapshots or None
-        The observers with rows.
-    others : mapping of name to Observer
-        Further observers whose state is stored.
+        Settings, fingerprint of the samples and end of the run; when a run is resumed, its last checkpoint.
+    simulation : Simulation
+        The observers. The first state of a new run is stored before a step is taken.
     """
 
-    def __init__(
-        self,
-        directory: RunDirectory,
-        run: RunSettings,
-        about: Checkpoint,
-        is_new: bool,
-        history: History,
-        snapshots: Snapshots | None,
-        others: Mapping[str, Observer],
-    ) -> None:
-        self._directory, self._run, self._about = directory, run, about
-        self._is_new = is_new
-        self._history, self._snapshots = history, snapshots
-        self._others = others
-        self._records, self._pictures = about.records, about.snapshots
+    def __init__(self, directory: RunDirectory, run: RunSettings, about: Checkpoint, simulation: Simulation) -> None:
+        self._directory, self._run, self._about, self._simulation = directory, run, about, simulation
+        self._is_new = simulation.done is None
+        self._records, self._snapshots = about.records, about.snapshots
         self._began = self._last = time.monotonic()
 
     def next_step(self, step: int) -> int:
@@ -56,11 +39,9 @@ class Checkpoints(Observer):
         return NEVER if every is None else (step // every + 1) * every
 
     def observe(self, view: View) -> None:
-        """Write a checkpoint if one is due, unless the run has diverged: it then ends at an earlier step."""
-        if view.interrupted or self._is_new:
-            due = True
-        else:  # at the end comes the last one, with the last record
-            due = view.ended is None and not view.is_final and not view.is_begin and self._is_due(view.step)
+        """Write a checkpoint if one is due, but not of a run that ends here: its last one comes with its outcome."""
+        under_way = view.ended is None and not view.is_final and not view.is_begin
+        due = view.interrupted or self._is_new or (under_way and self._is_due(view.step))
         if due and view.record is not None:
             self._is_new = False
             self.write(view)
@@ -72,30 +53,30 @@ class Checkpoints(Observer):
 
         A run that has ended has an outcome, and a ``last`` state that may be ahead of the stepper's own steps.
         """
-        step = view.step
-        if records := self._history.take_scheduled(step):
+        step, simulation, about = view.step, self._simulation, self._about
+        history, snapshots = simulation.history, simulation.snapshots
+        if records := history.take_scheduled(step):
             self._directory.history.append(self._records, records)
             self._records += len(records["step"])
-        snapshots = self._snapshots
         if snapshots and (rows := snapshots.take_scheduled(step)):
-            self._directory.snapshots.append(self._pictures, rows)
-            self._pictures += len(rows["step"])
+            self._directory.snapshots.append(self._snapshots, rows)
+            self._snapshots += len(rows["step"])
         written = Checkpoint(
             step=step,
-            settings=self._about.settings,
-            data=self._about.data,
+            settings=about.settings,
+            data=about.data,
             state=view.state,
             network=(last or view).network,
             outcome=outcome,
             records=self._records,
-            snapshots=self._pictures,
-            last_record=self._history.unscheduled(step) if outcome else {},
+            snapshots=self._snapshots,
+            last_record=history.unscheduled(step) if outcome else {},
             last_snapshot=snapshots.unscheduled(step) if snapshots and outcome else {},
-            observers={name: one.state_dict() for name, one in {"history": self._history, **self._others}.items()},
-            end=self._about.end,
+            observers=simulation.state_dict(),
+            end=about.end,
             out_of_time=out_of_time,
-            seconds=self._about.seconds + time.monotonic() - self._began,
-            descriptions=self._history.measures.descriptions(),
+            seconds=about.seconds + time.monotonic() - self._began,
+            descriptions=history.measures.descriptions(),
         )
         self._directory.write_checkpoint(written, self._run.keep_checkpoints)
         self._last = time.monotonic()
@@ -103,7 +84,7 @@ class Checkpoints(Observer):
 
     def _is_due(self, step: int) -> bool:
         every, minutes = self._run.checkpoint_every, self._run.checkpoint_minutes
+        history, snapshots = self._simulation.history, self._simulation.snapshots
         by_steps = every is not None and step % every == 0
         by_time = minutes is not None and time.monotonic() - self._last >= 60 * minutes
-        pending = self._history.pending() + (self._snapshots.pending() if self._snapshots else 0)
-        return by_steps or by_time or pending > _MOST_PENDING
+        return by_steps or by_time or history.pending() + (snapshots.pending() if snapshots else 0) > _MOST_PENDING

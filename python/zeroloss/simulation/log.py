@@ -40,8 +40,8 @@ class Log(Observer):
 class Announcements(Observer):
     """The observer that calls a function with every record of a run's own steps, once."""
 
-    def __init__(self, announce: Announce, done: int = -1) -> None:
-        self._announce, self._done = announce, done
+    def __init__(self, announce: Announce, done: int | None = None) -> None:
+        self._announce, self._done = announce, -1 if done is None else done
 
     def observe(self, view: View) -> None:
         """Announce the records of a chunk."""

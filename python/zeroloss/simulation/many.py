@@ -18,11 +18,10 @@ from ..dynamics.user import cost
 from ..networks import Network, check_fits
 from ..results import Measures, Run
 from ..results.ensemble import Ensemble
-from ..results.schedule import Schedule
-from .api import Plan, carry_out, checked_watch
+from .api import carry_out
 from .interruption import Interruption
 from .measures import checked_measures
-from .simulation import checked_end, start
+from .simulation import Plan, checked_end, start
 from .sizes import check_results_fit
 from .threads import on_threads
 
@@ -57,8 +56,8 @@ def simulate_many(
         As for ``simulate``, or a function that returns such a mapping for a member's data. They are called on several
         threads.
     at_once : int, optional
-        How many members to simulate at a time, by default one for every processor this process may use. Where there
-        are more processors, the steps of large networks share what is left.
+        How many members to simulate at a time, by default one for every processor this process may use. If there
+        are more processors, the steps of large networks share the others.
     progress : bool, optional
         One progress bar for all, as for ``simulate``.
 
@@ -66,7 +65,7 @@ def simulate_many(
     -------
     Ensemble
         Its ``history`` is one dataset over "run" and "step", its ``runs`` are the members', as they ended: one that
-        diverges does not end the others. Ctrl-C ends all of them with what there is; a second one raises.
+        diverges does not end the others. Ctrl-C ends all of them with partial results; a second one raises.
 
     Raises
     ------
@@ -89,8 +88,6 @@ def carry_out_many(
     """Simulate as `simulate_many` describes; a run that is ``enough`` ends the others, as Ctrl-C does."""
     if not isinstance(members, Iterable):
         raise ArgumentTypeError("members", f"expected (dynamics, data, network), one or more, got {members!r}")
-    Schedule("record_every", plan.record_every)
-    checked_watch(plan)
     given = [_checked(place, member, plan, measures) for place, member in enumerate(members)]
     if not given:
         raise ArgumentValueError("members", "expected at least one (dynamics, data, network), got none")

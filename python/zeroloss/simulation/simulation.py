@@ -1,4 +1,4 @@
-"""A stepper together with the observers that every run has, ready to begin or to go on."""
+"""What a simulation is to do, and a stepper together with its observers, ready to begin or to continue."""
 
 from __future__ import annotations
 
@@ -23,118 +23,161 @@ from ..networks import Network
 from ..results import Measures
 from ..results.schedule import Schedule
 from . import engine
-from .conditions import Condition, check_names
+from .conditions import Condition, check_names, parsed_events, parsed_stop
 from .engine import End, Ended
 from .events import Events
 from .history import History
 from .interruption import Interruption
+from .measures import checked_measures
 from .observer import Observer, View
 from .progress import Progress, ShowProgress
 from .snapshots import Snapshots
 from .stopping import GRADIENT_NORM, StoppingRules
 
-#: Up to this number float64 counts steps.
-MOST_STEPS = 2**53
+MOST_STEPS = 2**53  # up to which float64 counts
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What is looked for while a run goes on: events, every so many steps, and rules that end it."""
+class Plan:
+    """The arguments of `simulate`, checked, and ``stop_minutes``, after which a run in a directory ends.
 
-    events: Sequence[Condition] = ()
-    event_every: Every | None = None
-    stop: Sequence[Condition] = ()
+    ``conditions`` and ``rules`` are what the texts in ``events`` and ``stop`` describe.
+    """
+
+    steps: int | None = None
+    duration: float | None = None
+    record_every: Every = 100
+    snapshot_every: Every | None = None
+    measures: Measures | None = None
+    loss_extremes: bool = False
+    events: Sequence[str] | None = None
+    event_every: int | None = None
+    stop: Sequence[str] | None = None
     stop_minutes: float | None = None
+    conditions: Sequence[Condition] = field(init=False)
+    rules: Sequence[Condition] = field(init=False)
+
+    def __post_init__(self) -> None:
+        snapshots = self.snapshot_every
+        _checks.convert(
+            self,
+            record_every=Schedule("record_every", self.record_every).every,
+            snapshot_every=None if snapshots is None else Schedule("snapshot_every", snapshots).every,
+            measures=checked_measures(self.measures),
+            event_every=None if self.event_every is None else _checks.integer("event_every", self.event_every, 1),
+            conditions=parsed_events(self.events or ()),
+            rules=parsed_stop(self.stop or ()),
+        )
+        if self.conditions and self.event_every is None and self.record_every == "log":
+            raise ArgumentValueError(
+                "event_every", 'expected an integer of at least 1 with record_every = "log", got none'
+            )
+
+    def settings(self, dynamics: Dynamics, data: Dataset, network: Network) -> dict[str, Any]:
+        """Return what the settings of a run hold: all that determines it, except events and rules."""
+        return {
+            "dynamics": settings_of(dynamics),
+            "data": dict(data.settings),
+            "network": {**network.settings, "activation": network.activation, "dtype": network.dtype.name},
+            "record_every": self.record_every,
+            "snapshot_every": self.snapshot_every,
+            "loss_extremes": self.loss_extremes,
+            "build": build_of_results(),
+        }
 
 
-@dataclass
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier part of a run left: its last step and record, and the state of the stepper and of observers."""
+
+    step: int
+    state: State
+    observers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Simulation:
-    """A run in the making.
+    """A stepper together with the observers that every run has.
 
     Parameters
     ----------
     stepper : ChunkStepper
-        At the first step, until `load` puts it to another one.
+        At the first step; it is put to the step at which ``earlier`` ended.
     settings : mapping
-        All that determines the run, from `run_settings`.
+        All that determines the run, from `Plan.settings`.
     end : End
-        Where it ends.
-    measures : mapping of name to function
-        Called with every record.
-    watch : Watch
-        Events and stopping rules.
-    done : int, optional
-        The step of an earlier part of the run from which it goes on.
-    before : mapping
-        The last record of that part.
+        Where the run ends.
+    plan : Plan
+        Measures, events and rules. How often records and snapshots are made is taken from the settings.
+    earlier : Earlier, optional
+        What an earlier part of the run left.
+
+    Raises
+    ------
+    ValueError
+        If an event or a rule of a new run is on a value that is not recorded.
     """
 
-    stepper: ChunkStepper
-    settings: dict[str, Any]
-    end: End
-    measures: Measures
-    watch: Watch = field(default_factory=Watch)
-    done: int | None = None
-    before: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        makes, record_every = self.stepper.makes_records, self.settings["record_every"]
-        self.history = History(self.settings, self.measures, self.end.step, makes, self.done, self.before)
-        every, watch = self.settings["snapshot_every"], self.watch
+    def __init__(
+        self, stepper: ChunkStepper, settings: dict[str, Any], end: End, plan: Plan, earlier: Earlier | None = None
+    ) -> None:
+        self._stepper, self._end, self.plan = stepper, end, plan
+        self.done = None if earlier is None else earlier.step
+        before = None if earlier is None else earlier.record
+        self.history = History(settings, plan.measures or {}, end.step, stepper.makes_records, self.done, before)
+        every = settings["snapshot_every"]
         self.snapshots = None if every is None else Snapshots(every, self.done)
-        self.stopping = StoppingRules(watch.stop, self.history.schedule, watch.stop_minutes)
-        event_every = watch.event_every or record_every
-        self.events = Events(watch.events, event_every, self.history.within_chunks and event_every == record_every)
-        #: The first state.
-        self.begin = View(self.stepper, self.done or 0, self.done or 0)
+        self.stopping = StoppingRules(plan.rules, self.history.schedule, plan.stop_minutes)
+        event_every = plan.event_every or settings["record_every"]
+        within_chunks = self.history.within_chunks and event_every == settings["record_every"]
+        self.events = Events(plan.conditions, event_every, within_chunks)
         #: Those with a state, by the names under which it is stored.
-        self.observers: dict[str, Observer] = {
-            "history": self.history,
-            "stopping": self.stopping,
-            "events": self.events,
-        }
-
-    def load(self, state: State, observers: Mapping[str, Mapping[str, Any]]) -> None:
-        """Put the stepper and the observers to what an earlier part of the run left."""
-        self.stepper.restore(state)
-        for name, observer in self.observers.items():
-            observer.load_state_dict(observers.get(name, {}))
-        self.begin = View(self.stepper, self.begin.step, self.begin.step)
+        self._observers = {"history": self.history, "stopping": self.stopping, "events": self.events}
+        if earlier is not None:
+            stepper.restore(earlier.state)
+            for name, observer in self._observers.items():
+                observer.load_state_dict(earlier.observers.get(name, {}))
+        self._begin = View(stepper, self.done or 0, self.done or 0)
+        if earlier is None and (plan.conditions or plan.rules):
+            self._check_names()
 
     def unknown(self, names: Iterable[str]) -> list[str]:
-        """Return those variables of an earlier part that this one would not record: measured ones."""
+        """Return the variables of an earlier part that this one would not record: measured ones."""
         names = [name for name in names if not self.history.knows(name)]
-        return [name for name in names if name not in (self.begin.record or {})] if names else []
+        return [name for name in names if name not in (self._begin.record or {})] if names else []
 
-    def check_names(self) -> None:
-        """Raise ValueError if an event or a rule is on a value that is not recorded."""
-        watch = self.watch
-        if not (watch.events or watch.stop):
-            return
-        record = self.begin.record
-        if record is None:  # The run ends before its first step.
-            return
-        check_names("events", watch.events, record)
-        recorded = {*record, GRADIENT_NORM}
-        if self.history.wants_losses and self.stepper.knows_losses:
-            recorded |= {"train_loss_min", "train_loss_max"}
-        measured = [rule for rule in watch.stop if self.history.measures.makes(rule.name)]
-        check_names("stop", [rule for rule in watch.stop if rule not in measured], recorded)
-        if any(rule.name == GRADIENT_NORM for rule in watch.stop):
-            self.stepper.gradient_norm()
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the states of the observers."""
+        return {name: observer.state_dict() for name, observer in self._observers.items()}
 
     def run(self, interruption: Interruption, progress: ShowProgress, *others: Observer) -> Ended:
-        """Take the steps, from the one after ``done`` on, until the end or an interruption."""
-        begin = self.done or 0
-        total = self.end.step if self.end.time is None else None
+        """Take the steps until the end or an interruption."""
+        total = self._end.step if self._end.time is None else None
         tell = progress if callable(progress) else None
-        bar = progress_bar(False if callable(progress) else progress, initial=begin, total=total)
+        bar = progress_bar(False if callable(progress) else progress, initial=self._begin.step, total=total)
         observers = [self.snapshots, self.stopping, self.events, Progress(bar, tell), *others]
         watching = [observer for observer in observers if observer is not None]
         with interruption, bar:
             return engine.run(
-                self.stepper, self.history, watching, self.begin, self.end, lambda: interruption.requested is not None
+                self._stepper,
+                self.history,
+                watching,
+                self._begin,
+                self._end,
+                lambda: interruption.requested is not None,
             )
+
+    def _check_names(self) -> None:
+        record = self._begin.record
+        if record is None:  # The run ends before its first step.
+            return
+        check_names("events", self.plan.conditions, record)
+        recorded = {*record, GRADIENT_NORM}
+        if self.history.wants_losses and self._stepper.knows_losses:
+            recorded |= {"train_loss_min", "train_loss_max"}
+        check_names("stop", [one for one in self.plan.rules if not self.history.measures.makes(one.name)], recorded)
+        if any(rule.name == GRADIENT_NORM for rule in self.plan.rules):
+            self._stepper.gradient_norm()
 
 
 def start(dynamics: Dynamics, data: Dataset, network: Network, threads: int | None) -> ChunkStepper:
@@ -149,26 +192,6 @@ def start(dynamics: Dynamics, data: Dataset, network: Network, threads: int | No
     return stepper
 
 
-def run_settings(
-    dynamics: Dynamics,
-    data: Dataset,
-    network: Network,
-    record_every: Every,
-    snapshot_every: Every | None,
-    loss_extremes: bool,
-) -> dict[str, Any]:
-    """Return what a run's settings hold: all that determines it."""
-    return {
-        "dynamics": settings_of(dynamics),
-        "data": dict(data.settings),
-        "network": {**network.settings, "activation": network.activation, "dtype": network.dtype.name},
-        "record_every": Schedule("record_every", record_every).every,
-        "snapshot_every": None if snapshot_every is None else Schedule("snapshot_every", snapshot_every).every,
-        "loss_extremes": loss_extremes,
-        "build": build_of_results(),
-    }
-
-
 def check_one_is_given(steps: int | None, duration: float | None) -> None:
     """Raise ValueError unless exactly one of the two is given."""
     if (steps is None) == (duration is None):
@@ -176,35 +199,24 @@ def check_one_is_given(steps: int | None, duration: float | None) -> None:
         raise ArgumentValueError(("steps", "duration"), f"give either the number of steps or a duration, got {got}")
 
 
-def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None) -> End:
-    """Return the end that is ``steps`` or ``duration`` away, exactly one of which is to be given."""
+def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None, step: int = 0, time: float = 0.0) -> End:
+    """Return the end that is ``steps`` or ``duration``, exactly one of them, after a step and its time."""
     check_one_is_given(steps, duration)
     if duration is None:
         count = _checks.integer("steps", steps, 0)
         if count > MOST_STEPS:
             raise ArgumentValueError("steps", f"expected an integer of at most 2^53, got {count}")
-        return End(count)
+        return End(step + count)
     duration = _checks.not_negative("duration", duration)
-    if isinstance(dynamics, DescentSettings) and dynamics.schedule:
-        raise ArgumentValueError(
-            "duration", f"expected steps in its place with a learning-rate schedule, got {duration:g}"
-        )
     size = fixed_step(dynamics)
-    if size is None:
-        if not is_ours(dynamics):
-            raise ArgumentValueError(
-                "duration", f"expected steps in its place with {type(dynamics).__name__}, got {duration:g}"
-            )
-        return End(sys.maxsize, duration)
-    if duration / size > MOST_STEPS:
+    if isinstance(dynamics, DescentSettings) and dynamics.schedule:
+        refused = "a learning-rate schedule"
+    elif size is None and not is_ours(dynamics):
+        refused = type(dynamics).__name__
+    elif size is None:
+        return End(sys.maxsize, time + duration)
+    elif duration / size > MOST_STEPS:
         raise ArgumentValueError("duration", f"expected at most 2^53 steps, got {duration:g} in steps of {size:g}")
-    return End(math.ceil(duration / size * (1 - 1e-12)))
-
-
-def further_end(dynamics: Dynamics, step: int, time: float | None, steps: int | None, duration: float | None) -> End:
-    """Return the end of an extension from ``step`` on, or from ``time`` on for adaptive steps."""
-    more = checked_end(dynamics, steps, duration)
-    if more.time is None:
-        return End(step + more.step)
-    assert time is not None
-    return End(sys.maxsize, time + more.time)
+    else:
+        return End(step + math.ceil(duration / size * (1 - 1e-12)))
+    raise ArgumentValueError("duration", f"expected steps in its place with {refused}, got {duration:g}")

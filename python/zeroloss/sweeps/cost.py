@@ -14,8 +14,7 @@ from ..geometry import AlignmentMeasure
 from ..results import Ending
 from ..simulation.engine import End
 from ..simulation.interruption import Interruption
-from ..simulation.measures import checked_measures
-from ..simulation.simulation import Simulation, checked_end, run_settings, start
+from ..simulation.simulation import Earlier, Plan, Simulation, checked_end, start
 from .grid import Cell
 
 _ENOUGH = 0.1  # seconds that a trial takes, at least
@@ -63,14 +62,18 @@ class CostModel:
         """Return the seconds a step or, of adaptive steps, a unit of time."""
         data, dynamics, run = configuration.data, configuration.dynamics, configuration.run
         stepper = start(dynamics, data, configuration.network, run.threads or 1)
-        settings = run_settings(dynamics, data, configuration.network, run.record_every, None, run.loss_extremes)
+        plan = Plan(
+            record_every=run.record_every,
+            measures={name: AlignmentMeasure(data) for name in run.measures},
+            loss_extremes=run.loss_extremes,
+        )
+        settings = plan.settings(dynamics, data, configuration.network)
         adaptive = checked_end(dynamics, run.steps, run.duration).time is not None
         self.rough |= adaptive
-        measures = checked_measures({name: AlignmentMeasure(data) for name in run.measures})
         steps, taken = 1, 0
         while True:
             began = time.perf_counter()
-            simulation = Simulation(stepper, settings, End(taken + steps), measures, done=taken)
+            simulation = Simulation(stepper, settings, End(taken + steps), plan, Earlier(taken, stepper.save()))
             outcome = simulation.run(Interruption(), False).outcome
             if outcome.ending is Ending.STOPPED_BY_THE_USER:
                 raise KeyboardInterrupt
