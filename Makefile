@@ -55,7 +55,7 @@ format: need-lint-tools
 
 tidy: need-lint-tools $(VENV)/build-tools
 	cmake --preset dev -B build/tidy >/dev/null
-	ls csrc/bindings/*.cpp | xargs -P 2 -n 1 $(BIN)/clang-tidy --quiet -p build/tidy --warnings-as-errors='*'
+	sed -n 's/.*"file": "\(.*\)".*/\1/p' build/tidy/compile_commands.json | xargs -P 2 -n 1 $(BIN)/clang-tidy --quiet -p build/tidy --warnings-as-errors='*'
 
 .PHONY: need-lint-tools
 need-lint-tools:
@@ -70,7 +70,8 @@ CHECKED := build/checked
 KERNEL_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient gradient_descent descent_state cross_entropy_and_adamw \
   outputs predicted_gradient geometry alignment activations threads_and_memory)
 sanitize: $(VENV)/installed $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
-	PYTHONPATH=$(CHECKED)-address LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
+	PYTHONPATH=$(CHECKED)-address ASAN_OPTIONS=detect_leaks=0 \
+	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	  $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) -k "not last_places and not bits_of_norm_flows and not bits_of_the_geometry"
 	PYTHONPATH=$(CHECKED)-thread LD_PRELOAD=$$($(CXX) -print-file-name=libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
 	  $(BIN)/python tests/under_thread_sanitizer.py

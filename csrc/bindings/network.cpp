@@ -6,7 +6,7 @@ namespace zeroloss {
 namespace {
 
 template <class T>
-void bind(py::module_& m) {
+void bind_network_for(py::module_& m) {
   using Set = Samples<T>;
   m.def(
       "hidden",
@@ -72,8 +72,8 @@ void bind(py::module_& m) {
 }  // namespace
 
 void bind_network(py::module_& m) {
-  bind<float>(m);
-  bind<double>(m);
+  bind_network_for<float>(m);
+  bind_network_for<double>(m);
 }
 
 }  // namespace zeroloss

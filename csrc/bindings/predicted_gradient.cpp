@@ -10,7 +10,7 @@ namespace zeroloss {
 namespace {
 
 template <class T>
-void bind(py::module_& m, const std::string& bits) {
+void bind_predicted_gradient_for(py::module_& m, const std::string& bits) {
   using Set = Samples<T>;
   using Predicted = PredictedGradient<T>;
   py::class_<Predicted>(m, ("PredictedGradient" + bits).c_str(), py::module_local())
@@ -54,8 +54,8 @@ void bind(py::module_& m, const std::string& bits) {
 }  // namespace
 
 void bind_predicted_gradient(py::module_& m) {
-  bind<float>(m, "32");
-  bind<double>(m, "64");
+  bind_predicted_gradient_for<float>(m, "32");
+  bind_predicted_gradient_for<double>(m, "64");
 }
 
 }  // namespace zeroloss

@@ -35,7 +35,7 @@ Samples<T> dense_samples(const Array<T>& X, const Array<T>& Y) {
 }
 
 template <class T>
-void bind(py::module_& m, const std::string& bits) {
+void bind_samples_for(py::module_& m, const std::string& bits) {
   using Set = Samples<T>;
   py::class_<Set>(m, ("Samples" + bits).c_str(), py::module_local())
       .def(py::init(&sparse_samples<T>), py::arg("starts").noconvert(), py::arg("columns").noconvert(),
@@ -46,8 +46,8 @@ void bind(py::module_& m, const std::string& bits) {
 }  // namespace
 
 void bind_samples(py::module_& m) {
-  bind<float>(m, "32");
-  bind<double>(m, "64");
+  bind_samples_for<float>(m, "32");
+  bind_samples_for<double>(m, "64");
 }
 
 }  // namespace zeroloss
