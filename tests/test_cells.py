@@ -1,15 +1,12 @@
-"""Cells of a study: computed once, told apart by settings and build, whole or computed again."""
+"""Sealed cells: computed once, told apart by settings and build, whole or computed again."""
 
 import multiprocessing
-from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-import zeroloss.experiments.cells as module
-from zeroloss.experiments import Experiment
-from zeroloss.experiments.cells import Cells
+import zeroloss.sweeps.sealed as module
+from zeroloss.sweeps.sealed import Cells
 
 SETTINGS = {"study": "a", "ratio": 0.1, "seed": 3, "layers": ["E", "W"]}
 ARRAYS = {"steps": np.arange(5), "norm": np.array([0.1, np.nan, np.inf]), "text": np.float32(1 / 3)}
@@ -24,6 +21,15 @@ class Counted:
     def __call__(self):
         self.times += 1
         return ARRAYS
+
+
+def cell_of(cells, settings, compute):
+    """The cell that is there, or a new one."""
+    found = cells.find(settings)
+    if found is None:
+        found = {name: np.asarray(values) for name, values in compute().items()}
+        cells.store(settings, found)
+    return found
 
 
 def files(directory):
@@ -41,60 +47,64 @@ def test_a_cell_is_computed_once(tmp_path):
     compute = Counted()
     for count in range(3):
         cells = Cells(tmp_path / "new" / "cells")
-        assert_whole(cells.cell(SETTINGS, compute))
+        assert_whole(cell_of(cells, SETTINGS, compute))
         assert cells.found == (count > 0)
     assert compute.times == 1
 
 
-def test_without_a_directory_nothing_is_kept():
-    compute, cells = Counted(), Cells()
-    assert_whole(cells.cell(SETTINGS, compute))
-    assert_whole(cells.cell(SETTINGS, compute))
-    assert (compute.times, cells.found) == (2, 0)
+def test_without_a_directory_cells_are_in_memory_which_several_may_share():
+    compute, memory = Counted(), {}
+    cells = Cells(memory=memory)
+    for one in (cells, cells, Cells(memory=memory)):
+        assert_whole(cell_of(one, SETTINGS, compute))
+        assert one.found == 0
+    assert compute.times == 1
+    assert_whole(cell_of(Cells(), SETTINGS, compute))
+    assert compute.times == 2
 
 
 @pytest.mark.parametrize("changed", [{"ratio": np.nextafter(0.1, 1)}, {"seed": 4}, {"study": "b"}, {"more": None}])
 def test_other_settings_are_another_cell(tmp_path, changed):
     compute, cells = Counted(), Cells(tmp_path)
-    cells.cell(SETTINGS, compute)
-    cells.cell({**SETTINGS, **changed}, compute)
+    cell_of(cells, SETTINGS, compute)
+    cell_of(cells, {**SETTINGS, **changed}, compute)
     assert (compute.times, cells.found, len(files(tmp_path))) == (2, 0, 2)
 
 
 def test_another_build_is_another_cell(tmp_path, monkeypatch):
     compute = Counted()
-    Cells(tmp_path).cell(SETTINGS, compute)
+    cell_of(Cells(tmp_path), SETTINGS, compute)
     build = module.build_of_results()
     monkeypatch.setattr(module, "build_of_results", lambda: {**build, "level": "another"})
-    Cells(tmp_path).cell(SETTINGS, compute)
+    cell_of(Cells(tmp_path), SETTINGS, compute)
     assert compute.times == 2
     monkeypatch.undo()
-    Cells(tmp_path).cell(SETTINGS, compute)
+    cell_of(Cells(tmp_path), SETTINGS, compute)
     assert compute.times == 2
 
 
 @pytest.mark.parametrize("length", [0, 50, 400, -1])
 def test_a_damaged_cell_is_told_and_computed_again(tmp_path, length):
     compute = Counted()
-    Cells(tmp_path).cell(SETTINGS, compute)
+    cell_of(Cells(tmp_path), SETTINGS, compute)
     (path,) = files(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[:length])
     with pytest.warns(RuntimeWarning, match=f"{path.name}: .*; the cell is computed again"):
-        assert_whole(Cells(tmp_path).cell(SETTINGS, compute))
+        assert_whole(cell_of(Cells(tmp_path), SETTINGS, compute))
     assert compute.times == 2
     assert path.read_bytes() == whole
 
 
 def test_a_cell_under_another_s_name_is_not_taken_for_it(tmp_path):
     compute = Counted()
-    Cells(tmp_path).cell(SETTINGS, compute)
+    cell_of(Cells(tmp_path), SETTINGS, compute)
     (path,) = files(tmp_path)
-    Cells(tmp_path).cell({**SETTINGS, "seed": 4}, compute)
+    cell_of(Cells(tmp_path), {**SETTINGS, "seed": 4}, compute)
     (other,) = set(files(tmp_path)) - {path}
     path.write_bytes(other.read_bytes())
     with pytest.warns(RuntimeWarning, match="it holds another cell"):
-        Cells(tmp_path).cell(SETTINGS, compute)
+        cell_of(Cells(tmp_path), SETTINGS, compute)
     assert compute.times == 3
 
 
@@ -103,12 +113,12 @@ def test_an_interruption_leaves_the_finished_cells(tmp_path):
         raise KeyboardInterrupt
 
     cells, compute = Cells(tmp_path), Counted()
-    cells.cell(SETTINGS, compute)
+    cell_of(cells, SETTINGS, compute)
     with pytest.raises(KeyboardInterrupt):
-        cells.cell({**SETTINGS, "seed": 4}, interrupted)
+        cell_of(cells, {**SETTINGS, "seed": 4}, interrupted)
     assert len(files(tmp_path)) == 1
     again = Cells(tmp_path)
-    again.cell(SETTINGS, compute)
+    cell_of(again, SETTINGS, compute)
     assert (compute.times, again.found) == (1, 1)
 
 
@@ -116,7 +126,7 @@ def keep_many(directory, barrier):
     cells = Cells(directory)
     for seed in range(20):
         barrier.wait()
-        cells.cell({**SETTINGS, "seed": seed}, lambda: ARRAYS)
+        cell_of(cells, {**SETTINGS, "seed": seed}, lambda: ARRAYS)
 
 
 def test_two_processes_at_once_do_no_harm(tmp_path):
@@ -130,21 +140,5 @@ def test_two_processes_at_once_do_no_harm(tmp_path):
         assert process.exitcode == 0
     compute, cells = Counted(), Cells(tmp_path)
     for seed in range(20):
-        assert_whole(cells.cell({**SETTINGS, "seed": seed}, compute))
+        assert_whole(cell_of(cells, {**SETTINGS, "seed": seed}, compute))
     assert (compute.times, cells.found, len(files(tmp_path))) == (0, 20, 20)
-
-
-@dataclass(frozen=True)
-class Seeds:
-    seeds: int
-
-
-def test_only_what_is_resumable_is_given_cells(monkeypatch):
-    given = []
-    study = SimpleNamespace(FULL=Seeds(5), QUICK=Seeds(1), run=lambda *arguments: given.append(arguments))
-    monkeypatch.setattr("importlib.import_module", lambda name, package: study)
-    cells = Cells()
-    Experiment("study", resumable=True).reproduce(cells=cells)
-    Experiment("study").reproduce(cells=cells, seeds=2)
-    Experiment("study").reproduce(quick=True)
-    assert given == [(Seeds(5), cells), (Seeds(2),), (Seeds(1),)]

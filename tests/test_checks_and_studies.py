@@ -12,48 +12,42 @@ import xarray as xr
 
 from zeroloss import cli, plots
 from zeroloss.cli.command import Terminated
-from zeroloss.experiments import (
-    CHECKS,
-    STUDIES,
-    delay_law,
-    direction,
-    figure4,
-    norm_clamp,
-    output,
-    phase_diagram,
-    sliding,
-    theorem48,
-    theorem51,
-    theorem410,
-    theorem414,
-    vanishing_decay,
-)
+from zeroloss.studies import CHECKS, STUDIES, load
+from zeroloss.studies.beyond import delay_law, direction, norm_clamp, phase_diagram, sliding, vanishing_decay
+from zeroloss.studies.paper import figure4
+from zeroloss.studies.theorems import theorem48, theorem51, theorem410, theorem414
+from zeroloss.sweeps.engine import carry_out
 
 SMALL = {
-    "4.8": (theorem48, replace(theorem48.QUICK, p=5, hidden=24, decays_network=(1e-3, 3e-4), duration_network=0.1)),
-    "4.10": (theorem410, replace(theorem410.QUICK, seeds=1, steps=2000, record_every=500)),
-    "4.14": (theorem414, replace(theorem414.QUICK, points=9, directions=1)),
-    "5.1": (theorem51, replace(theorem51.QUICK, points=7, seeds=1)),
+    "4.8": (
+        theorem48,
+        replace(theorem48.STUDY.quick, p=5, hidden=24, decays_network=(1e-3, 3e-4), duration_network=0.1),
+    ),
+    "4.10": (theorem410, replace(theorem410.STUDY.quick, seeds=1, steps=2000, record_every=500)),
+    "4.14": (theorem414, replace(theorem414.STUDY.quick, points=9, directions=1)),
+    "5.1": (theorem51, replace(theorem51.STUDY.quick, points=7, seeds=1)),
     "vanishing-decay": (
         vanishing_decay,
-        replace(vanishing_decay.QUICK, weight_decays=(1e-3, 3e-4, 1e-4), duration=0.5, before_branching=0.3, times=5),
+        replace(
+            vanishing_decay.STUDY.quick, weight_decays=(1e-3, 3e-4, 1e-4), duration=0.5, before_branching=0.3, times=5
+        ),
     ),
     "sliding": (
         sliding,
-        replace(sliding.QUICK, duration=0.2, proximal=(1e-1, 3e-2), long_duration=0.3, weight_decays=(1e-4,)),
+        replace(sliding.STUDY.quick, duration=0.2, proximal=(1e-1, 3e-2), long_duration=0.3, weight_decays=(1e-4,)),
     ),
     "phase-diagram": (
         phase_diagram,
-        replace(phase_diagram.QUICK, fractions=(0.3, 0.95), weight_decays=(3e-4, 1e-3, 0.1, 3.0), duration=3.0),
+        replace(phase_diagram.STUDY.quick, fractions=(0.3, 0.95), weight_decays=(3e-4, 1e-3, 0.1, 3.0), duration=3.0),
     ),
     "delay-law": (
         delay_law,
-        replace(delay_law.QUICK, learning_rates=(1.0, 2.0), weight_decays=(5e-4, 1e-3), budgets=(4000,)),
+        replace(delay_law.STUDY.quick, learning_rates=(1.0, 2.0), weight_decays=(5e-4, 1e-3), budgets=(4000,)),
     ),
-    "norm-clamp": (norm_clamp, replace(norm_clamp.QUICK, steps=2000, ratios=(0.8, 1.0))),
+    "norm-clamp": (norm_clamp, replace(norm_clamp.STUDY.quick, steps=2000, ratios=(0.8, 1.0))),
     "direction": (
         direction,
-        replace(direction.QUICK, p=5, hidden=32, test_count=3, duration=1.0, marks=9, span=5, kept_time=0.2),
+        replace(direction.STUDY.quick, p=5, hidden=32, test_count=3, duration=1.0, marks=9, span=5, kept_time=0.2),
     ),
 }
 
@@ -62,28 +56,28 @@ SMALL = {
 def result_of(name):
     """The result of each in a form of seconds."""
     module, settings = SMALL[name]
-    return module.run(settings)
+    return module.STUDY.run(settings)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_files_carry_the_picture(name, tmp_path):
-    module, result = SMALL[name][0], result_of(name)
-    output.write(result, tmp_path, "out")
+    result = result_of(name)
+    result.save(tmp_path, "out")
     about = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert about["summary"]
     with xr.open_dataset(tmp_path / "out.nc", engine="h5netcdf") as stored:
         xr.testing.assert_identical(stored.load(), result.numbers)
         with plots.style():
-            plots.save(module.draw(stored), tmp_path / "again.png")
+            plots.save(result.study.draw(stored), tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
     assert result.line
 
 
 def test_every_name_has_a_module_with_a_quick_form():
     assert {**CHECKS, **STUDIES}.keys() == SMALL.keys()
-    for name, experiment in {**CHECKS, **STUDIES}.items():
-        assert SMALL[name][0].__name__.endswith(experiment.module)
-        assert SMALL[name][0].QUICK.quick
+    for name, module in {**CHECKS, **STUDIES}.items():
+        assert load(module) is SMALL[name][0].STUDY
+        assert load(module).quick.quick
 
 
 def test_distance_to_the_hyperbola_against_a_general_optimiser():
@@ -98,8 +92,9 @@ def test_distance_to_the_hyperbola_against_a_general_optimiser():
 
 
 def test_theorem_4_8_distance_is_proportional_to_the_decay():
-    settings = replace(theorem48.FULL, duration_product=0.5)
-    distances = theorem48._product(settings)
+    settings = replace(theorem48.STUDY.full, duration_product=0.5)
+    (paths,) = carry_out(theorem48.grids(settings)[:1])
+    distances = [theorem48.hyperbola_distance(path["weights"], settings.target).max() for path in paths]
     assert settings.decays_product[0] / settings.decays_product[-1] >= 1000
     slope = np.polyfit(np.log(settings.decays_product), np.log(distances), 1)[0]
     assert slope == pytest.approx(1, abs=0.05)
@@ -108,8 +103,8 @@ def test_theorem_4_8_distance_is_proportional_to_the_decay():
 def test_theorem_4_8_holds_for_networks():
     """The sup distance of descent to its projection on the set, over two decades of the decay, and at its smallest."""
     decays = (1e-4, 1e-5, 1e-6)
-    settings = replace(theorem48.FULL, p=5, hidden=24, decays_network=decays, seeds=3, duration_product=0.1)
-    found = theorem48.run(settings)
+    settings = replace(theorem48.STUDY.full, p=5, hidden=24, decays_network=decays, seeds=3, duration_product=0.1)
+    found = theorem48.STUDY.run(settings)
     assert found.summary["slope_network"].keys() == {"softplus(5)", "relu"}
     for slope in found.summary["slope_network"].values():
         assert slope == pytest.approx(1, abs=0.01)
@@ -129,7 +124,7 @@ def test_theorem_4_14_slopes():
         assert low == pytest.approx(1, abs=0.01)
         assert high == pytest.approx(1, abs=0.01)
     assert result.summary["slope_of_figure_4"] == pytest.approx(1, abs=1e-4)
-    assert figure4.run(figure4.FULL).summary["slope"] == pytest.approx(1, abs=1e-4)
+    assert figure4.STUDY.run(figure4.STUDY.full).summary["slope"] == pytest.approx(1, abs=1e-4)
 
 
 def test_theorem_5_1_holds_to_the_accuracy_of_differences():
@@ -169,7 +164,7 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
         (["check", "4.8", "--set", "p=eleven"], "p: expected an integer"),
         (
             ["study", "vanishing-decay", "--set", "weight_decays=[1e-12]"],
-            "expected work of at most 24 hours, got 1e-12",
+            "weight_decays: expected work of at most 24 hours, got 2 runs of 6.0e+12 steps in all, about",
         ),
     ],
 )
@@ -185,7 +180,7 @@ def test_bad_input_is_one_line_and_status_2(words, told, capsys, monkeypatch):
 
 def test_the_command_prints_table_and_line(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    monkeypatch.setattr(theorem51, "QUICK", SMALL["5.1"][1])
+    monkeypatch.setattr(theorem51, "STUDY", replace(theorem51.STUDY, quick=SMALL["5.1"][1]))
     with pytest.raises(SystemExit) as ended:
         cli.main(["check", "5.1", "--quick", "--out", str(tmp_path)])
     printed = capsys.readouterr().out.splitlines()
@@ -210,7 +205,12 @@ def test_what_an_interruption_leaves_is_told(name, told, end, status, word, caps
         raise end
 
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    monkeypatch.setattr(SMALL[name][0], "run", interrupted)
+    module = SMALL[name][0]
+    monkeypatch.setattr(
+        module,
+        "STUDY",
+        replace(module.STUDY, check=lambda settings: None, analyse=None, grids=interrupted, simulate=interrupted),
+    )
     with pytest.raises(SystemExit) as ended:
         cli.main(["study", name, "--out", str(tmp_path)])
     assert (ended.value.code, capsys.readouterr().err) == (status, f"\nzeroloss: {told.format(word)}\n")

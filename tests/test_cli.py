@@ -15,7 +15,8 @@ import pytest
 
 import zeroloss as zl
 from zeroloss import cli
-from zeroloss.experiments import FIGURES, STUDIES, figure6
+from zeroloss.studies import CHECKS, FIGURES, STUDIES
+from zeroloss.studies.paper import figure6
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def command(capsys):
 @pytest.fixture
 def tiny(monkeypatch):
     """Make the quick figure a matter of milliseconds."""
-    settings = replace(figure6.QUICK, p=5, hidden=16, steps=50)
-    monkeypatch.setattr(figure6, "QUICK", settings)
+    settings = replace(figure6.STUDY.quick, p=5, hidden=16, steps=50)
+    monkeypatch.setattr(figure6, "STUDY", replace(figure6.STUDY, quick=settings))
     return settings
 
 
@@ -61,13 +62,12 @@ def test_options_reach_the_settings(command, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["reproduce"], "FIGURE"),
-        (["reproduce", "9"], "'9': unknown; there are 1, 2, 3, 4, 5, 6, 7, and all"),
+        (["reproduce", "9"], "'9': unknown; there are 1, 2, 3, 4, 5, 6, 7, all, theorem4.8, theorem4.10, "),
         (["reproduce", "6", "six"], "'six': unknown"),
         (["reproduce", "6", "--seeds", "0"], "--seeds"),
         (["reproduce", "6", "--seeds", "many"], "--seeds"),
         (["reproduce", "6", "--spread", "wide"], "--spread"),
-        (["reproduce", "1", "2", "--spread", "std"], "--spread: no such option for figure 1, 2"),
+        (["reproduce", "1", "2", "--spread", "std"], "--spread: no such option for figure 1, figure 2"),
         (["reproduce", "6", "--projection", "momentum"], "--projection: no such option for figure 6"),
         (["reproduce", "5", "--projection", "newton"], "--projection"),
         (["reproduce", "6", "--fast"], "--fast"),
@@ -109,7 +109,7 @@ def contents(directory):
 
 def test_no_result_takes_the_place_of_one_of_other_settings(command, tiny, monkeypatch, tmp_path):
     """Full, quick, another number of seeds: all are kept, and the same again replaces its own."""
-    monkeypatch.setattr(figure6, "FULL", replace(tiny, hidden=40, quick=False))
+    monkeypatch.setattr(figure6, "STUDY", replace(figure6.STUDY, full=replace(tiny, hidden=40, quick=False)))
     command("reproduce", "6", "--out", tmp_path)
     full = contents(tmp_path)
     assert set(full) == {"figure6.json", "figure6.nc", "figure6.png"}
@@ -136,7 +136,8 @@ def test_a_file_of_another_is_not_a_result(command, tiny, tmp_path, name):
 
 def test_failed_runs_of_other_settings_stay(command, tiny, monkeypatch, tmp_path):
     for step_size, name in ((1e6, "figure6-failed"), (2e6, "figure6-failed-2"), (1e6, "figure6-failed")):
-        monkeypatch.setattr(figure6, "QUICK", replace(tiny, step_size=step_size, steps=500))
+        quick = replace(tiny, step_size=step_size, steps=500, seeds=1)
+        monkeypatch.setattr(figure6, "STUDY", replace(figure6.STUDY, quick=quick))
         _, _, err = command("reproduce", "6", "--quick", "--out", tmp_path)
         assert err.strip().endswith(str(tmp_path / name))
     (tmp_path / "figure6-failed" / "thesis.tex").write_text("years of work")
@@ -145,7 +146,9 @@ def test_failed_runs_of_other_settings_stay(command, tiny, monkeypatch, tmp_path
 
 
 def test_a_numerical_failure_keeps_the_run(command, tiny, monkeypatch, tmp_path):
-    monkeypatch.setattr(figure6, "QUICK", replace(tiny, step_size=1e6, steps=500))
+    monkeypatch.setattr(
+        figure6, "STUDY", replace(figure6.STUDY, quick=replace(tiny, step_size=1e6, steps=500, seeds=1))
+    )
     status, out, err = command("reproduce", "6", "--quick", "--out", tmp_path)
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert "seed 0" in err
@@ -174,6 +177,42 @@ def test_an_interrupted_command_ends_at_once(figure, number, status, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_reproduce_without_a_name_lists_what_there_is(command):
+    status, out, err = command("reproduce")
+    assert (status, err) == (0, "")
+    names = [*FIGURES, *(f"theorem{number}" for number in CHECKS), *STUDIES]
+    listed = re.findall(r"^  (\S+) +(\d+ (?:s|min|h))  \S.*[^.]$", out, re.MULTILINE)
+    assert [name for name, _ in listed] == names
+
+
+def test_every_study_has_a_name_for_reproduce_and_takes_other_settings_and_forms(command, tmp_path):
+    words = ["--quick", "--set", "points=21", "--format", "svg", "--out", tmp_path]
+    status, out, err = command("reproduce", "figure4", *words)
+    assert (status, err) == (0, "")
+    assert out.strip().endswith("figure4.svg")
+    assert json.loads((tmp_path / "figure4.json").read_text(encoding="utf-8"))["settings"]["points"] == 21
+    assert (tmp_path / "figure4.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert command("reproduce", "theorem5.1", "figure4", *words)[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".svg") == ["figure4.svg", "theorem51.svg"]
+    assert "points: expected an integer" in command("reproduce", "4", "--set", "points=many")[2]
+    assert "p: expected one of foot" in command("reproduce", "4", "5.1", "--set", "p=7")[2]
+    assert "--format" in command("reproduce", "4", "--format", "gif")[2]
+
+
+@pytest.mark.parametrize("form", ["svg", "pdf"])
+def test_the_same_numbers_give_the_same_picture_in_every_form(command, tmp_path, form):
+    for folder in ("a", "b"):
+        assert command("reproduce", "4", "--quick", "--format", form, "--out", tmp_path / folder)[0] == 0
+    one, other = ((tmp_path / folder / f"figure4.{form}").read_bytes() for folder in ("a", "b"))
+    assert one == other
+    assert b"zeroloss" in one
+
+
+def test_a_number_of_seeds_is_said_to_have_no_effect_if_nothing_is_random(command, tmp_path):
+    _, out, _ = command("reproduce", "2", "4", "--quick", "--seeds", "3", "--out", tmp_path)
+    assert all("; nothing random, so no seeds; " in line for line in out.splitlines())
+
+
 def test_info_tells_the_build(command):
     status, out, _ = command("info")
     assert status == 0
@@ -190,7 +229,6 @@ def test_version_and_help(command):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["reproduce"], "Missing argument 'FIGURE…'. (zeroloss reproduce --help lists the choices)"),
         (["study"], "Missing argument 'NAME…'. (zeroloss study --help lists the choices)"),
         (["retrain"], "No such command 'retrain'. (zeroloss --help lists the choices)"),
         (["sweep", "a.toml"], "Missing option '--out'. (zeroloss sweep --help lists the choices)"),

@@ -38,7 +38,7 @@ LAYERS = (
     {"plots"},
     {"runs"},
     {"sweeps"},
-    {"experiments"},
+    {"studies"},
     {"cli"},
     {"__init__", "__main__"},
 )

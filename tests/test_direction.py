@@ -9,15 +9,24 @@ import scipy.linalg
 
 import zeroloss as zl
 from problems import ACTIVATIONS, UNIT_ROUNDOFF, flat, random_data, random_network, relative, same_bits, torch_jacobian
-from zeroloss.experiments import direction, direction_paths, output
-from zeroloss.experiments.cells import Cells
-from zeroloss.experiments.direction_paths import CONTROLS, OPTIMAL, RULES, Path, PathEnding, Random
 from zeroloss.geometry.directions import TangentSpace
+from zeroloss.studies import Cells
+from zeroloss.studies.beyond import _direction_paths, direction
+from zeroloss.studies.beyond._direction_paths import CONTROLS, OPTIMAL, RULES, Path, PathEnding, Random
 
 EPS = 2 * UNIT_ROUNDOFF["float64"]
 HOMOGENEOUS = ("identity", "relu", "leaky_relu(0.1)")
 SMALL = replace(
-    direction.QUICK, p=5, hidden=32, test_count=3, duration=1.0, marks=9, rtol=1e-3, span=5, kept_time=0.2, seeds=2
+    direction.STUDY.quick,
+    p=5,
+    hidden=32,
+    test_count=3,
+    duration=1.0,
+    marks=9,
+    rtol=1e-3,
+    span=5,
+    kept_time=0.2,
+    seeds=2,
 )
 
 
@@ -180,7 +189,7 @@ def memorised():
 
 def path_of(name, rtol=1e-5, most_time=20.0, **ends):
     data, start, random = memorised()
-    return direction_paths.follow(name, random, data, start, zl.NormFlow(rtol=rtol), most_time=most_time, **ends)
+    return _direction_paths.follow(name, random, data, start, zl.NormFlow(rtol=rtol), most_time=most_time, **ends)
 
 
 def test_the_optimal_rule_is_the_norm_flow():
@@ -277,7 +286,7 @@ def test_a_direction_that_ceases_to_exist_ends_its_path(monkeypatch):
             raise np.linalg.LinAlgError
         return space.steepest()
 
-    monkeypatch.setitem(direction_paths.RULES, OPTIMAL, fails_later)
+    monkeypatch.setitem(_direction_paths.RULES, OPTIMAL, fails_later)
     path = path_of(OPTIMAL, rtol=1e-2)
     assert path.ending is PathEnding.FAILED
     assert len(path.times) == 1
@@ -300,7 +309,7 @@ def test_when_accuracy_is_at_a_level_for_good():
 
 @functools.cache
 def small_result():
-    return direction.run(SMALL)
+    return direction.STUDY.run(SMALL)
 
 
 def test_what_is_compared_has_the_same_norm():
@@ -321,9 +330,9 @@ def test_what_is_compared_has_the_same_norm():
 @pytest.mark.parametrize("rules", [("30° off",), ()])
 def test_a_part_of_the_rules_has_its_picture(rules, tmp_path):
     """In which panels without any of them show the optimal one alone."""
-    result = direction.run(replace(SMALL, rules=rules, duration=0.5, marks=5, kept_time=0.1, seeds=1))
+    result = direction.STUDY.run(replace(SMALL, rules=rules, duration=0.5, marks=5, kept_time=0.1, seeds=1))
     assert result.numbers.rule.values.tolist() == [OPTIMAL, *rules]
-    output.write(result, tmp_path, "out")
+    result.save(tmp_path, "out")
 
 
 @pytest.mark.parametrize(
@@ -341,13 +350,13 @@ def test_a_part_of_the_rules_has_its_picture(rules, tmp_path):
     ],
 )
 def test_bad_settings_are_told_before_the_work(changes, told, monkeypatch):
-    monkeypatch.setattr(direction, "_path", None)
+    monkeypatch.setattr(direction, "follow", None)
     with pytest.raises(ValueError, match=told):
-        direction.run(replace(SMALL, **changes))
+        direction.STUDY.run(replace(SMALL, **changes))
 
 
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    follow, calls = direction_paths.follow, []
+    follow, calls = _direction_paths.follow, []
 
     def interrupted(name, *arguments, **options):
         calls.append(name)
@@ -357,13 +366,13 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
 
     monkeypatch.setattr(direction, "follow", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        direction.run(SMALL, Cells(tmp_path))
+        direction.STUDY.run(SMALL, cells=Cells(tmp_path), workers=1)
     cells = Cells(tmp_path)
-    again = direction.run(SMALL, cells)
+    again = direction.STUDY.run(SMALL, cells=cells)
     assert cells.found == 8
     assert len(calls) == 1 + small_result().numbers.ending.size + SMALL.seeds * len(CONTROLS)
     assert same_bits(again.numbers, small_result().numbers)
     assert again.table == small_result().table
     more = Cells(tmp_path)
-    assert direction.run(replace(SMALL, seeds=1), more).numbers.sizes["seed"] == 1
+    assert direction.STUDY.run(replace(SMALL, seeds=1), cells=more).numbers.sizes["seed"] == 1
     assert more.found == len(SMALL.rules) + len(CONTROLS)

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 import zeroloss as zl
 from zeroloss import _progress
-from zeroloss.experiments import figure4
 from zeroloss.results import RunDirectory
+from zeroloss.studies.paper import figure4
 
 ROOT = Path(__file__).parents[1]
 
@@ -123,7 +123,7 @@ def results(tmp_path_factory):
         "sweep's store": zl.sweeps.Store.opened(folder / "sweep"),
         "gradient": zl.GradientDescent(lr=zl.learning_rate.Cosine(1.0, 10)),
         "outcome": run.outcome,
-        "experiment": figure4.run(figure4.QUICK),
+        "experiment": figure4.STUDY.run(figure4.STUDY.quick),
     }
 
 

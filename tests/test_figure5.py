@@ -13,36 +13,45 @@ import xarray as xr
 import zeroloss as zl
 from problems import is_labelled, same_bits
 from zeroloss import geometry, plots
-from zeroloss.experiments import ensemble, figure5, figure7, memorisation, output
-from zeroloss.experiments.kink_alignment import KinkAlignment
+from zeroloss.studies import Cells, Grid, NumericalFailureError, finished
+from zeroloss.studies._memorised import addition
+from zeroloss.studies.paper import memorisation
+from zeroloss.studies.paper._kink_alignment import KinkAlignment
+from zeroloss.studies.paper.memorisation import FIGURE5, FIGURE7
+from zeroloss.sweeps import engine
 
 DESCENT = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
 
 
+def start_of(settings, seed):
+    """The data and the initial network of a seed index."""
+    return addition(settings.p, settings.hidden, settings.activation, seed, test_count=settings.test_count)
+
+
 @pytest.fixture(scope="module")
 def settings():
-    return replace(memorisation.QUICK, seeds=2, record_every=100, compared_every=5000)
+    return replace(FIGURE5.quick, seeds=2, record_every=100, compared_every=5000)
 
 
 @pytest.fixture(scope="module")
 def result(settings):
-    return figure5.run(settings)
+    return FIGURE5.run(settings)
 
 
-@pytest.fixture(scope="module", params=[figure5, figure7])
+@pytest.fixture(scope="module", params=[FIGURE5, FIGURE7], ids=lambda study: study.name)
 def written(request, result, settings, tmp_path_factory):
-    """The module, the result and the directory of each figure, from one simulation."""
+    """The study, the result and the directory of each figure, from one simulation."""
     directory = tmp_path_factory.mktemp("figure")
-    own = replace(result, draw=request.param.draw)
-    output.write(own, directory, "figure")
+    own = replace(result, study=request.param)
+    own.save(directory, "figure")
     return request.param, own, directory
 
 
 def test_the_paper_s_setting():
     expected = {"p": 11, "hidden": 128, "activation": "relu", "test_count": 7, "lr": 1, "weight_decay": 1e-4}
     expected |= {"steps": 40_000, "record_every": 1, "lag": 10, "seeds": 5, "quick": False}
-    assert expected.items() <= asdict(memorisation.FULL).items()
-    data, network = memorisation.problem(memorisation.FULL, 3)
+    assert expected.items() <= asdict(FIGURE5.full).items()
+    data, network = start_of(FIGURE5.full, 3)
     assert (len(data.Y_train), len(data.Y_test), network.hidden) == (59, 7, 128)
     assert (data.settings["seed"], network.settings["seed"]) == (3, 1003)
 
@@ -82,7 +91,7 @@ def test_why_the_cosine_is_not_1(result, step):
 
 def test_the_kink_aware_cosine_is_that_of_the_direction(settings):
     """Of a record that is a window after one before; another has none."""
-    data, network = memorisation.problem(settings, 0)
+    data, network = start_of(settings, 0)
     measure = KinkAlignment(data, DESCENT, lag=50, short=10)
     run = zl.simulate(DESCENT, data, network, steps=320, record_every=100, measures={"k": measure})
     path = zl.simulate(DESCENT, data, network, steps=300, snapshot_every=1).snapshots.isel(step=slice(250, 301))
@@ -106,8 +115,8 @@ def test_no_singular_point_and_no_failed_projection_on_the_way(result):
 def test_the_numbers_are_those_of_the_measure(settings):
     """At every step, and for runs that go on side by side."""
     short = replace(settings, seeds=3, steps=40, record_every=1)
-    numbers = memorisation.numbers_of.__wrapped__(short)
-    data, network = memorisation.problem(short, 2)
+    numbers = FIGURE5.run(short).numbers
+    data, network = start_of(short, 2)
     kept = zl.simulate(DESCENT, data, network, steps=40, snapshot_every=1).snapshots
     for step in (3, 10, 40):
         now, earlier = (
@@ -123,15 +132,15 @@ def test_the_numbers_are_those_of_the_measure(settings):
 
 def test_the_paper_s_projection(settings):
     short = replace(settings, seeds=1, steps=300, record_every=300, projection="momentum")
-    (cosine,) = set(figure5.run(short).summary["cosine"]["300"])
+    (cosine,) = set(FIGURE5.run(short).summary["cosine"]["300"])
     assert cosine == pytest.approx(-0.11, abs=0.05)
 
 
 def test_figure_7_is_not_simulated_again(settings, monkeypatch):
-    short = replace(settings, steps=50)
-    first = figure5.run(short)
-    monkeypatch.setattr(memorisation, "simulate_seeds", None)
-    other = figure7.run(short)
+    short, cells = replace(settings, steps=50), Cells()
+    first = FIGURE5.run(short, cells=cells)
+    monkeypatch.setattr(memorisation, "simulate", None)
+    other = FIGURE7.run(short, cells=cells)
     assert other.numbers.title.startswith("Figure 7")
     assert first.numbers.title.startswith("Figure 5")
     assert same_bits(other.numbers, first.numbers)
@@ -139,11 +148,11 @@ def test_figure_7_is_not_simulated_again(settings, monkeypatch):
 
 
 def test_a_level_that_is_not_reached_is_said(settings):
-    short = figure5.run(replace(settings, seeds=1, steps=20, record_every=10))
+    short = FIGURE5.run(replace(settings, seeds=1, steps=20, record_every=10))
     assert short.summary["first_steps"]["train_accuracy_1"] is None
     assert short.line.startswith("1 seed; train accuracy 1 in no run, test accuracy > 1/2 in no run, ")
     with plots.style():
-        figure5.draw(short.numbers)
+        short.draw()
 
 
 def test_runs_that_do_not_reach_a_level_are_counted():
@@ -153,7 +162,7 @@ def test_runs_that_do_not_reach_a_level_are_counted():
 
 
 def test_the_files(written, settings, tmp_path):
-    module, result, directory = written
+    study, result, directory = written
     assert sorted(path.name for path in directory.iterdir()) == [f"figure.{e}" for e in ("json", "nc", "png")]
     about = json.loads((directory / "figure.json").read_text(encoding="utf-8"))
     assert about["settings"] == asdict(settings)
@@ -164,47 +173,51 @@ def test_the_files(written, settings, tmp_path):
         assert is_labelled(stored)
         assert all("units" in variable.attrs for variable in stored.variables.values())
         with plots.style():
-            plots.save(module.draw(stored), tmp_path / "again.png")
+            plots.save(study.draw(stored), tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == (directory / "figure.png").read_bytes()
 
 
 def test_only_quick_pictures_are_marked(written, settings):
-    module, result, _ = written
+    study, result, _ = written
     full = result.numbers.assign_attrs(settings=json.dumps(asdict(replace(settings, quick=False))))
-    marked, unmarked = ([text.get_text() for text in module.draw(numbers).texts] for numbers in (result.numbers, full))
+    marked, unmarked = ([text.get_text() for text in study.draw(numbers).texts] for numbers in (result.numbers, full))
     assert marked == ["QUICK RUN  2 seeds, measured every 100 steps"]
     assert unmarked == []
 
 
-def side_by_side(problem, steps, at_once):
-    return ensemble.simulate_seeds(DESCENT, problem, range(3), steps=steps, record_every=7, at_once=at_once)
+def descend(seed, steps, wild=None):
+    """The history and the first layer of a descent, from a start that diverges for one seed."""
+    data, network = start_of(FIGURE5.quick, seed)
+    if seed == wild:
+        network = zl.networks.from_arrays(1e3 * network.E, 1e3 * network.W, "identity")
+    run = finished(zl.simulate(DESCENT, data, network, steps=steps, record_every=7))
+    return run.history.assign(E=(("input", "unit"), run.network.E))
 
 
-def test_runs_side_by_side_have_the_bits_of_runs_alone(settings):
-    alone, together = (side_by_side(lambda i: memorisation.problem(settings, i), 100, at_once) for at_once in (1, 3))
-    for one, other in zip(alone, together, strict=True):
-        assert same_bits(one.history, other.history)
-        assert same_bits(one.network.E, other.network.E)
+def side_by_side(workers, progress=None, **options):
+    grid = Grid(descend, {"seed": range(3)}, lambda seed: {"seed": seed, **options}, lambda steps, **_: steps)
+    return engine.carry_out([grid], workers=workers, progress=progress)[0]
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_a_failure_is_told_and_ends_the_others(settings, at_once):
-    def problem(index):
-        data, network = memorisation.problem(settings, index)
-        if index != at_once - 1:  # side by side it is the second one, while the first has far to go
-            return data, network
-        return data, zl.networks.from_arrays(1e3 * network.E, 1e3 * network.W, "identity")
+def test_cells_side_by_side_have_the_bits_of_runs_alone():
+    together = side_by_side(3, steps=100).dataset()
+    for seed in range(3):
+        assert same_bits(together.sel(seed=seed, drop=True), descend(seed, 100))
 
-    with pytest.raises(ensemble.NumericalFailure, match=f"seed {at_once - 1} diverged") as failure:
-        side_by_side(problem, 10**7, at_once)
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failure_is_told_and_ends_the_others(workers):
+    """With two workers it is the second cell, while the first has far to go."""
+    with pytest.raises(NumericalFailureError, match=f"seed {workers - 1} diverged") as failure:
+        side_by_side(workers, steps=10**7, wild=workers - 1)
     assert np.isfinite(failure.value.run.network.E).all()
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_ctrl_c_ends_all_of_them(settings, at_once):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_all_of_them(workers):
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        side_by_side(lambda i: memorisation.problem(settings, i), 10**7, at_once)
+        side_by_side(workers, steps=10**7)
     timer.join()
     assert [one.name for one in threading.enumerate() if one.name.startswith("zeroloss")] == []

@@ -12,37 +12,37 @@ import xarray as xr
 import zeroloss as zl
 from problems import is_labelled
 from zeroloss import plots
-from zeroloss.experiments import figure6, output
+from zeroloss.studies.paper import figure6
 
 
 @pytest.fixture(scope="module")
 def settings():
-    return replace(figure6.QUICK, seeds=2)
+    return replace(figure6.STUDY.quick, seeds=2)
 
 
 @pytest.fixture(scope="module")
 def result(settings):
-    return figure6.run(settings)
+    return figure6.STUDY.run(settings)
 
 
 @pytest.fixture(scope="module")
 def files(result, tmp_path_factory):
     directory = tmp_path_factory.mktemp("figure6")
-    output.write(result, directory, "figure6")
+    result.save(directory, "figure6")
     return directory
 
 
 def test_the_paper_s_setting():
     expected = {"p": 37, "hidden": 512, "activation": "relu", "train_fraction": 0.7, "step_size": 1e-3, "steps": 5000}
-    assert expected.items() <= asdict(figure6.FULL).items()
-    assert (figure6.FULL.seeds, figure6.FULL.spread, figure6.FULL.quick) == (5, "std", False)
+    assert expected.items() <= asdict(figure6.STUDY.full).items()
+    assert (figure6.STUDY.full.seeds, figure6.STUDY.full.spread, figure6.STUDY.full.quick) == (5, "std", False)
 
 
 def test_the_first_steps_at_the_paper_s_setting():
     """Step 1 throws ‖E‖² from about 507 to thousands: the fixed step is not converged there."""
-    data, network = figure6.problem(figure6.FULL, 0)
+    data, network = figure6.problem(figure6.STUDY.full, 0)
     assert len(data.Y_train) == 492
-    run = zl.simulate(zl.PredictedGradient(figure6.FULL.step_size), data, network, steps=1, record_every=1)
+    run = zl.simulate(zl.PredictedGradient(figure6.STUDY.full.step_size), data, network, steps=1, record_every=1)
     before, after = run.history.norm_E.values**2
     assert 480 < before < 535
     assert 1500 < after < 10000
@@ -94,12 +94,12 @@ def test_each_seed_has_its_own_split_and_start(settings):
 
 @pytest.mark.parametrize(("spread", "power"), [("std", -0.5), ("variance", -0.25)])
 def test_both_readings_of_the_spread(spread, power):
-    _, network = figure6.problem(replace(figure6.FULL, spread=spread), 0)
+    _, network = figure6.problem(replace(figure6.STUDY.full, spread=spread), 0)
     assert network.E.std() == pytest.approx(37**power, rel=0.03)
 
 
 def test_a_level_that_is_not_reached_is_said(settings):
-    short = figure6.run(replace(settings, seeds=1, steps=20))
+    short = figure6.STUDY.run(replace(settings, seeds=1, steps=20))
     assert short.summary["crossing_steps"]["0.5"] is None
     assert short.line.startswith("1 seed; test accuracy reaches 0.5 not in every run")
 
@@ -113,7 +113,7 @@ def test_the_numbers_of_the_picture(files, result, settings):
         assert json.loads(stored.attrs["settings"]) == asdict(settings)
         assert is_labelled(stored)
         assert all("units" in variable.attrs for variable in stored.data_vars.values())
-        final = figure6.run(replace(settings, seeds=1, steps=0)).numbers
+        final = figure6.STUDY.run(replace(settings, seeds=1, steps=0)).numbers
         np.testing.assert_array_equal(final.norm.sel(stage="initial")[0], stored.norm.sel(stage="initial")[0])
         np.testing.assert_array_equal(final.norm.sel(stage="final"), final.norm.sel(stage="initial"))
 
@@ -132,13 +132,15 @@ def test_the_picture_is_made_of_the_numbers_alone(files, result, tmp_path):
     picture = (files / "figure6.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     with xr.open_dataset(files / "figure6.nc", engine="h5netcdf") as stored, plots.style():
-        plots.save(result.draw(stored.load()), tmp_path / "again.png")
+        plots.save(result.study.draw(stored.load()), tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == picture
 
 
 def test_only_quick_pictures_are_marked(result, settings):
     full = result.numbers.assign_attrs(settings=json.dumps(asdict(replace(settings, quick=False))))
-    marked, unmarked = ([text.get_text() for text in figure6.draw(numbers).texts] for numbers in (result.numbers, full))
+    marked, unmarked = (
+        [text.get_text() for text in figure6.STUDY.draw(numbers).texts] for numbers in (result.numbers, full)
+    )
     assert [text.startswith("QUICK RUN") for text in marked] == [True]
     assert unmarked == []
 
@@ -147,13 +149,14 @@ def test_pictures_leave_matplotlib_s_state_alone(files):
     """Matplotlib is not loaded before the first picture, pyplot never, and the user's settings are kept."""
     script = f"""
 import sys, pathlib
-import zeroloss, zeroloss.cli, zeroloss.experiments.figure6
+import zeroloss, zeroloss.cli, zeroloss.studies.paper.figure6
 from zeroloss import plots
 assert "matplotlib" not in sys.modules and "xarray" not in sys.modules
 import matplotlib, xarray
 before = matplotlib.rcParams.copy()
 with plots.style():
-    figure = zeroloss.experiments.figure6.draw(xarray.load_dataset({str(files / "figure6.nc")!r}, engine="h5netcdf"))
+    numbers = xarray.load_dataset({str(files / "figure6.nc")!r}, engine="h5netcdf")
+    figure = zeroloss.studies.paper.figure6.STUDY.draw(numbers)
 assert "matplotlib.pyplot" not in sys.modules and matplotlib.rcParams.copy() == before
 """
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,5 +1,6 @@
 """The study of controlled norms: delays of made-up curves, the same paths before, and going on where it stopped."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -7,12 +8,11 @@ import pytest
 import xarray as xr
 
 import zeroloss as zl
-from problems import figure5, same_bits
-from zeroloss.experiments import norm_clamp, output
-from zeroloss.experiments.cells import Cells
-from zeroloss.experiments.ensemble import derived_seeds
+from problems import same_bits
+from zeroloss.studies import Cells, Cube
+from zeroloss.studies.beyond import norm_clamp
 
-SMALL = replace(norm_clamp.QUICK, ratios=(0.8, 1.1), before=200, steps=1500, sustained=3, seeds=2)
+SMALL = replace(norm_clamp.STUDY.quick, ratios=(0.8, 1.1), before=200, steps=1500, sustained=3, seeds=2)
 BRANCHES = SMALL.seeds * (1 + len(norm_clamp.VARIANTS) * len(SMALL.ratios))
 
 
@@ -37,8 +37,9 @@ def made_up(settings, reached=None, lost=None, finite=True, mark=0):
 def study_of(settings, others):
     """The numbers of runs that reach half at step 1000, but for others by key."""
     names = [norm_clamp.FREE, *norm_clamp.VARIANTS]
-    keys = [(seed, name, ratio) for seed in range(settings.seeds) for name in names for ratio in settings.ratios]
-    return norm_clamp._numbers(settings, {key: others.get(key, made_up(settings, 1000)) for key in keys})
+    over = {"seed": range(settings.seeds), "variant": names, "ratio": settings.ratios}
+    keys = itertools.product(*over.values())
+    return norm_clamp.analyse(settings, Cube(over, [others.get(key, made_up(settings, 1000)) for key in keys]))
 
 
 def test_delays_of_made_up_curves():
@@ -65,7 +66,7 @@ def test_delays_of_made_up_curves():
     assert delay(1, "hold W", 1.1) == (1500, False)  # two records of three
     assert not all_of_them.observed.any()
     assert int((~numbers.finite).sum()) == 1
-    summary = norm_clamp._summary(SMALL, numbers)
+    summary = norm_clamp.summarise(SMALL, numbers)
     assert summary["free"]["delay"]["0.5"] == {
         "median": 800.0,
         "each": [800.0, 800.0],
@@ -84,67 +85,64 @@ def test_delays_of_made_up_curves():
 def test_different_paths_before_the_control_are_told(mark):
     numbers = study_of(SMALL, {(1, "hold E", 1.1): made_up(SMALL, 1000, mark=mark)})
     assert numbers.identical_before.values.tolist() == [True, mark == 0]
-    line = norm_clamp._line(SMALL, norm_clamp._summary(SMALL, numbers))
+    line = norm_clamp._line(SMALL, norm_clamp.summarise(SMALL, numbers))
     assert line.endswith(f"paths to step 200 {'NOT ' * mark}identical in every seed")
+
+
+def arguments(settings, seed, variant, ratio):
+    """The arguments of a cell."""
+    return norm_clamp.grids(settings)[0].arguments(seed=seed, variant=variant, ratio=ratio)
 
 
 def test_a_run_s_digest_is_that_of_its_path():
     """It changes with the seed and with the step, and not with the control."""
-    cell = norm_clamp._cell(SMALL, 0, "hold both", 0.8)
+    cell = arguments(SMALL, 0, "hold both", 0.8)
 
     def digest(**other):
-        return norm_clamp._simulated({**cell, "steps": 50, **other})["before"].tobytes()
+        return norm_clamp.descend(**{**cell, "steps": 50, **other})["before"].tobytes()
 
     assert digest() == digest(control="rescale", layers="E", ratio=3.0) == digest(control=None)
-    assert len({digest(), digest(before=250), digest(**derived_seeds(1))}) == 3
+    assert len({digest(), digest(before=250), digest(seed=1)}) == 3
 
 
 def test_a_run_is_that_of_a_descent_in_one_piece():
-    cell = norm_clamp._cell(SMALL, 1, "hold W", 0.8)
     data = zl.datasets.modular_addition(11, test_count=7, seed=1)
     net = zl.networks.uniform_fan_in(data, 128, 1001)
     descent = zl.GradientDescent(1.0, 1e-4, norm_control="hold", norm_layers="W", norm_ratio=0.8, norm_step=200)
     history = zl.simulate(descent, data, net, steps=1700, record_every=50).history
-    own = norm_clamp._simulated(cell)
+    own = norm_clamp.descend(**arguments(SMALL, 1, "hold W", 0.8))
     for name in ("step", *norm_clamp.CURVES):
         assert same_bits(own[name], history[name].values)
 
 
 def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    simulated, count = norm_clamp._simulated, []
+    """The free run of a seed, which is the same for every ratio, is one cell."""
+    simulate, count = norm_clamp.simulate, []
 
     def until(last):
-        def compute(cell):
+        def interrupted(*given, **options):
             if len(count) == last:
                 raise KeyboardInterrupt
-            count.append(cell)
-            return simulated(cell)
+            count.append(given)
+            return simulate(*given, **options)
 
-        return compute
+        return interrupted
 
-    monkeypatch.setattr(norm_clamp, "_simulated", until(7))
+    monkeypatch.setattr(norm_clamp, "simulate", until(7))
     with pytest.raises(KeyboardInterrupt):
-        norm_clamp.run(SMALL, Cells(tmp_path))
-    monkeypatch.setattr(norm_clamp, "_simulated", until(-1))
+        norm_clamp.STUDY.run(SMALL, cells=Cells(tmp_path), workers=1)
+    monkeypatch.setattr(norm_clamp, "simulate", until(-1))
     again = Cells(tmp_path)
-    result = norm_clamp.run(SMALL, again)
+    result = norm_clamp.STUDY.run(SMALL, cells=again)
     assert (again.found, len(count)) == (7, BRANCHES)
-    monkeypatch.setattr(norm_clamp, "_simulated", simulated)
-    whole = norm_clamp.run(SMALL)
+    monkeypatch.setattr(norm_clamp, "simulate", simulate)
+    whole = norm_clamp.STUDY.run(SMALL)
     xr.testing.assert_identical(result.numbers, whole.numbers)
     assert whole.line == result.line
     assert whole.numbers.identical_before.all()
     more = Cells(tmp_path)
-    norm_clamp.run(replace(SMALL, ratios=(0.8,), sustained=5), more)  # the same runs, otherwise looked at
+    norm_clamp.STUDY.run(replace(SMALL, ratios=(0.8,), sustained=5), cells=more)  # the same runs, otherwise looked at
     assert more.found == SMALL.seeds * (1 + len(norm_clamp.VARIANTS))
-
-
-def test_a_stopped_run_stops_the_study(monkeypatch):
-    stopped = zl.simulate(zl.GradientDescent(1.0), *figure5(), steps=0)  # any run, but for how it ended
-    stopped.outcome = replace(stopped.outcome, ending=type(stopped.outcome.ending).STOPPED_BY_THE_USER)
-    monkeypatch.setattr(norm_clamp, "simulate", lambda *_, **__: stopped)
-    with pytest.raises(KeyboardInterrupt):
-        norm_clamp.run(SMALL)
 
 
 @pytest.mark.parametrize(
@@ -161,26 +159,26 @@ def test_a_stopped_run_stops_the_study(monkeypatch):
     ],
 )
 def test_bad_settings_are_told_before_the_runs(changes, told, monkeypatch):
-    monkeypatch.setattr(norm_clamp, "_simulated", None)
+    monkeypatch.setattr(norm_clamp, "simulate", None)
     with pytest.raises(ValueError, match=told):
-        norm_clamp.run(replace(SMALL, **changes))
+        norm_clamp.STUDY.run(replace(SMALL, **changes))
 
 
 @pytest.mark.filterwarnings("error")
 def test_runs_that_diverge_before_the_control_are_censored_at_it(tmp_path):
-    result = norm_clamp.run(replace(SMALL, lr=1e5, hidden=16, steps=200, ratios=(0.9,), seeds=1))
+    result = norm_clamp.STUDY.run(replace(SMALL, lr=1e5, hidden=16, steps=200, ratios=(0.9,), seeds=1))
     numbers = result.numbers
     assert not numbers.finite.any()
     assert not numbers.observed.any()
     assert (numbers.delay == 0).all()
     assert "; 5 of 5 runs diverged; " in result.line
-    output.write(result, tmp_path, "out")
+    result.save(tmp_path, "out")
 
 
 def test_what_the_study_finds_at_the_least():
     """Held below the norm that free descent ends at, a network generalises within 4000 steps; held above, not."""
     cells = {
-        name: norm_clamp._simulated(norm_clamp._cell(replace(norm_clamp.FULL, steps=4000), 0, *name))
+        name: norm_clamp.descend(**arguments(replace(norm_clamp.STUDY.full, steps=4000), 0, *name))
         for name in (("hold both", 0.8), ("hold both", 1.1))
     }
     below, above = (cell["test_accuracy"] for cell in cells.values())

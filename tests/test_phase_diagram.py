@@ -9,10 +9,11 @@ import xarray as xr
 
 import zeroloss as zl
 from test_checks_and_studies import SMALL, result_of
-from zeroloss.experiments import delay_law, delay_runs, output, phase_diagram
-from zeroloss.experiments.cells import Cells
-from zeroloss.experiments.delay_runs import Plan, history_of
-from zeroloss.experiments.phase_diagram import PHASES, phase_of
+from zeroloss.studies import Cells
+from zeroloss.studies.beyond import _delays, delay_law, phase_diagram
+from zeroloss.studies.beyond._delays import history_of
+from zeroloss.studies.beyond.phase_diagram import PHASES, phase_of
+from zeroloss.sweeps import engine
 
 STEPS = [0, 1, 10, 20, 40, 80, 160, 320]
 RISES = [0.1, 0.5, 1, 1, 1, 1, 1, 1]  # memorised at step 10
@@ -51,17 +52,17 @@ def test_phases_of_synthetic_histories(phase, train, test, norm):
 def test_the_definitions_by_what_they_mean():
     """The constant prediction of a one-hot target has the loss (1 − 1/p)/p."""
     Y = np.eye(7)
-    meant = delay_runs.definitions(7, 0.5, 2)
+    meant = _delays.definitions(7, 0.5, 2)
     assert meant["loss"][1].level == pytest.approx(np.mean((Y - Y.mean(0)) ** 2))
     assert meant["loss"][0].level == pytest.approx(meant["loss"][1].level / 10)
     assert {level.direction for level in meant["loss"]} == {"below"}
     assert [levels[1].sustained for levels in meant.values()] == [1, 2, 2, 2]
 
 
-def made_up(plan):
+def made_up(lr, weight_decay, steps, seed, **_):
     """A run of the delay 1/(lr · weight decay), one more seed by seed, but for one that generalises before."""
-    memorised, step = 100, np.unique(np.geomspace(1, plan.steps, 100).round())
-    generalised = 20 if plan.seed == 1 else memorised + (1 + 0.1 * (plan.seed % 7)) / (plan.lr * plan.weight_decay)
+    memorised, step = 100, np.unique(np.geomspace(1, steps, 100).round())
+    generalised = 20 if seed == 1 else memorised + (1 + 0.1 * (seed % 7)) / (lr * weight_decay)
     train, test, ones = step >= memorised, step >= generalised, np.ones(len(step))
     losses = {"train_loss": 1.0 - train, "test_loss": 1.0 - test, "norm_E": ones, "norm_W": ones}
     return {"step": step, "train_accuracy": 1.0 * train, "test_accuracy": 1.0 * test, **losses, "diverged": False}
@@ -77,15 +78,15 @@ def made_up(plan):
 @pytest.mark.filterwarnings("error")
 def test_runs_that_generalise_first_are_left_out_and_counted(module, changes, monkeypatch, tmp_path):
     """Of the fits, of those within budgets and of the picture, in which every learning rate has its points."""
-    monkeypatch.setattr(module, "histories", lambda name, plans, cells: [made_up(plan) for plan in plans])
-    result = module.run(replace(module.QUICK, **changes, seeds=2))
+    monkeypatch.setattr(_delays, "descend", made_up)
+    result = module.STUDY.run(replace(module.STUDY.quick, **changes, seeds=2))
     law = result.summary["laws"]["sustained"]
     assert law["runs"] == result.summary["runs"] - 1
     assert law["exponent"][1] <= -1 <= law["exponent"][2]
     assert result.summary["generalised_first"] == 1
     assert ", 1 left out that generalises before it memorises" in result.line
-    output.write(result, tmp_path, "out")
-    told = [text.get_text() for axes in result.draw(result.numbers).axes for text in legend_of(axes)]
+    result.save(tmp_path, "out")
+    told = [text.get_text() for axes in result.draw().axes for text in legend_of(axes)]
     assert "1 left out: generalised first" in told
     assert {f"lr {lr:g}" for lr in changes.get("learning_rates", ())} <= set(told)
 
@@ -126,48 +127,49 @@ def test_a_run_of_the_diagram_is_that_of_simulate():
 
 def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
     """Stopped after three runs and begun again, it computes the others only, to the numbers of one that was not."""
-    plans = phase_diagram._plans(SMALL["phase-diagram"][1])
-    computed = []
+    settings = SMALL["phase-diagram"][1]
+    simulate, count = _delays.simulate, []
 
-    def stopped(plan, tell, interruption, curves=delay_runs._curves):
-        if len(computed) == 3:
+    def stopped(*given, **options):
+        if len(count) == 3:
             raise KeyboardInterrupt
-        computed.append(plan)
-        return curves(plan, tell, interruption)
+        count.append(given)
+        return simulate(*given, **options)
 
-    monkeypatch.setattr(delay_runs, "available_processors", lambda: 1)
     with monkeypatch.context() as patch:
-        patch.setattr(delay_runs, "_curves", stopped)
+        patch.setattr(_delays, "simulate", stopped)
         with pytest.raises(KeyboardInterrupt):
-            delay_runs.histories("weight_decays", plans, Cells(tmp_path))
+            phase_diagram.STUDY.run(settings, cells=Cells(tmp_path), workers=1)
     cells = Cells(tmp_path)
-    runs = delay_runs.histories("weight_decays", plans, cells)
+    (runs,) = engine.carry_out(phase_diagram.grids(settings), cells, workers=1)
     assert cells.found == 3
-    monkeypatch.setattr(delay_runs, "available_processors", lambda: 2)
-    for run, undisturbed in zip(runs, delay_runs.histories("weight_decays", plans, None), strict=True):
-        assert run.keys() == undisturbed.keys()
-        assert all((run[name] == undisturbed[name]).all() for name in run)
+    (undisturbed,) = engine.carry_out(phase_diagram.grids(settings), workers=2)
+    for one, other in zip(runs, undisturbed, strict=True):
+        assert one.keys() == other.keys()
+        assert all((one[name] == other[name]).all() for name in one)
 
 
 def test_the_bar_reaches_its_end(tmp_path, monkeypatch):
-    """With runs that were kept and one that diverges, which takes fewer steps than it has."""
+    """With runs that were stored and one that diverges, which takes fewer steps than it has."""
     bars = []
 
-    def bar(*arguments, make=delay_runs.progress_bar, **options):
+    def bar(*arguments, make=engine.progress_bar, **options):
         bars.append(make(True, **{**options, "file": io.StringIO()}))
         return bars[-1]
 
-    monkeypatch.setattr(delay_runs, "progress_bar", bar)
+    monkeypatch.setattr(engine, "progress_bar", bar)
     settings = replace(SMALL["phase-diagram"][1], fractions=(0.95,), weight_decays=(0.1, 3.0), seeds=1)
-    for seeds in (1, 2, 2):
-        plans = phase_diagram._plans(replace(settings, seeds=seeds))
-        runs = delay_runs.histories("weight_decays", plans, Cells(tmp_path))
+    for seeds, computed in ((1, 1), (2, 1), (2, 0)):
+        grids = phase_diagram.grids(replace(settings, seeds=seeds))
+        (runs,) = engine.carry_out(grids, Cells(tmp_path))
         assert [bool(run["diverged"]) for run in runs] == [False, True] * seeds
-        assert bars[-1].n == bars[-1].total == sum(plan.steps for plan in plans)
+        assert len(bars) == computed
+        if bars:
+            assert bars.pop().n == grids[0].total_steps() / seeds
 
 
 def test_a_budget_cuts_a_run():
-    run = {"step": np.array([0, 5, 10, 20]), **{name: np.arange(4.0) for name in delay_runs.CURVES}}
+    run = {"step": np.array([0, 5, 10, 20]), **{name: np.arange(4.0) for name in _delays.CURVES}}
     assert history_of(run, 10).step.values.tolist() == [0, 5, 10]
     assert history_of(run, 19).step.values.tolist() == [0, 5, 10]
     xr.testing.assert_identical(history_of(run, 20), history_of(run))
@@ -189,18 +191,18 @@ def test_the_exponent_within_a_budget_needs_the_censored_runs():
 
 
 def test_the_cost_is_told_before_the_work():
-    plan = Plan(p=11, hidden=128, fraction=0.9, lr=1.0, weight_decay=1e-4, steps=10**6, seed=0)
-    assert 1e-4 < delay_runs.check_plans("weight_decays", [plan]) < 1e-2
-    with pytest.raises(ValueError, match=r"weight_decays: expected work of at most 24 hours, got 1 runs of 1.0e\+12"):
-        delay_runs.check_plans("weight_decays", [replace(plan, steps=10**12)])
+    settings = replace(phase_diagram.STUDY.quick, weight_decays=(1e-9,), fractions=(0.9,), seeds=1)
+    expected = r"weight_decays: expected work of at most 24 hours, got 1 runs of 6.0e\+09 steps in all, about \S+ hours"
+    with pytest.raises(ValueError, match=expected):
+        phase_diagram.STUDY.run(settings)
 
 
 def test_a_diagram_without_a_law(tmp_path):
     """Where nothing groks the picture is drawn all the same."""
-    settings = replace(phase_diagram.QUICK, fractions=(0.3,), weight_decays=(1e-2, 3.0), duration=0.1, seeds=1)
-    result = phase_diagram.run(settings)
+    settings = replace(phase_diagram.STUDY.quick, fractions=(0.3,), weight_decays=(1e-2, 3.0), duration=0.1, seeds=1)
+    result = phase_diagram.STUDY.run(settings)
     assert result.line.endswith("too few grok for a law")
-    output.write(result, tmp_path, "out")
+    result.save(tmp_path, "out")
     with xr.open_dataset(tmp_path / "out.nc", engine="h5netcdf") as stored:
         xr.testing.assert_identical(stored.load(), result.numbers)
 
@@ -225,7 +227,7 @@ def test_a_diagram_without_a_law(tmp_path):
 )
 def test_grids_that_are_none(changes, told):
     with pytest.raises(ValueError, match=told):
-        phase_diagram.run(replace(phase_diagram.QUICK, **changes))
+        phase_diagram.STUDY.run(replace(phase_diagram.STUDY.quick, **changes))
 
 
 @pytest.mark.parametrize(
@@ -242,9 +244,9 @@ def test_grids_that_are_none(changes, told):
     ],
 )
 def test_settings_without_laws_are_told_before_the_runs(changes, told, monkeypatch):
-    monkeypatch.setattr(delay_law, "histories", None)
+    monkeypatch.setattr(delay_law, "grids", None)
     with pytest.raises(ValueError, match=told):
-        delay_law.run(replace(delay_law.QUICK, **changes))
+        delay_law.STUDY.run(replace(delay_law.STUDY.quick, **changes))
 
 
 def test_the_delay_law_of_a_small_grid():

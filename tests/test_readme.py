@@ -13,7 +13,7 @@ import pytest
 
 import zeroloss as zl
 from zeroloss import cli, datasets
-from zeroloss.experiments import CHECKS, FIGURES, STUDIES
+from zeroloss.studies import CHECKS, FIGURES, STUDIES
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
@@ -209,7 +209,7 @@ def test_commands_within_sentences_exist(command):
     if words:
         context = found.make_context(name, words)
         known = {"reproduce": FIGURES, "check": CHECKS, "study": STUDIES}.get(name)
-        chosen = context.params.get("figures") or context.params.get("chosen", ())
+        chosen = context.params.get("names") or context.params.get("chosen", ())
         assert {*chosen} <= {*(known or ())}
 
 

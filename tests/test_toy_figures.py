@@ -9,8 +9,8 @@ import xarray as xr
 
 from problems import is_labelled
 from zeroloss import plots
-from zeroloss.experiments import FIGURES, figure1, figure2, figure3, figure4, output
-from zeroloss.experiments.toys import Unit
+from zeroloss.studies.paper import figure1, figure2, figure3, figure4
+from zeroloss.studies.paper._toys import Unit
 
 MODULES = {"1": figure1, "2": figure2, "3": figure3, "4": figure4}
 
@@ -18,9 +18,10 @@ MODULES = {"1": figure1, "2": figure2, "3": figure3, "4": figure4}
 @pytest.fixture(scope="module", params=MODULES)
 def quick(request, tmp_path_factory):
     """The number, the result and the directory of each figure in its quick form."""
-    result = FIGURES[request.param].reproduce(quick=True)
+    study = MODULES[request.param].STUDY
+    result = study.run(study.quick)
     directory = tmp_path_factory.mktemp("figure")
-    output.write(result, directory, f"figure{request.param}")
+    result.save(directory)
     return request.param, result, directory
 
 
@@ -34,9 +35,9 @@ def closed_form(w0, x, y, lr, decay, steps, c_g=2, c_w=1):
 
 
 def test_figure_1_is_the_closed_form():
-    settings = figure1.FULL
+    settings = figure1.STUDY.full
     assert (settings.start, settings.lr, settings.weight_decays) == ((-1, 1), 0.1, (0.01, 0.1, 0.2))
-    numbers = figure1.run(settings).numbers
+    numbers = figure1.STUDY.run(settings).numbers
     for decay in settings.weight_decays:
         expected = closed_form(settings.start, settings.x, settings.y, settings.lr, decay, settings.steps)
         found = numbers.sel(weight_decay=decay)
@@ -47,8 +48,8 @@ def test_figure_1_is_the_closed_form():
 
 
 def test_figure_1_test_loss_is_that_of_its_samples_and_tends_to_its_expectation():
-    settings = replace(figure1.QUICK, steps=100, seeds=400)
-    numbers = figure1.run(settings).numbers
+    settings = replace(figure1.STUDY.quick, steps=100, seeds=400)
+    numbers = figure1.STUDY.run(settings).numbers
     x = np.random.default_rng(3).standard_normal((100, 2))
     outputs = numbers.weights.values @ x.T
     np.testing.assert_allclose(numbers.test_loss[3], ((outputs - x.sum(axis=1)) ** 2).mean(axis=-1), atol=1e-12)
@@ -56,14 +57,14 @@ def test_figure_1_test_loss_is_that_of_its_samples_and_tends_to_its_expectation(
 
 
 def test_figure_1_generalises_at_a_speed_proportional_to_the_decay():
-    steps = figure1.run(figure1.FULL).summary["generalised_steps"]
-    rates = np.array(figure1.FULL.weight_decays) * steps
+    steps = figure1.STUDY.run(figure1.STUDY.full).summary["generalised_steps"]
+    rates = np.array(figure1.STUDY.full.weight_decays) * steps
     assert np.ptp(rates) < 0.15 * rates.mean()
 
 
 def test_figure_2_is_the_closed_form_and_straight():
-    settings = figure2.FULL
-    result = figure2.run(settings)
+    settings = figure2.STUDY.full
+    result = figure2.STUDY.run(settings)
     for start, found in zip(settings.starts, result.numbers.weights.values, strict=True):
         expected = closed_form(start, settings.x, settings.y, settings.lr, settings.weight_decay, len(found) - 1)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
@@ -72,7 +73,7 @@ def test_figure_2_is_the_closed_form_and_straight():
 
 @pytest.mark.parametrize("figure", [figure2, figure3])
 def test_the_flow_stays_on_the_set_and_descends_the_norm(figure):
-    flow = figure.run(figure.QUICK).numbers.flow.values
+    flow = figure.STUDY.run(figure.STUDY.quick).numbers.flow.values
     if figure is figure2:
         residuals = [flow.sum(axis=-1) - 3]
     else:
@@ -94,9 +95,9 @@ def test_the_product_flow_solves_its_equation():
 
 
 def test_figure_3_keeps_the_exact_law_in_every_step():
-    settings = figure3.QUICK
+    settings = figure3.STUDY.quick
     decay = 1 - settings.lr * settings.weight_decay
-    numbers = figure3.run(settings).numbers
+    numbers = figure3.STUDY.run(settings).numbers
     for model, target in (("curved", settings.target), ("singular", 0.0)):
         w1, w2 = np.moveaxis(numbers.weights.sel(model=model).values, -1, 0)
         D, gradient = w1**2 - w2**2, 2 * (w1 * w2 - target)
@@ -105,18 +106,19 @@ def test_figure_3_keeps_the_exact_law_in_every_step():
 
 
 def test_figure_3_distance_to_the_flow_is_proportional_to_the_decay():
-    found = figure3.distances_to_flow(replace(figure3.FULL, weight_decays=(0.02, 0.01, 0.005, 0.0025)))
+    settings = replace(figure3.STUDY.full, weight_decays=(0.02, 0.01, 0.005, 0.0025), duration=0.1)
+    found = figure3.STUDY.run(settings).numbers.distance.values
     np.testing.assert_allclose(found[:-1] / found[1:], 2, rtol=0.01)
 
 
 def test_figure_3_singular_point_is_only_approached():
-    norms = np.linalg.norm(figure3.run(figure3.QUICK).numbers.weights.sel(model="singular"), axis=-1)
+    norms = np.linalg.norm(figure3.STUDY.run(figure3.STUDY.quick).numbers.weights.sel(model="singular"), axis=-1)
     assert (np.diff(norms) < 0).all()
     assert (norms[:, -1] > 0).all()
 
 
 def test_figure_3_leaky_unit_is_the_closed_form_on_either_side_of_the_kink():
-    settings = figure3.FULL
+    settings = figure3.STUDY.full
     unit = Unit(settings.x, settings.y, settings.negative_slope)
     for start in settings.starts_leaky:
         path = unit.descend([start], settings.lr, settings.weight_decay, 1500)[0]
@@ -144,7 +146,7 @@ def test_figure_4_is_the_closed_form_with_slope_1():
         expected = 4 * foot * s / (q**2 * np.sqrt(1 + 4 * foot**2 * (1 - 2 * s / q) ** 2))
         np.testing.assert_allclose(figure4.measured(foot, s), expected, rtol=0, atol=1e-12)
         np.testing.assert_allclose(figure4.closed_form(foot, s), expected, rtol=1e-12)
-    summary = figure4.run(figure4.FULL).summary
+    summary = figure4.STUDY.run(figure4.STUDY.full).summary
     assert summary["slope"] == pytest.approx(1, abs=1e-4)
     assert summary["constant"] == pytest.approx(summary["constant_closed_form"], rel=1e-5)
     assert np.all(np.diff(summary["angles_degrees"]) > 0)
@@ -161,37 +163,37 @@ def test_the_files(quick, tmp_path):
     name = f"figure{number}"
     assert sorted(path.name for path in directory.iterdir()) == [f"{name}.{e}" for e in ("json", "nc", "png")]
     about = json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
-    assert about["settings"] == json.loads(json.dumps(asdict(MODULES[number].QUICK)))
+    assert about["settings"] == json.loads(json.dumps(asdict(MODULES[number].STUDY.quick)))
     assert len(about["seeds"]) == (1 if number == "1" else 0)
     with xr.open_dataset(directory / f"{name}.nc", engine="h5netcdf") as stored:
         xr.testing.assert_identical(stored.load(), result.numbers)
         assert is_labelled(stored)
         with plots.style():
-            plots.save(result.draw(stored), tmp_path / "again.png")
+            plots.save(result.study.draw(stored), tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == (directory / f"{name}.png").read_bytes()
 
 
 def test_only_quick_pictures_are_marked(quick):
     number, result, _ = quick
-    full = result.numbers.assign_attrs(settings=json.dumps(asdict(replace(MODULES[number].QUICK, quick=False))))
-    marked, unmarked = ([text.get_text() for text in result.draw(numbers).texts] for numbers in (result.numbers, full))
+    full = result.numbers.assign_attrs(settings=json.dumps(asdict(replace(MODULES[number].STUDY.quick, quick=False))))
+    marked, unmarked = (
+        [text.get_text() for text in result.study.draw(numbers).texts] for numbers in (result.numbers, full)
+    )
     assert [text.startswith("QUICK RUN") for text in marked] == [True]
     assert unmarked == []
 
 
-def test_seeds_draw_test_samples_or_are_said_to_have_no_effect():
-    several = FIGURES["1"].reproduce(seeds=3, quick=True)
+def test_seeds_draw_test_samples():
+    several = figure1.STUDY.run(figure1.STUDY.settings(seeds=3, quick=True))
     assert (several.numbers.sizes["seed"], len(several.seeds)) == (3, 3)
     assert several.numbers.test_loss.std("seed").max() > 0.01
-    for number in "234":
-        assert FIGURES[number].reproduce(seeds=3, quick=True).line.endswith("; nothing random, so no seeds")
 
 
 def test_pictures_say_what_they_show():
     """λ and the loss in the headings, and numbers along the axes of figure 2's space."""
 
     def texts(module):
-        figure = module.draw(module.run(module.QUICK).numbers)
+        figure = module.STUDY.run(module.STUDY.quick).draw()
         return figure, [text.get_text() for part in figure.subfigs for text in part.texts]
 
     assert all(r"$\lambda$ = 0.1" in text for text in texts(figure3)[1][:3])

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     )
     from .dynamics.evaluation import loss_and_gradient, predicted_gradient
     from .runs import load
-    from .simulation import simulate, simulate_many
+    from .simulation import simulate
+    from .sweeps import simulate_many
 
     __version__: str
 
@@ -61,7 +62,7 @@ __all__ = [
 
 _PARTS = ("config", "datasets", "fourier", "geometry", "metrics", "networks", "results", "runs", "survival", "sweeps")
 
-_HOMES = {"build_info": ".build", "load": ".runs", "simulate": ".simulation", "simulate_many": ".simulation"}
+_HOMES = {"build_info": ".build", "load": ".runs", "simulate": ".simulation", "simulate_many": ".sweeps"}
 
 
 def __getattr__(name: str) -> object:

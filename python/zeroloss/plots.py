@@ -6,7 +6,7 @@ Matplotlib is imported with the first picture. Figures are objects of their own 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLOURS",
+    "FORMS",
     "ZERO_LOSS",
     "angle",
     "arrow",
@@ -286,9 +287,20 @@ def mark_quick(figure: Figure, text: str) -> None:
     figure.suptitle(f"QUICK RUN  {text}", x=0.99, ha="right", color=COLOURS["vermilion"], fontsize=8, bbox=box)
 
 
-def save(figure: Figure, file: Path | BinaryIO) -> None:
-    """Write a figure as PNG, marked as ours, without a version: the same numbers give the same file."""
-    figure.savefig(file, dpi=160, format="png", metadata={"Software": "zeroloss"})
+#: What a picture says about itself in each form: that it is ours, without a version and a date.
+FORMS: Mapping[str, Mapping[str, str | None]] = {
+    "png": {"Software": "zeroloss"},
+    "svg": {"Creator": "zeroloss", "Date": None},
+    "pdf": {"Creator": "zeroloss", "Producer": None, "CreationDate": None},
+}
+
+
+def save(figure: Figure, file: Path | BinaryIO, form: str = "png") -> None:
+    """Write a figure as PNG, SVG or PDF, marked as ours: the same numbers give the same file."""
+    import matplotlib as mpl  # noqa: PLC0415
+
+    with mpl.rc_context({"svg.hashsalt": "zeroloss"}):  # else the names in an SVG file are random
+        figure.savefig(file, dpi=160, format=form, metadata=dict(FORMS[form]))
 
 
 def is_ours(path: Path) -> bool:

@@ -2,9 +2,8 @@
 
 from .command import main, zeroloss
 from .information import info
-from .reproduce import reproduce
 from .runs import report, resume, run
-from .studies import check, study
+from .studies import check, reproduce, study
 from .sweeps import sweep
 
 __all__ = ["main"]

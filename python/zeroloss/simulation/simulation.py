@@ -20,10 +20,11 @@ from ..dynamics.registry import is_ours, settings_of
 from ..dynamics.stepper import ChunkStepper, Dynamics, State
 from ..dynamics.user import UserStepper, cost, fixed_step
 from ..networks import Network
-from ..results import Measures
+from ..results import Ending, Measures
 from ..results.schedule import Schedule
 from . import engine
 from .conditions import Condition, check_names, parsed_events, parsed_stop
+from .context import current_cell
 from .engine import End, Ended
 from .events import Events
 from .history import History
@@ -153,19 +154,22 @@ class Simulation:
     def run(self, interruption: Interruption, progress: ShowProgress, *others: Observer) -> Ended:
         """Take the steps until the end or an interruption."""
         total = self._end.step if self._end.time is None else None
+        cell = current_cell()
+        if cell is not None and progress is None:  # the cells of a grid share one bar
+            progress = cell.tell
         tell = progress if callable(progress) else None
         bar = progress_bar(False if callable(progress) else progress, initial=self._begin.step, total=total)
         observers = [self.snapshots, self.stopping, self.events, Progress(bar, tell), *others]
         watching = [observer for observer in observers if observer is not None]
+
+        def stop_requested() -> bool:
+            return interruption.requested is not None or (cell is not None and cell.asked() is not None)
+
         with interruption, bar:
-            return engine.run(
-                self._stepper,
-                self.history,
-                watching,
-                self._begin,
-                self._end,
-                lambda: interruption.requested is not None,
-            )
+            ended = engine.run(self._stepper, self.history, watching, self._begin, self._end, stop_requested)
+        if cell is not None and ended.outcome.ending is Ending.STOPPED_BY_THE_USER:
+            cell.stopped = True
+        return ended
 
     def _check_names(self) -> None:
         record = self._begin.record
@@ -184,6 +188,9 @@ def start(dynamics: Dynamics, data: Dataset, network: Network, threads: int | No
     """Return the stepper, once it is known to fit the machine."""
     needed = cost(dynamics, data, network)
     check_memory(type(dynamics).__name__, needed.memory)
+    cell = current_cell()
+    if threads is None and cell is not None:
+        threads = min(cell.threads, checked_threads(None, needed.flops, needed.flops_for_threads))
     threads = checked_threads(threads, needed.flops, needed.flops_for_threads)
     if not is_ours(dynamics):
         return UserStepper(dynamics, data, network, threads)

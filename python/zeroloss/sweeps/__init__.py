@@ -1,7 +1,8 @@
-"""Sweeps: every combination of some settings, each a run that nothing can lose, and all of them one labelled cube."""
+"""Many runs: one engine for sweeps, studies and ensembles, on all processors, on processes, or on a cluster."""
 
 from .cell import ClusterError
+from .many import simulate_many
 from .store import Store, open_sweep, report
 from .sweep import BrokenError, Sweep, connect, sweep
 
-__all__ = ["BrokenError", "ClusterError", "Store", "Sweep", "connect", "open_sweep", "report", "sweep"]
+__all__ = ["BrokenError", "ClusterError", "Store", "Sweep", "connect", "open_sweep", "report", "simulate_many", "sweep"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from ..dynamics.registry import register_dynamics
 from ..results import Ending, InUseError, Outcome, RunDirectory, UnreadableError, held
 from ..results.files import reading, write_atomically
 from ..simulation.interruption import Asked, Interruption
+
+_LOOK = 0.5  # seconds between two looks at a lock
 
 
 class ClusterError(RuntimeError):
@@ -30,7 +33,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to carry out a cell: plain data, and the class of a user's dynamics by its name."""
+    """The job of a cell: plain data, and the class of a user's dynamics by its name.
+
+    ``patience`` is the number of seconds to wait for a cell that another process holds: on a cluster a worker that was
+    lost may hold it for a while.
+    """
 
     name: str
     settings: Mapping[str, Mapping[str, Any]]
@@ -39,6 +46,26 @@ class Task:
     retry: bool = False
     allow_different_bits: bool = False
     users_dynamics: Mapping[str, type[Any]] = field(default_factory=dict)
+    patience: float = 0.0
+
+    @property
+    def steps(self) -> float:
+        """The steps of the run; 0 if it has an end in time."""
+        return float(self.settings["run"]["steps"] or 0)
+
+    def carry_out(self, asked: Callable[[], signal.Signals | None], tell: Callable[[int], None]) -> Report:
+        """Bring the cell to its end, from where it is; see `zeroloss.sweeps.workers.Job`."""
+        for name, kind in self.users_dynamics.items():
+            register_dynamics(name, kind)
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                with held(Path(self.lock)):
+                    return Report(self.name, _carried_out(self, tell, Asked(asked)))
+            except InUseError:
+                if asked() or time.monotonic() >= deadline:
+                    return Report(self.name, None)
+            time.sleep(_LOOK)
 
 
 def failed(outcome: Outcome) -> bool:
@@ -49,27 +76,6 @@ def failed(outcome: Outcome) -> bool:
 def stopped(outcome: Outcome) -> bool:
     """Whether a cell is to go on the next time."""
     return not outcome.ending.is_the_end
-
-
-def carry_out(task: Task, asked: Callable[[], signal.Signals | None], tell: Callable[[int], None]) -> Report:
-    """Bring a cell to its end, from where it is.
-
-    Parameters
-    ----------
-    task : Task
-        The cell.
-    asked : function
-        Returns the signal in whose place an end is asked for, or None.
-    tell : function
-        Called with the number of steps as they are taken.
-    """
-    for name, kind in task.users_dynamics.items():
-        register_dynamics(name, kind)
-    try:
-        with held(Path(task.lock)):
-            return Report(task.name, _carried_out(task, tell, Asked(asked)))
-    except InUseError:
-        return Report(task.name, None)
 
 
 def ended(directory: Path) -> Outcome | None:

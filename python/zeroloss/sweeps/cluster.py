@@ -1,4 +1,4 @@
-"""Workers of a Dask cluster, which write into the store as those of this machine do: a directory that all of them see.
+"""Workers of a Dask cluster. They see one directory, in which a file says that its jobs are still wanted.
 
 Imported on use: Dask is an extra.
 """
@@ -12,7 +12,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ from distributed.scheduler import KilledWorker
 
 from .._checks import ZerolossWarning
 from ..build import BITS_IN_PYTHON, build_of_results
-from .cell import ClusterError, Report, Task, carry_out
+from .cell import ClusterError
+from .workers import Job
 
 _REACHED = 7.0  # seconds in which a scheduler has to answer
 _LOOK = 0.5  # seconds between two looks at what has ended, and of a worker at whether it is to stop
-_MOST = 1000  # cells that are submitted at a time
-_LOST = 60.0  # seconds in which a cell's lock has to be free after its worker was lost
+_MOST = 1000  # jobs that are submitted at a time
 
 
 def connect(address: str) -> Client:
@@ -52,42 +52,46 @@ def connect(address: str) -> Client:
 class ClusterWorkers:
     """The workers of a cluster, as `zeroloss.sweeps.workers.Workers` are those of this machine.
 
-    ``at_most`` cells are carried out at a time, or as many as the cluster takes.
+    ``at_most`` jobs are carried out at a time, or as many as the cluster takes. ``directory`` is one that all see.
     """
 
-    def __init__(self, client: Client, store: Path, at_most: int | None, allow_different_bits: bool) -> None:
+    def __init__(self, client: Client, directory: Path, at_most: int | None, allow_different_bits: bool) -> None:
         self._client, self._allowed = client, allow_different_bits
         self._at_most = at_most or _MOST
-        self._wanted = (store / f"wanted-{uuid.uuid4().hex}").resolve()  # while this sweep is
+        self._wanted = (directory / f"wanted-{uuid.uuid4().hex}").resolve()  # there while this is
         self._refused: set[str] = set()
 
     def check(self) -> None:
-        """Raise ClusterError unless the workers are of this version and instruction-set level, and see the store.
+        """Raise ClusterError unless the workers are of this version and instruction-set level, and see the directory.
 
         There may be none yet, as an adaptive cluster starts them with the work; those that come later are checked by
-        their first cell.
+        their first job.
         """
         builds = {} if self._allowed else self._client.run(build_of_results)
         if told := [line for name, build in builds.items() if (line := _different(name, build, build_of_results()))]:
             raise ClusterError(f"{'; '.join(told)}, so its bits may differ; --allow-different-bits allows that")
-        seen = self._client.run(_sees, str(self._wanted.parent / "sweep.toml"))
+        self._wanted.touch()
+        try:
+            seen = self._client.run(_sees, str(self._wanted))
+        finally:
+            self._wanted.unlink()
         if blind := [name for name, sees in seen.items() if not sees]:
             raise ClusterError(f"out: expected a directory that all workers see, {blind[0]} does not")
 
-    def reports(self, tasks: Sequence[Task], look: Callable[[int], signal.Signals | None]) -> Iterator[Report]:
-        """Carry out tasks, and yield what became of each as it ends; as `zeroloss.sweeps.workers.Workers.reports`.
+    def reports(self, jobs: Sequence[Job], look: Callable[[int], signal.Signals | None]) -> Iterator[Any]:
+        """Carry out jobs, and yield the result of each as it ends; as `zeroloss.sweeps.workers.Workers.reports`.
 
-        A worker that is lost leaves its cells to others, which go on from the last checkpoint. One of another build,
-        unless that is allowed, is told and gets no more cells.
+        A worker that is lost leaves its jobs to others; runs in directories continue from the last checkpoint. One of
+        another build, unless that is allowed, gets no more jobs, with a warning.
 
         Raises
         ------
         ClusterError
-            Where a cell took several workers with it, or the scheduler went away.
+            If a job took several workers with it, or the scheduler went away.
         """
-        waiting = list(reversed(tasks))
-        under_way: dict[Future, Task] = {}
-        taken, stopping = 0, False
+        waiting = list(reversed(jobs))
+        under_way: dict[Future, Job] = {}
+        taken, stopping = 0.0, False
         self._wanted.touch()
         try:
             while under_way or (waiting and not stopping):
@@ -95,19 +99,19 @@ class ClusterWorkers:
                 while waiting and not stopping and len(under_way) < self._at_most and others != []:
                     under_way |= self._submitted(waiting.pop(), others)
                 self._wait(under_way)
-                if not stopping and look(taken) is not None:
+                if not stopping and look(int(taken)) is not None:
                     stopping = True
                     self._wanted.unlink()
                 for future in [future for future in under_way if future.done()]:
-                    task = under_way.pop(future)
-                    report = self._result(future)
-                    if isinstance(report, _Refusal):
-                        self._refuse(report)
-                        waiting.append(task)
+                    job = under_way.pop(future)
+                    result = self._result(future)
+                    if isinstance(result, _Refusal):
+                        self._refuse(result)
+                        waiting.append(job)
                     else:
-                        taken += task.settings["run"]["steps"] or 0
-                        look(taken)
-                        yield report
+                        taken += job.steps
+                        look(int(taken))
+                        yield result
         finally:
             self._wanted.unlink(missing_ok=True)  # who looks no more wants no more
             with contextlib.suppress(Exception):  # of a scheduler that has gone
@@ -119,12 +123,11 @@ class ClusterWorkers:
             return None
         return [name for name in self._client.scheduler_info(n_workers=-1)["workers"] if name not in self._refused]
 
-    def _submitted(self, task: Task, workers: list[str] | None) -> dict[Future, Task]:
+    def _submitted(self, job: Job, workers: list[str] | None) -> dict[Future, Job]:
         build = None if self._allowed else {name: build_of_results()[name] for name in BITS_IN_PYTHON}
-        users = pickle.dumps(task.users_dynamics)  # the scheduler reads the task, and may not know their modules
-        plain = replace(task, users_dynamics={})
-        future = self._client.submit(_carry_out, plain, users, str(self._wanted), build, pure=False, workers=workers)
-        return {future: task}
+        content = pickle.dumps(job)  # the scheduler reads what it is given, and may not know the job's modules
+        future = self._client.submit(_carry_out, content, str(self._wanted), build, pure=False, workers=workers)
+        return {future: job}
 
     def _wait(self, futures: Collection[Future]) -> None:
         """Wait for one of the futures, or a little while."""
@@ -142,12 +145,11 @@ class ClusterWorkers:
             )
 
     @staticmethod
-    def _result(future: Future) -> Report | _Refusal:
+    def _result(future: Future) -> Any:
         try:
-            found: Report | _Refusal = future.result()
+            return future.result()
         except (KilledWorker, FutureCancelledError) as error:
             raise ClusterError(f"the cluster gave a cell up: {str(error).splitlines()[0]}") from error
-        return found
 
 
 @dataclass(frozen=True)
@@ -158,23 +160,17 @@ class _Refusal:
     difference: str
 
 
-def _carry_out(task: Task, users: bytes, wanted: str, build: Mapping[str, Any] | None) -> Report | _Refusal:
-    """Carry out a cell on a worker; where a lost worker may still hold it, wait for that to end."""
+def _carry_out(content: bytes, wanted: str, build: Mapping[str, Any] | None) -> Any:
+    """Carry out a job on a worker."""
     here = {name: build_of_results()[name] for name in BITS_IN_PYTHON}
     if build is not None and here != build:
         name = get_worker().address
         return _Refusal(name, _different(name, here, build))
     try:
-        task = replace(task, users_dynamics=pickle.loads(users))
+        job: Job = pickle.loads(content)
     except ImportError as error:
         raise ClusterError(f"dynamics: expected a module that every worker can import, got: {error}") from None
-    asked = _Stop(Path(wanted))
-    deadline = time.monotonic() + _LOST
-    while True:
-        report = carry_out(task, asked, lambda taken: None)
-        if report.outcome is not None or asked() or time.monotonic() > deadline:
-            return report
-        time.sleep(_LOOK)
+    return job.carry_out(_Stop(Path(wanted)), lambda taken: None)
 
 
 class _Stop:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .. import _checks, _display
 from .._checks import ArgumentTypeError
@@ -25,11 +25,14 @@ from .cell import Report, Task, failed, stopped
 from .cost import CostModel
 from .grid import Cell, axes, cells
 from .store import Store
-from .workers import Workers
+from .workers import Workers, on_cluster
 
 if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
+
+
+_LOST = 60.0  # seconds in which a cell's lock has to be free after its worker on a cluster was lost
 
 
 class BrokenError(RuntimeError):
@@ -176,11 +179,12 @@ def sweep(
         store.prepare(settings)
         if plan.todo:
             longest_first = [cell for _, cell in sorted(zip(each, plan.todo, strict=True), key=lambda one: -one[0])]
-            tasks = [_task(cell, store, retry, allow_different_bits) for cell in longest_first]
+            patience = 0.0 if client is None else _LOST
+            tasks = [_task(cell, store, retry, allow_different_bits, patience) for cell in longest_first]
             if client is None:
                 _carry_out(plan, tasks, Workers(plan.workers, processes), interruption, progress)
             else:
-                cluster = _of_cluster(client, store, workers, allow_different_bits)
+                cluster = on_cluster(client, store.path, workers, allow_different_bits)
                 _carry_out(plan, tasks, cluster, interruption, progress)
         if plan.outcomes:
             store.write_cube()
@@ -196,24 +200,12 @@ def _settings_of(configuration: str | os.PathLike[str] | Mapping[str, Any]) -> d
     return with_files_from(Path.cwd(), plain(configuration))
 
 
-def _task(cell: Cell, store: Store, retry: bool, allow_different_bits: bool) -> Task:
+def _task(cell: Cell, store: Store, retry: bool, allow_different_bits: bool, patience: float) -> Task:
     threads = cell.settings["run"]["threads"] or 1  # the cells share the processors, not their steps
     settings = {**cell.settings, "run": {**cell.settings["run"], "threads": threads}}
     directory, lock = store.cell(cell.name).resolve(), store.lock(cell.name).resolve()
     users = users_dynamics(settings["dynamics"]["kind"])
-    return Task(cell.name, settings, str(directory), str(lock), retry, allow_different_bits, users)
-
-
-class _Reporting(Protocol):
-    def reports(self, tasks: Sequence[Task], look: Callable[[int], signal.Signals | None]) -> Iterator[Report]: ...
-
-
-def _of_cluster(client: Client, store: Store, at_most: int | None, allow_different_bits: bool) -> _Reporting:
-    from .cluster import ClusterWorkers  # noqa: PLC0415 — an extra
-
-    workers = ClusterWorkers(client, store.path, at_most, allow_different_bits)
-    workers.check()
-    return workers
+    return Task(cell.name, settings, str(directory), str(lock), retry, allow_different_bits, users, patience)
 
 
 def connect(address: str) -> Client:
@@ -233,9 +225,7 @@ def connect(address: str) -> Client:
     return cluster.connect(address)
 
 
-def _carry_out(
-    plan: Sweep, tasks: list[Task], workers: _Reporting, interruption: Interruption, progress: bool | None
-) -> None:
+def _carry_out(plan: Sweep, tasks: list[Task], workers: Any, interruption: Interruption, progress: bool | None) -> None:
     """Carry out tasks on workers, and take note of what becomes of them."""
     total = sum(task.settings["run"]["steps"] or 0 for task in tasks)
     bar = progress_bar(progress, desc="sweep", total=total or None)

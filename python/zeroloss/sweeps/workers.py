@@ -1,9 +1,10 @@
-"""Workers on this machine: processes or threads that carry out cells side by side, until they are asked to stop."""
+"""Workers on this machine: processes or threads that carry out jobs side by side, until they are asked to stop."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import multiprocessing
 import os
 import signal
@@ -13,11 +14,38 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from multiprocessing.connection import wait as wait_for_end
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .cell import Report, Task, carry_out
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from .cluster import ClusterWorkers
 
 _LOOK = 0.2  # seconds between two looks at how far the workers are
+
+
+class Job(Protocol):
+    """A piece of work: a cell of a sweep or of a study, or a member of an ensemble.
+
+    Processes and clusters pickle it, and what it returns.
+    """
+
+    @property
+    def steps(self) -> float:
+        """The number of steps that it takes, as far as that is known."""
+
+    def carry_out(self, asked: Callable[[], signal.Signals | None], tell: Callable[[int], None]) -> Any:
+        """Do the work, and return the result.
+
+        Parameters
+        ----------
+        asked : function
+            Returns the signal that asks for the end, or None. A job that is asked ends early, with a partial result.
+        tell : function
+            Called with numbers of steps as they are taken.
+        """
 
 
 class Workers:
@@ -25,31 +53,34 @@ class Workers:
 
     def __init__(self, count: int, processes: bool) -> None:
         self._pool: Executor
-        self._count = count
+        self._count, self._processes = count, processes
         if processes:
             context = multiprocessing.get_context("spawn")
             self._signal: Any = context.Value(ctypes.c_int, 0)
             self._steps: Any = context.Value(ctypes.c_longlong, 0)
             self._pool = ProcessPoolExecutor(count, context, _begin, (self._signal, self._steps))
-            self._carry_out: Callable[[Task], Report] = _in_process
+            self._carry_out: Callable[[Job], Any] = _in_process
         else:
-            self._signal, self._steps = multiprocessing.Value(ctypes.c_int, 0), multiprocessing.Value(ctypes.c_longlong)
+            self._signal = SimpleNamespace(value=0)
+            self._steps = SimpleNamespace(value=0, get_lock=functools.partial(_itself, threading.Lock()))
             self._pool = ThreadPoolExecutor(count, thread_name_prefix="zeroloss")
             self._carry_out = _Shared(self._signal, self._steps).carry_out
 
-    def reports(self, tasks: Sequence[Task], look: Callable[[int], signal.Signals | None]) -> Iterator[Report]:
-        """Carry out tasks, and yield what became of each as it ends.
+    def reports(self, jobs: Sequence[Job], look: Callable[[int], signal.Signals | None]) -> Iterator[Any]:
+        """Carry out jobs in their order, and yield the result of each as it ends.
 
         ``look`` is called with the number of steps taken so far, often, and returns the signal that asks for an end:
-        tasks under way then stop with a checkpoint, and those not begun yet are dropped.
+        jobs under way are then asked to end, and those not begun yet are dropped.
 
         Raises
         ------
         concurrent.futures.BrokenExecutor
-            Where a process ended unexpectedly.
+            If a process ended unexpectedly.
+        Exception
+            What a job raises. The others are asked to end.
         """
-        waiting = list(reversed(tasks))
-        under_way: set[Future[Report]] = set()
+        waiting = list(reversed(jobs))
+        under_way: set[Future[Any]] = set()
         try:
             while under_way or waiting:
                 with _blocked():  # for processes that start with the first tasks: signals are for this one
@@ -59,12 +90,27 @@ class Workers:
                 if (number := look(self._steps.value)) is not None and not self._signal.value:
                     self._signal.value = int(number)
                     waiting = []
-                    under_way = {task for task in under_way if not task.cancel()}
-                for task in ended:
-                    yield task.result()
+                    under_way = {job for job in under_way if not job.cancel()}
+                for job in sorted(ended, key=lambda job: job.exception() is not None):  # results before an error
+                    yield job.result()
         finally:
             self._signal.value = self._signal.value or int(signal.SIGTERM)  # who looks no more wants no more
-            self._pool.shutdown(wait=not under_way, cancel_futures=True)
+            self._pool.shutdown(wait=not (self._processes and under_way), cancel_futures=True)
+
+
+def _itself(lock: threading.Lock) -> threading.Lock:
+    return lock
+
+
+def on_cluster(
+    client: Client, directory: Path, at_most: int | None, allow_different_bits: bool = False
+) -> ClusterWorkers:
+    """Return the workers of a Dask cluster that see a directory; ClusterError if they cannot do the work."""
+    from .cluster import ClusterWorkers  # noqa: PLC0415 — an extra
+
+    workers = ClusterWorkers(client, directory, at_most, allow_different_bits)
+    workers.check()
+    return workers
 
 
 @contextlib.contextmanager
@@ -81,16 +127,16 @@ def _blocked() -> Iterator[None]:
 
 
 class _Shared:
-    """What a worker asks and tells."""
+    """The shared numbers, as a job sees them."""
 
     def __init__(self, number: Any, steps: Any) -> None:
         self._number, self._steps = number, steps
         self.orphaned = False
         self.busy = threading.Lock()
 
-    def carry_out(self, task: Task) -> Report:
-        """Carry out a cell."""
-        return carry_out(task, self._asked, self._tell)
+    def carry_out(self, job: Job) -> Any:
+        """Carry out a job."""
+        return job.carry_out(self._asked, self._tell)
 
     def _asked(self) -> signal.Signals | None:
         number = self._number.value
@@ -111,10 +157,10 @@ def _begin(number: Any, steps: Any) -> None:
     threading.Thread(target=_follow_parent, args=(_shared,), daemon=True).start()
 
 
-def _in_process(task: Task) -> Report:
+def _in_process(job: Job) -> Any:
     assert _shared is not None
     with _shared.busy:
-        return _shared.carry_out(task)
+        return _shared.carry_out(job)
 
 
 def _follow_parent(shared: _Shared) -> None:

@@ -1,0 +1,70 @@
+"""Studies: the paper's figures, checks of its theorems, and what goes beyond it, one file each.
+
+A study is a grid of cells, an analysis of their results, and the panels of a picture.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from ..sweeps.engine import Cube, Grid, NumericalFailureError, finished
+from ..sweeps.sealed import Cells
+from ._layout import Layout, Places
+from ._study import Result, Study, chosen, derived_seeds, labelled
+
+__all__ = [
+    "CHECKS",
+    "FIGURES",
+    "STUDIES",
+    "Cells",
+    "Cube",
+    "Grid",
+    "Layout",
+    "NumericalFailureError",
+    "Places",
+    "Result",
+    "Study",
+    "chosen",
+    "derived_seeds",
+    "finished",
+    "labelled",
+    "load",
+]
+
+#: The modules of the figures by number.
+FIGURES: Mapping[str, str] = {
+    "1": "paper.figure1",
+    "2": "paper.figure2",
+    "3": "paper.figure3",
+    "4": "paper.figure4",
+    "5": "paper.memorisation:figure5",
+    "6": "paper.figure6",
+    "7": "paper.memorisation:figure7",
+}
+
+#: The modules of the checks by the number of their theorem.
+CHECKS: Mapping[str, str] = {
+    "4.8": "theorems.theorem48",
+    "4.10": "theorems.theorem410",
+    "4.14": "theorems.theorem414",
+    "5.1": "theorems.theorem51",
+}
+
+#: The modules of the studies by name.
+STUDIES: Mapping[str, str] = {
+    "vanishing-decay": "beyond.vanishing_decay",
+    "sliding": "beyond.sliding",
+    "norm-clamp": "beyond.norm_clamp",
+    "phase-diagram": "beyond.phase_diagram",
+    "delay-law": "beyond.delay_law",
+    "direction": "beyond.direction",
+}
+
+
+def load(place: str) -> Study[Any]:
+    """Return the study at a place: a module, whose last part is the study's name, or a module and a name."""
+    module, _, name = place.partition(":")
+    found = vars(importlib.import_module(f".{module}", __name__)).values()
+    return next(one for one in found if isinstance(one, Study) and one.name == (name or module.rpartition(".")[2]))

@@ -1,0 +1,63 @@
+"""The layout of a study's picture: parts that are named by the letters of a mosaic, and their headings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .. import plots
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["Layout", "Places"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of a picture.
+
+    Attributes
+    ----------
+    mosaic : str
+        Rows of letters, separated by spaces, as ``"ac bc"``: the part of a letter covers its cells.
+    width, height : float
+        In inches.
+    spaces : mapping
+        ``wspace``, ``hspace``, ``width_ratios``, ``height_ratios`` of Matplotlib's grids.
+    """
+
+    mosaic: str
+    width: float
+    height: float
+    spaces: Mapping[str, Any] = field(default_factory=lambda: {"wspace": 0.04})
+
+    def places(self) -> Places:
+        """Return an empty figure with the parts."""
+        return Places(self)
+
+
+class Places:
+    """The parts of a picture by their letters."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.figure: Figure = plots.new_figure(layout.width, layout.height)
+        rows = layout.mosaic.split()
+        grid = self.figure.add_gridspec(len(rows), len(rows[0]), left=0, right=1, bottom=0, top=1, **layout.spaces)
+        self._parts: dict[str, SubFigure] = {}
+        for letter in sorted(set("".join(rows))):
+            cells = [(y, x) for y, row in enumerate(rows) for x, one in enumerate(row) if one == letter]
+            (top, left), (bottom, right) = min(cells), max(cells)
+            self._parts[letter] = self.figure.add_subfigure(grid[top : bottom + 1, left : right + 1])
+
+    def part(self, letter: str, title: str) -> SubFigure:
+        """Head a part with its letter and what it shows, and return it."""
+        plots.panel(self._parts[letter], letter, title)
+        return self._parts[letter]
+
+    def __call__(self, letter: str, title: str) -> Axes:
+        """Head a part with its letter and what it shows, and return its axes."""
+        axes: Axes = self.part(letter, title).subplots()
+        return axes

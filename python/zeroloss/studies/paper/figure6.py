@@ -1,0 +1,268 @@
+"""Figure 6: the predicted gradient on modular addition; delayed generalisation, and circles in the embedding.
+
+The network's first layer follows Eq. 20 alone. Shown are the test accuracy, and of the Fourier features F_k of the
+initial and the final E (Sec. 7.3.2) the norms of Re F_k and Im F_k, the cosines among them, and the cosines among
+their absolute values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import datasets, fourier, metrics, networks, plots
+from ...datasets import Dataset
+from ...dynamics import PredictedGradient
+from ...fourier import FourierSummary
+from ...networks import Network
+from ...results import labels
+from ...simulation import simulate
+from ...sweeps.engine import Cube, Grid, finished
+from .._layout import Layout, Places
+from .._study import Study, chosen, derived_seeds
+from .._words import ranges, spelled
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+LEVELS = (0.5, 0.95, 0.999)  # of test accuracy, whose crossings are told
+STAGES = ("initial", "final")
+
+#: The two readings of N(0, p^(−1/2)): the standard deviation of the entries of E as a function of p.
+SPREADS = {"std": lambda p: p**-0.5, "variance": lambda p: p**-0.25}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What determines the numbers of the figure; the defaults are the paper's.
+
+    ``spread`` is the reading of N(0, p^(−1/2)): p^(−1/2) is the standard deviation (``"std"``) or the variance.
+    The ``flow_`` settings are not the paper's: the same equation integrated to a tolerance, for comparison.
+    """
+
+    p: int = 37
+    hidden: int = 512
+    activation: str = "relu"
+    train_fraction: float = 0.7
+    step_size: float = 1e-3
+    steps: int = 5000
+    record_every: int = 10
+    seeds: int = 5
+    spread: str = "std"
+    flow_rtol: float = 1e-3
+    flow_duration: float = 2.5
+    quick: bool = False
+
+
+def problem(s: Settings, index: int) -> tuple[Dataset, Network]:
+    """Return the data and the initial network of a seed index."""
+    seeds = derived_seeds(index)
+    data = datasets.modular_addition(s.p, train_fraction=s.train_fraction, seed=seeds["data"])
+    std = SPREADS[s.spread](s.p)
+    return data, networks.normal(data, s.hidden, std, seeds["network"], s.activation)
+
+
+def predict(
+    settings: Mapping[str, Any], seed: int, dynamics: Mapping[str, Any], end: Mapping[str, Any], every: int
+) -> xr.Dataset:
+    """Follow the predicted gradient from a seed's start, and return the history with the final first layer."""
+    data, net = problem(Settings(**settings), seed)
+    run = finished(simulate(PredictedGradient(**dynamics), data, net, record_every=every, **end))
+    return run.history.assign(E=(("input", "unit"), run.network.E))
+
+
+def grids(s: Settings) -> list[Grid]:
+    """Return the paper's fixed steps, and adaptive ones: the fixed step is not converged at the start."""
+    own = chosen(s, "p hidden activation train_fraction spread")
+    fixed = {"dynamics": {"step_size": s.step_size}, "end": {"steps": s.steps}, "every": s.record_every}
+    flow = {"dynamics": {"rtol": s.flow_rtol}, "end": {"duration": s.flow_duration}, "every": 1}
+    return [
+        Grid(predict, {"seed": range(s.seeds)}, lambda seed, kind=kind: {"settings": own, "seed": seed, **kind})
+        for kind in (fixed, flow)
+    ]
+
+
+def analyse(s: Settings, fixed: Cube, flows: Cube) -> tuple[xr.Dataset, dict[str, Any]]:
+    """Return all numbers of the picture over seed, step, stage and vector, and the summary."""
+    import xarray as xr  # noqa: PLC0415 — slow to import
+
+    initial = [fourier.summary(problem(s, seed)[1].E) for seed in range(s.seeds)]
+    final = [fourier.summary(cell["E"]) for cell in fixed]
+    histories = fixed.dataset().drop_vars("E")
+
+    def both(name: str) -> Any:
+        return np.stack([[getattr(summary, name) for summary in stage] for stage in (initial, final)])
+
+    about_mean = labels("mean_test_accuracy", "1", "mean over seeds of the test accuracy")
+    mean = histories.test_accuracy.mean("seed").assign_attrs(about_mean)
+    times = histories.time.values
+    on_grid = [np.interp(times, cell["time"], cell["test_accuracy"], right=np.nan) for cell in flows]
+    frequency = initial[0].frequency
+    part = np.where(np.diff(frequency, prepend=0) > 0, "Re", "Im").astype(object)
+    pairs, text = ("stage", "seed", "vector", "other"), "cosine of the absolute values of two vectors Re F_k, Im F_k"
+    features = {
+        "norm": (pairs[:3], both("norms"), "norm of Re F_k or Im F_k"),
+        "cosine": (pairs, both("cosines"), "cosine of two vectors Re F_k, Im F_k"),
+        "absolute_cosine": (pairs, both("absolute_cosines"), text),
+        "flow_test_accuracy": (
+            ("seed", "step"),
+            np.array(on_grid),
+            "test accuracy of the equation integrated to flow_rtol, linear between steps",
+        ),
+    }
+    coordinates = {
+        "seed": ("seed", np.arange(s.seeds), "1", "seed index"),
+        "stage": ("stage", np.array(STAGES, object), "", "embedding before the first and after the last step"),
+        "frequency": ("vector", frequency, "cycles per p", "frequency k of the vector"),
+        "part": ("vector", part, "", "real or imaginary part of F_k"),
+    }
+    numbers = xr.Dataset(
+        {name: (dims, values, labels(name, "1", text)) for name, (dims, values, text) in features.items()},
+        {name: (dim, values, labels(name, unit, text)) for name, (dim, values, unit, text) in coordinates.items()},
+    ).merge(histories.assign(mean_test_accuracy=mean), combine_attrs="override")
+    per_seed = [
+        _of_seed(numbers.sel(seed=seed), _crossings(flows[seed]), initial[seed], final[seed]) for seed in range(s.seeds)
+    ]
+    return numbers, {**ranges(per_seed), "per_seed": per_seed}
+
+
+def _crossings(flow: Mapping[str, NDArray[Any]]) -> dict[str, float | None]:
+    """Return the times at which a flow crosses the levels."""
+    import xarray as xr  # noqa: PLC0415 — slow to import
+
+    accuracy = xr.DataArray(flow["test_accuracy"], {"step": flow["step"]}, ("step",))
+    steps = {level: metrics.crossing_step(accuracy, level) for level in LEVELS}
+    times = dict(zip(flow["step"].tolist(), flow["time"].tolist(), strict=True))
+    return {str(level): None if step is None else times[step] for level, step in steps.items()}
+
+
+def _of_seed(
+    numbers: xr.Dataset, crossing_times: Mapping[str, float | None], initial: FourierSummary, final: FourierSummary
+) -> dict[str, Any]:
+    """Return the summary numbers of one run."""
+    last = numbers.isel(step=-1)
+    condition = numbers.condition.values
+    return {
+        "seed": int(numbers.seed),
+        "crossing_steps": {str(level): metrics.crossing_step(numbers.test_accuracy, level) for level in LEVELS},
+        "flow_crossing_times": dict(crossing_times),
+        "final_test_accuracy": float(last.test_accuracy),
+        "final_norm_E_squared": float(last.norm_E) ** 2,
+        "final_norm_W_squared": float(last.norm_W) ** 2,
+        "condition_initial": float(condition[0]),
+        "condition_final": float(condition[-1]),
+        "fourier_initial": initial.numbers(),
+        "fourier_final": final.numbers(),
+    }
+
+
+def _line(s: Settings, summary: Mapping[str, Any]) -> str:
+    def gap(stage: str) -> Any:
+        return np.mean(
+            [seed[f"fourier_{stage}"]["within"] - seed[f"fourier_{stage}"]["across"] for seed in summary["per_seed"]]
+        )
+
+    steps = summary["crossing_steps"]
+    crossed = [
+        f"{level} at {spelled(pair, 'd')}" if pair else f"{level} not in every run" for level, pair in steps.items()
+    ]
+    return (
+        f"{s.seeds} seed{'s' if s.seeds > 1 else ''}; test accuracy reaches {', '.join(crossed)}; "
+        f"final ‖E‖² {spelled(summary['final_norm_E_squared'], '.1f')}, "
+        f"‖W‖² {spelled(summary['final_norm_W_squared'], '.1f')}; "
+        f"cosine gap within − across frequencies {gap('initial'):z.2f} → {gap('final'):z.2f}"
+    )
+
+
+def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
+    """Draw the four panels; the matrices are those of the first seed."""
+    vectors = r"$\mathrm{Re}\,F_k$, $\mathrm{Im}\,F_k$"
+    absolute = r"$|\mathrm{Re}\,F_k|$, $|\mathrm{Im}\,F_k|$"
+    _accuracies(place("a", f"test accuracy, p = {s.p}, h = {s.hidden}"), numbers, s)
+    _norms(place.part("b", f"norms of {vectors}"), numbers)
+    c = place.part("c", f"cosines among {vectors} (seed 0)")
+    _matrices(c, numbers.cosine, np.linspace(-0.2, 0.2, 5), "RdBu_r")
+    d = place.part("d", f"cosines among {absolute} (seed 0)")
+    _matrices(d, numbers.absolute_cosine, np.linspace(0, 1, 5), "Blues")
+
+
+def _accuracies(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
+    accuracy = numbers.test_accuracy.transpose("seed", "step")
+    labels = (f"mean of {len(accuracy)} seeds", "single seeds")
+    plots.runs_and_mean(axes, numbers.step, accuracy, plots.COLOURS["blue"], *labels)
+    flow = numbers.flow_test_accuracy.transpose("seed", "step")
+    flow_label = f"the equation integrated\nto rtol {s.flow_rtol:g}, mean"
+    plots.runs_and_mean(axes, numbers.step, flow, plots.COLOURS["orange"], flow_label)
+    axes.axhline(1 / s.p, color=plots.COLOURS["grey"], linewidth=0.8, linestyle="--", label=f"chance, 1/{s.p}")
+    axes.set(xlabel="step", ylabel="test accuracy", xlim=(0, s.steps), ylim=(-0.02, 1.03))
+    axes.legend(loc="center right")
+    plots.time_axis(axes, s.step_size, r"time $t = \eta\,\cdot\,$step")
+
+
+def _norms(place: SubFigure, numbers: xr.Dataset) -> None:
+    """Draw the norms of every seed; both axes span the same share of their mean, so that the spreads compare."""
+    mean = numbers.norm.mean(["seed", "vector"])
+    reach = 1.1 * float(abs(numbers.norm / mean - 1).max())
+    both = list(place.subplots(1, 2))
+    for axes, stage in zip(both, STAGES, strict=True):
+        norms, centre = numbers.norm.sel(stage=stage), float(mean.sel(stage=stage))
+        for part, colour, aside in (("Re", "blue", -0.16), ("Im", "vermilion", 0.16)):
+            of_part = norms.isel(vector=numbers.part.values == part).transpose("seed", "vector")
+            place_k = of_part.frequency.values + aside
+            for seed in of_part.values:
+                axes.plot(
+                    place_k, seed, "o", color=plots.COLOURS[colour], markersize=2.6, alpha=0.35, markeredgewidth=0
+                )
+            axes.plot(
+                place_k,
+                of_part.mean("seed"),
+                "_",
+                color=plots.COLOURS[colour],
+                markersize=6,
+                markeredgewidth=1.8,
+                label=part,
+            )
+        spread = float((norms.std("vector") / norms.mean("vector")).mean())
+        axes.set(
+            xlabel="frequency k",
+            xlim=(0.2, norms.frequency.max() + 0.8),
+            ylim=(centre * (1 - reach), centre * (1 + reach)),
+        )
+        axes.set_title(f"{stage}: spread {100 * spread:.1f} %")
+        axes.grid(visible=False, axis="x")
+    both[0].set_ylabel(f"norm (both axes: mean ± {100 * reach:.0f} %)")
+    both[1].legend(
+        loc="lower left", ncols=2, title="mean over seeds; each seed faint", title_fontsize=8, alignment="left"
+    )
+
+
+def _matrices(place: SubFigure, cosines: xr.DataArray, ticks: NDArray[np.float64], colours: str) -> None:
+    first = cosines.isel(seed=0)
+    both = list(place.subplots(1, 2))
+    for axes, stage in zip(both, STAGES, strict=True):
+        image = plots.matrix(axes, first.sel(stage=stage), (ticks[0], ticks[-1]), colours, first.frequency)
+        axes.set(title=stage, xlabel="frequency k")
+    both[0].set_ylabel("frequency k")
+    plots.colour_bar(place, image, both, "cosine", ticks)
+
+
+STUDY = Study(
+    name="figure6",
+    title="Figure 6 of arXiv 2511.01938: predicted gradient on modular addition",
+    about="the predicted gradient on modular addition: delayed generalisation, and circles",
+    takes="2 min",
+    full=Settings(),
+    quick=replace(Settings(), p=17, hidden=192, steps=4000, seeds=3, quick=True),
+    grids=grids,
+    analyse=analyse,
+    line=_line,
+    layout=Layout("ab cd", 10.5, 6.3, {"wspace": 0.05, "hspace": 0.03, "height_ratios": (1, 0.83)}),
+    panels=panels,
+    mark=lambda s: f"p = {s.p}, h = {s.hidden}, {s.steps} steps",
+)

@@ -1,0 +1,1 @@
+"""Checks of the theorems of the paper."""
