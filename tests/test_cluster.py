@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import xarray as xr
@@ -17,7 +18,9 @@ from test_own_dynamics import MODULE
 from test_own_dynamics import settings as own_settings
 from test_sweep_faults import wait_for
 from test_sweeps import carried_out, settings, with_sweep
-from zeroloss import sweeps
+from zeroloss import cli, sweeps
+from zeroloss.studies import Cells
+from zeroloss.studies.theorems import theorem51
 
 needs_base = pytest.mark.skipif(len(LEVELS) == 1 or "base" not in LEVELS, reason="only one level is compiled")
 
@@ -191,3 +194,24 @@ def test_a_dynamics_of_a_module(tmp_path, importable):
         assert err == (
             "zeroloss: dynamics: expected a module that every worker can import, got: No module named 'my_dynamics'\n"
         )
+
+
+def test_a_study_on_a_cluster_has_the_numbers_of_this_machine(tmp_path, capsys, monkeypatch):
+    """Its cells come back as arrays, and are stored where all workers look whether they are still wanted."""
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    settings = replace(theorem51.STUDY.quick, points=7, seeds=1)
+    with cluster({}, {}) as (address, _), sweeps.connect(address) as client:
+        with pytest.raises(ValueError, match="cells: expected a directory that all workers of the cluster see"):
+            theorem51.STUDY.run(settings, client=client)
+        cells = Cells(tmp_path / "cells")
+        found = theorem51.STUDY.run(settings, client=client, cells=cells)
+        again = theorem51.STUDY.run(settings, cells=Cells(tmp_path / "cells"))
+        words = ["--set", "points=7", "--seeds", "1", "--scheduler", address, "--out", str(tmp_path / "out")]
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["check", "5.1", "--quick", *words])
+    assert ended.value.code == 0
+    assert "check 5.1 (quick): " in capsys.readouterr().out
+    assert not list((tmp_path / "cells").glob("wanted-*"))
+    xr.testing.assert_identical(found.numbers, again.numbers)
+    with xr.open_dataset(tmp_path / "out" / "theorem51.nc", engine="h5netcdf") as stored:
+        xr.testing.assert_identical(stored.load(), theorem51.STUDY.run(settings).numbers)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from . import _kernels as _kernels
 
 if TYPE_CHECKING:
-    from . import config, datasets, fourier, geometry, metrics, networks, results, runs, survival, sweeps
+    from . import config, datasets, fourier, geometry, metrics, networks, results, runs, studies, survival, sweeps
     from .build import build_info
     from .dynamics import (
         AdamW,
@@ -56,11 +56,24 @@ __all__ = [
     "runs",
     "simulate",
     "simulate_many",
+    "studies",
     "survival",
     "sweeps",
 ]
 
-_PARTS = ("config", "datasets", "fourier", "geometry", "metrics", "networks", "results", "runs", "survival", "sweeps")
+_PARTS = (
+    "config",
+    "datasets",
+    "fourier",
+    "geometry",
+    "metrics",
+    "networks",
+    "results",
+    "runs",
+    "studies",
+    "survival",
+    "sweeps",
+)
 
 _HOMES = {"build_info": ".build", "load": ".runs", "simulate": ".simulation", "simulate_many": ".sweeps"}
 

@@ -94,10 +94,6 @@ class Study(Generic[S]):
         The name of its files.
     title : str
         The title of its numbers.
-    about : str
-        One line for lists.
-    takes : str
-        The expected time on two cores, for lists, as ``"3 s"``.
     full, quick : dataclass
         The settings: of the study itself, and of a small form that takes seconds (with ``quick`` set). ``seeds`` is
         the number of seeds if anything is random.
@@ -113,6 +109,8 @@ class Study(Generic[S]):
         The parts of the picture.
     panels : function of (places, numbers, settings)
         Draws the parts. It may use only the numbers and the settings.
+    about, takes : str
+        For lists: one line, and the expected time on two cores, as ``"3 s"``.
     mark : function of settings
         Returns the words of the quick mark.
     table : function of (settings, numbers, summary), optional
@@ -133,15 +131,15 @@ class Study(Generic[S]):
 
     name: str
     title: str
-    about: str
-    takes: str
     full: S
     quick: S
     analyse: Callable[..., xr.Dataset | tuple[xr.Dataset, dict[str, Any]]]
     line: Callable[[S, dict[str, Any]], str]
     layout: Layout
     panels: Callable[[Places, xr.Dataset, S], None]
-    mark: Callable[[S], str]
+    about: str = ""
+    takes: str = ""
+    mark: Callable[[S], str] = lambda settings: ""
     summarise: Callable[[S, xr.Dataset], dict[str, Any]] = lambda settings, numbers: {}
     grids: Callable[[S], Sequence[Grid]] = lambda settings: ()
     table: Callable[[S, xr.Dataset, dict[str, Any]], str] = lambda settings, numbers, summary: ""
