@@ -31,7 +31,7 @@ class AdamW(DescentSettings):
     lr : float or LearningRate
         Learning rate, above 0, or its schedule, also as a mapping: see `zeroloss.learning_rate`.
     weight_decay : float
-        The coefficient that multiplies θ in the update, beside the adaptive step.
+        The coefficient that multiplies θ in the update, apart from the adaptive step.
     betas : (float, float)
         β₁ and β₂, in [0, 1).
     eps : float

@@ -12,7 +12,7 @@ from .runge_kutta import Vector
 
 
 class DirectionStepper(NormFlowStepper):
-    """Steps of the norm flow, explicit and retracted, with a direction v in place of g.
+    """Steps of the norm flow, explicit and retracted, with a direction v instead of g.
 
     v is a function of the tangent space, in which it has to lie, and of the time at which the step begins.
     """

@@ -1,4 +1,4 @@
-"""Weight decay near the rounding unit: what is left of it, and a warning where that is another than was asked for."""
+"""Weight decay near the rounding unit: the decay after rounding, and a warning if it is not the one asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOLERANCE = 0.01
 
 
 class DecayWatch:
-    """Watches the decay lr · weight_decay of θ where it is so small that rounding may change it.
+    """Watches the decay lr · weight_decay of θ if it is so small that rounding may change it.
 
     A decay below half a rounding unit (3·10⁻⁸ in float32) vanishes, one not far above is rounded. ``rates`` are those
     of E and W, ``decayed(A, rate)`` is how the optimizer lets A decay, in the precision of A.

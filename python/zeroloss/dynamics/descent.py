@@ -1,7 +1,7 @@
-"""What gradient descent and AdamW share: a stepper around the kernel, and checks of what both are told.
+"""The common part of gradient descent and AdamW: a stepper around the kernel, and checks of their settings.
 
-A control of the norm is four plain settings of the dynamics, not an object among them, so that configurations, sweeps
-and saved runs hold it as they hold all others.
+A control of the norm is four plain settings of the dynamics, not an object, so that configurations, sweeps and saved
+runs hold it like all other settings.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _IDLE = {"norm_layers": "both", "norm_ratio": 1.0, "norm_step": 0}  # without a 
 
 
 class DescentSettings(ABC):
-    """What is the same for gradient descent and AdamW, whose dataclasses have these fields among theirs."""
+    """The settings that gradient descent and AdamW have in common; their dataclasses define these fields and others."""
 
     lr: float | LearningRate | Mapping[str, Any]
     weight_decay: float
@@ -48,7 +48,7 @@ class DescentSettings(ABC):
     norm_step: int
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        """Answer an argument that there is none of with what there is instead."""
+        """Raise TypeError for an argument of other packages, with what to write instead."""
         for name in ABSENT.keys() & options.keys() - cls.__dataclass_fields__.keys():  # type: ignore[attr-defined]
             raise ArgumentTypeError(name, f"there is no such argument; {ABSENT[name]}")
         return super().__new__(cls)
@@ -99,7 +99,7 @@ class DescentSettings(ABC):
 
     @property
     def schedule(self) -> LearningRate | None:
-        """The schedule of the learning rate; None where it is constant."""
+        """The schedule of the learning rate; None if it is constant."""
         return self.lr if isinstance(self.lr, LearningRate) else None
 
     @property
@@ -172,7 +172,7 @@ class DescentStepper(ChunkStepper):
 
     @property
     def makes_records(self) -> bool:  # type: ignore[override]
-        """Whether ``advance`` can make records: all but those that look at the parameters in Python."""
+        """Whether ``advance`` can make records: unless they need the parameters in Python."""
         return not self._decay.needed
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:

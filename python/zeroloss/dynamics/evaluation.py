@@ -70,7 +70,7 @@ def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple
     Raises
     ------
     numpy.linalg.LinAlgError
-        Where K + λI cannot be factored, with an estimate of its condition number.
+        If K + λI cannot be factored, with an estimate of its condition number.
     ValueError, TypeError
         For a network that does not fit the data, ridge < 0, or ridge = 0 with n > h.
     """

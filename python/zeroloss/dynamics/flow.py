@@ -21,7 +21,7 @@ _NUMBERS = ("steps", "time", "next_size", "step_size", "evaluations", "rejected_
 
 
 class ProximalError(ArithmeticError):
-    """An implicit step that was not solved; ``residual`` is max|F − Y| where it ended, ``pinned`` counts the pairs."""
+    """An implicit step that was not solved; ``residual`` is max|F − Y| at its end, ``pinned`` counts the pairs."""
 
     def __init__(self, ending: str, size: float, residual: float, pinned: int) -> None:
         super().__init__(
@@ -34,7 +34,7 @@ class ProximalError(ArithmeticError):
 class FlowStepper(ChunkStepper):
     """Steps along a flow of E and W, of a fixed size or of one that meets tolerances; a subclass takes them.
 
-    The state holds, beside E and W, the number of steps, the time, the size that the next adaptive step tries, the
+    The state holds E and W, the number of steps, the time, the size that the next adaptive step tries, the
     last accepted size, and how often the slope was evaluated (or an implicit step solved) and a step rejected.
     """
 
@@ -52,7 +52,7 @@ class FlowStepper(ChunkStepper):
 
     @abstractmethod
     def _take(self, room: float) -> None:
-        """Take one step of at most ``room``, and count it; ArithmeticError or LinAlgError where it cannot be taken."""
+        """Take one step of at most ``room``, and count it; ArithmeticError or LinAlgError if it cannot be taken."""
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
         """Take steps, each of its own size."""
@@ -74,7 +74,7 @@ class FlowStepper(ChunkStepper):
             return True  # for `at` to say why
 
     def at(self, time: float) -> Self:
-        """Return a stepper that went on to exactly ``time``; this one stays where it is, to go on in its own steps."""
+        """Return another stepper, at exactly ``time``; this one stays at its step, to continue in its own steps."""
         ahead = copy.copy(self)
         ahead.restore(self.state)
         if ahead.state["time"] + (size := ahead._next_size()) < time:
@@ -108,12 +108,12 @@ class FlowStepper(ChunkStepper):
         return from_arrays(self.state["E"], self.state["W"], self._activation)
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
-        """Say why no sound state was reached at a step."""
+        """Say why no finite state was reached at a step."""
         return flow_outcome(error, f"at step {step}")
 
 
 class ExplicitStepper(FlowStepper):
-    """Explicit Runge–Kutta steps; a subclass says what flows, where to, and what mends y after a step."""
+    """Explicit Runge–Kutta steps; a subclass defines y, its slope, and how y is corrected after a step."""
 
     def __init__(self, network: Network, step: float | Tolerances, method: str) -> None:
         super().__init__(network, step)
@@ -125,11 +125,11 @@ class ExplicitStepper(FlowStepper):
 
     @abstractmethod
     def move(self, y: Vector) -> None:
-        """Take y over into E and W, mended; LinAlgError where it cannot be."""
+        """Take y over into E and W, corrected; LinAlgError if it cannot be."""
 
     @abstractmethod
     def slope(self, y: Vector) -> Vector:
-        """Return f(y); LinAlgError where it has none."""
+        """Return f(y); LinAlgError if it has no value."""
 
     def _first_size(self) -> float:
         assert isinstance(self._step, Tolerances)

@@ -27,8 +27,8 @@ class GradientDescent(DescentSettings):
     lr : float or LearningRate
         Learning rate, above 0, or its schedule, also as a mapping: see `zeroloss.learning_rate`.
     weight_decay : float
-        The coefficient that multiplies θ in the update. The paper's λ‖θ‖² beside the summed loss is
-        ``weight_decay = 2λ``; beside the mean over N = n·d_out entries, λ = N · weight_decay / 2 with step lr/N.
+        The coefficient that multiplies θ in the update. The paper's λ‖θ‖² next to the summed loss is
+        ``weight_decay = 2λ``; next to the mean over N = n·d_out entries, λ = N · weight_decay / 2 with step lr/N.
     momentum : float
         The share of v that a step keeps, in [0, 1).
     decay_layers : {"both", "E", "W"}
@@ -38,7 +38,7 @@ class GradientDescent(DescentSettings):
     reduction : {"mean", "sum"}
         Over all n·d_out entries, cross-entropy over the n samples (the frameworks' defaults); or the paper's sum.
     compensated : bool
-        Whether the rounding error of θ is carried from step to step (Kahan's sum). Where lr · weight_decay is not far
+        Whether the rounding error of θ is carried from step to step (Kahan's sum). If lr · weight_decay is not far
         above the rounding unit of the dtype (6·10⁻⁸ in float32), plain sums lose the decay; compensated ones keep it.
     norm_control : {"hold", "cap", "rescale"}, optional
         Whether and how a norm is controlled. The norm of θ at step ``norm_step`` is the reference, and ``norm_ratio``

@@ -1,6 +1,6 @@
 """Learning-rate schedules as data: the rate of every step, from θ_t to θ_{t+1}, as a function of t alone.
 
-A descent takes one in place of its ``lr``: ``GradientDescent(lr=Cosine(1.0, 10_000))``, or by its name, as a
+A descent takes one as its ``lr``: ``GradientDescent(lr=Cosine(1.0, 10_000))``, or by its name, as a
 configuration has it: ``lr = { schedule = "cosine", lr = 1.0, steps = 10_000 }``.
 
 The rates are made of sums and products in float64, without a library's cosine or power, so that they have the same bits
@@ -30,7 +30,7 @@ _LAST_STEP = 2**53  # up to which float64 counts
 
 @dataclass(frozen=True)
 class LearningRate(ABC):
-    """What all schedules have in common.
+    """The common part of all schedules.
 
     Parameters
     ----------

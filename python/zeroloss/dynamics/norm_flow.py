@@ -36,7 +36,7 @@ class NormFlow:
     step_size : float, optional
         A fixed step in slow time, of Euler's method unless ``method`` says otherwise.
     rtol, atol : float, optional
-        In place of it, the tolerances of adaptive steps, Bogacki and Shampine's unless ``method`` says otherwise;
+        Instead of it, the tolerances of adaptive steps, Bogacki and Shampine's unless ``method`` says otherwise;
         atol is rtol/10 by default. An accepted step is a step of the simulation.
     method : {"euler", "bogacki_shampine", "proximal"}, optional
         "euler" takes fixed steps only. "proximal" takes implicit ones, fixed or adaptive, which slide along the
@@ -48,7 +48,7 @@ class NormFlow:
     -----
     The network must be float64 and on the set, max|F − Y| ≤ 10⁻⁶: see `zeroloss.geometry.project`. For ReLU the set
     has corners, along which explicit steps chatter: adaptive ones become small. Implicit steps are second-order
-    backward differences; what they solve and to which tolerances is told in `zeroloss.dynamics.proximal`. Beyond
+    backward differences; `zeroloss.dynamics.proximal` gives their equations and tolerances. Beyond
     about s = 1.5 the flow of ReLU branches, so that only norms, losses and accuracies can be compared.
     """
 
@@ -79,7 +79,7 @@ class NormFlow:
         return NormFlowStepper(self, data, network, threads)
 
     def fixed_step(self) -> float | None:
-        """Return the slow time of a step; None where steps are adaptive."""
+        """Return the slow time of a step; None if steps are adaptive."""
         return self.step_size
 
     def cost(self, data: Dataset, network: Network) -> Cost:

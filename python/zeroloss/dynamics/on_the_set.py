@@ -1,4 +1,4 @@
-"""What the norm flow's steppers share: the zero-loss set that they stay on, and what a record says there."""
+"""The common part of the norm flow's steppers: the zero-loss set on which they stay, and their records."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class PredictedGradient:
     ridge : float
         λ of Eq. 15, at least 0. At 0 (Eq. 20) K must be invertible: h ≥ n and independent rows of H.
     rtol, atol : float, optional
-        In place of ``step_size``: the same as an ordinary differential equation in t = η · step, in adaptive
+        Instead of ``step_size``: the same as an ordinary differential equation in t = η · step, in adaptive
         Bogacki–Shampine steps that meet these tolerances; atol is rtol/10 by default. In float64 alone.
     """
 
@@ -58,7 +58,7 @@ class PredictedGradient:
         return PredictedGradientStepper(self, self.step_size, data, network, threads)
 
     def fixed_step(self) -> float | None:
-        """Return the time of a step; None where steps are adaptive."""
+        """Return the time of a step; None if steps are adaptive."""
         return self.step_size
 
     def cost(self, data: Dataset, network: Network) -> Cost:
@@ -71,7 +71,7 @@ class PredictedGradient:
 
 
 def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
-    """Raise where Eq. 20 (ridge 0) is asked of more samples than hidden units, or the precision cannot hold λ."""
+    """Raise ValueError for ridge 0 (Eq. 20) with more samples than hidden units, or if the precision cannot hold λ."""
     n, h = len(data.Y_train), network.hidden
     with np.errstate(over="ignore"):
         rounded = float(network.dtype.type(ridge))
@@ -93,9 +93,9 @@ def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
 
 
 def condition_number(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> float:
-    """Return the factored matrix's condition number from its eigenvalues: slow, for where there is no factor.
+    """Return the factored matrix's condition number from its eigenvalues, which is slow, if there is no factor.
 
-    NaN where the matrix overflows in the precision of E.
+    NaN if the matrix overflows in the precision of E.
     """
     H = kernels.hidden(samples, E, activation)[0].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -107,7 +107,7 @@ def condition_number(samples: Any, E: NDArray[Any], activation: kernels.Activati
 
 
 def singular_sentence(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> str:
-    """Say why no factor of the Gram matrix was to be had at E."""
+    """Say why the Gram matrix has no factor at E."""
     condition = condition_number(samples, E, activation, ridge)
     if np.isnan(condition):
         return f"the Gram matrix overflows in {E.dtype}"
@@ -118,7 +118,7 @@ def singular_sentence(samples: Any, E: NDArray[Any], activation: kernels.Activat
 
 
 class Evaluation:
-    """The kernel of the dynamics, and what a record says of an E."""
+    """The kernel of the dynamics, and the record of an E."""
 
     def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
         self._ridge, self._activation = settings.ridge, network.activation
@@ -129,7 +129,7 @@ class Evaluation:
         self._last: tuple[NDArray[Any], tuple[NDArray[Any], float, float] | None] | None = None
 
     def _evaluated(self, E: NDArray[Any]) -> tuple[NDArray[Any], float, float] | None:
-        """Return φ(E), the cost and the condition number; None where E has no φ(E). The last answer is kept."""
+        """Return φ(E), the cost and the condition number; None if E has no φ(E). The last answer is stored."""
         if self._last is None or not np.array_equal(self._last[0], E):
             found = self.kernel.evaluate(E)
             known = None if found is None else (found[1], self.kernel.cost(), self.kernel.condition())
@@ -137,7 +137,7 @@ class Evaluation:
         return self._last[1]
 
     def record(self, E: NDArray[Any]) -> dict[str, float] | None:
-        """Describe E with W = φ(E); None where E has none."""
+        """Describe E with W = φ(E); None if E has none."""
         evaluated = self._evaluated(E)
         if evaluated is None:
             return None
@@ -145,12 +145,12 @@ class Evaluation:
         return {**self._evaluate(E, W), "cost": cost, "condition": condition}
 
     def network(self, E: NDArray[Any]) -> Network:
-        """Return E with W = φ(E), or with the W of the start where E has none."""
+        """Return E with W = φ(E), or with the W of the start if E has none."""
         evaluated = self._evaluated(E)
         return from_arrays(E, self._W if evaluated is None else evaluated[0], self._activation)
 
     def singular_sentence(self, E: NDArray[Any]) -> str:
-        """Say why no factor was to be had at E."""
+        """Say why the Gram matrix has no factor at E."""
         return singular_sentence(self._evaluate.train, E, self._evaluate.activation, self._ridge)
 
     def failure(self, E: NDArray[Any], where: str) -> Outcome:
@@ -175,14 +175,14 @@ class PredictedGradientStepper(ChunkStepper):
         self.state = {"E": network.E.copy(), "steps": np.zeros((), np.int64)}
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
-        """Take steps; not finite where a factorisation failed or E is not finite afterwards."""
+        """Take steps; not finite if a factorisation failed or E is not finite afterwards."""
         E = self.state["E"]
         taken = self._evaluation.kernel.advance(E, self._step_size, steps)
         self.state["steps"] += steps
         return Chunk(finite=taken == steps and bool(np.isfinite(E).all()))
 
     def record(self) -> Record | None:
-        """Describe E with W = φ(E); None where E has none. The time is step_size · steps."""
+        """Describe E with W = φ(E); None if E has none. The time is step_size · steps."""
         found = self._evaluation.record(self.state["E"])
         return None if found is None else {**found, "time": self._step_size * int(self.state["steps"])}
 
@@ -225,7 +225,7 @@ class PredictedFlowStepper(ExplicitStepper):
         self.state["E"] = np.ascontiguousarray(y.reshape(self.state["E"].shape))
 
     def record(self) -> Record | None:
-        """Describe E with W = φ(E); None where E has none."""
+        """Describe E with W = φ(E); None if E has none."""
         found = self._evaluation.record(self.state["E"])
         return None if found is None else {**found, **self.step_record()}
 

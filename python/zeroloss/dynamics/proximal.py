@@ -44,9 +44,9 @@ _RETRACTION_FORCING, _RETRACTION_ITERATIONS = 1e-4, 20
 class ProximalStepper(FlowStepper):
     """The norm flow under way in implicit steps.
 
-    The state holds, beside that of every flow, θ before the last step (``earlier_E``, ``earlier_W``), the flow's
-    ``multiplier`` λ (n, d_out), the ``sides`` τ (n, h) of the kinks, 0 off, 1 on and between them pinned, and the
-    number of ``pinned_pairs``.
+    In addition to the state of every flow, its state holds θ before the last step (``earlier_E``, ``earlier_W``), the
+    flow's ``multiplier`` λ (n, d_out), the ``sides`` τ (n, h) of the kinks, 0 off, 1 on and between them pinned, and
+    the number of ``pinned_pairs``.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class ProximalStepper(FlowStepper):
         size: float,
         pinned: int,
     ) -> None:
-        """Move E and W onto the set, with the pinned pairs held or, where that fails, without them."""
+        """Move E and W onto the set, with the pinned pairs held or, if that fails, without them."""
         ending, residual, *_ = self._kernel.retract(
             E, W, sides, self._tolerance, _RETRACTION_ITERATIONS, _RETRACTION_FORCING
         )

@@ -24,7 +24,7 @@ _registered: dict[str, type[Any]] = {
 }
 _OURS = frozenset(_registered)
 
-#: All that are known, those of users among them.
+#: The known dynamics by name, including registered ones of users.
 DYNAMICS: Mapping[str, type[Any]] = MappingProxyType(_registered)
 
 
@@ -37,8 +37,8 @@ def register_dynamics(name: str, kind: type[Any]) -> None:
     Parameters
     ----------
     name : str
-        An identifier, as in ``[dynamics] kind = "name"``. Registering a class of the same module and name again takes
-        the place of the earlier one, as when a cell of a notebook runs twice.
+        An identifier, as in ``[dynamics] kind = "name"``. Registering a class of the same module and name again
+        replaces the earlier one, as when a cell of a notebook runs twice.
     kind : type
         A frozen dataclass with a method ``start``: see `zeroloss.Dynamics`.
 
@@ -61,7 +61,7 @@ def register_dynamics(name: str, kind: type[Any]) -> None:
 
 
 def users_dynamics(name: str) -> dict[str, type[Any]]:
-    """Return a name with its class where it is a user's, which other processes have to be told; nothing otherwise."""
+    """Return a name with its class if it is a user's dynamics, which other processes have to register; else nothing."""
     return {} if name in _OURS or name not in DYNAMICS else {name: DYNAMICS[name]}
 
 

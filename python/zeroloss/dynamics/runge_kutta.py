@@ -71,7 +71,7 @@ def adaptive_step(
     Raises
     ------
     StepSizeTooSmallError
-        Where none does.
+        If none does.
     """
     rejected = 0
     while True:

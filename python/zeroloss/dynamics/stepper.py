@@ -1,7 +1,7 @@
 """The contract between the engine and a dynamics.
 
 A *dynamics* is a frozen dataclass of settings. It starts a *stepper*, which takes steps and describes its state. The
-dynamics of this package and those of users satisfy the same contract; `zeroloss.dynamics.user` adapts the latter.
+dynamics of this package and of users satisfy the same contract; `zeroloss.dynamics.user` adapts users' steppers.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Stepper(Protocol):
 class Dynamics(Protocol):
     """The settings of a dynamics: a frozen dataclass whose fields are numbers, strings, lists or mappings.
 
-    It may also have ``fixed_step()``, the time that one step covers (1 by default, None where it varies), and
+    It may also have ``fixed_step()``, the time that one step covers (1 by default, None if it varies), and
     ``cost(data, network)``, a `Cost`, without which memory is not checked and one thread is used.
     """
 
@@ -71,7 +71,7 @@ class Dynamics(Protocol):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step takes: useful floating-point operations, bytes, and the operations from which threads pay.
+    """The cost of a step: useful floating-point operations, bytes, and the operations from which threads pay.
 
     Two threads were 1.6 times faster at steps of 30 µs (7e6 operations); below, waiting for each other eats the gain.
     """
@@ -83,18 +83,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What a number of steps gave.
+    """The answer of a stepper that took a number of steps.
 
     Attributes
     ----------
     finite : bool
         Whether every step was taken and left finite numbers.
     losses : array (steps,) or None
-        The training loss before each step, where it is known and was asked for.
+        The training loss before each step, if it is known and was asked for.
     records : sequence of mapping
         The records that were asked for within the chunk.
     error : Exception or None
-        What a step raised.
+        The error that a step raised.
     network : Network or None
         The parameters after the steps, if they had to be asked for.
     """
@@ -154,7 +154,7 @@ class ChunkStepper(ABC):
         return False
 
     def at(self, time: float) -> Self:
-        """Return another stepper that went on from here to exactly ``time``."""
+        """Return another stepper, which continued from here to exactly ``time``."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""A stepper of a user, as the engine uses it: what it returns is checked, and its errors are told as its own."""
+"""A stepper of a user, as the engine uses it: its answers are checked, and its errors are reported as its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..results import Ending, Outcome
 from .stepper import Chunk, ChunkStepper, Cost, Dynamics, Evaluator, Record, State, copied
 
 _METHODS = ("advance", "record", "network", "save", "restore")
-_STEPS = "zeroloss_steps"  # in a saved state, beside the user's own arrays
+_STEPS = "zeroloss_steps"  # in a saved state, next to the user's own arrays
 _KINDS = "biufc"  # of arrays that can be saved: numbers
 
 Answer = TypeVar("Answer")
@@ -120,7 +120,7 @@ class UserStepper(ChunkStepper):
         return Outcome(Ending.DIVERGED, f"{why} at step {step}" if error is None else f"at step {step} {why}")
 
     def _check(self) -> None:
-        """Raise TypeError unless the answers at the start are what the contract says."""
+        """Raise TypeError unless the answers at the start satisfy the contract."""
         try:
             self.record()
             saved = self.save()
@@ -147,13 +147,13 @@ class UserStepper(ChunkStepper):
 
 
 def fixed_step(dynamics: Dynamics) -> float | None:
-    """Return the time that one step covers: 1 if the dynamics does not say; None where it varies."""
+    """Return the time that one step covers: 1 if the dynamics does not say; None if it varies."""
     given = getattr(dynamics, "fixed_step", None)
     return given() if callable(given) else 1.0
 
 
 def cost(dynamics: Dynamics, data: Dataset, network: Network) -> Cost:
-    """Return what a step takes; nothing that is worth a check or a thread if the dynamics does not say."""
+    """Return the cost of a step; zero if the dynamics does not say."""
     given = getattr(dynamics, "cost", None)
     return given(data, network) if callable(given) else Cost(0.0, 0)
 

@@ -1,7 +1,7 @@
-"""Long runs in a directory of their own, which nothing can lose.
+"""Long runs in directories of their own, with checkpoints.
 
-`run` begins one from a configuration, `resume` goes on with it from the last checkpoint, to the same bits as if nothing
-had happened, and `report` draws it. `zeroloss.load` reads the directory at any time.
+`run` begins one from a configuration, `resume` continues it from the last checkpoint, to the bits of an uninterrupted
+run, and `report` draws it. `zeroloss.load` reads the directory at any time.
 """
 
 from .continuation import DifferentBuildError

@@ -1,4 +1,4 @@
-"""What a run needs to go on from a directory: its newest checkpoint, its settings and its data, all checked."""
+"""What a directory holds of a run that is to continue: its newest checkpoint, its settings and its data, checked."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from ..results.files import reading, sync_file
 from ..simulation.engine import End
 from ..simulation.simulation import checked_end
 
-#: Names that a copy of a run does not have.
-_HIDDEN = shutil.ignore_patterns("lock", ".*")
+_HIDDEN = shutil.ignore_patterns("lock", ".*")  # in a copy of a run
 
 
 class DifferentBuildError(ValueError):
@@ -32,7 +31,7 @@ class DifferentBuildError(ValueError):
 
 
 def opened(directory: RunDirectory, tell: Callable[[str], None]) -> tuple[Checkpoint, RunSettings, Dataset]:
-    """Return the newest whole checkpoint, the settings of the run and its data, all of them those of one run."""
+    """Return the newest valid checkpoint of a run, its settings and its data, which have to belong together."""
     checkpoint, damaged = directory.newest()
     for _, why in damaged:
         line = f"{directory.path}: {why}" + ("; the checkpoint before it is used" if checkpoint else "")
@@ -50,26 +49,29 @@ def opened(directory: RunDirectory, tell: Callable[[str], None]) -> tuple[Checkp
             f"expected the samples that the run began with (SHA-256 {checkpoint.data[:16]}…), got others "
             f"({found[:16]}…) in {directory.data}",
         )
-    if "fingerprint" not in checkpoint.settings:  # Run.save wrote it.
-        kept = {
-            key: checkpoint.settings[key] for key in ("events", "event_every", "stop") if key in checkpoint.settings
-        }
-        return checkpoint, RunSettings(steps=checkpoint.step, **{"events": [], **kept}), data
-    try:
-        with reading(directory.configuration):
-            settings = tomllib.loads(directory.configuration.read_text(encoding="utf-8"))
-        run, mark = RunSettings(**settings["run"]), fingerprint_of(settings)
-    except FileNotFoundError:
-        raise ValueError(f"{directory.configuration}: expected the run's configuration, found no file") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # such as a TOMLDecodeError
-        line = str(error).splitlines()[0]
-        raise ValueError(f"{directory.configuration}: expected the run's configuration, got {line}") from None
-    if mark != checkpoint.settings.get("fingerprint"):
-        raise ValueError(
-            f"{directory.configuration}: expected the configuration that the run began with "
-            f"({checkpoint.settings.get('fingerprint')}), got another ({mark}); a changed configuration is a new run"
+    return checkpoint, _run_settings(directory.configuration, checkpoint.settings), data
+
+
+def _run_settings(file: Path, settings: Mapping[str, Any]) -> RunSettings:
+    """Return the section [run] of the configuration that a run began with; its events and rules if there is no file."""
+    if "fingerprint" not in settings:  # Run.save wrote it.
+        return RunSettings(
+            events=settings.get("events", []), event_every=settings.get("event_every"), stop=settings.get("stop")
         )
-    return checkpoint, run, data
+    try:
+        with reading(file):
+            sections = tomllib.loads(file.read_text(encoding="utf-8"))
+        run, mark = RunSettings(**sections["run"]), fingerprint_of(sections)
+    except FileNotFoundError:
+        raise ValueError(f"{file}: expected the run's configuration, found no file") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # such as a TOMLDecodeError
+        raise ValueError(f"{file}: expected the run's configuration, got {str(error).splitlines()[0]}") from None
+    if mark != settings["fingerprint"]:
+        raise ValueError(
+            f"{file}: expected the configuration that the run began with ({settings['fingerprint']}), got another "
+            f"({mark}); a changed configuration is a new run"
+        )
+    return run
 
 
 def end_of_continuation(

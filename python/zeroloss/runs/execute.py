@@ -37,10 +37,10 @@ from ..results.files import write_atomically
 from ..simulation.activity import warn_if_inactive, with_activity
 from ..simulation.api import extend_run
 from ..simulation.checkpoints import Checkpoints
+from ..simulation.engine import End
 from ..simulation.interruption import Interruption
-from ..simulation.log import Announce, Announcements, Log
-from ..simulation.observer import Observer
-from ..simulation.progress import ShowProgress
+from ..simulation.log import Log
+from ..simulation.progress import Announce, ShowProgress
 from ..simulation.simulation import Earlier, Plan, Simulation, check_one_is_given, checked_end, start
 from ..simulation.sizes import STORED_RECORD, counts
 from .continuation import check_build, copied_to, end_of_continuation, last_record, opened
@@ -99,8 +99,7 @@ def run(
     end, plan = checked_end(dynamics, chosen.steps, chosen.duration), _plan(chosen, data)
     settings = plan.settings(dynamics, data, network)
     settings |= {"events": list(chosen.events), "fingerprint": configuration.fingerprint()}
-    if end.time is None:
-        _check_disk(target, plan, settings, network, 0, end.step)
+    _check_disk(target, plan, settings, network, 0, end)
     if chosen.measures and network.dtype != "float64":
         raise ConfigurationError([f'run.measures: alignment needs network.dtype = "float64", got {network.dtype}'])
     try:
@@ -195,8 +194,7 @@ def resume(
             return run_at(target, checkpoint, extender(target))
         check_build(checkpoint, dynamics, allow_different_bits)
         end, plan = end_of_continuation(target, checkpoint, dynamics, extend, duration), _plan(chosen, data)
-        if end.time is None:
-            _check_disk(target, plan, checkpoint.settings, checkpoint.network, checkpoint.step, end.step)
+        _check_disk(target, plan, checkpoint.settings, checkpoint.network, checkpoint.step, end)
         begin = replace(checkpoint, settings={**checkpoint.settings, "build": build_of_results()}, end=asdict(end))
         before = last_record(target, checkpoint) if chosen.measures else {}
         earlier = Earlier(checkpoint.step, checkpoint.state, checkpoint.observers, before)
@@ -263,10 +261,8 @@ def _carry_on(
     """Take the steps to the end, with checkpoints, and write what an ended or interrupted run leaves."""
     interruption = interruption or Interruption(_SIGNALS)
     checkpoints = Checkpoints(directory, run, begin, simulation)
-    others: list[Observer] = [Log(directory.log, simulation.events, lambda: interruption.requested), checkpoints]
-    if announce is not None:
-        others.append(Announcements(announce, simulation.done))
-    ended = simulation.run(interruption, progress, *others)
+    log = Log(directory.log, simulation.events, lambda: interruption.requested)
+    ended = simulation.run(interruption, progress, log, checkpoints, announce=announce)
     outcome = ended.outcome
     if outcome.ending not in {Ending.STOPPED_BY_THE_USER, Ending.BROKEN_OFF}:
         outcome = with_activity(outcome, ended.last.network, data)
@@ -310,15 +306,15 @@ def _plan(run: RunSettings, data: Dataset) -> Plan:
 
 
 def _check_disk(
-    directory: RunDirectory, plan: Plan, settings: Mapping[str, Any], network: Network, begin: int, end: int
+    directory: RunDirectory, plan: Plan, settings: Mapping[str, Any], network: Network, begin: int, end: End
 ) -> None:
-    """Raise ValueError if the records and snapshots of a run that no rule ends cannot fit on the disk.
+    """Raise ValueError if the records and snapshots of a run that only ends at a step cannot fit on the disk.
 
     They are there twice at the end, in pieces and as NetCDF.
     """
-    if plan.stop_minutes is not None or plan.rules:
+    if end.time is not None or plan.stop_minutes is not None or plan.rules:
         return
-    records, snapshots = counts(settings, begin, end)
+    records, snapshots = counts(settings, begin, end.step)
     size = network.E.nbytes + network.W.nbytes
     check_disk(f"run.snapshot_every: {snapshots} snapshots", directory.path, 2 * snapshots * size)
     check_disk(f"run.record_every: {records} records", directory.path, 2 * (records * STORED_RECORD + snapshots * size))

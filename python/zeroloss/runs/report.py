@@ -17,7 +17,7 @@ __all__ = ["report", "report_of"]
 
 
 def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> list[str]:
-    """Draw a run, ended or under way, and say in lines what became of it.
+    """Draw a run, ended or in progress, and return lines that summarise it.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None
     Raises
     ------
     FileNotFoundError, DamagedError
-        Where there is no run, or nothing whole of it.
+        If there is no run, or no valid checkpoint of it.
     FileExistsError
         If ``out`` is a file that this package did not write.
     ValueError

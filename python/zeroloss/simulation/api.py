@@ -109,6 +109,14 @@ def carry_out(
     interruption: Interruption,
 ) -> Run:
     """Simulate as `simulate` describes, until an interruption."""
+    simulation = prepare(dynamics, data, network, plan, threads)
+    warn_if_inactive(network, data)
+    results = _results(simulation, progress, interruption, data)
+    return Run(dynamics=dynamics, settings=simulation.settings, data=data, extender=extend_run, **results)
+
+
+def prepare(dynamics: Dynamics, data: Dataset, network: Network, plan: Plan, threads: int | None) -> Simulation:
+    """Check all arguments of `simulate`, and start the dynamics."""
     check_dynamics(dynamics)
     check_fits(network, data)
     end = checked_end(dynamics, plan.steps, plan.duration)
@@ -119,10 +127,7 @@ def carry_out(
         settings["stop"] = [rule.text for rule in plan.rules]
     if end.time is None:
         check_results_fit(settings, [network], 0, end.step)
-    simulation = Simulation(start(dynamics, data, network, threads), settings, end, plan)
-    warn_if_inactive(network, data)
-    results = _results(simulation, progress, interruption, data)
-    return Run(dynamics=dynamics, settings=settings, data=data, extender=extend_run, **results)
+    return Simulation(start(dynamics, data, network, threads), settings, end, plan)
 
 
 def extend_run(

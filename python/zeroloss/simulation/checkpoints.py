@@ -13,18 +13,9 @@ _MOST_PENDING = 32 * 2**20  # bytes of records and snapshots between two checkpo
 
 
 class Checkpoints(Observer):
-    """The last observer with a state: it stores the others' at the beginning, on its schedules, and on a signal.
+    """The observer that writes the states of a simulation: at the beginning, on its schedules, and on a signal.
 
-    Parameters
-    ----------
-    directory : RunDirectory
-        Where checkpoints and rows are written.
-    run : RunSettings
-        How often checkpoints are written, and how many are kept.
-    about : Checkpoint
-        Settings, fingerprint of the samples and end of the run; when a run is resumed, its last checkpoint.
-    simulation : Simulation
-        The observers. The first state of a new run is stored before a step is taken.
+    ``about`` holds settings, fingerprint of the samples and end of the run; it is the last checkpoint of a resumed run.
     """
 
     def __init__(self, directory: RunDirectory, run: RunSettings, about: Checkpoint, simulation: Simulation) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import operator
 import re
@@ -17,7 +19,8 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_CONDITION = r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)"
+_CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)(?:\s+for\s+(\d+)\s+records?)?\s*")
+_EXAMPLES = {"events": "test_accuracy >= 0.95", "stop": "test_accuracy >= 1 for 3 records"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Condition:
     name, comparison, level : str, str, float
         Its parts.
     records : int
-        Number of records in a row at which it has to hold.
+        Number of consecutive records at which it has to hold.
     """
 
     text: str
@@ -46,33 +49,29 @@ class Condition:
 
 
 def parsed_events(texts: Sequence[str]) -> list[Condition]:
-    """Return the events that texts describe, as ``test_accuracy >= 0.95``.
+    """Return the events that texts describe, such as ``test_accuracy >= 0.95``.
 
     Raises
     ------
     ValueError, TypeError
         If a text is no condition.
     """
-    return [_parsed("events", text, _CONDITION, "test_accuracy >= 0.95") for text in _texts("events", texts)]
+    return _parsed("events", texts)
 
 
 def parsed_stop(texts: Sequence[str]) -> list[Condition]:
-    """Return the stopping rules that texts describe, as ``test_accuracy >= 1 for 3 records``.
+    """Return the stopping rules that texts describe, such as ``test_accuracy >= 1 for 3 records``.
 
     Raises
     ------
     ValueError, TypeError
         If a text is no condition, or if one of two rules always holds.
     """
-    pattern = rf"{_CONDITION}(?:\s+for\s+(\d+)\s+records?)?"
-    rules = [_parsed("stop", text, pattern, "test_accuracy >= 1 for 3 records") for text in _texts("stop", texts)]
-    upwards = [rule for rule in rules if rule.comparison in {">", ">="}]
-    downwards = [rule for rule in rules if rule.comparison in {"<", "<="}]
-    for one in upwards:
-        for other in downwards:
+    rules = _parsed("stop", texts)
+    for one, other in itertools.product(rules, repeat=2):
+        if one.name == other.name and one.comparison in {">", ">="} and other.comparison in {"<", "<="}:
             strict = {one.comparison, other.comparison} == {">", "<"}
-            gap = one.level > other.level or (one.level == other.level and strict)
-            if one.name == other.name and not gap:
+            if one.level < other.level or (one.level == other.level and not strict):
                 raise ArgumentValueError(
                     "stop",
                     f"expected rules that leave values to run at, got {one.text!r} and {other.text!r}, "
@@ -82,7 +81,7 @@ def parsed_stop(texts: Sequence[str]) -> list[Condition]:
 
 
 def check_names(argument: str, conditions: Sequence[Condition], recorded: Collection[str]) -> None:
-    """Raise ValueError if a condition is on a value that is not recorded."""
+    """Raise ValueError if a condition is on a value that is not among ``recorded``."""
     for condition in conditions:
         if condition.name not in recorded:
             raise ArgumentValueError(
@@ -91,28 +90,21 @@ def check_names(argument: str, conditions: Sequence[Condition], recorded: Collec
             )
 
 
-def _texts(argument: str, texts: object) -> Sequence[Any]:
+def _parsed(argument: str, texts: object) -> list[Condition]:
     if isinstance(texts, str) or not isinstance(texts, Sequence):
         raise ArgumentTypeError(argument, f"expected a list of conditions, got {shown(texts)}")
-    return texts
+    return [_condition(argument, text) for text in texts]
 
 
-def _parsed(argument: str, text: object, pattern: str, example: str) -> Condition:
-    wish = f"expected a condition on a recorded value, as {example}"
+def _condition(argument: str, text: object) -> Condition:
+    wish = f"expected a condition on a recorded value, as {_EXAMPLES[argument]}, got {shown(text)}"
     if not isinstance(text, str):
-        raise ArgumentTypeError(argument, f"{wish}, got {shown(text)}")
-    found = re.fullmatch(rf"{pattern}\s*", text)
-    try:
-        if found is None:
-            raise ValueError
-        name, comparison, level, *records = found.groups()
-        number = float(level)
-        if math.isnan(number):
-            raise ValueError
-        count = int(records[0]) if records and records[0] else 1
-        if count < 1:
-            raise ValueError
-    except ValueError:
-        raise ArgumentValueError(argument, f"{wish}, got {shown(text)}") from None
-    sustained = f" for {count} records" if count > 1 else ""
-    return Condition(f"{name} {comparison} {level}{sustained}", name, comparison, number, count)
+        raise ArgumentTypeError(argument, wish)
+    if found := _CONDITION.fullmatch(text):
+        name, comparison, level, records = found.groups()
+        with contextlib.suppress(ValueError):  # of a level that is no number, or of more digits than Python converts
+            number, count = float(level), int(records or 1)
+            if not math.isnan(number) and count >= 1 and (records is None or argument == "stop"):
+                sustained = f" for {count} records" if count > 1 else ""
+                return Condition(f"{name} {comparison} {level}{sustained}", name, comparison, number, count)
+    raise ArgumentValueError(argument, wish)

@@ -21,8 +21,6 @@ from .chunks import Chunks
 from .history import History
 from .observer import Observer, View
 
-Observe = Callable[[View], Outcome | None]
-
 
 @dataclass(frozen=True)
 class End:
@@ -49,22 +47,10 @@ def run(
     end: End,
     stop_requested: Callable[[], bool],
 ) -> Ended:
-    """Take the steps from a view to the end.
+    """Take the steps from the view ``begin``, at which the stepper is, to the end.
 
-    Parameters
-    ----------
-    stepper : ChunkStepper
-        At the step of ``begin``.
-    history : History
-        The first observer, whose records the others see.
-    observers : sequence of Observer
-        The others, in their order. The first outcome of one of them ends the run.
-    begin : View
-        The first state.
-    end : End
-        Where the run ends.
-    stop_requested : function
-        Whether a signal asks for the end; called between chunks.
+    Every observer sees every chunk: first the history, whose records the others see, then the others in their order.
+    An outcome of one of them ends the run. ``stop_requested`` is called between chunks.
     """
     everyone: Sequence[Observer] = (history, *observers)
     chunks = Chunks(stepper, history, end.step, any(observer.wants_losses for observer in everyone))
@@ -75,53 +61,42 @@ def run(
             view.ended = observer.observe(view) or view.ended
         return view.ended
 
+    view = begin
+    view.last = view.step == end.step
     try:
-        return _loop(stepper, chunks, everyone, begin, end, observe, stop_requested)
+        if view.record is None:
+            return Ended(stepper.failure(view.step, None), view, view)
+        outcome = observe(view)
+        while outcome is None and view.step < chunks.end:
+            if stop_requested():
+                outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {view.step} steps; extend goes on")
+            elif end.time is not None and stepper.reaches(end.time):
+                return _at_the_end_in_time(stepper, view.step, end.time, observe)
+            else:
+                goal = min(observer.next_step(view.step) for observer in everyone)
+                view = chunks.take(view, goal, single=end.time is not None)
+                outcome = observe(view)
+            if outcome is not None and not view.last:  # this is the last step, which was not known before
+                view = View(stepper, view.step, view.step, last=True, ended=outcome)
+                if view.record is None:
+                    view = chunks.diverge(view.step)
+                    outcome = observe(view)
+                else:
+                    observe(view)
     except DynamicsError as error:  # not while it took steps: a state cannot be described, saved or restored
-        last = chunks.newest
-        if last is None:
+        if (last := chunks.newest) is None:
             raise
         outcome = Outcome(Ending.BROKEN_OFF, f"after step {last.step} {error}")
         with contextlib.suppress(DynamicsError):  # the last record, if it can be made
             stepper.restore(last.state)
             observe(View(stepper, last.step, last.step, last=True, is_final=True, ended=outcome))
         return Ended(outcome, last, last)
-
-
-def _loop(
-    stepper: ChunkStepper,
-    chunks: Chunks,
-    observers: Sequence[Observer],
-    view: View,
-    end: End,
-    observe: Observe,
-    stop_requested: Callable[[], bool],
-) -> Ended:
-    view.last = view.step == end.step
-    if view.record is None:
-        return Ended(stepper.failure(view.step, None), view, view)
-    outcome = observe(view)
-    while outcome is None and view.step < chunks.end:
-        if stop_requested():
-            outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {view.step} steps; extend goes on")
-        elif end.time is not None and stepper.reaches(end.time):
-            return _at_the_end_in_time(stepper, view.step, end.time, observe)
-        else:
-            goal = min(observer.next_step(view.step) for observer in observers)
-            view = chunks.take(view, goal, single=end.time is not None)
-            outcome = observe(view)
-        if outcome is not None and not view.last:  # this is the last step, which was not known before
-            interrupted = outcome.ending is Ending.STOPPED_BY_THE_USER
-            view = View(stepper, view.step, view.step, last=True, interrupted=interrupted, ended=outcome)
-            if view.record is None:
-                view = chunks.diverge(view.step)
-                outcome = observe(view)
-            else:
-                observe(view)
     return Ended(outcome or chunks.diverged or Outcome(Ending.REACHED_THE_END, f"{end.step} steps"), view, view)
 
 
-def _at_the_end_in_time(stepper: ChunkStepper, step: int, time: float, observe: Observe) -> Ended:
+def _at_the_end_in_time(
+    stepper: ChunkStepper, step: int, time: float, observe: Callable[[View], Outcome | None]
+) -> Ended:
     """Observe the last own step and, one step after it, the state at ``time``, which no extension starts from."""
     own, ahead, outcome = View(stepper, step, step, is_final=True), None, None
     if own.record is not None and own.record["time"] != time:

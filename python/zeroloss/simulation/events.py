@@ -4,48 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .._choices import Every
-from ..dynamics.stepper import ChunkStepper, State, copied
+from ..dynamics.stepper import ChunkStepper, copied
 from ..results.schedule import Schedule
 from .chunks import next_chunk
 from .conditions import Condition
+from .divergence import SavedState
 from .observer import NEVER, Observer, View
 
-
-@dataclass
-class Look:
-    """The last step at which the conditions were evaluated, and the state there."""
-
-    step: int
-    state: State
+_STATE = "state "  # before the names of arrays in `Events.state_dict`
 
 
 class Events(Observer):
     """The observer that finds the first step at which each condition holds.
 
-    The training loss of a descent is known at every step. Other values are looked at every ``every`` steps (or at the
-    records). Where a condition has come to hold between two looks, the steps between are replayed by bisection until
-    one is found at which it holds, and not at the one before. Conditions that come to hold and cease to between two
-    looks are missed.
+    The training loss of a descent is known at every step. Other values are checked every ``every`` steps. If a
+    condition holds at a check and did not at the check before, bisection replays the steps between them until it finds
+    a step at which the condition holds, and not at the step before. A condition that begins and ceases to hold between
+    two checks is missed.
 
-    A signal that asks for the end interrupts a replay. The look is then given up, and repeated when the run goes on,
-    with the same look before it. The look at the end of a run is never given up, because nothing comes after it.
+    A signal that asks for the end interrupts a replay. The check is then repeated when the run continues, from the same
+    check before it. The check at the end of a run is never interrupted, because nothing comes after it.
 
-    The last step of a run is looked at even if it is not scheduled. Events found there are provisional: an extended
-    run repeats the search from the last scheduled look.
+    The last step of a run is checked even if it is not scheduled. Events found there are provisional: an extended run
+    repeats the search from the last scheduled check.
 
-    Parameters
-    ----------
-    conditions : sequence of Condition
-    every : int or "log"
-        Steps between looks.
-    within_chunks : bool
-        Whether looks are at records that a chunk makes within it.
+    ``within_chunks`` says that the checks are at the records that a chunk makes within it.
     """
 
     def __init__(self, conditions: Sequence[Condition], every: Every, within_chunks: bool = False) -> None:
@@ -53,87 +41,72 @@ class Events(Observer):
         self._schedule = Schedule("event_every", every)
         self.found: dict[str, int] = {}
         self._provisional: list[str] = []
-        self._last: Look | None = None
+        self._last: SavedState | None = None  # at the last scheduled check
         self.wants_losses = any(event.name == "train_loss" for event in conditions)
 
     def next_step(self, step: int) -> int:
-        """Return the next step to look at."""
+        """Return the next step to check."""
         return NEVER if self._within_chunks or not self._open else self._schedule.next_after(step)
 
     def observe(self, view: View) -> None:
-        """Look at a chunk of steps."""
+        """Check a chunk of steps."""
         if not self._open or view.interrupted:
             return
-        if view.ahead:
-            return self._look_ahead(view)
-        losses = view.losses if self.wants_losses else None
-        if losses is not None:
+        if view.losses is not None:
             for event in self._open:
-                if event.name == "train_loss" and (holds := event.holds(losses)).any():
+                if event.name == "train_loss" and (holds := event.holds(view.losses)).any():
                     self.found[event.text] = view.begin + int(holds.argmax())
-        wanted = _always if view.is_final or view.ended is not None else lambda: not view.stop_requested()
         if view.within:
-            self._look_back(view)
-        if view.is_final or self._is_due(view.step):
-            self._look(view, losses is not None, wanted)
+            self._check_within(view)
+        is_due = self._schedule.due(view.step) and (self._last is None or self._last.step != view.step)
+        if view.is_final or is_due:
+            self._check(view)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was found, and the last scheduled look."""
-        state = {f"state {name}": array for name, array in self._last.state.items()} if self._last else {}
-        step = self._last.step if self._last else None
+        """Return the events found so far, and the state at the last scheduled check."""
+        last = self._last
+        state = {} if last is None else {f"{_STATE}{name}": array for name, array in last.state.items()}
+        step = None if last is None else last.step
         return {"found": dict(self.found), "provisional": list(self._provisional), "look_step": step, **state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned; provisional events are looked for again."""
+        """Take over what `state_dict` returned; provisional events are searched again."""
         provisional = state.get("provisional", ())
         self.found = {text: step for text, step in state.get("found", {}).items() if text not in provisional}
         if (step := state.get("look_step")) is not None:
-            arrays = {name: array for name, array in state.items() if name.startswith("state ")}
-            self._last = Look(step, copied({name.removeprefix("state "): array for name, array in arrays.items()}))
+            arrays = {name: array for name, array in state.items() if name.startswith(_STATE)}
+            self._last = SavedState(step, copied({name.removeprefix(_STATE): array for name, array in arrays.items()}))
 
     @property
     def _open(self) -> list[Condition]:
         """The conditions that have not held yet."""
         return [event for event in self.conditions if event.text not in self.found]
 
-    def _is_due(self, step: int) -> bool:
-        """Whether to look at a step at which there has been no look."""
-        return self._schedule.due(step) and (self._last is None or self._last.step != step)
-
-    def _look(self, view: View, losses_known: bool, wanted: Callable[[], bool]) -> None:
-        """Look at the state, and place what has happened since the look before."""
-        values, here = view.values or view.record, view.state
+    def _check(self, view: View) -> None:
+        """Check a state, and find where the conditions that hold began to."""
+        values = view.values or view.record
         if values is None:
             return
-        places: dict[str, int] = {}
+        found: dict[str, int] = {}
         for event in self._open:
             if event.name not in values or not event.holds(values[event.name]):
                 continue
-            place: int | None = view.step
-            known = losses_known and event.name == "train_loss"
-            if self._last is not None and self._last.step != view.step and not known:
-                place = _first_step(view.stepper, event, self._last, view.step, wanted)
-                view.stepper.restore(here)
-            if place is None:
+            # An end in time is one step after the last own step; losses were checked at every step.
+            is_first = view.ahead or (event.name == "train_loss" and view.losses is not None)
+            if is_first or self._last is None or self._last.step == view.step:
+                found[event.text] = view.step
+            elif (step := self._first_step(view, event, self._last, view.step)) is not None:
+                found[event.text] = step
+            else:
                 return
-            places[event.text] = place
-        self.found |= places
-        if self._schedule.due(view.step):
-            self._last = Look(view.step, here)
+        self.found |= found
+        if self._schedule.due(view.step) and not view.ahead:
+            self._last = SavedState(view.step, view.state)
         else:
-            self._provisional += places
+            self._provisional += found
 
-    def _look_ahead(self, view: View) -> None:
-        """Look at the record that a flow made at its end, one step after its last own step."""
-        record = view.values or view.record
-        assert record is not None
-        for event in self._open:
-            if event.name in record and event.holds(record[event.name]):
-                self.found[event.text] = view.step
-                self._provisional.append(event.text)
-
-    def _look_back(self, view: View) -> None:
-        """Place what has happened at the records within a chunk. They are few steps: what is begun is ended."""
+    def _check_within(self, view: View) -> None:
+        """Find where conditions began to hold at the records within a chunk."""
         assert self._last is not None
         here = view.state
         records = [*view.within, (view.step, view.values or view.record or {})]
@@ -141,55 +114,49 @@ class Events(Observer):
             holds = event.holds(np.array([record.get(event.name, np.nan) for _, record in records]))
             if not holds.any():
                 continue
-            first = int(holds.argmax())
-            before = self._last
+            first, before = int(holds.argmax()), self._last
             if first > 0:
-                step = records[first - 1][0]
+                before_step, _ = records[first - 1]
                 view.stepper.restore(view.before)
-                view.stepper.advance(step - view.begin)
-                before = Look(step, view.stepper.save())
-            place = _first_step(view.stepper, event, before, records[first][0], _always)
-            assert place is not None
-            self.found[event.text] = place
-            view.stepper.restore(here)
-        self._last = Look(view.step, here)
+                view.stepper.advance(before_step - view.begin)
+                before = SavedState(before_step, view.stepper.save())
+            step = self._first_step(view, event, before, records[first][0])
+            assert step is not None
+            self.found[event.text] = step
+        self._last = SavedState(view.step, here)
+
+    def _first_step(self, view: View, event: Condition, before: SavedState, step: int) -> int | None:
+        """Return a step up to ``step`` at which a condition holds, and not at the step before; None after a signal.
+
+        Each replay continues from the last step at which the condition is known not to hold, so that all of them
+        together take the steps at most once. Replays within a chunk are short, and not interrupted.
+        """
+        here, stepper = view.state, view.stepper
+        never = view.is_final or view.ended is not None or view.within
+        is_wanted = (lambda: True) if never else (lambda: not view.stop_requested())
+        while step - before.step > 1:
+            middle = (before.step + step) // 2
+            stepper.restore(before.state)
+            if not _advance(stepper, middle - before.step, is_wanted):
+                stepper.restore(here)
+                return None
+            reached, values = SavedState(middle, stepper.save()), stepper.record()
+            if values is not None and event.holds(values[event.name]):
+                step = middle
+            else:
+                before = reached
+        stepper.restore(here)
+        return step
 
 
-def _first_step(
-    stepper: ChunkStepper, event: Condition, before: Look, step: int, wanted: Callable[[], bool]
-) -> int | None:
-    """Return a step after a look at which the condition holds, and not at the one before, by replays.
-
-    Each goes on from the last step known not to hold, so that all of them together take at most the steps once.
-    None if the replays are not wanted any more.
-    """
-    state, holds_not, holds = before.state, before.step, step
-    while holds - holds_not > 1:
-        middle = (holds_not + holds) // 2
-        stepper.restore(state)
-        if not _advance(stepper, middle - holds_not, wanted):
-            return None
-        reached = stepper.save()
-        values = stepper.record()
-        if values is not None and event.holds(values[event.name]):
-            holds = middle
-        else:
-            state, holds_not = reached, middle
-    return holds
-
-
-def _advance(stepper: ChunkStepper, steps: int, wanted: Callable[[], bool]) -> bool:
-    """Take steps in parts that take no longer than a chunk; false where they are not wanted any more."""
+def _advance(stepper: ChunkStepper, steps: int, is_wanted: Callable[[], bool]) -> bool:
+    """Take steps in parts that take no longer than a chunk; return False once they are not wanted any more."""
     taken, part = 0, 1
     while taken < steps:
-        if not wanted():
+        if not is_wanted():
             return False
         part = min(part, steps - taken)
         began = time.perf_counter()
         stepper.advance(part)
         taken, part = taken + part, next_chunk(part, time.perf_counter() - began)
-    return True
-
-
-def _always() -> bool:
     return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..networks import Network
-from ..results import DESCRIPTIONS, TIME, TIMES, Ending, Measures, Outcome, history_dataset
+from ..results import TIME, TIMES, Ending, Measures, Outcome, history_dataset
 from .measures import MeasureCalls
 from .observer import NEVER, View
 from .rows import Columns, RowObserver
@@ -19,22 +19,10 @@ if TYPE_CHECKING:
 
 
 class History(RowObserver[dict[str, Any]]):
-    """The observer that makes the records.
+    """The observer that makes the records, up to the step ``end``, with the values of ``measures``.
 
-    Parameters
-    ----------
-    settings : mapping
-        Of the run. ``record_every`` and ``loss_extremes`` are used here, and the history holds all of it.
-    measures : mapping of name to function
-        Called with every record.
-    end : int
-        The last step.
-    within_chunks : bool
-        Whether the stepper can make records within a chunk.
-    done : int, optional
-        As for `RowObserver`.
-    before : mapping, optional
-        The last record of an earlier part of the run, which fixes the shapes of measured values.
+    ``settings`` are those of the run. ``within_chunks`` says whether the stepper can make records within a chunk.
+    ``before`` is the last record of an earlier part of the run, which fixes the shapes of measured values.
     """
 
     def __init__(
@@ -107,10 +95,6 @@ class History(RowObserver[dict[str, Any]]):
         steps = sorted(int(name.removeprefix("E ")) for name in state if name.startswith("E "))
         activation = self._settings["network"]["activation"]
         self.measures.earlier = {at: Network(state[f"E {at}"], state[f"W {at}"], activation) for at in steps}
-
-    def knows(self, name: str) -> bool:
-        """Whether a variable of a history is one that every record has, or that the measures make."""
-        return name in DESCRIPTIONS or self.measures.makes(name)
 
     def pending(self) -> int:
         """Return the bytes of the records in memory."""

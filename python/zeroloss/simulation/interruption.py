@@ -1,4 +1,4 @@
-"""Signals as requests: the first ends a simulation with what there is, the second raises at once."""
+"""Signals as requests: the first ends a simulation with partial results, the second raises at once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 class Interruption:
     """A context in which the first signal only sets ``requested``; off the main thread it changes nothing.
 
-    Handlers of others are left alone: SIGINT is taken only from Python's own handler, and other signals only where
-    they are named. A handler that C code installed stays too: Python could not put it back.
+    Handlers of other code stay: SIGINT is taken only from Python's own handler, and other signals only if they are
+    named. A handler that C code installed stays too, because Python could not restore it.
     """
 
     def __init__(self, signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> None:
@@ -23,7 +23,7 @@ class Interruption:
 
     @property
     def requested(self) -> signal.Signals | None:
-        """The signal that asks for the end; None where nothing does."""
+        """The signal that asks for the end, or None."""
         return self._received
 
     def __enter__(self) -> Interruption:
@@ -49,9 +49,9 @@ class Interruption:
 
 
 class Asked(Interruption):
-    """An interruption that takes no signals: whoever runs many simulations asks each of them to end.
+    """An interruption without handlers, for one of many simulations that are ended together.
 
-    ``asked`` returns the signal in whose place it asks, or None; it is called often, also from other threads.
+    ``asked`` returns the signal that asks for the end, or None. It is called often, also from other threads.
     """
 
     def __init__(self, asked: Callable[[], signal.Signals | None]) -> None:
@@ -60,5 +60,5 @@ class Asked(Interruption):
 
     @property
     def requested(self) -> signal.Signals | None:
-        """The signal that asks for the end; None where nothing does."""
+        """The signal that asks for the end, or None."""
         return self._asked()

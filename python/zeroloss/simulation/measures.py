@@ -1,4 +1,4 @@
-"""The user's own functions of the network, called with every record."""
+"""Measures: users' functions of the network, called with every record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..results.schedule import Schedule
 
 
 class MeasureCalls:
-    """Calls the measures, and keeps the earlier networks that those with a lag compare with.
+    """Calls the measures, and stores the earlier networks with which measures with a lag compare.
 
     ``records`` is the schedule of the records, and ``end`` the last step.
     """
@@ -26,7 +26,7 @@ class MeasureCalls:
         self.earlier: dict[int, Network] = {}
 
     def next_compared(self, step: int) -> int:
-        """Return the first step after ``step`` whose network a measure compares with; ``end`` if there is none."""
+        """Return the first step after ``step`` with whose network a measure compares; ``end`` if there is none."""
         return min((self._next_compared(step, lag) for lag in self._lags), default=self._end)
 
     def is_compared(self, step: int) -> bool:
@@ -36,12 +36,12 @@ class MeasureCalls:
         return step == 0 or any(self._next_compared(step - 1, lag) == step for lag in self._lags)
 
     def keep(self, step: int, network: Network) -> None:
-        """Keep a network to compare with, and forget those that no coming record compares with."""
+        """Store a network to compare with, and forget those with which no coming record compares."""
         self.earlier = {at: net for at, net in self.earlier.items() if at >= step - max(self._lags)}
         self.earlier[step] = network
 
     def values(self, network: Network, step: int, before: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the measures give, each under its name, or several names where one returns a mapping.
+        """Return the values of the measures by name; a measure that returns a mapping has several.
 
         ``before`` is the record before this one, whose values have the same shapes.
         """
@@ -79,9 +79,9 @@ class MeasureCalls:
         return any(name == own or name.startswith(f"{own}_") for own in self.measures)
 
     def _next_compared(self, step: int, lag: int) -> int:
-        """Return the first step after ``step`` that a record ``lag`` steps later compares with.
+        """Return the first step after ``step`` with which a record ``lag`` steps later compares.
 
-        The last steps are all kept: the end of an extension may be any.
+        All of the last ``lag`` steps are stored, because an extension may end at any step.
         """
         return min(self._records.next_after(step + lag) - lag, max(step + 1, self._end - lag))
 

@@ -1,4 +1,4 @@
-"""What watches a simulation: observers, and the view of the state that each of them gets."""
+"""Observers of a simulation, and the view of the state that each of them gets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ..dynamics.stepper import ChunkStepper, Record, State
 from ..networks import Network
-from ..results import Outcome
+from ..results import Ending, Outcome
 from .divergence import finite_record
 
-#: Further than any run: what an observer answers that need not see any coming step.
+#: After the end of any run: the answer of an observer that need not see a coming step.
 NEVER = 2**62
 
 
@@ -28,7 +28,7 @@ class View:
     Attributes
     ----------
     stepper : ChunkStepper
-        At the step. Who replays steps puts it back.
+        At the step. An observer that replays steps restores it.
     step : int
         Number of steps taken.
     begin : int
@@ -44,10 +44,8 @@ class View:
     is_final : bool
         Whether no step of the run follows. A flow that ends at a time ends with two views: its last own step, which is
         final, and the state at that time, which is final, last and ``ahead``: an extension takes that step anew.
-    interrupted : bool
-        Whether a signal ends the run here.
     ended : Outcome or None
-        What an observer before this one ended the run with.
+        The outcome with which an observer before this one, or a signal, ended the run.
     values : mapping
         The record with measured values, once it has been made.
     stop_requested : function
@@ -63,7 +61,6 @@ class View:
     last: bool = False
     is_final: bool = False
     ahead: bool = False
-    interrupted: bool = False
     ended: Outcome | None = None
     values: Mapping[str, Any] | None = None
     stop_requested: Callable[[], bool] = lambda: False
@@ -88,9 +85,14 @@ class View:
         """Whether no step has been taken since the run, or its continuation, began."""
         return self.step == self.begin
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ends the run here."""
+        return self.ended is not None and self.ended.ending is Ending.STOPPED_BY_THE_USER
+
 
 class Observer:
-    """What watches a simulation: it says which step it has to see next, and looks at every chunk.
+    """An observer of a simulation. It says which step it has to see next, and gets a view of every chunk.
 
     ``wants_losses`` says whether it needs the training loss at every step. An observer without a schedule or a state
     leaves the other methods as they are here.
@@ -103,11 +105,11 @@ class Observer:
         return NEVER
 
     def observe(self, view: View) -> Outcome | None:
-        """Look at the state after a chunk; return an outcome to end the run."""
+        """Observe the state after a chunk; return an outcome to end the run."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a continued run needs: arrays, and what JSON can hold."""
+        """Return what a continued run needs: arrays, and values that JSON can hold."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What tells a person how far a run is: a progress bar, or a function that is told of steps and records."""
+"""The progress of a run: a bar, and functions of the caller that get numbers of steps and records."""
 
 from __future__ import annotations
 
@@ -13,20 +13,36 @@ from .observer import Observer, View
 #: Whether to show a bar (None: the default of `simulate`), or a function that is called with numbers of steps taken.
 ShowProgress = bool | Callable[[int], None] | None
 
+#: A function that is called with the step and the values of every record.
+Announce = Callable[[int, Mapping[str, Any]], None]
+
 
 class Progress(Observer):
-    """The observer that moves a progress bar, with the newest record beside it, or tells a function of steps."""
+    """The observer that shows the newest record next to a bar, counts steps, and announces each record once.
 
-    def __init__(self, bar: tqdm[None], tell: Callable[[int], None] | None = None) -> None:
-        self._bar, self._tell = bar, tell or bar.update
+    The records up to step ``done`` were announced by an earlier part of the run.
+    """
+
+    def __init__(
+        self, bar: tqdm[None], count: Callable[[int], Any], announce: Announce | None = None, done: int | None = None
+    ) -> None:
+        self._bar, self._count, self._announce = bar, count, announce
+        self._announced = -1 if done is None else done
 
     def observe(self, view: View) -> None:
-        """Count the steps of a chunk."""
-        if view.is_begin or view.interrupted or view.ahead:
+        """Count the steps and announce the records of a chunk."""
+        if view.interrupted:
             return
-        self._tell(view.step - view.begin)
-        if not self._bar.disable and view.values is not None:
-            self._bar.set_postfix_str(_summary(view.values), refresh=False)
+        if not view.is_begin and not view.ahead:
+            self._count(view.step - view.begin)
+            if not self._bar.disable and view.values is not None:
+                self._bar.set_postfix_str(_summary(view.values), refresh=False)
+        if self._announce is None:
+            return
+        for step, values in [*view.within, (view.step, view.values)]:
+            if values is not None and step > self._announced:
+                self._announced = step
+                self._announce(step, values)
 
 
 def _summary(record: Mapping[str, Any]) -> str:

@@ -20,17 +20,10 @@ Row = TypeVar("Row")
 
 
 class RowObserver(Observer, Generic[Row]):
-    """An observer that makes rows.
+    """An observer that makes rows, on the schedule ``every``, which is the argument ``name`` of `simulate`.
 
-    Parameters
-    ----------
-    name : str
-        The argument that gives the schedule.
-    every : int or "log"
-        The schedule.
-    done : int, optional
-        The step up to which the rows of an earlier part of the run are stored elsewhere. A row of its last step that
-        is not on the schedule is replaced when the run continues.
+    The rows of an earlier part of the run, up to step ``done``, are stored elsewhere. A row of its last step that is
+    not on the schedule is replaced when the run continues.
     """
 
     def __init__(self, name: str, every: Every, done: int | None = None) -> None:

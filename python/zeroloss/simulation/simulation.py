@@ -20,7 +20,7 @@ from ..dynamics.registry import is_ours, settings_of
 from ..dynamics.stepper import ChunkStepper, Dynamics, State
 from ..dynamics.user import UserStepper, cost, fixed_step
 from ..networks import Network
-from ..results import Ending, Measures
+from ..results import DESCRIPTIONS, Ending, Measures
 from ..results.schedule import Schedule
 from . import engine
 from .conditions import Condition, check_names, parsed_events, parsed_stop
@@ -31,7 +31,7 @@ from .history import History
 from .interruption import Interruption
 from .measures import checked_measures
 from .observer import Observer, View
-from .progress import Progress, ShowProgress
+from .progress import Announce, Progress, ShowProgress
 from .snapshots import Snapshots
 from .stopping import GRADIENT_NORM, StoppingRules
 
@@ -122,7 +122,8 @@ class Simulation:
     def __init__(
         self, stepper: ChunkStepper, settings: dict[str, Any], end: End, plan: Plan, earlier: Earlier | None = None
     ) -> None:
-        self._stepper, self._end, self.plan = stepper, end, plan
+        self._stepper, self._end = stepper, end
+        self.settings, self.plan = settings, plan
         self.done = None if earlier is None else earlier.step
         before = None if earlier is None else earlier.record
         self.history = History(settings, plan.measures or {}, end.step, stepper.makes_records, self.done, before)
@@ -144,29 +145,35 @@ class Simulation:
 
     def unknown(self, names: Iterable[str]) -> list[str]:
         """Return the variables of an earlier part that this one would not record: measured ones."""
-        names = [name for name in names if not self.history.knows(name)]
+        names = [name for name in names if name not in DESCRIPTIONS and not self.history.measures.makes(name)]
         return [name for name in names if name not in (self._begin.record or {})] if names else []
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Return the states of the observers."""
         return {name: observer.state_dict() for name, observer in self._observers.items()}
 
-    def run(self, interruption: Interruption, progress: ShowProgress, *others: Observer) -> Ended:
-        """Take the steps until the end or an interruption."""
-        total = self._end.step if self._end.time is None else None
-        cell = current_cell()
+    def run(
+        self, interruption: Interruption, progress: ShowProgress, *others: Observer, announce: Announce | None = None
+    ) -> Ended:
+        """Take the steps until the end or an interruption.
+
+        The functions of the caller are called last: if one of them raises, the other observers have seen the chunk.
+        """
+        begin, end, cell = self._begin, self._end, current_cell()
         if cell is not None and progress is None:  # the cells of a grid share one bar
             progress = cell.tell
-        tell = progress if callable(progress) else None
-        bar = progress_bar(False if callable(progress) else progress, initial=self._begin.step, total=total)
-        observers = [self.snapshots, self.stopping, self.events, Progress(bar, tell), *others]
-        watching = [observer for observer in observers if observer is not None]
+        total = end.step if end.time is None else None
+        bar = progress_bar(False if callable(progress) else progress, initial=begin.step, total=total)
+        shown = Progress(bar, progress if callable(progress) else bar.update, announce, self.done)
+        observers = [self.stopping, self.events, *others, shown]
+        if self.snapshots:
+            observers.insert(0, self.snapshots)
 
         def stop_requested() -> bool:
             return interruption.requested is not None or (cell is not None and cell.asked() is not None)
 
         with interruption, bar:
-            ended = engine.run(self._stepper, self.history, watching, self._begin, self._end, stop_requested)
+            ended = engine.run(self._stepper, self.history, observers, begin, end, stop_requested)
         if cell is not None and ended.outcome.ending is Ending.STOPPED_BY_THE_USER:
             cell.stopped = True
         return ended

@@ -1,4 +1,4 @@
-"""What records and snapshots take, in memory and on disk."""
+"""How much memory and disk records and snapshots take."""
 
 from __future__ import annotations
 

@@ -11,21 +11,15 @@ from ..results.schedule import Schedule
 from .conditions import Condition
 from .observer import NEVER, Observer, View
 
-#: What a rule can be on, beside recorded values: computed only where a rule asks for it.
+#: A value for rules that is not recorded: it is computed only if a rule asks for it.
 GRADIENT_NORM = "gradient_norm"
 
 
 class StoppingRules(Observer):
     """The observer that ends a run at the first scheduled record at which a condition holds, or after some minutes.
 
-    Parameters
-    ----------
-    conditions : sequence of Condition
-        A condition that has to hold for several records ends the run at the last of them.
-    records : Schedule
-        Of the records.
-    minutes : float, optional
-        Wall-clock time after which the run ends, at the end of a chunk.
+    A condition that has to hold for several records ends the run at the last of them. ``minutes`` is a wall-clock time,
+    after which the run ends with the current chunk.
     """
 
     def __init__(self, conditions: Sequence[Condition], records: Schedule, minutes: float | None = None) -> None:
@@ -39,16 +33,19 @@ class StoppingRules(Observer):
         return self._records.next_after(step) if self._conditions else NEVER
 
     def observe(self, view: View) -> Outcome | None:
-        """Return an outcome if a rule holds. The step at which a run begins or goes on is not looked at."""
+        """Return an outcome if a rule holds. The step at which a run begins or continues is not checked."""
         if view.is_begin or view.interrupted or view.ahead:
             return None
         if view.values is not None and self._records.due(view.step):
             for rule in self._conditions:
-                value = self._value(view, rule.name)
+                is_recorded = rule.name != GRADIENT_NORM
+                value = float(view.values[rule.name]) if is_recorded else view.stepper.gradient_norm()
                 count = self._in_a_row.get(rule.text, 0) + 1 if rule.holds(value) else 0
                 self._in_a_row[rule.text] = count
                 if count >= rule.records:
-                    return Outcome(Ending.STOPPED_BY_A_RULE, f"{_reached(rule, value)} at step {view.step}")
+                    reached = f"{value:g}" if rule.records == 1 else f"{rule.level:g} for {rule.records} records"
+                    sentence = f"{rule.name.replace('_', ' ')} {reached} at step {view.step}"
+                    return Outcome(Ending.STOPPED_BY_A_RULE, sentence)
         self.out_of_time = self._is_time_up()
         return Outcome(Ending.STOPPED_BY_A_RULE, f"after {self._minutes:g} minutes") if self.out_of_time else None
 
@@ -62,15 +59,3 @@ class StoppingRules(Observer):
 
     def _is_time_up(self) -> bool:
         return self._minutes is not None and time.monotonic() - self._began >= 60 * self._minutes
-
-    def _value(self, view: View, name: str) -> float:
-        if name == GRADIENT_NORM:
-            return view.stepper.gradient_norm()
-        assert view.values is not None
-        return float(view.values[name])
-
-
-def _reached(rule: Condition, value: float) -> str:
-    """Say what a rule has reached: its level, or the value if a single record was asked for."""
-    name = rule.name.replace("_", " ")
-    return f"{name} {value:g}" if rule.records == 1 else f"{name} {rule.level:g} for {rule.records} records"

@@ -12,16 +12,14 @@ from .._choices import Every
 from .._machine import available_processors, check_memory, checked_threads, checked_workers
 from .._progress import progress_bar
 from ..datasets import Dataset
-from ..dynamics.registry import check_dynamics
 from ..dynamics.stepper import Dynamics
 from ..dynamics.user import cost
-from ..networks import Network, check_fits
+from ..networks import Network
 from ..results import Measures, Run
 from ..results.ensemble import Ensemble
-from ..simulation.api import carry_out
+from ..simulation.api import carry_out, prepare
 from ..simulation.interruption import Asked, Interruption
-from ..simulation.measures import checked_measures
-from ..simulation.simulation import Plan, checked_end, start
+from ..simulation.simulation import Plan
 from ..simulation.sizes import check_results_fit
 from .workers import Workers
 
@@ -121,18 +119,18 @@ class _Job:
         """Return the place of the member, and its run."""
         needed = cost(*self.member)
         threads = min(self.share, checked_threads(None, needed.flops, needed.flops_for_threads))
-        own = replace(self.plan, measures=_own(self.measures, self.member[1]))
+        own = _own(self.plan, self.measures, self.member[1])
         return self.place, carry_out(*self.member, own, threads, tell, Asked(asked))
 
 
-def _own(measures: ManyMeasures, data: Dataset) -> Measures:
-    """Return the measures of a member."""
+def _own(plan: Plan, measures: ManyMeasures, data: Dataset) -> Plan:
+    """Return the plan of a member, with its measures."""
     found = measures(data) if callable(measures) else measures
     if not isinstance(found, Mapping | None):
         raise ArgumentTypeError(
             "measures", f"expected a mapping of names to functions, or a function that returns one, got {found!r}"
         )
-    return checked_measures(found)
+    return replace(plan, measures=found)
 
 
 def _checked(place: int, member: object, plan: Plan, measures: ManyMeasures) -> Member:
@@ -141,13 +139,9 @@ def _checked(place: int, member: object, plan: Plan, measures: ManyMeasures) -> 
         raise ArgumentTypeError(f"members[{place}]", f"expected (dynamics, data, network), got {member!r}")
     dynamics, data, network = member
     try:
-        check_dynamics(dynamics)
         _checks.instance("data", data, Dataset)
         _checks.instance("network", network, Network)
-        check_fits(network, data)
-        checked_end(dynamics, plan.steps, plan.duration)
-        start(dynamics, data, network, 1)
-        _own(measures, data)
+        prepare(dynamics, data, network, _own(plan, measures, data), 1)
     except (ValueError, TypeError) as error:
         raise _checks.part_of(f"members[{place}]", error) from error
     return dynamics, data, network
