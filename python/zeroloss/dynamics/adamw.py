@@ -35,7 +35,7 @@ class AdamW(DescentSettings):
     betas : (float, float)
         β₁ and β₂, in [0, 1).
     eps : float
-        What is added to √v̂, above 0.
+        A constant above 0, which is added to √v̂.
     decay_layers : {"both", "E", "W"}
         The layers that decay.
     loss : {"mse", "cross_entropy"}
@@ -47,7 +47,7 @@ class AdamW(DescentSettings):
         times it the target, to which θ is scaled after a step: after every later step ("hold"), after those that leave
         a greater norm ("cap"), or after the first of them alone ("rescale"). See the notes.
     norm_layers : {"both", "E", "W"}
-        What is controlled: √(‖E‖² + ‖W‖²), both layers being scaled by one factor, or the norm of one layer.
+        The norm that is controlled: √(‖E‖² + ‖W‖²), both layers being scaled by one factor, or the norm of one layer.
     norm_ratio : float
         The target in units of the reference, above 0.
     norm_step : int
@@ -55,8 +55,8 @@ class AdamW(DescentSettings):
 
     Notes
     -----
-    In a history ``time`` is the sum of the learning rates of the steps before. The norm-minimising flow is not what
-    AdamW follows, so there is no slow time.
+    In a history ``time`` is the sum of the learning rates of the steps before. AdamW does not follow the
+    norm-minimising flow, so there is no slow time.
 
     With a controlled norm only θ is scaled, after the step; m and v stay. A norm of 0 stays 0.
     """
@@ -88,13 +88,13 @@ class AdamW(DescentSettings):
         )
 
     def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
-        """Return what watches the weight decay in a precision."""
+        """Return the watch of the weight decay in a precision."""
         return DecayWatch(
             [self.full_rate * decay for decay in self.layer_decays()], dtype, factor_decay, "float64 keeps it"
         )
 
     def carried(self) -> tuple[str, ...]:
-        """Name what is carried along for each parameter."""
+        """Name the arrays that the optimizer carries along for each layer."""
         return ("velocity", "squares")
 
     def times(self, time: float) -> Mapping[str, float]:

@@ -44,7 +44,7 @@ class DecayWatch:
         return left / wanted if wanted > 0 else 1.0
 
     def record(self, parameters: Sequence[NDArray[Any]]) -> dict[str, float]:
-        """Return what a record says of the decay, and warn the first time that it is off by more than a per cent."""
+        """Return the decay for a record, and warn the first time that it is off by more than a per cent."""
         if not self.needed:
             return {}
         share = self.effective(parameters)

@@ -87,11 +87,11 @@ class DescentSettings(ABC):
 
     @abstractmethod
     def carried(self) -> tuple[str, ...]:
-        """Name what is carried along for each parameter."""
+        """Name the arrays that the optimizer carries along for each layer."""
 
     @abstractmethod
     def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
-        """Return what watches the weight decay in a precision."""
+        """Return the watch of the weight decay in a precision."""
 
     @abstractmethod
     def times(self, time: float) -> Mapping[str, float]:
@@ -104,7 +104,7 @@ class DescentSettings(ABC):
 
     @property
     def full_rate(self) -> float:
-        """The learning rate, or what a schedule scales."""
+        """The learning rate, or the rate that a schedule scales."""
         rate = self.lr.lr if isinstance(self.lr, LearningRate) else self.lr
         assert isinstance(rate, float)
         return rate
@@ -130,7 +130,7 @@ class DescentSettings(ABC):
         return None if self.schedule else self.full_rate
 
     def cost(self, data: Dataset, network: Network) -> Cost:
-        """Return what a step takes: three products of n·h·d_out, and a handful of copies of θ."""
+        """Return the cost of a step: three products of n·h·d_out, and a handful of copies of θ."""
         n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
         copies = 4 + 2 * (1 + len(self.carried()))
         floats = copies * h * (d_in + d_out) + 4 * n * d_out + len(data.Y_test) * h + 3 * n * h
@@ -138,7 +138,7 @@ class DescentSettings(ABC):
 
 
 class DescentStepper(ChunkStepper):
-    """Descent under way: E, W, what the optimizer carries along for each, and the number of steps taken.
+    """A stepper of descent. Its state is E, W, the arrays of the optimizer for each, and the number of steps taken.
 
     The kernel works in place on the arrays of ``state``, which are never replaced.
     """
@@ -222,7 +222,7 @@ class DescentStepper(ChunkStepper):
         return from_arrays(self.state["E"], self.state["W"], self._activation)
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
-        """Say at which step the loss, a weight or what the optimizer carries along ceased to be finite."""
+        """Return the outcome of a step after which the loss, a weight or an array of the optimizer is not finite."""
         finite = all(np.isfinite(self.state[layer]).all() for layer in ("E", "W"))
         finite = finite and math.isfinite(self.record()["train_loss"])
         what = "what the optimizer carries along" if finite else "the loss or a weight"

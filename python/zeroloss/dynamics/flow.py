@@ -100,7 +100,7 @@ class FlowStepper(ChunkStepper):
         self.state["steps"] = self.state["steps"] + 1
 
     def step_record(self) -> dict[str, float]:
-        """Return what a record says of the steps."""
+        """Return the values of a record about the steps."""
         return {name: float(self.state[name]) for name in ("time", "step_size", "evaluations", "rejected_steps")}
 
     def network(self) -> Network:
@@ -137,7 +137,7 @@ class ExplicitStepper(FlowStepper):
         return first_size(y, self._counted(y), self._step)
 
     def _take(self, room: float) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found by the next slope
+        with np.errstate(over="ignore", invalid="ignore"):  # the next slope finds numbers that are not finite
             self._step_within(room)
 
     def _step_within(self, room: float) -> None:
@@ -165,7 +165,7 @@ class ExplicitStepper(FlowStepper):
 
 
 def flow_outcome(error: Exception | None, where: str) -> Outcome:
-    """Say what ended a flow."""
+    """Return the outcome of a flow that an error ended."""
     if isinstance(error, StepSizeTooSmallError):
         return Outcome(Ending.STIFF, f"{where} {error}; raise rtol or take a fixed step_size")
     if isinstance(error, ProximalError):

@@ -45,7 +45,7 @@ class GradientDescent(DescentSettings):
         times it the target, to which θ is scaled after a step: after every later step ("hold"), after those that leave
         a greater norm ("cap"), or after the first of them alone ("rescale"). See the notes.
     norm_layers : {"both", "E", "W"}
-        What is controlled: √(‖E‖² + ‖W‖²), both layers being scaled by one factor, or the norm of one layer.
+        The norm that is controlled: √(‖E‖² + ‖W‖²), both layers being scaled by one factor, or the norm of one layer.
     norm_ratio : float
         The target in units of the reference, above 0.
     norm_step : int
@@ -57,8 +57,8 @@ class GradientDescent(DescentSettings):
     ``slow_time`` s = weight_decay · time / (1 − momentum), the time of the norm-minimising flow.
 
     With a controlled norm the step is that of the gradient and the decay as before, velocity with them, and only θ is
-    scaled afterwards: with "hold" this is descent projected on a sphere. What "compensated" carries along includes the
-    rounding of the scaling. A norm of 0 stays 0.
+    scaled afterwards: with "hold" this is descent projected on a sphere. The error that "compensated" carries
+    along includes the rounding of the scaling. A norm of 0 stays 0.
     """
 
     lr: Rate
@@ -85,12 +85,12 @@ class GradientDescent(DescentSettings):
         )
 
     def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
-        """Return what watches the weight decay in a precision; a compensated one needs no watch."""
+        """Return the watch of the weight decay in a precision; a compensated decay needs none."""
         rates = [0.0 if self.compensated else self.full_rate * decay for decay in self.layer_decays()]
         return DecayWatch(rates, dtype, plain_decay, "compensated=True or float64 keeps it")
 
     def carried(self) -> tuple[str, ...]:
-        """Name what is carried along for each parameter."""
+        """Name the arrays that the optimizer carries along for each layer."""
         return ("velocity",) * (self.momentum != 0) + ("compensation",) * self.compensated
 
     def times(self, time: float) -> Mapping[str, float]:

@@ -126,7 +126,7 @@ class Step(LearningRate):
     every : int
         Steps between two changes, at least 1.
     factor : float
-        What every change multiplies the rate by, in [0, 1].
+        The factor of every change, in [0, 1].
     """
 
     every: int
@@ -255,7 +255,7 @@ def _halves(a: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 
 def _sine_of_quarter_turns(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return sin(πx/2) for x in [0, ½], by its power series to the term of degree 17 (what is left: 10⁻¹⁹)."""
+    """Return sin(πx/2) for x in [0, ½], by its power series to the term of degree 17 (the remainder is 10⁻¹⁹)."""
     angle = (math.pi / 2) * x
     square = angle * angle
     series = np.zeros_like(x)

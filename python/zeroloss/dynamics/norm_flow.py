@@ -28,7 +28,7 @@ class NormFlow:
 
     X and Y are all training samples (full batch).
 
-    What gradient descent with vanishing weight decay follows after memorisation, in slow time
+    Gradient descent with vanishing weight decay follows this flow after memorisation, in slow time
     s = weight_decay · lr · steps / (1 − momentum).
 
     Parameters
@@ -83,7 +83,7 @@ class NormFlow:
         return self.step_size
 
     def cost(self, data: Dataset, network: Network) -> Cost:
-        """Return what a step takes: a factorisation of J Jᵀ and less, or products with it."""
+        """Return the cost of a step: a factorisation of J Jᵀ and less, or products with it."""
         check(network, data)
         if self.method == "proximal":
             return proximal_cost(data, network)

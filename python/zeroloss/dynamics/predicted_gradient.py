@@ -62,7 +62,7 @@ class PredictedGradient:
         return self.step_size
 
     def cost(self, data: Dataset, network: Network) -> Cost:
-        """Return what a step takes: one Gram matrix with its factor, H, and a handful of copies of Y and θ."""
+        """Return the cost of a step: one Gram matrix with its factor, H, and a handful of copies of Y and θ."""
         n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
         size = min(n, h)
         flops = size * n * h + size**3 / 3 + 2 * size**2 * d_out + 4.0 * n * h * d_out
@@ -154,7 +154,7 @@ class Evaluation:
         return singular_sentence(self._evaluate.train, E, self._evaluate.activation, self._ridge)
 
     def failure(self, E: NDArray[Any], where: str) -> Outcome:
-        """Say what is wrong with an E that is not finite, has no φ(E), or has a loss that is not finite."""
+        """Return the outcome of a step to an E that is not finite, has no φ(E), or has a loss that is not finite."""
         if not np.isfinite(E).all():
             return Outcome(Ending.DIVERGED, f"{where} E is not finite; lower the step size")
         if self._evaluated(E) is not None:
@@ -191,7 +191,7 @@ class PredictedGradientStepper(ChunkStepper):
         return self._evaluation.network(self.state["E"])
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
-        """Say what went wrong at a step: ``state`` is at the failed E, or at one that is not finite."""
+        """Return the outcome of a step that failed, or left an E that is not finite."""
         return self._evaluation.failure(self.state["E"], f"at step {step}")
 
 
@@ -234,7 +234,7 @@ class PredictedFlowStepper(ExplicitStepper):
         return self._evaluation.network(self.state["E"])
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
-        """Say what went wrong at a step: on the way there, or with the E that it reached."""
+        """Return the outcome of a step that failed, or reached an E without a finite record."""
         if error is not None:
             return super().failure(step, error)
         return self._evaluation.failure(self.state["E"], f"at step {step}")

@@ -36,7 +36,7 @@ _QUARTER = 0.25  # of a step that could not be solved
 _MOST_LINEAR = 500  # iterations of conjugate gradients
 _NEWTON, _NEWTON_FIXED = 4, 20  # iterations of Newton's method; a fixed step has no shorter one to turn to
 _FORCING = 0.05  # the relative residual of its linear systems
-_CLOSE = 0.03  # max|F − Y|, relative to the largest target, at which what Newton's method leaves is retracted
+_CLOSE = 0.03  # max|F − Y|, relative to the largest target, at which the end of Newton's method is retracted
 _UNIT_TOLERANCE = 1e-8  # of the units' own conditions, relative to the largest parameter
 _RETRACTION_FORCING, _RETRACTION_ITERATIONS = 1e-4, 20
 
@@ -154,7 +154,7 @@ class ProximalStepper(FlowStepper):
             raise ProximalError(f"its retraction: {ending}", size, residual, pinned) from None
 
     def _error_ratio(self, after: State, size: float, tolerances: Tolerances) -> float:
-        """Return how far a step is from linear extrapolation, in units of what is allowed; 1 for the first step."""
+        """Return how far a step is from linear extrapolation, in units of the tolerance; 1 for the first step."""
         before = float(self.state["step_size"])
         if before == 0:
             return 1.0
@@ -166,7 +166,7 @@ class ProximalStepper(FlowStepper):
 
 
 def proximal_cost(data: Dataset, network: Network) -> Cost:
-    """Return what a step takes: about sixty products with J and Jᵀ, and no matrix larger than n × n or n × h."""
+    """Return the cost of a step: about sixty products with J and Jᵀ, and no matrix larger than n × n or n × h."""
     (n, d_out), h = data.Y_train.shape, network.hidden
     memory = memory_needed(network, data, "matrix_free") + 8 * (14 * n * h + 10 * n * d_out + 12 * h * data.d_in)
     memory += 8 * h * data.d_in * min(n, data.d_in)  # bases of the pinned pairs

@@ -87,7 +87,7 @@ def is_ours(dynamics: object) -> bool:
 
 
 def settings_of(dynamics: Dynamics) -> dict[str, Any]:
-    """Return what a run's settings hold of its dynamics: the name as "kind", and the fields."""
+    """Return the settings of a dynamics for a run: the name as "kind", and the fields."""
     names = [name for name, kind in DYNAMICS.items() if type(dynamics) is kind]
     return {"kind": names[0] if names else type(dynamics).__qualname__, **dataclasses.asdict(dynamics)}  # type: ignore[call-overload]
 

@@ -37,7 +37,7 @@ class Tolerances:
         _checks.positive("atol", self.atol)
 
     def ratio(self, error: Vector, before: Vector, after: Vector) -> float:
-        """Return the error in units of what is allowed."""
+        """Return the error in units of the tolerance."""
         allowed = self.atol + self.rtol * np.maximum(np.abs(before), np.abs(after))
         with np.errstate(over="ignore"):  # an infinite ratio rejects the step
             return float(np.sqrt(np.mean((error / allowed) ** 2)))

@@ -29,15 +29,15 @@ Records = NDArray[np.void]  # (count,) of kernels.record_dtype
 class Stepper(Protocol):
     """A dynamics under way, as a user may write one.
 
-    What determines the coming steps is what `save` returns, and nothing else. Then runs can be extended, interrupted
-    and resumed with equal bits.
+    The answer of `save` alone determines the coming steps. Then runs can be extended, interrupted and resumed with
+    equal bits.
     """
 
     def advance(self, steps: int) -> object:
         """Take a number of steps, at least 1.
 
         Raise ArithmeticError or numpy.linalg.LinAlgError if a step cannot be taken: the run then ends at the last step
-        before it. A parameter that is not finite does the same. What is returned is ignored, unless it is False,
+        before it. A parameter that is not finite does the same. The answer is ignored, unless it is False,
         which means that a step could not be taken.
         """
 
@@ -143,7 +143,7 @@ class ChunkStepper(ABC):
 
     @abstractmethod
     def failure(self, step: int, error: Exception | None) -> Outcome:
-        """Say what went wrong at a step, from the state that the attempt left, and what it raised."""
+        """Return the outcome of a step that failed, from the state that the attempt left, and its error."""
 
     def gradient_norm(self) -> float:
         """Return ‖∇loss + weight_decay · θ‖, which only descents have."""

@@ -111,7 +111,7 @@ class UserStepper(ChunkStepper):
         self._steps = int(state[_STEPS])
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
-        """Say what went wrong at a step."""
+        """Return the outcome of a step that failed."""
         if isinstance(error, DynamicsError):
             return Outcome(Ending.BROKEN_OFF, f"at step {step} {error}")
         if isinstance(error, np.linalg.LinAlgError):

@@ -1,4 +1,4 @@
-"""What a directory holds of a run that is to continue: its newest checkpoint, its settings and its data, checked."""
+"""Reading a run that is to continue from its directory: the newest checkpoint, the settings and the data, checked."""
 
 from __future__ import annotations
 

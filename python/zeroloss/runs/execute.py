@@ -48,8 +48,8 @@ from .continuation import check_build, copied_to, end_of_continuation, last_reco
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Broken(RuntimeError):  # noqa: N818 — what happened to the run, not to the program
-    """A run cannot continue where it is. What was written is valid, and ``resume`` continues from it."""
+class Broken(RuntimeError):  # noqa: N818 — the run is broken, not the program
+    """A file of a run cannot be written. The files written before are valid, and ``resume`` continues from them."""
 
 
 def run(
@@ -86,7 +86,7 @@ def run(
     ValueError
         If the directory is not empty, or another process runs in it.
     Broken
-        If nothing more can be written; what was written is valid.
+        If a file cannot be written; the files written before are valid.
     """
     target = RunDirectory(directory)
     target.check_free()
@@ -258,7 +258,7 @@ def _carry_on(
     announce: Announce | None,
     interruption: Interruption | None,
 ) -> Run:
-    """Take the steps to the end, with checkpoints, and write what an ended or interrupted run leaves."""
+    """Take the steps to the end, with checkpoints, and write the files of an ended or interrupted run."""
     interruption = interruption or Interruption(_SIGNALS)
     checkpoints = Checkpoints(directory, run, begin, simulation)
     log = Log(directory.log, simulation.events, lambda: interruption.requested)
@@ -285,7 +285,7 @@ def _carry_on(
 
 
 def _plan(run: RunSettings, data: Dataset) -> Plan:
-    """Return what the section [run] asks for. How far the run goes is left out."""
+    """Return the plan of a section [run], without the number of steps and the duration."""
     rules = []
     if run.stop_test_accuracy is not None:
         rules.append(f"test_accuracy >= {run.stop_test_accuracy!r} for {run.stop_records} records")

@@ -70,7 +70,7 @@ def strongest_shares(run: Run) -> dict[str, tuple[float, float]]:
 
 
 def _operands(run: Run) -> dict[str, int]:
-    """Return the operands with Fourier features by what they are called; none if the data have no cyclic group."""
+    """Return the operands with Fourier features by name; none if the data have no cyclic group."""
     try:
         blocks = len(fourier.group_rows(run.data))
     except ValueError:

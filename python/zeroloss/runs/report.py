@@ -22,7 +22,7 @@ def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None
     Parameters
     ----------
     directory : path
-        Of a run, or of what ``Run.save`` wrote.
+        Of a run, also one that ``Run.save`` wrote.
     out : path, optional
         Of the picture; by default ``report.png`` in the directory, with a number if another program's picture is there.
 

@@ -21,8 +21,8 @@ def next_chunk(steps: int, seconds: float) -> int:
 class Chunks:
     """Takes the steps of a run in chunks of about `CHUNK_SECONDS`, up to its last finite step.
 
-    ``end`` is the last step: that of the run, or the last finite one once the run is known to diverge, with what
-    happened after it in ``diverged``. ``newest`` is the view after the last chunk whose state could be saved.
+    ``end`` is the last step: that of the run, or the last finite one once the run is known to diverge; ``diverged`` is
+    then the outcome of the step after it. ``newest`` is the view after the last chunk whose state could be saved.
     """
 
     def __init__(self, stepper: ChunkStepper, history: History, end: int, want_losses: bool) -> None:

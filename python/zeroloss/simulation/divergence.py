@@ -89,7 +89,7 @@ def last_finite_step(stepper: ChunkStepper, recent: RecentStates, goal: int) -> 
     Returns
     -------
     int, Outcome
-        The last finite step, and what happened at the next.
+        The last finite step, and the outcome of the next.
     """
     reached, fails = recent.up_to(goal), goal + LOOK_AHEAD
     while fails - reached.step > 1:  # bisection, each replay from the last state that was reached

@@ -109,7 +109,7 @@ class Observer:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a continued run needs: arrays, and values that JSON can hold."""
+        """Return the observer's state, which a continued run needs: arrays, and values that JSON can hold."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

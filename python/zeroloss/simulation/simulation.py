@@ -1,4 +1,4 @@
-"""What a simulation is to do, and a stepper together with its observers, ready to begin or to continue."""
+"""The plan of a simulation, and a stepper together with its observers, ready to begin or to continue."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MOST_STEPS = 2**53  # up to which float64 counts
 class Plan:
     """The arguments of `simulate`, checked, and ``stop_minutes``, after which a run in a directory ends.
 
-    ``conditions`` and ``rules`` are what the texts in ``events`` and ``stop`` describe.
+    ``conditions`` and ``rules`` are parsed from the texts in ``events`` and ``stop``.
     """
 
     steps: int | None = None
@@ -75,7 +75,7 @@ class Plan:
             )
 
     def settings(self, dynamics: Dynamics, data: Dataset, network: Network) -> dict[str, Any]:
-        """Return what the settings of a run hold: all that determines it, except events and rules."""
+        """Return the settings of a run: all that determines it, except events and rules."""
         return {
             "dynamics": settings_of(dynamics),
             "data": dict(data.settings),
@@ -89,7 +89,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier part of a run left: its last step and record, and the state of the stepper and of observers."""
+    """The end of an earlier part of a run: its step and record, and the states of the stepper and of the observers."""
 
     step: int
     state: State
@@ -111,7 +111,7 @@ class Simulation:
     plan : Plan
         Measures, events and rules. How often records and snapshots are made is taken from the settings.
     earlier : Earlier, optional
-        What an earlier part of the run left.
+        The end of an earlier part of the run.
 
     Raises
     ------
