@@ -103,8 +103,9 @@ def test_sweeps(directories, tmp_path):
 def test_what_is_said_of_sweeps(directories, tmp_path):
     shutil.copytree(directories / "sweep", tmp_path / "a")
     done = zeroloss("report", tmp_path / "a", "--out", tmp_path / "a.png")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "a sweep, which has no picture" in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(f"picture: {tmp_path / 'a.png'}\n")
+    assert "--by: expected the directory of a sweep" in zeroloss("report", directories / "run", "--by", "lr").stderr
     (tmp_path / "a" / "cells.json").write_bytes(b"{")
     with pytest.raises(ValueError, match=r"its cells.json is damaged or of another program"):
         sweeps.sweep({**sweep_settings(), "sweep": {"network.seed": [1, 2]}}, tmp_path / "a", progress=False)

@@ -138,7 +138,7 @@ def test_a_sweep_in_which_some_runs_end_before(tmp_path):
     steps = cube.event_step.sel(event="train_accuracy >= 1").values
     assert np.isnan(steps).tolist() == [False, True, False, True]
     assert median(cube.event_step.sel(event="train_accuracy >= 1"), cube.last_step) == np.nanmin(steps)
-    _, accuracy, loss = sweeps.report(tmp_path / "out")
+    _, accuracy, loss, _ = sweeps.report(tmp_path / "out")
     # of the three runs that are known at these steps the one that diverged never has the event
     first, last = f"{np.nanmin(steps):.0f}", f"{np.nanmax(steps):.0f}"
     assert accuracy.endswith(f"in 2 of 4 cells, at steps {first} to {last}, median {last}")

@@ -12,12 +12,14 @@ import xarray as xr
 
 import zeroloss as zl
 from problems import is_labelled, same_bits
-from zeroloss import config, runs, sweeps
+from zeroloss import config, plots, runs, sweeps
 from zeroloss.config import ConfigurationError
-from zeroloss.sweeps import grid
+from zeroloss.sweeps import grid, picture
 from zeroloss.sweeps.cost import CostModel
+from zeroloss.sweeps.grid import Axis
 
 LABELS = {"network.seed": [3, 1], "dynamics.weight_decay": [1e-2, 1e-3, 0.0]}
+DIMS = ["network_seed", "weight_decay"]
 
 
 def settings(**sections):
@@ -46,13 +48,13 @@ def done(tmp_path_factory):
 
 def test_cells_have_the_bits_of_runs_alone(done, tmp_path):
     cube = done.cube()
-    assert list(cube.ending.dims) == list(LABELS)
+    assert list(cube.ending.dims) == DIMS
     for seed in LABELS["network.seed"]:
         for decay in LABELS["dynamics.weight_decay"]:
             one = {**settings(network={"hidden": 16, "seed": seed}), "dynamics": {"lr": 0.5, "weight_decay": decay}}
             one.pop("sweep")
             alone = runs.run(config.from_settings(one), tmp_path / f"{seed} {decay}", progress=False)
-            cell = cube.sel({"network.seed": seed, "dynamics.weight_decay": decay})
+            cell = cube.sel(network_seed=seed, weight_decay=decay)
             for name, values in alone.history.variables.items():
                 if name != "step":
                     assert same_bits(cell[name].values, values.values), name
@@ -67,7 +69,7 @@ def test_the_cube_as_a_file_and_from_the_store(done):
     with xr.open_dataset(done.store.path / "cube.nc", engine="h5netcdf") as stored:
         xr.testing.assert_identical(stored.load(), cube)
     xr.testing.assert_identical(sweeps.open_sweep(done.store.path), cube)
-    assert {key: cube[key].values.tolist() for key in LABELS} == LABELS
+    assert [cube[dim].values.tolist() for dim in DIMS] == list(LABELS.values())
     assert is_labelled(cube)
     common = json.loads(cube.attrs["settings"])
     assert common["network"]["hidden"] == 16
@@ -75,7 +77,8 @@ def test_the_cube_as_a_file_and_from_the_store(done):
 
 
 def test_a_report(done):
-    cells, event = sweeps.report(done.store.path)
+    cells, event, drawn = sweeps.report(done.store.path)
+    assert drawn == f"picture: {done.store.path / 'report.png'}"
     assert cells.endswith("6 cells: 6 reached the end")
     steps = done.cube().event_step.values
     assert event == (
@@ -84,12 +87,69 @@ def test_a_report(done):
     )
 
 
+def test_names_of_keys_are_attributes_and_no_names_of_values(tmp_path):
+    """Of a key that one section has, without the section; of a label that says so, in words."""
+    store = sweeps.Store(
+        tmp_path,
+        [Axis((key,), ((1,), (2,))) for key in ("data.seed", "dynamics.weight_decay", "run.step", "network.p")],
+        [],
+        {"data": {"p": 5}, "network": {"hidden": 16, "seed": 0}},
+    )
+    assert list(store.names_of_keys().values()) == ["data_seed", "weight_decay", "run_step", "network_p"]
+    assert all(name.isidentifier() for name in store.names_of_keys().values())
+
+
+def test_the_coordinates_have_readable_names(done):
+    assert done.cube().weight_decay.attrs["long_name"] == "weight decay"
+    assert done.cube().network_seed.attrs["description"] == "value of network.seed"
+
+
+def drawn(cube, **options):
+    """The axes of the picture by their places."""
+    with plots.style():
+        figure = picture.draw(cube, "name", **options)
+    return [part.axes[0] for part in figure.subfigs]
+
+
+def test_the_picture_has_delays_and_curves_by_group(done):
+    cube = done.cube()
+    delays, curves = drawn(cube)
+    expected = zl.survival.median(cube.event_step.isel(event=0), cube.last_step, "network_seed").values
+    np.testing.assert_array_equal(np.ma.getdata(delays.images[0].get_array())[0], expected)
+    assert [text.get_text() for text in delays.get_xticklabels()] == ["0.01", "0.001", "0"]
+    assert [text.get_text() for text in curves.get_legend().get_texts()] == ["0.01", "0.001", "0"]
+    mean = next(line for line in curves.lines if line.get_label() == "0.001")
+    np.testing.assert_allclose(mean.get_ydata(), cube.test_accuracy.sel(weight_decay=1e-3).mean("network_seed"))
+    assert [text.get_text() for text in drawn(cube, by="network_seed")[1].get_legend().get_texts()] == ["3", "1"]
+    with pytest.raises(ValueError, match="by: expected one of network_seed, weight_decay, got lr"):
+        picture.draw(cube, "name", by="lr")
+
+
+def test_censored_cells_are_hatched(done):
+    """A median that is not reached: of three cells, one has the event; and one of a cell that diverged."""
+    cube = done.cube().copy(deep=True)
+    cube["event_step"] = cube.event_step.where(cube.weight_decay != 1e-3)
+    delays = drawn(cube)[0]
+    (hatched,) = delays.patches
+    assert hatched.get_hatch()
+    assert (hatched.get_x(), hatched.get_y()) == (0.5, -0.5)
+    assert np.ma.getmaskarray(delays.images[0].get_array()).tolist() == [[False, True, False]]
+
+
+def test_a_sweep_without_events_has_curves_alone(tmp_path):
+    given = with_sweep({"dynamics.lr": [0.5, 0.1]}, run={"events": [], "record_every": "log"})
+    done = carried_out(given, tmp_path / "out")
+    (curves,) = drawn(done.cube())
+    assert curves.get_xscale() == "log"
+    assert sweeps.report(done.store.path, tmp_path / "a.png", by="lr")[-1] == f"picture: {tmp_path / 'a.png'}"
+
+
 def test_what_has_ended_is_not_carried_out_again(done):
     before = {path: path.stat().st_mtime_ns for path in done.store.path.glob("cells/*/*")}
     wider = carried_out({**settings(), "sweep": {**LABELS, "network.seed": [3, 1, 2]}}, done.store.path)
     assert len(wider.todo) == 3
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert wider.cube().sizes["network.seed"] == 3
+    assert wider.cube().sizes["network_seed"] == 3
     again = carried_out(settings(), done.store.path)
     assert again.todo == []
     assert again.seconds == 0
@@ -108,12 +168,12 @@ def test_keys_that_vary_together_and_labels_that_are_no_numbers(tmp_path):
     )
     cube = carried_out(given, tmp_path / "out").cube()
     assert dict(cube.sizes) == {
-        "data.seed": 3, "dynamics.lr": 2, "network.activation": 2, "step": 3, "event": 1,
+        "data_seed": 3, "lr": 2, "activation": 2, "step": 3, "event": 1,
     }  # fmt: skip
-    assert cube["network.seed"].dims == ("data.seed",)
-    assert cube["network.seed"].values.tolist() == [7, 8, 9]
-    assert cube["dynamics.lr"].values[1] == '{ schedule = "cosine", lr = 0.5, steps = 100 }'
-    assert cube["network.activation"].values.tolist() == ["relu", "tanh"]
+    assert cube.network_seed.dims == ("data_seed",)
+    assert cube.network_seed.values.tolist() == [7, 8, 9]
+    assert cube["lr"].values[1] == '{ schedule = "cosine", lr = 0.5, steps = 100 }'
+    assert cube["activation"].values.tolist() == ["relu", "tanh"]
     assert np.isfinite(cube.train_loss).all()
 
 
@@ -123,8 +183,8 @@ def test_failures_are_kept_and_tried_again_on_request(tmp_path):
     assert [cell.labels["dynamics.lr"] for cell in first.failures] == [1e30]
     cube = first.cube()
     assert cube.ending.values.tolist() == ["reached the end", "diverged"]
-    assert np.isnan(cube.train_loss.sel({"dynamics.lr": 1e30, "step": 300}))
-    assert np.isfinite(cube.train_loss.sel({"dynamics.lr": 1e30, "step": 0}))
+    assert np.isnan(cube.train_loss.sel(lr=1e30, step=300))
+    assert np.isfinite(cube.train_loss.sel(lr=1e30, step=0))
     assert carried_out(given, tmp_path / "out").todo == []
     retried = carried_out(given, tmp_path / "out", retry=True)
     assert [cell.labels["dynamics.lr"] for cell in retried.todo] == [1e30]
@@ -143,10 +203,10 @@ def test_a_cube_with_cells_that_have_not_ended(done, tmp_path):
         (store / name).write_bytes((done.store.path / name).read_bytes())
     cube = sweeps.open_sweep(store)
     assert cube.ending.values.ravel().tolist().count("not ended") == cube.ending.size - 1
-    here = cube.sel({"network.seed": 3, "dynamics.weight_decay": 1e-3})
-    there = done.cube().sel({"network.seed": 3, "dynamics.weight_decay": 1e-3})
+    here = cube.sel(network_seed=3, weight_decay=1e-3)
+    there = done.cube().sel(network_seed=3, weight_decay=1e-3)
     np.testing.assert_array_equal(here.train_loss.dropna("step"), there.train_loss)
-    assert np.isnan(cube.train_loss.sel({"network.seed": 1})).all()
+    assert np.isnan(cube.train_loss.sel(network_seed=1)).all()
 
 
 BAD = [
@@ -246,7 +306,7 @@ def test_numpy_values_and_schedules_from_python(tmp_path):
     assert len(done.outcomes) == 4
     cube = sweeps.open_sweep(tmp_path / "out")
     xr.testing.assert_identical(cube, done.cube())
-    assert cube["dynamics.weight_decay"].values.tolist() == [1e-4, 1e-3]
+    assert cube.weight_decay.values.tolist() == [1e-4, 1e-3]
     run = zl.load(done.store.cell(str(cube.cell.values[0, 0])))
     assert run.extend(steps=40, progress=False).step == 100
 
@@ -272,7 +332,7 @@ def test_files_are_named_from_where_the_configuration_is_and_cells_by_their_cont
 
 def test_seeds_beyond_64_bits(tmp_path):
     cube = carried_out(with_sweep({"network.seed": [2**64, 1]}, run={"steps": 2}), tmp_path / "out").cube()
-    assert cube["network.seed"].values.tolist() == [str(2**64), "1"]
+    assert cube.network_seed.values.tolist() == [str(2**64), "1"]
 
 
 def test_errors_of_a_configuration_cross_processes():

@@ -99,17 +99,18 @@ def resume(
 @click.command()
 @click.argument("directory", metavar="DIR", type=_DIRECTORY)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The picture.  [default: DIR/report.png]")
-def report(directory: Path, out: Path | None) -> int:
-    """Summarise and draw a run, or summarise a sweep.
+@click.option("--by", metavar="KEY", help="Of a sweep: the key by which its curves are grouped, as weight_decay.")
+def report(directory: Path, out: Path | None, by: str | None) -> int:
+    """Summarise and draw a run or a sweep.
 
     The run or sweep may have ended or be in progress. The exit status is 130 for a run that was interrupted.
     """
     with told():
         is_sweep = sweeps.Store.is_at(directory)
-        if is_sweep and out is not None:
-            raise click.UsageError("--out: expected the directory of a run, got that of a sweep, which has no picture")
+        if by is not None and not is_sweep:
+            raise click.UsageError("--by: expected the directory of a sweep, got that of a run")
         shown = None if is_sweep else runs.load(directory)
-        lines = sweeps.report(directory) if shown is None else report_of(shown, directory, out)
+        lines = sweeps.report(directory, out, by=by) if shown is None else report_of(shown, directory, out)
     for line in lines:
         click.echo(line)
     return INTERRUPTED if shown is not None and shown.outcome.ending is Ending.INTERRUPTED else DONE

@@ -45,14 +45,14 @@ def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None
 
 def report_of(run: Run, directory: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> list[str]:
     """Draw a run that was loaded from a directory, and return the lines of `report`."""
-    path = _path(Path(directory), out)
+    path = picture_path(Path(directory), out)
     with plots.style():
         figure = picture.draw(run, Path(directory).resolve().name)
         write_atomically(path, lambda file: plots.save(figure, file))
     return [*_summary(run, RunDirectory(directory)), f"picture: {path}"]
 
 
-def _path(directory: Path, out: str | os.PathLike[str] | None) -> Path:
+def picture_path(directory: Path, out: str | os.PathLike[str] | None) -> Path:
     """Return a path for the picture at which no other file is."""
     if out is not None:
         if Path(out).suffix.lower() != ".png":

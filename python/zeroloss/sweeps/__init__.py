@@ -2,7 +2,8 @@
 
 from .cell import ClusterError
 from .many import simulate_many
-from .store import Store, open_sweep, report
+from .report import report
+from .store import Store, open_sweep
 from .sweep import BrokenError, Sweep, connect, sweep
 
 __all__ = ["BrokenError", "ClusterError", "Store", "Sweep", "connect", "open_sweep", "report", "simulate_many", "sweep"]

@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _display, _toml, survival
+from .. import _display, _toml
 from .._checks import ArgumentValueError, ZerolossWarning
 from .._reading import is_special
 from .._settings import plain
 from ..config import settings_of_file
-from ..results import TIMES, Ending, Outcome, RunDirectory, held, labels, read_records
+from ..results import DESCRIPTIONS, TIMES, Outcome, RunDirectory, held, labels, read_records
 from ..results.files import reading, remove_unfinished, write_atomically
 from ..results.netcdf import write_netcdf
 from ..results.recognition import SWEEP_MARK, is_empty, is_sweep, json_object
@@ -44,6 +44,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
 NOT_ENDED = "not ended"
+
+#: What a cube has besides the swept keys and the recorded values.
+_OWN = {"step", "event", "event_step", "ending", "outcome", "cell", "last_step", *TIMES, *DESCRIPTIONS}
+
+
+def _name(key: str) -> str:
+    return key.split(".")[1]
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,19 @@ class Store:
     def keys(self) -> list[str]:
         """Return the keys that vary, as section.key."""
         return [key for axis in self.axes for key in axis.keys]
+
+    def names_of_keys(self) -> dict[str, str]:
+        """Return the names of the swept keys in the cube, by key.
+
+        These are Python names: ``weight_decay`` for ``dynamics.weight_decay``. A name that several sections have, such
+        as ``seed``, keeps its section: ``data_seed``.
+        """
+        own = [f"{section}.{name}" for section, keys in self.common.items() for name in keys]
+        counts = collections.Counter(_name(key) for key in {*own, *self.keys()})
+        return {
+            key: _name(key) if counts[_name(key)] == 1 and _name(key) not in _OWN else key.replace(".", "_")
+            for key in self.keys()
+        }
 
     def cell(self, name: str) -> Path:
         """Return the directory of a cell."""
@@ -180,7 +200,8 @@ class Store:
             "outcome": ([str(outcomes.get(name, "")) for name in self.names], "how and where the run ended"),
             "cell": (list(self.names), "directory of the run in cells/"),
         }
-        dims, shape = [axis.keys[0] for axis in self.axes], tuple(len(axis.values) for axis in self.axes)
+        names = self.names_of_keys()
+        dims, shape = [names[axis.keys[0]] for axis in self.axes], tuple(len(axis.values) for axis in self.axes)
         import xarray as xr  # noqa: PLC0415 — slow to import
 
         found = xr.Dataset(
@@ -192,8 +213,8 @@ class Store:
         )
         for axis, dim in zip(self.axes, dims, strict=True):
             for place, key in enumerate(axis.keys):
-                about = labels(key, "", f"value of {key}")
-                found = found.assign_coords({key: (dim, _values([row[place] for row in axis.values]), about)})
+                about = labels(names[key], "", f"value of {key}")
+                found = found.assign_coords({names[key]: (dim, _values([row[place] for row in axis.values]), about)})
         for over, meaning in (("step", "number of steps taken"), ("event", "condition whose first step is found")):
             columns = _joined(histories, over)
             found = found.assign_coords({over: (over, columns.pop(over)[0], labels(over, "", meaning))})
@@ -260,7 +281,9 @@ def open_sweep(directory: str | os.PathLike[str]) -> xr.Dataset:
     -------
     xarray.Dataset
         The histories over the swept keys, in the order of their values, and "step": NaN where a cell has no record.
-        Keys that vary together share a dimension, named after the first of them. ``ending`` and ``outcome`` say how
+        The dimensions are named by the keys without their sections, as ``cube.sel(weight_decay=1e-3)``; keys that
+        several sections have keep them, as ``data_seed``. Keys that vary together share a dimension, named after the
+        first of them. ``ending`` and ``outcome`` say how
         each cell ended ("not ended" where it has not), ``event_step`` over "event" when each event happened (NaN: it
         did not), ``last_step`` is the last step of each run, and ``cell`` in which directory the run is, for
         `zeroloss.load`. `zeroloss.survival.median` takes ``event_step`` and ``last_step``.
@@ -271,23 +294,6 @@ def open_sweep(directory: str | os.PathLike[str]) -> xr.Dataset:
         Where there is no sweep, or no cell has ended.
     """
     return Store.opened(directory).cube()
-
-
-def report(directory: str | os.PathLike[str]) -> list[str]:
-    """Return lines that sum up a sweep, ended or under way: how the cells ended, and when events happened in them."""
-    found = open_sweep(directory)
-    endings = collections.Counter(found.ending.values.ravel().tolist())
-    lines = [f"{directory}: {found.ending.size} cells: {', '.join(f'{n} {name}' for name, n in endings.most_common())}"]
-    count = found.ending.size - endings[NOT_ENDED]
-    ends = found.last_step.where(found.ending != Ending.DIVERGED, np.inf)  # a run that diverged never has an event
-    for name in found.event.values.tolist():
-        steps = found.event_step.sel(event=name)
-        happened = int(np.isfinite(steps).sum())
-        middle = survival.median(steps, ends)
-        reached = f"median {middle:.0f}" if np.isfinite(middle) else "median not reached"
-        when = f", at steps {float(steps.min()):.0f} to {float(steps.max()):.0f}, {reached}" if happened else ""
-        lines.append(f"{name}: in {happened} of {count} cells{when}")
-    return lines
 
 
 def _toml_of(path: Path) -> Mapping[str, Any] | None:
