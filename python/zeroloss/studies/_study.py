@@ -151,11 +151,7 @@ class Study(Generic[S]):
     simulate: Callable[[S, Callable[[Sequence[Grid]], list[Cube]]], list[Cube]] | None = None
 
     def settings(
-        self,
-        *,
-        seeds: int | None = None,
-        quick: bool = False,
-        changes: Mapping[str, object] = MappingProxyType({}),
+        self, *, seeds: int | None = None, quick: bool = False, changes: Mapping[str, object] = MappingProxyType({})
     ) -> S:
         """Return the settings with a number of seeds and other changes; ValueError for a name or value that is none."""
         settings: Any = _changed(self.quick if quick else self.full, changes)
@@ -296,12 +292,7 @@ class Result:
 
     def content(self) -> dict[str, Any]:
         """Return what NAME.json holds: settings, seeds, summary and build."""
-        return {
-            "settings": asdict(self.settings),
-            "seeds": self.seeds,
-            "summary": self.summary,
-            "build": build_info(),
-        }
+        return {"settings": asdict(self.settings), "seeds": self.seeds, "summary": self.summary, "build": build_info()}
 
 
 def _changed(settings: Any, changes: Mapping[str, object]) -> Any:

@@ -91,7 +91,10 @@ def _delays(place: SubFigure, letter: str, cube: xr.Dataset, keys: Sequence[str]
         axes.set_ylabel(cube[keys[1]].attrs["long_name"])
     else:
         axes.set_yticks([])
-    place.colorbar(image, ax=axes, label=what, shrink=0.8)
+    if finite.size:
+        place.colorbar(image, ax=axes, label=what, shrink=0.8)
+    else:
+        axes.set_title(what)
     plots.panel(place, letter, "median delay; hatched: not reached in most cells")
 
 

@@ -100,13 +100,7 @@ def follow_rule(
     """Follow one rule of one seed, and measure it where its ‖θ‖² is at given levels, or at equal times."""
     s, name = Settings(**settings), rule
     data, start = memorised(
-        s.p,
-        s.hidden,
-        s.activation,
-        seed,
-        steps=s.memorising_steps,
-        weight_decay=0.0,
-        test_count=s.test_count,
+        s.p, s.hidden, s.activation, seed, steps=s.memorising_steps, weight_decay=0.0, test_count=s.test_count
     )
     random = Random(seed, start.E.size + start.W.size, s.span, s.redraw_every)
     flow, slow_times = NormFlow(rtol=s.rtol), _marks(s)

@@ -183,11 +183,7 @@ def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
         }
     first = numbers.apart.isel(other=1) > BRANCHED
     branched = [float(numbers.slow_time[int(np.argmax(one))]) if one.any() else None for one in first.values]
-    return {
-        "flows": flows,
-        "branching_time": branched,
-        "most_pinned": float(numbers.pinned.max()),
-    }
+    return {"flows": flows, "branching_time": branched, "most_pinned": float(numbers.pinned.max())}
 
 
 def _line(s: Settings, summary: Mapping[str, Any]) -> str:

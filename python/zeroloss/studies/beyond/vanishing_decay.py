@@ -159,10 +159,7 @@ def _orders(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     early = numbers.distance.sel(slow_time=slice(0, s.before_branching + 1e-9))
     for name in s.activations:
         colour = plots.COLOURS[COLOURS[name]]
-        for values, style, until in (
-            (numbers.distance, "o-", s.duration),
-            (early, "s--", s.before_branching),
-        ):
+        for values, style, until in ((numbers.distance, "o-", s.duration), (early, "s--", s.before_branching)):
             sup = values.sel(activation=name).max("slow_time").mean("seed").values
             label = f"{name}, s ≤ {until:g}: order {log_slope(decays, sup):.2f}"
             axes.loglog(decays, sup, style, color=colour, markersize=5, linewidth=1.2, label=label)
