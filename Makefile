@@ -8,6 +8,7 @@
 # make test-clang    the kernels' tests on a build with Clang
 # make test-aarch64  the kernels' tests on AArch64, cross-compiled and emulated
 # make bench     steps of the kernels next to JAX and PyTorch
+# make docs      the documentation site, into build/docs: warnings fail, all cells run, internal links are checked
 # make wheel     the wheel and the source distribution, into dist/
 # CONTRIBUTING.md describes the rest. VENV=DIR chooses another virtual environment than .venv.
 PYTHON ?= python3
@@ -23,7 +24,7 @@ SOURCES := $(CONFIGURATION) $(shell find csrc python -type f -not -name '*.pyc' 
 CPP_FILES = $(shell find csrc -name '*.?pp')
 INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test test-pythons dev tools lint format tidy sanitize test-clang need-clang test-aarch64 bench bench-compare wheel clean
+.PHONY: demo test test-pythons dev tools lint format tidy sanitize test-clang need-clang test-aarch64 bench bench-compare docs wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/zeroloss reproduce 6 --out out
@@ -98,6 +99,13 @@ bench: $(VENV)/installed $(VENV)/tools-bench
 
 bench-compare: $(VENV)/installed $(VENV)/tools-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-compare
+
+# Uses the editable installation if there is one. Every warning is an error, and so is an unresolved name.
+SITE := build/docs
+docs: $(or $(firstword $(wildcard $(VENV)/editable-*)),$(VENV)/installed) $(VENV)/tools-docs
+	rm -rf $(SITE) docs/reference/generated
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --jobs 2 -d build/docs-doctrees docs $(SITE)
+	$(BIN)/python tools/check_site.py $(SITE)
 
 # The wheel is built from the source distribution and holds every level. It is tried in an environment of its own in
 # which no compiler can be found.

@@ -6,21 +6,21 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import zeroloss as zl
+from pages import blocks, cells
 from problems import same_bits
 from test_runs import assert_same_run
 from zeroloss import _toml, config, runs, sweeps
 from zeroloss.dynamics import registry
 from zeroloss.results import Ending
 
-PAGE = (Path(__file__).parents[1] / "docs" / "own-dynamics.md").read_text(encoding="utf-8")
-CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-(COMMANDS,) = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = "docs/how-to/own-dynamics.md"
+CODE = cells(PAGE) + blocks(PAGE, "python")
+(COMMANDS,) = blocks(PAGE, "sh")
 MODULE = CODE[0].partition("\ndata = ")[0] + "\n\n" + CODE[2]
 OPTIONS = {"record_every": 20, "snapshot_every": 60, "progress": False}
 

@@ -15,7 +15,7 @@ from zeroloss import plots
 from zeroloss.studies import Cells, Cube, Grid, derived_seeds
 from zeroloss.sweeps import engine
 
-PAGE = Path(__file__).parent.parent / "docs" / "own-studies.md"
+PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "own-studies.md"
 EXAMPLE = re.search(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)[1]
 
 

@@ -3,11 +3,11 @@
 import importlib.util
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from pages import PAGES, ROOT, text_of
+
 RESULTS = sorted(path.stem for path in (ROOT / "docs" / "results").glob("*.json"))
 
 
@@ -19,14 +19,14 @@ def tables():
     return module
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
 def test_tables_are_those_of_the_files(tables, page):
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    text = text_of(page)
     assert tables.written(text) == text, "python tools/result_tables.py writes the tables again"
 
 
 def test_every_table_is_on_a_page(tables):
-    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+    pages = "".join(map(text_of, PAGES))
     assert [name for name in tables.TABLES if pages.count(f"<!-- table {name} -->") != 1] == []
 
 
@@ -41,5 +41,5 @@ def test_files_are_of_the_full_form_of_today_s_settings(tables, name):
 
 
 def test_a_table_that_differs_is_noticed(tables):
-    text = (ROOT / "docs" / "delays.md").read_text(encoding="utf-8")
+    text = text_of("docs/results/delays.md")
     assert tables.written(text.replace("(−1.023", "(−1.024")) == text

@@ -49,7 +49,7 @@ def lines() -> str:
     rows = []
     for name, study in studies().items():
         text = study.line(settings_of(study), content(name)["summary"])
-        rows.append([f"[{name}](results/{name}.json)", text.replace("|", r"\|")])
+        rows.append([f"[{name}]({name}.json)", text.replace("|", r"\|")])
     return table(["study", "what it printed"], rows)
 
 
@@ -93,7 +93,7 @@ def norm_clamp() -> str:
     for place, (ratio, own) in enumerate(held):
         rows.append([VARIANTS["hold both"][3] if place == 0 else "", ratio, *delays(own)])
     rows += [[VARIANTS[name][3], *medians(summary[name])] for name in VARIANTS if name != "hold both"]
-    return table(["", "ρ", "delay to 0.5, least – median – greatest", "runs that get there"], rows)
+    return table(["", "ρ", "delay to 0.5, least – median – greatest", "runs that generalise"], rows)
 
 
 #: The tables by the names that stand in their marks.
@@ -110,5 +110,5 @@ def written(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for page in sorted(DOCS.glob("*.md")):
+    for page in sorted(DOCS.rglob("*.md")):
         page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")

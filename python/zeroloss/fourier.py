@@ -43,12 +43,12 @@ class FourierSummary:
     spread : float
         Coefficient of variation of the norms.
     largest_cosine : float
-        Largest |cosine| between two different vectors.
+        Largest absolute value of a cosine between two different vectors.
     within, across : float
         Mean cosine of absolute values between Re and Im of a frequency, and between two frequencies.
     strongest_share : float
-        Share of a unit's power in its strongest frequency, max_k |F_k|² / Σ_k |F_k|², the mean over units weighted
-        by their power.
+        Share of a unit's power in its strongest frequency, ``max_k |F_k|² / Σ_k |F_k|²``: the mean over units,
+        weighted by their power.
     frequencies_used : int
         Frequencies that are the strongest of at least one unit with 1 % of the greatest unit's power.
     """
@@ -137,7 +137,7 @@ def features(E: ArrayLike, data: Dataset | None = None, operand: int | None = No
 
 
 def unit_shares(E: ArrayLike, data: Dataset | None = None, operand: int | None = None) -> NDArray[np.float64]:
-    """Return the share of each frequency in the power of each unit, |F_k|² / Σ_k |F_k|², (⌊n/2⌋, h).
+    """Return the share of each frequency in the power of each unit, ``|F_k|² / Σ_k |F_k|²``, (⌊n/2⌋, h).
 
     Arguments and errors are those of `features`. A unit without power has NaN.
     """

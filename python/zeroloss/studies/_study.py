@@ -99,7 +99,7 @@ class Study(Generic[S]):
         the number of seeds if anything is random.
     grids : function of settings
         Returns the grids of cells; none by default.
-    analyse : function of (settings, *cubes)
+    analyse : function of (settings, cube, …)
         Returns the numbers, see `labelled`; or numbers and summary, if both come from the same fits.
     summarise : function of (settings, numbers), optional
         Returns the summary: numbers to compare with others'.

@@ -1,0 +1,74 @@
+"""Settings of the documentation site, which ``make docs`` builds into ``build/docs``."""
+
+import inspect
+import sys
+
+import zeroloss
+
+project = "zeroloss"
+author = "The zeroloss developers"
+project_copyright = "The zeroloss developers"
+release = version = zeroloss.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "myst_nb",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+templates_path = ["_templates"]
+
+# Pages are Markdown. Their code cells run when the site is built, each page in a temporary directory.
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
+# The reference: numpydoc docstrings, one page for each public name. Signatures have no types, because the sections
+# "Parameters" and "Returns" describe them in words. A single backquoted name is a link if it can be imported.
+autosummary_generate = True
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+default_role = "autolink"
+nitpick_ignore_regex = [("py:class", r"collections\.abc\..*")]
+nitpick_ignore = [("py:obj", "zeroloss.dynamics.proximal")]  # a module without a page, in the docstring of NormFlow
+
+html_theme = "pydata_sphinx_theme"
+html_title = "zeroloss"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "navbar_align": "left",
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+html_sidebars = {"index": [], "quick-start": [], "questions": [], "gallery": [], "performance": []}
+
+
+def public_names(module):
+    """Return the names in ``__all__`` of a module, by the headings of its page."""
+    groups = {"Functions": [], "Classes": [], "Exceptions": [], "Constants": []}
+    for name in module.__all__:
+        value = getattr(module, name)
+        if inspect.isclass(value):
+            groups["Exceptions" if issubclass(value, BaseException) else "Classes"].append(name)
+        elif not inspect.ismodule(value):
+            groups["Functions" if callable(value) else "Constants"].append(name)
+    return groups
+
+
+modules = {f"zeroloss.{name}": getattr(zeroloss, name) for name in zeroloss.__all__}
+modules = {"zeroloss": zeroloss} | {name: module for name, module in modules.items() if inspect.ismodule(module)}
+autosummary_context = {"public_names": {name: public_names(module) for name, module in modules.items()}}
+sys.modules.update(modules)  # zeroloss.learning_rate is a module of zeroloss.dynamics: autodoc imports by name

@@ -1,0 +1,256 @@
+"""The documentation site: cells and commands run as printed, and links, paths and the list of modules are complete."""
+
+import inspect
+import re
+import shlex
+import signal
+
+import check_site
+import pytest
+
+import zeroloss as zl
+from pages import PAGES, ROOT, blocks, cells, commands, printed_by, text_of
+from zeroloss import cli, datasets
+from zeroloss.studies import CHECKS, FIGURES, STUDIES
+
+COMMANDS = [words[1:] for words in commands("docs/reference/command-line.md")]
+ONE_AFTER_THE_OTHER = [words for words in COMMANDS if words[0] in {"run", "resume", "report"}]
+BY_THEMSELVES = [words for words in COMMANDS if words not in ONE_AFTER_THE_OTHER]
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """A working directory in which the examples are found, as in the repository."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    return tmp_path
+
+
+def check_quick_start(lines, folder):
+    outcome, events, network, shape, memorised, generalises, _, ended, norms, accuracy, longer = lines
+    assert outcome == "reached the end: 6000 steps"
+    assert events.startswith("{'train_accuracy >= 1': ")
+    assert network.startswith("Network(11 → 128 → 11")
+    assert shape == "(7, 11)"
+    assert memorised == "memorised at step 0"
+    assert 500 < int(generalises.split()[-1]) < 3000
+    assert ended.startswith("reached the end: time 2 in ")
+    before, after = (float(word) for word in norms.split()[-3::2])
+    assert after < before
+    assert float(accuracy.split()[-1]) == 1.0
+    assert longer.startswith("reached the end: ")
+    assert (folder / "grokking").is_dir()
+
+
+def check_questions(lines, _):
+    step, network = lines
+    assert 1000 < int(step) < 6000
+    assert network.startswith("Network(11 → 64 → 11")
+
+
+def check_port(lines, _):
+    """The step of descent is that of PyTorch: the page quotes what its script prints."""
+    printed = float(re.search(r"It prints `(\S+)`", text_of("docs/how-to/port-a-pytorch-script.md"))[1])
+    assert float(lines[0]) == pytest.approx(printed, rel=1e-9)
+
+
+def check_tasks(lines, _):
+    accuracies, shown, counts, same = lines
+    assert accuracies.startswith("[")
+    assert shown.startswith("Dataset(77 training and 33 test samples, 22 inputs in sparse rows, 11 outputs, 11 classes")
+    assert counts == "77 and 33 samples, 11 classes, chance level 0.09090909090909091"
+    assert same == "True"
+
+
+def check_checkpoints(lines, folder):
+    assert lines[0].startswith("Network(11 → 64 → 11, activation='gelu', dtype='float64'")
+    assert {file.name for file in folder.iterdir()} == {"examples", "mlp.npz", "net.safetensors"}
+
+
+def check_measures(lines, _):
+    shares, cosines, reasons, text, residual, kind = lines
+    assert all(0 < float(share) < 1 for share in shares.strip("[]").split())
+    assert cosines.startswith("[  nan") or cosines.startswith("[ nan")
+    assert reasons == "[1 0 0 0 0 0 0 0 0]"
+    assert "1 there was no update" in text
+    assert float(residual) < 1e-10
+    assert kind.startswith("NormDirection ")
+
+
+def check_events(lines, _):
+    events, recorded, outcome = lines
+    exact = int(re.search(r"'test_accuracy >= 0.95': (\d+)", events)[1])
+    assert "'norm_E < 1': None" in events
+    assert 0 <= int(recorded) - exact < 100
+    assert outcome.startswith("stopped by a rule: ")
+
+
+def check_schedules(lines, _):
+    assert 0.5 < float(lines[0].removeprefix("slow time ")) < 0.65  # 1e-4 · (250 + 0.55 · 9500)
+
+
+def check_long_runs(lines, _):
+    first, extended = lines
+    assert first.startswith("reached the end: 1000 steps {")
+    assert extended.startswith("reached the end: 10000 steps {")
+
+
+def check_sweeps(lines, _):
+    sizes, accuracy, cube, accuracies, network = lines
+    assert "'run': 4" in sizes
+    assert 0 <= float(accuracy) <= 1
+    assert "'weight_decay': 3" in cube
+    assert accuracies.startswith("[")
+    assert network.startswith("Network(11 → 128 → 11")
+
+
+def check_delays(lines, _):
+    said = re.fullmatch(r"(\d+) runs, (\d+) censored, exponent Estimate\(value=(\S+), .*\)", lines[0])
+    runs, censored, value = said.groups()
+    assert runs == "9"
+    assert 0 < int(censored) < 6
+    assert -2 < float(value) < 0
+
+
+#: What the cells of a page print.
+CHECKS_OF_PAGES = {
+    "docs/quick-start.md": check_quick_start,
+    "docs/questions.md": check_questions,
+    "docs/how-to/port-a-pytorch-script.md": check_port,
+    "docs/how-to/your-own-data.md": check_tasks,
+    "docs/how-to/checkpoints.md": check_checkpoints,
+    "docs/how-to/measures.md": check_measures,
+    "docs/how-to/exact-events.md": check_events,
+    "docs/how-to/learning-rate-schedules.md": check_schedules,
+    "docs/how-to/long-runs.md": check_long_runs,
+    "docs/how-to/sweeps.md": check_sweeps,
+    "docs/how-to/delays.md": check_delays,
+}
+
+
+def test_every_page_with_cells_is_checked():
+    with_cells = {page for page in PAGES if cells(page)}
+    assert with_cells == {*CHECKS_OF_PAGES, "docs/how-to/own-dynamics.md"}  # the last one by test_own_dynamics.py
+
+
+@pytest.mark.parametrize("page", CHECKS_OF_PAGES)
+def test_cells_run_in_their_order(page, folder, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
+    names = {"__name__": "page"}
+    lines = [line for cell in cells(page) for line in printed_by(cell, names)]
+    CHECKS_OF_PAGES[page](lines, folder)
+
+
+def test_the_pytorch_script_prints_what_its_page_says():
+    pytest.importorskip("torch")
+    page = "docs/how-to/port-a-pytorch-script.md"
+    names = {}
+    printed_by(cells(page)[0], names)
+    (script,) = blocks(page, "python")
+    (loss,) = printed_by(script, names)
+    assert float(loss) == pytest.approx(float(names["run"].history.train_loss[-1]), rel=1e-9)
+
+
+def test_the_table_of_tasks_is_complete():
+    table = text_of("docs/how-to/your-own-data.md")
+    tasks = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)\(", " ".join(tasks))) == {*datasets.TASKS, "from_arrays"}
+
+
+def test_commands_on_a_run(folder, capsys):
+    """Each continues with the files of the one before."""
+    for words in ONE_AFTER_THE_OTHER:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        printed = capsys.readouterr()
+        assert (ended.value.code, printed.err) == (0, "")
+        assert "reached the end: " in printed.out
+
+
+@pytest.mark.parametrize("words", BY_THEMSELVES, ids=" ".join)
+def test_package_commands(words, folder, capsys):
+    """As printed; in the quick form of one seed if the printed one takes minutes."""
+    takes_minutes = words[0] in {"reproduce", "check", "study"} and "--quick" not in words
+    quick = ["--quick", "--seeds", "1"] if takes_minutes else []
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words, *quick])
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.err) == (0, "")
+    assert printed.out
+
+
+def test_the_example_of_a_long_run(folder):
+    (example,) = blocks("docs/how-to/long-runs.md", "python")
+    (line,) = printed_by(example)
+    assert line.startswith("reached the end: 1000 steps {'train_accuracy >= 1': ")
+
+
+def test_the_command_of_a_long_run(folder, capsys):
+    (words,) = commands("docs/how-to/long-runs.md")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words[1:])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == "out/a: reached the end: 1000 steps\n"
+
+
+def test_the_command_of_a_sweep(folder, capsys):
+    (words,) = commands("docs/how-to/sweeps.md")
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words[1:], "--threads"])
+    assert ended.value.code == 0
+    assert re.match(r"out/sweep: 15 cells; 15 to carry out, \d+ at a time, about ", capsys.readouterr().out)
+    cube = zl.sweeps.open_sweep("out/sweep")
+    run = zl.load(f"out/sweep/cells/{cube.cell.isel(weight_decay=0, data_seed=0).item()}")
+    assert str(run.network).startswith("Network(11 → 128 → 11")
+
+
+def commands_within_sentences():
+    """The commands between backticks, as ``zeroloss resume DIR --out OTHER``."""
+    for page in PAGES:
+        text = " ".join(text_of(page).split())
+        yield from re.findall(r"`zeroloss (\w[^`…]*)`", text)
+
+
+@pytest.mark.parametrize("command", sorted(set(commands_within_sentences())))
+def test_commands_within_sentences_exist(command):
+    """Their options are known, and so are the figures, theorems and studies; a bare name is a command."""
+    name, *words = shlex.split(command)
+    (found,) = [one for one in cli.COMMANDS if one.name == name]
+    if words and words != ["--help"]:
+        context = found.make_context(name, words)
+        known = {"reproduce": FIGURES, "check": CHECKS, "study": STUDIES}.get(name)
+        chosen = context.params.get("names") or context.params.get("chosen", ())
+        assert {*chosen} <= {*(known or ())}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text_of(page))
+    files = [(ROOT / page).parent / link for link in links if not link.startswith("https://")]
+    if (ROOT / "PKG-INFO").exists():  # an unpacked source distribution, which has no pictures
+        files = [file for file in files if file.suffix != ".png"]
+    assert [file for file in files if not file.exists()] == []
+
+
+def test_the_code_that_pages_name_exists():
+    names = {name for page in PAGES for name in re.findall(r"`((?:python|csrc|tests|bench)/[\w./-]+)`", text_of(page))}
+    assert len(names) > 40
+    assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
+
+
+def test_the_reference_has_a_page_for_every_public_module():
+    """The page of a module is made of its ``__all__``; ``make docs`` checks that each name has an entry."""
+    modules = {f"zeroloss.{name}" for name in zl.__all__ if inspect.ismodule(getattr(zl, name))}
+    listed = re.findall(r"^   (zeroloss\S*)$", text_of("docs/reference/index.rst"), re.MULTILINE)
+    assert sorted(listed) == sorted({"zeroloss", *modules})
+    assert {f"{module}.{name}" for module in modules for name in eval(module, {"zeroloss": zl}).__all__} <= (
+        check_site.public_names()
+    )
+
+
+def test_broken_links_of_a_site_are_found(tmp_path):
+    (tmp_path / "a.html").write_text('<a href="b.html#here">b</a> <a href="b.html#there"></a> <a href="c.html"></a>')
+    (tmp_path / "b.html").write_text('<p id="here"></p> <a href="https://arxiv.org">paper</a> <a href="a.html"></a>')
+    assert check_site.broken_links(tmp_path) == ["a.html: b.html#there", "a.html: c.html"]
