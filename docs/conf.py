@@ -1,6 +1,7 @@
 """Settings of the documentation site, which ``make docs`` builds into ``build/docs``."""
 
 import inspect
+import re
 import sys
 
 import zeroloss
@@ -46,6 +47,7 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {
     "navbar_align": "left",
+    "header_links_before_dropdown": 7,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
@@ -72,3 +74,15 @@ modules = {f"zeroloss.{name}": getattr(zeroloss, name) for name in zeroloss.__al
 modules = {"zeroloss": zeroloss} | {name: module for name, module in modules.items() if inspect.ismodule(module)}
 autosummary_context = {"public_names": {name: public_names(module) for name, module in modules.items()}}
 sys.modules.update(modules)  # zeroloss.learning_rate is a module of zeroloss.dynamics: autodoc imports by name
+
+
+def join_thousands(app, docname, source):
+    """Replace the space within a number such as 40 000 by one at which lines do not break, outside of code."""
+    parts = re.split(r"(^```.*?^```$)", source[0], flags=re.MULTILINE | re.DOTALL)
+    parts[::2] = [re.sub(r"(?<=\d) (?=\d{3}\b)", "\N{NO-BREAK SPACE}", part) for part in parts[::2]]
+    source[0] = "".join(parts)
+
+
+def setup(app):
+    """Connect the functions above to the build."""
+    app.connect("source-read", join_thousands)
