@@ -29,6 +29,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # progress bars, which depend on the speed of the machine
 
 # The reference: numpydoc docstrings, one page for each public name. Signatures have no types, because the sections
 # "Parameters" and "Returns" describe them in words. A single backquoted name is a link if it can be imported.
@@ -83,6 +84,16 @@ def join_thousands(app, docname, source):
     source[0] = "".join(parts)
 
 
+def class_signature(app, what, name, value, options, signature, returns):
+    """Return the signature of a class as callers see it, without types, also if the class has a ``__new__``."""
+    if what != "class" or signature is None:
+        return None
+    parameters = inspect.signature(value).parameters.values()
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+    return str(inspect.Signature(bare)), returns
+
+
 def setup(app):
     """Connect the functions above to the build."""
+    app.connect("autodoc-process-signature", class_signature)
     app.connect("source-read", join_thousands)
