@@ -368,7 +368,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         direction.STUDY.run(SMALL, cells=Cells(tmp_path), workers=1)
     cells = Cells(tmp_path)
-    again = direction.STUDY.run(SMALL, cells=cells)
+    again = direction.STUDY.run(SMALL, cells=cells, workers=1)
     assert cells.found == 8
     assert len(calls) == 1 + small_result().numbers.ending.size + SMALL.seeds * len(CONTROLS)
     assert same_bits(again.numbers, small_result().numbers)

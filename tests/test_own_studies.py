@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from threadpoolctl import threadpool_info
 
 import zeroloss as zl
 from zeroloss import plots
@@ -111,3 +112,15 @@ def test_processes_give_the_bits_of_threads(norms, small):
     grid = Grid(square, {"x": [1, 2, 3]})
     by_processes, by_threads = (engine.carry_out([grid], processes=processes)[0] for processes in (True, False))
     np.testing.assert_array_equal(by_processes["square"], by_threads["square"])
+
+
+def blas_threads(x):
+    blas = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    return {"threads": max(blas, default=1)}
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_cells_use_one_thread_of_blas_on_any_worker(processes):
+    """The bits of NumPy's products depend on the number of threads."""
+    (cube,) = engine.carry_out([Grid(blas_threads, {"x": [1, 2]})], processes=processes, workers=2)
+    assert cube["threads"].tolist() == [1, 1]

@@ -170,7 +170,8 @@ class _Job:
             left -= taken
             tell(taken)
 
-        with CellContext(asked, tell_own if self.steps else lambda taken: None, self.threads).entered() as context:
+        context = CellContext(asked, tell_own if self.steps else lambda taken: None, self.threads)
+        with context.entered(), threadpool_limits(1, "blas"):  # on any worker: the bits of products depend on it
             try:
                 found = self.cell(**self.arguments, **self.also)
             except KeyboardInterrupt:
@@ -205,7 +206,7 @@ def carry_out(
     workers : int, optional
         How many cells to carry out at a time, by default one for every processor this process, or the cluster, may use.
     processes : bool
-        Whether the workers are processes instead of threads: for cells that spend their time in Python.
+        Whether several workers are processes instead of threads: for cells that spend their time in Python.
     client : distributed.Client, optional
         Of a Dask cluster, whose workers replace those of this machine; ``cells`` needs a directory that all of them
         see.
@@ -242,7 +243,11 @@ def carry_out(
         at_once = min(len(waiting), available_processors() if workers is None else checked_workers("workers", workers))
         threads = max(1, available_processors() // at_once)
         jobs = sorted((_job(*one, threads) for one in waiting.values()), key=lambda job: -job.steps)
-        pool = Workers(at_once, processes) if client is None else on_cluster(client, _shared(cells), workers)
+        pool = (
+            Workers(at_once, processes and at_once > 1)
+            if client is None
+            else on_cluster(client, _shared(cells), workers)
+        )
         _collect(pool, jobs, cells, found, at_once if client is None else None, progress)
     if missing := sum(name not in found for name in waiting):
         raise KeyboardInterrupt(f"{missing} cells")
@@ -257,7 +262,7 @@ def _collect(
     total = sum(job.steps for job in jobs) if in_steps else len(jobs)
     title = f"{len(jobs)} cells" + (f", {at_once} at once" if at_once is not None else "")
     bar = progress_bar(progress, desc=title, total=total, unit="step" if in_steps else "cell", leave=False)
-    with Interruption() as interruption, bar, threadpool_limits(1, "blas"):  # cells share the processors, not matrices
+    with Interruption() as interruption, bar, threadpool_limits(1, "blas"):  # for as long as any thread works on a cell
 
         def look(steps: int) -> signal.Signals | None:
             bar.update(steps - bar.n if in_steps else 0)

@@ -296,4 +296,5 @@ STUDY = Study(
     panels=panels,
     mark=lambda s: f"to s = {s.duration:g}",
     stores=True,
+    processes=True,
 )
