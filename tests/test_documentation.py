@@ -254,3 +254,19 @@ def test_broken_links_of_a_site_are_found(tmp_path):
     (tmp_path / "a.html").write_text('<a href="b.html#here">b</a> <a href="b.html#there"></a> <a href="c.html"></a>')
     (tmp_path / "b.html").write_text('<p id="here"></p> <a href="https://arxiv.org">paper</a> <a href="a.html"></a>')
     assert check_site.broken_links(tmp_path) == ["a.html: b.html#there", "a.html: c.html"]
+
+
+#: Constructions of the section "Style" of CONTRIBUTING.md.
+AVOIDED = r"in place of|but for |\bbeside\b|\bgo(?:es)? on\b|\btold\b|\btells?\b|what there is|\blikewise\b"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_in_plain_words(page):
+    assert re.findall(AVOIDED, " ".join(text_of(page).split()), re.IGNORECASE) == []
+
+
+@pytest.mark.parametrize(
+    "sentence", ["What there is of the run is kept.", "It goes on.", "x in place of y", "It tells."]
+)
+def test_avoided_constructions_are_found(sentence):
+    assert re.search(AVOIDED, sentence, re.IGNORECASE)
