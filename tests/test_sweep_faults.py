@@ -15,6 +15,8 @@ import xarray as xr
 import zeroloss as zl
 from test_sweeps import carried_out, with_sweep
 from zeroloss.config import ConfigurationError
+from zeroloss.results.files import write_atomically
+from zeroloss.sweeps import store
 
 LONG = {"steps": 400_000, "record_every": 10_000, "checkpoint_every": 5_000, "events": []}
 
@@ -101,6 +103,18 @@ def test_two_sweeps_of_one_store_share_the_cells(undisturbed, tmp_path):
     names = set().union(*(set(one.outcomes) for one in found))
     assert len(names) == 3
     xr.testing.assert_identical(carried_out(given, out).cube(), expected)
+
+
+def test_the_unfinished_file_may_be_removed_by_a_sweep_that_prepares_the_same_store(undisturbed, tmp_path, monkeypatch):
+    given, expected = undisturbed
+
+    def removed(path, content):
+        monkeypatch.setattr(store, "write_atomically", write_atomically)
+        write_atomically(path, content)  # the other sweep's file
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(store, "write_atomically", removed)
+    xr.testing.assert_identical(carried_out(given, tmp_path / "out", workers=1).cube(), expected)
 
 
 def test_a_cell_that_an_error_breaks_off_is_kept_and_the_others_go_on(tmp_path):

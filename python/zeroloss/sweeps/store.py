@@ -16,6 +16,7 @@ never read: a cell counts from the moment that its ``run.json`` says how it ende
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import math
 import os
@@ -32,7 +33,7 @@ from .. import _display, _toml
 from .._checks import ArgumentValueError, ZerolossWarning
 from .._reading import is_special
 from .._settings import plain
-from ..config import settings_of_file
+from ..config import ConfigurationError, settings_of_file
 from ..results import DESCRIPTIONS, TIMES, Outcome, RunDirectory, held, labels, read_records
 from ..results.files import reading, remove_unfinished, write_atomically
 from ..results.netcdf import write_netcdf
@@ -90,7 +91,11 @@ class Store:
             raise ArgumentValueError(
                 "directory", f"expected a sweep, got a cells.json that is none in {path}: {error}"
             ) from None
-        lines = axes(settings_of_file(path / "sweep.toml"))
+        settings = settings_of_file(path / "sweep.toml")
+        try:
+            lines = axes(settings)
+        except ConfigurationError as error:
+            raise ConfigurationError([f"{path / 'sweep.toml'}: {problem}" for problem in error.problems]) from None
         count = math.prod(len(axis.values) for axis in lines)
         if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
             raise ArgumentValueError(
@@ -170,7 +175,9 @@ class Store:
         self.path.mkdir(parents=True, exist_ok=True)
         about = json.dumps({**SWEEP_MARK, "names": self.names, "settings": self.common}, ensure_ascii=False).encode()
         if not is_sweep(self.path / "cells.json"):
-            write_atomically(self.path / "cells.json", about)
+            # If another process prepares the same sweep, it may remove the unfinished file after writing its own.
+            with contextlib.suppress(FileNotFoundError):
+                write_atomically(self.path / "cells.json", about)
         for name in ("cells", "locks"):
             (self.path / name).mkdir(exist_ok=True)
         with held(self.lock("store"), wait=True):
