@@ -7,7 +7,6 @@ from itertools import product
 import pytest
 
 import zeroloss as zl
-from test_run_commands import zeroloss
 from test_runs import carried_out, settings
 from test_sweeps import settings as sweep_settings
 from zeroloss import config, runs, sweeps
@@ -101,11 +100,8 @@ def test_sweeps(directories, tmp_path):
         shutil.rmtree(target)
 
 
-def test_what_is_said_of_sweeps(directories, tmp_path):
+def test_a_sweep_whose_list_of_cells_is_damaged_is_refused(directories, tmp_path):
     shutil.copytree(directories / "sweep", tmp_path / "a")
-    done = zeroloss("report", tmp_path / "a", "--out", tmp_path / "a.png")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "a sweep, which has no picture" in done.stderr
     (tmp_path / "a" / "cells.json").write_bytes(b"{")
     with pytest.raises(ValueError, match=r"its cells.json is damaged or of another program"):
         sweeps.sweep({**sweep_settings(), "sweep": {"network.seed": [1, 2]}}, tmp_path / "a", progress=False)

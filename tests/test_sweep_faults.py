@@ -154,8 +154,8 @@ def test_damaged_and_foreign_files_in_the_store(tmp_path):
     assert [cell.labels["network.seed"] for cell in again.failures] == [3]
     with pytest.warns(RuntimeWarning, match="history.nc: it cannot be read"):
         cube = again.cube()
-    assert np.isnan(cube.train_loss.sel({"network.seed": 1})).all()
-    whole = {"network.seed": [2, 4]}
+    assert np.isnan(cube.train_loss.sel(network_seed=1)).all()
+    whole = {"network_seed": [2, 4]}
     xr.testing.assert_identical(cube.sel(whole), expected.sel(whole))
     with pytest.warns(RuntimeWarning, match="history.nc: it cannot be read"):
         assert carried_out(given, out, retry=True).failures == []
