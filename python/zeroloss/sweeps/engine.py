@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from .._checks import ArgumentValueError
 from .._machine import available_processors, checked_workers
 from .._progress import progress_bar
 from ..results import Run
@@ -294,7 +295,7 @@ def _job(grid: Grid, labels: Mapping[str, Any], about: Mapping[str, Any], thread
 def _shared(cells: Cells) -> Path:
     """Return the directory of cells that a cluster shares."""
     if cells.directory is None:
-        raise ValueError("cells: expected a directory that all workers of the cluster see, got none")
+        raise ArgumentValueError("cells", "expected a directory that all workers of the cluster see, got none")
     cells.directory.mkdir(parents=True, exist_ok=True)
     return cells.directory
 
