@@ -67,6 +67,8 @@ def users_dynamics(name: str) -> dict[str, type[Any]]:
 
 def check_dynamics(dynamics: object) -> None:
     """Raise TypeError unless an object satisfies `Dynamics`, with fields that can be saved."""
+    if is_ours(dynamics):
+        return
     if isinstance(dynamics, type) or not hasattr(dynamics, "start"):
         names = ", ".join(kind.__name__ for kind in DYNAMICS.values())
         what = f"the class {dynamics.__name__}" if isinstance(dynamics, type) else f"{type(dynamics).__name__}"

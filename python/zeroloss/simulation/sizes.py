@@ -24,5 +24,6 @@ def check_results_fit(settings: Mapping[str, Any], networks: Sequence[Network], 
     """Raise ValueError if the records and snapshots of runs, one for each network, cannot fit in memory."""
     records, snapshots = counts(settings, begin, end)
     needed = snapshots * sum(network.E.nbytes + network.W.nbytes for network in networks)
-    check_memory(f"snapshot_every: {len(networks) * snapshots} snapshots", needed)
+    if needed:
+        check_memory(f"snapshot_every: {len(networks) * snapshots} snapshots", needed)
     check_memory(f"record_every: {len(networks) * records} records", needed + len(networks) * records * RECORD)
