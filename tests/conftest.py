@@ -1,4 +1,7 @@
-"""Compile changed kernels of an editable installation, keep files in memory, and let Ctrl-C work as on a terminal."""
+"""Compile changed kernels of an editable installation, keep files in memory, and begin with the slow tests.
+
+Ctrl-C works as on a terminal.
+"""
 
 import os
 import shutil
@@ -18,3 +21,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
         os.environ.setdefault("TMPDIR", str(MEMORY))
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would what it starts
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the slow tests, so that no process waits for one of them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -65,6 +65,7 @@ def files(directory):
 
 
 @pytest.mark.parametrize("name", ["ended", "broken off", "saved"])
+@pytest.mark.slow
 def test_runs(directories, tmp_path, name):
     for place, damage in product(files(directories / name), DAMAGES.values()):
         target = tmp_path / "damaged"
@@ -90,8 +91,11 @@ def test_changed_numbers_are_noticed(directories, tmp_path, name):
         zl.load(tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_sweeps(directories, tmp_path):
-    for place, damage in product(files(directories / "sweep"), DAMAGES.values()):
+    other = max((directories / "sweep" / "cells").iterdir())  # whose files are like those of the first cell
+    places = [path for path in files(directories / "sweep") if other not in path.parents]
+    for place, damage in product(places, DAMAGES.values()):
         target = tmp_path / "damaged"
         shutil.copytree(directories / "sweep", target)
         file = target / place.relative_to(directories / "sweep")

@@ -178,6 +178,7 @@ def memory(tmp_path_factory):
     some.sampled_from([None, 2]),
     some.booleans(),
 )
+@pytest.mark.slow
 def test_any_checkpoints_and_interruptions_of_a_run_that_fails(
     memory, name, record_every, checkpoint_every, chunk, patience, event_every, loss_extremes
 ):

@@ -65,6 +65,7 @@ def test_killed_at_random_moments(tmp_path, server, undisturbed, kind):
     assert_same_run(undisturbed[kind], zl.load(directory))
 
 
+@pytest.mark.slow
 def test_killed_at_every_write(tmp_path, server):
     """At each call that flushes, renames or removes a file, from the first to the last of a run, two kills in a row."""
     few = {"steps": 90, "record_every": 20, "snapshot_every": 40, "checkpoint_every": 35, "keep_checkpoints": 2}

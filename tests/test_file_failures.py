@@ -165,13 +165,15 @@ def simulated(steps):
     return zl.simulate(made.dynamics, made.data, made.network, steps=steps, record_every=20, snapshot_every=10)
 
 
+@pytest.mark.slow
 def test_saving_over_an_earlier_run(folder, failures):
     target, old, new = folder / "over" / "run", simulated(50), simulated(30)
+    old.save(folder / "old")
+    foreign(folder / "old", OTHERS)
 
     def prepare():
         shutil.rmtree(target, ignore_errors=True)
-        old.save(target)
-        foreign(target, OTHERS)
+        shutil.copytree(folder / "old", target)
 
     def check(ended, failure):
         loaded = zl.load(target)
@@ -188,6 +190,7 @@ def test_saving_over_an_earlier_run(folder, failures):
     assert failing_at_each(failures, prepare, lambda: new.save(target), check) > 20
 
 
+@pytest.mark.slow
 def test_saving_into_a_new_directory(folder, failures):
     target, new = folder / "new" / "run", simulated(30)
 
@@ -201,6 +204,7 @@ def test_saving_into_a_new_directory(folder, failures):
     failing_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), lambda: new.save(target), check)
 
 
+@pytest.mark.slow
 def test_a_run_and_its_extension(folder, failures):
     base = folder / "run"
     whole = runs.run(config.from_settings(settings(**FEW)), base / "whole run", progress=False)
@@ -208,13 +212,11 @@ def test_a_run_and_its_extension(folder, failures):
 
     def act():
         if zl.results.RunDirectory(target).configuration.exists():
-            runs.resume(target, progress=False)
-        else:
-            runs.run(config.from_settings(settings(**FEW)), target, progress=False)
+            return runs.resume(target, progress=False)
+        return runs.run(config.from_settings(settings(**FEW)), target, progress=False)
 
     def check(ended, failure):
-        act()
-        loaded = zl.load(target)
+        loaded = act()  # as its files say
         assert same_bits(loaded.history, whole.history)
         assert same_bits(loaded.snapshots, whole.snapshots)
         assert hidden(target) == []
@@ -222,6 +224,7 @@ def test_a_run_and_its_extension(folder, failures):
     assert failing_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), act, check) > 20
 
 
+@pytest.mark.slow
 def test_a_copy_that_goes_on_elsewhere(folder, failures):
     base = folder / "copy"
     source, target = base / "source", base / "copy"
@@ -232,11 +235,11 @@ def test_a_copy_that_goes_on_elsewhere(folder, failures):
         after = contents(source)
         assert {**after, "lock": b""} == {**before, "lock": b""}
         if zl.results.RunDirectory(target).has_begun():
-            runs.resume(target, progress=False)
+            loaded = runs.resume(target, progress=False)
         else:
-            runs.resume(source, out=target, progress=False)
-        assert same_bits(zl.load(target).history, whole.history)
-        assert same_bits(zl.load(target).snapshots, whole.snapshots)
+            loaded = runs.resume(source, out=target, progress=False)
+        assert same_bits(loaded.history, whole.history)
+        assert same_bits(loaded.snapshots, whole.snapshots)
         assert hidden(target) == []
 
     failing_at_each(
@@ -247,6 +250,7 @@ def test_a_copy_that_goes_on_elsewhere(folder, failures):
     )
 
 
+@pytest.mark.slow
 def test_a_sweep(folder, failures):
     base = folder / "sweep"
     given = {**sweep_settings(), "sweep": {"network.seed": [1]}}

@@ -29,6 +29,7 @@ def server():
 
 
 @pytest.mark.parametrize("keep", [1, 3])
+@pytest.mark.slow
 def test_a_run_is_read_at_any_time(tmp_path, server, keep):
     """From before its first checkpoint to its end, with a checkpoint after every step."""
     given = settings(**OFTEN, keep_checkpoints=keep)

@@ -77,6 +77,7 @@ def peak():
     return measured
 
 
+@pytest.mark.slow
 def test_snapshots_are_never_all_in_memory(tmp_path, monkeypatch, peak):
     """33 MB of them, with the bounds on what is in memory at a time divided by 16."""
     for name in ("simulation.checkpoints._MOST_PENDING", "results.directory._LAZY_ABOVE", "results.table._JOIN_UP_TO"):
