@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import run_children
+import child_processes
 import zeroloss as zl
 from test_run_commands import zeroloss
 from test_runs import assert_same_run, carried_out, settings
@@ -21,7 +21,7 @@ OFTEN = {"steps": 2_500, "record_every": 3, "snapshot_every": 7, "checkpoint_eve
 @pytest.fixture(scope="module")
 def server():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["run_children"])
+    context.set_forkserver_preload(["child_processes"])
     warm = context.Process(target=len, args=((),))
     warm.start()
     warm.join()
@@ -33,7 +33,7 @@ def server():
 def test_a_run_is_read_at_any_time(tmp_path, server, keep):
     """From before its first checkpoint to its end, with a checkpoint after every step."""
     given = settings(**OFTEN, keep_checkpoints=keep)
-    child = server.Process(target=run_children.carry_out, args=(given, tmp_path / "a"))
+    child = server.Process(target=child_processes.carry_out, args=(given, tmp_path / "a"))
     child.start()
     while not (tmp_path / "a" / "run.json").exists():
         pass
@@ -66,7 +66,7 @@ def test_a_run_without_a_checkpoint_says_so(tmp_path, monkeypatch):
 
 def test_a_run_that_was_killed_says_so(tmp_path, server):
     given = settings(checkpoint_every=None)
-    child = server.Process(target=run_children.killed_at_record, args=(given, tmp_path / "a", 40))
+    child = server.Process(target=child_processes.killed_at_record, args=(given, tmp_path / "a", 40))
     child.start()
     child.join()
     run = zl.load(tmp_path / "a")
@@ -91,7 +91,7 @@ def test_an_extension_that_was_killed_says_so(tmp_path, monkeypatch):
 
 def held_open(server, path):
     ready, release = server.Event(), server.Event()
-    holder = server.Process(target=run_children.hold_open, args=(path, ready, release))
+    holder = server.Process(target=child_processes.hold_open, args=(path, ready, release))
     holder.start()
     assert ready.wait(20)
     return holder
