@@ -2,7 +2,7 @@
 # make test      builds and installs all kernels and runs all tests
 # make test-pythons  the tests that need no PyTorch, on each Python from 3.11 to 3.13 that is installed
 # make dev       an editable installation for developers; repeat it after a change of C++ (tests do so by themselves)
-# make lint      formatting and types; installs nothing
+# make lint      formatting, types, spelling and docstrings of the installed package; installs nothing
 # make tidy      clang-tidy on the kernels
 # make sanitize  the kernels' tests with AddressSanitizer and UndefinedBehaviorSanitizer, then with ThreadSanitizer
 # make test-clang    the kernels' tests on a build with Clang
@@ -42,12 +42,14 @@ dev: $(VENV)/editable-$(PRESET) $(VENV)/tools-test $(VENV)/tools-lint
 
 tools: $(VENV)/tools-lint
 
-lint: need-lint-tools
+lint: need-lint-tools need-package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy python/zeroloss
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 python/zeroloss  # no name that POSIX alone has, unguarded
 	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+	$(BIN)/codespell
+	$(BIN)/python tools/check_docstrings.py
 
 format: need-lint-tools
 	$(BIN)/ruff check --fix .
@@ -58,9 +60,12 @@ tidy: need-lint-tools $(VENV)/build-tools
 	cmake --preset dev -B build/tidy >/dev/null
 	sed -n 's/.*"file": "\(.*\)".*/\1/p' build/tidy/compile_commands.json | xargs -P 2 -n 1 $(BIN)/clang-tidy --quiet -p build/tidy --warnings-as-errors='*'
 
-.PHONY: need-lint-tools
+.PHONY: need-lint-tools need-package
 need-lint-tools:
-	@test -x $(BIN)/ruff -a -x $(BIN)/mypy -a -x $(BIN)/clang-format || { echo "missing: ruff, mypy or clang-format in $(VENV) (run make dev or make tools)"; exit 1; }
+	@test -x $(BIN)/ruff -a -x $(BIN)/mypy -a -x $(BIN)/clang-format -a -x $(BIN)/codespell -a -x $(BIN)/numpydoc || { echo "missing: ruff, mypy, clang-format, codespell or numpydoc in $(VENV) (run make dev or make tools)"; exit 1; }
+
+need-package:
+	@$(BIN)/python -c "import zeroloss" || { echo "missing: zeroloss in $(VENV) (run make dev)"; exit 1; }
 
 # AddressSanitizer runs on the widest level of this machine. If that is v4, it also runs on base, whose tiles differ.
 # Python's own allocations are not freed at exit, so leaks are not reported. The threads of PyTorch and NumPy are not
