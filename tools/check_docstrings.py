@@ -25,22 +25,7 @@ import zeroloss
 
 ROOT = Path(__file__).parents[1]
 #: First words of a summary that is not a sentence in the imperative.
-NOT_VERBS = {
-    "A",
-    "An",
-    "How",
-    "Its",
-    "The",
-    "That",
-    "These",
-    "This",
-    "What",
-    "When",
-    "Where",
-    "Whether",
-    "Which",
-    "Who",
-}
+NOT_VERBS = {"A", "An", "How", "Its", "The", "That", "This", "What", "When", "Where", "Whether", "Which", "Who"}
 
 
 class PublicName(Validator):
