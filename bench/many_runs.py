@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import zeroloss as zl
-from zeroloss._machine import available_processors
+from zeroloss._resources import available_processors
 
 Members = list[tuple[Any, zl.datasets.Dataset, zl.networks.Network]]
 CASES = {  # name: modulus, width, precision, dynamics, steps

@@ -24,9 +24,9 @@ PACKAGE = ROOT / "python" / "zeroloss"
 #: Each layer imports from those before it alone.
 LAYERS = (
     {"_checks", "_progress", "_toml"},
-    {"_choices", "_settings"},
-    {"_display", "_hints", "_kernels", "_machine", "_run_settings"},
-    {"_reading", "build"},
+    {"_choices", "_plain"},
+    {"_display", "_hints", "_kernels", "_resources", "_run_settings"},
+    {"_reading", "provenance"},
     {"datasets"},
     {"networks"},
     {"metrics", "survival", "fourier", "geometry"},

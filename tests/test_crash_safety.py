@@ -324,10 +324,10 @@ def test_two_processes_on_one_directory(tmp_path, server):
 
 def test_another_build_is_told_and_needs_a_flag(tmp_path, monkeypatch):
     broken_off(tmp_path / "a")
-    real = zl.build.build_of_results()
+    real = zl.provenance.describe_build()
     for module in ("execute", "continuation"):
         other = {**real, "level": "v9", "zeroloss": "9.0"}
-        monkeypatch.setattr(f"zeroloss.runs.{module}.build_of_results", lambda other=other: other)
+        monkeypatch.setattr(f"zeroloss.runs.{module}.describe_build", lambda other=other: other)
     with pytest.raises(runs.DifferentBuildError, match=r"level \w+ → v9.*--allow-different-bits"):
         runs.resume(tmp_path / "a", progress=False)
     with pytest.warns(RuntimeWarning, match="its bits may differ"):

@@ -281,7 +281,7 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_starts(monkeypatch):
     needed = geometry.memory_needed(net, data, "dense")
     assert needed >= 8 * 21**2
     assert geometry.memory_needed(net, data) == needed
-    monkeypatch.setattr("zeroloss._machine.available_memory", lambda: needed - 1)
+    monkeypatch.setattr("zeroloss._resources.available_memory", lambda: needed - 1)
     with pytest.raises(ValueError, match=r"the dense geometry of n·d_out = 21: expected to fit in .* needs"):
         geometry.norm_direction(net, data)
     with pytest.raises(ValueError, match="gram: expected to fit"):

@@ -251,6 +251,6 @@ def test_an_archive_that_says_it_expands_to_more_than_its_size_allows_is_refused
 @pytest.mark.parametrize("kind", ["ours", "npz", "zip", "legacy"])
 def test_a_file_larger_than_memory_is_refused(kind, tmp_path, monkeypatch):
     tiny(kind, path := tmp_path / "a")
-    monkeypatch.setattr("zeroloss._machine.available_memory", lambda: 10)
+    monkeypatch.setattr("zeroloss._resources.available_memory", lambda: 10)
     with pytest.raises(ValueError, match=r"a: what it holds: expected to fit in 0\.0 GiB of free memory"):
         zl.networks.from_checkpoint(path)

@@ -16,7 +16,7 @@ import pythons
 
 from test_runs import settings
 from test_sweeps import carried_out, with_sweep
-from zeroloss import _machine, config, runs
+from zeroloss import _resources, config, runs
 from zeroloss.results import InUseError, RunDirectory, held
 
 
@@ -147,14 +147,14 @@ def test_memory_and_processors_without_what_linux_alone_has(tmp_path, monkeypatc
     monkeypatch.delattr(os, "sysconf")
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.delenv("ZEROLOSS_NUM_THREADS", raising=False)
-    monkeypatch.setattr(_machine, "_CGROUP", tmp_path)
-    assert 2**20 < _machine.available_memory() <= psutil.virtual_memory().total
-    assert _machine.available_processors() == os.cpu_count()
+    monkeypatch.setattr(_resources, "_CGROUP", tmp_path)
+    assert 2**20 < _resources.available_memory() <= psutil.virtual_memory().total
+    assert _resources.available_processors() == os.cpu_count()
     (tmp_path / "memory.max").write_text("5000000\n")
     (tmp_path / "memory.current").write_text("2000000\n")
     (tmp_path / "cpu.max").write_text("50000 100000\n")
-    assert _machine.available_memory() == 3_000_000
-    assert _machine.available_processors() == 1
+    assert _resources.available_memory() == 3_000_000
+    assert _resources.available_processors() == 1
 
 
 def test_pythons_are_found_on_the_path_and_of_pyenv(tmp_path, monkeypatch, capsys):

@@ -74,8 +74,8 @@ def test_other_settings_are_another_cell(tmp_path, changed):
 def test_another_build_is_another_cell(tmp_path, monkeypatch):
     compute = Counted()
     cell_of(Cells(tmp_path), SETTINGS, compute)
-    build = module.build_of_results()
-    monkeypatch.setattr(module, "build_of_results", lambda: {**build, "level": "another"})
+    build = module.describe_build()
+    monkeypatch.setattr(module, "describe_build", lambda: {**build, "level": "another"})
     cell_of(Cells(tmp_path), SETTINGS, compute)
     assert compute.times == 2
     monkeypatch.undo()

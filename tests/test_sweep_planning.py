@@ -49,7 +49,7 @@ SWEEPS = [
 
 @pytest.mark.parametrize("sweep", SWEEPS, ids=[" and ".join(sweep) for sweep in SWEEPS])
 def test_cells_are_those_of_checking_each_alone(sweep):
-    settings = zl._settings.plain({**SMALL, "sweep": sweep})
+    settings = zl._plain.to_plain({**SMALL, "sweep": sweep})
     cells = grid.cells(settings, progress=False)
     rows = [[dict(zip(axis.keys, row, strict=True)) for row in axis.values] for axis in grid.axes(settings)]
     for cell, labels in zip(cells, itertools.product(*rows), strict=True):

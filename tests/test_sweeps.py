@@ -250,7 +250,7 @@ def test_what_a_dynamics_refuses_is_told_before_anything_starts(tmp_path):
 def test_cells_that_do_not_fit_in_memory_together(tmp_path, monkeypatch):
     one = grid.cells(settings())[0].configuration()
     need = one.dynamics.cost(one.data, one.network).memory
-    monkeypatch.setattr("zeroloss._machine.available_memory", lambda: 2 * need - 1)
+    monkeypatch.setattr("zeroloss._resources.available_memory", lambda: 2 * need - 1)
     with pytest.raises(ValueError, match="2 cells at a time: expected to fit in"):
         carried_out(settings(), tmp_path / "out", workers=2)
     assert len(carried_out(settings(), tmp_path / "out", workers=1).outcomes) == 6

@@ -10,7 +10,7 @@ import pytest
 
 import zeroloss as zl
 from problems import figure5, random_data, random_network, same_bits
-from zeroloss import _machine
+from zeroloss import _resources
 from zeroloss._kernels import kernels
 from zeroloss.datasets import kernel_samples
 from zeroloss.networks import kernel_activation
@@ -127,23 +127,23 @@ def test_a_forked_child_has_threads_of_its_own():
 
 def test_how_many_threads(monkeypatch):
     monkeypatch.delenv("ZEROLOSS_NUM_THREADS", raising=False)
-    available = _machine.available_processors()
-    assert _machine.checked_threads(None, work=1.0, worthwhile=2.0) == 1
-    assert _machine.checked_threads(None, work=2.0, worthwhile=2.0) == available
-    assert _machine.checked_threads(5, work=1.0, worthwhile=2.0) == 5
+    available = _resources.available_processors()
+    assert _resources.checked_threads(None, work=1.0, worthwhile=2.0) == 1
+    assert _resources.checked_threads(None, work=2.0, worthwhile=2.0) == available
+    assert _resources.checked_threads(5, work=1.0, worthwhile=2.0) == 5
     monkeypatch.setenv("ZEROLOSS_NUM_THREADS", "1")
-    assert _machine.checked_threads(5, work=2.0, worthwhile=2.0) == 1
+    assert _resources.checked_threads(5, work=2.0, worthwhile=2.0) == 1
     assert zl.build_info()["threads"] == 1
     monkeypatch.setenv("ZEROLOSS_NUM_THREADS", "many")
     with pytest.raises(ValueError, match="ZEROLOSS_NUM_THREADS: expected an integer of at least 1, got 'many'"):
-        _machine.available_processors()
+        _resources.available_processors()
     monkeypatch.delenv("ZEROLOSS_NUM_THREADS")
     with pytest.raises(ValueError, match="threads: expected an integer of at least 1, got 0"):
         end("descent", "float64", "one panel", threads=0)
 
 
 def test_what_cannot_fit_is_refused(monkeypatch):
-    monkeypatch.setattr(_machine, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(_resources, "available_memory", lambda: 2**20)
     with pytest.raises(ValueError, match=r"PredictedGradient: expected to fit in 0\.0 GiB of free memory, needs"):
         end("predicted", "float64", "modular", 1)
 

@@ -13,7 +13,6 @@ from . import _kernels as _kernels
 
 if TYPE_CHECKING:
     from . import config, datasets, fourier, geometry, metrics, networks, results, runs, studies, survival, sweeps
-    from .build import build_info
     from .dynamics import (
         AdamW,
         Cost,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         register_dynamics,
     )
     from .dynamics.evaluation import loss_and_gradient, predicted_gradient
+    from .provenance import build_info
     from .runs import load
     from .simulation import simulate
     from .sweeps import simulate_many
@@ -75,7 +75,7 @@ _PARTS = (
     "sweeps",
 )
 
-_HOMES = {"build_info": ".build", "load": ".runs", "simulate": ".simulation", "simulate_many": ".sweeps"}
+_HOMES = {"build_info": ".provenance", "load": ".runs", "simulate": ".simulation", "simulate_many": ".sweeps"}
 
 
 def __getattr__(name: str) -> object:

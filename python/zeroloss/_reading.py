@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._checks import ArgumentTypeError, one_line, shown, shown_path
-from ._machine import check_memory
+from ._resources import check_memory
 
 Arrays = dict[str, NDArray[Any]]
 

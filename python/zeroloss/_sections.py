@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import _settings, _toml, datasets, networks
+from . import _plain, _toml, datasets, networks
 from ._choices import Dtype
 from ._hints import choices, hints_of, parameter_docs, signature_defaults, words
 from ._run_settings import RunSettings
@@ -111,7 +111,7 @@ def _lines(section: Section, choice: str, mark: str) -> Iterator[str]:
 
 def _line(key: str, value: Any, allowed: str, about: str | None, mark: str = "") -> str:
     unset = value is None or value is inspect.Parameter.empty
-    text = f"# {key} = …" if unset else f"{mark}{key} = {_toml.value(_settings.plain(value))}"
+    text = f"# {key} = …" if unset else f"{mark}{key} = {_toml.value(_plain.to_plain(value))}"
     return f"{text}  # {allowed}; {about}" if about else f"{text}  # {allowed}"
 
 

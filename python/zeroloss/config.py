@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from . import _settings, _toml, datasets
+from . import _plain, _toml, datasets
 from ._checks import ArgumentError, ArgumentTypeError, one_line, shown
 from ._hints import lines, nearest, signature_defaults, typed, unknown, words
 from ._reading import RefusedError, reading, size_of
@@ -128,7 +128,7 @@ def settings_of_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any
                 raise RefusedError(str(error)) from None
     except (ValueError, OSError) as error:
         raise ConfigurationError([str(error)]) from None
-    settings = _settings.with_files_from(Path(path).parent, settings)
+    settings = _plain.resolve_file_names(Path(path).parent, settings)
     for name, keys in overrides.items():
         section = settings.get(name, {})
         settings[name] = {**section, **keys} if isinstance(section, Mapping) else section
@@ -191,7 +191,7 @@ def checked_part(name: str, given: Mapping[str, Any], basis: Any = None) -> Part
     basis : Dataset or Dynamics, optional
         What a network is for, and what ``[run]`` is of. None if that has problems of its own.
     """
-    large = {key: most for key, value in given.items() if (most := _settings.too_large(value))}
+    large = {key: most for key, value in given.items() if (most := _plain.largest_allowed(value))}
     problems = _Problems(name)
     for key, most in large.items():
         problems.add([key], f"{shown(key)[1:-1]}: expected {most}, got more")
@@ -213,7 +213,7 @@ def checked_part(name: str, given: Mapping[str, Any], basis: Any = None) -> Part
 def sections_of(settings: Settings, problems: list[str]) -> dict[str, dict[str, Any]]:
     """Return the keys of each section that is one; what is wrong with the others is added to ``problems``."""
     try:
-        settings = _settings.plain(settings)
+        settings = _plain.to_plain(settings)
     except ValueError as error:
         raise ConfigurationError([str(error)]) from None
     for name in settings:

@@ -20,7 +20,7 @@ import click
 
 from .. import _toml
 from .._checks import ZerolossWarning, one_line
-from ..build import build_info
+from ..provenance import build_info
 
 DONE, NUMERICAL_FAILURE, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
 OUTPUT_CLOSED = 128 + 13  # as a shell reports SIGPIPE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..build import build_info
+from ..provenance import build_info
 
 
 @click.command()

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from .. import _checks
 from .._checks import ArgumentValueError, shown
 from .._choices import AtLeastOne, AtLeastTwo, Count, Fraction, Inputs, Pairs, Share
-from .._machine import check_memory
+from .._resources import check_memory
 from .dataset import Dataset
 from .split import Split
 

@@ -7,7 +7,7 @@ import numpy as np
 from .. import _checks
 from .._checks import ArgumentValueError
 from .._choices import AtLeastOne, Count, Fraction, ParityTargets
-from .._machine import check_memory
+from .._resources import check_memory
 from .dataset import Dataset, read_only
 from .label_noise import noisy_targets
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import _checks
 from .._checks import ArgumentValueError, shown
 from .._choices import AtLeastOne, Count, NotNegative
-from .._machine import check_memory
+from .._resources import check_memory
 from .dataset import Dataset, read_only
 
 Layers = tuple[NDArray[np.float64], ...]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from .. import _settings
+from .. import _plain
 from .._checks import ArgumentTypeError, ArgumentValueError, shown
 from .adamw import AdamW
 from .gradient_descent import GradientDescent
@@ -76,7 +76,7 @@ def check_dynamics(dynamics: object) -> None:
     _check_kind("dynamics", type(dynamics))
     for name, value in dataclasses.asdict(dynamics).items():  # type: ignore[call-overload]
         try:
-            json.dumps(_settings.plain(value))
+            json.dumps(_plain.to_plain(value))
         except (TypeError, ValueError):
             raise ArgumentTypeError(
                 "dynamics", f"expected numbers, strings, lists and mappings as fields, got {name} = {shown(value)}"

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
 from .._checks import ArgumentValueError
-from .._machine import check_memory
+from .._resources import check_memory
 from ..datasets import Dataset
 from ..networks import Network
 from .solver import check, memory_needed, two, zero_loss_set

@@ -11,7 +11,7 @@ from .. import _checks
 from .._checks import ArgumentTypeError, ArgumentValueError
 from .._choices import Solver
 from .._kernels import kernels
-from .._machine import check_memory
+from .._resources import check_memory
 from ..datasets import Dataset, kernel_samples
 from ..networks import Network, check_fits, kernel_activation
 

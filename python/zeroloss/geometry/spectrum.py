@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .. import _checks
 from .._choices import Solver, Values
-from .._machine import check_memory
+from .._resources import check_memory
 from ..datasets import Dataset
 from ..networks import Network
 from .jacobian import gram

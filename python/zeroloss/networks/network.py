@@ -15,7 +15,7 @@ from .. import _checks, _display
 from .._checks import ArgumentTypeError, ArgumentValueError, shown
 from .._choices import AtLeastOne, Count, Dtype, OneOf, Positive
 from .._kernels import kernels
-from .._machine import check_memory
+from .._resources import check_memory
 from ..datasets import Dataset, kernel_inputs
 
 #: The activations by name, with the default of the parameter that may stand in the name, as in ``softplus(5)``.

@@ -12,11 +12,11 @@ from typing import Any
 
 from .._checks import ArgumentValueError, ZerolossWarning
 from .._run_settings import RunSettings
-from ..build import BITS, BITS_IN_PYTHON, build_of_results
 from ..config import fingerprint_of
 from ..datasets import Dataset
 from ..dynamics.stepper import Dynamics
 from ..dynamics.user import fixed_step
+from ..provenance import BIT_KEYS, BIT_KEYS_IN_PYTHON, describe_build
 from ..results import TIME, Checkpoint, DamagedError, RunDirectory, read_samples
 from ..results import fingerprint as fingerprint_of_samples
 from ..results.files import reading, sync_file
@@ -90,9 +90,9 @@ def end_of_continuation(
 
 def check_build(checkpoint: Checkpoint, dynamics: Dynamics, allowed: bool) -> None:
     """Raise DifferentBuildError, or warn if it is allowed, if another build began the run, so that bits may differ."""
-    before, now = checkpoint.settings["build"], build_of_results()
+    before, now = checkpoint.settings["build"], describe_build()
     in_python = checkpoint.settings["dynamics"]["kind"] == "norm_flow" or fixed_step(dynamics) is None
-    names = BITS_IN_PYTHON if in_python else BITS
+    names = BIT_KEYS_IN_PYTHON if in_python else BIT_KEYS
     if different := [f"{name} {before[name]} → {now[name]}" for name in names if before[name] != now[name]]:
         line = f"the run began with another build ({', '.join(different)}), so its bits may differ"
         if not allowed:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from .._checks import ArgumentError, ArgumentValueError, ZerolossWarning
-from .._machine import check_disk
-from ..build import build_of_results
+from .._resources import check_disk
 from ..config import SECTIONS, Configuration, ConfigurationError, RunSettings, from_file
 from ..datasets import Dataset
 from ..dynamics.registry import dynamics_from_settings
 from ..geometry import AlignmentMeasure
 from ..networks import Network
+from ..provenance import describe_build
 from ..results import (
     Checkpoint,
     Ending,
@@ -195,7 +195,7 @@ def resume(
         check_build(checkpoint, dynamics, allow_different_bits)
         end, plan = end_of_continuation(target, checkpoint, dynamics, extend, duration), _plan(chosen, data)
         _check_disk(target, plan, checkpoint.settings, checkpoint.network, checkpoint.step, end)
-        begin = replace(checkpoint, settings={**checkpoint.settings, "build": build_of_results()}, end=asdict(end))
+        begin = replace(checkpoint, settings={**checkpoint.settings, "build": describe_build()}, end=asdict(end))
         before = last_record(target, checkpoint) if chosen.measures else {}
         earlier = Earlier(checkpoint.step, checkpoint.state, checkpoint.observers, before)
         stepper = start(dynamics, data, checkpoint.network, chosen.threads)

@@ -11,15 +11,15 @@ from typing import Any
 from .. import _checks
 from .._checks import ArgumentValueError
 from .._choices import Every
-from .._machine import check_memory, checked_threads
 from .._progress import progress_bar
-from ..build import build_of_results
+from .._resources import check_memory, checked_threads
 from ..datasets import Dataset
 from ..dynamics.descent import DescentSettings
 from ..dynamics.registry import is_ours, settings_of
 from ..dynamics.stepper import ChunkStepper, Dynamics, State
 from ..dynamics.user import UserStepper, cost, fixed_step
 from ..networks import Network
+from ..provenance import describe_build
 from ..results import DESCRIPTIONS, Ending, Measures
 from ..results.schedule import Schedule
 from . import engine
@@ -83,7 +83,7 @@ class Plan:
             "record_every": self.record_every,
             "snapshot_every": self.snapshot_every,
             "loss_extremes": self.loss_extremes,
-            "build": build_of_results(),
+            "build": describe_build(),
         }
 
 

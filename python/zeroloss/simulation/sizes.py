@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._machine import check_memory
+from .._resources import check_memory
 from ..networks import Network
 from ..results.schedule import Schedule
 

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from .. import plots
 from .._checks import ArgumentValueError, shown
 from .._hints import words
-from ..build import build_info
+from ..provenance import build_info
 from ..results import Run, RunDirectory, labels
 from ..results.files import write_atomically
 from ..results.netcdf import write_netcdf

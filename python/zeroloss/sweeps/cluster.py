@@ -23,7 +23,7 @@ from distributed.protocol import pickle
 from distributed.scheduler import KilledWorker
 
 from .._checks import ZerolossWarning
-from ..build import BITS_IN_PYTHON, build_of_results
+from ..provenance import BIT_KEYS_IN_PYTHON, describe_build
 from .cell import ClusterError
 from .workers import Job
 
@@ -67,8 +67,8 @@ class ClusterWorkers:
         There may be none yet, as an adaptive cluster starts them with the work; those that come later are checked by
         their first job.
         """
-        builds = {} if self._allowed else self._client.run(build_of_results)
-        if told := [line for name, build in builds.items() if (line := _different(name, build, build_of_results()))]:
+        builds = {} if self._allowed else self._client.run(describe_build)
+        if told := [line for name, build in builds.items() if (line := _different(name, build, describe_build()))]:
             raise ClusterError(f"{'; '.join(told)}, so its bits may differ; --allow-different-bits allows that")
         self._wanted.touch()
         try:
@@ -124,7 +124,7 @@ class ClusterWorkers:
         return [name for name in self._client.scheduler_info(n_workers=-1)["workers"] if name not in self._refused]
 
     def _submitted(self, job: Job, workers: list[str] | None) -> dict[Future, Job]:
-        build = None if self._allowed else {name: build_of_results()[name] for name in BITS_IN_PYTHON}
+        build = None if self._allowed else {name: describe_build()[name] for name in BIT_KEYS_IN_PYTHON}
         content = pickle.dumps(job)  # the scheduler reads what it is given, and may not know the job's modules
         future = self._client.submit(_carry_out, content, str(self._wanted), build, pure=False, workers=workers)
         return {future: job}
@@ -162,7 +162,7 @@ class _Refusal:
 
 def _carry_out(content: bytes, wanted: str, build: Mapping[str, Any] | None) -> Any:
     """Carry out a job on a worker."""
-    here = {name: build_of_results()[name] for name in BITS_IN_PYTHON}
+    here = {name: describe_build()[name] for name in BIT_KEYS_IN_PYTHON}
     if build is not None and here != build:
         name = get_worker().address
         return _Refusal(name, _different(name, here, build))
@@ -186,7 +186,9 @@ class _Stop:
 
 
 def _different(name: str, build: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    parts = [f"{key} {build[key]} in place of {expected[key]}" for key in BITS_IN_PYTHON if build[key] != expected[key]]
+    parts = [
+        f"{key} {build[key]} in place of {expected[key]}" for key in BIT_KEYS_IN_PYTHON if build[key] != expected[key]
+    ]
     return f"{name} has {', '.join(parts)}" if parts else ""
 
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from .._checks import ArgumentValueError
-from .._machine import available_processors, checked_workers
 from .._progress import progress_bar
+from .._resources import available_processors, checked_workers
 from ..results import Run
 from ..simulation.context import CellContext
 from ..simulation.interruption import Interruption

@@ -14,9 +14,9 @@ from typing import Any
 
 from .. import _toml
 from .._checks import shown
+from .._plain import to_plain
 from .._progress import progress_bar
 from .._reading import reading
-from .._settings import plain
 from ..config import (
     HOW_SAFELY,
     SECTIONS,
@@ -122,7 +122,7 @@ def cells(settings: Mapping[str, Any], progress: bool | None = None) -> list[Cel
     if count > _MOST_CELLS:
         raise ConfigurationError([f"sweep: expected at most {_MOST_CELLS} combinations, got {shown(count)}"])
     try:
-        base = plain({name: section for name, section in settings.items() if name != "sweep"})
+        base = to_plain({name: section for name, section in settings.items() if name != "sweep"})
     except ValueError as error:
         raise ConfigurationError([str(error)]) from None
     problems: dict[str, str] = {}

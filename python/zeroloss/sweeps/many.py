@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from .. import _checks
 from .._checks import ArgumentTypeError, ArgumentValueError
 from .._choices import Every
-from .._machine import available_processors, check_memory, checked_threads, checked_workers
 from .._progress import progress_bar
+from .._resources import available_processors, check_memory, checked_threads, checked_workers
 from ..datasets import Dataset
 from ..dynamics.stepper import Dynamics
 from ..dynamics.user import cost

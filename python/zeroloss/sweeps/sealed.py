@@ -17,7 +17,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .._checks import ZerolossWarning
-from ..build import build_of_results
+from ..provenance import describe_build
 from ..results.files import DamagedError, NewerFormatError, read_sealed, remove_unfinished, write_sealed
 
 __all__ = ["Arrays", "Cells"]
@@ -91,5 +91,5 @@ class Cells:
 
 
 def _about(settings: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    about: dict[str, Any] = json.loads(json.dumps({"settings": settings, "build": build_of_results()}, allow_nan=False))
+    about: dict[str, Any] = json.loads(json.dumps({"settings": settings, "build": describe_build()}, allow_nan=False))
     return about, hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]

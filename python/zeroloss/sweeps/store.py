@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from .. import _display, _toml
 from .._checks import ArgumentValueError, ZerolossWarning
+from .._plain import to_plain
 from .._reading import is_special
-from .._settings import plain
 from ..config import ConfigurationError, settings_of_file
 from ..results import DESCRIPTIONS, TIMES, Outcome, RunDirectory, held, labels, read_records
 from ..results.files import reading, remove_unfinished, write_atomically
@@ -182,7 +182,7 @@ class Store:
             (self.path / name).mkdir(exist_ok=True)
         with held(self.lock("store"), wait=True):
             remove_unfinished(self.path)
-            if _toml_of(self.path / "sweep.toml") != plain(settings):  # else it may have the user's comments
+            if _toml_of(self.path / "sweep.toml") != to_plain(settings):  # else it may have the user's comments
                 write_atomically(self.path / "sweep.toml", _toml.written(settings).encode())
             write_atomically(self.path / "cells.json", about)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _checks, _display
 from .._checks import ArgumentTypeError
-from .._machine import available_processors, check_memory, checked_workers
+from .._plain import resolve_file_names, to_plain
 from .._progress import progress_bar
-from .._settings import plain, with_files_from
+from .._resources import available_processors, check_memory, checked_workers
 from ..config import settings_of_file
 from ..dynamics.registry import users_dynamics
 from ..results import Outcome
@@ -197,7 +197,7 @@ def _settings_of(configuration: str | os.PathLike[str] | Mapping[str, Any]) -> d
         return settings_of_file(configuration)
     if not isinstance(configuration, Mapping):
         raise ArgumentTypeError("configuration", f"expected a file or a mapping, got {type(configuration).__name__}")
-    return with_files_from(Path.cwd(), plain(configuration))
+    return resolve_file_names(Path.cwd(), to_plain(configuration))
 
 
 def _task(cell: Cell, store: Store, retry: bool, allow_different_bits: bool, patience: float) -> Task:

@@ -17,7 +17,7 @@ _MOST_VALUES = 10_000
 _LONGEST_TEXT = 100_000
 
 
-def plain(value: Any, deepest: int = _DEEPEST) -> Any:
+def to_plain(value: Any, deepest: int = _DEEPEST) -> Any:
     """Return settings with NumPy's numbers and arrays, and dataclasses, as plain Python values; Nones left out.
 
     Raises
@@ -32,13 +32,13 @@ def plain(value: Any, deepest: int = _DEEPEST) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
-        return {key: plain(entry, deepest - 1) for key, entry in value.items() if entry is not None}
+        return {key: to_plain(entry, deepest - 1) for key, entry in value.items() if entry is not None}
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    return [plain(entry, deepest - 1) for entry in value] if isinstance(value, list | tuple) else value
+    return [to_plain(entry, deepest - 1) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def too_large(value: Any) -> str | None:
+def largest_allowed(value: Any) -> str | None:
     """Return what a value has to be at most, if it is larger than any setting needs to be."""
     if isinstance(value, int) and abs(value) >= 2**256:
         return "an integer of at most 256 bits"
@@ -47,11 +47,11 @@ def too_large(value: Any) -> str | None:
     if isinstance(value, Mapping | list):
         if len(value) > _MOST_VALUES:
             return f"at most {_MOST_VALUES} values"
-        return next(filter(None, map(too_large, value.values() if isinstance(value, Mapping) else value)), None)
+        return next(filter(None, map(largest_allowed, value.values() if isinstance(value, Mapping) else value)), None)
     return None
 
 
-def with_files_from(directory: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def resolve_file_names(directory: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with names of files, also those that a sweep lists, relative to a directory made absolute."""
 
     def absolute(key: str, value: Any) -> Any:
