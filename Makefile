@@ -9,6 +9,7 @@
 # make test-aarch64  the kernels' tests on AArch64, cross-compiled and emulated
 # make bench     steps of the kernels next to JAX and PyTorch
 # make docs      the documentation site, into build/docs: warnings fail, all cells run, internal links are checked
+# make notebooks the pages of the documentation that have code, as notebooks in examples/notebooks
 # make wheel     the wheel and the source distribution, into dist/
 # CONTRIBUTING.md describes the rest. VENV=DIR chooses another virtual environment than .venv.
 PYTHON ?= python3
@@ -24,7 +25,7 @@ SOURCES := $(CONFIGURATION) $(shell find csrc python -type f -not -name '*.pyc' 
 CPP_FILES = $(shell find csrc -name '*.?pp')
 INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test test-pythons dev tools lint format tidy sanitize test-clang need-clang test-aarch64 bench bench-compare docs wheel clean
+.PHONY: demo test test-pythons dev tools lint format tidy sanitize test-clang need-clang test-aarch64 bench bench-compare docs notebooks wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/zeroloss reproduce 6 --out out
@@ -111,6 +112,9 @@ docs: $(or $(firstword $(wildcard $(VENV)/editable-*)),$(VENV)/installed) $(VENV
 	rm -rf $(SITE) docs/reference/generated
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --jobs 2 -d build/docs-doctrees docs $(SITE)
 	$(BIN)/python tools/check_site.py $(SITE)
+
+notebooks: $(VENV)/made
+	$(BIN)/python tools/notebooks.py
 
 # The wheel is built from the source distribution and holds every level. It is tried in an environment of its own in
 # which no compiler can be found.

@@ -1,10 +1,16 @@
 """Settings of the documentation site, which ``make docs`` builds into ``build/docs``."""
 
 import inspect
+import os
 import re
 import sys
+from pathlib import Path
 
 import zeroloss
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tools"))
+import notebooks  # noqa: E402 — of tools/
 
 project = "zeroloss"
 author = "The zeroloss developers"
@@ -21,7 +27,9 @@ extensions = [
 ]
 templates_path = ["_templates"]
 
-# Pages are Markdown. Their code cells run when the site is built, each page in a temporary directory.
+# Pages are Markdown. Their code cells run when the site is built, each page in a temporary directory. Output
+# on standard error, such as a warning, makes the build fail. Progress bars depend on the speed of the machine, so they
+# are not shown.
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
@@ -29,7 +37,14 @@ nb_execution_in_temp = True
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
-nb_output_stderr = "remove"  # progress bars, which depend on the speed of the machine
+nb_output_stderr = "error"
+
+os.environ["IPYTHONDIR"] = str(ROOT / "build" / "docs-ipython")
+startup = ROOT / "build" / "docs-ipython" / "profile_default" / "startup" / "cells.py"
+startup.parent.mkdir(parents=True, exist_ok=True)
+startup.write_text(
+    "import zeroloss._progress\nzeroloss._progress.in_notebook = lambda: False\ndel zeroloss\n", encoding="utf-8"
+)
 
 # The reference: numpydoc docstrings, one page for each public name. Signatures have no types, because the sections
 # "Parameters" and "Returns" describe them in words. A single backquoted name is a link if it can be imported.
@@ -51,6 +66,7 @@ html_theme_options = {
     "header_links_before_dropdown": 7,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
+    "article_header_end": ["notebook"],
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
     "pygments_light_style": "a11y-high-contrast-light",
@@ -93,7 +109,16 @@ def class_signature(app, what, name, value, options, signature, returns):
     return str(inspect.Signature(bare)), returns
 
 
+def write_notebooks(app):
+    """Write the notebooks that the pages with cells offer for download."""
+    app.config.html_context["notebooks"] = {
+        page: f"notebooks/{notebooks.notebook_name(page)}"
+        for page in notebooks.write_notebooks(Path(app.outdir) / "notebooks")
+    }
+
+
 def setup(app):
     """Connect the functions above to the build."""
+    app.connect("builder-inited", write_notebooks)
     app.connect("autodoc-process-signature", class_signature)
     app.connect("source-read", join_thousands)

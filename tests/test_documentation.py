@@ -1,11 +1,13 @@
 """The documentation site: cells and commands run as printed, and links, paths and the list of modules are complete."""
 
 import inspect
+import json
 import re
 import shlex
 import signal
 
 import check_site
+import notebooks
 import pytest
 
 import zeroloss as zl
@@ -254,6 +256,20 @@ def test_broken_links_of_a_site_are_found(tmp_path):
     (tmp_path / "a.html").write_text('<a href="b.html#here">b</a> <a href="b.html#there"></a> <a href="c.html"></a>')
     (tmp_path / "b.html").write_text('<p id="here"></p> <a href="https://arxiv.org">paper</a> <a href="a.html"></a>')
     assert check_site.broken_links(tmp_path) == ["a.html: b.html#there", "a.html: c.html"]
+
+
+def test_notebooks_have_the_cells_of_their_pages(tmp_path):
+    pages = notebooks.write_notebooks(tmp_path)
+    assert {f"docs/{page}.md" for page in pages} == {page for page in PAGES if cells(page)}
+    assert len(list(tmp_path.iterdir())) == len(pages)
+    for page in pages:
+        content = json.loads((tmp_path / notebooks.notebook_name(page)).read_text(encoding="utf-8"))
+        sources = {"code": [], "markdown": []}
+        for cell in content["cells"]:
+            sources[cell["cell_type"]].append(cell["source"])
+        assert sources["code"] == [cell.strip("\n") for cell in cells(f"docs/{page}.md")]
+        assert sources["markdown"][0].startswith("# ")
+        assert re.findall(r"\]\((?!https?://)", "".join(sources["markdown"])) == []
 
 
 #: Constructions of the section "Style" of CONTRIBUTING.md.
