@@ -33,10 +33,11 @@ def notebook(text: str) -> dict[str, Any]:
     for place, part in enumerate(parts):
         source = part.strip("\n")
         if place % 2:
-            cells.append({"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source})
+            cells.append({"cell_type": "code", "source": source, "execution_count": None, "outputs": []})
         elif source:
-            cells.append({"cell_type": "markdown", "metadata": {}, "source": plain_links(source)})
+            cells.append({"cell_type": "markdown", "source": plain_links(source)})
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    cells = [cell | {"metadata": {}} for cell in cells]
     return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4}
 
 
