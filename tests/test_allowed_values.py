@@ -25,8 +25,8 @@ SMALL = {
     "digits": {"train_count": 1},
     "uniform_fan_in": {"data": DATA, "hidden": 2, "seed": 0},
     "normal": {"data": DATA, "hidden": 2, "std": 1.0, "seed": 0},
-    "gradient_descent": {"lr": 0.1, "norm_control": "hold"},
-    "adamw": {"norm_control": "hold"},
+    "gradient_descent": {"lr": 0.1, "norm_constraint": "fixed"},
+    "adamw": {"norm_constraint": "fixed"},
     "predicted_gradient": {"step_size": 0.1},
     "norm_flow": {"step_size": 0.1},
 }

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "python" / "zeroloss"
 #: Each layer imports from those before it alone.
 LAYERS = (
     {"_checks", "_progress", "_toml"},
-    {"_choices", "_plain"},
+    {"_choices", "_deprecated", "_plain"},
     {"_display", "_hints", "_kernels", "_resources", "_run_settings"},
     {"_reading", "provenance"},
     {"datasets"},

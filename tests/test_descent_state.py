@@ -12,7 +12,7 @@ from zeroloss.datasets import kernel_samples
 from zeroloss.networks import kernel_activation
 
 HIDDEN = 12
-RESCALE = {"norm_control": "rescale", "norm_step": 3, "norm_ratio": 0.5}
+RESCALE = {"norm_constraint": "once", "norm_from_step": 3, "norm_ratio": 0.5}
 DESCENTS = {
     "plain": zl.GradientDescent(lr=0.1),
     "momentum": zl.GradientDescent(lr=0.1, momentum=0.9),

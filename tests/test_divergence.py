@@ -19,9 +19,9 @@ from zeroloss.simulation.interruption import Asked
 
 STEPS = 60
 WARM_UP = {"schedule": "linear_warm_up", "lr": 40.0, "steps": 40}
-RESCALE = {"norm_control": "rescale", "norm_step": 12, "norm_ratio": 40.0}
-CAP = {"norm_control": "cap", "norm_ratio": 1e5, "norm_layers": "E"}
-HOLD = {"norm_control": "hold", "norm_step": 3, "norm_layers": "E"}
+RESCALE = {"norm_constraint": "once", "norm_from_step": 12, "norm_ratio": 40.0}
+CAP = {"norm_constraint": "at_most", "norm_ratio": 1e5, "norm_layers": "E"}
+HOLD = {"norm_constraint": "fixed", "norm_from_step": 3, "norm_layers": "E"}
 
 #: Dynamics, activation, dtype and hidden units of runs that fail before step 60.
 CASES = {

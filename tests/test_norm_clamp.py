@@ -101,14 +101,16 @@ def test_a_run_s_digest_is_that_of_its_path():
     def digest(**other):
         return norm_clamp.descend(**{**cell, "steps": 50, **other})["before"].tobytes()
 
-    assert digest() == digest(control="rescale", layers="E", ratio=3.0) == digest(control=None)
+    assert digest() == digest(control="once", layers="E", ratio=3.0) == digest(control=None)
     assert len({digest(), digest(before=250), digest(seed=1)}) == 3
 
 
 def test_a_run_is_that_of_a_descent_in_one_piece():
     data = zl.datasets.modular_addition(11, test_count=7, seed=1)
     net = zl.networks.uniform_fan_in(data, 128, 1001)
-    descent = zl.GradientDescent(1.0, 1e-4, norm_control="hold", norm_layers="W", norm_ratio=0.8, norm_step=200)
+    descent = zl.GradientDescent(
+        1.0, 1e-4, norm_constraint="fixed", norm_layers="W", norm_ratio=0.8, norm_from_step=200
+    )
     history = zl.simulate(descent, data, net, steps=1700, record_every=50).history
     own = norm_clamp.descend(**arguments(SMALL, 1, "hold W", 0.8))
     for name in ("step", *norm_clamp.CURVES):

@@ -9,8 +9,8 @@ import zeroloss as zl
 from problems import LEVELS, UNIT_ROUNDOFF, figure5, kernels_of, random_data, random_network, relative, same_bits
 
 LAYERS = {"both": ("E", "W"), "E": ("E",), "W": ("W",)}
-CONTROLS = ("hold", "cap", "rescale")
-RATIO = {"hold": 0.8, "cap": 1.01, "rescale": 0.7}
+CONSTRAINTS = ("fixed", "at_most", "once")
+RATIO = {"fixed": 0.8, "at_most": 1.01, "once": 0.7}
 
 
 def norm_of(theta, layers):
@@ -33,7 +33,7 @@ def by_numpy(dynamics, data, net, steps):
     second = {name: np.zeros_like(A) for name, A in theta.items()}
     reference = math.nan
     for t in range(steps):
-        if t == dynamics.norm_step:
+        if t == dynamics.norm_from_step:
             reference = norm_of(theta, dynamics.norm_layers)
         for name, gradient in gradients(theta, data, net.activation).items():
             A, lr, decay = theta[name], dynamics.lr, dynamics.weight_decay
@@ -47,8 +47,8 @@ def by_numpy(dynamics, data, net, steps):
                 first[name] = dynamics.momentum * first[name] + gradient + decay * A
                 theta[name] = A - lr * first[name]
         norm, target = norm_of(theta, dynamics.norm_layers), dynamics.norm_ratio * reference
-        begun = t == dynamics.norm_step if dynamics.norm_control == "rescale" else t >= dynamics.norm_step
-        if begun and (dynamics.norm_control != "cap" or norm > target):
+        begun = t == dynamics.norm_from_step if dynamics.norm_constraint == "once" else t >= dynamics.norm_from_step
+        if begun and (dynamics.norm_constraint != "at_most" or norm > target):
             for name in LAYERS[dynamics.norm_layers]:
                 theta[name] = theta[name] * (target / norm)
     return theta
@@ -56,21 +56,21 @@ def by_numpy(dynamics, data, net, steps):
 
 def descents():
     """Every control of every choice of layers, on the paths of the kernel and for each optimizer."""
-    for control in CONTROLS:
+    for control in CONSTRAINTS:
         for layers in LAYERS:
             settings = {
-                "norm_control": control,
+                "norm_constraint": control,
                 "norm_layers": layers,
                 "norm_ratio": RATIO[control],
-                "norm_step": 30,
+                "norm_from_step": 30,
                 "weight_decay": 1e-3,
             }
             yield "pairs", "relu", zl.GradientDescent(lr=0.5, **settings)
             yield "dense", "tanh", zl.GradientDescent(lr=0.05, momentum=0.9, **settings)
             yield "dense", "tanh", zl.AdamW(lr=1e-3, **settings)
-    yield "pairs", "relu", zl.GradientDescent(lr=0.5, norm_control="hold")
-    yield "sparse", "tanh", zl.GradientDescent(lr=0.05, compensated=True, norm_control="hold", norm_ratio=1.3)
-    yield "dense", "tanh", zl.GradientDescent(lr=0.05, momentum=0.5, compensated=True, norm_control="cap")
+    yield "pairs", "relu", zl.GradientDescent(lr=0.5, norm_constraint="fixed")
+    yield "sparse", "tanh", zl.GradientDescent(lr=0.05, compensated=True, norm_constraint="fixed", norm_ratio=1.3)
+    yield "dense", "tanh", zl.GradientDescent(lr=0.05, momentum=0.5, compensated=True, norm_constraint="at_most")
 
 
 def problem(rows, activation):
@@ -134,10 +134,10 @@ def test_a_held_norm_stays_at_its_target(layers, compensated, dtype):
         1.0,
         1e-4,
         compensated=compensated,
-        norm_control="hold",
+        norm_constraint="fixed",
         norm_layers=layers,
         norm_ratio=0.9,
-        norm_step=50,
+        norm_from_step=50,
     )
     history = zl.simulate(descent, data, net, steps=2000, record_every=10).history
     plain = zl.simulate(zl.GradientDescent(1.0, 1e-4, compensated=compensated), data, net, steps=50, record_every=10)
@@ -154,11 +154,11 @@ def test_a_cap_is_never_passed_and_changes_nothing_below():
     plain = zl.simulate(zl.GradientDescent(1.0, 1e-4), data, net, steps=300, record_every=1)
     norms = np.hypot(plain.history.norm_E, plain.history.norm_W).values
     assert norms.max() > 1.05 * norms[0]
-    wide = zl.GradientDescent(1.0, 1e-4, norm_control="cap", norm_ratio=1.001 * norms.max() / norms[0])
+    wide = zl.GradientDescent(1.0, 1e-4, norm_constraint="at_most", norm_ratio=1.001 * norms.max() / norms[0])
     same = zl.simulate(wide, data, net, steps=300, record_every=1)
     assert same_bits(same.history, plain.history)
     capped = zl.simulate(
-        zl.GradientDescent(1.0, 1e-4, norm_control="cap", norm_ratio=1.05), data, net, steps=300, record_every=1
+        zl.GradientDescent(1.0, 1e-4, norm_constraint="at_most", norm_ratio=1.05), data, net, steps=300, record_every=1
     )
     found = np.hypot(capped.history.norm_E, capped.history.norm_W).values
     assert found.max() == pytest.approx(1.05 * norms[0], rel=4 * UNIT_ROUNDOFF["float64"])
@@ -167,7 +167,7 @@ def test_a_cap_is_never_passed_and_changes_nothing_below():
 
 def test_a_rescaling_is_one_scaling_between_two_descents():
     data, net = figure5()
-    descent = zl.GradientDescent(1.0, 1e-4, norm_control="rescale", norm_ratio=1.5, norm_step=40)
+    descent = zl.GradientDescent(1.0, 1e-4, norm_constraint="once", norm_ratio=1.5, norm_from_step=40)
     run = zl.simulate(descent, data, net, steps=100, record_every=1)
     plain = zl.GradientDescent(1.0, 1e-4)
     first = zl.simulate(plain, data, net, steps=41, record_every=1)
@@ -181,12 +181,12 @@ def test_a_rescaling_is_one_scaling_between_two_descents():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("control", CONSTRAINTS)
 def test_extending_and_threads_keep_the_bits(tmp_path, control, dtype):
     """From before the reference is taken and from after it, through a file; by any chunks and threads."""
     data, net = figure5(dtype)
     descent = zl.GradientDescent(
-        1.0, 1e-4, momentum=0.5, compensated=True, norm_control=control, norm_ratio=0.9, norm_step=25
+        1.0, 1e-4, momentum=0.5, compensated=True, norm_constraint=control, norm_ratio=0.9, norm_from_step=25
     )
     whole = zl.simulate(descent, data, net, steps=90, record_every=10)
     for threads, parts in ((1, (20, 70)), (2, (25, 65)), (2, (10, 16, 64))):
@@ -202,7 +202,7 @@ def test_extending_and_threads_keep_the_bits(tmp_path, control, dtype):
 def test_compensation_keeps_the_rounding_of_the_scaling():
     """Steps of which float32 keeps nothing add up while the norm is held: against the same in float64."""
     data, net = figure5("float32")
-    settings = {"lr": 1e-5, "weight_decay": 0.0, "norm_control": "hold", "norm_ratio": 1.0}
+    settings = {"lr": 1e-5, "weight_decay": 0.0, "norm_constraint": "fixed", "norm_ratio": 1.0}
     plain, kept = (
         zl.simulate(zl.GradientDescent(**settings, compensated=compensated), data, net, steps=3000).network
         for compensated in (False, True)
@@ -217,14 +217,14 @@ def test_a_norm_of_zero_stays():
     data, net = figure5()
     empty = zl.networks.from_arrays(np.zeros_like(net.E), np.zeros_like(net.W))
     with pytest.warns(RuntimeWarning, match="no hidden unit is active"):
-        run = zl.simulate(zl.GradientDescent(1.0, norm_control="hold", norm_ratio=2.0), data, empty, steps=5)
+        run = zl.simulate(zl.GradientDescent(1.0, norm_constraint="fixed", norm_ratio=2.0), data, empty, steps=5)
     assert not run.network.E.any()
     assert run.outcome.ending.name == "REACHED_THE_END"
 
 
 def test_divergence_under_control_is_an_outcome():
     data, net = figure5()
-    run = zl.simulate(zl.GradientDescent(1e200, norm_control="cap", norm_ratio=1e150), data, net, steps=50)
+    run = zl.simulate(zl.GradientDescent(1e200, norm_constraint="at_most", norm_ratio=1e150), data, net, steps=50)
     assert run.outcome.ending.name == "DIVERGED"
     assert np.isfinite(run.network.E).all()
 
@@ -233,13 +233,19 @@ def test_divergence_under_control_is_an_outcome():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"norm_control": "clamp"}, "norm_control: expected one of hold, cap, rescale, got 'clamp'"),
-        ({"norm_control": "hold", "norm_layers": "first"}, "norm_layers: expected one of both, E, W, got 'first'"),
-        ({"norm_control": "hold", "norm_ratio": 0.0}, "norm_ratio: expected a number above 0, got 0.0"),
-        ({"norm_control": "hold", "norm_step": -1}, "norm_step: expected an integer of at least 0, got -1"),
-        ({"norm_control": "hold", "norm_step": 2**60}, r"norm_step: expected an integer of at most 2\^53"),
-        ({"norm_ratio": 0.5}, "norm_ratio: expected norm_control with it, one of hold, cap, rescale, got none"),
-        ({"norm_step": 5}, "norm_step: expected norm_control with it"),
+        ({"norm_constraint": "clamp"}, "norm_constraint: expected one of fixed, at_most, once, got 'clamp'"),
+        ({"norm_constraint": "fixed", "norm_layers": "first"}, "norm_layers: expected one of both, E, W, got 'first'"),
+        ({"norm_constraint": "fixed", "norm_ratio": 0.0}, "norm_ratio: expected a number above 0, got 0.0"),
+        (
+            {"norm_constraint": "fixed", "norm_from_step": -1},
+            "norm_from_step: expected an integer of at least 0, got -1",
+        ),
+        (
+            {"norm_constraint": "fixed", "norm_from_step": 2**60},
+            r"norm_from_step: expected an integer of at most 2\^53",
+        ),
+        ({"norm_ratio": 0.5}, r"norm_ratio: needs norm_constraint \(fixed, at_most, once\)"),
+        ({"norm_from_step": 5}, "norm_from_step: needs norm_constraint"),
     ],
 )
 def test_bad_settings(kind, settings, message):
@@ -249,9 +255,9 @@ def test_bad_settings(kind, settings, message):
 
 def test_a_configuration_and_a_saved_run_hold_it(tmp_path):
     path = tmp_path / "run.toml"
-    path.write_text('[dynamics]\nnorm_control = "hold"\nnorm_layers = "W"\nnorm_ratio = 0.5\nnorm_step = 3\n')
+    path.write_text('[dynamics]\nnorm_constraint = "fixed"\nnorm_layers = "W"\nnorm_ratio = 0.5\nnorm_from_step = 3\n')
     configured = zl.config.from_file(path)
-    expected = zl.GradientDescent(1.0, 1e-4, norm_control="hold", norm_layers="W", norm_ratio=0.5, norm_step=3)
+    expected = zl.GradientDescent(1.0, 1e-4, norm_constraint="fixed", norm_layers="W", norm_ratio=0.5, norm_from_step=3)
     assert configured.dynamics == expected
     path.write_text(configured.text())
     assert zl.config.from_file(path).dynamics == expected
@@ -264,7 +270,9 @@ def test_a_norm_set_once_has_its_target_to_rounding_for_every_ratio(ratio, dtype
     """Each entry is a few roundings off, the norm no more than that."""
     data = zl.datasets.modular_addition(7, train_fraction=0.8, seed=0)
     net = zl.networks.uniform_fan_in(data, 37, 1, dtype=dtype)
-    descent = zl.GradientDescent(0.1, norm_control="rescale", norm_ratio=ratio, norm_step=5, compensated=compensated)
+    descent = zl.GradientDescent(
+        0.1, norm_constraint="once", norm_ratio=ratio, norm_from_step=5, compensated=compensated
+    )
     history = zl.simulate(descent, data, net, steps=6, record_every=1, progress=False).history
     norm = np.hypot(history.norm_E, history.norm_W).values
     assert abs(norm[6] / (ratio * norm[5]) - 1) <= 4 * UNIT_ROUNDOFF[dtype]

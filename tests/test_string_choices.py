@@ -25,7 +25,7 @@ SAME = [
     (_choices.Loss, descent.LOSSES),
     (_choices.Reduction, descent.REDUCTIONS),
     (_choices.Layers, descent.LAYERS),
-    (_choices.NormControl, descent.NORM_CONTROLS),
+    (_choices.NormConstraint, descent.NORM_CONSTRAINTS),
     (_choices.FlowMethod, norm_flow.METHODS),
     (_choices.Solver, solver.METHODS),
     (_choices.ProjectionMethod, projection.PROJECTIONS),
@@ -43,7 +43,7 @@ def test_mypy_refuses_what_is_none(tmp_path):
     pytest.importorskip("mypy")
     (tmp_path / "a.py").write_text(
         "import zeroloss as zl\n"
-        'zl.GradientDescent(lr=1.0, loss="mse", norm_control="hold")\n'
+        'zl.GradientDescent(lr=1.0, loss="mse", norm_constraint="fixed")\n'
         'zl.GradientDescent(lr=1.0, loss="mseee")\n'
         'zl.AdamW(decay_layers="F")\n'
         'zl.NormFlow(rtol=1e-3, method="explicit")\n'
@@ -91,7 +91,7 @@ def test_the_defaults_list_every_choice():
                 if options := choices(hint):
                     assert re.search(rf"^(# )?{key} = .*# one of {', '.join(options)}", text, re.MULTILINE), key
     assert re.search(r"^activation = \"relu\"  # one of identity, relu, leaky_relu, ", text, re.MULTILINE)
-    assert re.search(r"^# norm_control = …  # one of hold, cap, rescale;", text, re.MULTILINE)
+    assert re.search(r"^# norm_constraint = …  # one of fixed, at_most, once;", text, re.MULTILINE)
     assert re.search(r"^loss = \"mse\"  # one of mse, cross_entropy;", text, re.MULTILINE)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from . import _plain, _toml, datasets
+from . import _deprecated, _plain, _toml, datasets
 from ._checks import ArgumentError, ArgumentTypeError, one_line, shown
 from ._hints import lines, nearest, signature_defaults, typed, unknown, words
 from ._reading import RefusedError, reading, size_of
@@ -27,7 +27,8 @@ from .datasets import Dataset
 from .dynamics import AdamW, Dynamics, GradientDescent, NormFlow
 from .dynamics.registry import is_ours
 from .networks import Network
-from .results import DESCRIPTIONS
+from .results import DESCRIPTIONS, RunDirectory
+from .results.recognition import is_sweep
 from .simulation.conditions import check_names, parsed_events, parsed_stop
 from .simulation.stopping import GRADIENT_NORM
 
@@ -89,7 +90,8 @@ def section_text(name: str, keys: Settings, *, how_far: bool = False) -> str:
     ways: frozenset[str] = frozenset()
     if name == "run":
         ways = HOW_SAFELY if how_far else HOW_SAFELY | _HOW_FAR
-    kept = {key: value for key, value in keys.items() if value is not None and key not in ways}
+    named = _deprecated.first_names(name, keys)
+    kept = {key: value for key, value in named.items() if value is not None and key not in ways}
     return f"{json.dumps(name)}: {json.dumps(kept, sort_keys=True)}"
 
 
@@ -117,7 +119,29 @@ def from_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> C
 
 
 def settings_of_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sections of a configuration file as they stand, but for names of files, which become absolute."""
+    """Return the sections of a configuration file, with absolute names of files and the new names of settings.
+
+    Old names cause warnings, except in a file that the package wrote: the configuration of a run or of a sweep.
+    """
+    settings, folder = _read(path), Path(path).parent
+    is_stored = RunDirectory(folder).is_ours() or is_sweep(folder / "cells.json")
+    settings, overrides = with_new_names(settings, warn=not is_stored), with_new_names(overrides)
+    for name, keys in overrides.items():
+        section = settings.get(name, {})
+        settings[name] = {**section, **keys} if isinstance(section, Mapping) else section
+    return settings
+
+
+def with_new_names(settings: Settings, *, warn: bool = True) -> dict[str, Any]:
+    """Return sections under the new names of their keys; see `zeroloss._deprecated`."""
+    try:
+        return _deprecated.rename_sections(settings, warn=warn)
+    except ValueError as error:
+        raise ConfigurationError([str(error)]) from None
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the sections of a configuration file as they stand, with absolute names of files."""
     try:
         with reading(path, "a configuration file") as file:
             if size_of(file) > _LARGEST_FILE:
@@ -128,11 +152,7 @@ def settings_of_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any
                 raise RefusedError(str(error)) from None
     except (ValueError, OSError) as error:
         raise ConfigurationError([str(error)]) from None
-    settings = _plain.resolve_file_names(Path(path).parent, settings)
-    for name, keys in overrides.items():
-        section = settings.get(name, {})
-        settings[name] = {**section, **keys} if isinstance(section, Mapping) else section
-    return settings
+    return _plain.resolve_file_names(Path(path).parent, settings)
 
 
 def from_settings(settings: Settings) -> Configuration:
@@ -140,7 +160,7 @@ def from_settings(settings: Settings) -> Configuration:
     if not isinstance(settings, Mapping):
         raise ArgumentTypeError("settings", f"expected a mapping of sections, got {shown(settings)}")
     problems: list[str] = []
-    given = sections_of(settings, problems)
+    given = sections_of(with_new_names(settings), problems)
     parts = {name: checked_part(name, given.get(name, {})) for name in ("data", "dynamics")}
     parts["network"] = checked_part("network", given.get("network", {}), parts["data"].built)
     parts["run"] = checked_part("run", given.get("run", {}), parts["dynamics"].built)

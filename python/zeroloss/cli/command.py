@@ -20,6 +20,7 @@ import click
 
 from .. import _toml
 from .._checks import ZerolossWarning, one_line
+from .._deprecated import ZerolossDeprecationWarning
 from ..provenance import build_info
 
 DONE, NUMERICAL_FAILURE, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 2 bad input, 1 numerical failure, 130 or 143 interrupted, 141 output closed."""
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _warn  # type: ignore[assignment]
+    warnings.simplefilter("default", ZerolossDeprecationWarning)
     logging.disable(logging.WARNING)  # libraries' remarks, as Matplotlib's on a home directory it cannot write
     _accept_any_encoding()
     try:

@@ -10,13 +10,15 @@ import numpy as np
 
 from .. import _checks
 from .._checks import ArgumentTypeError
-from .._choices import BelowOne, Count, Layers, Loss, NormControl, NotNegative, Positive, Reduction
+from .._choices import BelowOne, Count, Layers, Loss, NormConstraint, NotNegative, Positive, Reduction
+from .._deprecated import accept_old_names
 from .._kernels import kernels
 from .decay import DecayWatch, factor_decay
 from .descent import DescentSettings
 from .learning_rate import Rate
 
 
+@accept_old_names("dynamics")
 @dataclass(frozen=True)
 class AdamW(DescentSettings):
     """θ ← (1 − lr · weight_decay) θ − lr · m̂/(√v̂ + eps), as ``torch.optim.AdamW`` defines it.
@@ -42,23 +44,23 @@ class AdamW(DescentSettings):
         Squared error, or softmax cross-entropy with the targets as probabilities.
     reduction : {"mean", "sum"}
         Over all n·d_out entries, cross-entropy over the n samples (the frameworks' defaults); or the sum.
-    norm_control : {"hold", "cap", "rescale"}, optional
-        Whether and how a norm is controlled. The norm of θ at step ``norm_step`` is the reference, and ``norm_ratio``
-        times it the target, to which θ is scaled after a step: after every later step ("hold"), after those that leave
-        a greater norm ("cap"), or after the first of them alone ("rescale"). See the notes.
+    norm_constraint : {"fixed", "at_most", "once"}, optional
+        How a norm is constrained; by default it is not. The target is ``norm_ratio`` times the norm at step
+        ``norm_from_step``. θ is scaled to the target after every later step ("fixed"), after each later step that
+        leaves a greater norm ("at_most"), or only after the first later step ("once"). See the notes.
     norm_layers : {"both", "E", "W"}
-        The norm that is controlled: √(‖E‖² + ‖W‖²), both layers being scaled by one factor, or the norm of one layer.
+        The norm that is constrained: √(‖E‖² + ‖W‖²), with one factor for both layers, or the norm of one layer.
     norm_ratio : float
-        The target in units of the reference, above 0.
-    norm_step : int
-        The last step that is as without control, at least 0.
+        The target divided by the norm at step ``norm_from_step``, above 0. Default: 1.
+    norm_from_step : int
+        The norm is constrained from step ``norm_from_step + 1`` on. At least 0, the default.
 
     Notes
     -----
     In a history ``time`` is the sum of the learning rates of the steps before. AdamW does not follow the
     norm-minimising flow, so there is no slow time.
 
-    With a controlled norm only θ is scaled, after the step; m and v stay. A norm of 0 stays 0.
+    If the norm is constrained, θ is scaled after the step; m and v are not scaled. A norm of 0 stays 0.
     """
 
     lr: Rate = 1e-3
@@ -68,10 +70,10 @@ class AdamW(DescentSettings):
     decay_layers: Layers = "both"
     loss: Loss = "mse"
     reduction: Reduction = "mean"
-    norm_control: NormControl | None = None
+    norm_constraint: NormConstraint | None = None
     norm_layers: Layers = "both"
     norm_ratio: Positive = 1.0
-    norm_step: Count = 0
+    norm_from_step: Count = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,7 +1,7 @@
 """The common part of gradient descent and AdamW: a stepper around the kernel, and checks of their settings.
 
-A control of the norm is four plain settings of the dynamics, not an object, so that configurations, sweeps and saved
-runs hold it like all other settings.
+A constraint on the norm is four plain settings of the dynamics, not an object. Configurations, sweeps and saved runs
+store it like all other settings.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .. import _checks
 from .._checks import ArgumentTypeError, ArgumentValueError
-from .._choices import ABSENT, Layers, Loss, NormControl, Reduction
+from .._choices import ABSENT, Layers, Loss, NormConstraint, Reduction
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
@@ -29,9 +29,12 @@ from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record, State
 LOSSES = ("mse", "cross_entropy")
 REDUCTIONS = ("mean", "sum")
 LAYERS = ("both", "E", "W")
-NORM_CONTROLS = ("hold", "cap", "rescale")
+NORM_CONSTRAINTS = ("fixed", "at_most", "once")
 _LAST_STEP = 2**53
-_IDLE = {"norm_layers": "both", "norm_ratio": 1.0, "norm_step": 0}  # without a norm_control
+#: The defaults of the settings that need a norm_constraint.
+_UNCONSTRAINED = {"norm_layers": "both", "norm_ratio": 1.0, "norm_from_step": 0}
+#: The constraints by the names of the kernel.
+_KERNEL_CONSTRAINTS = {"fixed": "hold", "at_most": "cap", "once": "rescale"}
 
 
 class DescentSettings(ABC):
@@ -42,10 +45,10 @@ class DescentSettings(ABC):
     decay_layers: Layers
     loss: Loss
     reduction: Reduction
-    norm_control: NormControl | None
+    norm_constraint: NormConstraint | None
     norm_layers: Layers
     norm_ratio: float
-    norm_step: int
+    norm_from_step: int
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Raise TypeError for an argument of other packages, with what to write instead."""
@@ -63,23 +66,25 @@ class DescentSettings(ABC):
         _checks.choice("decay_layers", self.decay_layers, LAYERS)
         _checks.choice("loss", self.loss, LOSSES)
         _checks.choice("reduction", self.reduction, REDUCTIONS)
-        self._check_norm_control()
+        self._check_norm_constraint()
 
-    def _check_norm_control(self) -> None:
+    def _check_norm_constraint(self) -> None:
         _checks.choice("norm_layers", self.norm_layers, LAYERS)
         _checks.convert(
             self,
             norm_ratio=_checks.positive("norm_ratio", self.norm_ratio),
-            norm_step=_checks.integer("norm_step", self.norm_step, 0),
+            norm_from_step=_checks.integer("norm_from_step", self.norm_from_step, 0),
         )
-        if self.norm_step > _LAST_STEP:
-            raise ArgumentValueError("norm_step", f"expected an integer of at most 2^53, got {self.norm_step}")
-        if self.norm_control is not None:
-            _checks.choice("norm_control", self.norm_control, NORM_CONTROLS)
-        elif idle := [name for name, default in _IDLE.items() if getattr(self, name) != default]:
+        if self.norm_from_step > _LAST_STEP:
             raise ArgumentValueError(
-                idle[0], f"expected norm_control with it, one of {', '.join(NORM_CONTROLS)}, got none"
+                "norm_from_step", f"expected an integer of at most 2^53, got {self.norm_from_step}"
             )
+        if self.norm_constraint is not None:
+            _checks.choice("norm_constraint", self.norm_constraint, NORM_CONSTRAINTS)
+            return
+        for name, default in _UNCONSTRAINED.items():
+            if getattr(self, name) != default:
+                raise ArgumentValueError(name, f"needs norm_constraint ({', '.join(NORM_CONSTRAINTS)})")
 
     @abstractmethod
     def optimizer(self) -> kernels.Optimizer:
@@ -114,12 +119,13 @@ class DescentSettings(ABC):
         first, second = (self.weight_decay * (self.decay_layers in {"both", layer}) for layer in ("E", "W"))
         return first, second
 
-    def kernel_control(self) -> kernels.NormControl | None:
-        """Return the kernel's settings of the control of a norm, if there is one."""
-        if self.norm_control is None:
+    def _kernel_constraint(self) -> kernels.NormControl | None:
+        """Return the constraint on the norm as the kernel takes it; None if there is none."""
+        if self.norm_constraint is None:
             return None
+        kind = _KERNEL_CONSTRAINTS[self.norm_constraint]
         first, second = (self.norm_layers in {"both", layer} for layer in ("E", "W"))
-        return kernels.NormControl(self.norm_control, first, second, self.norm_ratio, self.norm_step)
+        return kernels.NormControl(kind, first, second, self.norm_ratio, self.norm_from_step)
 
     def start(self, data: Dataset, network: Network, threads: int = 1) -> DescentStepper:
         """Return the descent at the network."""
@@ -153,9 +159,9 @@ class DescentStepper(ChunkStepper):
             self.state |= {f"{name}_E": np.zeros_like(network.E), f"{name}_W": np.zeros_like(network.W)}
         if settings.schedule:
             self.state["time"] = np.zeros(())
-        control = settings.kernel_control()
-        if control is not None:
-            self.state["reference_norm"] = np.full((), np.nan)  # until norm_step
+        constraint = settings._kernel_constraint()
+        if constraint is not None:
+            self.state["reference_norm"] = np.full((), np.nan)  # NaN until norm_from_step
         self._decay = settings.decay_watch(network.dtype)
         descent = kernels.Descent32 if network.dtype == np.float32 else kernels.Descent64
         self._descent = descent(
@@ -166,7 +172,7 @@ class DescentStepper(ChunkStepper):
             settings.optimizer(),
             network.hidden,
             threads,
-            control,
+            constraint,
         )
         self._bound: Any = self._descent.bind(**{name: self.state[name] for name in self.state.keys() - {"time"}})
 

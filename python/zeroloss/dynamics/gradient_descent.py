@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
-from .._choices import BelowOne, Count, Layers, Loss, NormControl, NotNegative, Positive, Reduction
+from .._choices import BelowOne, Count, Layers, Loss, NormConstraint, NotNegative, Positive, Reduction
+from .._deprecated import accept_old_names
 from .._kernels import kernels
 from .decay import DecayWatch, plain_decay
 from .descent import DescentSettings
 from .learning_rate import Rate
 
 
+@accept_old_names("dynamics")
 @dataclass(frozen=True)
 class GradientDescent(DescentSettings):
     """θ ← θ − lr · v with v ← momentum · v + ∇loss(θ) + weight_decay · θ, as ``torch.optim.SGD`` defines it.
@@ -40,25 +42,25 @@ class GradientDescent(DescentSettings):
     compensated : bool
         Whether the rounding error of θ is carried from step to step (Kahan's sum). If lr · weight_decay is not far
         above the rounding unit of the dtype (6·10⁻⁸ in float32), plain sums lose the decay; compensated ones keep it.
-    norm_control : {"hold", "cap", "rescale"}, optional
-        Whether and how a norm is controlled. The norm of θ at step ``norm_step`` is the reference, and ``norm_ratio``
-        times it the target, to which θ is scaled after a step: after every later step ("hold"), after those that leave
-        a greater norm ("cap"), or after the first of them alone ("rescale"). See the notes.
+    norm_constraint : {"fixed", "at_most", "once"}, optional
+        How a norm is constrained; by default it is not. The target is ``norm_ratio`` times the norm at step
+        ``norm_from_step``. θ is scaled to the target after every later step ("fixed"), after each later step that
+        leaves a greater norm ("at_most"), or only after the first later step ("once"). See the notes.
     norm_layers : {"both", "E", "W"}
-        The norm that is controlled: √(‖E‖² + ‖W‖²), both layers being scaled by one factor, or the norm of one layer.
+        The norm that is constrained: √(‖E‖² + ‖W‖²), with one factor for both layers, or the norm of one layer.
     norm_ratio : float
-        The target in units of the reference, above 0.
-    norm_step : int
-        The last step that is as without control, at least 0.
+        The target divided by the norm at step ``norm_from_step``, above 0. Default: 1.
+    norm_from_step : int
+        The norm is constrained from step ``norm_from_step + 1`` on. At least 0, the default.
 
     Notes
     -----
     In a history ``time`` is the sum of the learning rates of the steps before, lr · steps without a schedule, and
     ``slow_time`` s = weight_decay · time / (1 − momentum), the time of the norm-minimising flow.
 
-    With a controlled norm the step is that of the gradient and the decay as before, velocity with them, and only θ is
-    scaled afterwards: with "hold" this is descent projected on a sphere. The error that "compensated" carries
-    along includes the rounding of the scaling. A norm of 0 stays 0.
+    If the norm is constrained, gradient, decay and velocity make the same step, and then only θ is scaled. With "fixed"
+    this is descent projected onto a sphere. The rounding error that ``compensated`` carries includes the rounding
+    of the scaling. A norm of 0 stays 0.
     """
 
     lr: Rate
@@ -68,10 +70,10 @@ class GradientDescent(DescentSettings):
     reduction: Reduction = "mean"
     compensated: bool = False
     decay_layers: Layers = "both"
-    norm_control: NormControl | None = None
+    norm_constraint: NormConstraint | None = None
     norm_layers: Layers = "both"
     norm_ratio: Positive = 1.0
-    norm_step: Count = 0
+    norm_from_step: Count = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

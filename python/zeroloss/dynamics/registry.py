@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from .. import _plain
+from .. import _deprecated, _plain
 from .._checks import ArgumentTypeError, ArgumentValueError, shown
 from .adamw import AdamW
 from .gradient_descent import GradientDescent
@@ -102,7 +102,7 @@ def dynamics_from_settings(settings: Mapping[str, Any]) -> Dynamics:
     ValueError
         If it is not registered.
     """
-    numbers = dict(settings)
+    numbers = _deprecated.rename_keys("dynamics", settings, warn=False)
     name = numbers.pop("kind")
     kinds = [DYNAMICS[name]] if name in DYNAMICS else [k for k in DYNAMICS.values() if k.__qualname__ == name]
     if not kinds:  # a run from before the registration has the name of the class

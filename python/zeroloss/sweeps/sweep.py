@@ -16,7 +16,7 @@ from .._checks import ArgumentTypeError
 from .._plain import resolve_file_names, to_plain
 from .._progress import progress_bar
 from .._resources import available_processors, check_memory, checked_workers
-from ..config import settings_of_file
+from ..config import settings_of_file, with_new_names
 from ..dynamics.registry import users_dynamics
 from ..results import Outcome
 from ..runs import Broken
@@ -197,7 +197,7 @@ def _settings_of(configuration: str | os.PathLike[str] | Mapping[str, Any]) -> d
         return settings_of_file(configuration)
     if not isinstance(configuration, Mapping):
         raise ArgumentTypeError("configuration", f"expected a file or a mapping, got {type(configuration).__name__}")
-    return resolve_file_names(Path.cwd(), to_plain(configuration))
+    return with_new_names(resolve_file_names(Path.cwd(), to_plain(configuration)))
 
 
 def _task(cell: Cell, store: Store, retry: bool, allow_different_bits: bool, patience: float) -> Task:

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 #: What is controlled, by name: how, of which layers, colour and label.
 VARIANTS = {
-    "hold both": ("hold", "both", "blue", "‖θ‖ held"),
-    "rescale both": ("rescale", "both", "orange", "‖θ‖ set once"),
-    "hold E": ("hold", "E", "green", "‖E‖ held"),
-    "hold W": ("hold", "W", "purple", "‖W‖ held"),
+    "hold both": ("fixed", "both", "blue", "‖θ‖ held"),
+    "rescale both": ("once", "both", "orange", "‖θ‖ set once"),
+    "hold E": ("fixed", "E", "green", "‖E‖ held"),
+    "hold W": ("fixed", "W", "purple", "‖W‖ held"),
 }
 FREE = "free"  # the run of a seed without control
 CURVES = ("test_accuracy", "train_loss", "test_loss", "norm_E", "norm_W")
@@ -101,7 +101,7 @@ def descend(
     data, net = addition(p, hidden, activation, seed, test_count=test_count)
     controlled: dict[str, Any] = {}
     if control is not None:
-        controlled = {"norm_control": control, "norm_layers": layers, "norm_ratio": ratio, "norm_step": before}
+        controlled = {"norm_constraint": control, "norm_layers": layers, "norm_ratio": ratio, "norm_from_step": before}
     run = simulate(
         GradientDescent(lr, weight_decay, **controlled), data, net, steps=before, record_every=record_every, threads=1
     )
