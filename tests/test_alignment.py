@@ -1,5 +1,6 @@
 """Alignment of updates with the norm-minimising direction: of one update, and along a simulation."""
 
+import importlib
 import pickle
 
 import numpy as np
@@ -205,7 +206,7 @@ def test_a_singular_jacobian_ends_the_simulation_with_an_outcome():
 
 def test_a_projection_that_does_not_converge_is_nan_with_a_reason(memorised, monkeypatch):
     data, earlier, net = memorised
-    monkeypatch.setattr("zeroloss.geometry.measure._MOST_ITERATIONS", 1)
+    monkeypatch.setattr(importlib.import_module("zeroloss.geometry.alignment"), "_MOST_ITERATIONS", 1)
     found = geometry.AlignmentMeasure(data)(net, earlier)
     assert np.isnan([found[name] for name in NUMBERS[:-1]]).all()
     assert found["reason"] == 3

@@ -75,7 +75,7 @@ def test_steepest_direction_against_dense_algebra(name, activation, rows):
     D = mobilities(net, theta)[name]
     condition = np.linalg.cond(J * np.sqrt(D))
     assert condition < 100
-    v = TangentSpace(net, data).steepest(D)
+    v = TangentSpace(net, data).steepest_direction(D)
     bound = 100 * EPS * condition**2  # of normal equations, for a dozen roundings of entries of v
     assert relative(v, dense_steepest(J, theta, D)) < bound
     assert np.linalg.norm(J @ v) < bound * np.linalg.norm(theta)
@@ -92,9 +92,9 @@ def test_steepest_within_and_with_something_kept(activation):
     space, vectors = TangentSpace(net, data), random_vectors(5, theta.size)
     tangent = off_null_space(J, vectors.T)
     share = np.linalg.lstsq(tangent, -theta, rcond=None)[0]
-    assert relative(space.within(vectors), tangent @ share) < 1e-10
+    assert relative(space.project_on_span(vectors), tangent @ share) < 1e-10
     for gradients in (space.layer_balance(), vectors, vectors[:1]):
-        kept = space.conserving(gradients)
+        kept = space.conserve(gradients)
         assert relative(kept, -off_null_space(np.concatenate([J, gradients]), theta)) < 1e-10
         assert theta @ kept == pytest.approx(-(kept @ kept), rel=1e-10)
 
@@ -104,7 +104,7 @@ def test_steepest_within_and_with_something_kept(activation):
 def test_a_tilted_direction_has_its_angle_and_the_rate_of_the_optimal_one(degrees, activation):
     data, net, J, theta = problem(activation)
     space, vector = TangentSpace(net, data), random_vectors(1, theta.size)[0]
-    g, v = -off_null_space(J, theta), space.tilted(degrees, vector)
+    g, v = -off_null_space(J, theta), space.tilt(degrees, vector)
     assert np.linalg.norm(J @ v) < 1e-10 * np.linalg.norm(v)
     assert v @ g / np.linalg.norm(v) / np.linalg.norm(g) == pytest.approx(np.cos(np.radians(degrees)), rel=1e-10)
     assert theta @ v == pytest.approx(theta @ g, rel=1e-10)
@@ -117,7 +117,7 @@ def test_a_tilted_direction_has_its_angle_and_the_rate_of_the_optimal_one(degree
 def test_a_level_direction_keeps_the_norm(keeps_layers):
     data, net, J, theta = problem()
     space, vector = TangentSpace(net, data), random_vectors(1, theta.size)[0]
-    v = space.level(vector, space.layer_balance() if keeps_layers else None)
+    v = space.level_direction(vector, space.layer_balance() if keeps_layers else None)
     rows = np.concatenate([J, theta[None], *([space.layer_balance()] if keeps_layers else [])])
     assert np.abs(rows @ v).max() < 1e-10 * np.linalg.norm(v)
     expected = off_null_space(rows, vector)
@@ -135,24 +135,24 @@ def test_for_homogeneous_activations_the_balances_are_tangent(activation):
     assert same_bits(space.layer_balance()[0], balances.sum(axis=0))
     g = -off_null_space(J, theta)
     expected = g - sum((c @ g) / (c @ c) * c for c in balances)
-    assert relative(space.conserving(balances), expected) < 1e-10
+    assert relative(space.conserve(balances), expected) < 1e-10
 
 
 def test_what_has_no_solution_raises():
     data, net, _, theta = problem()
     space, vectors = TangentSpace(net, data), random_vectors(3, theta.size)
     with pytest.raises(np.linalg.LinAlgError, match="the tangent parts of the 4 vectors are linearly dependent"):
-        space.within(np.concatenate([vectors, vectors[:1]]))
+        space.project_on_span(np.concatenate([vectors, vectors[:1]]))
     with pytest.raises(np.linalg.LinAlgError, match="no tangent part across the steepest direction"):
-        space.tilted(30, theta)
+        space.tilt(30, theta)
     twice = zl.datasets.from_arrays(data.X_train[[0, 0, 1]], data.Y_train[:3])
     with pytest.raises(np.linalg.LinAlgError, match="J is singular: 1 training inputs are duplicates of others"):
-        TangentSpace(net, twice).steepest()
+        TangentSpace(net, twice).steepest_direction()
     many = random_data(20, 9, 3)  # more samples than units: the second layer alone has no room
     space = TangentSpace(random_network(many, 14, "tanh"), many)
     with pytest.raises(np.linalg.LinAlgError, match="J D Jᵀ is singular: what is to move cannot keep the outputs"):
-        space.steepest(space.layer("W"))
-    assert np.linalg.norm(space.steepest(space.layer("E"))) > 0.1
+        space.steepest_direction(space.layer_mobility("W"))
+    assert np.linalg.norm(space.steepest_direction(space.layer_mobility("E"))) > 0.1
 
 
 def test_what_is_no_mobility_layer_or_angle_is_told():
@@ -165,16 +165,16 @@ def test_what_is_no_mobility_layer_or_angle_is_told():
         (np.where(np.arange(theta.size) == 3, np.inf, one), "1 to inf"),
         (np.where(np.arange(theta.size) == 3, np.nan, one), "nan to nan"),
     ):
-        for call in (space.steepest, functools.partial(space.project, theta)):
+        for call in (space.steepest_direction, functools.partial(space.project, theta)):
             with pytest.raises(ValueError, match=f"mobility: expected finite numbers .*, not all 0, got {got}"):
                 call(bad)
     with pytest.raises(ValueError, match=rf"mobility: expected shape \({theta.size},\), got \({theta.size - 1},\)"):
-        space.steepest(one[1:])
+        space.steepest_direction(one[1:])
     with pytest.raises(ValueError, match="name: expected one of E, W, got 'first'"):
-        space.layer("first")
+        space.layer_mobility("first")
     for degrees in (-1, 90, 120):
         with pytest.raises(ValueError, match=rf"degrees: expected an angle in \[0, 90\), got {degrees}"):
-            space.tilted(degrees, theta)
+            space.tilt(degrees, theta)
 
 
 @functools.cache
@@ -284,7 +284,7 @@ def test_a_direction_that_ceases_to_exist_ends_its_path(monkeypatch):
     def fails_later(space, time, random):
         if time > 0:
             raise np.linalg.LinAlgError
-        return space.steepest()
+        return space.steepest_direction()
 
     monkeypatch.setitem(_direction_paths.RULES, OPTIMAL, fails_later)
     path = path_of(OPTIMAL, rtol=1e-2)

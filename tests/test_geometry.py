@@ -47,7 +47,7 @@ def random_outputs(net, data):
     """F − Y at a network."""
     zero = np.zeros_like(data.Y_train)
     own = zl.datasets.from_arrays(data.X_train, zero, rows="dense")
-    set_ = solver.zero_loss_set(net, own)
+    set_ = solver.make_zero_loss_set(net, own)
     return set_.residual(net.E, net.W) - data.Y_train
 
 
@@ -306,7 +306,7 @@ def test_the_norm_of_the_residual_falls_and_its_greatest_entry_may_rise():
     net = zl.networks.uniform_fan_in(data, hidden=128, seed=0, activation="softplus(5)")
     residuals = geometry.project(net, data).residuals
     assert residuals[1] > residuals[0]
-    set_, norms = solver.zero_loss_set(net, data), []
+    set_, norms = solver.make_zero_loss_set(net, data), []
     for iterations in range(len(residuals)):
         E, W = net.E.copy(), net.W.copy()
         assert set_.retract(E, W, 1e-12, iterations, False)[1] == residuals[: iterations + 1].tolist()

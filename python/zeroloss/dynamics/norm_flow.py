@@ -11,7 +11,7 @@ from .._checks import ArgumentValueError
 from .._choices import FlowMethod, Positive
 from ..datasets import Dataset
 from ..geometry import memory_needed
-from ..geometry.solver import check, singular_error
+from ..geometry.solver import require_float64, singular_error
 from ..networks import Network
 from .flow import ExplicitStepper, checked_step, converted_step
 from .on_the_set import ZeroLoss
@@ -84,7 +84,7 @@ class NormFlow:
 
     def cost(self, data: Dataset, network: Network) -> Cost:
         """Return the cost of a step: a factorisation of J Jᵀ and less, or products with it."""
-        check(network, data)
+        require_float64(network, data)
         if self.method == "proximal":
             return proximal_cost(data, network)
         return Cost(data.Y_train.size**3 / 3, memory_needed(network, data), flops_for_threads=FLOPS_FOR_THREADS)

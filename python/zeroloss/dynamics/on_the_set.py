@@ -10,7 +10,7 @@ from .._choices import Solver
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..geometry.projection import retract
-from ..geometry.solver import is_singular, singular_error, solvable_set
+from ..geometry.solver import checked_zero_loss_set, is_singular, singular_error
 from ..networks import Network
 from .stepper import Evaluator, State
 
@@ -22,7 +22,7 @@ class ZeroLoss:
     """The zero-loss set of the data, for networks like one; ``solver`` as for `zeroloss.geometry.memory_needed`."""
 
     def __init__(self, data: Dataset, network: Network, solver: Solver, threads: int = 1) -> None:
-        self.set = solvable_set(network, data, solver, threads)
+        self.set = checked_zero_loss_set(network, data, solver, threads)
         self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
         self._data, self._network = data, network
 

@@ -5,8 +5,8 @@ J, and the direction that gradient descent with a little weight decay follows al
 arXiv 2511.01938). Everything here computes in float64, on the training samples.
 """
 
+from .alignment import Alignment, AlignmentMeasure, alignment
 from .jacobian import gram, jacobian_product, jacobian_transposed_product
-from .measure import Alignment, AlignmentMeasure, alignment
 from .projection import Projection, ProjectionError, project
 from .solver import memory_needed
 from .spectrum import condition_number, singular_values

@@ -19,7 +19,7 @@ from .. import _checks
 from .._checks import ArgumentValueError
 from ..datasets import Dataset
 from ..networks import Network
-from .solver import dense_jacobian, singular_error, solvable_set
+from .solver import checked_zero_loss_set, dense_jacobian, singular_error
 
 Vector = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ class TangentSpace:
 
     def __init__(self, net: Network, data: Dataset) -> None:
         self._net, self._data = net, data
-        self._set = solvable_set(net, data, "dense")
+        self._set = checked_zero_loss_set(net, data, "dense")
         self.theta: Vector = np.concatenate([net.E.ravel(), net.W.ravel()])
 
     def project(self, v: Vector, mobility: Vector | None = None) -> Vector:
@@ -57,15 +57,15 @@ class TangentSpace:
         tangent. Twice, for the normal equations square the condition of J: what the first pass leaves of J v the second
         removes.
         """
-        D = np.ones_like(self.theta) if mobility is None else self._checked(mobility)
-        factor = self._factor if mobility is None else self._factored(D)
+        D = np.ones_like(self.theta) if mobility is None else self._checked_mobility(mobility)
+        factor = self._factor if mobility is None else self._factor_gram(D)
         rows = np.atleast_2d(v)
         for _ in range(2):
             Z = scipy.linalg.cho_solve(factor, np.array([self._multiply(row) for row in rows]).T)
             rows = rows - D * np.array([self._multiply_transposed(z) for z in Z.T])
         return rows.reshape(np.shape(v))
 
-    def steepest(self, mobility: Vector | None = None) -> Vector:
+    def steepest_direction(self, mobility: Vector | None = None) -> Vector:
         """Return the tangent direction in which ‖θ‖² falls most steeply for its length in the norm Σ v_j²/D_j.
 
         v = −Dθ + D Jᵀ(J D Jᵀ)⁻¹J Dθ, so that J v = 0 and θ·v = −Σ v_j²/D_j.
@@ -75,13 +75,13 @@ class TangentSpace:
         mobility : ndarray, (d,), optional
             D, at least 0 and not all 0; what has none stays. All 1 by default, which is g of Eqs. 28, 29.
         """
-        return self._g if mobility is None else self.project(-self._checked(mobility) * self.theta, mobility)
+        return self._g if mobility is None else self.project(-self._checked_mobility(mobility) * self.theta, mobility)
 
     @functools.cached_property
     def _g(self) -> Vector:
         return self.project(-self.theta)
 
-    def layer(self, name: Literal["E", "W"]) -> Vector:
+    def layer_mobility(self, name: Literal["E", "W"]) -> Vector:
         """Return the mobility of one layer alone, "E" or "W"."""
         _checks.choice("name", name, ("E", "W"))
         moves = np.zeros_like(self.theta)
@@ -89,31 +89,31 @@ class TangentSpace:
         moves[self._net.E.size :] = name == "W"
         return moves
 
-    def within(self, vectors: NDArray[np.float64]) -> Vector:
+    def project_on_span(self, vectors: NDArray[np.float64]) -> Vector:
         """Return the projection of g on the span of the tangent parts of some vectors (m, d): the steepest there."""
-        return self._part_within(self.steepest(), vectors)
+        return self._part_within(self.steepest_direction(), vectors)
 
-    def conserving(self, gradients: NDArray[np.float64]) -> Vector:
+    def conserve(self, gradients: NDArray[np.float64]) -> Vector:
         """Return the steepest tangent direction along which functions with gradients (m, d) do not change."""
-        g = self.steepest()
+        g = self.steepest_direction()
         return g - self._part_within(g, gradients)
 
-    def tilted(self, degrees: float, vector: Vector) -> Vector:
+    def tilt(self, degrees: float, vector: Vector) -> Vector:
         """Return g + ‖g‖ tan(degrees) w, at that angle to g, in [0, 90); ‖θ‖² falls along it as along g.
 
-        See `level` for w.
+        See `level_direction` for w.
         """
         if not 0 <= _checks.real("degrees", degrees) < 90:
             raise ArgumentValueError("degrees", f"expected an angle in [0, 90), got {degrees}")
-        g = self.steepest()
-        return np.asarray(g + np.tan(np.radians(degrees)) * self.level(vector))
+        g = self.steepest_direction()
+        return np.asarray(g + np.tan(np.radians(degrees)) * self.level_direction(vector))
 
-    def level(self, vector: Vector, gradients: NDArray[np.float64] | None = None) -> Vector:
+    def level_direction(self, vector: Vector, gradients: NDArray[np.float64] | None = None) -> Vector:
         """Return ‖g‖ w, along which ‖θ‖² stays: w is the unit vector of the part across g of P ``vector``.
 
         Functions with ``gradients`` (m, d) stay, too, where they are given.
         """
-        g, tangent = self.steepest(), self.project(vector)
+        g, tangent = self.steepest_direction(), self.project(vector)
         fixed = g[None] if gradients is None else np.concatenate([g[None], gradients])
         across = tangent - self._part_within(tangent, fixed)
         if not np.linalg.norm(across) > _NOTHING * np.linalg.norm(vector):
@@ -131,7 +131,7 @@ class TangentSpace:
         second = -unit.transpose(0, 2, 1) * self._net.W
         return np.concatenate([first.reshape(len(unit), -1), second.reshape(len(unit), -1)], axis=1)
 
-    def _checked(self, mobility: Vector) -> Vector:
+    def _checked_mobility(self, mobility: Vector) -> Vector:
         """Return a mobility; ValueError for one that is none."""
         D = np.asarray(mobility, dtype=np.float64)
         if D.shape != self.theta.shape:
@@ -152,9 +152,9 @@ class TangentSpace:
 
     @functools.cached_property
     def _factor(self) -> tuple[NDArray[np.float64], bool]:
-        return self._factored(np.ones_like(self.theta))
+        return self._factor_gram(np.ones_like(self.theta))
 
-    def _factored(self, D: Vector) -> tuple[NDArray[np.float64], bool]:
+    def _factor_gram(self, D: Vector) -> tuple[NDArray[np.float64], bool]:
         """Return the Cholesky factor of J D Jᵀ, from the closed form where the mobility is one number a layer."""
         first, second = np.split(D, [self._net.E.size])
         E, W = self._net.E, self._net.W

@@ -10,7 +10,7 @@ from .._checks import ArgumentValueError
 from .._resources import check_memory
 from ..datasets import Dataset
 from ..networks import Network
-from .solver import check, memory_needed, two, zero_loss_set
+from .solver import checked_tangent_vector, make_zero_loss_set, memory_needed, require_float64
 
 
 def gram(net: Network, data: Dataset) -> NDArray[np.float64]:
@@ -36,9 +36,9 @@ def gram(net: Network, data: Dataset) -> NDArray[np.float64]:
         For a network that does not fit the data or is not float64, and a matrix that does not fit in memory
         (`memory_needed`).
     """
-    check(net, data)
+    require_float64(net, data)
     check_memory("gram", memory_needed(net, data, "dense"))
-    return zero_loss_set(net, data, "matrix_free").gram(net.E, net.W)
+    return make_zero_loss_set(net, data, "matrix_free").gram(net.E, net.W)
 
 
 def jacobian_product(net: Network, data: Dataset, vE: ArrayLike, vW: ArrayLike) -> NDArray[np.float64]:
@@ -63,8 +63,10 @@ def jacobian_product(net: Network, data: Dataset, vE: ArrayLike, vW: ArrayLike) 
     ValueError, TypeError
         For a network that does not fit the data or is not float64, and shapes that do not fit the network.
     """
-    check(net, data)
-    return zero_loss_set(net, data, "matrix_free").multiply(net.E, net.W, *two(vE, vW, net, ("vE", "vW")))
+    require_float64(net, data)
+    return make_zero_loss_set(net, data, "matrix_free").multiply(
+        net.E, net.W, *checked_tangent_vector(vE, vW, net, ("vE", "vW"))
+    )
 
 
 def jacobian_transposed_product(
@@ -91,8 +93,8 @@ def jacobian_transposed_product(
     ValueError, TypeError
         For a network that does not fit the data or is not float64, and a shape that does not fit the targets.
     """
-    check(net, data)
+    require_float64(net, data)
     rows = _checks.matrix("R", R, "float64")
     if rows.shape != data.Y_train.shape:
         raise ArgumentValueError("R", f"expected shape {data.Y_train.shape}, as Y_train has, got {rows.shape}")
-    return zero_loss_set(net, data, "matrix_free").multiply_transposed(net.E, net.W, rows)
+    return make_zero_loss_set(net, data, "matrix_free").multiply_transposed(net.E, net.W, rows)

@@ -12,7 +12,7 @@ from .._choices import ProjectionMethod, Solver
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
 from ..networks import Network, from_arrays, kernel_activation
-from .solver import singular_error, solvable_set
+from .solver import checked_zero_loss_set, singular_error
 
 PROJECTIONS = ("gauss_newton", "chord", "momentum")
 
@@ -119,7 +119,7 @@ def project(
     _checks.choice("method", method, PROJECTIONS)
     tolerance, lr = _checks.positive("tolerance", tolerance), _checks.positive("lr", lr)
     max_iterations = _checks.integer("max_iterations", max_iterations, 1)
-    zero_loss = solvable_set(net, data, solver)
+    zero_loss = checked_zero_loss_set(net, data, solver)
     extremes = zero_loss.extremes(net.E, net.W, _ACCURACY, _LANCZOS_ITERATIONS)
     if extremes is None:
         raise singular_error(net, data)

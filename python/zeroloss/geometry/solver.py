@@ -27,7 +27,7 @@ _LARGEST_JACOBIAN = 2e9  # bytes of J, if its causes of singularity are to be to
 _MOST_NAMED = 8  # samples in a message
 
 
-def check(network: Network, data: Dataset) -> None:
+def require_float64(network: Network, data: Dataset) -> None:
     """Raise unless ``network`` is a float64 one for the samples of ``data``."""
     check_fits(network, data)
     if network.dtype != np.float64:
@@ -52,15 +52,15 @@ def memory_needed(net: Network, data: Dataset, method: Solver = "auto") -> int:
     int
         For n = 59, d_out = 11: 3.6 MB dense. For n = 492, d_out = 37: 2.7 GB dense, 20 MB matrix-free.
     """
-    check(net, data)
+    require_float64(net, data)
     n, d_out, h, d = len(data.Y_train), data.d_out, net.hidden, int(net.E.size + net.W.size)
     common = 3 * n * (n + 1) // 2 + 6 * n * h + 8 * d  # overlaps, H and S, tangent vectors
-    if chosen(method, data) == "dense":
+    if resolve_method(method, data) == "dense":
         return 8 * (common + (n * d_out) ** 2 + h * d_out * (d_out + 1) // 2 + n * n)
     return 8 * (common + 2 * n * n + 8 * n * d_out)
 
 
-def chosen(method: str, data: Dataset) -> str:
+def resolve_method(method: str, data: Dataset) -> str:
     """Return what "auto" means for these data."""
     _checks.choice("method", method, METHODS)
     if method != "auto":
@@ -68,24 +68,27 @@ def chosen(method: str, data: Dataset) -> str:
     return "dense" if data.Y_train.size <= _GREATEST_DENSE else "matrix_free"
 
 
-def solvable_set(network: Network, data: Dataset, method: Solver, threads: int = 1) -> kernels.ZeroLossSet:
-    """Return `zero_loss_set`, or raise LinAlgError where counting shows J singular.
+def checked_zero_loss_set(network: Network, data: Dataset, method: Solver, threads: int = 1) -> kernels.ZeroLossSet:
+    """Return `make_zero_loss_set`, or raise LinAlgError where counting shows J singular.
 
     Conjugate gradients would not notice: they solve a singular system where it has solutions.
     """
-    found = zero_loss_set(network, data, method, threads)
+    found = make_zero_loss_set(network, data, method, threads)
     if data.Y_train.size > np.sum(~dead_units(network, data)) * (data.d_in + data.d_out):
         raise singular_error(network, data)
     return found
 
 
-def zero_loss_set(network: Network, data: Dataset, method: Solver = "auto", threads: int = 1) -> kernels.ZeroLossSet:
+def make_zero_loss_set(
+    network: Network, data: Dataset, method: Solver = "auto", threads: int = 1
+) -> kernels.ZeroLossSet:
     """Return the kernel's form of the zero-loss set, or raise ValueError where it cannot fit in memory."""
     check_memory(
-        f"the {chosen(method, data)} geometry of n·d_out = {data.Y_train.size}", memory_needed(network, data, method)
+        f"the {resolve_method(method, data)} geometry of n·d_out = {data.Y_train.size}",
+        memory_needed(network, data, method),
     )
     samples, activation = kernel_samples(data, "train", np.dtype("float64")), kernel_activation(network)
-    return kernels.ZeroLossSet(samples, activation, chosen(method, data), TOLERANCE, _MOST_ITERATIONS, threads)
+    return kernels.ZeroLossSet(samples, activation, resolve_method(method, data), TOLERANCE, _MOST_ITERATIONS, threads)
 
 
 def dense_jacobian(network: Network, data: Dataset) -> NDArray[np.float64]:
@@ -167,7 +170,9 @@ def dead_units(network: Network, data: Dataset) -> NDArray[np.bool_]:
     return np.asarray(~(H.any(axis=0) | S.any(axis=0)))
 
 
-def two(E: Any, W: Any, network: Network, names: tuple[str, str]) -> tuple[NDArray[Any], NDArray[Any]]:
+def checked_tangent_vector(
+    E: Any, W: Any, network: Network, names: tuple[str, str]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return a tangent vector's two parts, checked against the network's shapes."""
     parts = _checks.matrix(names[0], E, "float64"), _checks.matrix(names[1], W, "float64")
     for name, part, like in zip(names, parts, (network.E, network.W), strict=True):

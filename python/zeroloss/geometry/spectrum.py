@@ -11,7 +11,7 @@ from .._resources import check_memory
 from ..datasets import Dataset
 from ..networks import Network
 from .jacobian import gram
-from .solver import check, dense_jacobian, singular_error, solvable_set
+from .solver import checked_zero_loss_set, dense_jacobian, require_float64, singular_error
 
 _ACCURACY = 1e-9  # of the extremes
 _MOST_ITERATIONS = 400  # of Lanczos; each keeps a vector
@@ -51,7 +51,7 @@ def singular_values(net: Network, data: Dataset, which: Values = "all", method: 
     Extremes: by the Lanczos iteration to a relative 1e-9, or as far as rounding of J Jᵀ, eps cond(J)², allows.
     """
     _checks.choice("which", which, ("all", "extremes"))
-    check(net, data)
+    require_float64(net, data)
     if which == "extremes":
         return np.array(_extremes(net, data, method))
     rows, d = data.Y_train.size, net.E.size + net.W.size
@@ -65,13 +65,13 @@ def singular_values(net: Network, data: Dataset, which: Values = "all", method: 
 
 def condition_number(net: Network, data: Dataset, method: Solver = "auto") -> float:
     """Return σ_max/σ_min of J; arguments, accuracy and errors as for the extremes of `singular_values`."""
-    check(net, data)
+    require_float64(net, data)
     largest, smallest = _extremes(net, data, method)
     return largest / smallest
 
 
 def _extremes(net: Network, data: Dataset, method: Solver) -> tuple[float, float]:
-    found = solvable_set(net, data, method).extremes(net.E, net.W, _ACCURACY, _MOST_ITERATIONS)
+    found = checked_zero_loss_set(net, data, method).extremes(net.E, net.W, _ACCURACY, _MOST_ITERATIONS)
     if found is None:
         raise singular_error(net, data)
     largest, smallest, accuracy = found

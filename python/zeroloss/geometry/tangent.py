@@ -15,7 +15,7 @@ from .._checks import ArgumentValueError
 from .._choices import Solver
 from ..datasets import Dataset
 from ..networks import Network
-from .solver import singular_error, solvable_set
+from .solver import checked_zero_loss_set, singular_error
 
 _NOTHING = 1e-9  # ‖g‖/‖θ‖ that is rounding
 
@@ -74,12 +74,12 @@ def norm_direction(
         direction is left, and a problem that does not fit in memory.
     """
     if kinks is None:
-        found = solvable_set(net, data, method).direction(net.E, net.W)
+        found = checked_zero_loss_set(net, data, method).direction(net.E, net.W)
         if found is None:
             raise singular_error(net, data)
         gE, gW = found
     else:
-        gE, gW = _pinned(net, data, kinks)
+        gE, gW = _direction_with_kinks(net, data, kinks)
     norm, length = _length(gE, gW), _length(net.E, net.W)
     return NormDirection(gE, gW, norm, norm / length if length else float("nan"))
 
@@ -122,7 +122,9 @@ def sign_changes(first_layers: ArrayLike | Sequence[Network], data: Dataset, *, 
     return np.argwhere(changes >= at_least)
 
 
-def _pinned(net: Network, data: Dataset, kinks: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _direction_with_kinks(
+    net: Network, data: Dataset, kinks: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     pairs = np.asarray(kinks)
     n, d_out = data.Y_train.shape
     if pairs.size == 0:
@@ -135,7 +137,7 @@ def _pinned(net: Network, data: Dataset, kinks: ArrayLike) -> tuple[NDArray[np.f
         raise ArgumentValueError(
             "kinks", f"expected samples below {n} and units below {net.hidden}, got {pairs.max(axis=0)}"
         )
-    zero_loss = solvable_set(net, data, "matrix_free")
+    zero_loss = checked_zero_loss_set(net, data, "matrix_free")
     mask = np.zeros((n, net.hidden))
     mask[tuple(pairs.T)] = 1
     found = zero_loss.pinned_direction(net.E, net.W, mask)

@@ -60,25 +60,25 @@ Rule = Callable[[TangentSpace, float, Random], Vector]
 
 def _entries(space: TangentSpace, time: float, random: Random) -> Vector:
     size = np.abs(space.theta)
-    return space.steepest(size / size.mean())
+    return space.steepest_direction(size / size.mean())
 
 
 OPTIMAL = "optimal"
 
 #: The directions v by name, from the tangent space, the path's own time and random vectors. Along each ‖θ‖² falls.
 RULES: Mapping[str, Rule] = {
-    OPTIMAL: lambda space, time, random: space.steepest(),
-    "30° off": lambda space, time, random: space.tilted(30, random.held),
-    "60° off": lambda space, time, random: space.tilted(60, random.held),
-    "80° off": lambda space, time, random: space.tilted(80, random.held),
-    "80° off, redrawn": lambda space, time, random: space.tilted(80, random.redrawn(time)),
-    "a random direction": lambda space, time, random: space.within(random.held[None]),
-    "random directions": lambda space, time, random: space.within(random.span),
-    "first layer alone": lambda space, time, random: space.steepest(space.layer("E")),
-    "second layer alone": lambda space, time, random: space.steepest(space.layer("W")),
-    "layers balanced": lambda space, time, random: space.conserving(space.layer_balance()),
-    "units balanced": lambda space, time, random: space.conserving(space.unit_balances()),
-    "first layer × 10": lambda space, time, random: space.steepest(0.1 + 0.9 * space.layer("E")),
+    OPTIMAL: lambda space, time, random: space.steepest_direction(),
+    "30° off": lambda space, time, random: space.tilt(30, random.held),
+    "60° off": lambda space, time, random: space.tilt(60, random.held),
+    "80° off": lambda space, time, random: space.tilt(80, random.held),
+    "80° off, redrawn": lambda space, time, random: space.tilt(80, random.redrawn(time)),
+    "a random direction": lambda space, time, random: space.project_on_span(random.held[None]),
+    "random directions": lambda space, time, random: space.project_on_span(random.span),
+    "first layer alone": lambda space, time, random: space.steepest_direction(space.layer_mobility("E")),
+    "second layer alone": lambda space, time, random: space.steepest_direction(space.layer_mobility("W")),
+    "layers balanced": lambda space, time, random: space.conserve(space.layer_balance()),
+    "units balanced": lambda space, time, random: space.conserve(space.unit_balances()),
+    "first layer × 10": lambda space, time, random: space.steepest_direction(0.1 + 0.9 * space.layer_mobility("E")),
     "metric of entries": _entries,
 }
 
@@ -86,9 +86,9 @@ _PACE = np.tan(np.radians(80))  # of a control: that of the random part of "80°
 
 #: The controls, which leave the part along g away: random directions along which ‖θ‖² stays, as fast as at 80°.
 CONTROLS: Mapping[str, Rule] = {
-    "norm kept": lambda space, time, random: _PACE * space.level(random.redrawn(time)),
+    "norm kept": lambda space, time, random: _PACE * space.level_direction(random.redrawn(time)),
     "both layers' norms kept": lambda space, time, random: (
-        _PACE * space.level(random.redrawn(time), space.layer_balance())
+        _PACE * space.level_direction(random.redrawn(time), space.layer_balance())
     ),
 }
 

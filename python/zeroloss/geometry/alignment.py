@@ -17,7 +17,7 @@ from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from .projection import MOMENTUM_STEPS, PROJECTIONS, ProjectionError, at_rest, momentum_descent, retract
-from .solver import check, chosen, singular_error, solvable_set
+from .solver import checked_zero_loss_set, require_float64, resolve_method, singular_error
 
 _TOLERANCE, _MOST_ITERATIONS = 1e-12, 100  # of the Gauss–Newton projection
 _ACCURACY, _LANCZOS_ITERATIONS = 3e-3, 40  # of the smallest singular value
@@ -129,7 +129,7 @@ def alignment(
         For networks that do not fit the data or each other or are not float64, arguments out of their range, and a
         problem that does not fit in memory.
     """
-    check(earlier, data)
+    require_float64(earlier, data)
     if earlier.hidden != network.hidden:
         raise ArgumentValueError(
             "earlier", f"expected {network.hidden} hidden units, as network has, got {earlier.hidden}"
@@ -182,7 +182,7 @@ class AlignmentMeasure:
         _checks.instance("data", data, Dataset)
         self.lag = _checks.integer("lag", lag, 1)
         self._arguments = (_checks.choice("projection", projection, PROJECTIONS), _checks.positive("lr", lr), solver)
-        chosen(solver, data)
+        resolve_method(solver, data)
         self._data = data
         self._local = threading.local()  # a workspace serves one thread at a time
 
@@ -222,7 +222,7 @@ class _Workspace:
         check_fits(network, data)
         self._projection = _checks.choice("projection", projection, PROJECTIONS)
         self._data, self._lr = data, _checks.positive("lr", lr)
-        self._set = solvable_set(network, data, solver)
+        self._set = checked_zero_loss_set(network, data, solver)
         self._descent = momentum_descent(network, data, lr)
 
     def measure(self, network: Network, earlier: Network | None) -> Alignment:
