@@ -25,7 +25,7 @@ from ._run_settings import RunSettings
 from ._sections import BUILT, Section, defaults_text
 from .datasets import Dataset
 from .dynamics import AdamW, Dynamics, GradientDescent, NormFlow
-from .dynamics.registry import is_ours
+from .dynamics.registry import is_built_in
 from .networks import Network
 from .results import DESCRIPTIONS, RunDirectory
 from .results.recognition import is_sweep
@@ -317,12 +317,12 @@ def _run_problems(run: RunSettings, dynamics: Dynamics) -> Iterator[str]:
     for name, texts, parse in (("events", run.events, parsed_events), ("stop", run.stop or (), parsed_stop)):
         try:
             conditions = parse(texts)
-            if is_ours(dynamics):  # A user's may record more.
+            if is_built_in(dynamics):  # A user's may record more.
                 check_names(name, conditions, {*DESCRIPTIONS, GRADIENT_NORM} if name == "stop" else set(DESCRIPTIONS))
         except ValueError as error:
             yield f"run.{error}"
     slow = isinstance(dynamics, NormFlow) or (isinstance(dynamics, GradientDescent) and dynamics.weight_decay > 0)
-    if run.stop_slow_time is not None and not slow and is_ours(dynamics):
+    if run.stop_slow_time is not None and not slow and is_built_in(dynamics):
         yield "run.stop_slow_time: expected norm_flow, or gradient_descent with weight_decay above 0, got another"
     if run.stop_gradient_norm is not None and not isinstance(dynamics, GradientDescent | AdamW):
         yield "run.stop_gradient_norm: expected gradient_descent or adamw, got other dynamics"

@@ -13,7 +13,7 @@ from .._checks import ArgumentTypeError
 from .._choices import BelowOne, Count, Layers, Loss, NormConstraint, NotNegative, Positive, Reduction
 from .._deprecated import accept_old_names
 from .._kernels import kernels
-from .decay import DecayWatch, factor_decay
+from .decay import DecayWatch, decay_by_factor
 from .descent import DescentSettings
 from .learning_rate import Rate
 
@@ -82,23 +82,23 @@ class AdamW(DescentSettings):
         betas = tuple(_checks.below_one(f"betas[{place}]", beta) for place, beta in enumerate(self.betas))
         _checks.convert(self, betas=betas, eps=_checks.positive("eps", self.eps))
 
-    def optimizer(self) -> kernels.Optimizer:
+    def _kernel_optimizer(self) -> kernels.Optimizer:
         """Return the kernel's settings."""
         first, second = self.betas
         return kernels.Optimizer(
-            "adamw", self.full_rate, *self.layer_decays(), momentum=first, second_momentum=second, epsilon=self.eps
+            "adamw", self._base_lr, *self._layer_decays(), momentum=first, second_momentum=second, epsilon=self.eps
         )
 
-    def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
+    def _decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
         """Return the watch of the weight decay in a precision."""
         return DecayWatch(
-            [self.full_rate * decay for decay in self.layer_decays()], dtype, factor_decay, "float64 keeps it"
+            [self._base_lr * decay for decay in self._layer_decays()], dtype, decay_by_factor, "float64 keeps it"
         )
 
-    def carried(self) -> tuple[str, ...]:
+    def _optimizer_state_names(self) -> tuple[str, ...]:
         """Name the arrays that the optimizer carries along for each layer."""
         return ("velocity", "squares")
 
-    def times(self, time: float) -> Mapping[str, float]:
+    def _times_at(self, time: float) -> Mapping[str, float]:
         """Return the time."""
         return {"time": time}

@@ -87,34 +87,34 @@ class DescentSettings(ABC):
                 raise ArgumentValueError(name, f"needs norm_constraint ({', '.join(NORM_CONSTRAINTS)})")
 
     @abstractmethod
-    def optimizer(self) -> kernels.Optimizer:
+    def _kernel_optimizer(self) -> kernels.Optimizer:
         """Return the kernel's settings."""
 
     @abstractmethod
-    def carried(self) -> tuple[str, ...]:
+    def _optimizer_state_names(self) -> tuple[str, ...]:
         """Name the arrays that the optimizer carries along for each layer."""
 
     @abstractmethod
-    def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
+    def _decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
         """Return the watch of the weight decay in a precision."""
 
     @abstractmethod
-    def times(self, time: float) -> Mapping[str, float]:
+    def _times_at(self, time: float) -> Mapping[str, float]:
         """Return the time coordinates at a time, the sum of the learning rates of the steps before."""
 
     @property
-    def schedule(self) -> LearningRate | None:
+    def _schedule(self) -> LearningRate | None:
         """The schedule of the learning rate; None if it is constant."""
         return self.lr if isinstance(self.lr, LearningRate) else None
 
     @property
-    def full_rate(self) -> float:
+    def _base_lr(self) -> float:
         """The learning rate, or the rate that a schedule scales."""
         rate = self.lr.lr if isinstance(self.lr, LearningRate) else self.lr
         assert isinstance(rate, float)
         return rate
 
-    def layer_decays(self) -> tuple[float, float]:
+    def _layer_decays(self) -> tuple[float, float]:
         """Return the weight decay of E and of W."""
         first, second = (self.weight_decay * (self.decay_layers in {"both", layer}) for layer in ("E", "W"))
         return first, second
@@ -133,12 +133,12 @@ class DescentSettings(ABC):
 
     def fixed_step(self) -> float | None:
         """Return the time of a step; None with a schedule."""
-        return None if self.schedule else self.full_rate
+        return None if self._schedule else self._base_lr
 
     def cost(self, data: Dataset, network: Network) -> Cost:
         """Return the cost of a step: three products of n·h·d_out, and a handful of copies of θ."""
         n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
-        copies = 4 + 2 * (1 + len(self.carried()))
+        copies = 4 + 2 * (1 + len(self._optimizer_state_names()))
         floats = copies * h * (d_in + d_out) + 4 * n * d_out + len(data.Y_test) * h + 3 * n * h
         return Cost(6.0 * n * h * d_out, floats * network.dtype.itemsize)
 
@@ -153,23 +153,23 @@ class DescentStepper(ChunkStepper):
 
     def __init__(self, settings: DescentSettings, data: Dataset, network: Network, threads: int) -> None:
         self._settings, self._activation = settings, network.activation
-        self._evaluate = Evaluator(data, network, kernels.Loss(settings.loss, settings.reduction))
+        self._evaluator = Evaluator(data, network, kernels.Loss(settings.loss, settings.reduction))
         self.state = {"E": network.E.copy(), "W": network.W.copy(), "steps": np.zeros((), np.int64)}
-        for name in settings.carried():
+        for name in settings._optimizer_state_names():
             self.state |= {f"{name}_E": np.zeros_like(network.E), f"{name}_W": np.zeros_like(network.W)}
-        if settings.schedule:
+        if settings._schedule:
             self.state["time"] = np.zeros(())
         constraint = settings._kernel_constraint()
         if constraint is not None:
             self.state["reference_norm"] = np.full((), np.nan)  # NaN until norm_from_step
-        self._decay = settings.decay_watch(network.dtype)
+        self._decay = settings._decay_watch(network.dtype)
         descent = kernels.Descent32 if network.dtype == np.float32 else kernels.Descent64
         self._descent = descent(
-            self._evaluate.train,
-            self._evaluate.test,
-            self._evaluate.activation,
-            self._evaluate.loss,
-            settings.optimizer(),
+            self._evaluator.train,
+            self._evaluator.test,
+            self._evaluator.activation,
+            self._evaluator.loss,
+            settings._kernel_optimizer(),
             network.hidden,
             threads,
             constraint,
@@ -179,11 +179,11 @@ class DescentStepper(ChunkStepper):
     @property
     def makes_records(self) -> bool:  # type: ignore[override]
         """Whether ``advance`` can make records: unless they need the parameters in Python."""
-        return not self._decay.needed
+        return not self._decay.is_needed
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
         """Take steps."""
-        taken, schedule = int(self.state["steps"]), self._settings.schedule
+        taken, schedule = int(self.state["steps"]), self._settings._schedule
         rates = None if schedule is None else schedule.rates(taken, steps)
         at = np.array(record_at, np.int64) if record_at else None
         answer = self._descent.advance(
@@ -191,23 +191,21 @@ class DescentStepper(ChunkStepper):
         )
         passed = None
         if rates is not None:
-            passed = _times_after(float(self.state["time"]), rates)
+            passed = _accumulate_times(float(self.state["time"]), rates)
             self.state["time"][...] = passed[-1]
         if at is None or answer.records is None:
             return Chunk(answer.finite, answer.losses)
-        times = (passed[at] if passed is not None else self._settings.full_rate * (taken + at)).tolist()
-        described = zip(self._evaluate.described(answer.records), times, strict=True)
-        records = [{**values, **self._settings.times(time)} for values, time in described]
+        times = (passed[at] if passed is not None else self._settings._base_lr * (taken + at)).tolist()
+        described = zip(self._evaluator.records_from_kernel(answer.records), times, strict=True)
+        records = [{**values, **self._settings._times_at(time)} for values, time in described]
         return Chunk(answer.finite, answer.losses, records)
 
     def record(self) -> Record:
         """Describe the state."""
-        (common,) = self._evaluate.described(self._descent.record(self._bound))
-        time = (
-            float(self.state["time"]) if "time" in self.state else self._settings.full_rate * int(self.state["steps"])
-        )
+        (common,) = self._evaluator.records_from_kernel(self._descent.record(self._bound))
+        time = float(self.state["time"]) if "time" in self.state else self._settings._base_lr * int(self.state["steps"])
         decay = self._decay.record((self.state["E"], self.state["W"]))
-        return {**common, **decay, **self._settings.times(time)}
+        return {**common, **decay, **self._settings._times_at(time)}
 
     def restore(self, state: State) -> None:
         """Copy a saved state into the arrays of this one."""
@@ -218,9 +216,9 @@ class DescentStepper(ChunkStepper):
 
     def gradient_norm(self) -> float:
         """Return ‖∇loss + weight_decay · θ‖."""
-        evaluate, theta = self._evaluate, (self.state["E"], self.state["W"])
+        evaluate, theta = self._evaluator, (self.state["E"], self.state["W"])
         gradients = kernels.loss_and_gradient(evaluate.train, *theta, evaluate.activation, evaluate.loss)[1:]
-        parts = (g + decay * A for g, decay, A in zip(gradients, self._settings.layer_decays(), theta, strict=True))
+        parts = (g + decay * A for g, decay, A in zip(gradients, self._settings._layer_decays(), theta, strict=True))
         return math.hypot(*(kernels.frobenius_norm(part.astype(A.dtype)) for part, A in zip(parts, theta, strict=True)))
 
     def network(self) -> Network:
@@ -232,7 +230,7 @@ class DescentStepper(ChunkStepper):
         finite = all(np.isfinite(self.state[layer]).all() for layer in ("E", "W"))
         finite = finite and math.isfinite(self.record()["train_loss"])
         what = "what the optimizer carries along" if finite else "the loss or a weight"
-        sentence = f"{what} is not finite at step {step}; lower lr (now {self._settings.full_rate:g})"
+        sentence = f"{what} is not finite at step {step}; lower lr (now {self._settings._base_lr:g})"
         return Outcome(Ending.DIVERGED, sentence)
 
 
@@ -240,6 +238,6 @@ def _shapes(state: State) -> str:
     return ", ".join(f"{name} {array.shape}" for name, array in state.items())
 
 
-def _times_after(time: float, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+def _accumulate_times(time: float, rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the times before the first step and after each, added in their order, so that no chunk changes a bit."""
     return np.add.accumulate(np.concatenate([[time], rates]))

@@ -13,7 +13,7 @@ from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
 from ..networks import Network, check_fits, kernel_activation
 from .descent import LOSSES
-from .predicted_gradient import check_ridge, singular_sentence
+from .predicted_gradient import check_ridge, singular_message
 
 
 def loss_and_gradient(
@@ -81,5 +81,5 @@ def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple
     kernel = kernels.PredictedGradient32 if net.dtype == np.float32 else kernels.PredictedGradient64
     found = kernel(samples, activation, ridge, net.hidden, 1).evaluate(net.E)
     if found is None:
-        raise np.linalg.LinAlgError(singular_sentence(samples, net.E, activation, ridge))
+        raise np.linalg.LinAlgError(singular_message(samples, net.E, activation, ridge))
     return found

@@ -51,14 +51,14 @@ class FlowStepper(ChunkStepper):
         """Return the size that the first adaptive step tries."""
 
     @abstractmethod
-    def _take(self, room: float) -> None:
+    def _take_step(self, room: float) -> None:
         """Take one step of at most ``room``, and count it; ArithmeticError or LinAlgError if it cannot be taken."""
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
         """Take steps, each of its own size."""
         try:
             for _ in range(steps):
-                self._take(np.inf)
+                self._take_step(np.inf)
                 if not all(np.isfinite(self.state[layer]).all() for layer in ("E", "W") if layer in self.state):
                     return Chunk(finite=False)
         except (ArithmeticError, np.linalg.LinAlgError) as error:
@@ -73,14 +73,14 @@ class FlowStepper(ChunkStepper):
         except (ArithmeticError, np.linalg.LinAlgError):
             return True  # for `at` to say why
 
-    def at(self, time: float) -> Self:
+    def copy_at(self, time: float) -> Self:
         """Return another stepper, at exactly ``time``; this one stays at its step, to continue in its own steps."""
         ahead = copy.copy(self)
         ahead.restore(self.state)
         if ahead.state["time"] + (size := ahead._next_size()) < time:
             raise StepSizeTooSmallError(f"a step of {size:.1e} is too small to reach the time {time:g}")
         while ahead.state["time"] < time:
-            ahead._take(time - float(ahead.state["time"]))
+            ahead._take_step(time - float(ahead.state["time"]))
         ahead.state["time"] = np.array(time)
         return ahead
 
@@ -91,7 +91,7 @@ class FlowStepper(ChunkStepper):
             self.state["next_size"] = np.array(self._first_size())
         return float(self.state["next_size"])
 
-    def _moved(self, taken: float) -> None:
+    def _count_step(self, taken: float) -> None:
         """Count a step of a size; StepSizeTooSmallError if an adaptive one is too small to change the time."""
         if isinstance(self._step, Tolerances) and self.state["time"] + taken == self.state["time"]:
             raise StepSizeTooSmallError(f"a step of {taken:.1e} is too small to change the time {self.state['time']:g}")
@@ -134,17 +134,17 @@ class ExplicitStepper(FlowStepper):
     def _first_size(self) -> float:
         assert isinstance(self._step, Tolerances)
         y = self.position()
-        return first_size(y, self._counted(y), self._step)
+        return first_size(y, self._evaluate_slope(y), self._step)
 
-    def _take(self, room: float) -> None:
+    def _take_step(self, room: float) -> None:
         with np.errstate(over="ignore", invalid="ignore"):  # the next slope finds numbers that are not finite
             self._step_within(room)
 
     def _step_within(self, room: float) -> None:
         size, y = self._next_size(), self.position()
-        slope = self._counted(y)
+        slope = self._evaluate_slope(y)
         if isinstance(self._step, Tolerances):
-            accepted = adaptive_step(self._counted, y, slope, size, self._step, room)
+            accepted = adaptive_step(self._evaluate_slope, y, slope, size, self._step, room)
             after, taken = accepted.y, accepted.size
             self.state["next_size"] = np.array(accepted.next_size)
             self.state["rejected_steps"] = self.state["rejected_steps"] + accepted.rejected
@@ -153,11 +153,11 @@ class ExplicitStepper(FlowStepper):
             if self._method == "euler":
                 after = y + taken * slope
             else:
-                after, _ = bogacki_shampine(self._counted, y, slope, taken)
+                after, _ = bogacki_shampine(self._evaluate_slope, y, slope, taken)
         self.move(after)
-        self._moved(taken)
+        self._count_step(taken)
 
-    def _counted(self, y: Vector) -> Vector:
+    def _evaluate_slope(self, y: Vector) -> Vector:
         self.state["evaluations"] = self.state["evaluations"] + 1
         if not np.isfinite(y).all():
             raise FloatingPointError("a parameter is not finite")
@@ -192,7 +192,7 @@ def checked_step(step_size: float | None, rtol: float | None, atol: float | None
     return _checks.positive("step_size", step_size)
 
 
-def converted_step(step_size: float | None, rtol: float | None, atol: float | None) -> dict[str, float | None]:
+def convert_step_settings(step_size: float | None, rtol: float | None, atol: float | None) -> dict[str, float | None]:
     """Return the three as plain numbers, those not given as None, checked together."""
     step = checked_step(step_size, rtol, atol)
     if isinstance(step, Tolerances):

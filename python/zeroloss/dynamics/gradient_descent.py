@@ -12,7 +12,7 @@ from .. import _checks
 from .._choices import BelowOne, Count, Layers, Loss, NormConstraint, NotNegative, Positive, Reduction
 from .._deprecated import accept_old_names
 from .._kernels import kernels
-from .decay import DecayWatch, plain_decay
+from .decay import DecayWatch, decay_by_difference
 from .descent import DescentSettings
 from .learning_rate import Rate
 
@@ -80,21 +80,21 @@ class GradientDescent(DescentSettings):
         _checks.convert(self, momentum=_checks.below_one("momentum", self.momentum))
         _checks.instance("compensated", self.compensated, bool)
 
-    def optimizer(self) -> kernels.Optimizer:
+    def _kernel_optimizer(self) -> kernels.Optimizer:
         """Return the kernel's settings."""
         return kernels.Optimizer(
-            "sgd", self.full_rate, *self.layer_decays(), momentum=self.momentum, compensated=self.compensated
+            "sgd", self._base_lr, *self._layer_decays(), momentum=self.momentum, compensated=self.compensated
         )
 
-    def decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
+    def _decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
         """Return the watch of the weight decay in a precision; a compensated decay needs none."""
-        rates = [0.0 if self.compensated else self.full_rate * decay for decay in self.layer_decays()]
-        return DecayWatch(rates, dtype, plain_decay, "compensated=True or float64 keeps it")
+        rates = [0.0 if self.compensated else self._base_lr * decay for decay in self._layer_decays()]
+        return DecayWatch(rates, dtype, decay_by_difference, "compensated=True or float64 keeps it")
 
-    def carried(self) -> tuple[str, ...]:
+    def _optimizer_state_names(self) -> tuple[str, ...]:
         """Name the arrays that the optimizer carries along for each layer."""
         return ("velocity",) * (self.momentum != 0) + ("compensation",) * self.compensated
 
-    def times(self, time: float) -> Mapping[str, float]:
+    def _times_at(self, time: float) -> Mapping[str, float]:
         """Return the time, and slow time."""
         return {"time": time, "slow_time": self.weight_decay * time / (1 - self.momentum)}

@@ -13,11 +13,11 @@ from ..datasets import Dataset
 from ..geometry import memory_needed
 from ..geometry.solver import require_float64, singular_error
 from ..networks import Network
-from .flow import ExplicitStepper, checked_step, converted_step
-from .on_the_set import ZeroLoss
+from .flow import ExplicitStepper, checked_step, convert_step_settings
 from .proximal import FLOPS_FOR_THREADS, ProximalStepper, proximal_cost
 from .runge_kutta import Tolerances, Vector
 from .stepper import Cost, Record
+from .zero_loss import ZeroLossConstraint
 
 METHODS = ("euler", "bogacki_shampine", "proximal")
 
@@ -62,7 +62,7 @@ class NormFlow:
         _checks.convert(
             self,
             retraction_tolerance=_checks.positive("retraction_tolerance", self.retraction_tolerance),
-            **converted_step(self.step_size, self.rtol, self.atol),
+            **convert_step_settings(self.step_size, self.rtol, self.atol),
         )
         if self.method is not None:
             _checks.choice("method", self.method, METHODS)
@@ -98,7 +98,7 @@ class NormFlowStepper(ExplicitStepper):
         default = "bogacki_shampine" if isinstance(step, Tolerances) else "euler"
         super().__init__(network, step, settings.method or default)
         self._tolerance, self._data = settings.retraction_tolerance, data
-        self._zero_loss = ZeroLoss(data, network, "auto", threads)
+        self._zero_loss = ZeroLossConstraint(data, network, "auto", threads)
         self._zero_loss.check(self.state)
 
     def position(self) -> Vector:

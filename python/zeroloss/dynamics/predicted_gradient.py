@@ -16,7 +16,7 @@ from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
 from ..results import Ending, Outcome
-from .flow import ExplicitStepper, checked_step, converted_step
+from .flow import ExplicitStepper, checked_step, convert_step_settings
 from .runge_kutta import Vector
 from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record
 
@@ -45,7 +45,7 @@ class PredictedGradient:
     atol: Positive | None = None
 
     def __post_init__(self) -> None:
-        step = converted_step(self.step_size, self.rtol, self.atol)
+        step = convert_step_settings(self.step_size, self.rtol, self.atol)
         _checks.convert(self, ridge=_checks.not_negative("ridge", self.ridge), **step)
 
     def start(
@@ -106,7 +106,7 @@ def condition_number(samples: Any, E: NDArray[Any], activation: kernels.Activati
     return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else float("inf")
 
 
-def singular_sentence(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> str:
+def singular_message(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> str:
     """Say why the Gram matrix has no factor at E."""
     condition = condition_number(samples, E, activation, ridge)
     if np.isnan(condition):
@@ -117,18 +117,18 @@ def singular_sentence(samples: Any, E: NDArray[Any], activation: kernels.Activat
     )
 
 
-class Evaluation:
+class PredictedEvaluator:
     """The kernel of the dynamics, and the record of an E."""
 
     def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
         self._ridge, self._activation = settings.ridge, network.activation
-        self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
+        self._evaluator = Evaluator(data, network, kernels.Loss("mse", "mean"))
         kernel = kernels.PredictedGradient32 if network.dtype == np.float32 else kernels.PredictedGradient64
-        self.kernel = kernel(self._evaluate.train, self._evaluate.activation, settings.ridge, network.hidden, threads)
+        self.kernel = kernel(self._evaluator.train, self._evaluator.activation, settings.ridge, network.hidden, threads)
         self._W = network.W
         self._last: tuple[NDArray[Any], tuple[NDArray[Any], float, float] | None] | None = None
 
-    def _evaluated(self, E: NDArray[Any]) -> tuple[NDArray[Any], float, float] | None:
+    def _evaluate_at(self, E: NDArray[Any]) -> tuple[NDArray[Any], float, float] | None:
         """Return φ(E), the cost and the condition number; None if E has no φ(E). The last answer is stored."""
         if self._last is None or not np.array_equal(self._last[0], E):
             found = self.kernel.evaluate(E)
@@ -138,28 +138,28 @@ class Evaluation:
 
     def record(self, E: NDArray[Any]) -> dict[str, float] | None:
         """Describe E with W = φ(E); None if E has none."""
-        evaluated = self._evaluated(E)
+        evaluated = self._evaluate_at(E)
         if evaluated is None:
             return None
         W, cost, condition = evaluated
-        return {**self._evaluate(E, W), "cost": cost, "condition": condition}
+        return {**self._evaluator(E, W), "cost": cost, "condition": condition}
 
     def network(self, E: NDArray[Any]) -> Network:
         """Return E with W = φ(E), or with the W of the start if E has none."""
-        evaluated = self._evaluated(E)
+        evaluated = self._evaluate_at(E)
         return from_arrays(E, self._W if evaluated is None else evaluated[0], self._activation)
 
-    def singular_sentence(self, E: NDArray[Any]) -> str:
+    def singular_message(self, E: NDArray[Any]) -> str:
         """Say why the Gram matrix has no factor at E."""
-        return singular_sentence(self._evaluate.train, E, self._evaluate.activation, self._ridge)
+        return singular_message(self._evaluator.train, E, self._evaluator.activation, self._ridge)
 
     def failure(self, E: NDArray[Any], where: str) -> Outcome:
         """Return the outcome of a step to an E that is not finite, has no φ(E), or has a loss that is not finite."""
         if not np.isfinite(E).all():
             return Outcome(Ending.DIVERGED, f"{where} E is not finite; lower the step size")
-        if self._evaluated(E) is not None:
+        if self._evaluate_at(E) is not None:
             return Outcome(Ending.DIVERGED, f"{where} the loss or W is not finite; lower the step size")
-        sentence = self.singular_sentence(E)
+        sentence = self.singular_message(E)
         ending = Ending.DIVERGED if "overflows" in sentence else Ending.SINGULAR
         return Outcome(ending, f"{where} {sentence}")
 
@@ -171,28 +171,28 @@ class PredictedGradientStepper(ChunkStepper):
         self, settings: PredictedGradient, step_size: float, data: Dataset, network: Network, threads: int
     ) -> None:
         self._step_size = step_size
-        self._evaluation = Evaluation(settings, data, network, threads)
+        self._evaluator = PredictedEvaluator(settings, data, network, threads)
         self.state = {"E": network.E.copy(), "steps": np.zeros((), np.int64)}
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
         """Take steps; not finite if a factorisation failed or E is not finite afterwards."""
         E = self.state["E"]
-        taken = self._evaluation.kernel.advance(E, self._step_size, steps)
+        taken = self._evaluator.kernel.advance(E, self._step_size, steps)
         self.state["steps"] += steps
         return Chunk(finite=taken == steps and bool(np.isfinite(E).all()))
 
     def record(self) -> Record | None:
         """Describe E with W = φ(E); None if E has none. The time is step_size · steps."""
-        found = self._evaluation.record(self.state["E"])
+        found = self._evaluator.record(self.state["E"])
         return None if found is None else {**found, "time": self._step_size * int(self.state["steps"])}
 
     def network(self) -> Network:
         """Return E with W = φ(E)."""
-        return self._evaluation.network(self.state["E"])
+        return self._evaluator.network(self.state["E"])
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
         """Return the outcome of a step that failed, or left an E that is not finite."""
-        return self._evaluation.failure(self.state["E"], f"at step {step}")
+        return self._evaluator.failure(self.state["E"], f"at step {step}")
 
 
 class PredictedFlowStepper(ExplicitStepper):
@@ -206,7 +206,7 @@ class PredictedFlowStepper(ExplicitStepper):
         step = checked_step(settings.step_size, settings.rtol, settings.atol)
         super().__init__(network, step, "bogacki_shampine")
         del self.state["W"]
-        self._evaluation = Evaluation(settings, data, network, threads)
+        self._evaluator = PredictedEvaluator(settings, data, network, threads)
 
     def position(self) -> Vector:
         """Return E in one vector."""
@@ -215,9 +215,9 @@ class PredictedFlowStepper(ExplicitStepper):
     def slope(self, y: Vector) -> Vector:
         """Return ΔE."""
         E = np.ascontiguousarray(y.reshape(self.state["E"].shape))
-        found = self._evaluation.kernel.evaluate(E)
+        found = self._evaluator.kernel.evaluate(E)
         if found is None:
-            raise np.linalg.LinAlgError(self._evaluation.singular_sentence(E))
+            raise np.linalg.LinAlgError(self._evaluator.singular_message(E))
         return found[0].ravel()
 
     def move(self, y: Vector) -> None:
@@ -226,15 +226,15 @@ class PredictedFlowStepper(ExplicitStepper):
 
     def record(self) -> Record | None:
         """Describe E with W = φ(E); None if E has none."""
-        found = self._evaluation.record(self.state["E"])
+        found = self._evaluator.record(self.state["E"])
         return None if found is None else {**found, **self.step_record()}
 
     def network(self) -> Network:
         """Return E with W = φ(E)."""
-        return self._evaluation.network(self.state["E"])
+        return self._evaluator.network(self.state["E"])
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
         """Return the outcome of a step that failed, or reached an E without a finite record."""
         if error is not None:
             return super().failure(step, error)
-        return self._evaluation.failure(self.state["E"], f"at step {step}")
+        return self._evaluator.failure(self.state["E"], f"at step {step}")

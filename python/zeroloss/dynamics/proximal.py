@@ -22,9 +22,9 @@ from ..datasets import Dataset, kernel_samples
 from ..geometry import memory_needed
 from ..networks import Network, kernel_activation
 from .flow import FlowStepper, ProximalError
-from .on_the_set import ZeroLoss
 from .runge_kutta import GREATEST, StepSizeTooSmallError, Tolerances
 from .stepper import Cost, Record, State
+from .zero_loss import ZeroLossConstraint
 
 #: Of a step: at p = 11 (4e7 proximal, 9e7 explicit) all is in one block or two, and threads do not pay.
 FLOPS_FOR_THREADS = 2e8
@@ -60,7 +60,7 @@ class ProximalStepper(FlowStepper):
         super().__init__(network, step)
         self._tolerance = tolerance
         self._newton = _NEWTON if isinstance(step, Tolerances) else _NEWTON_FIXED
-        self._zero_loss = ZeroLoss(data, network, "matrix_free", threads)
+        self._zero_loss = ZeroLossConstraint(data, network, "matrix_free", threads)
         self._zero_loss.check(self.state)
         samples, activation = kernel_samples(data, "train", np.dtype("float64")), kernel_activation(network)
         self._kernel = kernels.Proximal(samples, activation, _MOST_LINEAR, threads)
@@ -82,12 +82,12 @@ class ProximalStepper(FlowStepper):
         assert isinstance(self._step, Tolerances)
         return _FIRST * float(np.sqrt(self._step.rtol))
 
-    def _take(self, room: float) -> None:
+    def _take_step(self, room: float) -> None:
         size = self._next_size()
         while True:
             taken = min(size, room)
             try:
-                after = self._solved(taken)
+                after = self._solve_step(taken)
             except ProximalError as error:
                 if not isinstance(self._step, Tolerances) or taken * _QUARTER < _SMALLEST:
                     self._zero_loss.check_rank(self.state, error.ending)
@@ -109,9 +109,9 @@ class ProximalStepper(FlowStepper):
             self.state["rejected_steps"] = self.state["rejected_steps"] + 1
         self.state["earlier_E"], self.state["earlier_W"] = self.state["E"], self.state["W"]
         self.state |= after
-        self._moved(taken)
+        self._count_step(taken)
 
-    def _solved(self, size: float) -> State:
+    def _solve_step(self, size: float) -> State:
         """Return the state after a step, without its numbers."""
         self.state["evaluations"] = self.state["evaluations"] + 1
         before = float(self.state["step_size"])

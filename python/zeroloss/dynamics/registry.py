@@ -22,7 +22,7 @@ _registered: dict[str, type[Any]] = {
     "predicted_gradient": PredictedGradient,
     "norm_flow": NormFlow,
 }
-_OURS = frozenset(_registered)
+_BUILT_IN = frozenset(_registered)
 
 #: The known dynamics by name, including registered ones of users.
 DYNAMICS: Mapping[str, type[Any]] = MappingProxyType(_registered)
@@ -60,14 +60,14 @@ def register_dynamics(name: str, kind: type[Any]) -> None:
     _registered[name] = kind
 
 
-def users_dynamics(name: str) -> dict[str, type[Any]]:
+def user_dynamics(name: str) -> dict[str, type[Any]]:
     """Return a name with its class if it is a user's dynamics, which other processes have to register; else nothing."""
-    return {} if name in _OURS or name not in DYNAMICS else {name: DYNAMICS[name]}
+    return {} if name in _BUILT_IN or name not in DYNAMICS else {name: DYNAMICS[name]}
 
 
 def check_dynamics(dynamics: object) -> None:
     """Raise TypeError unless an object satisfies `Dynamics`, with fields that can be saved."""
-    if is_ours(dynamics):
+    if is_built_in(dynamics):
         return
     if isinstance(dynamics, type) or not hasattr(dynamics, "start"):
         names = ", ".join(kind.__name__ for kind in DYNAMICS.values())
@@ -83,9 +83,9 @@ def check_dynamics(dynamics: object) -> None:
             ) from None
 
 
-def is_ours(dynamics: object) -> bool:
+def is_built_in(dynamics: object) -> bool:
     """Whether a dynamics is one of this package's."""
-    return type(dynamics) in {_registered[name] for name in _OURS}
+    return type(dynamics) in {_registered[name] for name in _BUILT_IN}
 
 
 def settings_of(dynamics: Dynamics) -> dict[str, Any]:

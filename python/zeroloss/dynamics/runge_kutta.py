@@ -44,7 +44,7 @@ class Tolerances:
 
 
 @dataclass(frozen=True)
-class Accepted:
+class AcceptedStep:
     """A step that met the tolerances."""
 
     y: Vector
@@ -65,7 +65,7 @@ def bogacki_shampine(f: Callable[[Vector], Vector], y: Vector, slope: Vector, si
 
 def adaptive_step(
     f: Callable[[Vector], Vector], y: Vector, slope: Vector, size: float, tolerances: Tolerances, room: float = np.inf
-) -> Accepted:
+) -> AcceptedStep:
     """Return the first step of at most ``room`` that meets the tolerances, trying ``size`` first.
 
     Raises
@@ -80,7 +80,7 @@ def adaptive_step(
         ratio = tolerances.ratio(error, y, after)
         change = _MOST if ratio == 0 else min(_MOST, max(_LEAST, _SAFETY * ratio ** (-1 / 3)))
         if ratio <= 1:
-            return Accepted(after, taken, size if taken < size else min(taken * change, GREATEST), rejected)
+            return AcceptedStep(after, taken, size if taken < size else min(taken * change, GREATEST), rejected)
         size = taken * (change if np.isfinite(ratio) else _LEAST)
         rejected += 1
         if size < _SMALLEST:

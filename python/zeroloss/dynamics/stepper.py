@@ -135,11 +135,11 @@ class ChunkStepper(ABC):
 
     def save(self) -> State:
         """Return a copy of the complete state."""
-        return copied(self.state)
+        return copy_state(self.state)
 
     def restore(self, state: State) -> None:
         """Return to a state that `save` returned."""
-        self.state = copied(state)
+        self.state = copy_state(state)
 
     @abstractmethod
     def failure(self, step: int, error: Exception | None) -> Outcome:
@@ -153,12 +153,12 @@ class ChunkStepper(ABC):
         """Whether the next adaptive step would end at ``time`` or beyond."""
         return False
 
-    def at(self, time: float) -> Self:
+    def copy_at(self, time: float) -> Self:
         """Return another stepper, which continued from here to exactly ``time``."""
         raise NotImplementedError
 
 
-def copied(state: Mapping[str, NDArray[Any]]) -> State:
+def copy_state(state: Mapping[str, NDArray[Any]]) -> State:
     """Return a copy of a state, all of it as arrays."""
     return {name: np.array(array) for name, array in state.items()}
 
@@ -175,9 +175,9 @@ class Evaluator:
 
     def __call__(self, E: NDArray[Any], W: NDArray[Any]) -> dict[str, float]:
         """Return the record's common part."""
-        return self.described(kernels.describe(self.train, self.test, E, W, self.activation, self.loss))[0]
+        return self.records_from_kernel(kernels.describe(self.train, self.test, E, W, self.activation, self.loss))[0]
 
-    def described(self, records: Records) -> list[dict[str, float]]:
+    def records_from_kernel(self, records: Records) -> list[dict[str, float]]:
         """Return records of the kernel as mappings; their accuracies are NaN if the targets are not one-hot."""
         if not self._accuracy_defined:
             records["train_accuracy"] = records["test_accuracy"] = math.nan

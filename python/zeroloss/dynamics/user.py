@@ -16,7 +16,7 @@ from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network
 from ..results import Ending, Outcome
-from .stepper import Chunk, ChunkStepper, Cost, Dynamics, Evaluator, Record, State, copied
+from .stepper import Chunk, ChunkStepper, Cost, Dynamics, Evaluator, Record, State, copy_state
 
 _METHODS = ("advance", "record", "network", "save", "restore")
 _STEPS = "zeroloss_steps"  # in a saved state, next to the user's own arrays
@@ -35,7 +35,7 @@ class UserStepper(ChunkStepper):
     def __init__(self, dynamics: Dynamics, data: Dataset, network: Network, threads: int) -> None:
         self._name = type(dynamics).__name__
         self._start = network
-        self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
+        self._evaluator = Evaluator(data, network, kernels.Loss("mse", "mean"))
         self._step_size = fixed_step(dynamics) or 1.0
         self._steps = 0
         self._layout: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] | None = None
@@ -63,24 +63,24 @@ class UserStepper(ChunkStepper):
         network = self.network()
         own = self._call("record", self._inner.record)
         if not isinstance(own, Mapping):
-            raise self._broken("record", f"expected a mapping of names to numbers, got {shown(own)}")
-        values = {**self._evaluate(network.E, network.W), "time": self._step_size * self._steps}
+            raise self._contract_error("record", f"expected a mapping of names to numbers, got {shown(own)}")
+        values = {**self._evaluator(network.E, network.W), "time": self._step_size * self._steps}
         for name, value in own.items():
             if not isinstance(name, str) or not name.isidentifier():
-                raise self._broken("record", f"expected identifiers as names, got {shown(name)}")
+                raise self._contract_error("record", f"expected identifiers as names, got {shown(name)}")
             try:
                 values[name] = float(value)
             except (TypeError, ValueError):
-                raise self._broken("record", f"expected a number for {name}, got {shown(value)}") from None
+                raise self._contract_error("record", f"expected a number for {name}, got {shown(value)}") from None
         return values
 
     def network(self) -> Network:
         """Return a copy of the parameters."""
         network = self._call("network", self._inner.network)
         if not isinstance(network, Network):
-            raise self._broken("network", f"expected a Network, got {shown(network)}")
+            raise self._contract_error("network", f"expected a Network, got {shown(network)}")
         if (network.shape, network.dtype) != (self._start.shape, self._start.dtype):
-            raise self._broken(
+            raise self._contract_error(
                 "network",
                 f"expected {self._start.shape} in {self._start.dtype}, got {network.shape} in {network.dtype}",
             )
@@ -90,24 +90,24 @@ class UserStepper(ChunkStepper):
         """Return a copy of the complete state."""
         saved = self._call("save", self._inner.save)
         if not isinstance(saved, Mapping):
-            raise self._broken("save", f"expected a mapping of names to arrays, got {shown(saved)}")
+            raise self._contract_error("save", f"expected a mapping of names to arrays, got {shown(saved)}")
         state: State = {}
         for name, value in saved.items():
             if not isinstance(name, str) or name == _STEPS or not name:
-                raise self._broken("save", f"expected strings as names, got {shown(name)}")
+                raise self._contract_error("save", f"expected strings as names, got {shown(name)}")
             array: NDArray[Any] = np.asarray(value)
             if array.dtype.kind not in _KINDS:
-                raise self._broken("save", f"expected an array of numbers for {name}, got {shown(value)}")
+                raise self._contract_error("save", f"expected an array of numbers for {name}, got {shown(value)}")
             state[name] = array.copy()
         layout = {name: (array.shape, array.dtype) for name, array in state.items()}
         if self._layout not in (None, layout):
             assert self._layout is not None
-            raise self._broken("save", _difference(self._layout, layout))
+            raise self._contract_error("save", _difference(self._layout, layout))
         return {**state, _STEPS: np.array(self._steps)}
 
     def restore(self, state: State) -> None:
         """Go back to a state that `save` returned."""
-        self._call("restore", lambda: self._inner.restore(copied({k: a for k, a in state.items() if k != _STEPS})))
+        self._call("restore", lambda: self._inner.restore(copy_state({k: a for k, a in state.items() if k != _STEPS})))
         self._steps = int(state[_STEPS])
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
@@ -140,9 +140,9 @@ class UserStepper(ChunkStepper):
         except allowed:
             raise
         except Exception as error:
-            raise self._broken(method, f"{type(error).__name__}: {error}{_place(error)}") from error
+            raise self._contract_error(method, f"{type(error).__name__}: {error}{_place(error)}") from error
 
-    def _broken(self, method: str, what: str) -> DynamicsError:
+    def _contract_error(self, method: str, what: str) -> DynamicsError:
         return DynamicsError(one_line(f"{self._name}.{method}: {what}"))
 
 

@@ -101,7 +101,7 @@ def _at_the_end_in_time(
     own, ahead, outcome = View(stepper, step, step, is_final=True), None, None
     if own.record is not None and own.record["time"] != time:
         try:
-            ahead = View(stepper.at(time), step + 1, step, last=True, is_final=True, ahead=True)
+            ahead = View(stepper.copy_at(time), step + 1, step, last=True, is_final=True, ahead=True)
             if ahead.record is None:
                 outcome, ahead = ahead.stepper.failure(step + 1, None), None
         except (ArithmeticError, np.linalg.LinAlgError) as error:

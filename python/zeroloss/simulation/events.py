@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._choices import Every
-from ..dynamics.stepper import ChunkStepper, copied
+from ..dynamics.stepper import ChunkStepper, copy_state
 from ..results.schedule import Schedule
 from .chunks import next_chunk
 from .conditions import Condition
@@ -75,7 +75,9 @@ class Events(Observer):
         self.found = {text: step for text, step in state.get("found", {}).items() if text not in provisional}
         if (step := state.get("look_step")) is not None:
             arrays = {name: array for name, array in state.items() if name.startswith(_STATE)}
-            self._last = SavedState(step, copied({name.removeprefix(_STATE): array for name, array in arrays.items()}))
+            self._last = SavedState(
+                step, copy_state({name.removeprefix(_STATE): array for name, array in arrays.items()})
+            )
 
     @property
     def _open(self) -> list[Condition]:

@@ -15,7 +15,7 @@ from .._progress import progress_bar
 from .._resources import check_memory, checked_threads
 from ..datasets import Dataset
 from ..dynamics.descent import DescentSettings
-from ..dynamics.registry import is_ours, settings_of
+from ..dynamics.registry import is_built_in, settings_of
 from ..dynamics.stepper import ChunkStepper, Dynamics, State
 from ..dynamics.user import UserStepper, cost, fixed_step
 from ..networks import Network
@@ -199,7 +199,7 @@ def start(dynamics: Dynamics, data: Dataset, network: Network, threads: int | No
     if threads is None and cell is not None:
         threads = min(cell.threads, checked_threads(None, needed.flops, needed.flops_for_threads))
     threads = checked_threads(threads, needed.flops, needed.flops_for_threads)
-    if not is_ours(dynamics):
+    if not is_built_in(dynamics):
         return UserStepper(dynamics, data, network, threads)
     stepper = dynamics.start(data, network, threads)
     assert isinstance(stepper, ChunkStepper)
@@ -223,9 +223,9 @@ def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None, s
         return End(step + count)
     duration = _checks.not_negative("duration", duration)
     size = fixed_step(dynamics)
-    if isinstance(dynamics, DescentSettings) and dynamics.schedule:
+    if isinstance(dynamics, DescentSettings) and dynamics._schedule:
         refused = "a learning-rate schedule"
-    elif size is None and not is_ours(dynamics):
+    elif size is None and not is_built_in(dynamics):
         refused = type(dynamics).__name__
     elif size is None:
         return End(sys.maxsize, time + duration)

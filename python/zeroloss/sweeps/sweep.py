@@ -17,7 +17,7 @@ from .._plain import resolve_file_names, to_plain
 from .._progress import progress_bar
 from .._resources import available_processors, check_memory, checked_workers
 from ..config import settings_of_file, with_new_names
-from ..dynamics.registry import users_dynamics
+from ..dynamics.registry import user_dynamics
 from ..results import Outcome
 from ..runs import Broken
 from ..simulation.interruption import Interruption
@@ -204,7 +204,7 @@ def _task(cell: Cell, store: Store, retry: bool, allow_different_bits: bool, pat
     threads = cell.settings["run"]["threads"] or 1  # the cells share the processors, not their steps
     settings = {**cell.settings, "run": {**cell.settings["run"], "threads": threads}}
     directory, lock = store.cell(cell.name).resolve(), store.lock(cell.name).resolve()
-    users = users_dynamics(settings["dynamics"]["kind"])
+    users = user_dynamics(settings["dynamics"]["kind"])
     return Task(cell.name, settings, str(directory), str(lock), retry, allow_different_bits, users, patience)
 
 

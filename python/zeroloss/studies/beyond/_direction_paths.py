@@ -15,7 +15,7 @@ from ... import fourier
 from ...datasets import Dataset
 from ...dynamics import NormFlow
 from ...dynamics.along_direction import DirectionStepper
-from ...dynamics.on_the_set import ZeroLoss
+from ...dynamics.zero_loss import ZeroLossConstraint
 from ...geometry.directions import TangentSpace
 from ...networks import Network
 from ...simulation.context import check_interruption
@@ -211,7 +211,7 @@ def follow(
 
 def measured(path: Path, times: ArrayLike, data: Dataset, like: Network) -> dict[str, Vector]:
     """Return what is measured at times of a path, each point retracted onto the set; NaN at those beyond its end."""
-    zero_loss = ZeroLoss(data, like, "auto")
+    zero_loss = ZeroLossConstraint(data, like, "auto")
     lengths = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path.theta, axis=0), axis=1))])
     wanted = np.asarray(times)
     found = {name: np.full(wanted.shape, np.nan) for name in MEASURED}

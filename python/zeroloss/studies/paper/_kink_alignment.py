@@ -63,7 +63,7 @@ class KinkAlignment:
             update = np.concatenate([(E[-1] - E[-1 - back]).ravel(), (W[-1] - W[-1 - back]).ravel()])
             lengths.append(np.linalg.norm(update))
             cosines.append(float(g @ update / (found.norm * lengths[-1])))
-        slow_time = self._descent.full_rate * self._descent.weight_decay * self.lag
+        slow_time = self._descent._base_lr * self._descent.weight_decay * self.lag
         share = len(kinks) / (len(self._data.Y_train) * network.hidden)
         speed = float(lengths[0] / (found.norm * slow_time))
         return {"cosine": cosines[0], "short_cosine": cosines[1], "share": share, "speed": speed}

@@ -18,12 +18,12 @@ _ON_THE_SET = 1e-6  # of max|F − Y| at the start
 _MOST_ITERATIONS = 50  # of a retraction
 
 
-class ZeroLoss:
+class ZeroLossConstraint:
     """The zero-loss set of the data, for networks like one; ``solver`` as for `zeroloss.geometry.memory_needed`."""
 
     def __init__(self, data: Dataset, network: Network, solver: Solver, threads: int = 1) -> None:
         self.set = checked_zero_loss_set(network, data, solver, threads)
-        self._evaluate = Evaluator(data, network, kernels.Loss("mse", "mean"))
+        self._evaluator = Evaluator(data, network, kernels.Loss("mse", "mean"))
         self._data, self._network = data, network
 
     def largest_residual(self, E: NDArray[np.float64], W: NDArray[np.float64]) -> float:
@@ -53,5 +53,5 @@ class ZeroLoss:
 
     def record(self, state: State) -> dict[str, float]:
         """Describe a state."""
-        common = self._evaluate(state["E"], state["W"])
+        common = self._evaluator(state["E"], state["W"])
         return {**common, "largest_residual": self.largest_residual(state["E"], state["W"])}
