@@ -1,4 +1,7 @@
-"""What processes of the fault tests do; without PyTorch, for they start at once from a server that has all loaded."""
+"""Functions that the tests run in child processes.
+
+The module does not import PyTorch, so that a fork server which has loaded everything starts children at once.
+"""
 
 import os
 import resource
@@ -11,19 +14,19 @@ import zeroloss as zl
 from zeroloss import config, runs
 
 
-def carry_out(settings, directory):
-    """Begin the run, or go on with it where it has begun."""
+def begin_or_resume(settings, directory):
+    """Begin a run, or resume it if it has begun."""
     if zl.results.RunDirectory(directory).configuration.exists():
         runs.resume(directory, progress=False, tell=lambda line: None)
     else:
         runs.run(config.from_settings(settings), directory, progress=False)
 
 
-def killed_at_write(settings, directory, number):
-    """The same, killed at the ``number``-th call that changes a file's place or flushes it."""
+def run_until_killed_at_write(settings, directory, number):
+    """Begin or resume a run, and kill it at the ``number``-th call that renames, removes or flushes a file."""
     calls = 0
 
-    def counted(function):
+    def count(function):
         def call(*arguments, **options):
             nonlocal calls
             calls += 1
@@ -33,40 +36,40 @@ def killed_at_write(settings, directory, number):
 
         return call
 
-    os.fsync = counted(os.fsync)
-    Path.replace = counted(Path.replace)
-    Path.unlink = counted(Path.unlink)
-    carry_out(settings, directory)
+    os.fsync = count(os.fsync)
+    Path.replace = count(Path.replace)
+    Path.unlink = count(Path.unlink)
+    begin_or_resume(settings, directory)
 
 
-def with_file_limit(settings, directory, bytes_allowed, report):
-    """The same where no file may grow beyond a size; what it raises goes to ``report``."""
+def run_with_file_limit(settings, directory, bytes_allowed, report):
+    """Begin or resume a run in which no file may grow beyond a size; send the error to ``report``."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_allowed, bytes_allowed))
     try:
-        carry_out(settings, directory)
+        begin_or_resume(settings, directory)
     except runs.Broken as error:
         report.send(str(error))
     else:
         report.send("ended")
 
 
-def hold(directory, ready, release):
-    """Hold a run's directory until told to let go."""
+def lock_directory(directory, ready, release):
+    """Lock a run's directory until ``release`` is set."""
     with zl.results.RunDirectory(directory).locked():
         ready.set()
         release.wait()
 
 
-def hold_open(path, ready, release):
-    """Hold a NetCDF file open for appending, with HDF5's lock on it."""
+def open_for_appending(path, ready, release):
+    """Open a NetCDF file for appending, with HDF5's lock on it, until ``release`` is set."""
     with h5py.File(path, "a"):
         ready.set()
         release.wait()
 
 
-def killed_at_record(settings, directory, step):
-    """Begin a run, killed when it has the record of a step."""
+def run_until_killed_at_record(settings, directory, step):
+    """Begin a run, and kill it as soon as it has the record of a step."""
 
     def kill(at, values):
         if at == step:

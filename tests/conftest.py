@@ -1,6 +1,7 @@
-"""Compile changed kernels of an editable installation, keep files in memory, and begin with the slow tests.
+"""Set up the test session.
 
-Ctrl-C works as on a terminal.
+Changed kernels of an editable installation are compiled, temporary files are in memory, Ctrl-C works as on a terminal,
+and the slow tests run first.
 """
 
 import os
@@ -20,9 +21,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2**32:
         os.environ.setdefault("TMPDIR", str(MEMORY))
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would what it starts
+# A background job ignores SIGINT, and its child processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the slow tests, so that no process waits for one of them at the end."""
+    """Run the slow tests first, so that no process waits for one of them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

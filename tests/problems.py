@@ -1,4 +1,4 @@
-"""Shared problems, and the oracles that kernels are held to: slow, obvious, independent."""
+"""Shared problems, and oracles for the kernels: slow, obvious and independent."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
 
 
 def kernels_of(level):
-    """The kernels of one instruction-set level; all levels can be loaded side by side."""
+    """Import the kernels of one instruction-set level; all levels can be loaded side by side."""
     return importlib.import_module(f"zeroloss._kernels._{level}")
 
 
 def random_data(n, d_in, d_out, rows="dense", seed=0, n_test=3):
-    """Normal targets; dense normal inputs, or sparse ones with up to three entries a row."""
+    """Return a dataset with normal targets, and inputs that are normal (dense) or have up to three entries a row
+    (sparse).
+    """
     random = np.random.default_rng(seed)
     X = random.standard_normal((n + n_test, d_in))
     if rows == "sparse":
@@ -48,7 +50,7 @@ def figure6():
 
 
 def torch_activation(name):
-    """The activation that PyTorch defines, by our name for it."""
+    """Return PyTorch's function for one of our names of activations."""
     kind, _, text = name.rstrip(")").partition("(")
     functional = torch.nn.functional
     return {
@@ -63,7 +65,7 @@ def torch_activation(name):
 
 
 def torch_parameters(net, dtype=None):
-    """E and W as leaves that collect gradients."""
+    """Return E and W as leaves that collect gradients."""
     return (torch.tensor(A, dtype=dtype or torch.float64, requires_grad=True) for A in (net.E, net.W))
 
 
@@ -75,7 +77,7 @@ def torch_loss(E, W, data, activation, reduction="mean", loss="mse"):
 
 
 def torch_cost(E, data, activation, ridge):
-    """R/λ = ‖E‖² + tr(Yᵀ (K + λI)⁻¹ Y), by autograd's own solve."""
+    """Return R/λ = ‖E‖² + tr(Yᵀ (K + λI)⁻¹ Y), with PyTorch's own solver."""
     X, Y = (torch.tensor(A, dtype=E.dtype) for A in (data.X_train, data.Y_train))
     H = torch_activation(activation)(X @ E)
     K = H @ H.T + ridge * torch.eye(len(Y), dtype=E.dtype)
@@ -83,7 +85,7 @@ def torch_cost(E, data, activation, ridge):
 
 
 def torch_jacobian(net, data):
-    """J by autograd, (n·d_out, d): rows sample-major, columns E and then W, each row by row."""
+    """Return J by autograd, (n·d_out, d): rows sample-major, columns E and then W, each row by row."""
     X, E, W = (torch.tensor(A) for A in (data.X_train, net.E, net.W))
     sigma = torch_activation(net.activation)
     parts = torch.autograd.functional.jacobian(lambda E, W: sigma(X @ E) @ W, (E, W), vectorize=True)
@@ -91,32 +93,32 @@ def torch_jacobian(net, data):
 
 
 def flat(E, W):
-    """θ, or a tangent vector, as one vector."""
+    """Return θ, or a tangent vector, as one vector."""
     return np.concatenate([np.ravel(E), np.ravel(W)])
 
 
 def gram_condition(data, net, ridge=0.0):
-    """Condition number of K + λI (n ≤ h) or HᵀH + λI (n > h), from singular values of H."""
+    """Return the condition number of K + λI (n ≤ h) or HᵀH + λI (n > h), from singular values of H."""
     H = torch_activation(net.activation)(torch.tensor(data.X_train) @ torch.tensor(net.E, dtype=torch.float64)).numpy()
     squares = np.linalg.svd(H, compute_uv=False) ** 2 + ridge
     return squares.max() / squares.min()
 
 
 def relative(a, b):
-    """‖a − b‖ / ‖b‖ in float64."""
+    """Return ‖a − b‖ / ‖b‖ in float64."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
 def same_bits(a, b):
-    """Whether two datasets or arrays agree to the bit, NaN with NaN."""
+    """Return whether two datasets or arrays have the same bits; NaN equals NaN."""
     if hasattr(a, "variables"):
         return set(a.variables) == set(b.variables) and all(same_bits(a[v].values, b[v].values) for v in a.variables)
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 def is_labelled(dataset):
-    """Whether every variable has a unit, a label that fits an axis, and a sentence that says what it is."""
+    """Return whether every variable has a unit, a label that fits an axis, and a description."""
     return all(
         set(variable.attrs) == {"units", "long_name", "description"}
         and 0 < len(variable.attrs["long_name"]) <= 36
@@ -126,7 +128,7 @@ def is_labelled(dataset):
 
 
 def odd_sizes():
-    """(n, d_in, h, d_out) with ones, primes, and neighbours of the kernels' block sizes."""
+    """Return (n, d_in, h, d_out) with ones, primes, and neighbours of the kernels' block sizes."""
     few = [(1, 1, 1, 1), (1, 2, 3, 5), (7, 1, 13, 1), (5, 3, 1, 2), (13, 17, 31, 11), (33, 5, 65, 7), (64, 8, 64, 16)]
     more = [(n, 11, h, 11) for n, h in itertools.product((2, 17, 65), (2, 17, 127, 130))]
     return few + more

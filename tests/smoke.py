@@ -20,7 +20,7 @@ LEVELS = ["base", "v3", "v4"] if X86_64 else ["base"]
 
 
 def check_files() -> None:
-    """Check that the wheel holds the kernels of every level of this processor family, and says what it is."""
+    """Check that the wheel has the kernels of every level of this processor family, and its version."""
     package = Path(zl.__file__).parent
     for level in LEVELS:
         assert any((package / "_kernels" / f"_{level}{suffix}").exists() for suffix in EXTENSION_SUFFIXES), level

@@ -1,4 +1,6 @@
-"""The elementwise stage against autograd in float64 and 40 digits of mpmath, at every level and precision."""
+"""Values and slopes of the activations against autograd in float64 and 40 digits of mpmath, at every level and
+precision.
+"""
 
 from functools import cache
 
@@ -10,15 +12,15 @@ from problems import ACTIVATIONS, LEVELS, UNIT_ROUNDOFF, kernels_of, same_bits, 
 from torch_oracle import torch
 from zeroloss.networks import _parse_activation
 
-#: Units in the last place that value and slope of the smooth activations may differ from the truth by, as stated in
-#: csrc/core/elementary.hpp; a gelu is a tail with one rounding more, its slope has a zero where no digit is left.
+#: Bounds on the errors of value and slope of the smooth activations, in units in the last place, as stated in
+#: csrc/core/elementary.hpp. The tail of gelu has one more rounding. Its slope has a zero, near which no digit is left.
 LAST_PLACES = {"tanh": (3.2, 4.6), "softplus": (2.3, 4.0), "gelu": (9.0, None)}
 
 POINTS = np.concatenate([-np.logspace(2, -8, 401), [-0.0, 0.0], np.logspace(-8, 2, 401)])
 
 
-def hidden(level, dtype, activation, z):
-    """σ and σ' of a column of numbers, through X = z and E = 1."""
+def value_and_slope(level, dtype, activation, z):
+    """Return σ and σ' of a column of numbers, computed with X = z and E = 1."""
     kernels = kernels_of(level)
     samples = (kernels.Samples64 if dtype == "float64" else kernels.Samples32)(
         np.asarray(z, dtype)[:, None], np.ones((len(z), 1), dtype)
@@ -31,13 +33,13 @@ def hidden(level, dtype, activation, z):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_value_and_slope(activation, level, dtype):
-    """Within a few units in the last place of max(1, |z|), where autograd's own error lies."""
+def test_value_and_slope_agree_with_autograd(activation, level, dtype):
+    """The error is a few units in the last place of max(1, |z|), as is the error of autograd."""
     points = POINTS.astype(dtype).astype(np.float64)
     z = torch.tensor(points, requires_grad=True)
     value = torch_activation(activation)(z)
     value.sum().backward()
-    H, S = hidden(level, dtype, activation, points)
+    H, S = value_and_slope(level, dtype, activation, points)
     scale = np.maximum(1.0, np.maximum(np.abs(points), np.abs(value.detach().numpy())))
     smooth = points != 0 if "relu" in activation else np.full(points.shape, True)
     assert (np.abs(H - value.detach().numpy()) / scale).max() < 12 * UNIT_ROUNDOFF[dtype]
@@ -46,7 +48,7 @@ def test_value_and_slope(activation, level, dtype):
 
 @cache
 def truth(activation, dtype):
-    """Points down to where the activation or its slope underflows, and both there, rounded from 40 digits."""
+    """Return points down to the underflow of the activation or its slope, and both there, rounded from 40 digits."""
     ends = {"tanh": 3.7e2, "softplus": 7.4e2, "gelu": 37.5} if dtype == "float64" else {"gelu": 13}
     sizes = np.concatenate([np.logspace(-8, np.log10(ends.get(activation, 87)), 300), np.linspace(0.01, 12, 300)])
     points = np.concatenate([-sizes, sizes]).astype(dtype)
@@ -68,11 +70,11 @@ def truth(activation, dtype):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("activation", LAST_PLACES)
-def test_last_places(activation, level, dtype):
-    """All digits are kept near 0, in the tails, and down to denormal results."""
+def test_last_places_are_right(activation, level, dtype):
+    """All digits are right near 0, in the tails, and down to denormal results."""
     points, rounded, rests = truth(activation, dtype)
     for found, near, rest, bound in zip(
-        hidden(level, dtype, activation, points), rounded, rests, LAST_PLACES[activation], strict=True
+        value_and_slope(level, dtype, activation, points), rounded, rests, LAST_PLACES[activation], strict=True
     ):
         if bound is not None:
             error = found.astype(np.float64) - near - rest
@@ -82,10 +84,10 @@ def test_last_places(activation, level, dtype):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("activation", LAST_PLACES)
-def test_ends(activation, level, dtype):
-    """At infinity and where nothing but the limit is left."""
+def test_activations_have_their_limits(activation, level, dtype):
+    """At infinity, and at numbers so large that value and slope equal their limits."""
     far = [np.inf, np.finfo(dtype).max, 1e4]
-    H, S = hidden(level, dtype, activation, [*far, *np.negative(far)])
+    H, S = value_and_slope(level, dtype, activation, [*far, *np.negative(far)])
     limits = np.asarray(far, dtype).tolist()
     assert H.tolist() == ([1, 1, 1, -1, -1, -1] if activation == "tanh" else [*limits, 0, 0, 0])
     assert S.tolist() == ([0] * 6 if activation == "tanh" else [1, 1, 1, 0, 0, 0])
@@ -94,17 +96,17 @@ def test_ends(activation, level, dtype):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_bits_do_not_depend_on_the_place(dtype, activation, level):
-    """Among lanes, among registers that are under way together, and in the padded rest."""
-    H, S = hidden(level, dtype, activation, POINTS)
+def test_bits_do_not_depend_on_the_position(dtype, activation, level):
+    """The position is the lane, the register, and whether a number is in the padded remainder."""
+    H, S = value_and_slope(level, dtype, activation, POINTS)
     for start in (1, 2, 4, 7, 8, 16, 24):
-        shifted_H, shifted_S = hidden(level, dtype, activation, POINTS[start:])
+        shifted_H, shifted_S = value_and_slope(level, dtype, activation, POINTS[start:])
         assert same_bits(shifted_H, H[start:])
         assert same_bits(shifted_S, S[start:])
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_nan_is_not_hidden(activation, dtype):
-    H, _ = hidden(LEVELS[-1], dtype, activation, [0.5, np.nan, 0.5])
+def test_nan_stays_nan(activation, dtype):
+    H, _ = value_and_slope(LEVELS[-1], dtype, activation, [0.5, np.nan, 0.5])
     assert np.isnan(H).tolist() == [False, True, False]

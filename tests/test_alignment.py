@@ -1,4 +1,4 @@
-"""Alignment of updates with the norm-minimising direction: of one update, and along a simulation."""
+"""Alignment of updates with the norm-minimising direction, for one update and along a simulation."""
 
 import importlib
 import pickle
@@ -29,8 +29,8 @@ def memorised():
 
 @pytest.mark.parametrize("solver", ["dense", "matrix_free"])
 @pytest.mark.parametrize("projection", ["chord", "gauss_newton", "momentum"])
-def test_every_number_against_its_definition(memorised, projection, solver):
-    """With the pseudo-inverse of autograd's J at the projected point that `project` gives."""
+def test_every_number_agrees_with_its_definition(memorised, projection, solver):
+    """The oracle uses the pseudo-inverse of autograd's J at the point that `project` returns."""
     data, earlier, net = memorised
     found = geometry.alignment(net, earlier, data, projection=projection, solver=solver)
     point = geometry.project(net, data, method=projection, solver=solver)
@@ -49,14 +49,16 @@ def test_every_number_against_its_definition(memorised, projection, solver):
     assert found.explanation == "nothing is NaN"
 
 
-def test_at_most_three_factorisations(memorised):
+def test_alignment_takes_at_most_three_factorisations(memorised):
     data, earlier, net = memorised
     assert geometry.alignment(net, earlier, data).factorisations <= 3
     assert geometry.alignment(net, earlier, data, "gauss_newton").factorisations > 3
 
 
-def test_the_cosines_of_figure_5():
-    """The ranges of an independent measurement over five seeds, with half a range to either side for other splits."""
+def test_cosines_of_figure_5_are_in_the_measured_ranges():
+    """An independent implementation measured them over five seeds; half a range is added on both sides for other
+    splits.
+    """
     expected = {
         300: ((-0.25, -0.05), *[(-0.3, -0.1)] * 2),
         1000: ((0.13, 0.41), *[(0.11, 0.35)] * 2),
@@ -86,17 +88,17 @@ def test_cosines_of_zero_vectors_are_nan_with_a_reason(memorised):
     assert np.isnan([still.cosine, still.decay_cosine, still.tangent_share]).all()
     assert still.explanation == "there was no update: the two networks are equal"
     assert still.smallest_singular_value > 0
-    square = random_data(3, 4, 2)  # J is square: d = n·d_out = 6, nothing is tangent
+    square = random_data(3, 4, 2)  # J is square (d = n·d_out = 6), so no vector is tangent.
     start = zl.networks.from_arrays(np.full((4, 1), 0.5), [[1.0, 2.0]], "tanh")
     one = zl.datasets.from_arrays(square.X_train, np.zeros((3, 2)))
     assert start.E.size + start.W.size == one.Y_train.size
     other = zl.networks.from_arrays(start.E + 0.1, start.W, "tanh")
-    with pytest.raises(np.linalg.LinAlgError):  # one unit's outputs are parallel: J has no inverse either
+    with pytest.raises(np.linalg.LinAlgError):  # The outputs of one unit are parallel, so J is singular.
         geometry.alignment(start, other, one)
 
 
-def test_a_direction_of_nothing_but_rounding_is_zero():
-    """One parameter a layer: at W = 0 the row J = (0, 1) leaves θ = (1, 0) tangent; at θ = (1, 1), J = (1, 1) is θ."""
+def test_a_direction_within_rounding_errors_is_zero():
+    """With one parameter per layer, J = (0, 1) at W = 0, so θ = (1, 0) is tangent; at θ = (1, 1), J = (1, 1) = θ."""
     data = zl.datasets.from_arrays([[1.0]], [[0.0]])
     tangent = geometry.norm_direction(zl.networks.from_arrays([[1.0]], [[0.0]], "identity"), data)
     assert tangent.tangent_fraction == 1
@@ -107,7 +109,7 @@ def test_a_direction_of_nothing_but_rounding_is_zero():
     assert found.explanation == "the direction is zero: θ is normal to the set, to rounding"
 
 
-def measured(steps, record_every, projection="chord", lag=10, start=0, dynamics=DESCENT):
+def simulate_with_measure(steps, record_every, projection="chord", lag=10, start=0, dynamics=DESCENT):
     data, net = figure5()
     if start:
         net = zl.simulate(dynamics, data, net, steps=start, record_every=start).network
@@ -116,15 +118,16 @@ def measured(steps, record_every, projection="chord", lag=10, start=0, dynamics=
 
 
 @pytest.mark.parametrize("record_every", [1, 7, 25, "log"])
-def test_a_record_compares_with_the_network_ten_steps_before(record_every):
-    run = measured(60, record_every, start=300)
+def test_a_record_compares_with_the_network_lag_steps_before(record_every):
+    run = simulate_with_measure(60, record_every, start=300)
     data = run.data
     start = zl.simulate(DESCENT, *figure5(), steps=300).network
-    kept = zl.simulate(DESCENT, data, start, steps=60, snapshot_every=1).snapshots
+    snapshots = zl.simulate(DESCENT, data, start, steps=60, snapshot_every=1).snapshots
     assert {f"a_{name}" for name in NUMBERS} <= set(run.history.data_vars)
     for step in run.history.step.values[:: 1 if record_every != 1 else 20].tolist():
         net, earlier = (
-            zl.networks.from_arrays(kept.E.sel(step=at), kept.W.sel(step=at)) for at in (step, max(0, step - 10))
+            zl.networks.from_arrays(snapshots.E.sel(step=at), snapshots.W.sel(step=at))
+            for at in (step, max(0, step - 10))
         )
         found = geometry.alignment(net, earlier, data)
         for name in NUMBERS:
@@ -137,7 +140,7 @@ def test_a_record_compares_with_the_network_ten_steps_before(record_every):
 
 
 def test_measuring_does_not_change_the_run():
-    run = measured(40, 3, start=300)
+    run = simulate_with_measure(40, 3, start=300)
     plain = zl.simulate(DESCENT, *figure5(), steps=340)
     assert same_bits(run.network.E, plain.network.E)
     assert same_bits(run.network.W, plain.network.W)
@@ -145,17 +148,17 @@ def test_measuring_does_not_change_the_run():
 
 @pytest.mark.parametrize("record_every", [1, 7])
 def test_extension_has_the_bits_of_one_long_run(record_every, tmp_path):
-    whole = measured(50, record_every, "momentum")
-    parts = measured(20, record_every, "momentum")
+    whole = simulate_with_measure(50, record_every, "momentum")
+    parts = simulate_with_measure(20, record_every, "momentum")
     parts.extend(steps=3).save(tmp_path / "run")
     loaded = zl.load(tmp_path / "run").extend(steps=27, measures=whole.measures)
     assert same_bits(loaded.history, whole.history)
-    assert np.isfinite(loaded.history.a_decay_cosine.values[1:]).all()  # no earlier network was lost
+    assert np.isfinite(loaded.history.a_decay_cosine.values[1:]).all()  # The earlier network was saved with the run.
     assert loaded.history.a_cosine.attrs == whole.history.a_cosine.attrs
 
 
 def test_the_predicted_gradient_is_measured_with_its_own_second_layer():
-    """Its W is φ(E) at records only: the networks that are kept for comparison need it too."""
+    """W is φ(E) only at records, so it must also be computed for the earlier network of a comparison."""
     dynamics = zl.PredictedGradient(step_size=1e-3)
     data = zl.datasets.modular_addition(5, train_fraction=0.7, seed=0)
     net = zl.networks.normal(data, hidden=32, std=0.5, seed=1)
@@ -171,7 +174,7 @@ def test_the_predicted_gradient_is_measured_with_its_own_second_layer():
     assert max(seen.values()) < 1e-12
 
 
-def test_a_measure_may_return_several_values_under_names_of_their_own():
+def test_a_measure_may_return_several_named_values():
     data, net = figure5()
     run = zl.simulate(DESCENT, data, net, steps=2, measures={"m": lambda net: {"a": 1.0, "b": net.W[0]}})
     assert run.history.m_a.values.tolist() == [1, 1]
@@ -182,7 +185,7 @@ def test_a_measure_may_return_several_values_under_names_of_their_own():
 
 
 def test_a_singular_jacobian_ends_the_simulation_with_an_outcome():
-    """A unit that dies on the way: everything up to that record is kept."""
+    """A unit dies during the run: the records up to that step are saved."""
     data, net = figure5()
     X = data.X_train.copy()
     X[1] = X[0]
@@ -191,12 +194,12 @@ def test_a_singular_jacobian_ends_the_simulation_with_an_outcome():
     assert "singular: at step 0 a measure failed: J is singular: 1 training inputs are duplicates" in str(run.outcome)
     assert run.step == 0
 
-    def failing(network):
+    def fail_after_the_start(network):
         if network.E[0, 0] != net.E[0, 0]:
             raise np.linalg.LinAlgError("no inverse")
         return {"number": 1.0, "count": 1}
 
-    run = zl.simulate(DESCENT, data, net, steps=30, record_every=10, measures={"f": failing})
+    run = zl.simulate(DESCENT, data, net, steps=30, record_every=10, measures={"f": fail_after_the_start})
     assert str(run.outcome) == "singular: at step 10 a measure failed: no inverse"
     assert run.history.step.values.tolist() == [0, 10]
     assert np.isnan(run.history.f_number.values[1])
@@ -223,7 +226,7 @@ def test_a_measure_can_be_sent_to_another_process(memorised):
     assert copy(net, earlier) == measure(net, earlier)
 
 
-def test_refusals(memorised):
+def test_invalid_arguments_are_rejected(memorised):
     data, earlier, net = memorised
     with pytest.raises(ValueError, match="projection: expected one of gauss_newton, chord, momentum, got 'svd'"):
         geometry.alignment(net, earlier, data, projection="svd")
@@ -239,7 +242,7 @@ def test_refusals(memorised):
 
 
 @pytest.mark.parametrize("projection", ["chord", "gauss_newton", "momentum"])
-def test_far_from_the_set_nothing_is_said_of_the_direction(projection):
+def test_cosines_are_nan_if_the_set_is_further_than_the_origin(projection):
     """At step 10 of figure 5's setting the origin is nearer; at step 300 the distance is half of the norm."""
     data, net = figure5()
     measure = geometry.AlignmentMeasure(data, projection)
@@ -253,13 +256,13 @@ def test_far_from_the_set_nothing_is_said_of_the_direction(projection):
         assert (np.isnan(history[f"a_{name}"].values[1:]) == far[1:]).all()
     for name in ("decay_cosine", "distance", "smallest_singular_value"):
         assert np.isfinite(history[f"a_{name}"].values[1:]).all()
-    if projection != "momentum":  # which leaves a residual, counted as further distance
+    if projection != "momentum":  # Momentum leaves a residual, which counts as additional distance.
         assert (far[1:] == (history.a_distance > norm).values[1:]).all()
     assert 0.3 < float(history.a_distance[-1] / norm[-1]) < 0.6
 
 
-def test_digits_memorised_far_from_the_set():
-    """200 digits with tanh: all are right at step 2 010, and the set is 1.6 times as far as the origin."""
+def test_the_cosine_of_digits_memorised_far_from_the_set_is_nan():
+    """200 digits with tanh are all right at step 2 010, and the set is 1.6 times as far as the origin."""
     pytest.importorskip("sklearn")
     data = zl.datasets.digits(train_count=200, seed=0)
     net = zl.networks.uniform_fan_in(data, hidden=64, seed=1, activation="tanh")
@@ -272,8 +275,8 @@ def test_digits_memorised_far_from_the_set():
     assert found.explanation == "the network is further from the zero-loss set than from the origin"
 
 
-def test_projections_have_names_of_their_own(memorised):
-    """ "gauss_newton" takes a new factor at every step in `project` and in `alignment`; "chord" arrives elsewhere."""
+def test_each_projection_reaches_its_own_point(memorised):
+    """ "gauss_newton" factorises at every step in `project` and in `alignment`; "chord" reaches another point."""
     data, earlier, net = memorised
     points = {method: geometry.project(net, data, method) for method in ("gauss_newton", "chord")}
     assert points["gauss_newton"].factorisations == len(points["gauss_newton"].residuals) - 1

@@ -1,4 +1,4 @@
-"""What ``--print-defaults`` says of every key: the values that it allows, which are those that are accepted."""
+"""``--print-defaults`` states the allowed values of every key, and exactly these are accepted."""
 
 import re
 import typing
@@ -30,19 +30,19 @@ SMALL = {
     "predicted_gradient": {"step_size": 0.1},
     "norm_flow": {"step_size": 0.1},
 }
-#: Keys of which one takes the place of another.
+#: Keys that replace another one, which is then set to None.
 INSTEAD = {
     "train_fraction": {"train_count": None},
     "test_count": {"train_count": None},
     "rtol": {"step_size": None},
     "atol": {"step_size": None, "rtol": 0.1},
 }
-#: Keys of a split, whose errors say how many samples there are.
+#: Keys of a split. Their errors state the number of samples.
 SPLIT = {"train_fraction", "train_count", "test_count"}
 
 
 def all_keys():
-    """Every key of the sections that choose: its section, choice, name and type."""
+    """Yield every key of the sections with a selector: its section, choice, name and type."""
     for name, section in _sections.BUILT.items():
         for choice, function in section.choices.items():
             hints = hints_of(function)
@@ -50,13 +50,13 @@ def all_keys():
 
 
 def block_of(text, name, choice):
-    """The lines of a choice, without the marks of a comment."""
+    """Return the lines of a choice without comment marks."""
     lines = text.split(f'{_sections.BUILT[name].selector} = "{choice}"')[1].split("\n\n")[0]
     return [line.removeprefix("# ") for line in lines.splitlines()[1:]]
 
 
 @pytest.mark.parametrize(("name", "choice", "key", "hint"), list(all_keys()))
-def test_every_key_says_what_it_allows(name, choice, key, hint):
+def test_every_key_is_printed_with_its_allowed_values(name, choice, key, hint):
     lines = [line for line in block_of(config.defaults_text(), name, choice) if line.startswith(f"{key} = ")]
     assert len(lines) == 1
     allowed = words(hint)
@@ -65,7 +65,7 @@ def test_every_key_says_what_it_allows(name, choice, key, hint):
     assert not any(part in (int, float) for part in parts_of(hint)), "a number without a range"
 
 
-def test_every_key_of_a_run_says_what_it_allows():
+def test_every_key_of_a_run_is_printed_with_its_allowed_values():
     lines = config.defaults_text().split("\n[run]\n")[1].splitlines()
     assert len(lines) == len(config.RunSettings.model_fields)
     for line, (key, about) in zip(lines, config.RunSettings.model_fields.items(), strict=True):
@@ -76,7 +76,7 @@ def test_every_key_of_a_run_says_what_it_allows():
 
 
 def ranges():
-    """Every range of a key: section, choice, key, and the annotated type of the number."""
+    """Yield every range of a key: section, choice, key, and the annotated type of the number."""
     for name, choice, key, hint in all_keys():
         for part in parts_of(hint):
             found = typing.get_args(part)[0] if typing.get_origin(part) is tuple else part
@@ -85,7 +85,7 @@ def ranges():
 
 
 def probes(allowed):
-    """Numbers at the bounds of a range and beside them."""
+    """Return numbers at the bounds of a range and next to them."""
     bounds = [bound for bound in (allowed.ge, allowed.gt, allowed.le, allowed.lt) if bound is not None]
     return {bound + away for bound in bounds for away in (-1, 0, 1)}
 
@@ -109,8 +109,8 @@ def test_a_value_is_accepted_if_and_only_if_it_is_in_the_range(name, choice, key
             assert re.match(rf"{key}(\[0\])?: expected {re.escape(words(number))}, got ", str(caught.value))
 
 
-def test_every_range_in_words():
-    told = {
+def test_the_text_of_a_range_agrees_with_its_membership():
+    texts = {
         Range(ge=0): "of at least 0",
         Range(gt=0): "above 0",
         Range(le=1): "of at most 1",
@@ -121,7 +121,7 @@ def test_every_range_in_words():
         Range(gt=0, lt=1): "in (0, 1)",
         Range(): "",
     }
-    for allowed, text in told.items():
+    for allowed, text in texts.items():
         assert str(allowed) == text
         inside = {probe for probe in (-1, 0, 0.5, 1, 2) if probe in allowed}
         assert inside == {
@@ -134,9 +134,9 @@ def test_every_range_in_words():
         }
 
 
-def plain_class():
+def define_plain_classes():
     class Local:
-        """A type that no module knows."""
+        """A type that no module defines."""
 
     @dataclass(frozen=True)
     class Drift:
@@ -156,9 +156,9 @@ def plain_class():
     return Drift, Unknown
 
 
-def test_a_class_of_a_user_without_docstring_and_checks(monkeypatch):
-    """The choices are those at the time of the call; a plain error is one of the section as a whole."""
-    drift, unknown = plain_class()
+def test_a_user_s_class_without_docstring_and_checks_is_configurable(monkeypatch):
+    """Classes registered later are listed; an error without an argument's name is reported for the whole section."""
+    drift, unknown = define_plain_classes()
     assert "drift" not in config.defaults_text()
     monkeypatch.setitem(registry._registered, "drift", drift)
     monkeypatch.setitem(registry._registered, "unknown", unknown)

@@ -1,4 +1,4 @@
-"""Errors that know the arguments at fault: names, text, pickling, and no plain error where an argument is named."""
+"""Errors about arguments: the names they store, their text, pickling; no plain error names an argument."""
 
 import ast
 import copy
@@ -15,7 +15,7 @@ from zeroloss._checks import ArgumentError, ArgumentTypeError, ArgumentValueErro
 PACKAGE = Path(zl.__file__).parent
 
 
-def caught(call):
+def error_of(call):
     try:
         call()
     except (ValueError, TypeError) as error:
@@ -24,8 +24,8 @@ def caught(call):
 
 
 @pytest.mark.parametrize("call", [call for call, _, _ in BAD], ids=[message for _, _, message in BAD])
-def test_every_error_knows_the_arguments_that_its_text_names(call):
-    error = caught(call)
+def test_every_error_stores_the_arguments_that_its_text_names(call):
+    error = error_of(call)
     assert isinstance(error, ArgumentError)
     assert str(error).startswith(f"{', '.join(error.names)}: ")
     assert all(name.isidentifier() for name in error.names)
@@ -46,20 +46,20 @@ def test_an_error_can_be_pickled_and_copied(kind, base, names, again):
 
 
 def test_an_index_is_part_of_the_text_and_not_of_the_name():
-    error = caught(lambda: zl.AdamW(betas=(0.9, 1.0)))
+    error = error_of(lambda: zl.AdamW(betas=(0.9, 1.0)))
     assert str(error) == "betas[1]: expected a number in [0, 1), got 1.0"
     assert error.names == ("betas",)
 
 
-def test_an_error_of_a_part_is_one_of_the_argument():
-    error = caught(lambda: zl.GradientDescent(lr={"schedule": "cosine", "lr": 1.0, "steps": 0}))
+def test_an_error_of_a_part_names_the_whole_argument():
+    error = error_of(lambda: zl.GradientDescent(lr={"schedule": "cosine", "lr": 1.0, "steps": 0}))
     assert str(error) == "lr: steps: expected an integer of at least 1, got 0"
     assert error.names == ("lr",)
     assert isinstance(part_of("lr", TypeError("steps: expected an integer, got 'x'")), ArgumentTypeError)
 
 
 def plain_errors(tree):
-    """The lines at which a plain ValueError or TypeError is raised with a text that begins with an argument's name."""
+    """Yield the lines that raise a plain ValueError or TypeError whose text begins with an argument's name."""
     for node in ast.walk(tree):
         match node:
             case ast.Raise(exc=ast.Call(func=ast.Name(id="ValueError" | "TypeError"), args=[text, *_])):
@@ -71,7 +71,7 @@ def plain_errors(tree):
 @pytest.mark.parametrize(
     "package", ["datasets", "networks", "dynamics", "geometry", "sweeps", "survival", "results", "simulation", "runs"]
 )
-def test_an_error_that_names_an_argument_knows_it(package):
+def test_no_plain_error_names_an_argument(package):
     for path in (PACKAGE / package).rglob("*.py"):
         assert list(plain_errors(ast.parse(path.read_text(encoding="utf-8")))) == [], path
 

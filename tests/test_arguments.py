@@ -1,4 +1,6 @@
-"""Bad input gets one clear message: argument, expectation, what came. Unusual but valid arrays work."""
+"""Invalid arguments raise one clear message with the argument, the expectation and the value; unusual but valid arrays
+work.
+"""
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ class Module:
     """Stands for a module of PyTorch."""
 
     def state_dict(self):
-        """As there."""
+        """Stand for the method of PyTorch."""
 
 
 BAD = [
@@ -119,7 +121,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("call", "error", "message"), BAD, ids=[message for _, _, message in BAD])
-def test_bad_input(call, error, message):
+def test_invalid_arguments_are_rejected_in_one_line(call, error, message):
     with pytest.raises(error, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
@@ -144,7 +146,7 @@ def read_only(A):
 
 
 @pytest.mark.parametrize("make", [*UNUSUAL.values(), read_only], ids=[*UNUSUAL, "read-only"])
-def test_unusual_arrays_work(make):
+def test_unusual_arrays_give_the_bits_of_plain_ones(make):
     data = random_data(6, 4, 3)
     net = random_network(data, 10)
     X, Y, E, W = (make(A) for A in (data.X_train, data.Y_train, net.E, net.W))
@@ -156,7 +158,7 @@ def test_unusual_arrays_work(make):
     assert same_bits(ours[2], expected[2])
 
 
-def test_precision_of_a_network():
+def test_a_network_has_the_wider_precision_of_its_arrays():
     E, W = np.ones((2, 3), np.float32), np.ones((3, 2))
     assert zl.networks.from_arrays(E, W).dtype == np.float64
     assert zl.networks.from_arrays(E, W.astype(np.float32)).dtype == np.float32

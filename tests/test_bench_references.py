@@ -1,4 +1,6 @@
-"""The references of bench/ agree with each other: the oracles of the other tests, and the rivals of the benchmarks."""
+"""The references of bench/ agree with each other: the oracles, and the implementations that the benchmarks compare
+with.
+"""
 
 import importlib.util
 import sys
@@ -20,7 +22,8 @@ if importlib.util.find_spec("jax") is not None:
     import jax_reference
 
     REFERENCES.append(jax_reference)
-RIDGES = {20: (0.0, 0.1), 6: (0.1,)}  # by hidden units: 12 samples cannot do with 6 and no ridge
+# By hidden units. Six units do not fit 12 samples, so that a ridge is needed.
+RIDGES = {20: (0.0, 0.1), 6: (0.1,)}
 
 
 def problem(h):
@@ -32,7 +35,7 @@ def problem(h):
     return X, Y, random.normal(size=(p, h)), random.normal(size=(h, p)) / h**0.5
 
 
-def agree(found, expected):
+def assert_close(found, expected):
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), **CLOSE)
 
@@ -43,8 +46,8 @@ def agree(found, expected):
 def test_gradients_agree(reference, name, reduction):
     X, Y, E, W = problem(20)
     expected = torch_reference.loss_and_gradient(X, Y, E, W, name, reduction)
-    agree(reference.loss_and_gradient(X, Y, E, W, name, reduction), expected)
-    agree(torch_reference.loss_and_gradient_by_hand(X, Y, E, W, name, reduction), expected)
+    assert_close(reference.loss_and_gradient(X, Y, E, W, name, reduction), expected)
+    assert_close(torch_reference.loss_and_gradient_by_hand(X, Y, E, W, name, reduction), expected)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -53,8 +56,8 @@ def test_descents_agree(reference, momentum):
     X, Y, E, W = problem(20)
     settings = {"lr": 0.1, "weight_decay": 1e-2, "momentum": momentum, "steps": 10, "activation_name": "tanh"}
     expected = torch_reference.descent(X, Y, E, W, **settings)
-    agree(reference.descent(X, Y, E, W, **settings), expected)
-    agree(torch_reference.descent_by_hand(X, Y, E, W, **settings), expected)
+    assert_close(reference.descent(X, Y, E, W, **settings), expected)
+    assert_close(torch_reference.descent_by_hand(X, Y, E, W, **settings), expected)
 
 
 @pytest.mark.parametrize(("h", "ridge"), [(h, ridge) for h, ridges in RIDGES.items() for ridge in ridges])
@@ -63,7 +66,7 @@ def test_descents_agree(reference, momentum):
 def test_predicted_gradients_agree(reference, name, h, ridge):
     X, Y, E, _ = problem(h)
     expected = torch_reference.predicted_gradient(X, Y, E, ridge=ridge, activation_name=name)
-    agree(reference.predicted_gradient(X, Y, E, ridge=ridge, activation_name=name), expected)
+    assert_close(reference.predicted_gradient(X, Y, E, ridge=ridge, activation_name=name), expected)
     inverse = torch_reference.predicted_gradient_with_inverse(X, Y, E, ridge=ridge, activation_name=name)
     for one, other in zip(inverse, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
@@ -73,7 +76,7 @@ def test_predicted_gradients_agree(reference, name, h, ridge):
 
 
 @pytest.mark.parametrize(("h", "ridge"), [(h, ridge) for h, ridges in RIDGES.items() for ridge in ridges])
-def test_the_predicted_gradient_is_half_the_cost_s_descent(h, ridge):
+def test_the_predicted_gradient_is_minus_half_the_gradient_of_the_cost(h, ridge):
     X, Y, E, _ = problem(h)
     E = torch_reference.torch.tensor(E, requires_grad=True)
     torch_reference.cost(X, Y, E, ridge=ridge).backward()
@@ -83,7 +86,7 @@ def test_the_predicted_gradient_is_half_the_cost_s_descent(h, ridge):
 
 if len(REFERENCES) > 1:
 
-    def test_jax_gathers_what_it_multiplies():
+    def test_gathering_rows_in_jax_gives_the_same_gradients():
         X, Y, E, W = problem(20)
         expected = jax_reference.loss_and_gradient(X, Y, E, W)
-        agree(jax_reference.loss_and_gradient(jax_reference.pairs(X), Y, E, W), expected)
+        assert_close(jax_reference.loss_and_gradient(jax_reference.pairs(X), Y, E, W), expected)

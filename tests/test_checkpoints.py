@@ -1,4 +1,4 @@
-"""Networks from checkpoints that PyTorch, safetensors and NumPy write, and back."""
+"""Networks from checkpoints of PyTorch, safetensors and NumPy, and back."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def save_legacy(state, path):
 
 
 def save_big_endian(state, path):
-    """A file as a big-endian machine writes it."""
+    """Save a file as a big-endian machine writes it."""
     torch.save(state, path)
     entries = zip_entries(path)
     root = next(name for name in entries if name.endswith("/data.pkl")).removesuffix("data.pkl")
@@ -66,7 +66,7 @@ PRECISIONS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 @pytest.mark.parametrize("save", TORCH_FORMATS)
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
-def test_state_dictionaries_in_every_format_and_precision(save, dtype, tmp_path):
+def test_state_dictionaries_are_read_in_every_format_and_precision(save, dtype, tmp_path):
     layers = model(dtype)
     save(layers.state_dict(), tmp_path / "model")
     net = zl.networks.from_checkpoint(tmp_path / "model")
@@ -78,7 +78,7 @@ def test_state_dictionaries_in_every_format_and_precision(save, dtype, tmp_path)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "softplus(5)"])
-def test_it_is_the_same_function(activation, tmp_path):
+def test_a_network_from_a_checkpoint_computes_the_same_function(activation, tmp_path):
     layers, data = model(torch.float64), random_data(9, D_IN, D_OUT)
     torch.save(layers.state_dict(), tmp_path / "model.pth")
     net = zl.networks.from_checkpoint(tmp_path / "model.pth", activation=activation)
@@ -88,13 +88,13 @@ def test_it_is_the_same_function(activation, tmp_path):
 
 
 @pytest.mark.parametrize("save", [save_zip, save_legacy])
-def test_a_training_checkpoint(save, tmp_path):
+def test_a_training_checkpoint_needs_names_of_its_other_tensors(save, tmp_path):
     layers = model()
     optimizer = torch.optim.SGD(layers.parameters(), lr=0.1, momentum=0.9)
     layers(torch.ones(2, D_IN)).sum().backward()
     optimizer.step()
-    kept = {"model": layers.state_dict(), "optimizer": optimizer.state_dict(), "losses": [0.5, 2], "epoch": 3}
-    save({**kept, "parameters": tuple(layers.parameters())}, tmp_path / "model.pth")
+    checkpoint = {"model": layers.state_dict(), "optimizer": optimizer.state_dict(), "losses": [0.5, 2], "epoch": 3}
+    save({**checkpoint, "parameters": tuple(layers.parameters())}, tmp_path / "model.pth")
     names = {"E": "model.0.weight", "W": "model.2.weight"}
     with pytest.raises(ValueError, match=r"expected no further tensors .* got 'optimizer\.state\.0\.momentum_buffer'"):
         zl.networks.from_checkpoint(tmp_path / "model.pth", names, ignore=["parameters.*"])
@@ -103,7 +103,7 @@ def test_a_training_checkpoint(save, tmp_path):
 
 
 @pytest.mark.parametrize("save", [save_zip, save_legacy])
-def test_strides_offsets_and_shared_storages(save, tmp_path):
+def test_strides_offsets_and_shared_storages_are_read(save, tmp_path):
     whole = torch.arange(200, dtype=torch.float64) + 1
     state = {
         "E": whole[3:38].reshape(HIDDEN, D_IN).T,
@@ -118,7 +118,7 @@ def test_strides_offsets_and_shared_storages(save, tmp_path):
 
 
 @pytest.mark.parametrize("save", [save_zip, save_legacy])
-def test_views_that_pytorch_negates_when_they_are_read(save, tmp_path):
+def test_views_that_pytorch_negates_on_reading_are_read(save, tmp_path):
     whole = torch.arange(1, 25, dtype=torch.float64).reshape(3, 4, 2)
     state = {"E": torch.view_as_complex(whole).conj().imag, "W": torch.ones(4, 2)}
     assert state["E"].is_neg()
@@ -128,7 +128,7 @@ def test_views_that_pytorch_negates_when_they_are_read(save, tmp_path):
 
 
 @pytest.mark.parametrize("save", TORCH_FORMATS)
-def test_biases(save, tmp_path):
+def test_biases_are_rejected_unless_zero_or_ignored(save, tmp_path):
     layers = model(bias=True)
     with torch.no_grad():
         layers[2].bias.zero_()
@@ -145,8 +145,8 @@ def test_biases(save, tmp_path):
     assert same_bits(zl.networks.from_checkpoint(tmp_path / "model").E, net.E)
 
 
-def test_which_tensors_are_biases_of_the_layers(tmp_path):
-    """Those of the layers' own dictionaries; others that are ignored, as of an optimizer, are not even read."""
+def test_ignored_biases_are_reported_for_the_dictionaries_of_the_layers_only(tmp_path):
+    """Other ignored tensors, for example of an optimizer, are not even read."""
     layers = {"net.E": np.ones((4, 3)), "net.W": np.ones((3, 2))}
     others = {"net.b_bias": np.full(3, np.nan), "net.scale": np.ones(3), "optimizer.bias": np.ones(3)}
     np.savez(tmp_path / "net.npz", **layers, **others)
@@ -158,7 +158,7 @@ def test_which_tensors_are_biases_of_the_layers(tmp_path):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8", ">f8"])
-def test_npz(save, dtype, tmp_path):
+def test_npz_files_are_read_in_every_precision(save, dtype, tmp_path):
     random = np.random.default_rng(0)
     E, W = random.standard_normal((D_IN, HIDDEN)).astype(dtype), random.standard_normal((HIDDEN, D_OUT)).astype(dtype)
     save(tmp_path / "a.npz", E=E, W=np.asfortranarray(W), note=np.array("a text"))
@@ -168,7 +168,7 @@ def test_npz(save, dtype, tmp_path):
     assert (net.dtype, net.activation) == (np.float64 if dtype[2] == "8" else np.float32, "tanh")
 
 
-def test_names_and_layouts(tmp_path):
+def test_names_and_layouts_can_be_chosen(tmp_path):
     random = np.random.default_rng(0)
     E, W = random.standard_normal((D_IN, HIDDEN)), random.standard_normal((HIDDEN, D_OUT))
     np.savez(tmp_path / "a.npz", **{"embed.weight": E, "head.weight": W.T, "first": E, "second": W.T, "weight": W.T})
@@ -184,10 +184,10 @@ def test_names_and_layouts(tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("activation", ["relu", "softplus(5)"])
 @pytest.mark.parametrize("names", [None, {"E": ("ε.weight", "as_is"), "W": "𝒲"}])
-def test_round_trip_to_the_bit(dtype, activation, names, tmp_path):
+def test_saving_and_reading_gives_the_same_bits(dtype, activation, names, tmp_path):
     net = random_network(random_data(4, D_IN, D_OUT), HIDDEN, activation, dtype)
     path = tmp_path / "new" / "net.safetensors"
-    for _ in range(2):  # the second time over the first
+    for _ in range(2):  # The second file replaces the first.
         zl.networks.to_checkpoint(net, path, names)
         back = zl.networks.from_checkpoint(path, names)
         assert same_bits(back.E, net.E)
@@ -210,22 +210,22 @@ def test_pytorch_loads_what_is_written(tmp_path):
     assert relative(layers(torch.tensor(data.X_train)).detach().numpy(), expected) < 1e-14
 
 
-def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     net = random_network(random_data(4, D_IN, D_OUT), HIDDEN)
     path = tmp_path / "net.safetensors"
     zl.networks.to_checkpoint(net, path)
 
-    def full(_):
+    def raise_disk_full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", raise_disk_full)
     with pytest.raises(OSError, match="No space left"):
         zl.networks.to_checkpoint(net.astype("float32"), path)
     assert zl.networks.from_checkpoint(path).dtype == np.float64
     assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]
 
 
-def test_pytorch_is_not_needed(tmp_path):
+def test_checkpoints_are_read_without_pytorch(tmp_path):
     for save in (save_zip, save_legacy, save_safetensors):
         save(model(torch.bfloat16).state_dict(), tmp_path / save.__name__)
     code = """
@@ -259,7 +259,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arrays", "arguments", "message"), BAD, ids=[message for *_, message in BAD])
-def test_what_does_not_make_a_network_is_told(arrays, arguments, message, tmp_path):
+def test_tensors_that_are_no_network_are_rejected(arrays, arguments, message, tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, **arrays)
     with pytest.raises(ValueError, match=message) as caught:
@@ -268,7 +268,7 @@ def test_what_does_not_make_a_network_is_told(arrays, arguments, message, tmp_pa
     assert str(caught.value).startswith(("names: ", f"{path}: "))
 
 
-def test_files_of_other_kinds(tmp_path):
+def test_files_of_other_kinds_are_rejected(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected a checkpoint, found no such file"):
         zl.networks.from_checkpoint(tmp_path / "nothing")
     with pytest.raises(ValueError, match="expected a checkpoint, got a directory"):
@@ -294,7 +294,7 @@ def test_files_of_other_kinds(tmp_path):
         zl.networks.to_checkpoint(model(), tmp_path / "a")
 
 
-def test_a_float8_tensor_is_refused(tmp_path):
+def test_a_float8_tensor_is_rejected(tmp_path):
     save_safetensors({"E": torch.ones(3, 3).to(torch.float8_e5m2), "W": torch.ones(3, 3)}, tmp_path / "a")
     with pytest.raises(ValueError, match="expected real numbers of 16 to 64 bits or integers, got F8_E5M2 in 'E'"):
         zl.networks.from_checkpoint(tmp_path / "a")
@@ -305,7 +305,7 @@ def without_an_entry(path, ending):
 
 
 @pytest.mark.parametrize(("ending", "message"), [("data/0", "damaged one .*data/0"), ("data.pkl", "another zip")])
-def test_missing_entries(ending, message, tmp_path):
+def test_archives_with_missing_entries_are_rejected(ending, message, tmp_path):
     save_zip(model().state_dict(), tmp_path / "a")
     write_zip(tmp_path / "a", without_an_entry(tmp_path / "a", ending))
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""The command: its words, its files, and the exit status and line for everything that can go wrong."""
+"""The command: its options, its files, and its exit status and line for every error."""
 
 import errno
 import json
@@ -21,7 +21,7 @@ from zeroloss.studies.paper import figure6
 
 @pytest.fixture
 def command(capsys):
-    """Run the command in this process: its status and what it printed."""
+    """Run the command in this process; return its status and both outputs."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*words):
@@ -37,7 +37,7 @@ def command(capsys):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Make the quick figure a matter of milliseconds."""
+    """Replace the quick form of figure 6 by one that takes milliseconds."""
     settings = replace(figure6.STUDY.quick, p=5, hidden=16, steps=50)
     monkeypatch.setattr(figure6, "STUDY", replace(figure6.STUDY, quick=settings))
     return settings
@@ -54,13 +54,13 @@ def test_reproduce_writes_three_files_and_prints_one_line(command, tiny, tmp_pat
 
 def test_options_reach_the_settings(command, tiny, tmp_path):
     words = ["--quick", "--seeds", 2, "--spread", "variance", "--out", tmp_path]
-    assert command("reproduce", "6", "1", "6", *words)[0] == 0  # an option goes to the figures that have it
+    assert command("reproduce", "6", "1", "6", *words)[0] == 0  # An option applies to the figures that have it.
     settings = json.loads((tmp_path / "figure6.json").read_text(encoding="utf-8"))["settings"]
     assert (settings["seeds"], settings["spread"], settings["quick"]) == (2, "variance", True)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["reproduce", "9"], "'9': unknown; there are 1, 2, 3, 4, 5, 6, 7, all, theorem4.8, theorem4.10, "),
         (["reproduce", "6", "six"], "'six': unknown"),
@@ -76,15 +76,15 @@ def test_options_reach_the_settings(command, tiny, tmp_path):
         (["draw"], "draw"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(command, words, told):
+def test_bad_input_is_one_line_and_status_2(command, words, message):
     status, out, err = command(*words)
     assert (status, out) == (2, "")
     assert err.startswith("zeroloss: ")
     assert err.count("\n") == 1
-    assert told in err
+    assert message in err
 
 
-def test_a_directory_that_cannot_be_written_is_told_before_work(command, tmp_path):
+def test_an_unwritable_directory_is_reported_before_the_work(command, tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "beneath"):
         status, out, err = command("reproduce", "6", "--out", place)
@@ -92,11 +92,11 @@ def test_a_directory_that_cannot_be_written_is_told_before_work(command, tmp_pat
         assert f"--out: cannot write in {place}" in err
 
 
-def test_a_file_that_cannot_be_written_is_told(command, tiny, monkeypatch, tmp_path):
-    def full(self, target):
+def test_a_file_that_cannot_be_written_is_reported(command, tiny, monkeypatch, tmp_path):
+    def raise_disk_full(self, target):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(Path, "replace", raise_disk_full)
     status, out, err = command("reproduce", "6", "--quick", "--out", tmp_path)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert f"--out: cannot write in {tmp_path}: No space left on device" in err
@@ -107,17 +107,17 @@ def contents(directory):
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-def test_no_result_takes_the_place_of_one_of_other_settings(command, tiny, monkeypatch, tmp_path):
-    """Full, quick, another number of seeds: all are kept, and the same again replaces its own."""
+def test_a_result_replaces_only_one_of_the_same_settings(command, tiny, monkeypatch, tmp_path):
+    """The full form, the quick form and another number of seeds get files of their own."""
     monkeypatch.setattr(figure6, "STUDY", replace(figure6.STUDY, full=replace(tiny, hidden=40, quick=False)))
     command("reproduce", "6", "--out", tmp_path)
-    full = contents(tmp_path)
-    assert set(full) == {"figure6.json", "figure6.nc", "figure6.png"}
+    raise_disk_full = contents(tmp_path)
+    assert set(raise_disk_full) == {"figure6.json", "figure6.nc", "figure6.png"}
     status, out, _ = command("reproduce", "6", "--quick", "--out", tmp_path)
     assert status == 0
     assert out.strip().endswith(str(tmp_path / "figure6-quick.png"))
     both = contents(tmp_path)
-    assert {name: both[name] for name in full} == full
+    assert {name: both[name] for name in raise_disk_full} == raise_disk_full
     command("reproduce", "6", "--seeds", "1", "--out", tmp_path)
     command("reproduce", "6", "--quick", "--out", tmp_path)
     all_of_them = contents(tmp_path)
@@ -126,7 +126,7 @@ def test_no_result_takes_the_place_of_one_of_other_settings(command, tiny, monke
 
 
 @pytest.mark.parametrize("name", ["figure6.png", "figure6.nc", "figure6.json"])
-def test_a_file_of_another_is_not_a_result(command, tiny, tmp_path, name):
+def test_a_file_that_is_not_a_result_stays(command, tiny, tmp_path, name):
     (tmp_path / name).write_text("{}")
     status, out, _ = command("reproduce", "6", "--quick", "--out", tmp_path)
     assert status == 0
@@ -145,23 +145,23 @@ def test_failed_runs_of_other_settings_stay(command, tiny, monkeypatch, tmp_path
     assert (tmp_path / "figure6-failed" / "thesis.tex").read_text() == "years of work"
 
 
-def test_a_numerical_failure_keeps_the_run(command, tiny, monkeypatch, tmp_path):
+def test_a_numerical_failure_saves_the_run(command, tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(
         figure6, "STUDY", replace(figure6.STUDY, quick=replace(tiny, step_size=1e6, steps=500, seeds=1))
     )
     status, out, err = command("reproduce", "6", "--quick", "--out", tmp_path)
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert "seed 0" in err
-    kept = tmp_path / "figure6-failed"
-    assert str(kept) in err
-    assert zl.load(kept).history.sizes["step"] > 0
+    failed = tmp_path / "figure6-failed"
+    assert str(failed) in err
+    assert zl.load(failed).history.sizes["step"] > 0
     assert not (tmp_path / "figure6.png").exists()
 
 
 @pytest.mark.parametrize("figure", ["5", "6"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_command_ends_at_once(figure, number, status, tmp_path):
-    """Sent while the full figure is under way; SIGINT is put back first, as a background shell ignores it."""
+    """The signal comes during the full figure. The child restores SIGINT, which a background shell ignores."""
     start = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from zeroloss.cli import main; main()"
     )
@@ -177,7 +177,7 @@ def test_an_interrupted_command_ends_at_once(figure, number, status, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_reproduce_without_a_name_lists_what_there_is(command):
+def test_reproduce_without_a_name_lists_every_study(command):
     status, out, err = command("reproduce")
     assert (status, err) == (0, "")
     names = [*FIGURES, *(f"theorem{number}" for number in CHECKS), *STUDIES]
@@ -185,7 +185,7 @@ def test_reproduce_without_a_name_lists_what_there_is(command):
     assert [name for name, _ in listed] == names
 
 
-def test_every_study_has_a_name_for_reproduce_and_takes_other_settings_and_forms(command, tmp_path):
+def test_reproduce_accepts_settings_and_formats_of_every_study(command, tmp_path):
     words = ["--quick", "--set", "points=21", "--format", "svg", "--out", tmp_path]
     status, out, err = command("reproduce", "figure4", *words)
     assert (status, err) == (0, "")
@@ -200,7 +200,7 @@ def test_every_study_has_a_name_for_reproduce_and_takes_other_settings_and_forms
 
 
 @pytest.mark.parametrize("form", ["svg", "pdf"])
-def test_the_same_numbers_give_the_same_picture_in_every_form(command, tmp_path, form):
+def test_the_same_numbers_give_the_same_picture_in_every_format(command, tmp_path, form):
     for folder in ("a", "b"):
         assert command("reproduce", "4", "--quick", "--format", form, "--out", tmp_path / folder)[0] == 0
     one, other = ((tmp_path / folder / f"figure4.{form}").read_bytes() for folder in ("a", "b"))
@@ -208,19 +208,19 @@ def test_the_same_numbers_give_the_same_picture_in_every_form(command, tmp_path,
     assert b"zeroloss" in one
 
 
-def test_a_number_of_seeds_is_said_to_have_no_effect_if_nothing_is_random(command, tmp_path):
+def test_seeds_without_effect_are_reported(command, tmp_path):
     _, out, _ = command("reproduce", "2", "4", "--quick", "--seeds", "3", "--out", tmp_path)
     assert all("; nothing random, so no seeds; " in line for line in out.splitlines())
 
 
-def test_info_tells_the_build(command):
+def test_info_prints_the_build(command):
     status, out, _ = command("info")
     assert status == 0
     assert re.search(rf"^level +{zl.build_info()['level']}$", out, re.MULTILINE)
     assert len(out.splitlines()) == len(zl.build_info())
 
 
-def test_version_and_help(command):
+def test_version_and_help_are_printed(command):
     assert command("--version") == (0, f"zeroloss {zl.__version__}\n", "")
     assert command() == command("--help")
     assert "reproduce" in command("-h")[1]
@@ -234,13 +234,13 @@ def test_version_and_help(command):
         (["sweep", "a.toml"], "Missing option '--out'. (zeroloss sweep --help lists the choices)"),
     ],
 )
-def test_words_that_are_missing_or_unknown_lead_to_the_help(command, words, line):
+def test_missing_or_unknown_words_refer_to_the_help(command, words, line):
     assert command(*words) == (2, "", f"zeroloss: {line}\n")
     assert f" {', '.join(FIGURES)} " in command("reproduce", "--help")[1]
 
 
 def test_no_help_is_cut_off(command):
-    """On a terminal of 80 columns, each command has a whole sentence; names of studies are not broken at hyphens."""
+    """On a terminal of 80 columns each command has a whole sentence; names of studies are not broken at hyphens."""
     _, out, _ = command("--help")
     described = dict(re.findall(r"^  (\w+) +(.*)$", out.partition("Commands:\n")[2], re.MULTILINE))
     assert described.keys() == {one.name for one in cli.COMMANDS}

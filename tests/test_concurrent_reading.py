@@ -33,7 +33,7 @@ def server():
 def test_a_run_is_read_at_any_time(tmp_path, server, keep):
     """From before its first checkpoint to its end, with a checkpoint after every step."""
     given = settings(**OFTEN, keep_checkpoints=keep)
-    child = server.Process(target=child_processes.carry_out, args=(given, tmp_path / "a"))
+    child = server.Process(target=child_processes.begin_or_resume, args=(given, tmp_path / "a"))
     child.start()
     while not (tmp_path / "a" / "run.json").exists():
         pass
@@ -66,7 +66,7 @@ def test_a_run_without_a_checkpoint_says_so(tmp_path, monkeypatch):
 
 def test_a_run_that_was_killed_says_so(tmp_path, server):
     given = settings(checkpoint_every=None)
-    child = server.Process(target=child_processes.killed_at_record, args=(given, tmp_path / "a", 40))
+    child = server.Process(target=child_processes.run_until_killed_at_record, args=(given, tmp_path / "a", 40))
     child.start()
     child.join()
     run = zl.load(tmp_path / "a")
@@ -91,7 +91,7 @@ def test_an_extension_that_was_killed_says_so(tmp_path, monkeypatch):
 
 def held_open(server, path):
     ready, release = server.Event(), server.Event()
-    holder = server.Process(target=child_processes.hold_open, args=(path, ready, release))
+    holder = server.Process(target=child_processes.open_for_appending, args=(path, ready, release))
     holder.start()
     assert ready.wait(20)
     return holder

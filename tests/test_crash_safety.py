@@ -52,7 +52,7 @@ def test_killed_at_random_moments(tmp_path, server, undisturbed, kind):
     random = np.random.default_rng(3)
     directory, kills = tmp_path / "a", 0
     while kills < 25:
-        child = server.Process(target=child_processes.carry_out, args=(settings(*kind, **LONG), directory))
+        child = server.Process(target=child_processes.begin_or_resume, args=(settings(*kind, **LONG), directory))
         child.start()
         time.sleep(float(random.uniform(0.0, 0.25)))
         child.kill()
@@ -61,7 +61,7 @@ def test_killed_at_random_moments(tmp_path, server, undisturbed, kind):
         if child.exitcode == 0 or is_ended(directory):  # it was quicker: another one
             assert_same_run(undisturbed[kind], zl.load(directory))
             directory = tmp_path / f"after {kills} kills"
-    child_processes.carry_out(settings(*kind, **LONG), directory)
+    child_processes.begin_or_resume(settings(*kind, **LONG), directory)
     assert_same_run(undisturbed[kind], zl.load(directory))
 
 
@@ -75,12 +75,14 @@ def test_killed_at_every_write(tmp_path, server):
         number += 2  # both parities come with the second kill
         directory = tmp_path / f"{number}"
         for at in (number, number // 2 + 1):
-            child = server.Process(target=child_processes.killed_at_write, args=(settings(**few), directory, at))
+            child = server.Process(
+                target=child_processes.run_until_killed_at_write, args=(settings(**few), directory, at)
+            )
             child.start()
             child.join()
             if at == number:
                 exitcode = child.exitcode
-        child_processes.carry_out(settings(**few), directory)
+        child_processes.begin_or_resume(settings(**few), directory)
         assert_same_run(whole, zl.load(directory))
         assert not list(directory.rglob(".*-new"))
     assert number > 30
@@ -201,7 +203,7 @@ def test_a_full_disk(tmp_path, server, undisturbed):
         directory = tmp_path / str(allowed)
         ours, theirs = multiprocessing.Pipe()
         child = server.Process(
-            target=child_processes.with_file_limit, args=(settings(*kind, **LONG), directory, allowed, theirs)
+            target=child_processes.run_with_file_limit, args=(settings(*kind, **LONG), directory, allowed, theirs)
         )
         child.start()
         child.join()
@@ -312,7 +314,7 @@ def test_other_data_and_another_configuration_are_refused(tmp_path):
 def test_two_processes_on_one_directory(tmp_path, server):
     broken_off(tmp_path / "a")
     ready, release = server.Event(), server.Event()
-    holder = server.Process(target=child_processes.hold, args=(tmp_path / "a", ready, release))
+    holder = server.Process(target=child_processes.lock_directory, args=(tmp_path / "a", ready, release))
     holder.start()
     assert ready.wait(20)
     with pytest.raises(InUseError, match=f"in use by process {holder.pid}"):

@@ -11,7 +11,7 @@ import notebooks
 import pytest
 
 import zeroloss as zl
-from pages import PAGES, ROOT, blocks, cells, commands, printed_by, text_of
+from pages import PAGES, ROOT, cells, code_blocks, commands, read_page, run_and_read
 from zeroloss import cli, datasets
 from zeroloss.studies import CHECKS, FIGURES, STUDIES
 
@@ -53,7 +53,7 @@ def check_questions(lines, _):
 
 def check_port(lines, _):
     """The step of descent is that of PyTorch: the page quotes what its script prints."""
-    printed = float(re.search(r"It prints `(\S+)`", text_of("docs/how-to/port-a-pytorch-script.md"))[1])
+    printed = float(re.search(r"It prints `(\S+)`", read_page("docs/how-to/port-a-pytorch-script.md"))[1])
     assert float(lines[0]) == pytest.approx(printed, rel=1e-9)
 
 
@@ -141,7 +141,7 @@ def test_cells_run_in_their_order(page, folder, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
     names = {"__name__": "page"}
-    lines = [line for cell in cells(page) for line in printed_by(cell, names)]
+    lines = [line for cell in cells(page) for line in run_and_read(cell, names)]
     CHECKS_OF_PAGES[page](lines, folder)
 
 
@@ -149,14 +149,14 @@ def test_the_pytorch_script_prints_what_its_page_says():
     pytest.importorskip("torch")
     page = "docs/how-to/port-a-pytorch-script.md"
     names = {}
-    printed_by(cells(page)[0], names)
-    (script,) = blocks(page, "python")
-    (loss,) = printed_by(script, names)
+    run_and_read(cells(page)[0], names)
+    (script,) = code_blocks(page, "python")
+    (loss,) = run_and_read(script, names)
     assert float(loss) == pytest.approx(float(names["run"].history.train_loss[-1]), rel=1e-9)
 
 
 def test_the_table_of_tasks_is_complete():
-    table = text_of("docs/how-to/your-own-data.md")
+    table = read_page("docs/how-to/your-own-data.md")
     tasks = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)\(", " ".join(tasks))) == {*datasets.TASKS, "from_arrays"}
 
@@ -184,8 +184,8 @@ def test_package_commands(words, folder, capsys):
 
 
 def test_the_example_of_a_long_run(folder):
-    (example,) = blocks("docs/how-to/long-runs.md", "python")
-    (line,) = printed_by(example)
+    (example,) = code_blocks("docs/how-to/long-runs.md", "python")
+    (line,) = run_and_read(example)
     assert line.startswith("reached the end: 1000 steps {'train_accuracy >= 1': ")
 
 
@@ -211,7 +211,7 @@ def test_the_command_of_a_sweep(folder, capsys):
 def commands_within_sentences():
     """The commands between backticks, as ``zeroloss resume DIR --out OTHER``."""
     for page in PAGES:
-        text = " ".join(text_of(page).split())
+        text = " ".join(read_page(page).split())
         yield from re.findall(r"`zeroloss (\w[^`…]*)`", text)
 
 
@@ -229,7 +229,7 @@ def test_commands_within_sentences_exist(command):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files(page):
-    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text_of(page))
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", read_page(page))
     files = [(ROOT / page).parent / link for link in links if not link.startswith("https://")]
     if (ROOT / "PKG-INFO").exists():  # an unpacked source distribution, which has no pictures
         files = [file for file in files if file.suffix != ".png"]
@@ -237,7 +237,9 @@ def test_links_lead_to_files(page):
 
 
 def test_the_code_that_pages_name_exists():
-    names = {name for page in PAGES for name in re.findall(r"`((?:python|csrc|tests|bench)/[\w./-]+)`", text_of(page))}
+    names = {
+        name for page in PAGES for name in re.findall(r"`((?:python|csrc|tests|bench)/[\w./-]+)`", read_page(page))
+    }
     assert len(names) > 40
     assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
 
@@ -245,7 +247,7 @@ def test_the_code_that_pages_name_exists():
 def test_the_reference_has_a_page_for_every_public_module():
     """The page of a module is made of its ``__all__``; ``make docs`` checks that each name has an entry."""
     modules = {f"zeroloss.{name}" for name in zl.__all__ if inspect.ismodule(getattr(zl, name))}
-    listed = re.findall(r"^   (zeroloss\S*)$", text_of("docs/reference/index.rst"), re.MULTILINE)
+    listed = re.findall(r"^   (zeroloss\S*)$", read_page("docs/reference/index.rst"), re.MULTILINE)
     assert sorted(listed) == sorted({"zeroloss", *modules})
     assert {f"{module}.{name}" for module in modules for name in eval(module, {"zeroloss": zl}).__all__} <= (
         check_site.public_names()
@@ -278,7 +280,7 @@ AVOIDED = r"in place of|but for |\bbeside\b|\bgo(?:es)? on\b|\btold\b|\btells?\b
 
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_are_in_plain_words(page):
-    assert re.findall(AVOIDED, " ".join(text_of(page).split()), re.IGNORECASE) == []
+    assert re.findall(AVOIDED, " ".join(read_page(page).split()), re.IGNORECASE) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Outcomes and errors name what is the cause, and nothing that is not."""
+"""Outcomes and errors name the true cause, and no other."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from problems import figure5
 from zeroloss import config, runs
 
 X, Y = np.array([[0.0, 1], [1, 1], [2, 1]]), np.array([[1.0], [2], [3]])
-E = np.array([[1, 0.5, 2, -1], [1, 1, 0.3, -1]])  # the last unit is dead
+E = np.array([[1, 0.5, 2, -1], [1, 1, 0.3, -1]])  # The last unit is dead.
 INACTIVE = "no hidden unit is active on the training samples"
 
 
@@ -19,7 +19,7 @@ def on_the_set(X, Y, E):
 
 
 @pytest.mark.parametrize("method", ["euler", "bogacki_shampine", "proximal"])
-def test_dependent_inputs_without_a_kink_between_them(method):
+def test_dependent_inputs_without_a_kink_between_them_are_named_as_the_cause(method):
     run = zl.simulate(zl.NormFlow(step_size=0.1, method=method), *on_the_set(X, Y, E), steps=3, progress=False)
     assert "the training inputs 0, 1, 2 have rank 2 only, and every hidden unit is linear on them" in str(run.outcome)
     assert "dead" not in str(run.outcome)
@@ -31,14 +31,14 @@ def test_a_kink_between_dependent_inputs_makes_their_outputs_independent():
     assert str(run.outcome) == "reached the end: 3 steps"
 
 
-def test_duplicate_inputs():
+def test_duplicate_inputs_are_named_as_the_cause():
     twice = np.vstack([X, X[:1]]), np.vstack([Y, Y[:1]])
     data, net = on_the_set(*twice, E)
     with pytest.raises(np.linalg.LinAlgError, match="1 training inputs are duplicates of others; its smallest"):
         zl.geometry.project(net, data)
 
 
-def test_a_learning_rate_that_turns_all_units_off():
+def test_units_that_all_become_inactive_are_reported():
     data, net = figure5()
     run = zl.simulate(zl.GradientDescent(lr=100.0), data, net, steps=100, progress=False)
     assert str(run.outcome).startswith(f"reached the end: 100 steps; {INACTIVE}")
@@ -47,7 +47,7 @@ def test_a_learning_rate_that_turns_all_units_off():
     assert str(sound.outcome) == "reached the end: 100 steps"
 
 
-def test_a_start_without_an_active_unit():
+def test_a_start_without_an_active_unit_is_reported():
     data, net = figure5()
     dead = zl.networks.from_arrays(-np.abs(net.E), net.W)
     with pytest.warns(RuntimeWarning, match=INACTIVE):
@@ -60,7 +60,7 @@ def test_a_start_without_an_active_unit():
     assert INACTIVE not in str(zl.simulate(zl.GradientDescent(lr=1.0), data, leaky, steps=3, progress=False).outcome)
 
 
-def test_inactive_units_of_a_run_in_a_directory(tmp_path):
+def test_a_run_in_a_directory_reports_inactive_units(tmp_path):
     settings = {"dynamics": {"lr": 100.0}, "run": {"steps": 100}}
     run = runs.run(config.from_settings(settings), tmp_path / "run", progress=False)
     assert INACTIVE in str(run.outcome)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zeroloss as zl
-from pages import blocks, cells
+from pages import cells, code_blocks
 from problems import same_bits
 from test_runs import assert_same_run
 from zeroloss import _toml, config, runs, sweeps
@@ -19,8 +19,8 @@ from zeroloss.dynamics import registry
 from zeroloss.results import Ending
 
 PAGE = "docs/how-to/own-dynamics.md"
-CODE = cells(PAGE) + blocks(PAGE, "python")
-(COMMANDS,) = blocks(PAGE, "sh")
+CODE = cells(PAGE) + code_blocks(PAGE, "python")
+(COMMANDS,) = code_blocks(PAGE, "sh")
 MODULE = CODE[0].partition("\ndata = ")[0] + "\n\n" + CODE[2]
 OPTIONS = {"record_every": 20, "snapshot_every": 60, "progress": False}
 

@@ -19,23 +19,23 @@ GUIDES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 CONDA_NAMES = {"matplotlib": "matplotlib-base"}
 
 
-def text_of(name):
+def read_page(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
 def yaml_of(name):
-    return yaml.safe_load(text_of(name))
+    return yaml.safe_load(read_page(name))
 
 
 def test_every_file_has_the_version():
     version = PROJECT["version"]
     assert yaml_of("CITATION.cff")["version"] == version
     assert yaml_of("conda/recipe.yaml")["context"]["version"] == version
-    assert f"\n## [{version}] - " in text_of("CHANGELOG.md")
+    assert f"\n## [{version}] - " in read_page("CHANGELOG.md")
 
 
 def test_the_changelog_is_ordered():
-    headings = re.findall(r"^## (.*)$", text_of("CHANGELOG.md"), re.MULTILINE)
+    headings = re.findall(r"^## (.*)$", read_page("CHANGELOG.md"), re.MULTILINE)
     assert headings[0] == "[Unreleased]"
     released = [re.fullmatch(r"\[(\d+)\.(\d+)\.(\d+)\] - (\S+)", heading).groups() for heading in headings[1:]]
     versions = [tuple(map(int, numbers)) for *numbers, _ in released]
@@ -43,7 +43,7 @@ def test_the_changelog_is_ordered():
     assert versions == sorted(versions, reverse=True)
     assert dates == sorted(dates, reverse=True)
     kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
-    for version in text_of("CHANGELOG.md").split("\n## ")[1:]:
+    for version in read_page("CHANGELOG.md").split("\n## ")[1:]:
         found = re.findall(r"^### (.*)$", version, re.MULTILINE)
         assert found == [kind for kind in kinds if kind in found], version.split("\n")[0]
 
@@ -58,7 +58,7 @@ def test_the_citation():
     paper = citation["preferred-citation"]
     assert paper["url"] == PROJECT["urls"]["Paper"]
     assert {"authors", "title", "type"} <= paper.keys()
-    assert paper["title"] in text_of("README.md")
+    assert paper["title"] in read_page("README.md")
 
 
 def test_the_conda_recipe_has_the_requirements_of_the_package():
@@ -105,7 +105,7 @@ def test_the_source_distribution_has_no_pictures():
 
 @pytest.mark.parametrize("name", GUIDES)
 def test_links_of_the_guides_lead_to_files(name):
-    links = re.findall(r"\]\(([^)#]+)\)", text_of(name))
+    links = re.findall(r"\]\(([^)#]+)\)", read_page(name))
     assert [link for link in links if not link.startswith("https://") and not (ROOT / link).exists()] == []
 
 
@@ -113,31 +113,31 @@ def test_the_files_named_in_the_guides_exist():
     """Names in backquotes with a folder or a suffix of ours. NAME stands for a name to choose."""
     made = ("build/", "dist/", "examples/notebooks/")
     for name in GUIDES:
-        quoted = re.findall(r"`([\w.-]+(?:/[\w.-]*)*)`", text_of(name))
+        quoted = re.findall(r"`([\w.-]+(?:/[\w.-]*)*)`", read_page(name))
         paths = [path for path in quoted if re.search(r"/|\.(cff|cpp|hpp|md|py|pyi|toml|txt|yaml|yml)$", path)]
         expected = [path for path in paths if "NAME" not in path and not path.startswith(made)]
         assert [path for path in expected if not (ROOT / path).exists()] == []
 
 
 def test_the_make_targets_named_in_the_guides_exist():
-    rules = re.findall(r"^([\w -]+):(?!=)", text_of("Makefile"), re.MULTILINE)
+    rules = re.findall(r"^([\w -]+):(?!=)", read_page("Makefile"), re.MULTILINE)
     targets = {target for rule in rules for target in rule.split()}
     for name in GUIDES:
-        named = set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", text_of(name), re.MULTILINE))
+        named = set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", read_page(name), re.MULTILINE))
         assert named <= targets, name
 
 
 def test_the_symbols_named_in_the_guide_exist():
     """Phrases like: `SYMBOL` in `FILE`."""
-    phrases = re.findall(r"`(\w+)`(?: and `(\w+)`)?\s+(?:in|of)\s+`([\w./-]+\.\w+)`", text_of("CONTRIBUTING.md"))
+    phrases = re.findall(r"`(\w+)`(?: and `(\w+)`)?\s+(?:in|of)\s+`([\w./-]+\.\w+)`", read_page("CONTRIBUTING.md"))
     assert phrases
     for *symbols, file in phrases:
-        assert [symbol for symbol in symbols if symbol not in text_of(file)] == [], file
+        assert [symbol for symbol in symbols if symbol not in read_page(file)] == [], file
 
 
 def test_the_guide_names_the_presets():
-    presets = json.loads(text_of("CMakePresets.json"))["configurePresets"]
+    presets = json.loads(read_page("CMakePresets.json"))["configurePresets"]
     names = {preset["name"] for preset in presets if not preset.get("hidden")}
-    guide = text_of("CONTRIBUTING.md")
+    guide = read_page("CONTRIBUTING.md")
     assert [name for name in names if f"`{name}`" not in guide] == []
     assert set(re.findall(r"PRESET=(\w+)", guide)) <= names

@@ -7,9 +7,9 @@ import tomllib
 import pytest
 
 import zeroloss as zl
-from pages import PAGES, ROOT, blocks, commands, printed_by, text_of
+from pages import PAGES, ROOT, code_blocks, commands, read_page, run_and_read
 
-README = text_of("README.md")
+README = read_page("README.md")
 COMMANDS = commands("README.md") + commands("docs/quick-start.md")
 MAKE_TARGETS = sorted({words[1] for words in COMMANDS if words[0] == "make"})
 
@@ -52,20 +52,20 @@ def test_docstrings_of_networks_say_two_layers_without_biases(about):
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quick-start.md"])
 def test_the_environment_is_activated_before_the_first_command(page):
-    first = blocks(page, "sh")[0].splitlines()
+    first = code_blocks(page, "sh")[0].splitlines()
     assert first[:2] == ["make demo", "source .venv/bin/activate"]
     assert first[2].startswith("zeroloss ")
     assert "`.venv/bin/zeroloss`" in README
-    makefile = text_of("Makefile")
+    makefile = read_page("Makefile")
     assert re.search(r"^VENV \S?= \.venv$", makefile, re.MULTILINE)
     assert "-m venv $(VENV)\n" in makefile
 
 
 def test_extras_are_installed_from_the_repository():
     """The index does not have the package, so that ``pip install "zeroloss[data]"`` fails."""
-    extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
+    extras = tomllib.loads(read_page("pyproject.toml"))["project"]["optional-dependencies"]
     files = [*(ROOT / "examples").iterdir(), *(ROOT / "python").rglob("*.py")]
-    texts = [text_of(page) for page in [*PAGES, *files]]
+    texts = [read_page(page) for page in [*PAGES, *files]]
     assert [text for text in texts if re.search(r"pip install \S*zeroloss", text)] == []
     named = {extra for text in texts for extra in re.findall(r'pip install "\.\[(\w+)\]"', text)}
     assert named == {"cluster", "data", "survival"}
@@ -73,9 +73,9 @@ def test_extras_are_installed_from_the_repository():
 
 
 def test_the_example_prints_what_the_readme_says():
-    (example,) = blocks("README.md", "python")
-    (printed,) = blocks("README.md", "text")
-    assert printed_by(example) == printed.splitlines()
+    (example,) = code_blocks("README.md", "python")
+    (printed,) = code_blocks("README.md", "text")
+    assert run_and_read(example) == printed.splitlines()
 
 
 @pytest.mark.parametrize("target", [*MAKE_TARGETS, "docs", "test"])

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from pages import PAGES, ROOT, text_of
+from pages import PAGES, ROOT, read_page
 
 RESULTS = sorted(path.stem for path in (ROOT / "docs" / "results").glob("*.json"))
 
@@ -21,12 +21,12 @@ def tables():
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
 def test_tables_are_those_of_the_files(tables, page):
-    text = text_of(page)
+    text = read_page(page)
     assert tables.written(text) == text, "python tools/result_tables.py writes the tables again"
 
 
 def test_every_table_is_on_a_page(tables):
-    pages = "".join(map(text_of, PAGES))
+    pages = "".join(map(read_page, PAGES))
     assert [name for name in tables.TABLES if pages.count(f"<!-- table {name} -->") != 1] == []
 
 
@@ -41,5 +41,5 @@ def test_files_are_of_the_full_form_of_today_s_settings(tables, name):
 
 
 def test_a_table_that_differs_is_noticed(tables):
-    text = text_of("docs/results/delays.md")
+    text = read_page("docs/results/delays.md")
     assert tables.written(text.replace("(−1.023", "(−1.024")) == text

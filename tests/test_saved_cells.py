@@ -1,4 +1,4 @@
-"""Sealed cells: computed once, told apart by settings and build, whole or computed again."""
+"""Cells in checksummed files: computed once, distinguished by settings and build, and computed again if damaged."""
 
 import multiprocessing
 
@@ -12,8 +12,8 @@ SETTINGS = {"study": "a", "ratio": 0.1, "seed": 3, "layers": ["E", "W"]}
 ARRAYS = {"steps": np.arange(5), "norm": np.array([0.1, np.nan, np.inf]), "text": np.float32(1 / 3)}
 
 
-class Counted:
-    """Arrays to compute, and how often that was done."""
+class CountedComputation:
+    """A computation of arrays that counts its calls."""
 
     def __init__(self):
         self.times = 0
@@ -24,7 +24,7 @@ class Counted:
 
 
 def cell_of(cells, settings, compute):
-    """The cell that is there, or a new one."""
+    """Return the saved cell, or compute and save it."""
     found = cells.find(settings)
     if found is None:
         found = {name: np.asarray(values) for name, values in compute().items()}
@@ -44,7 +44,7 @@ def assert_whole(arrays):
 
 
 def test_a_cell_is_computed_once(tmp_path):
-    compute = Counted()
+    compute = CountedComputation()
     for count in range(3):
         cells = Cells(tmp_path / "new" / "cells")
         assert_whole(cell_of(cells, SETTINGS, compute))
@@ -52,8 +52,8 @@ def test_a_cell_is_computed_once(tmp_path):
     assert compute.times == 1
 
 
-def test_without_a_directory_cells_are_in_memory_which_several_may_share():
-    compute, memory = Counted(), {}
+def test_cells_without_a_directory_can_share_memory():
+    compute, memory = CountedComputation(), {}
     cells = Cells(memory=memory)
     for one in (cells, cells, Cells(memory=memory)):
         assert_whole(cell_of(one, SETTINGS, compute))
@@ -65,14 +65,14 @@ def test_without_a_directory_cells_are_in_memory_which_several_may_share():
 
 @pytest.mark.parametrize("changed", [{"ratio": np.nextafter(0.1, 1)}, {"seed": 4}, {"study": "b"}, {"more": None}])
 def test_other_settings_are_another_cell(tmp_path, changed):
-    compute, cells = Counted(), Cells(tmp_path)
+    compute, cells = CountedComputation(), Cells(tmp_path)
     cell_of(cells, SETTINGS, compute)
     cell_of(cells, {**SETTINGS, **changed}, compute)
     assert (compute.times, cells.found, len(files(tmp_path))) == (2, 0, 2)
 
 
 def test_another_build_is_another_cell(tmp_path, monkeypatch):
-    compute = Counted()
+    compute = CountedComputation()
     cell_of(Cells(tmp_path), SETTINGS, compute)
     build = module.describe_build()
     monkeypatch.setattr(module, "describe_build", lambda: {**build, "level": "another"})
@@ -84,8 +84,8 @@ def test_another_build_is_another_cell(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("length", [0, 50, 400, -1])
-def test_a_damaged_cell_is_told_and_computed_again(tmp_path, length):
-    compute = Counted()
+def test_a_damaged_cell_is_reported_and_computed_again(tmp_path, length):
+    compute = CountedComputation()
     cell_of(Cells(tmp_path), SETTINGS, compute)
     (path,) = files(tmp_path)
     whole = path.read_bytes()
@@ -96,8 +96,8 @@ def test_a_damaged_cell_is_told_and_computed_again(tmp_path, length):
     assert path.read_bytes() == whole
 
 
-def test_a_cell_under_another_s_name_is_not_taken_for_it(tmp_path):
-    compute = Counted()
+def test_a_cell_in_the_file_of_another_is_computed_again(tmp_path):
+    compute = CountedComputation()
     cell_of(Cells(tmp_path), SETTINGS, compute)
     (path,) = files(tmp_path)
     cell_of(Cells(tmp_path), {**SETTINGS, "seed": 4}, compute)
@@ -109,36 +109,36 @@ def test_a_cell_under_another_s_name_is_not_taken_for_it(tmp_path):
 
 
 def test_an_interruption_leaves_the_finished_cells(tmp_path):
-    def interrupted():
+    def raise_interrupt():
         raise KeyboardInterrupt
 
-    cells, compute = Cells(tmp_path), Counted()
+    cells, compute = Cells(tmp_path), CountedComputation()
     cell_of(cells, SETTINGS, compute)
     with pytest.raises(KeyboardInterrupt):
-        cell_of(cells, {**SETTINGS, "seed": 4}, interrupted)
+        cell_of(cells, {**SETTINGS, "seed": 4}, raise_interrupt)
     assert len(files(tmp_path)) == 1
     again = Cells(tmp_path)
     cell_of(again, SETTINGS, compute)
     assert (compute.times, again.found) == (1, 1)
 
 
-def keep_many(directory, barrier):
+def store_cells(directory, barrier):
     cells = Cells(directory)
     for seed in range(20):
         barrier.wait()
         cell_of(cells, {**SETTINGS, "seed": seed}, lambda: ARRAYS)
 
 
-def test_two_processes_at_once_do_no_harm(tmp_path):
+def test_two_processes_can_store_the_same_cells_at_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(2)
-    both = [context.Process(target=keep_many, args=(tmp_path, barrier)) for _ in range(2)]
+    both = [context.Process(target=store_cells, args=(tmp_path, barrier)) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:
         process.join(60)
         assert process.exitcode == 0
-    compute, cells = Counted(), Cells(tmp_path)
+    compute, cells = CountedComputation(), Cells(tmp_path)
     for seed in range(20):
         assert_whole(cell_of(cells, {**SETTINGS, "seed": seed}, compute))
     assert (compute.times, cells.found, len(files(tmp_path))) == (0, 20, 20)

@@ -1,4 +1,6 @@
-"""Choices between strings: types that mypy checks, the same as the checks at run time, and listed where users look."""
+"""Choices between strings: mypy checks their types, which agree with the checks at run time and with the lists for
+users.
+"""
 
 import re
 import subprocess
@@ -35,11 +37,11 @@ SAME = [
 
 
 @pytest.mark.parametrize(("hint", "options"), SAME, ids=[", ".join(options) for _, options in SAME])
-def test_types_are_what_is_checked(hint, options):
+def test_types_agree_with_the_checks(hint, options):
     assert typing.get_args(hint) == options
 
 
-def test_mypy_refuses_what_is_none(tmp_path):
+def test_mypy_rejects_unknown_choices(tmp_path):
     pytest.importorskip("mypy")
     (tmp_path / "a.py").write_text(
         "import zeroloss as zl\n"
@@ -61,7 +63,8 @@ def test_mypy_refuses_what_is_none(tmp_path):
         "    return settings.reduction\n"
     )
     place = Path(zl.__file__).parent.parent
-    path = {} if place.name == "site-packages" else {"MYPYPATH": str(place)}  # mypy finds what is installed by itself
+    # Mypy finds an installed package by itself.
+    path = {} if place.name == "site-packages" else {"MYPYPATH": str(place)}
     done = subprocess.run(
         [
             sys.executable,
@@ -79,8 +82,8 @@ def test_mypy_refuses_what_is_none(tmp_path):
         cwd=tmp_path,
         env={"PATH": "", **path},
     )
-    refused = {int(line) for line in re.findall(r"a\.py:(\d+): error", done.stdout)}
-    assert sorted(refused) == [3, 4, 5, 6, 9, 10, 12, 13], done.stdout
+    rejected = {int(line) for line in re.findall(r"a\.py:(\d+): error", done.stdout)}
+    assert sorted(rejected) == [3, 4, 5, 6, 9, 10, 12, 13], done.stdout
 
 
 def test_the_defaults_list_every_choice():
@@ -95,7 +98,7 @@ def test_the_defaults_list_every_choice():
     assert re.search(r"^loss = \"mse\"  # one of mse, cross_entropy;", text, re.MULTILINE)
 
 
-def test_help_says_where_the_choices_are():
+def test_help_lists_the_choices():
     for command in ("run", "sweep"):
         words = [sys.executable, "-m", "zeroloss", command, "--help"]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
