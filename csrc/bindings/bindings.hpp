@@ -1,7 +1,7 @@
 // The parts of the module, each in a file of its own: check shapes, map, release the GIL, call, return.
 #pragma once
 
-#include "../core/rows.hpp"
+#include "../core/network/inputs.hpp"
 #include "arrays.hpp"
 
 namespace zeroloss {

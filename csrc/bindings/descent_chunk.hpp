@@ -3,8 +3,8 @@
 
 #include <optional>
 
-#include "../core/descent_chunk.hpp"
-#include "../core/record.hpp"
+#include "../core/descent/descent_chunk.hpp"
+#include "../core/network/record.hpp"
 #include "bindings.hpp"
 
 namespace zeroloss {

@@ -1,5 +1,5 @@
 // The geometry of the zero-loss set, in float64 alone.
-#include "../core/alignment.hpp"
+#include "../core/geometry/alignment.hpp"
 #include "bindings.hpp"
 
 namespace zeroloss {

@@ -1,7 +1,7 @@
 // Gradient descent, bound in one source file for each precision: its kernels take the longest to compile.
 #pragma once
 
-#include "../core/gradient_descent.hpp"
+#include "../core/descent/gradient_descent.hpp"
 
 #include <memory>
 #include <optional>

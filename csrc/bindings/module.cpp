@@ -1,12 +1,12 @@
 // One extension module for each instruction-set level, all from this source: a table of contents.
 #include <Eigen/Core>
 
-#include "../core/activation.hpp"
-#include "../core/loss.hpp"
-#include "../core/norm_control.hpp"
-#include "../core/optimizer.hpp"
-#include "../core/peak.hpp"
-#include "../core/record.hpp"
+#include "../core/descent/norm_control.hpp"
+#include "../core/descent/optimizer.hpp"
+#include "../core/math/fma_peak_benchmark.hpp"
+#include "../core/network/activation.hpp"
+#include "../core/network/loss.hpp"
+#include "../core/network/record.hpp"
 #include "bindings.hpp"
 
 namespace zeroloss {

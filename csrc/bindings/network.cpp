@@ -1,5 +1,5 @@
 // Single evaluations of a network.
-#include "../core/network.hpp"
+#include "../core/network/network.hpp"
 #include "bindings.hpp"
 
 namespace zeroloss {

@@ -1,5 +1,5 @@
 // The predicted gradient.
-#include "../core/predicted_gradient.hpp"
+#include "../core/predicted_gradient/predicted_gradient.hpp"
 
 #include <cmath>
 #include <memory>

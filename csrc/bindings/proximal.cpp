@@ -1,5 +1,5 @@
 // The nearest point of the zero-loss set, in float64 alone.
-#include "../core/proximal.hpp"
+#include "../core/proximal/proximal.hpp"
 
 #include "bindings.hpp"
 

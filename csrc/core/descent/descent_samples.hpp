@@ -1,11 +1,11 @@
 // A set of samples as a descent holds it, in strips: inputs, targets, outputs, and what is said of them.
 #pragma once
 
-#include "../linalg/sums.hpp"
-#include "cross_entropy.hpp"
+#include "../../linalg/sums.hpp"
+#include "../network/cross_entropy.hpp"
+#include "../network/loss.hpp"
+#include "../network/record.hpp"
 #include "descent_hidden.hpp"
-#include "loss.hpp"
-#include "record.hpp"
 
 namespace zeroloss {
 

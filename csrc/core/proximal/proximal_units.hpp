@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <atomic>
 
-#include "jacobian.hpp"
-#include "pins.hpp"
+#include "../geometry/jacobian.hpp"
+#include "../geometry/kink_constraints.hpp"
 
 namespace zeroloss {
 

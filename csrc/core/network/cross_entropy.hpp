@@ -2,9 +2,9 @@
 // probability is 1 − ε, loss and gradient keep the digits of ε.
 #pragma once
 
-#include "../linalg/strips.hpp"
-#include "logarithm.hpp"
-#include "types.hpp"
+#include "../../linalg/strips.hpp"
+#include "../math/log1p.hpp"
+#include "../types.hpp"
 
 namespace zeroloss {
 

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "../linalg/vector.hpp"
+#include "../../linalg/vector.hpp"
 
 namespace zeroloss {
 

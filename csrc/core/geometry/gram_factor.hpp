@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "blocks.hpp"
+#include "../math/blocks.hpp"
 
 namespace zeroloss {
 

@@ -8,15 +8,15 @@
 // one writes, so neither the number of threads nor the order of tasks changes a bit.
 #pragma once
 
-#include "../linalg/flush_denormals.hpp"
-#include "../linalg/team.hpp"
-#include "activation.hpp"
+#include "../../linalg/flush_denormals.hpp"
+#include "../../linalg/team.hpp"
+#include "../network/activation.hpp"
+#include "../network/record.hpp"
 #include "descent_chunk.hpp"
 #include "descent_samples.hpp"
 #include "norm_control.hpp"
 #include "outputs_along_samples.hpp"
 #include "outputs_along_units.hpp"
-#include "record.hpp"
 
 namespace zeroloss {
 

@@ -10,9 +10,9 @@
 #include <numeric>
 #include <vector>
 
-#include "../linalg/factor_vector.hpp"
-#include "activation.hpp"
-#include "panel_rows.hpp"
+#include "../../linalg/factor_vector.hpp"
+#include "../network/activation.hpp"
+#include "panel_inputs.hpp"
 
 namespace zeroloss {
 

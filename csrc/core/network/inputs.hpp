@@ -5,8 +5,8 @@
 #include <variant>
 #include <vector>
 
-#include "blocks.hpp"
-#include "types.hpp"
+#include "../math/blocks.hpp"
+#include "../types.hpp"
 
 namespace zeroloss {
 

@@ -1,9 +1,9 @@
 // Where the tiles take H from and where they leave gH.
 #pragma once
 
-#include "../linalg/permute.hpp"
-#include "../linalg/transpose.hpp"
-#include "strip_rows.hpp"
+#include "../../linalg/permute.hpp"
+#include "../../linalg/transpose.hpp"
+#include "strip_inputs.hpp"
 
 namespace zeroloss {
 

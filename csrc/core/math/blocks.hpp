@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "../linalg/flush_denormals.hpp"
-#include "../linalg/panels.hpp"
-#include "../linalg/team.hpp"
-#include "types.hpp"
+#include "../../linalg/flush_denormals.hpp"
+#include "../../linalg/panels.hpp"
+#include "../../linalg/team.hpp"
+#include "../types.hpp"
 
 namespace zeroloss {
 

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "rows.hpp"
+#include "../network/inputs.hpp"
 
 namespace zeroloss {
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../linalg/strips.hpp"
-#include "../linalg/sums.hpp"
+#include "../../linalg/strips.hpp"
+#include "../../linalg/sums.hpp"
 
 namespace zeroloss {
 

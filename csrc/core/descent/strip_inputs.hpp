@@ -7,8 +7,8 @@
 #include <tuple>
 #include <vector>
 
+#include "../network/inputs.hpp"
 #include "descent_tiles.hpp"
-#include "rows.hpp"
 
 namespace zeroloss {
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "types.hpp"
+#include "../types.hpp"
 
 namespace zeroloss {
 

@@ -13,7 +13,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "../linalg/select.hpp"
+#include "../../linalg/select.hpp"
 
 namespace zeroloss {
 

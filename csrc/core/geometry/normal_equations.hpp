@@ -3,7 +3,7 @@
 
 #include "gram.hpp"
 #include "gram_factor.hpp"
-#include "pins.hpp"
+#include "kink_constraints.hpp"
 
 namespace zeroloss {
 

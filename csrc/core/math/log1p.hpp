@@ -1,7 +1,7 @@
-// log(1 + x) of a register of numbers, to 1.5 (float64) or 1.6 (float32) units in the last place; see elementary.hpp.
+// log(1 + x) of a register of numbers, to 1.5 (float64) or 1.6 (float32) units in the last place; see exp_log_tanh.hpp.
 #pragma once
 
-#include "elementary.hpp"
+#include "exp_log_tanh.hpp"
 
 namespace zeroloss {
 

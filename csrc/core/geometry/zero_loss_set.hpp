@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "lanczos.hpp"
+#include "../math/lanczos.hpp"
 #include "normal_equations.hpp"
 
 namespace zeroloss {

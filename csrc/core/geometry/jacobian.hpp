@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "network.hpp"
+#include "../network/network.hpp"
 
 namespace zeroloss {
 

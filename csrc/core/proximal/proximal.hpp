@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "normal_equations.hpp"
+#include "../geometry/normal_equations.hpp"
 #include "proximal_units.hpp"
 
 namespace zeroloss {

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "../linalg/panels.hpp"
-#include "rows.hpp"
+#include "../../linalg/panels.hpp"
+#include "../network/inputs.hpp"
 
 namespace zeroloss {
 

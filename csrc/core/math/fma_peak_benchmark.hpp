@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "../linalg/vector.hpp"
+#include "../../linalg/vector.hpp"
 
 namespace zeroloss {
 

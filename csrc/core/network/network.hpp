@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../linalg/sums.hpp"
+#include "../../linalg/sums.hpp"
+#include "../types.hpp"
 #include "activation.hpp"
 #include "cross_entropy.hpp"
+#include "inputs.hpp"
 #include "loss.hpp"
 #include "record.hpp"
-#include "rows.hpp"
-#include "types.hpp"
 
 namespace zeroloss {
 

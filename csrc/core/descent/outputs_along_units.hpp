@@ -2,7 +2,7 @@
 // is transposed, and what the tiles leave in a register's lanes is summed at the end.
 #pragma once
 
-#include "../linalg/transpose.hpp"
+#include "../../linalg/transpose.hpp"
 #include "forward_product.hpp"
 
 namespace zeroloss {

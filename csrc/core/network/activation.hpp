@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "elementary.hpp"
+#include "../math/exp_log_tanh.hpp"
 
 namespace zeroloss {
 

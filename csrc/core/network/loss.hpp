@@ -1,7 +1,7 @@
 // The loss as a function of the outputs F = H W (n × d_out).
 #pragma once
 
-#include "types.hpp"
+#include "../types.hpp"
 
 namespace zeroloss {
 

@@ -5,8 +5,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "../linalg/select.hpp"
-#include "../linalg/strips.hpp"
+#include "../../linalg/select.hpp"
+#include "../../linalg/strips.hpp"
 #include "optimizer.hpp"
 
 namespace zeroloss {
