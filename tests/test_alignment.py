@@ -232,7 +232,7 @@ def test_invalid_arguments_are_rejected(memorised):
         geometry.alignment(net, earlier, data, projection="svd")
     with pytest.raises(TypeError, match="astype"):
         geometry.alignment(net, earlier.astype("float32"), data)
-    with pytest.raises(ValueError, match="earlier: expected 128 hidden units, as network has, got 5"):
+    with pytest.raises(ValueError, match="earlier: expected 128 hidden units, the number of network, got 5"):
         geometry.alignment(net, random_network(data, 5), data)
     with pytest.raises(ValueError, match="lag: expected an integer of at least 1, got 0"):
         geometry.AlignmentMeasure(data, lag=0)

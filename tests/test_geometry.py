@@ -254,7 +254,7 @@ def test_a_projection_that_does_not_converge_says_so_with_its_residuals():
     assert len(error.value.residuals) == 2
     with pytest.raises(geometry.ProjectionError, match=r"stalled|too many iterations"):
         geometry.project(net, data, tolerance=1e-30)
-    with pytest.raises(geometry.ProjectionError, match="diverged, lower lr"):
+    with pytest.raises(geometry.ProjectionError, match="diverged; use a smaller lr"):
         geometry.project(net, data, method="momentum", lr=1e9)
 
 

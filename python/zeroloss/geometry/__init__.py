@@ -1,8 +1,8 @@
 """The zero-loss set 𝒵 = {θ : F(θ) = Y} of the training samples: tangent space, norm-minimising direction, projection.
 
-With J = ∂F/∂θ, of shape (n·d_out, d) and rows in sample-major order i·d_out + k, the tangent space is the null space of
-J, and the direction that gradient descent with a little weight decay follows along 𝒵 is −(I − J⁺J) θ (Eqs. 28, 29 of
-arXiv 2511.01938). Everything here computes in float64, on the training samples.
+J = ∂F/∂θ has shape (n·d_out, d); its rows are in sample-major order, i·d_out + k for output k of sample i. The tangent
+space of 𝒵 is the null space of J. Gradient descent with a small weight decay moves along 𝒵 in the direction
+g = −(I − J⁺J) θ (Eqs. 28, 29 of arXiv 2511.01938). All functions compute in float64, on the training samples.
 """
 
 from .alignment import Alignment, AlignmentMeasure, alignment

@@ -1,4 +1,4 @@
-"""Alignment of updates with the norm-minimising direction (Figs. 5 and 7), once and along a simulation."""
+"""Alignment of updates with the norm-minimising direction (Figs. 5 and 7): of one update, and along a simulation."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..networks import Network, check_fits
 from .projection import MOMENTUM_STEPS, PROJECTIONS, ProjectionError, at_rest, momentum_descent, retract
 from .solver import checked_zero_loss_set, require_float64, resolve_method, singular_error
 
-_TOLERANCE, _MOST_ITERATIONS = 1e-12, 100  # of the Gauss–Newton projection
-_ACCURACY, _LANCZOS_ITERATIONS = 3e-3, 40  # of the smallest singular value
+_TOLERANCE, _MOST_ITERATIONS = 1e-12, 100  # Gauss–Newton: max|F − Y| at its end, and the most iterations
+_ACCURACY, _LANCZOS_ITERATIONS = 3e-3, 40  # for the smallest singular value
 
-#: How far the network may be from the zero-loss set, in ‖θ‖, for J at its projection to say anything about it: not
-#: further than from the origin.
+#: The greatest distance from the network to the zero-loss set, in units of ‖θ‖, at which J at the projection still
+#: describes the network: its distance to the origin.
 FURTHEST = 1.0
 
-#: Why a number is NaN, by the code that is recorded.
+#: The reasons for which a number is NaN, by the code that is recorded.
 REASONS = (
     "nothing is NaN",
     "there was no update: the two networks are equal",
@@ -39,24 +39,26 @@ REASONS = (
 
 @dataclass(frozen=True)
 class Alignment:
-    """How an update Δ = θ − θ_earlier lies to the zero-loss set, J at the projection of θ. ``float`` gives the cosine.
+    """The alignment of an update Δ = θ − θ_earlier with the norm-minimising direction g = −(I − J⁺J) θ.
+
+    J is taken at the projection of θ onto the zero-loss set. ``float(alignment)`` is the cosine.
 
     Attributes
     ----------
     cosine : float
-        Of Δ with g = −(I − J⁺J) θ. NaN if θ is too far from the set, see `alignment`.
+        The cosine of Δ with g. NaN if θ is too far from the set, see `alignment`.
     decay_cosine : float
-        Of Δ with −θ, the naive alternative.
+        The cosine of Δ with −θ, the direction of weight decay, for comparison.
     tangent_share : float
-        ‖(I − J⁺J) Δ‖ / ‖Δ‖. NaN like the cosine.
+        The tangent part of the update, ‖(I − J⁺J) Δ‖ / ‖Δ‖, in [0, 1]. NaN if θ is too far from the set.
     distance : float
-        From θ to its projection.
+        The distance from θ to its projection.
     smallest_singular_value : float
-        Of J, within 1 per cent, from above.
+        The smallest singular value of J, from above, within 1 per cent.
     reason : int
-        Why numbers are NaN, 0 where none is; ``explanation`` says it in words.
+        The code of the reason for which a number is NaN, and 0 if none is. ``explanation`` is the reason in words.
     factorisations : int
-        How often J Jᵀ was factored.
+        The number of factorisations of J Jᵀ.
     """
 
     cosine: float
@@ -69,7 +71,7 @@ class Alignment:
 
     @property
     def explanation(self) -> str:
-        """The reason in words."""
+        """The reason for which a number is NaN, in words."""
         return REASONS[self.reason]
 
     def __float__(self) -> float:
@@ -85,82 +87,90 @@ def alignment(
     lr: float = 1.0,
     solver: Solver = "auto",
 ) -> Alignment:
-    """Return how the update from ``earlier`` to ``network`` aligns with −(I − J⁺J) θ, J at the projection of θ.
+    """Compute the alignment of the update from ``earlier`` to ``network`` with −(I − J⁺J) θ.
+
+    J is taken at the projection of θ, the parameters of ``network``, onto the zero-loss set.
 
     Parameters
     ----------
-    network, earlier : Network
-        θ and the parameters some steps before (the paper: 10), in float64.
+    network : Network
+        The parameters θ, in float64.
+    earlier : Network
+        The parameters some steps before, in float64. The paper takes 10 steps.
     data : Dataset
-        Its training samples are used.
+        Its training samples define the set.
     projection : {"chord", "gauss_newton", "momentum"}
-        To max|F − Y| ≤ 1e-12 by Gauss–Newton with or without chord steps, or the paper's 100 momentum steps; see
-        `project`.
+        The projection: to max|F − Y| ≤ 1e-12 by Gauss–Newton with chord steps (default) or without them, or the paper's
+        100 momentum steps; see `project`.
     lr : float
-        Learning rate of the momentum steps.
+        Learning rate of the momentum steps, above 0, by default 1.
     solver : {"auto", "dense", "matrix_free"}
-        See `memory_needed`.
+        How J Jᵀ z = r is solved, see `memory_needed`.
 
     Returns
     -------
     Alignment
-        ``float`` of it is the cosine: NaN, with the reason, if a vector is zero or the network is too far from the set.
-
-    Notes
-    -----
-    The direction is that of J at the projection, so it says something about θ only if the projection is near. The
-    cosine and the tangent share are NaN if the distance to the projection, and the first-order estimate
-    ‖F − Y‖/σ_min(J) of what is left there, add up to more than ‖θ‖: then the origin is nearer than the projection. At
-    the setting of figure 5 that is so up to step 80; the distance is 0.49 to 0.56 ‖θ‖ at step 300 and 0.06 to 0.07 at
-    1 000. A tanh network on 200 digits is 1.6 and 1.3 ‖θ‖ away at steps 2 000 and 5 000, though it has memorised. Above
-    0.6 ‖θ‖ the projections of neighbouring steps may land on points that are 0.2 to 0.3 ‖θ‖ apart.
-
-    "chord" and "gauss_newton" project on different points of the set. At the setting of figure 5, from step 300 to
-    30 000 and over five seeds, their cosines differ by 0.005 in the median and at most 0.038 with ReLU, and from step
-    1 000 on by at most 0.0005 with softplus(5).
+        The numbers. The cosine is NaN, with the reason, if a vector is zero or the network is too far from the set.
 
     Raises
     ------
     ProjectionError
-        Where Gauss–Newton does not converge, with the residuals.
+        If Gauss–Newton does not converge, with the residuals.
     numpy.linalg.LinAlgError
-        Where J is singular, with the cause and its smallest singular value.
+        If J is singular, with the cause and its smallest singular value.
     ValueError, TypeError
-        For networks that do not fit the data or each other or are not float64, arguments out of their range, and a
-        problem that does not fit in memory.
+        If a network does not fit the data or the other network, or is not in float64, an argument is out of its range,
+        or the problem does not fit in memory.
+
+    Notes
+    -----
+    The direction belongs to the projection, so it describes θ only if the projection is near. The cosine and the
+    tangent share are NaN if the distance to the projection, plus the first-order estimate ‖F − Y‖/σ_min(J) of the
+    distance from there to the set, exceeds ‖θ‖: the origin is then nearer than the projection. With the settings of
+    figure 5 this is the case up to step 80. The distance is 0.49 to 0.56 ‖θ‖ at step 300 and 0.06 to 0.07 ‖θ‖ at step
+    1 000. A tanh network on 200 digits is 1.6 and 1.3 ‖θ‖ away at steps 2 000 and 5 000, although it has memorised.
+    Above 0.6 ‖θ‖ the projections of neighbouring steps may be 0.2 to 0.3 ‖θ‖ apart.
+
+    "chord" and "gauss_newton" project onto different points of the set. With the settings of figure 5, from step 300 to
+    30 000 and over five seeds, their cosines differ by 0.005 in the median and at most 0.038 with ReLU, and from step
+    1 000 on by at most 0.0005 with softplus(5).
     """
     require_float64(earlier, data)
     if earlier.hidden != network.hidden:
         raise ArgumentValueError(
-            "earlier", f"expected {network.hidden} hidden units, as network has, got {earlier.hidden}"
+            "earlier", f"expected {network.hidden} hidden units, the number of network, got {earlier.hidden}"
         )
     return _Workspace(network, data, projection, lr, solver).measure(network, earlier)
 
 
 class AlignmentMeasure:
-    """Alignment along a simulation, an entry for ``measures``: ``measures={"alignment": AlignmentMeasure(data)}``.
+    """A measure of the alignment along a simulation: ``simulate(measures={"alignment": AlignmentMeasure(data)})``.
 
-    At every record t it measures the update θ_t − θ_{max(0, t − lag)}. The history gets, each after the entry's name
-    and an underscore, the numbers of `Alignment`: ``cosine``, ``decay_cosine``, ``tangent_share``, ``distance``,
-    ``smallest_singular_value``, ``reason``. A projection that does not converge leaves NaN, with the reason; a singular
-    J ends the simulation with the outcome "singular".
+    At each record t it measures the update θ_t − θ_{max(0, t − lag)}. The history gets the numbers of `Alignment`, each
+    named by the entry, an underscore and the number's name: ``cosine``, ``decay_cosine``, ``tangent_share``,
+    ``distance``, ``smallest_singular_value``, ``reason``. If a projection does not converge, the numbers are NaN, with
+    the reason. If J is singular, the simulation ends with the outcome "singular".
 
     Parameters
     ----------
     data : Dataset
-        The samples that the simulation trains on.
-    projection, lr, solver
-        As for `alignment`.
+        The dataset that the simulation trains on.
+    projection : {"chord", "gauss_newton", "momentum"}
+        The projection onto the zero-loss set, see `alignment`.
     lag : int
-        Steps of an update, at least 1; the paper takes 10.
+        The number of steps of an update, at least 1, by default 10 as in the paper.
+    lr : float
+        Learning rate of the momentum steps, above 0, by default 1.
+    solver : {"auto", "dense", "matrix_free"}
+        How J Jᵀ z = r is solved, see `memory_needed`.
 
     Raises
     ------
     ValueError, TypeError
-        For arguments out of their range.
+        If an argument is out of its range.
     """
 
-    #: Units and meaning of what a call returns, for the history.
+    #: Units and meanings of the numbers that a call returns, for the history.
     descriptions: ClassVar[Mapping[str, tuple[str, str]]] = {
         "cosine": ("1", "cosine of the update over the last steps with −(I − J⁺J) θ, J at the projection of θ"),
         "decay_cosine": ("1", "cosine of the update over the last steps with −θ"),
@@ -184,7 +194,7 @@ class AlignmentMeasure:
         self._arguments = (_checks.choice("projection", projection, PROJECTIONS), _checks.positive("lr", lr), solver)
         resolve_method(solver, data)
         self._data = data
-        self._local = threading.local()  # a workspace serves one thread at a time
+        self._local = threading.local()  # a workspace for each thread
 
     def __repr__(self) -> str:
         return f"AlignmentMeasure({self._data!r}, {self._arguments[0]!r}, lag={self.lag})"
@@ -193,28 +203,30 @@ class AlignmentMeasure:
         return _measure, (self._data, self.lag, *self._arguments)
 
     def __call__(self, network: Network, earlier: Network | None) -> Mapping[str, float]:
-        """Return the numbers by name."""
+        """Return the numbers by name. They are NaN if ``earlier`` is None."""
         key = (network.activation, network.hidden)
         if getattr(self._local, "key", None) != key:
             self._local.workspace, self._local.key = _Workspace(network, self._data, *self._arguments), key
         try:
-            found = self._local.workspace.measure(network, earlier)
+            result = self._local.workspace.measure(network, earlier)
         except ProjectionError:
-            found = _not_measured(REASONS.index("the projection did not converge"))
-        return {name: getattr(found, name) for name in self.descriptions}
+            result = _not_measured(REASONS.index("the projection did not converge"))
+        return {name: getattr(result, name) for name in self.descriptions}
 
 
 def _measure(data: Dataset, lag: int, projection: ProjectionMethod, lr: float, solver: Solver) -> AlignmentMeasure:
+    """Make a measure from the arguments of its pickle."""
     return AlignmentMeasure(data, projection, lag=lag, lr=lr, solver=solver)
 
 
 def _not_measured(reason: int) -> Alignment:
+    """Return an alignment of which all numbers are NaN."""
     nan = float("nan")
     return Alignment(nan, nan, nan, nan, nan, reason, 0)
 
 
 class _Workspace:
-    """The kernels of one size and activation, for as many measurements as are wanted."""
+    """The kernels for networks of one size and activation, used for any number of measurements."""
 
     def __init__(
         self, network: Network, data: Dataset, projection: ProjectionMethod, lr: float, solver: Solver
@@ -229,12 +241,12 @@ class _Workspace:
         if earlier is None:
             return _not_measured(REASONS.index("the earlier network was not kept: the run was interrupted"))
         E, W, factorisations = self._project(network)
-        found = self._set.alignment(
+        numbers = self._set.alignment(
             network.E, network.W, earlier.E, earlier.W, E, W, factorisations > 0, _ACCURACY, _LANCZOS_ITERATIONS
         )
-        if found is None:
+        if numbers is None:
             raise singular_error(network, self._data)
-        cosine, decay_cosine, share, smallest, _, no_update, no_direction = found
+        cosine, decay_cosine, share, smallest, _, no_update, no_direction = numbers
         distance = float(np.hypot(np.linalg.norm(E - network.E), np.linalg.norm(W - network.W)))
         reason = 1 if no_update else 2 if no_direction else 0
         left = 0.0 if factorisations else float(np.linalg.norm(self._set.residual(E, W))) / smallest
@@ -252,5 +264,5 @@ class _Workspace:
             )
             return E, W, factorisations
         if not self._descent.advance(at_rest(self._descent, E, W), kernels.DescentChunk(MOMENTUM_STEPS)).finite:
-            raise ProjectionError(f"the momentum descent diverged, lower lr (now {self._lr:g})", [], 0.0)
+            raise ProjectionError(f"the momentum descent diverged; use a smaller lr (now {self._lr:g})", [], 0.0)
         return E, W, 0

@@ -1,9 +1,9 @@
-"""Directions in the tangent space of the zero-loss set that make the norm decrease, the steepest one among them.
+"""Directions in the tangent space of the zero-loss set along which the norm decreases.
 
-At θ on 𝒵 the tangent vectors are the v with J v = 0, P = I − J⁺J projects on them, and the norm falls as
-d‖θ‖²/ds = 2 θ·v = −2 g·v along v, g = −Pθ: of all v of a length, most steeply along g. Each direction here is the
-steepest one under a further condition, or in another norm, or lies at a given angle to g. Vectors are flat, (d,), in
-the order E, W; everything computes in float64.
+At θ on 𝒵 the tangent vectors are the v with J v = 0, and P = I − J⁺J projects on them. Along v the norm changes as
+d‖θ‖²/ds = 2 θ·v = −2 g·v with g = −Pθ, so g is the steepest direction among all v of a given length. Each direction in
+this file is the steepest one under a further condition or in another norm, or lies at a given angle to g. Vectors are
+flat, of shape (d,), in the order E, W. All functions compute in float64.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .solver import checked_zero_loss_set, dense_jacobian, singular_error
 
 Vector = NDArray[np.float64]
 
-_NOTHING = 1e-9  # of a length, that is rounding
+_NOTHING = 1e-9  # the relative length below which a vector is rounding
 
 
 class TangentSpace:
@@ -32,17 +32,17 @@ class TangentSpace:
     Parameters
     ----------
     net : Network
-        In float64, on the set or off it.
+        The network θ, in float64, on the set or off it.
     data : Dataset
-        Its training samples are used.
+        Its training samples define the set.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        Where J is singular, as every method does where what it has to solve is.
+        If J is singular. Methods raise it if the system that they solve is singular.
     ValueError, TypeError
-        For a network that does not fit the data or is not float64, and a problem that does not fit in memory; by
-        methods, for a mobility, a layer's name or an angle that is none.
+        If the network does not fit the data or is not in float64, or the problem does not fit in memory. Methods raise
+        them for an invalid mobility, name of a layer or angle.
     """
 
     def __init__(self, net: Network, data: Dataset) -> None:
@@ -53,9 +53,9 @@ class TangentSpace:
     def project(self, v: Vector, mobility: Vector | None = None) -> Vector:
         """Return v − D Jᵀ(J D Jᵀ)⁻¹J v, for one vector (d,) or several (m, d).
 
-        D, at least 0 and not all 0, is the mobility (d,). For D = I, the default, that is P v, the part that is
-        tangent. Twice, for the normal equations square the condition of J: what the first pass leaves of J v the second
-        removes.
+        The mobility D, (d,), is at least 0 and not all 0. With D = I, the default, the result is P v, the tangent part
+        of v. The projection is applied twice, because the normal equations square the condition number of J: the second
+        pass removes the rest of J v that the first leaves.
         """
         D = np.ones_like(self.theta) if mobility is None else self._checked_mobility(mobility)
         factor = self._factor if mobility is None else self._factor_gram(D)
@@ -68,12 +68,13 @@ class TangentSpace:
     def steepest_direction(self, mobility: Vector | None = None) -> Vector:
         """Return the tangent direction in which ‖θ‖² falls most steeply for its length in the norm Σ v_j²/D_j.
 
-        v = −Dθ + D Jᵀ(J D Jᵀ)⁻¹J Dθ, so that J v = 0 and θ·v = −Σ v_j²/D_j.
+        The direction is v = −Dθ + D Jᵀ(J D Jᵀ)⁻¹J Dθ. It satisfies J v = 0 and θ·v = −Σ v_j²/D_j.
 
         Parameters
         ----------
         mobility : ndarray, (d,), optional
-            D, at least 0 and not all 0; what has none stays. All 1 by default, which is g of Eqs. 28, 29.
+            The mobility D, at least 0 and not all 0. A parameter with mobility 0 does not move. By default all entries
+            are 1, and the direction is g of Eqs. 28, 29.
         """
         return self._g if mobility is None else self.project(-self._checked_mobility(mobility) * self.theta, mobility)
 
@@ -82,7 +83,7 @@ class TangentSpace:
         return self.project(-self.theta)
 
     def layer_mobility(self, name: Literal["E", "W"]) -> Vector:
-        """Return the mobility of one layer alone, "E" or "W"."""
+        """Return the mobility of one layer, "E" or "W": 1 for its parameters and 0 for the others."""
         _checks.choice("name", name, ("E", "W"))
         moves = np.zeros_like(self.theta)
         moves[: self._net.E.size] = name == "E"
@@ -90,18 +91,21 @@ class TangentSpace:
         return moves
 
     def project_on_span(self, vectors: NDArray[np.float64]) -> Vector:
-        """Return the projection of g on the span of the tangent parts of some vectors (m, d): the steepest there."""
+        """Project g on the span of the tangent parts of vectors (m, d).
+
+        The projection is the steepest direction in this span.
+        """
         return self._part_within(self.steepest_direction(), vectors)
 
     def conserve(self, gradients: NDArray[np.float64]) -> Vector:
-        """Return the steepest tangent direction along which functions with gradients (m, d) do not change."""
+        """Return the steepest tangent direction along which functions with gradients (m, d) are constant."""
         g = self.steepest_direction()
         return g - self._part_within(g, gradients)
 
     def tilt(self, degrees: float, vector: Vector) -> Vector:
-        """Return g + ‖g‖ tan(degrees) w, at that angle to g, in [0, 90); ‖θ‖² falls along it as along g.
+        """Return g + ‖g‖ tan(degrees) w, which is at that angle to g, in [0, 90).
 
-        See `level_direction` for w.
+        ‖θ‖² falls along it as along g. `level_direction` describes w.
         """
         if not 0 <= _checks.real("degrees", degrees) < 90:
             raise ArgumentValueError("degrees", f"expected an angle in [0, 90), got {degrees}")
@@ -109,9 +113,10 @@ class TangentSpace:
         return np.asarray(g + np.tan(np.radians(degrees)) * self.level_direction(vector))
 
     def level_direction(self, vector: Vector, gradients: NDArray[np.float64] | None = None) -> Vector:
-        """Return ‖g‖ w, along which ‖θ‖² stays: w is the unit vector of the part across g of P ``vector``.
+        """Return ‖g‖ w, a direction along which ‖θ‖² is constant.
 
-        Functions with ``gradients`` (m, d) stay, too, where they are given.
+        w is the unit vector of the part of P ``vector`` that is orthogonal to g. If ``gradients`` (m, d) are given, w
+        is also orthogonal to their tangent parts, and the functions with these gradients are constant, too.
         """
         g, tangent = self.steepest_direction(), self.project(vector)
         fixed = g[None] if gradients is None else np.concatenate([g[None], gradients])
@@ -132,7 +137,7 @@ class TangentSpace:
         return np.concatenate([first.reshape(len(unit), -1), second.reshape(len(unit), -1)], axis=1)
 
     def _checked_mobility(self, mobility: Vector) -> Vector:
-        """Return a mobility; ValueError for one that is none."""
+        """Return a mobility in float64, or raise ValueError."""
         D = np.asarray(mobility, dtype=np.float64)
         if D.shape != self.theta.shape:
             raise ArgumentValueError("mobility", f"expected shape {self.theta.shape}, got {D.shape}")
@@ -143,7 +148,7 @@ class TangentSpace:
         return D
 
     def _part_within(self, v: Vector, vectors: NDArray[np.float64]) -> Vector:
-        """Project a tangent vector on the span of the tangent parts of others (m, d)."""
+        """Project a tangent vector on the span of the tangent parts of vectors (m, d)."""
         tangent = self.project(vectors)
         Q, R = np.linalg.qr(tangent.T)
         if np.abs(np.diag(R)).min() <= _NOTHING * np.linalg.norm(vectors, axis=1).max():
@@ -155,7 +160,7 @@ class TangentSpace:
         return self._factor_gram(np.ones_like(self.theta))
 
     def _factor_gram(self, D: Vector) -> tuple[NDArray[np.float64], bool]:
-        """Return the Cholesky factor of J D Jᵀ, from the closed form where the mobility is one number a layer."""
+        """Compute the Cholesky factor of J D Jᵀ, from the closed form if the mobility is constant within each layer."""
         first, second = np.split(D, [self._net.E.size])
         E, W = self._net.E, self._net.W
         if np.ptp(first) == 0 and np.ptp(second) == 0:
@@ -172,7 +177,9 @@ class TangentSpace:
         if not pivots.min() ** 2 > len(K) * np.finfo(np.float64).eps * pivots.max() ** 2:
             if np.ptp(D) == 0:
                 raise singular_error(self._net, self._data)
-            raise np.linalg.LinAlgError("J D Jᵀ is singular: what is to move cannot keep the outputs by itself")
+            raise np.linalg.LinAlgError(
+                "J D Jᵀ is singular: the parameters with a mobility cannot hold the outputs fixed by themselves"
+            )
         return factor, True
 
     def _multiply(self, v: Vector) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""J = ∂F/∂θ by its products, and its Gram matrix J Jᵀ from the closed form."""
+"""Products with J = ∂F/∂θ and with its transpose, and the Gram matrix J Jᵀ from its closed form."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .solver import checked_tangent_vector, make_zero_loss_set, memory_needed, r
 
 
 def gram(net: Network, data: Dataset) -> NDArray[np.float64]:
-    """Return J Jᵀ from its closed form; J itself is not formed.
+    """Compute J Jᵀ from its closed form, without forming J.
 
     Entry ((i, k), (j, l)) is δ_kl (H Hᵀ)_ij + (X Xᵀ)_ij Σ_u σ'(Z_iu) σ'(Z_ju) W_uk W_ul.
 
     Parameters
     ----------
     net : Network
-        In float64.
+        The network θ, in float64.
     data : Dataset
-        Its training samples are used.
+        Its training samples determine J.
 
     Returns
     -------
     ndarray, (n·d_out, n·d_out)
-        Symmetric; row and column i·d_out + k belong to output k of sample i.
+        The symmetric matrix. Row and column i·d_out + k belong to output k of sample i.
 
     Raises
     ------
     ValueError, TypeError
-        For a network that does not fit the data or is not float64, and a matrix that does not fit in memory
+        If the network does not fit the data or is not in float64, or the matrix does not fit in memory
         (`memory_needed`).
     """
     require_float64(net, data)
@@ -42,26 +42,28 @@ def gram(net: Network, data: Dataset) -> NDArray[np.float64]:
 
 
 def jacobian_product(net: Network, data: Dataset, vE: ArrayLike, vW: ArrayLike) -> NDArray[np.float64]:
-    """Return J v = ((X vE) ⊙ σ'(Z)) W + H vW by one forward pass.
+    """Compute J v = ((X vE) ⊙ σ'(Z)) W + H vW by one forward pass.
 
     Parameters
     ----------
     net : Network
-        In float64.
+        The network θ, in float64.
     data : Dataset
-        Its training samples are used.
-    vE, vW : array_like, (d_in, h) and (h, d_out)
-        The vector v.
+        Its training samples determine J.
+    vE : array_like, (d_in, h)
+        The part of the vector v for the first layer.
+    vW : array_like, (h, d_out)
+        The part of v for the second layer.
 
     Returns
     -------
     ndarray, (n, d_out)
-        Flattened, the rows of J v.
+        The product. Entry [i, k] is row i·d_out + k of J v.
 
     Raises
     ------
     ValueError, TypeError
-        For a network that does not fit the data or is not float64, and shapes that do not fit the network.
+        If the network does not fit the data or is not in float64, or vE or vW do not have the shapes of the layers.
     """
     require_float64(net, data)
     return make_zero_loss_set(net, data, "matrix_free").multiply(
@@ -72,29 +74,31 @@ def jacobian_product(net: Network, data: Dataset, vE: ArrayLike, vW: ArrayLike) 
 def jacobian_transposed_product(
     net: Network, data: Dataset, R: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return Jᵀ R = (Xᵀ((R Wᵀ) ⊙ σ'(Z)), Hᵀ R) by one backward pass.
+    """Compute Jᵀ R = (Xᵀ((R Wᵀ) ⊙ σ'(Z)), Hᵀ R) by one backward pass.
 
     Parameters
     ----------
     net : Network
-        In float64.
+        The network θ, in float64.
     data : Dataset
-        Its training samples are used.
+        Its training samples determine J.
     R : array_like, (n, d_out)
-        Row i·d_out + k of the vector is R[i, k].
+        The vector. Entry [i, k] multiplies row i·d_out + k of J.
 
     Returns
     -------
     vE : ndarray, (d_in, h)
+        The part of the product for the first layer.
     vW : ndarray, (h, d_out)
+        The part for the second layer.
 
     Raises
     ------
     ValueError, TypeError
-        For a network that does not fit the data or is not float64, and a shape that does not fit the targets.
+        If the network does not fit the data or is not in float64, or R does not have the shape of the training targets.
     """
     require_float64(net, data)
     rows = _checks.matrix("R", R, "float64")
     if rows.shape != data.Y_train.shape:
-        raise ArgumentValueError("R", f"expected shape {data.Y_train.shape}, as Y_train has, got {rows.shape}")
+        raise ArgumentValueError("R", f"expected the shape of Y_train, {data.Y_train.shape}, got {rows.shape}")
     return make_zero_loss_set(net, data, "matrix_free").multiply_transposed(net.E, net.W, rows)

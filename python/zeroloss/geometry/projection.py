@@ -19,17 +19,17 @@ PROJECTIONS = ("gauss_newton", "chord", "momentum")
 #: The paper's projection (Sec. 7.1): descent steps without weight decay.
 MOMENTUM_STEPS, MOMENTUM = 100, 0.9
 
-_ACCURACY = 1e-3  # of the smallest singular value in an estimate
+_ACCURACY = 1e-3  # the relative accuracy of the smallest singular value in the estimate of the distance
 _LANCZOS_ITERATIONS = 100
 
 
 class ProjectionError(np.linalg.LinAlgError):
-    """Gauss–Newton did not reach the zero-loss set.
+    """An error for a projection that does not reach the zero-loss set.
 
     Attributes
     ----------
-    residuals : ndarray
-        max|F − Y| by iteration.
+    residuals : ndarray, (iterations + 1,)
+        The residual max|F − Y| before each iteration and after the last. Empty if it was not recorded.
     """
 
     def __init__(self, ending: str, residuals: list[float], tolerance: float) -> None:
@@ -48,15 +48,15 @@ class Projection:
     ----------
     network : Network
         The point θ′.
-    residuals : ndarray
-        max|F − Y| before each iteration and after the last. Gauss–Newton lets the norm ‖F − Y‖ fall in each iteration;
-        the greatest entry may rise on the way.
+    residuals : ndarray, (iterations + 1,)
+        The residual max|F − Y| before each iteration and after the last. Gauss–Newton decreases the norm ‖F − Y‖ in
+        each iteration, but the largest entry may increase.
     distance : float
-        ‖θ′ − θ‖, how far the projection moved.
+        The distance ‖θ′ − θ‖ between the point and the network.
     distance_estimate : float
-        A first-order estimate of the distance to the set from above, ‖F − Y‖_F / σ_min(J), both at θ.
+        A first-order upper estimate of the distance to the set, ‖F − Y‖_F / σ_min(J), both at θ.
     factorisations : int
-        How often J Jᵀ was factored on the way.
+        The number of factorisations of J Jᵀ.
     """
 
     network: Network
@@ -81,40 +81,50 @@ def project(
     Parameters
     ----------
     net : Network
-        In float64.
+        The network θ, in float64.
     data : Dataset
-        Its training samples are used.
+        Its training samples define the set.
     method : {"gauss_newton", "chord", "momentum"}
-        - ``"gauss_newton"``: θ ← θ − t Jᵀ(J Jᵀ)⁻¹(F − Y) with a new factor of J Jᵀ in each step, and t halved from 1
-          until ‖F − Y‖ falls. It converges quadratically.
-        - ``"chord"``: the same, but steps far from the set are solved for roughly, by conjugate gradients, and near it
-          the factor is kept while the residual contracts fast enough to spare a new one. It is the quickest, converges
-          linearly in the end, and arrives at another point of the set: see `alignment`.
-        - ``"momentum"``: the paper's 100 steps of descent on the mean squared error with momentum 0.9, without weight
-          decay.
+        - ``"gauss_newton"``, the default: θ ← θ − t Jᵀ(J Jᵀ)⁻¹(F − Y), with a new factor of J Jᵀ in each step. The step
+          length t is halved from 1 until ‖F − Y‖ decreases. The convergence is quadratic.
+        - ``"chord"``: the same, except that steps far from the set are solved for roughly, by conjugate gradients. Near
+          the set, a factor is reused while the residual contracts fast enough. This is the fastest method. Its final
+          convergence is linear, and it arrives at another point of the set; see `alignment`.
+        - ``"momentum"``: the paper's 100 steps of descent on the mean squared error, with momentum 0.9 and without
+          weight decay (Sec. 7.1).
     tolerance : float
-        Gauss–Newton ends at max|F − Y| ≤ tolerance.
+        Gauss–Newton ends at max|F − Y| ≤ tolerance. Above 0, by default 1e-12.
     max_iterations : int
-        Of Gauss–Newton.
+        The most iterations of Gauss–Newton, at least 1, by default 100.
     lr : float
-        Learning rate of the momentum descent.
+        Learning rate of the momentum descent, above 0, by default 1.
     solver : {"auto", "dense", "matrix_free"}
-        See `memory_needed`.
+        How J Jᵀ z = r is solved, see `memory_needed`.
 
     Returns
     -------
     Projection
-        For "momentum" wherever its steps lead; its last residual says how far from the set that is.
+        The point, its distance and the residuals. With ``"momentum"`` the point is wherever the steps lead; its last
+        residual shows how far from the set it is.
 
     Raises
     ------
     ProjectionError
-        Where Gauss–Newton does not converge, with the residuals.
+        If Gauss–Newton does not converge or the momentum descent diverges, with the residuals.
     numpy.linalg.LinAlgError
-        Where J is singular at the start or on the way, with the cause and its smallest singular value.
+        If J is singular at the start or on the way, with the cause and its smallest singular value.
     ValueError, TypeError
-        For a network that does not fit the data or is not float64, arguments out of their range, and a problem that
-        does not fit in memory.
+        If the network does not fit the data or is not in float64, an argument is out of its range, or the problem does
+        not fit in memory.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, test_count=7, seed=0)
+    >>> net = zl.networks.uniform_fan_in(data, hidden=128, seed=1, dtype="float64")
+    >>> point = zl.geometry.project(net, data).network
+    >>> bool(abs(point(data.X_train) - data.Y_train).max() <= 1e-12)
+    True
     """
     _checks.choice("method", method, PROJECTIONS)
     tolerance, lr = _checks.positive("tolerance", tolerance), _checks.positive("lr", lr)
@@ -146,7 +156,10 @@ def retract(
     most: int,
     reuse_factor: bool,
 ) -> tuple[list[float], int]:
-    """Move E and W by Gauss–Newton, in place; return the residuals and the number of factorisations."""
+    """Move E and W onto the set by Gauss–Newton, in place.
+
+    Returns the residuals and the number of factorisations, or raises ProjectionError or LinAlgError.
+    """
     ending, residuals, factorisations = zero_loss.retract(E, W, tolerance, most, reuse_factor)
     if ending == "singular":
         raise singular_error(from_arrays(E, W, net.activation), data)
@@ -156,7 +169,7 @@ def retract(
 
 
 def momentum_descent(net: Network, data: Dataset, lr: float) -> kernels.Descent64:
-    """Return the paper's descent towards the set: mean squared error, momentum 0.9, no weight decay."""
+    """Make the paper's descent towards the set: mean squared error, momentum 0.9, no weight decay."""
     train, test = (kernel_samples(data, part, np.dtype("float64")) for part in ("train", "test"))
     return kernels.Descent64(
         train,
@@ -170,13 +183,13 @@ def momentum_descent(net: Network, data: Dataset, lr: float) -> kernels.Descent6
 
 
 def at_rest(descent: kernels.Descent64, E: NDArray[np.float64], W: NDArray[np.float64]) -> kernels.DescentState64:
-    """Return the state of a descent at E and W, which its steps change, without velocity."""
+    """Bind the state of a descent to E and W, without velocity. Its steps change E and W."""
     steps = np.zeros((), np.int64)
     return descent.bind(E, W, steps=steps, velocity_E=np.zeros_like(E), velocity_W=np.zeros_like(W))
 
 
 def distance(a: Network, b: Network) -> float:
-    """Return ‖θ_a − θ_b‖."""
+    """Compute ‖θ_a − θ_b‖."""
     return float(np.hypot(np.linalg.norm(a.E - b.E), np.linalg.norm(a.W - b.W)))
 
 
@@ -188,6 +201,7 @@ def _descend(
     W: NDArray[np.float64],
     lr: float,
 ) -> list[float]:
+    """Take the momentum steps in place, and return the residual before the first and after each."""
     descent, step = momentum_descent(net, data, lr), kernels.DescentChunk(1)
     state = at_rest(descent, E, W)
     residuals = [float(np.abs(zero_loss.residual(E, W)).max())]
@@ -195,5 +209,5 @@ def _descend(
         descent.advance(state, step)
         residuals.append(float(np.abs(zero_loss.residual(E, W)).max()))
     if not np.isfinite(residuals[-1]):
-        raise ProjectionError(f"the momentum descent diverged, lower lr (now {lr:g})", residuals, 0.0)
+        raise ProjectionError(f"the momentum descent diverged; use a smaller lr (now {lr:g})", residuals, 0.0)
     return residuals

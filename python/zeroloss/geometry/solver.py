@@ -1,4 +1,4 @@
-"""How J Jᵀ z = r is solved: with the matrix or without, in how much memory, and why the matrix may be singular."""
+"""The solver for J Jᵀ z = r: with or without the matrix, its memory, and the causes of a singular matrix."""
 
 from __future__ import annotations
 
@@ -17,40 +17,55 @@ from ..networks import Network, check_fits, kernel_activation
 
 METHODS = ("auto", "dense", "matrix_free")
 
-#: Of the matrix-free path: the residual of J Jᵀ z = r, relative to r. The relative error of z is at most this times
-#: cond(J)²; in practice, and of Jᵀz, it is far smaller.
+#: The residual of J Jᵀ z = r relative to r at which conjugate gradients end. The relative error of z is at most this
+#: times cond(J)². In practice it is far smaller, and so is the error of Jᵀz.
 TOLERANCE = 1e-12
 
-_GREATEST_DENSE = 16_384  # rows of J for which method="auto" takes the matrix: 2 GiB
+_GREATEST_DENSE = 16_384  # the most rows of J for which method="auto" is "dense": 2 GiB
 _MOST_ITERATIONS = 2000  # of conjugate gradients
-_LARGEST_JACOBIAN = 2e9  # bytes of J, if its causes of singularity are to be told
-_MOST_NAMED = 8  # samples in a message
+_LARGEST_JACOBIAN = 2e9  # the most bytes of J for which the causes of a singular J are searched
+_MOST_NAMED = 8  # the most samples that a message names
 
 
 def require_float64(network: Network, data: Dataset) -> None:
-    """Raise unless ``network`` is a float64 one for the samples of ``data``."""
+    """Raise an error unless the network is in float64 and fits the samples of the data."""
     check_fits(network, data)
     if network.dtype != np.float64:
         raise ArgumentTypeError("network", f'expected float64, got {network.dtype}; use network.astype("float64")')
 
 
 def memory_needed(net: Network, data: Dataset, method: Solver = "auto") -> int:
-    """Return the bytes that the geometry of a network needs, before anything is computed.
+    """Compute the number of bytes that the geometry of a network needs, before anything else is computed.
 
     Parameters
     ----------
     net : Network
-        In float64.
+        The network, in float64.
     data : Dataset
-        Its training samples are used.
+        Its training samples determine the size.
     method : {"auto", "dense", "matrix_free"}
-        "dense" takes the Gram matrix, (n·d_out)² doubles; "matrix_free" a preconditioner of n² of them; "auto" is
-        "dense" up to n·d_out = 16 384, and does not ask the machine, so that results do not depend on it.
+        - ``"dense"`` forms the Gram matrix J Jᵀ, (n·d_out)² doubles, and a Cholesky factor of it.
+        - ``"matrix_free"`` solves by conjugate gradients with a preconditioner of n² doubles.
+        - ``"auto"``, the default, is ``"dense"`` up to n·d_out = 16 384 and ``"matrix_free"`` above. It does not depend
+          on the memory of the machine, and therefore results do not either.
 
     Returns
     -------
     int
-        For n = 59, d_out = 11: 3.6 MB dense. For n = 492, d_out = 37: 2.7 GB dense, 20 MB matrix-free.
+        The bytes. For n = 59, d_out = 11: 3.6 MB dense. For n = 492, d_out = 37: 2.7 GB dense, 20 MB matrix-free.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the network does not fit the data or is not in float64, or the method is unknown.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, test_count=7, seed=0)
+    >>> net = zl.networks.uniform_fan_in(data, hidden=128, seed=1)
+    >>> zl.geometry.memory_needed(net, data, "matrix_free") < zl.geometry.memory_needed(net, data, "dense")
+    True
     """
     require_float64(net, data)
     n, d_out, h, d = len(data.Y_train), data.d_out, net.hidden, int(net.E.size + net.W.size)
@@ -61,7 +76,7 @@ def memory_needed(net: Network, data: Dataset, method: Solver = "auto") -> int:
 
 
 def resolve_method(method: str, data: Dataset) -> str:
-    """Return what "auto" means for these data."""
+    """Check the name of a method, and return the method that "auto" stands for with these data."""
     _checks.choice("method", method, METHODS)
     if method != "auto":
         return method
@@ -69,20 +84,20 @@ def resolve_method(method: str, data: Dataset) -> str:
 
 
 def checked_zero_loss_set(network: Network, data: Dataset, method: Solver, threads: int = 1) -> kernels.ZeroLossSet:
-    """Return `make_zero_loss_set`, or raise LinAlgError where counting shows J singular.
+    """Return the result of `make_zero_loss_set`, or raise LinAlgError if J has more rows than its rank can be.
 
-    Conjugate gradients would not notice: they solve a singular system where it has solutions.
+    Conjugate gradients would not detect this: they solve a singular system if it has solutions.
     """
-    found = make_zero_loss_set(network, data, method, threads)
+    zero_loss = make_zero_loss_set(network, data, method, threads)
     if data.Y_train.size > np.sum(~dead_units(network, data)) * (data.d_in + data.d_out):
         raise singular_error(network, data)
-    return found
+    return zero_loss
 
 
 def make_zero_loss_set(
     network: Network, data: Dataset, method: Solver = "auto", threads: int = 1
 ) -> kernels.ZeroLossSet:
-    """Return the kernel's form of the zero-loss set, or raise ValueError where it cannot fit in memory."""
+    """Make the kernel object of the zero-loss set, or raise ValueError if it does not fit in memory."""
     check_memory(
         f"the {resolve_method(method, data)} geometry of n·d_out = {data.Y_train.size}",
         memory_needed(network, data, method),
@@ -92,7 +107,10 @@ def make_zero_loss_set(
 
 
 def dense_jacobian(network: Network, data: Dataset) -> NDArray[np.float64]:
-    """Return J itself, (n·d_out, d), d in the order E, W: for where its digits matter more than its size."""
+    """Form J, (n·d_out, d), with its columns in the order E, W.
+
+    It is used if the accuracy of the matrix matters more than its size.
+    """
     samples = kernel_samples(data, "train", np.dtype("float64"))
     H, S = kernels.hidden(samples, network.E, kernel_activation(network))
     n, d_out = data.Y_train.shape
@@ -102,7 +120,7 @@ def dense_jacobian(network: Network, data: Dataset) -> NDArray[np.float64]:
 
 
 def singular_error(network: Network, data: Dataset) -> np.linalg.LinAlgError:
-    """Say why J Jᵀ has no inverse, with the smallest singular value of J."""
+    """Return an error that names the causes for which J Jᵀ has no inverse, and the smallest singular value of J."""
     (n, d_out), d = data.Y_train.shape, network.E.size + network.W.size
     dead, units = int(np.sum(dead_units(network, data))), network.hidden
     causes = []
@@ -116,17 +134,17 @@ def singular_error(network: Network, data: Dataset) -> np.linalg.LinAlgError:
     if n * d_out > d:
         smallest = "0"
     elif 8 * n * d_out * d > _LARGEST_JACOBIAN:
-        smallest = "too small for a factor, J being too large to say more"
+        smallest = "too small for a factorisation (J is too large to compute it)"
     else:
         J = dense_jacobian(network, data)
         smallest = f"{np.linalg.svd(J, compute_uv=False)[-1]:.2e}"
         why = why or _dependence(J, network, data)
-    why = why or "its rows are linearly dependent, to the precision of the solver"
+    why = why or "its rows are linearly dependent to the precision of the solver"
     return np.linalg.LinAlgError(f"J is singular: {why}; its smallest singular value is {smallest}")
 
 
 def _dependence(J: NDArray[np.float64], network: Network, data: Dataset) -> str:
-    """Say which training samples have linearly dependent rows in J, and why if that is plain."""
+    """Name the training samples whose rows in J are linearly dependent, and the cause if it is a simple one."""
     n, d_out = data.Y_train.shape
     with np.errstate(over="ignore", invalid="ignore"):
         K = J @ J.T
@@ -155,7 +173,10 @@ def _dependence(J: NDArray[np.float64], network: Network, data: Dataset) -> str:
 
 
 def is_singular(network: Network, data: Dataset) -> bool:
-    """Whether J has no full rank, to rounding; not known, hence false, if it is too large to be made."""
+    """Return whether J does not have full rank, to rounding.
+
+    The answer is False if J is too large to be formed, because the rank is then unknown.
+    """
     if 8 * data.Y_train.size * (network.E.size + network.W.size) > _LARGEST_JACOBIAN:
         return False
     J = dense_jacobian(network, data)
@@ -164,7 +185,7 @@ def is_singular(network: Network, data: Dataset) -> bool:
 
 
 def dead_units(network: Network, data: Dataset) -> NDArray[np.bool_]:
-    """Return which hidden units are zero, with zero slope, on every training sample, (h,)."""
+    """Find the hidden units that are zero, with zero slope, on every training sample: a mask of shape (h,)."""
     samples = kernel_samples(data, "train", network.dtype)
     H, S = kernels.hidden(samples, network.E, kernel_activation(network))
     return np.asarray(~(H.any(axis=0) | S.any(axis=0)))
@@ -173,7 +194,7 @@ def dead_units(network: Network, data: Dataset) -> NDArray[np.bool_]:
 def checked_tangent_vector(
     E: Any, W: Any, network: Network, names: tuple[str, str]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return a tangent vector's two parts, checked against the network's shapes."""
+    """Return the two parts of a tangent vector in float64, with the shapes of the network's layers."""
     parts = _checks.matrix(names[0], E, "float64"), _checks.matrix(names[1], W, "float64")
     for name, part, like in zip(names, parts, (network.E, network.W), strict=True):
         if part.shape != like.shape:

@@ -1,4 +1,4 @@
-"""Singular values of J."""
+"""Singular values of J = ∂F/∂θ."""
 
 from __future__ import annotations
 
@@ -13,42 +13,46 @@ from ..networks import Network
 from .jacobian import gram
 from .solver import checked_zero_loss_set, dense_jacobian, require_float64, singular_error
 
-_ACCURACY = 1e-9  # of the extremes
-_MOST_ITERATIONS = 400  # of Lanczos; each keeps a vector
-_SQUARES_SUFFICE = 1e-4  # σ_min/σ_max above which the squares of the Gram matrix leave σ_min 8 digits
+_ACCURACY = 1e-9  # the relative accuracy of the extremes
+_MOST_ITERATIONS = 400  # of Lanczos; each stores a vector
+_SQUARES_SUFFICE = 1e-4  # σ_min/σ_max above which the eigenvalues of J Jᵀ give σ_min to 8 digits
 
 
 def singular_values(net: Network, data: Dataset, which: Values = "all", method: Solver = "auto") -> NDArray[np.float64]:
-    """Return singular values of J, in descending order.
+    """Compute singular values of J, in descending order.
 
     Parameters
     ----------
     net : Network
-        In float64.
+        The network θ, in float64.
     data : Dataset
-        Its training samples are used.
+        Its training samples determine J.
     which : {"all", "extremes"}
-        All min(n·d_out, d) of them, or the largest and the smallest alone.
+        All min(n·d_out, d) singular values, the default, or only the largest and the smallest.
     method : {"auto", "dense", "matrix_free"}
-        For the extremes: with the Gram matrix or without it, see `memory_needed`.
+        For the extremes: with or without the Gram matrix, see `memory_needed`.
 
     Returns
     -------
     ndarray, (min(n·d_out, d),) or (2,)
+        The singular values.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        For ``"extremes"``, where J is singular.
+        For ``"extremes"``, if J is singular or the Lanczos iteration does not reach its accuracy.
     ValueError, TypeError
-        For unknown names, a network that does not fit the data or is not float64, and what does not fit in memory.
+        If a name is unknown, the network does not fit the data or is not in float64, or a matrix does not fit in
+        memory.
 
     Notes
     -----
-    All: from the eigenvalues of J Jᵀ while these leave the smallest at least 8 digits (cond(J) ≤ 10⁴: the relative
-    error of σ is about eps (σ_max/σ)²), and from the singular values of J itself, formed for this, where they do not
-    (relative error about eps σ_max/σ).
-    Extremes: by the Lanczos iteration to a relative 1e-9, or as far as rounding of J Jᵀ, eps cond(J)², allows.
+    All singular values are computed from the eigenvalues of J Jᵀ if these leave the smallest one at least 8 digits
+    (cond(J) ≤ 10⁴, because the relative error of σ is about eps (σ_max/σ)²). Otherwise J is formed and its own singular
+    values are computed, with a relative error of about eps σ_max/σ.
+
+    The extremes are computed by the Lanczos iteration, to a relative accuracy of 1e-9 or as far as the rounding of J
+    Jᵀ, eps cond(J)², allows.
     """
     _checks.choice("which", which, ("all", "extremes"))
     require_float64(net, data)
@@ -64,18 +68,41 @@ def singular_values(net: Network, data: Dataset, which: Values = "all", method: 
 
 
 def condition_number(net: Network, data: Dataset, method: Solver = "auto") -> float:
-    """Return σ_max/σ_min of J; arguments, accuracy and errors as for the extremes of `singular_values`."""
+    """Compute the condition number σ_max/σ_min of J.
+
+    Parameters
+    ----------
+    net : Network
+        The network θ, in float64.
+    data : Dataset
+        Its training samples determine J.
+    method : {"auto", "dense", "matrix_free"}
+        With or without the Gram matrix, see `memory_needed`.
+
+    Returns
+    -------
+    float
+        The condition number, from the extremes of `singular_values`.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If J is singular, or the Lanczos iteration does not reach its accuracy.
+    ValueError, TypeError
+        If the method is unknown, the network does not fit the data or is not in float64, or it does not fit in memory.
+    """
     require_float64(net, data)
     largest, smallest = _extremes(net, data, method)
     return largest / smallest
 
 
 def _extremes(net: Network, data: Dataset, method: Solver) -> tuple[float, float]:
-    found = checked_zero_loss_set(net, data, method).extremes(net.E, net.W, _ACCURACY, _MOST_ITERATIONS)
-    if found is None:
+    """Return the largest and the smallest singular value."""
+    extremes = checked_zero_loss_set(net, data, method).extremes(net.E, net.W, _ACCURACY, _MOST_ITERATIONS)
+    if extremes is None:
         raise singular_error(net, data)
-    largest, smallest, accuracy = found
-    if not accuracy <= max(_ACCURACY, np.finfo(float).eps * (largest / smallest) ** 2):  # nor NaN
+    largest, smallest, accuracy = extremes
+    if not accuracy <= max(_ACCURACY, np.finfo(float).eps * (largest / smallest) ** 2):  # also true for NaN
         raise np.linalg.LinAlgError(
             f"the Lanczos iteration ended at a relative accuracy of {accuracy:.1e} instead of {_ACCURACY:g}; "
             'use which="all"'

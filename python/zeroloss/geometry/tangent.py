@@ -1,4 +1,4 @@
-"""The norm-minimising direction g, the tangent part of −θ."""
+"""The norm-minimising direction g = −(I − J⁺J) θ, the tangent part of −θ."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from ..datasets import Dataset
 from ..networks import Network
 from .solver import checked_zero_loss_set, singular_error
 
-_NOTHING = 1e-9  # ‖g‖/‖θ‖ that is rounding
+_NOTHING = 1e-9  # the ratio ‖g‖/‖θ‖ below which g is rounding
 
 
 @dataclass(frozen=True, eq=False)
 class NormDirection:
-    """The tangent part of −θ.
+    """The norm-minimising direction g = −θ + Jᵀ(J Jᵀ)⁻¹Jθ, the tangent part of −θ.
 
     Attributes
     ----------
     gE : ndarray, (d_in, h)
+        The part of g for the first layer.
     gW : ndarray, (h, d_out)
-        g = −θ + Jᵀ(J Jᵀ)⁻¹Jθ.
+        The part of g for the second layer.
     norm : float
-        ‖g‖, the speed of dθ/ds = g.
+        The length ‖g‖, which is the speed of the flow dθ/ds = g.
     tangent_fraction : float
-        ‖g‖/‖θ‖: how much of −θ is tangent. NaN for θ = 0.
+        The ratio ‖g‖/‖θ‖, in [0, 1]. NaN for θ = 0.
     """
 
     gE: NDArray[np.float64] = field(repr=False)
@@ -44,40 +45,52 @@ class NormDirection:
 def norm_direction(
     net: Network, data: Dataset, method: Solver = "auto", *, kinks: ArrayLike | None = None
 ) -> NormDirection:
-    """Return g = −(I − J⁺J) θ = −θ + Jᵀ(J Jᵀ)⁻¹Jθ (Eqs. 28, 29), on the zero-loss set or off it.
+    """Compute g = −(I − J⁺J) θ = −θ + Jᵀ(J Jᵀ)⁻¹Jθ (Eqs. 28, 29).
+
+    The network may be on the zero-loss set or off it.
 
     Parameters
     ----------
     net : Network
-        In float64.
+        The network θ, in float64.
     data : Dataset
-        Its training samples are used.
+        Its training samples determine J.
     method : {"auto", "dense", "matrix_free"}
         A Cholesky factor of J Jᵀ, or conjugate gradients to a relative residual of 1e-12; see `memory_needed`. With
-        kinks always the latter.
+        ``kinks``, conjugate gradients are used in any case.
     kinks : array_like of int, (m, 2), optional
-        Pairs of a training sample i and a hidden unit u, such as `sign_changes` finds, whose pre-activation is to stay
-        at the activation's kink: x_i · g_u = 0 for the column u of the first layer besides J g = 0. They may be many,
-        and dependent.
+        Pairs (i, u) of a training sample and a hidden unit, for example from `sign_changes`. The direction leaves the
+        pre-activation of each pair at the kink of the activation: x_i · g_u = 0 for column u of the first layer, in
+        addition to J g = 0. The pairs may be many, and their conditions may be linearly dependent.
 
     Returns
     -------
     NormDirection
-        J g = 0 to rounding times the condition number of J Jᵀ.
+        The direction. J g = 0 holds to rounding times the condition number of J Jᵀ.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        Where J is singular, with the cause and its smallest singular value, or conjugate gradients do not converge.
+        If J is singular, with the cause and its smallest singular value, or conjugate gradients do not converge.
     ValueError, TypeError
-        For a network that does not fit the data or is not float64, pairs that do not exist, so many of them that no
-        direction is left, and a problem that does not fit in memory.
+        If the network does not fit the data or is not in float64, a pair does not exist, the pairs leave no direction,
+        or the problem does not fit in memory.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, test_count=7, seed=0)
+    >>> net = zl.networks.uniform_fan_in(data, hidden=128, seed=1, dtype="float64")
+    >>> direction = zl.geometry.norm_direction(net, data)
+    >>> Jg = zl.geometry.jacobian_product(net, data, direction.gE, direction.gW)
+    >>> bool(abs(Jg).max() < 1e-9 * direction.norm)
+    True
     """
     if kinks is None:
-        found = checked_zero_loss_set(net, data, method).direction(net.E, net.W)
-        if found is None:
+        direction = checked_zero_loss_set(net, data, method).direction(net.E, net.W)
+        if direction is None:
             raise singular_error(net, data)
-        gE, gW = found
+        gE, gW = direction
     else:
         gE, gW = _direction_with_kinks(net, data, kinks)
     norm, length = _length(gE, gW), _length(net.E, net.W)
@@ -85,32 +98,32 @@ def norm_direction(
 
 
 def sign_changes(first_layers: ArrayLike | Sequence[Network], data: Dataset, *, at_least: int = 1) -> NDArray[np.int64]:
-    """Return the pairs (sample, unit) whose pre-activation x_i · E_u changes its sign along a run.
+    """Find the pairs (sample, unit) whose pre-activation x_i · E_u changes its sign along a run.
 
     Parameters
     ----------
     first_layers : array_like, (m, d_in, h), or sequence of Network
-        E at steps within a window of the run: ``run.snapshots.E.sel(step=slice(first, last))``, say.
+        E at steps within a window of the run, for example ``run.snapshots.E.sel(step=slice(first, last))``.
     data : Dataset
         Its training samples are used.
     at_least : int
-        How often, from one of the first layers to the next: 1 counts the pairs that cross the kink, too; 2 those alone
-        that come back to it.
+        The least number of changes from one of the first layers to the next, at least 1. With 1, the default, pairs
+        that cross the kink once are included. With 2, only pairs that return to it are.
 
     Returns
     -------
     ndarray of int, (pairs, 2)
-        In ascending order; ``kinks`` of `norm_direction`.
+        The pairs in ascending order, suitable as ``kinks`` of `norm_direction`.
 
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not fit the data, and ``at_least`` below 1 or no integer.
+        If the shapes do not fit the data, or ``at_least`` is not an integer of at least 1.
     """
     at_least = _checks.integer("at_least", at_least, 1)
     layers: Any = first_layers
     if not hasattr(layers, "shape"):
-        layers = [one.E if isinstance(one, Network) else one for one in layers]
+        layers = [layer.E if isinstance(layer, Network) else layer for layer in layers]
     E = np.asarray(layers, dtype=np.float64)
     if E.ndim != 3 or E.shape[1] != data.d_in or len(E) == 0:
         raise ArgumentValueError("first_layers", f"expected shape (m, {data.d_in}, h), got {E.shape}")
@@ -125,6 +138,7 @@ def sign_changes(first_layers: ArrayLike | Sequence[Network], data: Dataset, *, 
 def _direction_with_kinks(
     net: Network, data: Dataset, kinks: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Check the pairs, and compute the direction that leaves their pre-activations at the kink."""
     pairs = np.asarray(kinks)
     n, d_out = data.Y_train.shape
     if pairs.size == 0:
@@ -140,22 +154,23 @@ def _direction_with_kinks(
     zero_loss = checked_zero_loss_set(net, data, "matrix_free")
     mask = np.zeros((n, net.hidden))
     mask[tuple(pairs.T)] = 1
-    found = zero_loss.pinned_direction(net.E, net.W, mask)
-    if found is None:
+    direction = zero_loss.pinned_direction(net.E, net.W, mask)
+    if direction is None:
         raise np.linalg.LinAlgError(
-            f"conjugate gradients did not solve for the direction with {len(pairs)} kinks: with them the rows of J are "
-            "nearly dependent; take fewer"
+            f"conjugate gradients did not converge for the direction with {len(pairs)} kinks, because their conditions "
+            "and the rows of J are nearly dependent; use fewer kinks"
         )
-    gE, gW, rank = found
+    gE, gW, rank = direction
     left = net.E.size + net.W.size - rank - n * d_out
     if left <= 0 and _length(gE, gW) <= _NOTHING * _length(net.E, net.W):
         raise ArgumentValueError(
             "kinks",
-            f"expected fewer, so that a direction is left, got {len(pairs)} pairs, {rank} of them independent: "
-            f"with the {n * d_out} outputs they fix all {net.E.size + net.W.size} parameters",
+            f"expected fewer pairs, got {len(pairs)}, {rank} of them independent: together with the {n * d_out} "
+            f"outputs they fix all {net.E.size + net.W.size} parameters",
         )
     return gE, gW
 
 
 def _length(E: NDArray[np.float64], W: NDArray[np.float64]) -> float:
+    """Compute ‖θ‖."""
     return math.hypot(np.linalg.norm(E), np.linalg.norm(W))
