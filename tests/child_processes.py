@@ -48,7 +48,7 @@ def run_with_file_limit(settings, directory, bytes_allowed, report):
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_allowed, bytes_allowed))
     try:
         begin_or_resume(settings, directory)
-    except runs.Broken as error:
+    except runs.RunInterruptedError as error:
         report.send(str(error))
     else:
         report.send("ended")
@@ -75,4 +75,4 @@ def run_until_killed_at_record(settings, directory, step):
         if at == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    runs.run(config.from_settings(settings), directory, progress=False, announce=kill)
+    runs.run(config.from_settings(settings), directory, progress=False, on_record=kill)

@@ -196,8 +196,8 @@ def test_the_command_prints_table_and_line(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("delay-law", "study delay-law: {}; what was finished is kept, the same command goes on"),
-        ("sliding", "{}; the files of what was under way were not written"),
+        ("delay-law", "study delay-law: {}; finished cells are saved, and the same command continues"),
+        ("sliding", "{}; unfinished files were not written"),
     ],
 )
 def test_what_an_interruption_leaves_is_told(name, told, end, status, word, capsys, monkeypatch, tmp_path):

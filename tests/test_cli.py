@@ -53,7 +53,7 @@ def test_reproduce_writes_three_files_and_prints_one_line(command, tiny, tmp_pat
 
 
 def test_options_reach_the_settings(command, tiny, tmp_path):
-    words = ["--quick", "--seeds", 2, "--spread", "variance", "--out", tmp_path]
+    words = ["--quick", "--seeds", 2, "--init-scale-is", "variance", "--out", tmp_path]
     assert command("reproduce", "6", "1", "6", *words)[0] == 0  # An option applies to the figures that have it.
     settings = json.loads((tmp_path / "figure6.json").read_text(encoding="utf-8"))["settings"]
     assert (settings["seeds"], settings["spread"], settings["quick"]) == (2, "variance", True)
@@ -66,8 +66,12 @@ def test_options_reach_the_settings(command, tiny, tmp_path):
         (["reproduce", "6", "six"], "'six': unknown"),
         (["reproduce", "6", "--seeds", "0"], "--seeds"),
         (["reproduce", "6", "--seeds", "many"], "--seeds"),
-        (["reproduce", "6", "--spread", "wide"], "--spread"),
-        (["reproduce", "1", "2", "--spread", "std"], "--spread: no such option for figure 1, figure 2"),
+        (["reproduce", "6", "--init-scale-is", "wide"], "--init-scale-is"),
+        (["reproduce", "1", "2", "--init-scale-is", "std"], "--init-scale-is: no such option for figure 1, figure 2"),
+        (
+            ["reproduce", "6", "--spread", "std", "--init-scale-is", "std"],
+            "--spread is the old name of --init-scale-is",
+        ),
         (["reproduce", "6", "--projection", "momentum"], "--projection: no such option for figure 6"),
         (["reproduce", "5", "--projection", "newton"], "--projection"),
         (["reproduce", "6", "--fast"], "--fast"),
@@ -210,7 +214,7 @@ def test_the_same_numbers_give_the_same_picture_in_every_format(command, tmp_pat
 
 def test_seeds_without_effect_are_reported(command, tmp_path):
     _, out, _ = command("reproduce", "2", "4", "--quick", "--seeds", "3", "--out", tmp_path)
-    assert all("; nothing random, so no seeds; " in line for line in out.splitlines())
+    assert all("; deterministic, so --seeds has no effect; " in line for line in out.splitlines())
 
 
 def test_info_prints_the_build(command):
@@ -236,7 +240,21 @@ def test_version_and_help_are_printed(command):
 )
 def test_missing_or_unknown_words_refer_to_the_help(command, words, line):
     assert command(*words) == (2, "", f"zeroloss: {line}\n")
-    assert f" {', '.join(FIGURES)} " in command("reproduce", "--help")[1]
+    assert f"({', '.join(FIGURES)}; all for all figures)" in command("reproduce", "--help")[1]
+
+
+def test_old_options_work_with_a_warning_and_are_not_in_the_help(command, tiny, tmp_path):
+    status, _, err = command("reproduce", "6", "--quick", "--seeds", 2, "--spread", "variance", "--out", tmp_path)
+    assert (status, err) == (0, "zeroloss: --spread is deprecated; use --init-scale-is\n")
+    assert json.loads((tmp_path / "figure6.json").read_text(encoding="utf-8"))["settings"]["spread"] == "variance"
+    _, _, err = command("sweep", tmp_path / "none.toml", "--threads", "--out", tmp_path / "a")
+    assert err.startswith("zeroloss: --threads is deprecated; use --use-threads\n")
+    (tmp_path / "a.toml").write_text("[data]\np = 1\n")  # an error, so that no run starts
+    _, _, err = command("run", tmp_path / "a.toml", "--set", "run.stop_records=3", "--out", tmp_path / "a")
+    line = "zeroloss: run.stop_records is deprecated; use stop_sustained_records\n"
+    assert err.startswith(line)
+    for name in ("reproduce", "sweep", "run"):
+        assert not re.search(r"--spread|--threads|stop_records", command(name, "--help")[1])
 
 
 def test_no_help_is_cut_off(command):

@@ -77,7 +77,7 @@ def expected(tmp_path_factory):
 
 def command(given, out, *words, cwd=None):
     file = out.with_suffix(".toml")
-    file.write_text(zl._toml.written(given))
+    file.write_text(zl._toml.dumps(given))
     return subprocess.Popen(
         [sys.executable, "-m", "zeroloss", "sweep", str(file), "--out", str(out), *words],
         stdout=subprocess.PIPE,
@@ -118,7 +118,7 @@ def test_from_python_interrupted_and_on_this_machine_again(expected, tmp_path):
             process.send_signal(signal.SIGTERM)
             _, err = process.communicate(timeout=60)
         assert process.returncode == 143, err
-        assert re.search(r"[0-5] of 6 cells ended.*; the same command goes on", err)
+        assert re.search(r"[0-5] of 6 cells ended.*; the same command continues it", err)
         with sweeps.connect(address) as client:
             few = with_sweep({"network.seed": [1], "dynamics.lr": [0.5, 0.25]}, run=GIVEN["run"])
             done = sweeps.sweep(few, out, client=client, progress=False)

@@ -181,7 +181,7 @@ def test_damaged_checkpoints_do_not_count(tmp_path, keep):
     file = tmp_path / "a" / "config.toml"
     file.write_text(file.read_text().replace("keep_checkpoints = 3", f"keep_checkpoints = {keep}"))
     with pytest.warns(RuntimeWarning, match="the checkpoint before it is used"):
-        resumed = runs.resume(tmp_path / "a", progress=False, announce=look)
+        resumed = runs.resume(tmp_path / "a", progress=False, on_record=look)
     assert resumed.step == 300
     assert kept[-1] == [before.name, "step-000000000210"][:keep]
     assert_same_run(runs.resume(tmp_path / "a", extend=100, progress=False), whole)

@@ -43,7 +43,7 @@ def undisturbed(tmp_path_factory):
 
 def is_ended(directory):
     paths = RunDirectory(directory).checkpoint_paths()
-    return bool(paths) and zl.load(directory).outcome.ending.can_go_on and (directory / "history.nc").exists()
+    return bool(paths) and zl.load(directory).outcome.ending.can_continue and (directory / "history.nc").exists()
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -156,7 +156,7 @@ def test_a_signal_ends_the_command_with_a_checkpoint(tmp_path, number, status):
     process.send_signal(number)
     _, error = process.communicate(timeout=20)
     assert process.returncode == status
-    assert "with a checkpoint; zeroloss resume goes on" in error
+    assert "with a checkpoint; zeroloss resume continues it" in error
     assert "Traceback" not in error
     (newest, *_) = RunDirectory(tmp_path / "a").checkpoint_paths()
     step = int(newest.name[5:])
@@ -177,7 +177,7 @@ def test_a_second_signal_ends_at_once(tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        runs.run(config.from_settings(settings()), tmp_path / "a", progress=False, announce=twice)
+        runs.run(config.from_settings(settings()), tmp_path / "a", progress=False, on_record=twice)
     assert_same_run(carried_out(tmp_path / "whole"), runs.resume(tmp_path / "a", progress=False))
 
 
@@ -189,7 +189,7 @@ def test_no_handler_off_the_main_thread(tmp_path):
 
     before = (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
     thread = threading.Thread(
-        target=lambda: runs.run(config.from_settings(settings()), tmp_path / "a", progress=False, announce=look)
+        target=lambda: runs.run(config.from_settings(settings()), tmp_path / "a", progress=False, on_record=look)
     )
     thread.start()
     thread.join()
@@ -230,7 +230,7 @@ def broken_off(directory, at=160, **run):
             raise Crashed
 
     with pytest.raises(Crashed):
-        runs.run(config.from_settings(settings(**run)), directory, progress=False, announce=crash)
+        runs.run(config.from_settings(settings(**run)), directory, progress=False, on_record=crash)
 
 
 def test_a_directory_that_cannot_be_written(tmp_path, monkeypatch):
@@ -244,7 +244,10 @@ def test_a_directory_that_cannot_be_written(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr("pathlib.Path.replace", refused)
-        with pytest.raises(runs.Broken, match=r"Permission denied; the checkpoint of step 140 is whole, and zeroloss"):
+        with pytest.raises(
+            runs.RunInterruptedError,
+            match=r"Permission denied; the checkpoint of step 140 is valid, and zeroloss resume",
+        ):
             runs.resume(tmp_path / "a", progress=False)
     assert os.open is real
     for path, content in before.items():
@@ -345,6 +348,6 @@ def test_a_numerical_failure_keeps_what_there_is(tmp_path):
     run = runs.run(config.from_settings(diverging), tmp_path / "a", progress=False)
     assert str(run.outcome).startswith("diverged")
     assert np.isfinite(run.history.train_loss.values).all()
-    with pytest.raises(ValueError, match="expected one that can go on"):
+    with pytest.raises(ValueError, match="run: cannot continue a run that failed"):
         runs.resume(tmp_path / "a", extend=10, progress=False)
     assert same_bits(zl.load(tmp_path / "a").history, run.history)

@@ -43,7 +43,7 @@ def directories(tmp_path_factory):
             raise KeyError
 
     with pytest.raises(KeyError):
-        runs.run(config.from_settings(settings()), base / "broken off", progress=False, announce=crash)
+        runs.run(config.from_settings(settings()), base / "broken off", progress=False, on_record=crash)
     zl.load(base / "ended").save(base / "saved")
     sweeps.sweep({**sweep_settings(), "sweep": {"network.seed": [1, 2]}}, base / "sweep", progress=False)
     return base
@@ -55,7 +55,7 @@ def attempt(target, damaged, function, *arguments, **options):
         warnings.simplefilter("always")
         try:
             function(*arguments, **options)
-        except (ValueError, OSError, runs.Broken) as error:
+        except (ValueError, OSError, runs.RunInterruptedError) as error:
             said = [str(error), *(str(warning.message) for warning in warned)]
             assert any(damaged.name in line or str(target) in line for line in said), said
 

@@ -78,7 +78,7 @@ def simulated(name, steps, record_every, loss_extremes, lag=False, chunk=None):
         run = zl.simulate(
             dynamics, data, net, steps=min(steps, STEPS), snapshot_every=2 * record_every, progress=False, **options
         )
-        if steps < STEPS and run.outcome.ending.can_go_on:
+        if steps < STEPS and run.outcome.ending.can_continue:
             run.extend(STEPS - steps, progress=False)
     return run
 
@@ -209,7 +209,7 @@ def test_a_loss_that_overflows_and_comes_back_is_recorded():
 
 def test_a_rule_does_not_count_the_last_record_of_a_part(tmp_path):
     """The record at the end of a part is not scheduled: an undivided run has none there."""
-    run = {"record_every": 10, "stop_test_accuracy": 0.0, "stop_records": 4, "steps": 100}
+    run = {"record_every": 10, "stop_test_accuracy": 0.0, "stop_sustained_records": 4, "steps": 100}
     settings = {"data": {"p": 7, "test_count": 8}, "network": {"hidden": 16}, "run": run}
     whole = runs.run(config.from_settings(settings), tmp_path / "whole", progress=False)
     settings["run"] = {**run, "steps": 15}
@@ -221,7 +221,7 @@ def test_a_rule_does_not_count_the_last_record_of_a_part(tmp_path):
 
 def test_a_signal_at_the_step_at_which_a_rule_stops(tmp_path):
     """No step follows in which the event could be searched for again."""
-    run = {"record_every": 10, "stop_test_accuracy": 0.0, "stop_records": 2, "events": ["norm_E < 2.8"]}
+    run = {"record_every": 10, "stop_test_accuracy": 0.0, "stop_sustained_records": 2, "events": ["norm_E < 2.8"]}
     settings = {"data": {"p": 7, "test_count": 8}, "network": {"hidden": 32}, "run": {**run, "steps": 100}}
     settings["dynamics"] = {"weight_decay": 0.01}
     whole = runs.run(config.from_settings(settings), tmp_path / "whole", progress=False)

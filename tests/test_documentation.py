@@ -202,9 +202,9 @@ def test_the_command_of_a_long_run(folder, capsys):
 def test_the_command_of_a_sweep(folder, capsys):
     (words,) = commands("docs/how-to/sweeps.md")
     with pytest.raises(SystemExit) as ended:
-        cli.main([*words[1:], "--threads"])
+        cli.main([*words[1:], "--use-threads"])
     assert ended.value.code == 0
-    assert re.match(r"out/sweep: 15 cells; 15 to carry out, \d+ at a time, about ", capsys.readouterr().out)
+    assert re.match(r"out/sweep: 15 cells; 15 to run, \d+ at a time, about ", capsys.readouterr().out)
     cube = zl.sweeps.open_sweep("out/sweep")
     run = zl.load(f"out/sweep/cells/{cube.cell.isel(weight_decay=0, data_seed=0).item()}")
     assert str(run.network).startswith("Network(11 → 128 → 11")

@@ -54,7 +54,11 @@ def test_events_of_an_extended_run_are_those_of_a_longer_one(tmp_path, kind):
 @pytest.mark.parametrize(
     ("rule", "key", "sentence"),
     [
-        ("test_accuracy >= 0.0 for 3 records", {"stop_test_accuracy": 0.0, "stop_records": 3}, "test accuracy 0 for 3"),
+        (
+            "test_accuracy >= 0.0 for 3 records",
+            {"stop_test_accuracy": 0.0, "stop_sustained_records": 3},
+            "test accuracy 0 for 3",
+        ),
         ("slow_time >= 0.1", {"stop_slow_time": 0.1}, "slow time 0.12 at step 120"),
         ("gradient_norm <= 1e3", {"stop_gradient_norm": 1e3}, "gradient norm"),
         ("train_loss <= 0.02 for 2 records", {"stop": ["train_loss <= 0.02 for 2 records"]}, "train loss 0.02 for 2"),

@@ -133,7 +133,7 @@ def failing_at_each(failures, prepare, act, check, stride=1):
             try:
                 act()
                 ended = True
-            except (OSError, runs.Broken, sweeps.BrokenError, KeyboardInterrupt):
+            except (OSError, runs.RunInterruptedError, sweeps.BrokenError, KeyboardInterrupt):
                 ended = False
             finally:
                 failures.failure = None

@@ -98,7 +98,7 @@ def test_a_copy_goes_to_a_new_directory_alone(tmp_path, name):
 def test_a_command_beside_its_own_configuration(tmp_path, command):
     """``--out .`` where config.toml or sweep.toml is the user's own, with comments."""
     given = sweep_settings() if command == "sweep" else settings()
-    text = "# My notes: lr 0.3 was too high.\n" + zl._toml.written(given)
+    text = "# My notes: lr 0.3 was too high.\n" + zl._toml.dumps(given)
     for name in ("config.toml", "sweep.toml"):
         (tmp_path / name).write_text(text)
         done = zeroloss(command, tmp_path / name, "--out", tmp_path)
@@ -113,7 +113,7 @@ def test_places_where_no_directory_can_be_made(tmp_path, place):
     """A link that leads nowhere, and a name below a file."""
     (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "deep")
     (tmp_path / "file").write_text("mine")
-    (tmp_path / "run.toml").write_text(zl._toml.written(settings()))
+    (tmp_path / "run.toml").write_text(zl._toml.dumps(settings()))
     done = zeroloss("run", tmp_path / "run.toml", "--out", tmp_path / place)
     assert done.returncode == 2
     assert str(tmp_path / place) in done.stderr

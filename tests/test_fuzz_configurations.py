@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from zeroloss import _sections, _toml, cli, config
-from zeroloss._hints import signature_defaults
+from zeroloss._hints import get_defaults
 from zeroloss.config import ConfigurationError
 
 CASES = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -60,7 +60,7 @@ CHOICES = [(name, choice) for name, section in _sections.BUILT.items() for choic
 
 
 def keys_of(name, choice):
-    return [_sections.BUILT[name].selector, *signature_defaults(_sections.BUILT[name].choices[choice])]
+    return [_sections.BUILT[name].selector, *get_defaults(_sections.BUILT[name].choices[choice])]
 
 
 def problems_of(sections):
@@ -212,7 +212,7 @@ def test_any_sections(sections):
 
 
 def test_values_on_the_command_line(command, tmp_path):
-    (tmp_path / "a.toml").write_text(_toml.written(SMALL))
+    (tmp_path / "a.toml").write_text(_toml.dumps(SMALL))
     for change, words in (
         ("dynamics.lr=" + "[" * 10_000, "dynamics.lr"),
         ("dynamics.lr=" + "9" * 5000, "dynamics.lr"),

@@ -34,7 +34,7 @@ def read(function, *arguments, **options):
     """Call; what is raised is an error about a file, in one line."""
     try:
         function(*arguments, **options)
-    except (ValueError, OSError, runs.Broken) as error:
+    except (ValueError, OSError, runs.RunInterruptedError) as error:
         message = str(error)
     else:
         return

@@ -120,7 +120,7 @@ def test_many_snapshots_of_a_run_under_way(tmp_path, monkeypatch):
 
     given = settings(checkpoint_every=70, snapshot_every=20)
     with pytest.raises(KeyError):
-        runs.run(config.from_settings(given), tmp_path / "a", progress=False, announce=crash)
+        runs.run(config.from_settings(given), tmp_path / "a", progress=False, on_record=crash)
     made = config.from_settings(given)
     alone = zl.simulate(made.dynamics, made.data, made.network, steps=300, snapshot_every=20).snapshots
     under_way = zl.load(tmp_path / "a").snapshots

@@ -114,7 +114,7 @@ def test_configurations_and_resumption(registered, tmp_path, name):
         if step == 60:
             signal.raise_signal(signal.SIGINT)
 
-    stopped = runs.run(configuration, tmp_path / "a", progress=False, announce=interrupt)
+    stopped = runs.run(configuration, tmp_path / "a", progress=False, on_record=interrupt)
     assert stopped.signal is signal.SIGINT
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
 
@@ -231,7 +231,7 @@ def test_errors_of_a_stepper_are_told_and_leave_the_records(fault, words):
     assert re.match(words, str(run.outcome)), run.outcome
     kept = run.history.sel(step=sound.history.step.values)
     assert same_bits(kept, sound.history)
-    assert not run.outcome.ending.can_go_on
+    assert not run.outcome.ending.can_continue
 
 
 def test_a_run_in_a_directory_goes_on_once_the_error_is_repaired(registered, tmp_path, monkeypatch):
@@ -349,9 +349,9 @@ def command(folder, *words):
 def folder(tmp_path):
     """A directory with the page's module, a configuration and a sweep."""
     (tmp_path / "my_dynamics.py").write_text(MODULE)
-    (tmp_path / "muon.toml").write_text(_toml.written(settings("muon")))
+    (tmp_path / "muon.toml").write_text(_toml.dumps(settings("muon")))
     lines = {"dynamics.lr": [0.1, 0.2], "dynamics.momentum": [0.5, 0.9]}
-    (tmp_path / "sweep.toml").write_text(_toml.written({**settings("muon"), "sweep": lines}))
+    (tmp_path / "sweep.toml").write_text(_toml.dumps({**settings("muon"), "sweep": lines}))
     return tmp_path
 
 
@@ -392,4 +392,4 @@ def test_the_defaults_and_the_help_list_the_dynamics_of_a_module(folder):
     assert '# kind = "muon"' in defaults
     assert "labelnoise" not in defaults
     (folder / "defaults.toml").write_text(defaults)
-    assert config.settings_of_file(folder / "defaults.toml")["dynamics"]["kind"] == "gradient_descent"
+    assert config.read_sections(folder / "defaults.toml")["dynamics"]["kind"] == "gradient_descent"

@@ -17,17 +17,17 @@ import pythons
 from test_runs import settings
 from test_sweeps import carried_out, with_sweep
 from zeroloss import _resources, config, runs
-from zeroloss.results import InUseError, RunDirectory, held
+from zeroloss.results import InUseError, RunDirectory, file_lock
 
 
 def test_a_lock_names_its_holder_and_its_file_stays(tmp_path):
     path = tmp_path / "lock"
-    with held(path):
+    with file_lock(path):
         before = path.stat()
-        with pytest.raises(InUseError, match=f"in use by process {os.getpid()}, which runs in it"), held(path):
+        with pytest.raises(InUseError, match=f"in use by process {os.getpid()}, which runs in it"), file_lock(path):
             pass
     assert path.read_text() == f" {os.getpid()}\n"
-    with held(path):
+    with file_lock(path):
         assert path.stat().st_ino == before.st_ino
 
 
@@ -35,10 +35,10 @@ def test_a_lock_is_waited_for(tmp_path):
     order = []
 
     def second():
-        with held(tmp_path / "lock", wait=True):
+        with file_lock(tmp_path / "lock", wait=True):
             order.append("second")
 
-    with held(tmp_path / "lock"):
+    with file_lock(tmp_path / "lock"):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.1)
@@ -58,7 +58,7 @@ def test_a_lock_file_that_cannot_be_written_still_locks(tmp_path, monkeypatch):
         return real(file, flags, *mode)
 
     monkeypatch.setattr(os, "open", refusing)
-    with held(path), pytest.raises(InUseError, match="in use by process unknown"), held(path):
+    with file_lock(path), pytest.raises(InUseError, match="in use by process unknown"), file_lock(path):
         pass
     assert path.read_bytes() == b""
 
@@ -81,7 +81,7 @@ def test_other_errors_of_a_lock_stay_what_they_are(tmp_path, monkeypatch):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr("filelock.lock_descriptor", failing)
-    with pytest.raises(runs.Broken, match=os.strerror(errno.EIO)):
+    with pytest.raises(runs.RunInterruptedError, match=os.strerror(errno.EIO)):
         runs.run(config.from_settings(settings()), tmp_path / "a", progress=False)
     assert not RunDirectory(tmp_path / "a").checkpoint_paths()
 

@@ -200,8 +200,8 @@ def test_a_step_that_does_not_converge_is_an_outcome(memorised):
     data, net = memorised
     run = zl.simulate(zl.NormFlow(step_size=3.0, method="proximal"), data, net, steps=50, record_every=1)
     assert run.outcome.ending == "not converged"
-    assert "max|F − Y| = " in run.outcome.sentence
-    assert "pinned pairs; lower step_size" in run.outcome.sentence
+    assert "max|F − Y| = " in run.outcome.message
+    assert "pinned pairs; lower step_size" in run.outcome.message
     assert np.isfinite(run.network.E).all()
     assert run.history.largest_residual.max() <= 1e-10
 

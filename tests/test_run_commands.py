@@ -105,9 +105,9 @@ def test_examples(tmp_path, name):
         start = zl.geometry.project(net, data).network
         np.savez(tmp_path / "start.npz", E=start.E, W=start.W)
         overrides |= {"network": {"file": str(tmp_path / "start.npz")}, "run": {"duration": 1e-3, "record_every": 1}}
-    settings = config.settings_of_file(EXAMPLES / f"{name}.toml", **overrides)
+    settings = config.read_sections(EXAMPLES / f"{name}.toml", **overrides)
     if settings.pop("sweep", None):
-        assert len(zl.sweeps.grid.cells(config.settings_of_file(EXAMPLES / f"{name}.toml"))) == 15
+        assert len(zl.sweeps.grid.cells(config.read_sections(EXAMPLES / f"{name}.toml"))) == 15
     configuration = config.from_settings(settings)
     assert zl.runs.run(configuration, tmp_path / "a", progress=False).step >= 1
 

@@ -74,12 +74,12 @@ def test_resumed_from_every_checkpoint_to_the_same_bits(tmp_path, kind, dtype):
             config.from_settings(settings(kind, dtype, events=events, event_every=30)),
             tmp_path / "broken",
             progress=False,
-            announce=break_off,
+            on_record=break_off,
         )
     assert list((tmp_path / "broken" / "checkpoints").glob("step-*")), "step 0 is kept before anything else"
     for _ in range(20):
         try:
-            resumed = runs.resume(tmp_path / "broken", progress=False, announce=break_off)
+            resumed = runs.resume(tmp_path / "broken", progress=False, on_record=break_off)
         except Interrupts:
             continue
         break
@@ -122,7 +122,7 @@ checkpoint_every = 3
             raise Interrupts
 
     with pytest.raises(Interrupts):
-        runs.run(config.from_file(tmp_path / "on.toml"), tmp_path / "a", progress=False, announce=break_off)
+        runs.run(config.from_file(tmp_path / "on.toml"), tmp_path / "a", progress=False, on_record=break_off)
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
     with pytest.raises(ValueError, match="expected on the zero-loss set"):
         runs.run(config.from_file(tmp_path / "off.toml"), tmp_path / "b", progress=False)
@@ -198,7 +198,7 @@ def test_looking_for_events_leaves_the_state_alone():
 @pytest.mark.parametrize(
     ("rule", "words", "step"),
     [
-        ({"stop_test_accuracy": 0.0, "stop_records": 3}, "test accuracy 0 for 3 records at step 120", 120),
+        ({"stop_test_accuracy": 0.0, "stop_sustained_records": 3}, "test accuracy 0 for 3 records at step 120", 120),
         ({"stop_slow_time": 0.1}, "slow time 0.12 at step 120", 120),
         ({"stop_gradient_norm": 1e3}, "gradient norm", 40),
         ({"stop_minutes": 1e-9}, "after 1e-09 minutes", None),
@@ -317,7 +317,7 @@ def test_alignment_goes_through_resumption(tmp_path):
             config.from_settings(settings(measures=["alignment"], **on_the_set)),
             tmp_path / "a",
             progress=False,
-            announce=break_off,
+            on_record=break_off,
         )
     resumed = runs.resume(tmp_path / "a", progress=False)
     assert same_bits(whole.history, resumed.history)

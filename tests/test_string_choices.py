@@ -12,7 +12,7 @@ import pytest
 
 import zeroloss as zl
 from zeroloss import _choices, _sections, config
-from zeroloss._hints import choices, hints_of
+from zeroloss._hints import get_hints, list_choices
 from zeroloss.datasets import algebra, dataset
 from zeroloss.dynamics import descent, norm_flow
 from zeroloss.geometry import projection, solver
@@ -90,8 +90,8 @@ def test_the_defaults_list_every_choice():
     text = config.defaults_text()
     for section in _sections.BUILT.values():
         for function in section.choices.values():
-            for key, hint in hints_of(function).items():
-                if options := choices(hint):
+            for key, hint in get_hints(function).items():
+                if options := list_choices(hint):
                     assert re.search(rf"^(# )?{key} = .*# one of {', '.join(options)}", text, re.MULTILINE), key
     assert re.search(r"^activation = \"relu\"  # one of identity, relu, leaky_relu, ", text, re.MULTILINE)
     assert re.search(r"^# norm_constraint = …  # one of fixed, at_most, once;", text, re.MULTILINE)

@@ -23,7 +23,7 @@ LONG = {"steps": 400_000, "record_every": 10_000, "checkpoint_every": 5_000, "ev
 
 def command(given, out, *words):
     file = out.with_suffix(".toml")
-    file.write_text(zl._toml.written(given))
+    file.write_text(zl._toml.dumps(given))
     start = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from zeroloss.cli import main; main()"
     )
@@ -49,7 +49,7 @@ def undisturbed(tmp_path_factory):
     return given, carried_out(given, tmp_path_factory.mktemp("undisturbed") / "out").cube()
 
 
-@pytest.mark.parametrize("workers", ["--threads", "--workers=2"])
+@pytest.mark.parametrize("workers", ["--use-threads", "--workers=2"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_sweep_goes_on_to_the_same_bits(undisturbed, workers, number, status, tmp_path):
     given, expected = undisturbed
@@ -59,7 +59,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(undisturbed, workers, num
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == status, err
-    assert err.strip().endswith("the same command goes on") or number == signal.SIGKILL
+    assert err.strip().endswith("the same command continues it") or number == signal.SIGKILL
     rest = carried_out(given, out)
     while rest.elsewhere:  # orphans of a killed process keep a checkpoint before they end
         rest = carried_out(given, out)
@@ -74,7 +74,7 @@ def test_ctrl_c_on_a_terminal_while_workers_start(tmp_path):
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert re.fullmatch(r"zeroloss: .*0 of 3 cells ended; the same command goes on\n", err)
+    assert re.fullmatch(r"zeroloss: .*0 of 3 cells ended; the same command continues it\n", err)
 
 
 def test_a_worker_that_is_killed(undisturbed, tmp_path):

@@ -25,9 +25,9 @@ def checks(monkeypatch):
 
     def counting(name, *arguments):
         counted.append(name)
-        return config.checked_part(name, *arguments)
+        return config.check_section(name, *arguments)
 
-    monkeypatch.setattr(grid, "checked_part", counting)
+    monkeypatch.setattr(grid, "check_section", counting)
     return counted
 
 
@@ -59,7 +59,7 @@ def test_cells_are_those_of_checking_each_alone(sweep):
             sections[section][name] = value
         alone = config.from_settings(sections)
         assert cell.settings == alone.settings
-        assert cell.name == config.fingerprint_of(alone.settings, how_far=True)
+        assert cell.name == config.fingerprint_of(alone.settings, with_length=True)
         np.testing.assert_array_equal(cell.configuration().network.E, alone.network.E)
 
 

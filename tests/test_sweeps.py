@@ -322,7 +322,7 @@ def test_files_are_named_from_where_the_configuration_is_and_cells_by_their_cont
     )
     done = carried_out(tmp_path / "a.toml", tmp_path / "out")
     monkeypatch.chdir(tmp_path)
-    relative = {**config.settings_of_file("a.toml"), "sweep": {"data.file": ["one.npz", "other.npz"]}}
+    relative = {**config.read_sections("a.toml"), "sweep": {"data.file": ["one.npz", "other.npz"]}}
     assert carried_out(relative, tmp_path / "out").todo == []
     np.savez(tmp_path / "one.npz", **{**arrays, "X_train": arrays["X_train"][::-1]})
     changed = carried_out(tmp_path / "a.toml", tmp_path / "out")

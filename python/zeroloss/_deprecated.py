@@ -1,6 +1,6 @@
-"""Old names of settings.
+"""Old names of settings, arguments and public objects.
 
-A setting that was renamed keeps its old name for one version. Code, configuration files, ``--set`` and sweeps that use
+Something that was renamed keeps its old name for one version. Code, configuration files, ``--set`` and sweeps that use
 the old name get a warning. Settings that an earlier version stored are renamed without one.
 """
 
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from ._checks import ArgumentValueError, ZerolossWarning
 
 Kind = TypeVar("Kind", bound=type)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class ZerolossDeprecationWarning(ZerolossWarning, DeprecationWarning):
@@ -51,6 +52,7 @@ RENAMED: Mapping[str, Mapping[str, Renamed]] = {
         ),
         "norm_step": Renamed("norm_from_step", kinds=_DESCENTS),
     },
+    "run": {"stop_records": Renamed("stop_sustained_records")},
 }
 
 
@@ -162,6 +164,56 @@ def _rename_axis(settings: Mapping[str, Any], name: str, rows: Any, warn: bool) 
 
 def _rename_value(values: Mapping[str, str], value: Any) -> Any:
     return values.get(value, value) if isinstance(value, str) else value
+
+
+def warn_renamed(old: str, new: str) -> None:
+    """Warn that the name of a public object is deprecated."""
+    _warn(old, Renamed(new))
+
+
+def rename_arguments(**names: str) -> Callable[[Function], Function]:
+    """Return a decorator of a function that accepts the old names of keyword arguments, with a warning.
+
+    Parameters
+    ----------
+    **names : str
+        The new name by old name, such as ``announce="on_record"``.
+    """
+    table = {old: Renamed(new) for old, new in names.items()}
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            if not table.keys().isdisjoint(options):
+                options = _rename(table, options, "", warn=True)
+            return function(*arguments, **options)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def find_renamed(module: Mapping[str, Any], name: str, names: Mapping[str, str]) -> Any:
+    """Return the object of a module that had another name, for the ``__getattr__`` of the module.
+
+    Parameters
+    ----------
+    module : mapping
+        The ``globals()`` of the module.
+    name : str
+        The name that was asked for.
+    names : mapping of str to str
+        The new name by old name.
+
+    Raises
+    ------
+    AttributeError
+        If the name is not an old name.
+    """
+    if name not in names:
+        raise AttributeError(f"module {module['__name__']!r} has no attribute {name!r}")
+    warn_renamed(f"{module['__name__']}.{name}", names[name])
+    return module[names[name]]
 
 
 def _warn(old: str, renamed: Renamed) -> None:

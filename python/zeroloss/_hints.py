@@ -1,4 +1,4 @@
-"""What a function's signature and docstring say about its arguments, in words."""
+"""Describe the arguments of a function in words, from its signature and its docstring."""
 
 from __future__ import annotations
 
@@ -22,27 +22,31 @@ _PLURALS = {int: "integers", float: "numbers", str: "strings", bool: "truth valu
 _COUNTS = {2: "two", 3: "three"}
 
 
-def words(hint: Any, limits: Iterable[Any] = ()) -> str:
-    """Return what a type hint stands for in a configuration: "an integer of at least 0", "one of mean, sum"."""
-    alternatives = dict.fromkeys(alternative for part in _parts(hint) if (alternative := _word(part, limits)))
+def describe_hint(hint: Any, limits: Iterable[Any] = ()) -> str:
+    """Describe the values that a type hint allows in a configuration: "an integer of at least 0", "one of mean, sum".
+
+    ``limits`` are further bounds of a number.
+    """
+    alternatives = dict.fromkeys(text for part in _parts(hint) if (text := _describe_part(part, limits)))
     return " or ".join(alternatives) or "a value"
 
 
-def signature_defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the arguments of a function except the data, each with its default, or ``inspect.Parameter.empty``."""
+def get_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the arguments of a function except the data, each with its default or ``inspect.Parameter.empty``."""
     parameters = inspect.signature(function).parameters
     fields = dataclasses.fields(function) if dataclasses.is_dataclass(function) else ()
-    made = {one.name: one.default_factory() for one in fields if one.default_factory is not dataclasses.MISSING}
+    factories = {field.name: field.default_factory for field in fields}
+    made = {name: make() for name, make in factories.items() if make is not dataclasses.MISSING}
     return {name: made.get(name, parameter.default) for name, parameter in parameters.items() if name != "data"}
 
 
 @functools.cache
 def _model(function: Callable[..., Any]) -> tuple[type[BaseModel], Mapping[str, str], Mapping[str, str]]:
-    """Return a model of a function's arguments, the field of each argument, and what each is in words.
+    """Return a pydantic model of the arguments of a function, the name of each field, and a description of each.
 
-    The fields have names of their own, because pydantic's models reserve some, such as ``copy``.
+    Fields are not named like their arguments, because pydantic reserves some names, such as ``copy``.
     """
-    hints, defaults = hints_of(function), signature_defaults(function)
+    hints, defaults = get_hints(function), get_defaults(function)
     fields = {name: f"argument_{place}" for place, name in enumerate(defaults)}
     about: dict[str, Any] = {
         fields[name]: (hints[name], Field(... if default is inspect.Parameter.empty else default, alias=name))
@@ -50,86 +54,97 @@ def _model(function: Callable[..., Any]) -> tuple[type[BaseModel], Mapping[str, 
     }
     config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
     model = create_model("Section", __config__=config, **about)
-    return model, fields, {name: words(hints[name]) for name in fields}
+    return model, fields, {name: describe_hint(hints[name]) for name in fields}
 
 
-def typed(function: Callable[..., Any], keys: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, float]]:
-    """Return a line for each key that is missing, unknown, or of the wrong type for a function's arguments.
+def check_types(function: Callable[..., Any], keys: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, float]]:
+    """Compare the types of keys with the arguments of a function.
 
-    Integers that stand for floats are returned too, as floats, so that 1 and 1.0 are the same setting.
+    Returns
+    -------
+    lines : dict of str to str
+        A line for each key that is missing, unknown or of the wrong type.
+    numbers : dict of str to float
+        The integers given for arguments of type float, as floats: 1 and 1.0 are the same setting.
     """
     model, fields, known = _model(function)
     try:
-        found = model(**{key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()})
+        arguments = model(**{key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()})
     except ValidationError as error:
-        return lines(error, keys, known), {}
+        return describe_errors(error, keys, known), {}
     integers = {key: value for key, value in keys.items() if isinstance(value, int)}
-    return {}, {key: float(v) for key, v in integers.items() if isinstance(getattr(found, fields[key]), float)}
+    return {}, {key: float(v) for key, v in integers.items() if isinstance(getattr(arguments, fields[key]), float)}
 
 
-def lines(error: ValidationError, given: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
-    """Return a line for each key at fault: the key, what was expected, and what came."""
+def describe_errors(error: ValidationError, keys: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
+    """Return a line for each key at fault: the key, the expected value and the value given.
+
+    ``known`` has a description of each valid key. The words of pydantic are not used.
+    """
     lines: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         key = str(problem["loc"][0])
         if key not in known:
-            lines[key] = f"{shown(key)[1:-1]}: {unknown(key, known)}"
-        elif key not in given:
-            lines[key] = f"{key}: expected a value, got none"
+            lines[key] = f"{shown(key)[1:-1]}: {describe_unknown(key, known)}"
+        elif key not in keys:
+            lines[key] = f"{key}: missing; expected {known[key]}"
         else:
-            lines[key] = f"{key}: expected {known[key]}, got {shown(given[key])}"
+            lines[key] = f"{key}: expected {known[key]}, got {shown(keys[key])}"
     return lines
 
 
-def unknown(name: str, known: Iterable[str]) -> str:
-    """Say which names are known, and which of them may be meant, or what there is instead."""
-    absent = f"; {ABSENT[name]}" if name in ABSENT else nearest(name, known)
-    return f"expected one of {', '.join(known)}, got this key{absent}"
+def describe_unknown(name: str, known: Iterable[str], kind: str = "key") -> str:
+    """Describe an unknown name, with the feature to use instead, the closest valid name, or all valid names."""
+    if name in ABSENT:
+        return f"unknown {kind}; {ABSENT[name]}"
+    names = list(known)
+    return f"unknown {kind}" + (suggest(name, names) or f"; expected one of {', '.join(names)}")
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Say which known name is nearest, if one is near."""
+def suggest(name: object, known: Iterable[str]) -> str:
+    """Return "; did you mean …?" with the closest valid name; an empty text if none is close."""
     close = difflib.get_close_matches(str(name)[:100], list(known), 1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the types of the arguments of a function or class; `typing.Any` if they cannot be found out."""
+def get_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of the arguments of a function or class; `typing.Any` if a type cannot be resolved."""
     made = function.__init__ if inspect.isclass(function) else function
     try:
         hints = typing.get_type_hints(made, include_extras=True)
-    except NameError:  # a type that only type checkers import, or that is local to a function
+    except NameError:  # A type is imported only for type checkers, or is local to a function.
         hints = {}
     return {name: hints.get(name, Any) for name in inspect.signature(function).parameters}
 
 
-def choices(hint: Any) -> list[str]:
-    """Return the strings that a hint allows, if it is a choice between some."""
-    found: list[str] = []
+def list_choices(hint: Any) -> list[str]:
+    """Return the strings among which a type hint chooses; an empty list if it is no choice between strings."""
+    options: list[str] = []
     for part in _parts(hint):
         if typing.get_origin(part) is typing.Literal:
-            found += typing.get_args(part)
+            options += typing.get_args(part)
         if typing.get_origin(part) is typing.Annotated:
-            found += [
-                text for metadata in part.__metadata__ if isinstance(metadata, OneOf) for text in metadata.options
-            ]
-    return found
+            options += [text for entry in part.__metadata__ if isinstance(entry, OneOf) for text in entry.options]
+    return options
 
 
 def _parts(hint: Any) -> list[Any]:
     """Return the parts of a union, without None."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return [part for one in typing.get_args(hint) for part in _parts(one)]
+        return [part for member in typing.get_args(hint) for part in _parts(member)]
     return [] if hint is type(None) else [hint]
 
 
-def _word(hint: Any, limits: Iterable[Any]) -> str | None:  # noqa: PLR0911 — a case each
+def _describe_part(hint: Any, limits: Iterable[Any]) -> str | None:  # noqa: PLR0911 — one return for each case
+    """Describe a type that is not a union; None if no value of a configuration can have it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        said = [f"one of {', '.join(one.options)}" for one in arguments[1:] if isinstance(one, OneOf)]
-        said += [one for one in arguments[1:] if isinstance(one, str)]
-        own = [limit for one in arguments[1:] for limit in getattr(one, "metadata", [one])]  # of a field of pydantic
-        return said[0] if said else _word(arguments[0], [*limits, *own])
+        base, entries = arguments[0], arguments[1:]
+        texts = [f"one of {', '.join(entry.options)}" for entry in entries if isinstance(entry, OneOf)]
+        texts += [entry for entry in entries if isinstance(entry, str)]
+        # A field of pydantic has a list of bounds.
+        bounds = [bound for entry in entries for bound in getattr(entry, "metadata", [entry])]
+        return texts[0] if texts else _describe_part(base, [*limits, *bounds])
     if origin is typing.Literal:
         return f"one of {', '.join(arguments)}" if len(arguments) > 1 else f'"{arguments[0]}"'
     if hint in _WORDS:
@@ -140,7 +155,7 @@ def _word(hint: Any, limits: Iterable[Any]) -> str | None:  # noqa: PLR0911 — 
         return "a table"
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return f"a list of {_plural(arguments[0])}"
-    return None  # a class of Python, which no configuration can hold
+    return None
 
 
 def _plural(hint: Any) -> str:
@@ -149,20 +164,20 @@ def _plural(hint: Any) -> str:
         return f"{_plural(arguments[0])}{_limits(arguments[1:])}"
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return f"lists of {_plural(arguments[0])}"
-    return _PLURALS.get(hint) or words(hint).removeprefix("one of ").replace(", ", " or ")
+    return _PLURALS.get(hint) or describe_hint(hint).removeprefix("one of ").replace(", ", " or ")
 
 
 def _limits(limits: Iterable[Any]) -> str:
-    """Return the bounds of a number in words; their kinds are those of annotated_types."""
+    """Describe the bounds of a number; their attributes are named as in annotated_types."""
     bounds = [(name, getattr(limit, name, None)) for limit in limits for name in ("ge", "gt", "le", "lt")]
     allowed = str(Range(**{name: bound for name, bound in bounds if bound is not None}))
     return f" {allowed}" if allowed else ""
 
 
-def parameter_docs(function: Callable[..., Any]) -> dict[str, str]:
-    """Return the first sentence on each argument of a numpydoc docstring."""
-    found: dict[str, str] = {}
+def parse_parameter_docs(function: Callable[..., Any]) -> dict[str, str]:
+    """Return the first sentence about each parameter in a numpydoc docstring, without backquotes."""
+    docs: dict[str, str] = {}
     for names, text in re.findall(r"^    ([\w, ]+) : [^\n]*\n((?:        [^\n]*\n?)+)", function.__doc__ or "", re.M):
-        sentence = re.split(r"(?<!Eq)\. ", " ".join(text.split()))[0].rstrip(".")
-        found |= {name.strip(): sentence for name in names.split(",")}
-    return found
+        sentence = re.split(r"(?<!Eq)\. ", " ".join(text.split()))[0].rstrip(".").replace("`", "")
+        docs |= {name.strip(): sentence for name in names.split(",")}
+    return docs

@@ -1,15 +1,15 @@
-"""The sections of a configuration that choose what to build, and every key with its default and what it allows."""
+"""The sections of a configuration: the functions that they can choose, and every key with its default and range."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import _plain, _toml, datasets, networks
 from ._choices import Dtype
-from ._hints import choices, hints_of, parameter_docs, signature_defaults, words
+from ._hints import describe_hint, get_defaults, get_hints, list_choices, parse_parameter_docs
 from ._run_settings import RunSettings
 from .datasets import Dataset
 from .dynamics import DYNAMICS
@@ -30,35 +30,57 @@ def network_from_file(
     Parameters
     ----------
     data : Dataset
-        That it has to fit.
+        The dataset. The layers have to fit its numbers of inputs and outputs.
     file : str
         A safetensors, npz or PyTorch file, see `zeroloss.networks.from_checkpoint`.
     names : mapping
-        The tensors of the layers, as { E = "fc1.weight", W = "fc2.weight" }.
+        The names of the tensors with the layers, such as { E = "fc1.weight", W = "fc2.weight" }.
     ignore : sequence of str
-        Names, or patterns with *, of further tensors that may be dropped, as ["optimizer.*"].
+        Names of further tensors to ignore, or patterns with *, such as ["optimizer.*"].
     activation : str
-        By name; what the file says or relu by default.
+        The activation; by default the one named in the file, or relu.
     dtype : str
-        In place of the file's.
+        The precision; by default the one of the file.
     """
     layouts = None if names is None else {k: tuple(v) if isinstance(v, list) else v for k, v in names.items()}
-    net = networks.from_checkpoint(file, layouts, activation, ignore or ())  # type: ignore[arg-type]  # which checks them
+    # from_checkpoint checks the types of the layouts.
+    net = networks.from_checkpoint(file, layouts, activation, ignore or ())  # type: ignore[arg-type]
     networks.check_fits(net, data)
     return net if dtype is None else net.astype(dtype)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section that chooses what to build: by which key, among what, and with what in place of missing keys."""
+    """A section that chooses a function or class.
+
+    Attributes
+    ----------
+    selector : str
+        The key that chooses.
+    choices : mapping of str to function
+        The functions by name. The first one is the default.
+    defaults : mapping of str to mapping
+        Defaults for arguments that have none in Python, for each function.
+    alternatives : tuple of str
+        Keys that exclude each other: if one is given, the others have no default.
+    synonyms : mapping of str to str
+        Further names of choices. Settings store the name in ``choices``.
+    """
 
     selector: str
     choices: Mapping[str, Callable[..., Any]]
     defaults: Mapping[str, Mapping[str, Any]]
-    alternatives: tuple[str, ...] = ()  # keys of which one given takes the place of the others' defaults
+    alternatives: tuple[str, ...] = ()
+    synonyms: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """All valid values of the selector."""
+        pairs = [(name, [other for other, choice in self.synonyms.items() if choice == name]) for name in self.choices]
+        return [name for choice, others in pairs for name in (choice, *others)]
 
 
-#: The sections that choose what to build, by name.
+#: The sections that choose a function or class, by name.
 BUILT: Mapping[str, Section] = {
     "data": Section(
         "task",
@@ -70,6 +92,7 @@ BUILT: Mapping[str, Section] = {
         "init",
         {"uniform_fan_in": networks.uniform_fan_in, "normal": networks.normal, "file": network_from_file},
         {"uniform_fan_in": {"hidden": 128, "seed": 1}, "normal": {"hidden": 512, "std": 37**-0.5, "seed": 1}},
+        synonyms={"pytorch_linear": "uniform_fan_in"},
     ),
     "dynamics": Section(
         "kind",
@@ -85,43 +108,63 @@ BUILT: Mapping[str, Section] = {
 
 
 def defaults_text() -> str:
-    """Return a complete, commented configuration file: every key at its default, with the values that it allows."""
-    lines = ["# A run of zeroloss; every key has the value that it has if it is left out.", ""]
+    """Return a complete configuration file with comments.
+
+    Returns
+    -------
+    str
+        A TOML file. It has every key with its default; a comment gives the allowed values and the meaning. Keys without
+        a default, and the sections for other choices, are comments.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> print(zl.config.defaults_text().splitlines()[2])
+    [data]
+    """
+    lines = ["# A run of zeroloss. Every key is shown with its default value.", ""]
     for name, section in BUILT.items():
         for place, choice in enumerate(section.choices):
             first, mark = place == 0, "" if place == 0 else "# "
             lines.append(f"[{name}]" if first else f"# or, instead of this [{name}]:")
-            options = f"  # one of {', '.join(section.choices)}" if first else ""
+            options = f"  # one of {', '.join(section.names)}" if first else ""
             lines.append(f'{mark}{section.selector} = "{choice}"{options}')
             lines += [*_lines(section, choice, mark), ""]
     lines.append("[run]")
-    for key, about in RunSettings.model_fields.items():
-        allowed = words(about.annotation, about.metadata)
-        lines.append(_line(key, 100_000 if key == "steps" else about.default, allowed, about.description))
+    for key, entry in RunSettings.model_fields.items():
+        allowed = describe_hint(entry.annotation, entry.metadata)
+        lines.append(_line(key, 100_000 if key == "steps" else entry.default, allowed, entry.description))
     return "\n".join(lines) + "\n"
 
 
 def _lines(section: Section, choice: str, mark: str) -> Iterator[str]:
-    """Yield a line for every key of a choice."""
+    """Yield a line for every key of a choice.
+
+    A parameter that the docstring of a function of this package leaves out is documented by another choice.
+    """
     function = section.choices[choice]
-    about, hints = parameter_docs(function), hints_of(function)
-    for key, value in {**signature_defaults(function), **section.defaults.get(choice, {})}.items():
-        yield _line(key, value, words(hints[key]), about.get(key), mark)
+    docs = parse_parameter_docs(function)
+    if function.__module__.startswith(f"{__package__}."):
+        for other in section.choices.values():
+            docs = {**parse_parameter_docs(other), **docs}
+    hints = get_hints(function)
+    for key, value in {**get_defaults(function), **section.defaults.get(choice, {})}.items():
+        yield _line(key, value, describe_hint(hints[key]), docs.get(key), mark)
 
 
-def _line(key: str, value: Any, allowed: str, about: str | None, mark: str = "") -> str:
-    unset = value is None or value is inspect.Parameter.empty
-    text = f"# {key} = …" if unset else f"{mark}{key} = {_toml.value(_plain.to_plain(value))}"
-    return f"{text}  # {allowed}; {about}" if about else f"{text}  # {allowed}"
+def _line(key: str, value: Any, allowed: str, meaning: str | None, mark: str = "") -> str:
+    is_unset = value is None or value is inspect.Parameter.empty
+    text = f"# {key} = …" if is_unset else f"{mark}{key} = {_toml.dump_value(_plain.to_plain(value))}"
+    return f"{text}  # {allowed}; {meaning}" if meaning else f"{text}  # {allowed}"
 
 
 def allowed_values() -> dict[str, list[str]]:
-    """Return the keys of a configuration that take one of a few strings, as section.key, with these."""
-    found: dict[str, list[str]] = {}
+    """Return the allowed strings of each key that chooses between strings, by section.key."""
+    values: dict[str, list[str]] = {}
     for name, section in BUILT.items():
-        found[f"{name}.{section.selector}"] = list(section.choices)
+        values[f"{name}.{section.selector}"] = section.names
         for function in section.choices.values():
-            for key, hint in hints_of(function).items():
-                if options := choices(hint):
-                    found[f"{name}.{key}"] = list(dict.fromkeys([*found.get(f"{name}.{key}", []), *options]))
-    return found
+            for key, hint in get_hints(function).items():
+                if options := list_choices(hint):
+                    values[f"{name}.{key}"] = list(dict.fromkeys([*values.get(f"{name}.{key}", []), *options]))
+    return values

@@ -1,7 +1,7 @@
-"""The configuration of a run: a TOML file, keyword arguments, or both, checked as a whole before anything starts.
+"""The configuration of a run: a TOML file, a mapping, or both. It is checked as a whole before anything starts.
 
-``[data]``, ``[network]`` and ``[dynamics]`` each choose one function or class of the package (``task``, ``init``,
-``kind``) and pass their other keys on to it, so that its arguments are the section's keys; ``[run]`` is `RunSettings`.
+Each of the sections ``[data]``, ``[network]`` and ``[dynamics]`` chooses a function or class of the package by one key
+(``task``, ``init``, ``kind``). The other keys of the section are its arguments. The section ``[run]`` is `RunSettings`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from . import _deprecated, _plain, _toml, datasets
 from ._checks import ArgumentError, ArgumentTypeError, one_line, shown
-from ._hints import lines, nearest, signature_defaults, typed, unknown, words
+from ._hints import check_types, describe_errors, describe_hint, describe_unknown, get_defaults, suggest
 from ._reading import RefusedError, reading, size_of
 from ._run_settings import RunSettings
 from ._sections import BUILT, Section, defaults_text
@@ -39,7 +39,13 @@ _LARGEST_FILE = 16 * 2**20  # bytes
 
 
 class ConfigurationError(ValueError):
-    """All that is wrong with a configuration: ``problems`` has a line for each."""
+    """The errors of a configuration.
+
+    Attributes
+    ----------
+    problems : list of str
+        A line for each error.
+    """
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = [one_line(problem) for problem in problems]
@@ -55,7 +61,21 @@ SECTIONS = (*BUILT, "run")
 
 @dataclass(frozen=True)
 class Configuration:
-    """A run, described completely. ``settings`` holds every key of every section; the rest is built from them."""
+    """The complete description of a run.
+
+    Attributes
+    ----------
+    settings : mapping of section to mapping
+        The value of every key of every section.
+    run : RunSettings
+        The section ``[run]``.
+    data : Dataset
+        The dataset of the section ``[data]``.
+    network : Network
+        The network of the section ``[network]`` before the first step.
+    dynamics : Dynamics
+        The dynamics of the section ``[dynamics]``.
+    """
 
     settings: Mapping[str, Mapping[str, Any]] = field(repr=False)
     run: RunSettings
@@ -64,38 +84,56 @@ class Configuration:
     dynamics: Dynamics
 
     def fingerprint(self) -> str:
-        """Return a hash of all that determines the records: not how far, how safely and on how many threads."""
+        """Return a hash of the settings that determine the records.
+
+        The length of the run, its checkpoints and the number of threads are not included.
+
+        Returns
+        -------
+        str
+            The first 16 hexadecimal digits of a SHA-256.
+        """
         return fingerprint_of(self.settings)
 
     def text(self) -> str:
-        """Return the settings as a TOML file."""
-        return _toml.written(self.settings)
+        """Return the settings as the text of a TOML file.
+
+        Returns
+        -------
+        str
+            The text. Keys without a value are left out.
+        """
+        return _toml.dumps(self.settings)
 
 
-#: Keys of [run] that say how far a run goes, and those that change nothing of its records.
-_HOW_FAR = frozenset({"steps", "duration"} | {key for key in RunSettings.model_fields if key.startswith("stop")})
-HOW_SAFELY = frozenset({"threads", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"})
+#: Keys of [run] that have no effect on records.
+EXECUTION_KEYS = frozenset({"threads", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"})
 
 
-def fingerprint_of(settings: Settings, *, how_far: bool = False) -> str:
-    """Return the fingerprint of complete settings, with how far the run goes or, as a resumed one may go on, without.
+def fingerprint_of(settings: Settings, *, with_length: bool = False) -> str:
+    """Return the fingerprint of complete settings.
 
-    Keys without a value count as left out.
+    The length of the run is included only with ``with_length``, because a resumed run may have another one. A key
+    without a value has no effect.
     """
-    return fingerprint_of_texts(section_text(name, settings[name], how_far=how_far) for name in sorted(settings))
+    return combine_fingerprint(section_text(name, settings[name], with_length=with_length) for name in sorted(settings))
 
 
-def section_text(name: str, keys: Settings, *, how_far: bool = False) -> str:
-    """Return the part of a section in a fingerprint."""
-    ways: frozenset[str] = frozenset()
+def section_text(name: str, keys: Settings, *, with_length: bool = False) -> str:
+    """Return the text of a section that enters a fingerprint."""
     if name == "run":
-        ways = HOW_SAFELY if how_far else HOW_SAFELY | _HOW_FAR
-    named = _deprecated.first_names(name, keys)
-    kept = {key: value for key, value in named.items() if value is not None and key not in ways}
-    return f"{json.dumps(name)}: {json.dumps(kept, sort_keys=True)}"
+        keys = {key: value for key, value in keys.items() if not _is_ignored(key, with_length)}
+    keys = _deprecated.first_names(name, {key: value for key, value in keys.items() if value is not None})
+    return f"{json.dumps(name)}: {json.dumps(keys, sort_keys=True)}"
 
 
-def fingerprint_of_texts(texts: Iterable[str]) -> str:
+def _is_ignored(key: str, with_length: bool) -> bool:
+    """Return whether a key of [run] has no effect on a fingerprint."""
+    is_length = key in {"steps", "duration"} or key.startswith("stop")
+    return key in EXECUTION_KEYS or (is_length and not with_length)
+
+
+def combine_fingerprint(texts: Iterable[str]) -> str:
     """Return the fingerprint of the texts of all sections, in the order of their names."""
     return hashlib.sha256(f"{{{', '.join(texts)}}}".encode()).hexdigest()[:16]
 
@@ -107,21 +145,33 @@ def from_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> C
     ----------
     path : path
         A TOML file. Names of files in it are relative to its directory.
-    overrides : mapping of section to keys and values
-        In place of what the file says, as ``dynamics={"lr": 0.5}``.
+    **overrides : mapping of key to value
+        Values that override the file, by section, such as ``dynamics={"lr": 0.5}``.
+
+    Returns
+    -------
+    Configuration
+        The checked configuration. A key that is not in the file has its default.
 
     Raises
     ------
     ConfigurationError
-        With all that is wrong: key, expectation, what came, and the nearest valid key for a misspelt one.
+        If anything is wrong. All errors are reported together. Each names the key, the expected value, the value given
+        and, for a misspelt key, the closest valid one.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> configuration = zl.config.from_file("adamw.toml", run={"steps": 100})  # doctest: +SKIP
     """
-    return from_settings(settings_of_file(path, **overrides))
+    return from_settings(read_sections(path, **overrides))
 
 
-def settings_of_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sections of a configuration file, with absolute names of files and the new names of settings.
+def read_sections(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections of a configuration file with absolute names of files and the new names of settings.
 
-    Old names cause warnings, except in a file that the package wrote: the configuration of a run or of a sweep.
+    The values are not checked. Old names cause warnings, except in a file that the package wrote: the configuration of
+    a run or of a sweep.
     """
     settings, folder = _read(path), Path(path).parent
     is_stored = RunDirectory(folder).is_ours() or is_sweep(folder / "cells.json")
@@ -141,13 +191,13 @@ def with_new_names(settings: Settings, *, warn: bool = True) -> dict[str, Any]:
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the sections of a configuration file as they stand, with absolute names of files."""
+    """Return the sections of a configuration file as they are, except that names of files become absolute."""
     try:
         with reading(path, "a configuration file") as file:
             if size_of(file) > _LARGEST_FILE:
-                raise RefusedError(f"expected a configuration file of at most {_LARGEST_FILE} bytes, got a larger one")
+                raise RefusedError(f"expected a configuration file of at most {_LARGEST_FILE} bytes, got a larger file")
             try:
-                settings = _toml.parsed(file.read())
+                settings = _toml.loads(file.read())
             except ValueError as error:
                 raise RefusedError(str(error)) from None
     except (ValueError, OSError) as error:
@@ -156,14 +206,36 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def from_settings(settings: Settings) -> Configuration:
-    """Return the configuration of sections and keys as Python values; see `from_file`."""
+    """Return the configuration of a mapping of sections.
+
+    Parameters
+    ----------
+    settings : mapping of section to mapping
+        The keys of each section with their values, such as ``{"dynamics": {"lr": 0.5}, "run": {"steps": 100}}``.
+
+    Returns
+    -------
+    Configuration
+        The checked configuration. A key that is not given has its default.
+
+    Raises
+    ------
+    ConfigurationError
+        As for `from_file`.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> zl.config.from_settings({"network": {"hidden": 64}}).network.hidden
+    64
+    """
     if not isinstance(settings, Mapping):
         raise ArgumentTypeError("settings", f"expected a mapping of sections, got {shown(settings)}")
     problems: list[str] = []
-    given = sections_of(with_new_names(settings), problems)
-    parts = {name: checked_part(name, given.get(name, {})) for name in ("data", "dynamics")}
-    parts["network"] = checked_part("network", given.get("network", {}), parts["data"].built)
-    parts["run"] = checked_part("run", given.get("run", {}), parts["dynamics"].built)
+    sections = extract_sections(with_new_names(settings), problems)
+    parts = {name: check_section(name, sections.get(name, {})) for name in ("data", "dynamics")}
+    parts["network"] = check_section("network", sections.get("network", {}), parts["data"].built)
+    parts["run"] = check_section("run", sections.get("run", {}), parts["dynamics"].built)
     problems += [problem for name in SECTIONS for problem in parts[name].problems]
     if problems:
         raise ConfigurationError(problems)
@@ -172,8 +244,8 @@ def from_settings(settings: Settings) -> Configuration:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A section that was checked: every key of it, what it describes, and what is wrong with it."""
+class CheckedSection:
+    """A checked section: all its keys, the object built from them (None after an error), and a line for each error."""
 
     keys: dict[str, Any]
     built: Any
@@ -181,7 +253,7 @@ class Part:
 
 
 class _Problems:
-    """The lines about what is wrong with a section, one for a key."""
+    """The lines about the errors of a section, at most one for each key."""
 
     def __init__(self, section: str) -> None:
         self.lines: list[str] = []
@@ -189,140 +261,146 @@ class _Problems:
         self._keys: set[str] = set()
 
     def add(self, keys: Sequence[str], text: str) -> None:
-        """Add a text that begins with the keys at fault, unless one of them has a line; without keys, any text."""
-        if not self.about(keys):
+        """Add a text that begins with the keys at fault, unless one of them has a line. Without keys, add any text."""
+        if not self.include(keys):
             self.lines.append(f"{self._section}{'.' if keys else ': '}{text}")
             self._keys.update(keys)
 
-    def about(self, keys: Iterable[str]) -> bool:
-        """Whether one of some keys has a line."""
+    def include(self, keys: Iterable[str]) -> bool:
+        """Return whether one of the keys has a line."""
         return not self._keys.isdisjoint(keys)
 
 
-def checked_part(name: str, given: Mapping[str, Any], basis: Any = None) -> Part:
-    """Check a section and build what it describes.
+def check_section(name: str, keys: Mapping[str, Any], context: Any = None) -> CheckedSection:
+    """Check a section and build the object that it describes.
 
     Parameters
     ----------
     name : str
         One of `SECTIONS`.
-    given : mapping
-        Its keys.
-    basis : Dataset or Dynamics, optional
-        What a network is for, and what ``[run]`` is of. None if that has problems of its own.
+    keys : mapping
+        The keys of the section.
+    context : Dataset or Dynamics, optional
+        The dataset of a network, and the dynamics of a section ``[run]``. None if their section has errors.
     """
-    large = {key: most for key, value in given.items() if (most := _plain.largest_allowed(value))}
     problems = _Problems(name)
-    for key, most in large.items():
-        problems.add([key], f"{shown(key)[1:-1]}: expected {most}, got more")
-    given = {key: value for key, value in given.items() if key not in large}
+    limits = {key: limit for key, value in keys.items() if (limit := _plain.largest_allowed(value))}
+    for key, limit in limits.items():
+        problems.add([key], f"{shown(key)[1:-1]}: expected {limit}, got more")
+    keys = {key: value for key, value in keys.items() if key not in limits}
     if name == "run":
-        run = _run_settings(given, problems)
+        run = _build_run_settings(keys, problems)
         if run is None:
-            return Part({}, None, problems.lines)
-        further = [] if basis is None else _run_problems(run, basis)
-        return Part(run.model_dump(), run, [*problems.lines, *further])
-    keys = _resolved(BUILT[name], given, problems)
-    context = {}
-    if name == "network":  # one for other data goes on looking for mistakes
-        context["data"] = datasets.modular_addition(2, train_count=2) if basis is None else basis
-    built = _built(BUILT[name], keys, context, problems)
-    return Part(keys, built, problems.lines)
+            return CheckedSection({}, None, problems.lines)
+        conflicts = [] if context is None else _find_conflicts(run, context)
+        return CheckedSection(run.model_dump(), run, [*problems.lines, *conflicts])
+    keys = _resolve_keys(BUILT[name], keys, problems)
+    arguments = {}
+    if name == "network":  # Without a dataset, one of another size serves to find further errors.
+        arguments["data"] = datasets.modular_addition(2, train_count=2) if context is None else context
+    built = _build(BUILT[name], keys, arguments, problems)
+    return CheckedSection(keys, built, problems.lines)
 
 
-def sections_of(settings: Settings, problems: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the keys of each section that is one; what is wrong with the others is added to ``problems``."""
+def extract_sections(settings: Settings, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the keys of each valid section. Lines about the others are added to ``problems``."""
     try:
         settings = _plain.to_plain(settings)
     except ValueError as error:
         raise ConfigurationError([str(error)]) from None
     for name in settings:
         if name == "sweep":
-            problems.append("sweep: expected no such section for a single run; zeroloss sweep takes it")
+            problems.append("sweep: a single run cannot have this section; use zeroloss sweep")
         elif name not in SECTIONS:
-            problems.append(f"{shown(name)[1:-1]}: {unknown(name, SECTIONS)}")
+            problems.append(f"{shown(name)[1:-1]}: {describe_unknown(name, SECTIONS, 'section')}")
         elif not isinstance(settings[name], Mapping):
             problems.append(f"{name}: expected a section [{name}], got {shown(settings[name])}")
     sections = {name: settings[name] for name in SECTIONS if isinstance(settings.get(name), Mapping)}
     return {name: {str(key): value for key, value in keys.items()} for name, keys in sections.items()}
 
 
-def _resolved(section: Section, given: Settings, problems: _Problems) -> dict[str, Any]:
-    """Return every key of a section: those given, checked for their types, and defaults."""
-    keys = dict(given)
+def _resolve_keys(section: Section, keys: Settings, problems: _Problems) -> dict[str, Any]:
+    """Return the value of every key of a section: the given value, whose type is checked, or the default."""
+    keys = dict(keys)
     choice = keys.pop(section.selector, next(iter(section.choices)))
+    if isinstance(choice, str):
+        choice = section.synonyms.get(choice, choice)
     if not isinstance(choice, str) or choice not in section.choices:
-        expected = f"expected one of {', '.join(section.choices)}, got {shown(choice)}"
-        problems.add([section.selector], f"{section.selector}: {expected}{nearest(choice, section.choices)}")
+        expected = f"expected one of {', '.join(section.names)}, got {shown(choice)}"
+        problems.add([section.selector], f"{section.selector}: {expected}{suggest(choice, section.names)}")
         choice = next(iter(section.choices))
     function = section.choices[choice]
     defaults = dict(section.defaults.get(choice, {}))
     if any(key in keys for key in section.alternatives):
         defaults = {key: value for key, value in defaults.items() if key not in section.alternatives}
     keys = {**defaults, **keys}
-    wrong, numbers = typed(function, keys)
+    wrong, numbers = check_types(function, keys)
     for key, line in wrong.items():
         problems.add([key], line)
     keys |= numbers
-    valid = signature_defaults(function)
+    valid = get_defaults(function)
     return {section.selector: choice, **valid, **{key: value for key, value in keys.items() if key in valid}}
 
 
-def _built(section: Section, keys: Settings, context: Settings, problems: _Problems) -> Any:
-    """Build what a section describes. To find more mistakes, try without each key at fault, at most twice per key."""
+def _build(section: Section, keys: Settings, context: Settings, problems: _Problems) -> Any:
+    """Build the object that a section describes; None after an error.
+
+    To find further errors, the call is repeated without each key at fault, at most twice for each key.
+    """
     function = section.choices[keys[section.selector]]
-    without = signature_defaults(function)
+    without = get_defaults(function)
     arguments = {key: keys[key] for key in without if keys[key] is not inspect.Parameter.empty}
     required = {key for key, value in without.items() if value is inspect.Parameter.empty}
     defaults = dict(section.defaults.get(keys[section.selector], {}))
-    first = True
+    is_first_call = True
     while required <= arguments.keys():  # Missing keys have been reported.
         try:
             built = function(**context, **arguments)
         except (ValueError, TypeError, OSError, ImportError) as error:
             at_fault = [key for key in error.names if key in keys] if isinstance(error, ArgumentError) else []
-            reported = problems.about(key for key, value in arguments.items() if value is keys[key])
+            reported = problems.include(key for key, value in arguments.items() if value is keys[key])
             if at_fault or not reported or isinstance(error, OSError | ImportError):
-                problems.add(at_fault, str(error))  # Another error may come from a value of the wrong type.
+                problems.add(at_fault, str(error))  # Otherwise the error may come from a value that was reported.
             key = next((key for key in at_fault if key in arguments and arguments[key] != without[key]), None)
             if key is None:
                 return None
-            first = False
+            is_first_call = False
             del arguments[key]
             default = None if key in section.alternatives else defaults.pop(key, None)
             if default is not None and default != keys[key]:
                 arguments[key] = default
         else:
-            return built if first else None
+            return built if is_first_call else None
     return None
 
 
-def _run_settings(given: Settings, problems: _Problems) -> RunSettings | None:
+def _build_run_settings(keys: Settings, problems: _Problems) -> RunSettings | None:
     try:
-        run = RunSettings(**given)
+        run = RunSettings(**keys)
     except ValidationError as error:
-        hints = {key: words(field.annotation, field.metadata) for key, field in RunSettings.model_fields.items()}
-        for key, line in lines(error, given, hints).items():
+        fields = RunSettings.model_fields
+        hints = {key: describe_hint(field.annotation, field.metadata) for key, field in fields.items()}
+        for key, line in describe_errors(error, keys, hints).items():
             problems.add([key], line)
         return None
     return run.model_copy(update={"steps": 100_000}) if run.steps is None and run.duration is None else run
 
 
-def _run_problems(run: RunSettings, dynamics: Dynamics) -> Iterator[str]:
-    """Say what of [run] does not fit together."""
+def _find_conflicts(run: RunSettings, dynamics: Dynamics) -> Iterator[str]:
+    """Yield a line for each key of [run] that does not fit the other keys or the dynamics."""
     if run.steps is not None and run.duration is not None:
         yield f"run.steps, run.duration: expected one of them, got {run.steps} and {run.duration}"
     if run.event_every is None and run.record_every == "log" and run.events:
-        yield 'run.event_every: expected an integer of at least 1 with record_every = "log", got none'
+        yield 'run.event_every: needs a value with record_every = "log", for example 100'
     for name, texts, parse in (("events", run.events, parsed_events), ("stop", run.stop or (), parsed_stop)):
         try:
             conditions = parse(texts)
-            if is_built_in(dynamics):  # A user's may record more.
+            if is_built_in(dynamics):  # A dynamics of a user may record more.
                 check_names(name, conditions, {*DESCRIPTIONS, GRADIENT_NORM} if name == "stop" else set(DESCRIPTIONS))
         except ValueError as error:
             yield f"run.{error}"
     slow = isinstance(dynamics, NormFlow) or (isinstance(dynamics, GradientDescent) and dynamics.weight_decay > 0)
     if run.stop_slow_time is not None and not slow and is_built_in(dynamics):
-        yield "run.stop_slow_time: expected norm_flow, or gradient_descent with weight_decay above 0, got another"
+        yield "run.stop_slow_time: needs norm_flow, or gradient_descent with weight_decay above 0"
     if run.stop_gradient_norm is not None and not isinstance(dynamics, GradientDescent | AdamW):
-        yield "run.stop_gradient_norm: expected gradient_descent or adamw, got other dynamics"
+        yield "run.stop_gradient_norm: needs gradient_descent or adamw"

@@ -1,4 +1,4 @@
-"""The command ``zeroloss``: one file for each group of its words."""
+"""The command ``zeroloss``: one file for each group of subcommands."""
 
 from .command import main, zeroloss
 from .information import info

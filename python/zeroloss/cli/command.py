@@ -1,4 +1,4 @@
-"""The command's frame: its exit statuses, and one line where something is wrong."""
+"""The frame of the command: exit statuses, errors as one line, and options that several commands share."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from .._deprecated import ZerolossDeprecationWarning
 from ..provenance import build_info
 
 DONE, NUMERICAL_FAILURE, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
-OUTPUT_CLOSED = 128 + 13  # as a shell reports SIGPIPE
+OUTPUT_CLOSED = 128 + 13  # the status that a shell reports for SIGPIPE
 
-#: ASCII under another name: Click writes UTF-8 on terminals that ask for "ascii".
+#: ASCII under another name, because Click writes UTF-8 on terminals whose encoding is "ascii".
 _ASCII = codecs.CodecInfo(
     *codecs.lookup("ascii")[:2], incrementalencoder=codecs.lookup("ascii").incrementalencoder, name="plain_ascii"
 )
 
 
-class Failed(Exception):  # noqa: N818 — a status with its line
-    """The end of a command that could not do its work: an exit status and a line for standard error."""
+class CommandError(Exception):
+    """The failure of a command: an exit status and a line for standard error."""
 
     def __init__(self, status: int, line: str) -> None:
         super().__init__(line)
@@ -44,28 +44,32 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a command as Ctrl-C does."""
 
 
-def ended(by: BaseException) -> tuple[int, str]:
-    """Return the exit status of what a KeyboardInterrupt ended, and the word for it."""
-    return (TERMINATED, "terminated") if isinstance(by, Terminated) else (INTERRUPTED, "interrupted")
+def describe_interruption(error: BaseException) -> tuple[int, str]:
+    """Return the exit status of an interrupted command, and a word for the interruption."""
+    return (TERMINATED, "terminated") if isinstance(error, Terminated) else (INTERRUPTED, "interrupted")
 
 
-def status_of(number: signal.Signals | None) -> int:
-    """Return the exit status of what a signal ended; a stop by other means counts as an interruption."""
+def exit_status(number: signal.Signals | None) -> int:
+    """Return the exit status of a run that a signal ended. Without a signal it is the status of an interruption."""
     return TERMINATED if number == signal.SIGTERM else INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit: 0 done, 2 bad input, 1 numerical failure, 130 or 143 interrupted, 141 output closed."""
+    """Run the command and exit.
+
+    The exit status is 0 if the work is done, 1 after a numerical failure, 2 for invalid input, 130 or 143 after an
+    interruption by SIGINT or SIGTERM, and 141 if standard output was closed.
+    """
     signal.signal(signal.SIGTERM, _terminate)
-    warnings.showwarning = _warn  # type: ignore[assignment]
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     warnings.simplefilter("default", ZerolossDeprecationWarning)
-    logging.disable(logging.WARNING)  # libraries' remarks, as Matplotlib's on a home directory it cannot write
+    logging.disable(logging.WARNING)  # Matplotlib, for example, logs that it cannot write into the home directory.
     _accept_any_encoding()
     try:
         status = zeroloss.main(arguments, prog_name="zeroloss", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # the latter is how Click ends when standard output is closed
+    except (BrokenPipeError, SystemExit):  # Click raises SystemExit if standard output is closed.
         _drop_output()
         sys.exit(OUTPUT_CLOSED)
     except click.ClickException as error:
@@ -75,27 +79,37 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _exit(BAD_INPUT, f"{where}{error.strerror or error}")
     except (ValueError, ImportError) as error:
         _exit(BAD_INPUT, str(error))
-    except Failed as failure:
-        _exit(failure.status, str(failure))
-    except (click.Abort, KeyboardInterrupt) as end:
-        status, word = ended(end.__cause__ or end)
-        _exit(status, f"{word}; the files of what was under way were not written")
+    except CommandError as error:
+        _exit(error.status, str(error))
+    except (click.Abort, KeyboardInterrupt) as error:
+        status, word = describe_interruption(error.__cause__ or error)
+        _exit(status, f"{word}; unfinished files were not written")
     sys.exit(status if isinstance(status, int) else DONE)
 
 
-def assignment(text: str, form: str) -> tuple[str, Any]:
-    """Return name and value of a ``--set``; a value that is no TOML is a string."""
+def parse_assignment(text: str, form: str) -> tuple[str, Any]:
+    """Return the name and the value of an option ``--set``. A value that is not TOML is a string."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not name or not equals:
         raise click.UsageError(f"--set: expected {form}, got {text!r}")
     try:
-        return name, _toml.parsed(f"value = {value}".encode())["value"]
+        return name, _toml.loads(f"value = {value}".encode())["value"]
     except ValueError:
         return name, value
 
 
+def take_renamed(old: str, old_value: Any, new: str, new_value: Any) -> Any:
+    """Return the value of an option that was renamed, with a warning if it was given under the old name."""
+    if old_value in (None, False):
+        return new_value
+    if new_value not in (None, False):
+        raise click.UsageError(f"{old} is the old name of {new}; give one of them")
+    print_line(f"{old} is deprecated; use {new}")
+    return old_value
+
+
 class ConfiguredCommand(click.Command):
-    """A command that takes a configuration: its help lists the values that keys may have."""
+    """A command that takes a configuration: its help lists the allowed values of keys."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the allowed values."""
@@ -105,8 +119,8 @@ class ConfiguredCommand(click.Command):
             formatter.write_dl([(key, ", ".join(values)) for key, values in allowed_values().items()])
 
 
-def imports_modules(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the option ``--import MODULE``, by which a command learns the dynamics that a module registers.
+def add_import_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option ``--import MODULE``, which imports a module that registers dynamics.
 
     A module is imported only if it is named on the command line, never because a file or a run names it.
     """
@@ -117,46 +131,46 @@ def imports_modules(command: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         is_eager=True,
         expose_value=False,
-        callback=_import,
+        callback=_import_modules,
         help="Import a Python module first, such as one that registers a dynamics; also from the current directory.",
     )(command)
 
 
-def _import(context: click.Context, option: click.Parameter, modules: Sequence[str]) -> None:
+def _import_modules(context: click.Context, option: click.Parameter, modules: Sequence[str]) -> None:
     if modules and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # at the end, so that a file here hides no installed module
+        sys.path.append(str(Path.cwd()))  # at the end, so that a file in this directory hides no installed module
     for module in modules:
         try:
             importlib.import_module(module)
         except Exception as error:
-            raise Failed(BAD_INPUT, f"--import: {module}: {type(error).__name__}: {error}") from error
+            raise CommandError(BAD_INPUT, f"--import: {module}: {type(error).__name__}: {error}") from error
 
 
-def complain(line: str) -> None:
-    """Write a line on standard error, whatever characters it holds."""
-    with contextlib.suppress(OSError):  # a closed standard error
+def print_line(line: str) -> None:
+    """Write a line to standard error. Characters that the terminal cannot show are escaped."""
+    with contextlib.suppress(OSError):  # Standard error may be closed.
         click.echo(f"zeroloss: {one_line(line)}", err=True)
 
 
-def _warn(message: Warning | str, category: type[Warning], *where: Any) -> None:
-    """Write a warning of this package; those of libraries are not for the command's user."""
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Print a warning of this package. Warnings of libraries are not printed."""
     if issubclass(category, ZerolossWarning):
-        complain(str(message))
+        print_line(str(message))
 
 
 def _hint(error: click.ClickException) -> str:
-    """Return where the choices stand, for words that Click refuses before a command begins."""
+    """Return a hint to the help, for arguments that Click rejects before a command starts."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f" ({context.command_path} --help lists the choices)" if context else ""
 
 
 def _exit(status: int, line: str) -> NoReturn:
-    complain(line)
+    print_line(line)
     sys.exit(status)
 
 
 def _accept_any_encoding() -> None:
-    """Escape the characters that the terminal's encoding lacks, instead of failing."""
+    """Escape the characters that the encoding of the terminal lacks, instead of raising an error."""
     codecs.register(lambda name: _ASCII if name == _ASCII.name else None)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -165,7 +179,7 @@ def _accept_any_encoding() -> None:
 
 
 def _drop_output() -> None:
-    """Send what is still buffered for a closed standard output nowhere, so that the interpreter's end is quiet."""
+    """Discard the buffered output for a closed standard output, so that the interpreter exits without an error."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)

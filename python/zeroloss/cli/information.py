@@ -1,4 +1,4 @@
-"""``zeroloss info``: what computes the results."""
+"""``zeroloss info``: the build that computes results."""
 
 from __future__ import annotations
 

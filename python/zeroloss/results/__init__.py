@@ -1,14 +1,17 @@
-"""What a simulation leaves, in memory and in a directory."""
+"""The results of a simulation, in memory and in a directory."""
 
+from typing import Any
+
+from .._deprecated import find_renamed
 from .checkpoint import Checkpoint
 from .directory import RunDirectory
 from .ensemble import Ensemble, side_by_side
 from .files import DamagedError, NewerFormatError, UnreadableError
 from .history import DESCRIPTIONS, TIME, TIMES, columns_of, history_dataset, labels, read_records, snapshot_dataset
-from .lock import InUseError, held
+from .lock import InUseError, file_lock
 from .outcome import Ending, Outcome
 from .reading import read, run_at
-from .run import Measures, Run, trained
+from .run import Measures, Run, describe_origin
 from .samples import fingerprint, read_samples, write_samples
 
 __all__ = [
@@ -27,8 +30,9 @@ __all__ = [
     "RunDirectory",
     "UnreadableError",
     "columns_of",
+    "describe_origin",
+    "file_lock",
     "fingerprint",
-    "held",
     "history_dataset",
     "labels",
     "read",
@@ -37,6 +41,11 @@ __all__ = [
     "run_at",
     "side_by_side",
     "snapshot_dataset",
-    "trained",
     "write_samples",
 ]
+
+_RENAMED = {"held": "file_lock", "trained": "describe_origin"}
+
+
+def __getattr__(name: str) -> Any:
+    return find_renamed(globals(), name, _RENAMED)

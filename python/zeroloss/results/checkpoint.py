@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import _display
 from ..networks import Network
-from .files import DamagedError, NewerFormatError, read_sealed, write_sealed
+from .files import DamagedError, NewerFormatError, read_checksummed, write_checksummed
 from .outcome import Ending, Outcome
 
 Columns = dict[str, NDArray[Any]]
@@ -90,7 +90,7 @@ class Checkpoint:
             "data": self.data,
             "activation": self.network.activation,
             "network_settings": dict(self.network.settings),
-            "outcome": None if self.outcome is None else [self.outcome.ending, self.outcome.sentence],
+            "outcome": None if self.outcome is None else [self.outcome.ending, self.outcome.message],
             "records": self.records,
             "snapshots": self.snapshots,
             "end": dict(self.end),
@@ -110,12 +110,12 @@ class Checkpoint:
                     same[f"observer {observer} {key}"] = stored[id(values)]
                 elif isinstance(values, np.ndarray):
                     arrays[f"observer {observer} {key}"] = values
-        write_sealed(path, {**about, "observers": texts, "same": same}, arrays)
+        write_checksummed(path, {**about, "observers": texts, "same": same}, arrays)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Return a checkpoint from its file; DamagedError or NewerFormatError where it is of no use."""
-    about, arrays = read_sealed(path)
+    about, arrays = read_checksummed(path)
     if isinstance(version := about.get("format"), int) and version > FORMAT:
         raise NewerFormatError(f"{path.name}: expected format {FORMAT}, got {version}, which a newer version wrote")
     try:
@@ -180,7 +180,7 @@ def rows(columns: Mapping[str, NDArray[Any]]) -> int:
     return len(columns["step"]) if columns else 0
 
 
-def stacked(parts: list[Mapping[str, NDArray[Any]]]) -> Columns:
+def stack_rows(parts: list[Mapping[str, NDArray[Any]]]) -> Columns:
     """Return the rows of columns one after the other."""
     full = [part for part in parts if rows(part)]
     return {name: np.concatenate([part[name] for part in full]) for name in full[0]} if full else {}

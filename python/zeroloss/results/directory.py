@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._reading import is_special
-from .checkpoint import FORMAT, Checkpoint, read_checkpoint, rows, stacked
-from .files import DamagedError, is_sealed, remove_unfinished, write_atomically
+from .checkpoint import FORMAT, Checkpoint, read_checkpoint, rows, stack_rows
+from .files import DamagedError, is_checksummed, remove_unfinished, write_atomically
 from .history import history_dataset, snapshot_dataset
-from .lock import NoLocksError, held, holder
+from .lock import NoLocksError, file_lock, holder
 from .netcdf import write_netcdf, write_netcdf_in_pieces
 from .outcome import Ending, Outcome
 from .recognition import RUN_MARK, is_empty, is_run, is_written_by_us, json_object
@@ -62,7 +62,9 @@ class RunDirectory:
 
     def is_ours(self) -> bool:
         """Whether this package wrote the directory, which its content shows."""
-        return is_run(self.about) or any(is_sealed(path) and path.stat().st_size for path in self.checkpoint_paths())
+        return is_run(self.about) or any(
+            is_checksummed(path) and path.stat().st_size for path in self.checkpoint_paths()
+        )
 
     def has_begun(self) -> bool:
         """Whether there is a checkpoint."""
@@ -113,7 +115,7 @@ class RunDirectory:
     def files(self) -> list[Path]:
         """Return the files of the run, except its configuration, log and lock."""
         known = [path for path in (self.about, self.data, self.history_file, self.snapshots_file) if path.exists()]
-        checkpoints = [path for path in self.checkpoint_paths() if is_sealed(path)]
+        checkpoints = [path for path in self.checkpoint_paths() if is_checksummed(path)]
         return [*known, *checkpoints, *self.history.paths(), *self.snapshots.paths()]
 
     def settle(self) -> None:
@@ -150,7 +152,7 @@ class RunDirectory:
         """
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(held(self.lock))
+                stack.enter_context(file_lock(self.lock))
             except NoLocksError:
                 if not if_possible:
                     raise
@@ -172,7 +174,7 @@ class RunDirectory:
         """Put a checkpoint into place; only the last ``keep`` of those that are whole stay."""
         self._damaged.discard(self.checkpoints / f"step-{checkpoint.step:012d}")
         checkpoint.write(self.checkpoints / f"step-{checkpoint.step:012d}")
-        sound = [path for path in self.checkpoint_paths() if path not in self._damaged and is_sealed(path)]
+        sound = [path for path in self.checkpoint_paths() if path not in self._damaged and is_checksummed(path)]
         for path in [*sound[keep:], *self._damaged]:
             path.unlink(missing_ok=True)
         self._damaged.clear()
@@ -218,7 +220,7 @@ class RunDirectory:
 
     def datasets(self, checkpoint: Checkpoint) -> tuple[xr.Dataset, xr.Dataset | None]:
         """Return history and snapshots up to a checkpoint; many snapshots are read when they are asked for."""
-        columns = stacked([*self.history_rows(checkpoint).blocks(), checkpoint.last_record])
+        columns = stack_rows([*self.history_rows(checkpoint).blocks(), checkpoint.last_record])
         history = history_dataset(columns, checkpoint.settings, checkpoint.descriptions)
         if "events" in checkpoint.settings:
             history.attrs["events"] = json.dumps(dict(checkpoint.events))
@@ -229,7 +231,7 @@ class RunDirectory:
             here = self.path.absolute()  # The working directory may change before the snapshots are read.
             home = RunDirectory(here.parent if here.name == CURRENT else here)
             return history, lazily(home.same_run(checkpoint), checkpoint.snapshots, last, sample)
-        pictures = stacked([*stored.blocks(), last])
+        pictures = stack_rows([*stored.blocks(), last])
         return history, snapshot_dataset(pictures) if rows(pictures) else None
 
     def same_run(self, checkpoint: Checkpoint) -> Callable[[], StoredRows]:
@@ -272,7 +274,7 @@ class RunDirectory:
     def outcome(self) -> Outcome | None:
         """Return how the run ended, once all that an ended run leaves is in place; None before."""
         said = self.said()
-        return said if said is not None and said.ending.is_the_end and self.history_file.exists() else None
+        return said if said is not None and said.ending.is_final and self.history_file.exists() else None
 
     def said(self) -> Outcome | None:
         """Return how the last process here left the run; None while one runs, and after one that was killed."""
@@ -290,7 +292,7 @@ class RunDirectory:
                 "settings": checkpoint.settings,
                 "step": checkpoint.step,
                 "outcome": None if outcome is None else outcome.ending,
-                "sentence": None if outcome is None else outcome.sentence,
+                "sentence": None if outcome is None else outcome.message,
                 "events": dict(checkpoint.events),
                 "seconds": checkpoint.seconds,
                 "data": checkpoint.data,

@@ -29,16 +29,16 @@ __all__ = [
     "DamagedError",
     "NewerFormatError",
     "UnreadableError",
-    "is_sealed",
+    "encode_checksummed",
+    "is_checksummed",
+    "read_checksummed",
     "read_npz",
-    "read_sealed",
     "reading",
     "remove_unfinished",
-    "seal",
     "sync_directory",
     "sync_file",
     "write_atomically",
-    "write_sealed",
+    "write_checksummed",
 ]
 
 Arrays = dict[str, NDArray[Any]]
@@ -118,7 +118,7 @@ def remove_unfinished(directory: Path, age: float = 0.0) -> None:
             path.unlink(missing_ok=True)
 
 
-def is_sealed(path: Path) -> bool:
+def is_checksummed(path: Path) -> bool:
     """Whether a file begins as a sealed file, or is empty, as a power cut leaves one."""
     with reading(path), path.open("rb") as file:
         start = file.read(len(_NAME) + 1)
@@ -140,7 +140,7 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def seal(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def encode_checksummed(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the bytes of a sealed file."""
     content = io.BytesIO()
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -159,12 +159,12 @@ def _digest(first: str, body: bytes) -> str:
     return found.hexdigest()
 
 
-def write_sealed(path: Path, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_checksummed(path: Path, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Put a sealed file into place."""
-    write_atomically(path, seal(about, arrays))
+    write_atomically(path, encode_checksummed(about, arrays))
 
 
-def read_sealed(path: Path) -> tuple[dict[str, Any], Arrays]:
+def read_checksummed(path: Path) -> tuple[dict[str, Any], Arrays]:
     """Return the text and the arrays of a sealed file.
 
     Raises

@@ -26,7 +26,7 @@ _TRIES = 10
 
 
 @contextlib.contextmanager
-def held(path: Path, wait: bool = False) -> Iterator[None]:
+def file_lock(path: Path, wait: bool = False) -> Iterator[None]:
     """Hold a lock, a file, for this process. The operating system frees it when the process ends, however it ends.
 
     The file stays when the lock is free: another process may be about to lock it. Its first byte, which Windows locks,

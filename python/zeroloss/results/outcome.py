@@ -1,13 +1,15 @@
-"""How a simulation ends."""
+"""How a simulation ends: the kind of its ending, with a message."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .._deprecated import warn_renamed
+
 
 class Ending(StrEnum):
-    """How a simulation ended."""
+    """The kind of ending of a simulation."""
 
     REACHED_THE_END = "reached the end"
     RUNNING = "running"
@@ -21,22 +23,48 @@ class Ending(StrEnum):
     BROKEN_OFF = "broken off"
 
     @property
-    def can_go_on(self) -> bool:
-        """Whether an extension is possible: the state is sound."""
+    def can_continue(self) -> bool:
+        """Whether the run can be extended: its state is finite and valid."""
         return self not in {Ending.DIVERGED, Ending.SINGULAR, Ending.STIFF, Ending.NOT_CONVERGED, Ending.BROKEN_OFF}
 
     @property
-    def is_the_end(self) -> bool:
-        """Whether nothing is left to do: the run is neither under way nor was it interrupted."""
+    def is_final(self) -> bool:
+        """Whether the run has ended: it is not in progress and was not interrupted."""
         return self not in {Ending.RUNNING, Ending.INTERRUPTED, Ending.STOPPED_BY_THE_USER}
+
+    @property
+    def can_go_on(self) -> bool:
+        """Deprecated name of `can_continue`."""
+        warn_renamed("Ending.can_go_on", "can_continue")
+        return self.can_continue
+
+    @property
+    def is_the_end(self) -> bool:
+        """Deprecated name of `is_final`."""
+        warn_renamed("Ending.is_the_end", "is_final")
+        return self.is_final
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a simulation ended, with a sentence that says where and what to do."""
+    """The ending of a simulation, with a message.
+
+    Attributes
+    ----------
+    ending : Ending
+        The kind of ending.
+    message : str
+        The step or time at which the simulation ended, and after a failure what to change.
+    """
 
     ending: Ending
-    sentence: str
+    message: str
+
+    @property
+    def sentence(self) -> str:
+        """Deprecated name of `message`."""
+        warn_renamed("Outcome.sentence", "message")
+        return self.message
 
     def __str__(self) -> str:
-        return f"{self.ending}: {self.sentence}"
+        return f"{self.ending}: {self.message}"

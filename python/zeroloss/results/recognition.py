@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .._reading import is_special
-from .files import UNFINISHED, is_sealed
+from .files import UNFINISHED, is_checksummed
 
 #: What marks the ``run.json`` of a run, and the ``cells.json`` of a sweep.
 RUN_MARK = {"zeroloss": "run"}
@@ -73,4 +73,4 @@ def is_written_by_us(path: Path) -> bool:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         return False
-    return is_sealed(path)
+    return is_checksummed(path)

@@ -81,7 +81,7 @@ class Run:
     signal: signal.Signals | None = None
 
     def __post_init__(self) -> None:
-        self.network = trained(self.network, self.settings, self.step)
+        self.network = describe_origin(self.network, self.settings, self.step)
 
     def __repr__(self) -> str:
         return _display.lines(*describe_run(self))
@@ -170,7 +170,7 @@ class Run:
         records, last_record = _split(columns_of(self.history), self.settings["record_every"], step)
         snapshots, last_snapshot = _snapshots_split(self.snapshots, self.settings["snapshot_every"], step)
         outcome = self.outcome
-        if not outcome.ending.is_the_end:  # It is the process that goes on, or may do so, not what is saved.
+        if not outcome.ending.is_final:  # It is the process that goes on, or may do so, not what is saved.
             outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {self.step} steps; extend goes on")
         checkpoint = Checkpoint(
             step=step,
@@ -193,7 +193,7 @@ class Run:
         directory.export(checkpoint, self.history, self.snapshots)
 
 
-def trained(network: Network, settings: Mapping[str, Any], step: int) -> Network:
+def describe_origin(network: Network, settings: Mapping[str, Any], step: int) -> Network:
     """Return the network of a run at a step, with the settings of its start and of its training."""
     start = {key: value for key, value in settings["network"].items() if key not in {"activation", "dtype"}}
     if step == 0:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import DamagedError, is_sealed, read_sealed, write_sealed
+from .files import DamagedError, is_checksummed, read_checksummed, write_checksummed
 
 Columns = dict[str, NDArray[Any]]
 
@@ -35,7 +35,7 @@ class _Piece:
 
     def read(self) -> Columns:
         """Return its columns; DamagedError unless all are as long as the name of the file says."""
-        columns = read_sealed(self.path)[1]
+        columns = read_checksummed(self.path)[1]
         if "step" not in columns or {len(values) for values in columns.values()} != {self.end - self.begin}:
             raise DamagedError(f"{self.path.name}: it does not hold the rows that its name says")
         return columns
@@ -68,10 +68,10 @@ class Table:
             if piece.end == begin and great:
                 break
             earlier = {name: values[: begin - piece.begin] for name, values in piece.read().items()}
-            begin, rows = piece.begin, joined([earlier, rows])
+            begin, rows = piece.begin, join_columns([earlier, rows])
             before.pop()
         target = self._directory / f"{self._name}-{begin:012d}-{end:012d}"
-        write_sealed(target, {"rows": end - begin}, rows)
+        write_checksummed(target, {"rows": end - begin}, rows)
         kept = {target, *(piece.path for piece in before)}
         for path in self.paths():
             if path not in kept:
@@ -119,7 +119,7 @@ class Table:
         found = []
         for path in self._directory.glob(f"{self._name}-*"):
             with contextlib.suppress(FileNotFoundError):  # Another process joins pieces.
-                if self._numbers(path) and is_sealed(path):
+                if self._numbers(path) and is_checksummed(path):
                     found.append(path)
         return sorted(found)
 
@@ -148,7 +148,7 @@ class Table:
         return chosen
 
 
-def joined(parts: list[Columns]) -> Columns:
+def join_columns(parts: list[Columns]) -> Columns:
     """Return columns one after the other; all parts hold the same."""
     if len(parts) == 1:
         return parts[0]

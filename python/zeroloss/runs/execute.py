@@ -1,4 +1,4 @@
-"""Begin a run in a directory, continue it, and load it."""
+"""Start a run in a directory, continue it, and load it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._checks import ArgumentError, ArgumentValueError, ZerolossWarning
+from .._deprecated import rename_arguments
 from .._resources import check_disk
 from ..config import SECTIONS, Configuration, ConfigurationError, RunSettings, from_file
 from ..datasets import Dataset
@@ -43,86 +44,101 @@ from ..simulation.log import Log
 from ..simulation.progress import Announce, ShowProgress
 from ..simulation.simulation import Earlier, Plan, Simulation, check_one_is_given, checked_end, start
 from ..simulation.sizes import STORED_RECORD, counts
-from .continuation import check_build, copied_to, end_of_continuation, last_record, opened
+from .continuation import check_build, copy_run, find_end, open_run, read_last_record
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Broken(RuntimeError):  # noqa: N818 — the run is broken, not the program
-    """A file of a run cannot be written. The files written before are valid, and ``resume`` continues from them."""
+class RunInterruptedError(RuntimeError):
+    """A file of a run cannot be written.
+
+    The files written before are valid, and `resume` continues from them.
+    """
 
 
+@rename_arguments(announce="on_record")
 def run(
     configuration: Configuration,
     directory: str | os.PathLike[str],
     *,
     progress: ShowProgress = None,
-    announce: Announce | None = None,
+    on_record: Announce | None = None,
     interruption: Interruption | None = None,
 ) -> Run:
-    """Carry out a configuration in a new directory.
+    """Run a configuration in a new directory, with checkpoints.
+
+    SIGINT and SIGTERM, on the main thread, end the run with a checkpoint after the current chunk of steps. A second
+    signal ends it at once. A signal handler installed by C code is not replaced.
 
     Parameters
     ----------
     configuration : Configuration
         From `zeroloss.config.from_file` or `zeroloss.config.from_settings`.
     directory : path
-        New or empty.
+        A new or empty directory.
     progress : bool or function, optional
-        As for ``simulate``; a function is called with the number of steps as they are taken.
-    announce : function of (step, values), optional
-        Called with every record as it is made.
+        Whether to show a progress bar, as for `zeroloss.simulate`; or a function that is called with the number of
+        steps each time steps were taken.
+    on_record : function of (step, values), optional
+        Called with every record when it is made; ``values`` maps names to numbers.
     interruption : Interruption, optional
-        Asks for an end instead of signals, when many runs are carried out at once.
+        Requests the end of the run instead of signals, when many runs are simulated at once.
 
     Returns
     -------
     Run
-        As it ended. SIGINT and SIGTERM, on the main thread, end it with a checkpoint after the current chunk, a
-        second one at once. A handler that C code has installed is left alone.
+        The run, with the outcome "stopped by the user" after a signal.
 
     Raises
     ------
     ValueError
         If the directory is not empty, or another process runs in it.
-    Broken
-        If a file cannot be written; the files written before are valid.
+    RunInterruptedError
+        If a file cannot be written. The files written before are valid.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> configuration = zl.config.from_file("adamw.toml")  # doctest: +SKIP
+    >>> run = zl.runs.run(configuration, "out")  # doctest: +SKIP
     """
     target = RunDirectory(directory)
     target.check_free()
-    chosen, data, network, dynamics = (
+    settings_of_run, data, network, dynamics = (
         configuration.run,
         configuration.data,
         configuration.network,
         configuration.dynamics,
     )
-    end, plan = checked_end(dynamics, chosen.steps, chosen.duration), _plan(chosen, data)
+    end = checked_end(dynamics, settings_of_run.steps, settings_of_run.duration)
+    plan = _plan(settings_of_run, data)
     settings = plan.settings(dynamics, data, network)
-    settings |= {"events": list(chosen.events), "fingerprint": configuration.fingerprint()}
+    settings |= {"events": list(settings_of_run.events), "fingerprint": configuration.fingerprint()}
     _check_disk(target, plan, settings, network, 0, end)
-    if chosen.measures and network.dtype != "float64":
+    if settings_of_run.measures and network.dtype != "float64":
         raise ConfigurationError([f'run.measures: alignment needs network.dtype = "float64", got {network.dtype}'])
     try:
-        simulation = Simulation(start(dynamics, data, network, chosen.threads), settings, end, plan)
+        simulation = Simulation(start(dynamics, data, network, settings_of_run.threads), settings, end, plan)
         warn_if_inactive(network, data)
     except TypeError as error:
         names_a_section = isinstance(error, ArgumentError) and error.names[0] in SECTIONS
         raise ConfigurationError([f"{error}" if names_a_section else f"dynamics: {error}"]) from error
-    # If a parent of the directory is a file, nothing has begun.
-    with _writing(target, NotADirectoryError):
+    # NotADirectoryError: a parent of the directory is a file, so the run has not started.
+    with _raise_interrupted(target, NotADirectoryError):
         target.mark()
         with target.locked():
-            target.check_free()  # Another process may have been here in the meantime.
+            target.check_free()  # Another process may have written into it since the first check.
             target.prepare()
             write_atomically(target.configuration, configuration.text().encode())
             write_samples(data, target.data)
             target.log(f"{dynamics} on {data} from {network}")
             samples = fingerprint_of_samples(data)
             target.write_about({"settings": settings, "step": 0, "outcome": None, "sentence": None, "data": samples})
-            begin = Checkpoint(0, settings, samples, {}, network, end=asdict(end))
-            return _carry_on(target, simulation, chosen, begin, data, progress, announce, interruption)
+            first = Checkpoint(0, settings, samples, {}, network, end=asdict(end))
+            return _run_to_end(target, simulation, settings_of_run, first, data, progress, on_record, interruption)
 
 
+@rename_arguments(announce="on_record", tell="on_warning")
 def resume(
     directory: str | os.PathLike[str],
     *,
@@ -131,107 +147,140 @@ def resume(
     duration: float | None = None,
     allow_different_bits: bool = False,
     progress: ShowProgress = None,
-    announce: Announce | None = None,
+    on_record: Announce | None = None,
     interruption: Interruption | None = None,
-    tell: Callable[[str], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> Run:
-    """Continue a run from its newest valid checkpoint.
+    """Continue a run from its newest valid checkpoint, with the same bits as an uninterrupted run.
+
+    A run that has ended is returned as it is, unless ``extend`` or ``duration`` is given. A run that ``stop_minutes``
+    ended continues to its original end, for as many minutes again.
 
     Parameters
     ----------
     directory : path
-        Of the run.
+        The directory of the run.
     out : path, optional
-        A new directory to copy it to and continue in, if the old one cannot be written.
-    extend, duration : int, float, optional
-        For a run that has ended: further steps, or further time.
-    allow_different_bits : bool
-        Whether another version, compiler or instruction-set level than the run's may continue it.
-    progress, announce, interruption
+        A new directory. The run is copied to it and continues there, for example because the old one is read-only.
+    extend : int, optional
+        The number of further steps of a run that has ended.
+    duration : float, optional
+        The further time of a run that has ended, in the time of its dynamics.
+    allow_different_bits : bool, default False
+        Whether to continue also if the version, the compiler or the instruction-set level is not the one that started
+        the run.
+    progress : bool or function, optional
         As for `run`.
-    tell : function of a line, optional
-        Called for damaged checkpoints; by default they cause warnings.
+    on_record : function of (step, values), optional
+        As for `run`.
+    interruption : Interruption, optional
+        As for `run`.
+    on_warning : function of a line, optional
+        Called for each damaged checkpoint that is skipped. By default a `ZerolossWarning` is issued.
 
     Returns
     -------
     Run
-        As it ended; an ended run that is not extended as it is. One that ``stop_minutes`` ended continues to its own
-        end, for as many minutes again.
+        The run.
 
     Raises
     ------
     ValueError
-        If there is no run, its data or configuration are not those that it began with, a newer version wrote it, or
-        another process runs in it.
+        If there is no run, its data or configuration are not those that it was started with, a newer version wrote it,
+        or another process runs in it.
     DamagedError
         If no checkpoint is valid.
     DifferentBuildError
         If the bits may differ and that is not allowed.
-    Broken
-        As for `run`.
+    RunInterruptedError
+        If a file cannot be written. The files written before are valid.
     """
     source = RunDirectory(directory)
     if not source.is_ours():
         raise ArgumentValueError("directory", f"expected a run, found no checkpoints in {source.path}")
-    if not source.has_begun():  # It ended before its first checkpoint, so nothing is lost.
+    if not source.has_begun():  # It ended before its first checkpoint, so nothing is lost by a new start.
         if not source.configuration.is_file():
             raise ArgumentValueError(
                 "directory", f"the run in {source.path} was not set up; start it again with zeroloss run"
             )
-        configuration, again = from_file(source.configuration), out or directory
-        return run(configuration, again, progress=progress, announce=announce, interruption=interruption)
-    target = source if out is None else copied_to(source, Path(out))
-    tell = tell or (lambda line: warnings.warn(line, ZerolossWarning, stacklevel=4))
-    with _writing(target, UnreadableError), target.locked():
+        configuration, place = from_file(source.configuration), out or directory
+        return run(configuration, place, progress=progress, on_record=on_record, interruption=interruption)
+    target = source if out is None else copy_run(source, Path(out))
+    on_warning = on_warning or (lambda line: warnings.warn(line, ZerolossWarning, stacklevel=5))
+    with _raise_interrupted(target, UnreadableError), target.locked():
         if os.access(target.path, os.W_OK):
             target.prepare()
-        checkpoint, chosen, data = opened(target, tell)
+        checkpoint, settings_of_run, data = open_run(target, on_warning)
         dynamics = dynamics_from_settings(checkpoint.settings["dynamics"])
-        ended = checkpoint.outcome is not None and not checkpoint.out_of_time
-        if ended and extend is None and duration is None:
-            if target.outcome() is None:  # A process was killed before it had written everything.
+        has_ended = checkpoint.outcome is not None and not checkpoint.out_of_time
+        if has_ended and extend is None and duration is None:
+            if target.outcome() is None:  # The process was killed before it had written all files.
                 target.finish(checkpoint)
-            return run_at(target, checkpoint, extender(target))
+            return run_at(target, checkpoint, make_extender(target))
         check_build(checkpoint, dynamics, allow_different_bits)
-        end, plan = end_of_continuation(target, checkpoint, dynamics, extend, duration), _plan(chosen, data)
+        end = find_end(target, checkpoint, dynamics, extend, duration)
+        plan = _plan(settings_of_run, data)
         _check_disk(target, plan, checkpoint.settings, checkpoint.network, checkpoint.step, end)
-        begin = replace(checkpoint, settings={**checkpoint.settings, "build": describe_build()}, end=asdict(end))
-        before = last_record(target, checkpoint) if chosen.measures else {}
-        earlier = Earlier(checkpoint.step, checkpoint.state, checkpoint.observers, before)
-        stepper = start(dynamics, data, checkpoint.network, chosen.threads)
-        simulation = Simulation(stepper, begin.settings, end, plan, earlier)
+        first = replace(checkpoint, settings={**checkpoint.settings, "build": describe_build()}, end=asdict(end))
+        record = read_last_record(target, checkpoint) if settings_of_run.measures else {}
+        earlier = Earlier(checkpoint.step, checkpoint.state, checkpoint.observers, record)
+        stepper = start(dynamics, data, checkpoint.network, settings_of_run.threads)
+        simulation = Simulation(stepper, first.settings, end, plan, earlier)
         if unknown := simulation.unknown(checkpoint.descriptions):
             raise ArgumentValueError(
                 "directory",
                 f"the history has {', '.join(unknown)}, measured by functions that are not saved; "
                 "extend it in Python: zeroloss.load(DIR).extend(steps=…, measures={…})",
             )
-        target.describe(replace(checkpoint, outcome=None))  # A process runs.
+        target.describe(replace(checkpoint, outcome=None))  # without an outcome: a process runs here
         target.reopen(checkpoint)
         target.log(f"resumed at step {checkpoint.step}")
-        return _carry_on(target, simulation, chosen, begin, data, progress, announce, interruption)
+        return _run_to_end(target, simulation, settings_of_run, first, data, progress, on_record, interruption)
 
 
 def load(directory: str | os.PathLike[str]) -> Run:
-    """Read a run that ``Run.save`` or ``zeroloss run`` wrote, ended or under way.
+    """Read a run from its directory, whether it has ended or is in progress.
 
-    ``Run.extend`` continues it: in memory if ``Run.save`` wrote it, and in its directory, as ``resume`` with
-    ``extend`` does, if ``zeroloss run`` wrote it.
+    ``Run.extend`` continues the run: in memory if ``Run.save`` wrote it, and in its directory if ``zeroloss run`` wrote
+    it, as `zeroloss.runs.resume` does.
+
+    Parameters
+    ----------
+    directory : path
+        A directory that ``Run.save`` or ``zeroloss run`` wrote.
+
+    Returns
+    -------
+    Run
+        The run at its newest valid checkpoint.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        If there is no saved run, or one of another format.
+    FileNotFoundError
+        If there is no run.
+    DamagedError
+        If no checkpoint is valid.
+    ValueError
+        If the run has no checkpoint yet, or a newer version of the package wrote it.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> run = zl.load("out")  # doctest: +SKIP
+    >>> run.history.test_accuracy  # doctest: +SKIP
     """
-    return read(directory, extender(RunDirectory(directory)))
+    return read(directory, make_extender(RunDirectory(directory)))
 
 
-def extender(directory: RunDirectory) -> Callable[..., None]:
-    """Return how the run in a directory is extended: there, if it has a configuration, else in memory."""
-    return partial(_extend_there, directory.path.absolute()) if directory.configuration.exists() else extend_run
+def make_extender(directory: RunDirectory) -> Callable[..., None]:
+    """Return a function for ``Run.extend`` that continues a run in its directory, or without a configuration in memory.
+
+    Only ``zeroloss run`` writes a configuration into the directory.
+    """
+    return partial(_extend_in_directory, directory.path.absolute()) if directory.configuration.exists() else extend_run
 
 
-def _extend_there(
+def _extend_in_directory(
     directory: Path,
     run: Run,
     steps: int | None,
@@ -242,45 +291,45 @@ def _extend_there(
 ) -> None:
     if measures is not None:
         raise ArgumentValueError(
-            "measures", f"expected none for the run in {directory}, whose configuration names them, got some"
+            "measures", f"cannot be given for the run in {directory}, because its configuration names them"
         )
     check_one_is_given(steps, duration)
     vars(run).update(vars(resume(directory, extend=steps, duration=duration, progress=progress)))
 
 
-def _carry_on(
+def _run_to_end(
     directory: RunDirectory,
     simulation: Simulation,
     run: RunSettings,
-    begin: Checkpoint,
+    first: Checkpoint,
     data: Dataset,
     progress: ShowProgress,
-    announce: Announce | None,
+    on_record: Announce | None,
     interruption: Interruption | None,
 ) -> Run:
     """Take the steps to the end, with checkpoints, and write the files of an ended or interrupted run."""
     interruption = interruption or Interruption(_SIGNALS)
-    checkpoints = Checkpoints(directory, run, begin, simulation)
+    checkpoints = Checkpoints(directory, run, first, simulation)
     log = Log(directory.log, simulation.events, lambda: interruption.requested)
-    ended = simulation.run(interruption, progress, log, checkpoints, announce=announce)
-    outcome = ended.outcome
+    end = simulation.run(interruption, progress, log, checkpoints, announce=on_record)
+    outcome = end.outcome
     if outcome.ending not in {Ending.STOPPED_BY_THE_USER, Ending.BROKEN_OFF}:
-        outcome = with_activity(outcome, ended.last.network, data)
-        out_of_time = simulation.stopping.out_of_time and outcome.ending.can_go_on
-        checkpoint = checkpoints.write(ended.own, outcome, ended.last, out_of_time)
+        outcome = with_activity(outcome, end.last.network, data)
+        out_of_time = simulation.stopping.out_of_time and outcome.ending.can_continue
+        checkpoint = checkpoints.write(end.own, outcome, end.last, out_of_time)
         directory.finish(checkpoint)
         directory.log(str(outcome))
-        return run_at(directory, checkpoint, extender(directory))
+        return run_at(directory, checkpoint, make_extender(directory))
     if outcome.ending is Ending.BROKEN_OFF:
-        checkpoints.write(ended.own)
-    written, _ = directory.newest()  # from which resume continues
-    assert written is not None
+        checkpoints.write(end.own)
+    newest, _ = directory.newest()  # the checkpoint from which resume continues
+    assert newest is not None
     if outcome.ending is Ending.STOPPED_BY_THE_USER:
-        line = f"after {written.step} steps, with a checkpoint; zeroloss resume goes on"
-        outcome = Outcome(outcome.ending, line)
-    stopped = run_at(directory, written, extender(directory))
+        message = f"after {newest.step} steps, with a checkpoint; zeroloss resume continues it"
+        outcome = Outcome(outcome.ending, message)
+    stopped = run_at(directory, newest, make_extender(directory))
     stopped.outcome, stopped.signal = outcome, interruption.requested
-    directory.describe(written, outcome)
+    directory.describe(newest, outcome)
     return stopped
 
 
@@ -288,7 +337,7 @@ def _plan(run: RunSettings, data: Dataset) -> Plan:
     """Return the plan of a section [run], without the number of steps and the duration."""
     rules = []
     if run.stop_test_accuracy is not None:
-        rules.append(f"test_accuracy >= {run.stop_test_accuracy!r} for {run.stop_records} records")
+        rules.append(f"test_accuracy >= {run.stop_test_accuracy!r} for {run.stop_sustained_records} records")
     if run.stop_gradient_norm is not None:
         rules.append(f"gradient_norm <= {run.stop_gradient_norm!r}")
     if run.stop_slow_time is not None:
@@ -308,9 +357,9 @@ def _plan(run: RunSettings, data: Dataset) -> Plan:
 def _check_disk(
     directory: RunDirectory, plan: Plan, settings: Mapping[str, Any], network: Network, begin: int, end: End
 ) -> None:
-    """Raise ValueError if the records and snapshots of a run that only ends at a step cannot fit on the disk.
+    """Raise ValueError if the records and snapshots of the steps from ``begin`` to the end do not fit on the disk.
 
-    They are there twice at the end, in pieces and as NetCDF.
+    At the end they exist twice, in pieces and as NetCDF. A run that may end early is not checked.
     """
     if end.time is not None or plan.stop_minutes is not None or plan.rules:
         return
@@ -321,15 +370,16 @@ def _check_disk(
 
 
 @contextlib.contextmanager
-def _writing(directory: RunDirectory, *others: type[OSError]) -> Iterator[None]:
-    """Raise `Broken` if a file of the run cannot be written in this context; ``others`` are errors of other causes."""
+def _raise_interrupted(directory: RunDirectory, *others: type[OSError]) -> Iterator[None]:
+    """Turn an error of the operating system into a `RunInterruptedError`, except the types ``others``."""
     try:
         yield
     except others:
         raise
     except OSError as error:
-        what = f"{error.filename or directory.path}: {error.strerror or error}"
+        line = f"{error.filename or directory.path}: {error.strerror or error}"
         paths = directory.checkpoint_paths() if directory.checkpoints.is_dir() else []
-        kept = f"; the checkpoint of step {int(paths[0].name[5:])} is whole" if paths else ""
-        hint = ", and zeroloss resume goes on from it, elsewhere with --out" if paths else ""
-        raise Broken(f"{what}{kept}{hint}") from error
+        if paths:
+            line += f"; the checkpoint of step {int(paths[0].name[5:])} is valid, and zeroloss resume continues from it"
+            line += " (in another directory with --out)"
+        raise RunInterruptedError(line) from error

@@ -1,4 +1,4 @@
-"""One picture of a run: its curves over the steps, its events, and the Fourier frequencies of its units."""
+"""The picture of a run: curves over the steps, events, and the Fourier frequencies of the hidden units."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ __all__ = ["draw", "strongest_shares"]
 _PARTS = {"train": plots.COLOURS["blue"], "test": plots.COLOURS["vermilion"]}
 _OPERANDS = [plots.COLOURS[name] for name in ("blue", "orange", "green", "purple")]
 _LONGEST_EVENT = 60  # characters
-_STRONG = 0.01  # of the greatest power of a unit
+#: A unit is strong if its power is above this share of the power of the strongest unit.
+_STRONG = 0.01
 
 
 def draw(run: Run, name: str) -> Figure:
-    """Draw a run whose name stands in the heading."""
+    """Draw a run. ``name`` stands in the heading."""
     drawings: list[tuple[str, Callable[[Axes, Run], None]]] = [
         ("loss", _loss),
         ("accuracy", _accuracy),
@@ -35,7 +36,7 @@ def draw(run: Run, name: str) -> Figure:
     operands = _operands(run)
     if operands and run.snapshots is not None and run.snapshots.sizes["step"] > 1:
         drawings.append(("share of a unit's power in its strongest Fourier frequency", _specialisation))
-    heights = [0.17 * max(len(_found(run)), 1), *[2.0] * len(drawings)]
+    heights = [0.17 * max(len(_reached_events(run)), 1), *[2.0] * len(drawings)]
     height_of_units = 2.6 if operands else 0.0
     figure = plots.new_figure(7.2, 0.8 + sum(heights) + height_of_units)
     places: list[Any] = [figure]
@@ -54,10 +55,13 @@ def draw(run: Run, name: str) -> Figure:
 
 
 def strongest_shares(run: Run) -> dict[str, tuple[float, float]]:
-    """Return the share of units' power in their strongest frequency, at the first snapshot and at the end.
+    """Return the share of the units' power in their strongest frequency, at the first snapshot and at the end.
 
-    By operand; see `zeroloss.fourier.FourierSummary.strongest_share`. Without snapshots both are that at the end. There
-    are none if the data have no cyclic group.
+    Returns
+    -------
+    dict of str to (float, float)
+        The two values for each operand, see `zeroloss.fourier.FourierSummary.strongest_share`. Without snapshots both
+        are the value at the end. The dictionary is empty if the data have no cyclic group.
     """
     first = run.network.E if run.snapshots is None else run.snapshots.E[0].values
     return {
@@ -70,7 +74,7 @@ def strongest_shares(run: Run) -> dict[str, tuple[float, float]]:
 
 
 def _operands(run: Run) -> dict[str, int]:
-    """Return the operands with Fourier features by name; none if the data have no cyclic group."""
+    """Return the indices of the operands by name; an empty dictionary if the data have no cyclic group."""
     try:
         blocks = len(fourier.group_rows(run.data))
     except ValueError:
@@ -114,17 +118,18 @@ def _lines(axes: Axes, run: Run, names: dict[str, tuple[str, str]]) -> None:
 
 
 def _specialisation(axes: Axes, run: Run) -> None:
-    """Draw the mean over units of each snapshot, weighted by their power, and where 80 % of the strong units are."""
+    """Draw the mean over the units, weighted by their power, and a band with 80 % of the strong units."""
     assert run.snapshots is not None
     for (word, operand), colour in zip(_operands(run).items(), _OPERANDS, strict=False):
-        found = []
+        curves = []
         for snapshot in run.snapshots.E:
             power = np.abs(fourier.features(snapshot.values, run.data, operand)) ** 2
             units, strongest = power.sum(axis=0), power.max(axis=0)
             strong = units > _STRONG * units.max()
-            own = strongest[strong] / units[strong] if strong.any() else np.full(1, np.nan)
-            found.append((strongest.sum() / units.sum() if strong.any() else np.nan, *np.quantile(own, (0.1, 0.9))))
-        mean, low, high = np.transpose(found)
+            shares = strongest[strong] / units[strong] if strong.any() else np.full(1, np.nan)
+            mean_share = strongest.sum() / units.sum() if strong.any() else np.nan
+            curves.append((mean_share, *np.quantile(shares, (0.1, 0.9))))
+        mean, low, high = np.transpose(curves)
         axes.fill_between(run.snapshots.step, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(
             run.snapshots.step, mean, color=colour, label=f"{word}{', ' * bool(word)}mean; band: 80 % of the units"
@@ -134,16 +139,16 @@ def _specialisation(axes: Axes, run: Run) -> None:
 
 
 def _units(place: SubFigure, letter: str, run: Run, operands: dict[str, int]) -> None:
-    """Draw the share of each frequency in the power of each unit at the end, units sorted by the strongest one."""
+    """Draw the share of each frequency in the power of each unit at the end, units sorted by strongest frequency."""
     shares = [fourier.unit_shares(run.network.E, run.data, operand) for operand in operands.values()]
-    shares = [np.nan_to_num(each) for each in shares]
+    shares = [np.nan_to_num(values) for values in shares]
     order = np.lexsort((-shares[0].max(axis=0), shares[0].argmax(axis=0)))
     axes = place.subplots(1, len(shares), squeeze=False, sharey=True)[0]
-    for each, own, word in zip(axes, shares, operands, strict=True):
-        extent = (0.5, own.shape[1] + 0.5, 0.5, len(own) + 0.5)
-        image = each.imshow(own[:, order], aspect="auto", origin="lower", extent=extent, cmap="cividis", vmin=0, vmax=1)
-        each.set_xlabel(f"unit{', ' * bool(word)}{word}")
-        each.grid(visible=False)
+    for panel, values, word in zip(axes, shares, operands, strict=True):
+        options: Any = {"extent": (0.5, values.shape[1] + 0.5, 0.5, len(values) + 0.5), "cmap": "cividis"}
+        image = panel.imshow(values[:, order], aspect="auto", origin="lower", vmin=0, vmax=1, **options)
+        panel.set_xlabel(f"unit{', ' * bool(word)}{word}")
+        panel.grid(visible=False)
     axes[0].set_ylabel("frequency")
     axes[0].yaxis.get_major_locator().set_params(integer=True)
     title = f"share of each frequency in a unit's power at step {run.step}, units by their strongest"
@@ -152,8 +157,11 @@ def _units(place: SubFigure, letter: str, run: Run, operands: dict[str, int]) ->
 
 
 def _scale(axes: Axes, steps: NDArray[Any]) -> str:
-    """Make the axis of steps logarithmic from the first record after step 0 on, linear before; return its label."""
-    from matplotlib.ticker import FixedLocator  # noqa: PLC0415 — with the first picture
+    """Set the scale of the axis of steps, and return its label.
+
+    The axis is logarithmic from the first record after step 0 on, and linear before it.
+    """
+    from matplotlib.ticker import FixedLocator  # noqa: PLC0415 — slow to import, and needed only for a picture
 
     if not (steps > 0).any():
         axes.set_xticks([0])
@@ -167,25 +175,26 @@ def _scale(axes: Axes, steps: NDArray[Any]) -> str:
     return "step" if first == 1 else f"step (logarithmic from {first} on)"
 
 
-def _found(run: Run) -> dict[str, int]:
-    """Return the events that have happened, with their steps."""
+def _reached_events(run: Run) -> dict[str, int]:
+    """Return the events that have occurred, with their steps."""
     return {text: step for text, step in run.events.items() if step is not None}
 
 
 def _mark_events(strip: Axes, axes: Sequence[Axes], run: Run) -> None:
-    """Draw a line at each event, and name it in the strip above the panels, on the side with more room.
+    """Draw a line at each event, and write its name in the strip above the panels, on the side with more room.
 
-    In the left half from the top down as they happen, in the right half from the bottom up: no line crosses a name.
+    Names in the left half are ordered by step from top to bottom, names in the right half from bottom to top. Then no
+    line crosses a name.
     """
-    found = _found(run)
+    events = _reached_events(run)
     strip.set_axis_off()
-    strip.set_ylim(max(len(found), 1), 0)
+    strip.set_ylim(max(len(events), 1), 0)
     to_axes = strip.transScale + strip.transLimits
-    left = {text: to_axes.transform((step, 0))[0] < 0.5 for text, step in found.items()}
-    order = sorted(found.items(), key=lambda event: (not left[event[0]], event[1] if left[event[0]] else -event[1]))
+    left = {text: to_axes.transform((step, 0))[0] < 0.5 for text, step in events.items()}
+    order = sorted(events.items(), key=lambda event: (not left[event[0]], event[1] if left[event[0]] else -event[1]))
     for row, (text, step) in enumerate(order):
         line: Any = {"color": plots.COLOURS["grey"], "linewidth": 0.7, "linestyle": ":", "zorder": 1}
-        strip.plot([step, step], [row + 0.5, max(len(found), 1)], scalex=False, scaley=False, **line)
+        strip.plot([step, step], [row + 0.5, max(len(events), 1)], scalex=False, scaley=False, **line)
         for place in axes:
             place.axvline(step, **line)
         words = text.replace("_", " ").replace(">=", "≥").replace("<=", "≤")

@@ -1,4 +1,4 @@
-"""A run at a glance: a summary in words, and one picture of it."""
+"""The report of a run: a summary and one picture."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ __all__ = ["report", "report_of"]
 
 
 def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> list[str]:
-    """Draw a run, ended or in progress, and return lines that summarise it.
+    """Draw a run, which has ended or is in progress, and return a summary.
 
     Parameters
     ----------
     directory : path
-        Of a run, also one that ``Run.save`` wrote.
+        A directory that ``zeroloss run`` or ``Run.save`` wrote.
     out : path, optional
-        Of the picture; by default ``report.png`` in the directory, with a number if another program's picture is there.
+        The file of the picture, whose name ends in ``.png``. By default it is ``report.png`` in the directory, with a
+        number if another program wrote a file of that name.
 
     Returns
     -------
     list of str
-        The summary, the last line of which names the picture.
+        The lines of the summary; the last one names the picture.
 
     Raises
     ------
-    FileNotFoundError, DamagedError
-        If there is no run, or no valid checkpoint of it.
+    FileNotFoundError
+        If there is no run.
+    DamagedError
+        If no checkpoint is valid.
     FileExistsError
         If ``out`` is a file that this package did not write.
     ValueError
@@ -45,15 +48,18 @@ def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None
 
 def report_of(run: Run, directory: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> list[str]:
     """Draw a run that was loaded from a directory, and return the lines of `report`."""
-    path = picture_path(Path(directory), out)
+    path = find_picture_path(Path(directory), out)
     with plots.style():
         figure = picture.draw(run, Path(directory).resolve().name)
         write_atomically(path, lambda file: plots.save(figure, file))
     return [*_summary(run, RunDirectory(directory)), f"picture: {path}"]
 
 
-def picture_path(directory: Path, out: str | os.PathLike[str] | None) -> Path:
-    """Return a path for the picture at which no other file is."""
+def find_picture_path(directory: Path, out: str | os.PathLike[str] | None) -> Path:
+    """Return the path of the picture: ``out``, or the first free name in the directory.
+
+    A picture that this package wrote is replaced; other files are not.
+    """
     if out is not None:
         if Path(out).suffix.lower() != ".png":
             raise ArgumentValueError("out", f"expected a name that ends in .png, got {out}")
@@ -72,10 +78,10 @@ def _summary(run: Run, directory: RunDirectory) -> list[str]:
         last = run.history.isel(step=-1)
         for name in ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "norm_E", "norm_W"):
             lines.append(f"{name:<15} {float(run.history[name][0]):<12.5g} → {float(last[name]):.5g}")
-    for operand, (first, end) in picture.strongest_shares(run).items():
-        lines.append(f"{'strongest share':<15} {first:<12.5g} → {end:.5g}{'  of ' * bool(operand)}{operand}")
-    found = {text: step for text, step in run.events.items() if step is not None}
-    lines += [f"{text:<24} first at step {step}" for text, step in sorted(found.items(), key=lambda item: item[1])]
+    for operand, (first, last_share) in picture.strongest_shares(run).items():
+        lines.append(f"{'strongest share':<15} {first:<12.5g} → {last_share:.5g}{'  of ' * bool(operand)}{operand}")
+    events = {text: step for text, step in run.events.items() if step is not None}
+    lines += [f"{text:<24} first at step {step}" for text, step in sorted(events.items(), key=lambda item: item[1])]
     if directory.log_file.exists():
         lines.append(f"log: {directory.log_file}")
     return lines

@@ -26,7 +26,7 @@ def with_activity(outcome: Outcome, network: Network, data: Dataset) -> Outcome:
     """Return the outcome of a run, which says so if no unit of its last network is active."""
     if not _is_inactive(network, data):
         return outcome
-    return dataclasses.replace(outcome, sentence=f"{outcome.sentence}; {_WHAT}")
+    return dataclasses.replace(outcome, message=f"{outcome.message}; {_WHAT}")
 
 
 def _is_inactive(network: Network, data: Dataset) -> bool:

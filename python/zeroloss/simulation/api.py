@@ -11,7 +11,7 @@ from ..datasets import Dataset
 from ..dynamics.registry import check_dynamics, dynamics_from_settings
 from ..dynamics.stepper import Dynamics
 from ..networks import Network, check_fits
-from ..results import Measures, Run, trained
+from ..results import Measures, Run, describe_origin
 from .activity import warn_if_inactive, with_activity
 from .interruption import Interruption
 from .progress import ShowProgress
@@ -140,8 +140,8 @@ def extend_run(
     dynamics = run.dynamics or dynamics_from_settings(run.settings["dynamics"])
     time = float(run.history.time[-1]) if "time" in run.history.coords else 0.0
     begin, end = run.own_steps, checked_end(dynamics, steps, duration, run.own_steps, time)
-    if not run.outcome.ending.can_go_on:
-        raise ArgumentValueError("run", f"expected one that can go on, got one that {run.outcome}")
+    if not run.outcome.ending.can_continue:
+        raise ArgumentValueError("run", f"cannot continue a run that failed ({run.outcome})")
     conditions: dict[str, Any] = {name: run.settings.get(name) for name in ("events", "event_every", "stop")}
     plan = Plan(steps, duration, measures=measures if measures is not None else run.measures, **conditions)
     if end.time is None:
@@ -152,7 +152,7 @@ def extend_run(
     if missing := simulation.unknown(map(str, run.history.data_vars)):
         raise ArgumentValueError("measures", f"expected {', '.join(sorted(missing))}, as the history holds, got none")
     results = _results(simulation, progress, Interruption(), run.data, run)
-    results["network"] = trained(results["network"], run.settings, int(results["history"].step[-1]))
+    results["network"] = describe_origin(results["network"], run.settings, int(results["history"].step[-1]))
     vars(run).update({"dynamics": dynamics, **results})  # one operation, which no signal interrupts
 
 

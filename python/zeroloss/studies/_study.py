@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from .. import plots
 from .._checks import ArgumentValueError, shown
-from .._hints import words
+from .._hints import describe_hint
 from ..provenance import build_info
 from ..results import Run, RunDirectory, labels
 from ..results.files import write_atomically
@@ -306,7 +306,7 @@ def _changed(settings: Any, changes: Mapping[str, object]) -> Any:
         try:
             values[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError:
-            raise ArgumentValueError(name, f"expected {words(hints[name])}, got {shown(value)}") from None
+            raise ArgumentValueError(name, f"expected {describe_hint(hints[name])}, got {shown(value)}") from None
     return replace(settings, **values)
 
 

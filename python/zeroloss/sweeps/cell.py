@@ -12,7 +12,7 @@ from typing import Any
 from .. import runs
 from ..config import from_settings
 from ..dynamics.registry import register_dynamics
-from ..results import Ending, InUseError, Outcome, RunDirectory, UnreadableError, held
+from ..results import Ending, InUseError, Outcome, RunDirectory, UnreadableError, file_lock
 from ..results.files import reading, write_atomically
 from ..simulation.interruption import Asked, Interruption
 
@@ -60,7 +60,7 @@ class Task:
         deadline = time.monotonic() + self.patience
         while True:
             try:
-                with held(Path(self.lock)):
+                with file_lock(Path(self.lock)):
                     return Report(self.name, _carried_out(self, tell, Asked(asked)))
             except InUseError:
                 if asked() or time.monotonic() >= deadline:
@@ -70,12 +70,12 @@ class Task:
 
 def failed(outcome: Outcome) -> bool:
     """Whether a cell ended in a numerical failure, or was broken off by an error."""
-    return not outcome.ending.can_go_on
+    return not outcome.ending.can_continue
 
 
 def stopped(outcome: Outcome) -> bool:
     """Whether a cell is to go on the next time."""
-    return not outcome.ending.is_the_end
+    return not outcome.ending.is_final
 
 
 def ended(directory: Path) -> Outcome | None:
@@ -96,10 +96,10 @@ def _carried_out(task: Task, tell: Callable[[int], None], interruption: Interrup
         _put_aside(path)
     try:
         return _run(task, RunDirectory(path), tell, interruption)
-    except (runs.Broken, runs.DifferentBuildError, InUseError):
+    except (runs.RunInterruptedError, runs.DifferentBuildError, InUseError):
         raise  # nothing of the cell's own
     except UnreadableError as error:
-        raise runs.Broken(f"{error.filename}: {error.strerror}") from error
+        raise runs.RunInterruptedError(f"{error.filename}: {error.strerror}") from error
     except Exception as error:  # of settings that no plan tries, of files that are not what they should be
         line = " ".join(f"{type(error).__name__}: {error}".split())
         write_atomically(_error_file(path), line.encode())
@@ -115,7 +115,7 @@ def _run(task: Task, directory: RunDirectory, tell: Callable[[int], None], inter
         progress=tell,
         interruption=interruption,
         allow_different_bits=task.allow_different_bits,
-        tell=directory.log,
+        on_warning=directory.log,
     ).outcome
 
 

@@ -62,7 +62,7 @@ def finished(run: Run) -> Run:
     NumericalFailureError
         If it diverged, met a singular matrix, or was broken off.
     """
-    if not run.outcome.ending.can_go_on:
+    if not run.outcome.ending.can_continue:
         raise NumericalFailureError(run)
     return run
 

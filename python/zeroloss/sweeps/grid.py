@@ -18,16 +18,16 @@ from .._plain import to_plain
 from .._progress import progress_bar
 from .._reading import reading
 from ..config import (
-    HOW_SAFELY,
+    EXECUTION_KEYS,
     SECTIONS,
+    CheckedSection,
     Configuration,
     ConfigurationError,
-    Part,
-    checked_part,
-    fingerprint_of_texts,
+    check_section,
+    combine_fingerprint,
+    extract_sections,
     from_settings,
     section_text,
-    sections_of,
 )
 
 _MOST_CELLS = 1_000_000
@@ -58,7 +58,7 @@ class Cell:
     name: str
 
     def __str__(self) -> str:
-        return ", ".join(f"{key} = {_toml.value(value)}" for key, value in self.labels.items())
+        return ", ".join(f"{key} = {_toml.dump_value(value)}" for key, value in self.labels.items())
 
     def configuration(self) -> Configuration:
         """Return the run, built."""
@@ -87,7 +87,7 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
             continue
         if any(key.count(".") != 1 or key.startswith("sweep.") for key in keys):
             problems.append(f"sweep: expected keys as section.key, got {shown(name)}")
-        if idle := [key for key in keys if key.removeprefix("run.") in HOW_SAFELY and key.startswith("run.")]:
+        if idle := [key for key in keys if key.removeprefix("run.") in EXECUTION_KEYS and key.startswith("run.")]:
             problems.append(f"sweep.{idle[0]}: expected a key on which records depend, got one that changes none")
         if twice := [key for key in keys if key in seen or keys.count(key) > 1]:
             problems.append(f"sweep: expected every key once, got {twice[0]} again")
@@ -99,7 +99,7 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
         if wrong := [row for row in rows if not isinstance(row, list | tuple) or len(row) != len(keys)]:
             problems.append(f"sweep.{name}: expected lists of {len(keys)} values, got {shown(wrong[0])}")
             continue
-        texts = [_toml.value(row) for row in rows]
+        texts = [_toml.dump_value(row) for row in rows]
         if len(set(texts)) < len(texts):
             again = next(text for text, count in collections.Counter(texts).items() if count > 1)
             problems.append(f"sweep.{name}: expected every value once, got {again} again")
@@ -134,14 +134,14 @@ def cells(settings: Mapping[str, Any], progress: bool | None = None) -> list[Cel
         labels = {key: value for axis, i in zip(lines, place, strict=True) for key, value in axis.labels[i]}
         if not found and not problems:
             others: list[str] = []
-            sections_of(_with(base, labels), others)
+            extract_sections(_with(base, labels), others)
             problems |= dict.fromkeys(others, str(Cell(labels, {}, "")))
         own = {name: parts.at(name, place) for name in SECTIONS}
         if wrong := [line for part, _ in own.values() for line in part.problems]:
             for line in wrong:
                 problems.setdefault(line, str(Cell(labels, {}, "")))
             continue
-        name = fingerprint_of_texts(own[section][1] for section in sorted(own))
+        name = combine_fingerprint(own[section][1] for section in sorted(own))
         cell = Cell(labels, {section: part.keys for section, (part, _) in own.items()}, name)
         if name in names:
             problems.setdefault(f"sweep: expected different runs, got the same as with {names[name]}", str(cell))
@@ -168,19 +168,19 @@ class _Parts:
             name: [i for i, axis in enumerate(lines) if any(key.startswith(f"{name}.") for key in axis.keys)]
             for name in SECTIONS
         }
-        self._found: dict[tuple[Any, ...], tuple[Part, str]] = {}
-        self._checked: dict[tuple[Any, ...], Part] = {}
+        self._found: dict[tuple[Any, ...], tuple[CheckedSection, str]] = {}
+        self._checked: dict[tuple[Any, ...], CheckedSection] = {}
         self._built: dict[tuple[Any, ...], Any] = {}
         self._contents: dict[str, str] = {}
 
-    def at(self, name: str, place: tuple[int, ...]) -> tuple[Part, str]:
+    def at(self, name: str, place: tuple[int, ...]) -> tuple[CheckedSection, str]:
         """Return a section at a place on the axes, with its text in the cell's fingerprint."""
         own = (name, *(place[i] for i in self._axes[name]))
         below = self._BASES.get(name)
         key = own if below is None else (*own, below, *(place[i] for i in self._axes[below]))
         if key not in self._found:
             part = self._part(name, place)
-            text = section_text(name, self._with_contents(part.keys), how_far=True) if not part.problems else ""
+            text = section_text(name, self._with_contents(part.keys), with_length=True) if not part.problems else ""
             self._found[key] = part, text
         return self._found[key]
 
@@ -200,15 +200,15 @@ class _Parts:
         own = (name, *(place[i] for i in (seedless if sound else self._axes[name])), sound)
         return own if name not in self._BASES else (*own, *self._key(self._BASES[name], place))
 
-    def _part(self, name: str, place: tuple[int, ...]) -> Part:
+    def _part(self, name: str, place: tuple[int, ...]) -> CheckedSection:
         key, given = self._key(name, place), self._given(name, place)
         if key not in self._checked:
             basis = self._basis(name, place)
-            part = checked_part(name, given, basis)
+            part = check_section(name, given, basis)
             self._keep(key, part.built)
-            self._checked[key] = Part(part.keys, None, part.problems)
+            self._checked[key] = CheckedSection(part.keys, None, part.problems)
         part = self._checked[key]
-        return Part({**part.keys, "seed": given["seed"]}, None, part.problems) if "seed" in given else part
+        return CheckedSection({**part.keys, "seed": given["seed"]}, None, part.problems) if "seed" in given else part
 
     def _basis(self, name: str, place: tuple[int, ...]) -> Any:
         if name not in self._BASES:
@@ -216,7 +216,7 @@ class _Parts:
         below = self._BASES[name]
         key = self._key(below, place)
         if key not in self._built:
-            self._keep(key, checked_part(below, self._given(below, place)).built)
+            self._keep(key, check_section(below, self._given(below, place)).built)
         return self._built[key]
 
     def _keep(self, key: tuple[Any, ...], built: Any) -> None:

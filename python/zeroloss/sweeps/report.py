@@ -11,7 +11,7 @@ import numpy as np
 from .. import plots, survival
 from ..results import Ending
 from ..results.files import write_atomically
-from ..runs.report import picture_path
+from ..runs.report import find_picture_path
 from . import picture
 from .store import NOT_ENDED, open_sweep
 
@@ -47,7 +47,7 @@ def report(
         reached = f"median {middle:.0f}" if np.isfinite(middle) else "median not reached"
         when = f", at steps {float(steps.min()):.0f} to {float(steps.max()):.0f}, {reached}" if happened else ""
         lines.append(f"{name}: in {happened} of {count} cells{when}")
-    path = picture_path(Path(directory), out)
+    path = find_picture_path(Path(directory), out)
     with plots.style():
         figure = picture.draw(found, Path(directory).resolve().name, by)
         write_atomically(path, lambda file: plots.save(figure, file))

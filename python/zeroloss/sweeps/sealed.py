@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .._checks import ZerolossWarning
 from ..provenance import describe_build
-from ..results.files import DamagedError, NewerFormatError, read_sealed, remove_unfinished, write_sealed
+from ..results.files import DamagedError, NewerFormatError, read_checksummed, remove_unfinished, write_checksummed
 
 __all__ = ["Arrays", "Cells"]
 
@@ -69,7 +69,7 @@ class Cells:
         if self.directory is None:
             return None
         try:
-            stored_about, arrays = read_sealed(self.directory / name)
+            stored_about, arrays = read_checksummed(self.directory / name)
             if stored_about != about:
                 raise DamagedError(f"{name}: it holds another cell")
         except FileNotFoundError:
@@ -87,7 +87,7 @@ class Cells:
         self._memory[name] = arrays
         if self.directory is not None:
             self.directory.mkdir(parents=True, exist_ok=True)
-            write_sealed(self.directory / name, about, arrays)
+            write_checksummed(self.directory / name, about, arrays)
 
 
 def _about(settings: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

@@ -33,8 +33,8 @@ from .. import _display, _toml
 from .._checks import ArgumentValueError, ZerolossWarning
 from .._plain import to_plain
 from .._reading import is_special
-from ..config import ConfigurationError, settings_of_file
-from ..results import DESCRIPTIONS, TIMES, Outcome, RunDirectory, held, labels, read_records
+from ..config import ConfigurationError, read_sections
+from ..results import DESCRIPTIONS, TIMES, Outcome, RunDirectory, file_lock, labels, read_records
 from ..results.files import reading, remove_unfinished, write_atomically
 from ..results.netcdf import write_netcdf
 from ..results.recognition import SWEEP_MARK, is_empty, is_sweep, json_object
@@ -91,7 +91,7 @@ class Store:
             raise ArgumentValueError(
                 "directory", f"expected a sweep, got a cells.json that is none in {path}: {error}"
             ) from None
-        settings = settings_of_file(path / "sweep.toml")
+        settings = read_sections(path / "sweep.toml")
         try:
             lines = axes(settings)
         except ConfigurationError as error:
@@ -180,15 +180,15 @@ class Store:
                 write_atomically(self.path / "cells.json", about)
         for name in ("cells", "locks"):
             (self.path / name).mkdir(exist_ok=True)
-        with held(self.lock("store"), wait=True):
+        with file_lock(self.lock("store"), wait=True):
             remove_unfinished(self.path)
             if _toml_of(self.path / "sweep.toml") != to_plain(settings):  # else it may have the user's comments
-                write_atomically(self.path / "sweep.toml", _toml.written(settings).encode())
+                write_atomically(self.path / "sweep.toml", _toml.dumps(settings).encode())
             write_atomically(self.path / "cells.json", about)
 
     def write_cube(self) -> None:
         """Write the cube of the cells that have ended."""
-        with held(self.lock("store"), wait=True):
+        with file_lock(self.lock("store"), wait=True):
             cube = self.cube()
             write_atomically(self.path / "cube.nc", lambda file: write_netcdf(file, cube))
 
@@ -306,7 +306,7 @@ def open_sweep(directory: str | os.PathLike[str]) -> xr.Dataset:
 def _toml_of(path: Path) -> Mapping[str, Any] | None:
     """Return the content of a TOML file; None if there is none to read."""
     try:
-        return None if is_special(path) else _toml.parsed(path.read_bytes())
+        return None if is_special(path) else _toml.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
 
@@ -317,4 +317,4 @@ def _values(values: Sequence[Any]) -> NDArray[Any]:
     held = all(abs(value) < 2**63 for value in values if isinstance(value, int))
     if kinds == {bool} or (kinds <= {int, float} and held):
         return np.array(values)
-    return np.array([value if kinds == {str} else _toml.value(value) for value in values], object)
+    return np.array([value if kinds == {str} else _toml.dump_value(value) for value in values], object)

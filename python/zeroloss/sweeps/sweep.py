@@ -16,10 +16,10 @@ from .._checks import ArgumentTypeError
 from .._plain import resolve_file_names, to_plain
 from .._progress import progress_bar
 from .._resources import available_processors, check_memory, checked_workers
-from ..config import settings_of_file, with_new_names
+from ..config import read_sections, with_new_names
 from ..dynamics.registry import user_dynamics
 from ..results import Outcome
-from ..runs import Broken
+from ..runs import RunInterruptedError
 from ..simulation.interruption import Interruption
 from .cell import Report, Task, failed, stopped
 from .cost import CostModel
@@ -194,7 +194,7 @@ def sweep(
 
 def _settings_of(configuration: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(configuration, str | os.PathLike):
-        return settings_of_file(configuration)
+        return read_sections(configuration)
     if not isinstance(configuration, Mapping):
         raise ArgumentTypeError("configuration", f"expected a file or a mapping, got {type(configuration).__name__}")
     return with_new_names(resolve_file_names(Path.cwd(), to_plain(configuration)))
@@ -239,7 +239,7 @@ def _carry_out(plan: Sweep, tasks: list[Task], workers: Any, interruption: Inter
         try:
             for report in workers.reports(tasks, look):
                 _note(plan, report)
-        except Broken as error:
+        except RunInterruptedError as error:
             raise BrokenError(f"{error}; or the same sweep goes on") from error
         except BrokenExecutor as error:
             line = f"{plan.store.path}: a worker ended unexpectedly; {plan}, and the same sweep goes on with the others"
