@@ -1,4 +1,4 @@
-"""Functions that the tests run in child processes.
+"""Functions that the tests run in child processes, and one that waits for what they do.
 
 The module does not import PyTorch, so that a fork server which has loaded everything starts children at once.
 """
@@ -6,6 +6,7 @@ The module does not import PyTorch, so that a fork server which has loaded every
 import os
 import resource
 import signal
+import time
 from pathlib import Path
 
 import h5py
@@ -76,3 +77,11 @@ def run_until_killed_at_record(settings, directory, step):
             os.kill(os.getpid(), signal.SIGKILL)
 
     runs.run(config.from_settings(settings), directory, progress=False, on_record=kill)
+
+
+def wait_for(condition):
+    """Wait until a condition holds; fail after a minute."""
+    limit = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.01)

@@ -4,12 +4,14 @@ Changed kernels of an editable installation are compiled, temporary files are in
 and the slow tests run first.
 """
 
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
 from pathlib import Path
 
+import pytest
 from rebuild import rebuild
 
 MEMORY = Path("/dev/shm")
@@ -28,3 +30,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_collection_modifyitems(items):
     """Run the slow tests first, so that no process waits for one of them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Start a process that has loaded everything and forks children at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["child_processes"])
+    warm = context.Process(target=len, args=((),))
+    warm.start()
+    warm.join()
+    return context

@@ -13,7 +13,8 @@ from torch_oracle import torch
 from zeroloss.networks import _parse_activation
 
 #: Bounds on the errors of value and slope of the smooth activations, in units in the last place, as stated in
-#: csrc/core/math/exp_log_tanh.hpp. The tail of gelu has one more rounding. Its slope has a zero, near which no digit is left.
+#: csrc/core/math/exp_log_tanh.hpp. The tail of gelu has one more rounding. Its slope has a zero, near which no digit
+#: is left.
 LAST_PLACES = {"tanh": (3.2, 4.6), "softplus": (2.3, 4.0), "gelu": (9.0, None)}
 
 POINTS = np.concatenate([-np.logspace(2, -8, 401), [-0.0, 0.0], np.logspace(-8, 2, 401)])

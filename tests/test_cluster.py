@@ -13,11 +13,11 @@ import pytest
 import xarray as xr
 
 import zeroloss as zl
+from child_processes import wait_for
 from problems import LEVELS
 from test_own_dynamics import MODULE
 from test_own_dynamics import settings as own_settings
-from test_sweep_faults import wait_for
-from test_sweeps import carried_out, settings, with_sweep
+from test_sweeps import run_sweep, settings, with_sweep
 from zeroloss import cli, sweeps
 from zeroloss.studies import Cells
 from zeroloss.studies.theorems import theorem51
@@ -72,7 +72,7 @@ def cluster(*environments):
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    return carried_out(GIVEN, tmp_path_factory.mktemp("local") / "out").cube()
+    return run_sweep(GIVEN, tmp_path_factory.mktemp("local") / "out").cube()
 
 
 def command(given, out, *words, cwd=None):
@@ -123,7 +123,7 @@ def test_from_python_interrupted_and_on_this_machine_again(expected, tmp_path):
             few = with_sweep({"network.seed": [1], "dynamics.lr": [0.5, 0.25]}, run=GIVEN["run"])
             done = sweeps.sweep(few, out, client=client, progress=False)
     assert len(done.outcomes) == 2
-    xr.testing.assert_identical(carried_out(GIVEN, out).cube(), expected)
+    xr.testing.assert_identical(run_sweep(GIVEN, out).cube(), expected)
 
 
 @needs_base

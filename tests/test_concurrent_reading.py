@@ -1,8 +1,7 @@
-"""Runs that are read while a process writes them, holds them, or has left them unfinished."""
+"""Reading runs while a process writes them, locks them, or after it was killed."""
 
 import errno
 import json
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -11,27 +10,17 @@ import pytest
 import child_processes
 import zeroloss as zl
 from test_run_commands import zeroloss
-from test_runs import assert_same_run, carried_out, settings
+from test_runs import assert_same_run, run_in, settings
 from zeroloss import config, runs
 from zeroloss.results import Ending, RunDirectory, UnreadableError
 
 OFTEN = {"steps": 2_500, "record_every": 3, "snapshot_every": 7, "checkpoint_every": 1, "events": []}
 
 
-@pytest.fixture(scope="module")
-def server():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["child_processes"])
-    warm = context.Process(target=len, args=((),))
-    warm.start()
-    warm.join()
-    return context
-
-
 @pytest.mark.parametrize("keep", [1, 3])
 @pytest.mark.slow
-def test_a_run_is_read_at_any_time(tmp_path, server, keep):
-    """From before its first checkpoint to its end, with a checkpoint after every step."""
+def test_a_run_can_be_read_at_any_time(tmp_path, server, keep):
+    """A process reads from before the first checkpoint to the end, with a checkpoint after every step."""
     given = settings(**OFTEN, keep_checkpoints=keep)
     child = server.Process(target=child_processes.begin_or_resume, args=(given, tmp_path / "a"))
     child.start()
@@ -51,20 +40,20 @@ def test_a_run_is_read_at_any_time(tmp_path, server, keep):
     assert len(set(steps)) > 5
     assert Ending.RUNNING in endings
     assert endings <= {Ending.RUNNING, Ending.INTERRUPTED, Ending.REACHED_THE_END}
-    assert_same_run(carried_out(tmp_path / "whole", **OFTEN), zl.load(tmp_path / "a"))
+    assert_same_run(run_in(tmp_path / "whole", **OFTEN), zl.load(tmp_path / "a"))
 
 
-def test_a_run_without_a_checkpoint_says_so(tmp_path, monkeypatch):
+def test_reading_a_run_without_a_checkpoint_is_an_error(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("zeroloss.runs.execute.write_samples", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            carried_out(tmp_path / "a")
+            run_in(tmp_path / "a")
     with pytest.raises(ValueError, match="has no checkpoint yet; zeroloss resume begins it again"):
         zl.load(tmp_path / "a")
     assert runs.resume(tmp_path / "a", progress=False).step == 300
 
 
-def test_a_run_that_was_killed_says_so(tmp_path, server):
+def test_the_outcome_of_a_killed_run_says_so(tmp_path, server):
     given = settings(checkpoint_every=None)
     child = server.Process(target=child_processes.run_until_killed_at_record, args=(given, tmp_path / "a", 40))
     child.start()
@@ -78,18 +67,20 @@ def test_a_run_that_was_killed_says_so(tmp_path, server):
     assert zl.load(tmp_path / "a").outcome.ending is Ending.REACHED_THE_END
 
 
-def test_an_extension_that_was_killed_says_so(tmp_path, monkeypatch):
-    carried_out(tmp_path / "a")
+def test_a_killed_extension_leaves_the_run_and_is_resumed(tmp_path, monkeypatch):
+    run_in(tmp_path / "a")
     with monkeypatch.context() as patched:
         patched.setattr("zeroloss.runs.execute.Checkpoints.write", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             runs.resume(tmp_path / "a", extend=100, progress=False)
-    assert zl.load(tmp_path / "a").outcome.ending is Ending.REACHED_THE_END  # at its last checkpoint
+    assert (
+        zl.load(tmp_path / "a").outcome.ending is Ending.REACHED_THE_END
+    )  # This is the outcome at its last checkpoint.
     assert runs.resume(tmp_path / "a", progress=False).step == 300
     assert json.loads((tmp_path / "a" / "run.json").read_text())["outcome"] == "reached the end"
 
 
-def held_open(server, path):
+def start_holder(server, path):
     ready, release = server.Event(), server.Event()
     holder = server.Process(target=child_processes.open_for_appending, args=(path, ready, release))
     holder.start()
@@ -98,10 +89,10 @@ def held_open(server, path):
 
 
 @pytest.mark.parametrize("name", ["history.nc", "snapshots.nc"])
-def test_files_that_another_program_has_locked(tmp_path, server, name):
-    """They are replaced by renaming, so that their locks do not matter."""
-    run = carried_out(tmp_path / "a")
-    holder = held_open(server, tmp_path / "a" / name)
+def test_files_that_another_program_has_locked_are_read_and_replaced(tmp_path, server, name):
+    """Files are replaced by renaming, so that locks of HDF5 do not matter."""
+    run = run_in(tmp_path / "a")
+    holder = start_holder(server, tmp_path / "a" / name)
     try:
         assert_same_run(zl.load(tmp_path / "a"), run)
         assert zeroloss("report", tmp_path / "a").returncode == 0
@@ -113,8 +104,8 @@ def test_files_that_another_program_has_locked(tmp_path, server, name):
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ENOLCK, errno.EAGAIN], ids=errno.errorcode.get)
 @pytest.mark.parametrize("name", ["checkpoints/step-000000000300", "history.nc", "snapshots.nc", "data.npz"])
-def test_a_file_that_cannot_be_read_is_not_damaged(tmp_path, monkeypatch, code, name):
-    run, real = carried_out(tmp_path / "a"), Path.open
+def test_an_unreadable_file_is_not_called_damaged(tmp_path, monkeypatch, code, name):
+    run, real = run_in(tmp_path / "a"), Path.open
 
     def refuse(self, *arguments, **options):
         if self == tmp_path / "a" / name:
@@ -136,7 +127,7 @@ def test_a_file_that_cannot_be_read_is_not_damaged(tmp_path, monkeypatch, code, 
     assert_same_run(zl.load(tmp_path / "a"), run)
 
 
-def saved(directory, **options):
+def save_run(directory, **options):
     made = config.from_settings(settings())
     run = zl.simulate(made.dynamics, made.data, made.network, steps=50, snapshot_every=20, **options)
     run.save(directory)
@@ -144,7 +135,7 @@ def saved(directory, **options):
 
 
 def test_a_saved_run_is_extended_by_the_command(tmp_path):
-    run = saved(tmp_path / "a", record_every=20)
+    run = save_run(tmp_path / "a", record_every=20)
     done = zeroloss("resume", tmp_path / "a", "--extend", 10)
     assert done.returncode == 0, done.stderr
     extended = zl.load(tmp_path / "a")
@@ -158,7 +149,7 @@ def test_a_saved_run_is_extended_by_the_command(tmp_path):
 
 
 def test_a_saved_run_with_measures_is_extended_in_python(tmp_path):
-    saved(tmp_path / "a", measures={"twice": lambda net: 2.0 * net.E[0, 0]})
+    save_run(tmp_path / "a", measures={"twice": lambda net: 2.0 * net.E[0, 0]})
     done = zeroloss("resume", tmp_path / "a", "--extend", 10)
     assert done.returncode == 2
     assert "the history has twice, measured by functions that are not saved" in done.stderr
@@ -166,22 +157,22 @@ def test_a_saved_run_with_measures_is_extended_in_python(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [1, 2])
-def test_damaged_checkpoints_do_not_count(tmp_path, keep):
-    """A newer one that is damaged does not push out those that are whole."""
-    whole = carried_out(tmp_path / "whole", steps=400)
-    carried_out(tmp_path / "a", keep_checkpoints=3)
+def test_damaged_checkpoints_do_not_replace_valid_ones(tmp_path, keep):
+    """The number of checkpoints to keep counts the valid ones."""
+    whole = run_in(tmp_path / "whole", steps=400)
+    run_in(tmp_path / "a", keep_checkpoints=3)
     newest, before, *_ = RunDirectory(tmp_path / "a").checkpoint_paths()
     for path in (newest, before):
         path.write_bytes(path.read_bytes()[:-1])
-    kept = []
+    listings = []
 
-    def look(step, values):
-        kept.append([path.name for path in RunDirectory(tmp_path / "a").checkpoint_paths()])
+    def list_checkpoints(step, values):
+        listings.append([path.name for path in RunDirectory(tmp_path / "a").checkpoint_paths()])
 
     file = tmp_path / "a" / "config.toml"
     file.write_text(file.read_text().replace("keep_checkpoints = 3", f"keep_checkpoints = {keep}"))
     with pytest.warns(RuntimeWarning, match="the checkpoint before it is used"):
-        resumed = runs.resume(tmp_path / "a", progress=False, on_record=look)
+        resumed = runs.resume(tmp_path / "a", progress=False, on_record=list_checkpoints)
     assert resumed.step == 300
-    assert kept[-1] == [before.name, "step-000000000210"][:keep]
+    assert listings[-1] == [before.name, "step-000000000210"][:keep]
     assert_same_run(runs.resume(tmp_path / "a", extend=100, progress=False), whole)

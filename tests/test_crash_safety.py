@@ -1,8 +1,7 @@
-"""What can happen to a run, really done to it: kills, signals, full and read-only disks, damaged files, two at once."""
+"""Crash safety of runs: kills, signals, full and read-only disks, damaged files, two processes on one directory."""
 
 import json
 import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -14,8 +13,9 @@ import pytest
 
 import child_processes
 import zeroloss as zl
+from child_processes import wait_for
 from problems import same_bits
-from test_runs import assert_same_run, carried_out, settings
+from test_runs import assert_same_run, run_in, settings
 from zeroloss import config, runs
 from zeroloss.results import DamagedError, InUseError, NewerFormatError, RunDirectory, files
 from zeroloss.simulation import events
@@ -25,30 +25,19 @@ KINDS = (("gradient_descent", "float64"), ("adamw", "float32"))
 
 
 @pytest.fixture(scope="module")
-def server():
-    """A process that has all loaded and forks at once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["child_processes"])
-    warm = context.Process(target=len, args=((),))
-    warm.start()
-    warm.join()
-    return context
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def whole_runs(tmp_path_factory):
     base = tmp_path_factory.mktemp("undisturbed")
-    return {kind: carried_out(base / kind[0], *kind, **LONG) for kind in KINDS}
+    return {kind: run_in(base / kind[0], *kind, **LONG) for kind in KINDS}
 
 
-def is_ended(directory):
+def has_reached_the_end(directory):
     paths = RunDirectory(directory).checkpoint_paths()
     return bool(paths) and zl.load(directory).outcome.ending.can_continue and (directory / "history.nc").exists()
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_killed_at_random_moments(tmp_path, server, undisturbed, kind):
-    """25 kills for each of two kinds of run, some of them two in a row, from start-up on; then to the end."""
+def test_a_run_killed_at_random_times_has_the_same_bits(tmp_path, server, whole_runs, kind):
+    """Each of two kinds of runs is killed 25 times, from start-up on, sometimes twice in a row."""
     random = np.random.default_rng(3)
     directory, kills = tmp_path / "a", 0
     while kills < 25:
@@ -58,21 +47,21 @@ def test_killed_at_random_moments(tmp_path, server, undisturbed, kind):
         child.kill()
         child.join()
         kills += child.exitcode == -signal.SIGKILL
-        if child.exitcode == 0 or is_ended(directory):  # it was quicker: another one
-            assert_same_run(undisturbed[kind], zl.load(directory))
+        if child.exitcode == 0 or has_reached_the_end(directory):  # It ended before the kill; begin another one.
+            assert_same_run(whole_runs[kind], zl.load(directory))
             directory = tmp_path / f"after {kills} kills"
     child_processes.begin_or_resume(settings(*kind, **LONG), directory)
-    assert_same_run(undisturbed[kind], zl.load(directory))
+    assert_same_run(whole_runs[kind], zl.load(directory))
 
 
 @pytest.mark.slow
-def test_killed_at_every_write(tmp_path, server):
-    """At each call that flushes, renames or removes a file, from the first to the last of a run, two kills in a row."""
+def test_a_run_killed_at_every_write_has_the_same_bits(tmp_path, server):
+    """A run is killed at each call that flushes, renames or removes a file, twice in a row."""
     few = {"steps": 90, "record_every": 20, "snapshot_every": 40, "checkpoint_every": 35, "keep_checkpoints": 2}
-    whole = carried_out(tmp_path / "whole", **few)
+    whole = run_in(tmp_path / "whole", **few)
     number, exitcode = 0, -signal.SIGKILL
     while exitcode == -signal.SIGKILL:
-        number += 2  # both parities come with the second kill
+        number += 2  # The second kill covers both parities.
         directory = tmp_path / f"{number}"
         for at in (number, number // 2 + 1):
             child = server.Process(
@@ -90,40 +79,40 @@ def test_killed_at_every_write(tmp_path, server):
 
 
 def test_a_run_killed_before_its_first_checkpoint_is_resumed(tmp_path, monkeypatch):
-    """The configuration comes first, whole; what was killed before that is begun again."""
-    whole = carried_out(tmp_path / "whole")
+    """The configuration is written first. A run killed before that begins again."""
+    whole = run_in(tmp_path / "whole")
     crash = RuntimeError("as if killed")
 
-    def crashed(*arguments):
+    def raise_crash(*arguments):
         raise crash
 
     with monkeypatch.context() as patched:
-        patched.setattr("zeroloss.runs.execute.write_samples", crashed)
+        patched.setattr("zeroloss.runs.execute.write_samples", raise_crash)
         with pytest.raises(RuntimeError, match="as if killed"):
-            carried_out(tmp_path / "a")
+            run_in(tmp_path / "a")
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
     with monkeypatch.context() as patched:
-        patched.setattr("zeroloss.runs.execute.write_atomically", crashed)
+        patched.setattr("zeroloss.runs.execute.write_atomically", raise_crash)
         with pytest.raises(RuntimeError, match="as if killed"):
-            carried_out(tmp_path / "b")
-    assert_same_run(whole, carried_out(tmp_path / "b"))
+            run_in(tmp_path / "b")
+    assert_same_run(whole, run_in(tmp_path / "b"))
 
 
-def test_a_signal_while_an_event_is_placed(tmp_path, monkeypatch):
-    """The replay is given up, and made again on resumption, to the same step."""
+def test_a_signal_during_the_search_for_an_event_loses_nothing(tmp_path, monkeypatch):
+    """The replay stops, is repeated when the run is resumed, and finds the same step."""
     options = {"events": ["norm_W > 2.5"], "event_every": 100}
-    whole = carried_out(tmp_path / "whole", **options)
+    whole = run_in(tmp_path / "whole", **options)
     assert 1 < whole.events["norm_W > 2.5"] < 100
     advance, parts = events._advance, []
 
-    def signalled(stepper, steps, wanted):
+    def advance_with_signal(stepper, steps, wanted):
         parts.append(steps)
         if len(parts) == 2:
             signal.raise_signal(signal.SIGINT)
         return advance(stepper, steps, wanted)
 
-    monkeypatch.setattr(events, "_advance", signalled)
-    stopped = carried_out(tmp_path / "a", **options)
+    monkeypatch.setattr(events, "_advance", advance_with_signal)
+    stopped = run_in(tmp_path / "a", **options)
     assert stopped.signal is signal.SIGINT
     assert stopped.events == {"norm_W > 2.5": None}
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
@@ -138,13 +127,6 @@ def command(*words):
     return subprocess.Popen(
         [sys.executable, "-m", "zeroloss", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-
-
-def wait_for(condition, seconds=30.0):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -169,35 +151,40 @@ def test_a_signal_ends_the_command_with_a_checkpoint(tmp_path, number, status):
 
 
 def test_a_second_signal_ends_at_once(tmp_path, monkeypatch):
-    """The first one is a request, seen between chunks; the second comes before that and raises."""
+    """The first signal is a request, which is handled between chunks. The second one comes before that and raises."""
 
-    def twice(step, values):
+    def signal_twice(step, values):
         if step == 40:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        runs.run(config.from_settings(settings()), tmp_path / "a", progress=False, on_record=twice)
-    assert_same_run(carried_out(tmp_path / "whole"), runs.resume(tmp_path / "a", progress=False))
+        runs.run(config.from_settings(settings()), tmp_path / "a", progress=False, on_record=signal_twice)
+    assert_same_run(run_in(tmp_path / "whole"), runs.resume(tmp_path / "a", progress=False))
 
 
-def test_no_handler_off_the_main_thread(tmp_path):
+def test_no_signal_handler_is_set_outside_the_main_thread(tmp_path):
     seen = []
 
-    def look(step, values):
+    def record_handlers(step, values):
         seen.append((signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)))
 
     before = (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
     thread = threading.Thread(
-        target=lambda: runs.run(config.from_settings(settings()), tmp_path / "a", progress=False, on_record=look)
+        target=lambda: runs.run(
+            config.from_settings(settings()), tmp_path / "a", progress=False, on_record=record_handlers
+        )
     )
     thread.start()
     thread.join()
     assert set(seen) == {before}
 
 
-def test_a_full_disk(tmp_path, server, undisturbed):
-    """No file may grow beyond a size, at each of several sizes: told, nothing harmed, and it goes on elsewhere."""
+def test_a_full_disk_damages_nothing(tmp_path, server, whole_runs):
+    """The size of files is limited to several values.
+
+    The error says so, and the run is resumed in another directory.
+    """
     kind = KINDS[0]
     for allowed in (9_000, 13_000, 30_000):
         directory = tmp_path / str(allowed)
@@ -214,60 +201,59 @@ def test_a_full_disk(tmp_path, server, undisturbed):
         if checkpoints:
             assert "is whole" in message
             resumed = runs.resume(directory, out=tmp_path / f"{allowed} elsewhere", progress=False)
-            assert_same_run(undisturbed[kind], resumed)
+            assert_same_run(whole_runs[kind], resumed)
         assert not list(directory.rglob(".*-new"))
     assert checkpoints
 
 
-def broken_off(directory, at=160, **run):
-    """A run of which the last checkpoint is of step 140, as in a crash."""
+def run_and_crash(directory, at=160, **run):
+    """Begin a run that crashes at a step. Without other settings its last checkpoint is of step 140."""
 
-    class Crashed(Exception):  # noqa: N818
+    class Crash(Exception):  # noqa: N818
         pass
 
     def crash(step, values):
         if step == at:
-            raise Crashed
+            raise Crash
 
-    with pytest.raises(Crashed):
+    with pytest.raises(Crash):
         runs.run(config.from_settings(settings(**run)), directory, progress=False, on_record=crash)
 
 
-def test_a_directory_that_cannot_be_written(tmp_path, monkeypatch):
-    """As the operating system refuses it to one who is not root: at the start, and in the middle."""
-    whole = carried_out(tmp_path / "whole")
-    broken_off(tmp_path / "a")
-    real, before = os.open, {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
+def test_an_unwritable_directory_keeps_its_files(tmp_path, monkeypatch):
+    """The operating system refuses to rename files, as it does for a user without permission."""
+    whole = run_in(tmp_path / "whole")
+    run_and_crash(tmp_path / "a")
+    before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
 
-    def refused(self, *arguments, **options):
+    def raise_permission_error(self, *arguments, **options):
         raise PermissionError(13, "Permission denied", str(self))
 
     with monkeypatch.context() as patched:
-        patched.setattr("pathlib.Path.replace", refused)
+        patched.setattr("pathlib.Path.replace", raise_permission_error)
         with pytest.raises(
             runs.RunInterruptedError,
             match=r"Permission denied; the checkpoint of step 140 is valid, and zeroloss resume",
         ):
             runs.resume(tmp_path / "a", progress=False)
-    assert os.open is real
     for path, content in before.items():
         if path.name not in {"log.txt", "lock"}:
             assert path.read_bytes() == content
     assert_same_run(whole, runs.resume(tmp_path / "a", out=tmp_path / "b", progress=False))
 
 
-def truncated(content):
+def truncate(content):
     return content[: len(content) // 2]
 
 
-def flipped(content):
+def flip_bit(content):
     return content[:-100] + bytes([content[-100] ^ 1]) + content[-99:]
 
 
-@pytest.mark.parametrize("damage", [truncated, flipped, lambda content: b""], ids=["truncated", "flipped", "empty"])
-def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path, damage):
-    whole = carried_out(tmp_path / "whole")
-    broken_off(tmp_path / "a")
+@pytest.mark.parametrize("damage", [truncate, flip_bit, lambda content: b""], ids=["truncated", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(tmp_path, damage):
+    whole = run_in(tmp_path / "whole")
+    run_and_crash(tmp_path / "a")
     newest, *_ = RunDirectory(tmp_path / "a").checkpoint_paths()
     newest.write_bytes(damage(newest.read_bytes()))
     told = []
@@ -281,28 +267,28 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path, damag
         runs.resume(tmp_path / "a", progress=False, tell=told.append)
 
 
-def test_damaged_rows_are_told(tmp_path):
-    """They are joined to one piece, of which all checkpoints count rows: none is of use without it."""
-    broken_off(tmp_path / "a")
+def test_damaged_rows_are_an_error(tmp_path):
+    """The rows are in one piece, which every checkpoint needs."""
+    run_and_crash(tmp_path / "a")
     *_, last = sorted((tmp_path / "a" / "rows").glob("history-*"))
-    last.write_bytes(truncated(last.read_bytes()))
+    last.write_bytes(truncate(last.read_bytes()))
     told = []
     with pytest.raises(DamagedError, match=f"got 3 damaged ones: {last.name}"):
         runs.resume(tmp_path / "a", progress=False, tell=told.append)
     assert told == []
 
 
-def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path, monkeypatch):
+def test_a_checkpoint_of_a_newer_version_is_rejected(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(files, "VERSION", files.VERSION + 1)
-        broken_off(tmp_path / "a")
+        run_and_crash(tmp_path / "a")
     with pytest.raises(NewerFormatError, match="which a newer version wrote"):
         runs.resume(tmp_path / "a", progress=False)
 
 
-def test_other_data_and_another_configuration_are_refused(tmp_path):
-    broken_off(tmp_path / "a")
-    broken_off(tmp_path / "b")
+def test_changed_data_and_a_changed_configuration_are_rejected(tmp_path):
+    run_and_crash(tmp_path / "a")
+    run_and_crash(tmp_path / "b")
     other = config.from_settings({**settings(), "data": {"task": "modular_addition", "p": 7, "test_count": 9}})
     runs.run(other, tmp_path / "other", progress=False)
     (tmp_path / "other" / "data.npz").replace(tmp_path / "a" / "data.npz")
@@ -314,21 +300,21 @@ def test_other_data_and_another_configuration_are_refused(tmp_path):
         runs.resume(tmp_path / "b", progress=False)
 
 
-def test_two_processes_on_one_directory(tmp_path, server):
-    broken_off(tmp_path / "a")
+def test_a_second_process_on_one_directory_is_rejected(tmp_path, server):
+    run_and_crash(tmp_path / "a")
     ready, release = server.Event(), server.Event()
     holder = server.Process(target=child_processes.lock_directory, args=(tmp_path / "a", ready, release))
     holder.start()
     assert ready.wait(20)
     with pytest.raises(InUseError, match=f"in use by process {holder.pid}"):
         runs.resume(tmp_path / "a", progress=False)
-    holder.kill()  # and a killed run does not block its own resumption
+    holder.kill()  # A killed run does not block its own resumption.
     holder.join()
     assert runs.resume(tmp_path / "a", progress=False).step == 300
 
 
-def test_another_build_is_told_and_needs_a_flag(tmp_path, monkeypatch):
-    broken_off(tmp_path / "a")
+def test_another_build_needs_a_flag(tmp_path, monkeypatch):
+    run_and_crash(tmp_path / "a")
     real = zl.provenance.describe_build()
     for module in ("execute", "continuation"):
         other = {**real, "level": "v9", "zeroloss": "9.0"}
@@ -341,7 +327,7 @@ def test_another_build_is_told_and_needs_a_flag(tmp_path, monkeypatch):
     assert resumed.settings["build"]["level"] == "v9"
 
 
-def test_a_numerical_failure_keeps_what_there_is(tmp_path):
+def test_a_numerical_failure_saves_the_partial_results(tmp_path):
     diverging = settings(steps=500)
     diverging["dynamics"] = {"kind": "gradient_descent", "lr": 200.0}
     diverging["network"]["activation"] = "square"

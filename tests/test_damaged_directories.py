@@ -1,4 +1,4 @@
-"""Directories of runs and sweeps in which one file is damaged: an error that names it, or a result without it."""
+"""Directories of runs and sweeps with one damaged file: an error names it, or the result does not need it."""
 
 import shutil
 import warnings
@@ -7,13 +7,13 @@ from itertools import product
 import pytest
 
 import zeroloss as zl
-from test_runs import carried_out, settings
+from test_runs import run_in, settings
 from test_sweeps import settings as sweep_settings
 from zeroloss import config, runs, sweeps
 from zeroloss.results import DamagedError
 
 
-def flipped_at(place):
+def flip_at(place):
     def flip(content):
         at = int(place * (len(content) - 1))
         return content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :]
@@ -28,15 +28,15 @@ DAMAGES = {
     "another type": lambda content: b"PK\x03\x04 no zip",
     "a list": lambda content: b"[[1, 2], 3]",
     "zeros": lambda content: bytes(len(content)),
-    **{f"flipped at {place:.2f}": flipped_at(place) for place in (0.0, 0.1, 0.5, 0.97, 1.0)},
+    **{f"flipped at {place:.2f}": flip_at(place) for place in (0.0, 0.1, 0.5, 0.97, 1.0)},
 }
 
 
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory):
-    """A run that has ended, one that was broken off, one that was saved, and a sweep."""
+    """A run that has ended, an interrupted run, a saved run, and a sweep."""
     base = tmp_path_factory.mktemp("directories")
-    carried_out(base / "ended")
+    run_in(base / "ended")
 
     def crash(step, values):
         if step == 160:
@@ -49,15 +49,15 @@ def directories(tmp_path_factory):
     return base
 
 
-def attempt(target, damaged, function, *arguments, **options):
+def check_that_errors_name_the_file(target, damaged, function, *arguments, **options):
     """Call a function. If it raises, the error or a warning must name the damaged file or the directory."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
             function(*arguments, **options)
         except (ValueError, OSError, runs.RunInterruptedError) as error:
-            said = [str(error), *(str(warning.message) for warning in warned)]
-            assert any(damaged.name in line or str(target) in line for line in said), said
+            lines = [str(error), *(str(warning.message) for warning in warned)]
+            assert any(damaged.name in line or str(target) in line for line in lines), lines
 
 
 def files(directory):
@@ -66,19 +66,21 @@ def files(directory):
 
 @pytest.mark.parametrize("name", ["ended", "broken off", "saved"])
 @pytest.mark.slow
-def test_runs(directories, tmp_path, name):
+def test_errors_of_damaged_runs_name_the_file(directories, tmp_path, name):
     for place, damage in product(files(directories / name), DAMAGES.values()):
         target = tmp_path / "damaged"
         shutil.copytree(directories / name, target)
         file = target / place.relative_to(directories / name)
         file.write_bytes(damage(file.read_bytes()))
-        attempt(target, file, zl.load, target)
-        attempt(target, file, runs.resume, target, extend=None if name == "broken off" else 10, progress=False)
+        check_that_errors_name_the_file(target, file, zl.load, target)
+        check_that_errors_name_the_file(
+            target, file, runs.resume, target, extend=None if name == "broken off" else 10, progress=False
+        )
         shutil.rmtree(target)
 
 
 @pytest.mark.parametrize("name", ["history", "snapshots"])
-def test_changed_numbers_are_noticed(directories, tmp_path, name):
+def test_changed_numbers_are_detected(directories, tmp_path, name):
     shutil.copytree(directories / "ended", tmp_path / "a")
     file = tmp_path / "a" / f"{name}.nc"
     last = getattr(zl.load(tmp_path / "a"), name)
@@ -92,19 +94,19 @@ def test_changed_numbers_are_noticed(directories, tmp_path, name):
 
 
 @pytest.mark.slow
-def test_sweeps(directories, tmp_path):
-    other = max((directories / "sweep" / "cells").iterdir())  # whose files are like those of the first cell
+def test_errors_of_damaged_sweeps_name_the_file(directories, tmp_path):
+    other = max((directories / "sweep" / "cells").iterdir())  # Its files are like the files of the first cell.
     places = [path for path in files(directories / "sweep") if other not in path.parents]
     for place, damage in product(places, DAMAGES.values()):
         target = tmp_path / "damaged"
         shutil.copytree(directories / "sweep", target)
         file = target / place.relative_to(directories / "sweep")
         file.write_bytes(damage(file.read_bytes()))
-        attempt(target, file, sweeps.report, target)
+        check_that_errors_name_the_file(target, file, sweeps.report, target)
         shutil.rmtree(target)
 
 
-def test_a_sweep_whose_list_of_cells_is_damaged_is_refused(directories, tmp_path):
+def test_a_sweep_with_a_damaged_list_of_cells_is_rejected(directories, tmp_path):
     shutil.copytree(directories / "sweep", tmp_path / "a")
     (tmp_path / "a" / "cells.json").write_bytes(b"{")
     with pytest.raises(ValueError, match=r"its cells.json is damaged or of another program"):

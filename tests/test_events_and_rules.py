@@ -5,7 +5,7 @@ import pytest
 
 import zeroloss as zl
 from problems import same_bits
-from test_runs import assert_same_run, carried_out, settings
+from test_runs import assert_same_run, run_in, settings
 from zeroloss import config, runs
 from zeroloss.results import Ending
 from zeroloss.simulation.conditions import parsed_stop
@@ -23,7 +23,7 @@ def simulated(kind="gradient_descent", steps=300, **options):
 @pytest.mark.parametrize("every", [None, 30])
 def test_events_are_those_of_a_run_in_a_directory(tmp_path, kind, every):
     run = simulated(kind, events=TEXTS, event_every=every, loss_extremes=True)
-    in_directory = carried_out(tmp_path / "a", kind, events=TEXTS, event_every=every)
+    in_directory = run_in(tmp_path / "a", kind, events=TEXTS, event_every=every)
     assert run.events == in_directory.events
     assert run.events.keys() == set(TEXTS)
     assert any(step is not None for step in run.events.values())
@@ -66,7 +66,7 @@ def test_events_of_an_extended_run_are_those_of_a_longer_one(tmp_path, kind):
 )
 def test_rules_end_a_run_as_in_a_directory(tmp_path, rule, key, sentence):
     run = simulated(stop=[rule], loss_extremes=True)
-    in_directory = carried_out(tmp_path / "a", **key)
+    in_directory = run_in(tmp_path / "a", **key)
     assert run.outcome.ending is Ending.STOPPED_BY_A_RULE
     assert sentence in str(run.outcome)
     assert str(run.outcome) == str(in_directory.outcome)
@@ -91,8 +91,8 @@ def test_members_of_an_ensemble_have_events_and_rules():
 
 def test_a_run_in_a_directory_is_extended_there(tmp_path):
     """Not in memory, where what was added could not be saved."""
-    whole = carried_out(tmp_path / "whole")
-    carried_out(tmp_path / "a", steps=130)
+    whole = run_in(tmp_path / "whole")
+    run_in(tmp_path / "a", steps=130)
     run = zl.load(tmp_path / "a")
     assert run.extend(170, progress=False) is run
     assert_same_run(whole, run)

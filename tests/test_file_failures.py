@@ -1,4 +1,4 @@
-"""A failure at every file operation of what writes: the old or the new run is complete, and files of others untouched.
+"""A failure at every file operation leaves the old or the new run complete, and the files of others unchanged.
 
 Failures are a full disk, Ctrl-C and SIGKILL, at each call that opens, writes, flushes, renames, links or removes a file
 or makes or removes a directory, one after the other.
@@ -17,7 +17,7 @@ import pytest
 
 import zeroloss as zl
 from problems import same_bits
-from test_foreign_files import contents, foreign
+from test_foreign_files import contents, write_foreign_files
 from test_runs import settings
 from test_sweeps import settings as sweep_settings
 from zeroloss import config, runs, sweeps
@@ -29,7 +29,7 @@ FEW = {"steps": 60, "record_every": 20, "snapshot_every": 30, "checkpoint_every"
 
 
 class Failures:
-    """Fails at the ``number``-th file operation below a directory that changes something, when asked to."""
+    """An audit hook that fails at the ``number``-th file operation that changes something below a directory."""
 
     def __init__(self, directory):
         self.directory, self.number, self.count, self.failure = str(directory), 0, 0, None
@@ -54,8 +54,8 @@ class Failures:
         return str(os.fsdecode(path)).startswith(self.directory) or not Path(os.fsdecode(path)).is_absolute()
 
 
-class Audited:
-    """A file whose writes are events, too."""
+class AuditedFile:
+    """A file whose writes raise audit events."""
 
     def __init__(self, file):
         self._file = file
@@ -96,29 +96,29 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def failures(folder):
-    """The audit hook, which stays in the process and does nothing after the tests."""
+    """Install the audit hook. It stays in the process and does nothing after the tests."""
     hook = Failures(folder)
     sys.addaudithook(hook)
     fsync = os.fsync
 
-    def audited(descriptor):
+    def fsync_with_event(descriptor):
         sys.audit("zeroloss.fsync", descriptor)
         fsync(descriptor)
 
     opened = io.open
 
-    def audited_open(file, mode="r", *arguments, **options):
+    def open_audited(file, mode="r", *arguments, **options):
         found = opened(file, mode, *arguments, **options)
-        return Audited(found) if "b" in mode and set(mode) & set("wx+") else found
+        return AuditedFile(found) if "b" in mode and set(mode) & set("wx+") else found
 
-    os.fsync, io.open = audited, audited_open
+    os.fsync, io.open = fsync_with_event, open_audited
     yield hook
     os.fsync, io.open = fsync, opened
     hook.failure = None
 
 
-def failing_at_each(failures, prepare, act, check, stride=1):
-    """Let ``act`` fail at the first file operation, the next and so on, until it does not; check what it left.
+def fail_at_each(failures, prepare, act, check, stride=1):
+    """Let ``act`` fail at the first file operation, the next, and so on until it succeeds; check the files each time.
 
     The kinds of failure take turns. ``stride`` is the distance from one operation to the next one that fails.
     """
@@ -127,7 +127,7 @@ def failing_at_each(failures, prepare, act, check, stride=1):
         prepare()
         failures.number, failures.count = number, 0
         if failure is kill:
-            ended = in_child(failures, failure, act)
+            ended = succeeds_in_child(failures, failure, act)
         else:
             failures.failure = failure
             try:
@@ -143,7 +143,7 @@ def failing_at_each(failures, prepare, act, check, stride=1):
             return number
 
 
-def in_child(failures, failure, act):
+def succeeds_in_child(failures, failure, act):
     child = os.fork()
     if child == 0:
         failures.failure = failure
@@ -156,20 +156,20 @@ def in_child(failures, failure, act):
     return not os.WIFSIGNALED(status)
 
 
-def hidden(directory):
+def hidden_files(directory):
     return [str(path) for path in directory.rglob(".*")]
 
 
-def simulated(steps):
+def simulate(steps):
     made = config.from_settings(settings())
     return zl.simulate(made.dynamics, made.data, made.network, steps=steps, record_every=20, snapshot_every=10)
 
 
 @pytest.mark.slow
-def test_saving_over_an_earlier_run(folder, failures):
-    target, old, new = folder / "over" / "run", simulated(50), simulated(30)
+def test_saving_over_an_earlier_run_leaves_one_of_the_two(folder, failures):
+    target, old, new = folder / "over" / "run", simulate(50), simulate(30)
     old.save(folder / "old")
-    foreign(folder / "old", OTHERS)
+    write_foreign_files(folder / "old", OTHERS)
 
     def prepare():
         shutil.rmtree(target, ignore_errors=True)
@@ -183,29 +183,29 @@ def test_saving_over_an_earlier_run(folder, failures):
         assert same_bits(loaded.network.E, expected.network.E)
         assert str(loaded.outcome) == str(expected.outcome)
         assert all(contents(target, [name])[name].endswith(b"years of work\n") for name in OTHERS)
-        old.save(target)  # The next one succeeds, and leaves nothing behind.
-        assert hidden(target) == []
+        old.save(target)  # The next attempt succeeds, and leaves no temporary files.
+        assert hidden_files(target) == []
         assert zl.load(target).step == 50
 
-    assert failing_at_each(failures, prepare, lambda: new.save(target), check) > 20
+    assert fail_at_each(failures, prepare, lambda: new.save(target), check) > 20
 
 
 @pytest.mark.slow
-def test_saving_into_a_new_directory(folder, failures):
-    target, new = folder / "new" / "run", simulated(30)
+def test_a_failed_save_into_a_new_directory_can_be_repeated(folder, failures):
+    target, new = folder / "new" / "run", simulate(30)
 
     def check(ended, failure):
         if not ended and failure is not kill and target.exists():
-            assert zl.load(target).step == 30  # It failed after the decisive step.
+            assert zl.load(target).step == 30  # It failed after the directory was complete.
         new.save(target)
         assert same_bits(zl.load(target).history, new.history)
-        assert hidden(target) == []
+        assert hidden_files(target) == []
 
-    failing_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), lambda: new.save(target), check)
+    fail_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), lambda: new.save(target), check)
 
 
 @pytest.mark.slow
-def test_a_run_and_its_extension(folder, failures):
+def test_a_failed_run_is_resumed_to_the_same_bits(folder, failures):
     base = folder / "run"
     whole = runs.run(config.from_settings(settings(**FEW)), base / "whole run", progress=False)
     target = base / "a run"
@@ -216,16 +216,16 @@ def test_a_run_and_its_extension(folder, failures):
         return runs.run(config.from_settings(settings(**FEW)), target, progress=False)
 
     def check(ended, failure):
-        loaded = act()  # as its files say
+        loaded = act()
         assert same_bits(loaded.history, whole.history)
         assert same_bits(loaded.snapshots, whole.snapshots)
-        assert hidden(target) == []
+        assert hidden_files(target) == []
 
-    assert failing_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), act, check) > 20
+    assert fail_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), act, check) > 20
 
 
 @pytest.mark.slow
-def test_a_copy_that_goes_on_elsewhere(folder, failures):
+def test_a_failed_copy_of_a_run_leaves_the_original_unchanged(folder, failures):
     base = folder / "copy"
     source, target = base / "source", base / "copy"
     whole = runs.run(config.from_settings(settings(**FEW)), source, progress=False)
@@ -240,9 +240,9 @@ def test_a_copy_that_goes_on_elsewhere(folder, failures):
             loaded = runs.resume(source, out=target, progress=False)
         assert same_bits(loaded.history, whole.history)
         assert same_bits(loaded.snapshots, whole.snapshots)
-        assert hidden(target) == []
+        assert hidden_files(target) == []
 
-    failing_at_each(
+    fail_at_each(
         failures,
         lambda: shutil.rmtree(target, ignore_errors=True),
         lambda: runs.resume(source, out=target, progress=False),
@@ -251,7 +251,7 @@ def test_a_copy_that_goes_on_elsewhere(folder, failures):
 
 
 @pytest.mark.slow
-def test_a_sweep(folder, failures):
+def test_a_failed_sweep_is_continued_to_the_same_cube(folder, failures):
     base = folder / "sweep"
     given = {**sweep_settings(), "sweep": {"network.seed": [1]}}
     given["run"] = {"steps": 60, "record_every": 20, "checkpoint_every": 25}
@@ -262,17 +262,17 @@ def test_a_sweep(folder, failures):
 
     act()
     cube = sweeps.open_sweep(target)
-    foreign(base, OTHERS)
+    write_foreign_files(base, OTHERS)
     before = contents(base, OTHERS)
 
     def check(ended, failure):
         assert act().failures == []
         assert sweeps.open_sweep(target).equals(cube)
-        assert hidden(target) == []
+        assert hidden_files(target) == []
         assert contents(base, OTHERS) == before
 
-    # Most of its operations are those of a run, which fail one by one above.
-    failing_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), act, check, stride=5)
+    # Most of its operations belong to runs, and fail one by one in the tests above.
+    fail_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), act, check, stride=5)
 
 
 class LimitedFile(io.RawIOBase):
@@ -306,8 +306,8 @@ class LimitedFile(io.RawIOBase):
 
 
 def test_a_netcdf_file_that_cannot_grow_is_an_error_at_every_size():
-    """Also where seeking writes what was buffered: HDF5 would end the process."""
-    history = simulated(30).history
+    """This includes buffered content that is written by seeking, at which HDF5 would end the process."""
+    history = simulate(30).history
     whole = LimitedFile(10**9)
     with io.BufferedRandom(whole) as file:
         write_netcdf(file, history)
@@ -317,4 +317,4 @@ def test_a_netcdf_file_that_cannot_grow_is_an_error_at_every_size():
         with io.BufferedRandom(limited) as file:
             with pytest.raises(OSError, match="File too large"):
                 write_netcdf(file, history)
-            limited.most = 10**9  # for what is still buffered
+            limited.most = 10**9  # The rest of the buffer is written when the file is closed.

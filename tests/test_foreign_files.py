@@ -1,4 +1,4 @@
-"""Files of others stay as they are, whatever their names, next to everything that writes into a directory."""
+"""Files of others stay unchanged, whatever their names, next to everything that writes into a directory."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 
 import zeroloss as zl
 from test_run_commands import zeroloss
-from test_runs import assert_same_run, carried_out, settings
+from test_runs import assert_same_run, run_in, settings
 from test_sweeps import settings as sweep_settings
 from zeroloss import config, runs, sweeps
 from zeroloss.results import InUseError, RunDirectory
@@ -43,8 +43,8 @@ def contents(directory, names=None):
     return {str(path.relative_to(directory)): path.read_bytes() for path in paths if path.is_file()}
 
 
-def foreign(directory, names=NAMES):
-    """A directory with files of others, and what is in them."""
+def write_foreign_files(directory, names=NAMES):
+    """Write files of others into a directory; return their contents."""
     for name in names:
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def run():
 
 WRITERS = {
     "save": lambda run, path: run.save(path),
-    "run": lambda run, path: carried_out(path),
+    "run": lambda run, path: run_in(path),
     "resume": lambda run, path: runs.resume(path, progress=False),
     "sweep": lambda run, path: sweeps.sweep(sweep_settings(), path, progress=False),
     "report": lambda run, path: runs.report(path),
@@ -69,34 +69,34 @@ WRITERS = {
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("writer", WRITERS)
-def test_one_file_of_another_is_enough_to_refuse_a_directory(tmp_path, run, writer, name):
-    before = foreign(tmp_path, [name])
-    with pytest.raises((ValueError, OSError)) as refusal:
+def test_a_directory_with_one_foreign_file_is_rejected(tmp_path, run, writer, name):
+    before = write_foreign_files(tmp_path, [name])
+    with pytest.raises((ValueError, OSError)) as error:
         WRITERS[writer](run, tmp_path)
-    assert str(tmp_path) in str(refusal.value)
+    assert str(tmp_path) in str(error.value)
     assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_directory_is_not_recognised_by_its_names(tmp_path, run, writer):
-    before = foreign(tmp_path)
+    before = write_foreign_files(tmp_path)
     with pytest.raises((ValueError, OSError)):
         WRITERS[writer](run, tmp_path)
     assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", ["run", "resume"])
-def test_a_copy_goes_to_a_new_directory_alone(tmp_path, name):
-    carried_out(tmp_path / "a")
-    before = foreign(tmp_path / "b")
+def test_a_copy_goes_only_into_a_new_directory(tmp_path, name):
+    run_in(tmp_path / "a")
+    before = write_foreign_files(tmp_path / "b")
     with pytest.raises(ValueError, match="out: expected a new or empty directory"):
         runs.resume(tmp_path / "a", out=tmp_path / "b", progress=False)
     assert contents(tmp_path / "b") == before
 
 
 @pytest.mark.parametrize("command", ["run", "sweep"])
-def test_a_command_beside_its_own_configuration(tmp_path, command):
-    """``--out .`` where config.toml or sweep.toml is the user's own, with comments."""
+def test_a_command_does_not_overwrite_its_configuration(tmp_path, command):
+    """The option is ``--out .`` in a directory with the user's own config.toml or sweep.toml, which has comments."""
     given = sweep_settings() if command == "sweep" else settings()
     text = "# My notes: lr 0.3 was too high.\n" + zl._toml.dumps(given)
     for name in ("config.toml", "sweep.toml"):
@@ -109,8 +109,8 @@ def test_a_command_beside_its_own_configuration(tmp_path, command):
 
 
 @pytest.mark.parametrize("place", ["link", "file/below"])
-def test_places_where_no_directory_can_be_made(tmp_path, place):
-    """A link that leads nowhere, and a name below a file."""
+def test_an_impossible_directory_is_named_in_the_error(tmp_path, place):
+    """One is a broken link, the other is below a file."""
     (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "deep")
     (tmp_path / "file").write_text("mine")
     (tmp_path / "run.toml").write_text(zl._toml.dumps(settings()))
@@ -121,7 +121,7 @@ def test_places_where_no_directory_can_be_made(tmp_path, place):
 
 
 def test_comments_in_a_sweep_s_configuration_stay(tmp_path):
-    """A sweep goes on from the file that it wrote, to which the user has added a comment."""
+    """A sweep is continued from its own file, to which the user has added a comment."""
     given = {**sweep_settings(), "sweep": {"network.seed": [1]}}
     sweeps.sweep(given, tmp_path / "out", progress=False)
     file = tmp_path / "out" / "sweep.toml"
@@ -130,7 +130,7 @@ def test_comments_in_a_sweep_s_configuration_stay(tmp_path):
     assert file.read_text().startswith("# The first try.\n")
 
 
-def test_another_sweep_is_refused(tmp_path):
+def test_another_sweep_in_the_same_directory_is_rejected(tmp_path):
     given = {**sweep_settings(), "sweep": {"network.seed": [1]}}
     sweeps.sweep(given, tmp_path, progress=False)
     before = contents(tmp_path)
@@ -139,11 +139,10 @@ def test_another_sweep_is_refused(tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_saving_next_to_files_of_others(tmp_path, run):
-    """In a directory that holds a saved run, only the files of that run are replaced."""
+def test_saving_replaces_only_the_files_of_the_run(tmp_path, run):
     run.save(tmp_path)
     names = ("thesis.tex", "checkpoints/epoch=9.ckpt", "checkpoints/step-7", "rows/history-of-1848", ".notes.new")
-    foreign(tmp_path, names)
+    write_foreign_files(tmp_path, names)
     before = contents(tmp_path, names)
     longer = zl.load(tmp_path).extend(steps=10)
     longer.save(tmp_path)
@@ -154,7 +153,7 @@ def test_saving_next_to_files_of_others(tmp_path, run):
 
 
 @pytest.mark.parametrize("name", ["data.npz", "history.nc", "snapshots.nc"])
-def test_a_file_of_another_under_the_name_of_a_run_s(tmp_path, run, name):
+def test_a_foreign_file_with_the_name_of_a_run_s_file_stays(tmp_path, run, name):
     run.save(tmp_path)
     np.savez(tmp_path / name, x=1)
     (tmp_path / f"{name}.npz").rename(tmp_path / name) if name != "data.npz" else None
@@ -165,7 +164,7 @@ def test_a_file_of_another_under_the_name_of_a_run_s(tmp_path, run, name):
 
 
 def test_a_run_of_the_command_is_not_saved_over(tmp_path, run):
-    carried_out(tmp_path / "a")
+    run_in(tmp_path / "a")
     before = contents(tmp_path / "a")
     with pytest.raises(FileExistsError, match="holds a run of zeroloss run"):
         run.save(tmp_path / "a")
@@ -179,26 +178,26 @@ def test_saving_respects_the_lock_of_a_running_process(tmp_path, run):
         run.save(tmp_path / "a")
 
 
-def downgraded(directory):
-    """A run's directory as version 0.1.0 left it, without a mark."""
+def remove_mark(directory):
+    """Change a run's directory to one of version 0.1.0, which wrote no mark."""
     about = json.loads((directory / "run.json").read_text())
     del about["zeroloss"]
     (directory / "run.json").write_text(json.dumps(about))
 
 
-def test_directories_of_version_0_1_0(tmp_path, run):
+def test_directories_of_version_0_1_0_are_recognised(tmp_path, run):
     run.save(tmp_path / "saved")
-    downgraded(tmp_path / "saved")
+    remove_mark(tmp_path / "saved")
     assert_same_run(zl.load(tmp_path / "saved"), run)
     run.save(tmp_path / "saved")
-    carried_out(tmp_path / "ended")
-    downgraded(tmp_path / "ended")
+    run_in(tmp_path / "ended")
+    remove_mark(tmp_path / "ended")
     assert runs.resume(tmp_path / "ended", extend=10, progress=False).step == 310
-    (tmp_path / "ended" / "run.json").unlink()  # as while it was under way
+    (tmp_path / "ended" / "run.json").unlink()  # A run in progress has no such file.
     assert zl.load(tmp_path / "ended").step == 310
 
 
-def test_a_sweep_of_version_0_1_0(tmp_path):
+def test_a_sweep_of_version_0_1_0_is_recognised(tmp_path):
     given = {**sweep_settings(), "sweep": {"network.seed": [1]}}
     done = sweeps.sweep(given, tmp_path, progress=False)
     about = json.loads((tmp_path / "cells.json").read_text())
@@ -209,17 +208,17 @@ def test_a_sweep_of_version_0_1_0(tmp_path):
     assert again.cube().equals(done.cube())
 
 
-def test_a_report_is_chosen_by_content(tmp_path):
+def test_the_kind_of_report_depends_on_the_content(tmp_path):
     """A run next to the user's own sweep.toml is not a sweep."""
-    carried_out(tmp_path / "a")
+    run_in(tmp_path / "a")
     Path(tmp_path / "a" / "sweep.toml").write_text("# mine")
     done = zeroloss("report", tmp_path / "a")
     assert done.returncode == 0
     assert "reached the end" in done.stdout
 
 
-def test_pictures_of_others(tmp_path):
-    carried_out(tmp_path / "a")
+def test_pictures_of_others_stay(tmp_path):
+    run_in(tmp_path / "a")
     (tmp_path / "a" / "report.png").write_bytes(b"mine")
     for _ in range(2):
         assert runs.report(tmp_path / "a")[-1] == f"picture: {tmp_path / 'a' / 'report-2.png'}"
@@ -231,7 +230,7 @@ def test_pictures_of_others(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"mine", b"\xff" * 100])
-def test_networks_of_others(tmp_path, run, content):
+def test_networks_of_others_stay(tmp_path, run, content):
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(FileExistsError, match=r"model.safetensors is a file that to_checkpoint did not write"):
         zl.networks.to_checkpoint(run.network, tmp_path / "model.safetensors")

@@ -15,7 +15,7 @@ import pytest
 import pythons
 
 from test_runs import settings
-from test_sweeps import carried_out, with_sweep
+from test_sweeps import run_sweep, with_sweep
 from zeroloss import _resources, config, runs
 from zeroloss.results import InUseError, RunDirectory, file_lock
 
@@ -137,7 +137,7 @@ def test_as_on_windows_nothing_is_flushed_or_masked_that_cannot_be(tmp_path, mon
         monkeypatch.setattr(f"zeroloss.{module}.sys", types.SimpleNamespace(platform="win32"))
     monkeypatch.delattr(signal, "pthread_sigmask")
     monkeypatch.setattr(os, "open", noting)
-    done = carried_out(with_sweep({"network.seed": [1, 2]}), tmp_path / "out")
+    done = run_sweep(with_sweep({"network.seed": [1, 2]}), tmp_path / "out")
     assert len(done.outcomes) == 2
     assert set(flags) == {False}
     assert flags[False] & os.O_RDWR

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zeroloss as zl
-from test_runs import assert_same_run, carried_out, settings
+from test_runs import assert_same_run, run_in, settings
 from zeroloss import config
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -40,7 +40,7 @@ def test_from_a_file_to_a_report(tmp_path, file):
     assert zeroloss("resume", tmp_path / "a").returncode == 0
     extended = zeroloss("resume", tmp_path / "a", "--extend", "20")
     assert extended.stdout.endswith("reached the end: 320 steps\n")
-    assert_same_run(zl.load(tmp_path / "a"), carried_out(tmp_path / "b", steps=320))
+    assert_same_run(zl.load(tmp_path / "a"), run_in(tmp_path / "b", steps=320))
     told = zeroloss("report", tmp_path / "a")
     assert told.returncode == 0
     assert "reached the end: 320 steps" in told.stdout

@@ -1,4 +1,4 @@
-"""Runs in directories: what they leave, resumption to the same bits, events, stopping rules, extension, report."""
+"""Runs in directories: their files, resumption to the same bits, events, stopping rules, extension, reports."""
 
 import json
 
@@ -34,7 +34,7 @@ def settings(kind="gradient_descent", dtype="float64", **run):
     return {"data": data, "network": hidden, "dynamics": DYNAMICS[kind], "run": run}
 
 
-def carried_out(directory, *arguments, **run):
+def run_in(directory, *arguments, **run):
     return runs.run(config.from_settings(settings(*arguments, **run)), directory, progress=False)
 
 
@@ -48,7 +48,7 @@ def assert_same_run(one, other):
     assert str(one.outcome) == str(other.outcome)
 
 
-class Interrupts(Exception):  # noqa: N818
+class Interruption(Exception):  # noqa: N818
     pass
 
 
@@ -56,39 +56,39 @@ BOTH = [(kind, dtype) for kind in DYNAMICS for dtype in ("float64", "float32") i
 
 
 @pytest.mark.parametrize(("kind", "dtype"), BOTH)
-def test_resumed_from_every_checkpoint_to_the_same_bits(tmp_path, kind, dtype):
-    """Broken off after each of some records, that is between checkpoints, and resumed each time."""
+def test_a_run_resumed_from_every_checkpoint_has_the_same_bits(tmp_path, kind, dtype):
+    """The run stops after some records, which are between checkpoints, and is resumed each time."""
     events = ["train_loss < 0.1", "test_loss > 0.2", "train_accuracy >= 0.5"]
-    whole = carried_out(tmp_path / "whole", kind, dtype, events=events, event_every=30)
+    whole = run_in(tmp_path / "whole", kind, dtype, events=events, event_every=30)
     assert whole.history.step.values.tolist() == [*range(0, 300, 40), 300]
     assert whole.snapshots.step.values.tolist() == [0, 100, 200, 300]
 
-    def break_off(step, values):
-        if step in breaks:
-            breaks.remove(step)
-            raise Interrupts
+    def interrupt(step, values):
+        if step in interruptions:
+            interruptions.remove(step)
+            raise Interruption
 
-    breaks = {0, 80, 120, 280}
-    with pytest.raises(Interrupts):
+    interruptions = {0, 80, 120, 280}
+    with pytest.raises(Interruption):
         runs.run(
             config.from_settings(settings(kind, dtype, events=events, event_every=30)),
             tmp_path / "broken",
             progress=False,
-            on_record=break_off,
+            on_record=interrupt,
         )
-    assert list((tmp_path / "broken" / "checkpoints").glob("step-*")), "step 0 is kept before anything else"
+    assert list((tmp_path / "broken" / "checkpoints").glob("step-*")), "step 0 is saved before anything else"
     for _ in range(20):
         try:
-            resumed = runs.resume(tmp_path / "broken", progress=False, on_record=break_off)
-        except Interrupts:
+            resumed = runs.resume(tmp_path / "broken", progress=False, on_record=interrupt)
+        except Interruption:
             continue
         break
     assert_same_run(whole, resumed)
     assert_same_run(whole, zl.load(tmp_path / "broken"))
 
 
-def test_the_norm_flow_from_files(tmp_path):
-    """One's own data and weights; a start off the set is told before anything starts."""
+def test_a_norm_flow_starts_from_a_user_s_files_on_the_set(tmp_path):
+    """A start off the set raises an error before the directory is made."""
     data = zl.datasets.modular_addition(5, test_count=5)
     net = zl.networks.normal(data, hidden=24, std=0.5, seed=1, activation="softplus(5)")
     off_the_set = net.E, net.W
@@ -117,20 +117,20 @@ checkpoint_every = 3
         (tmp_path / f"{name}.toml").write_text(text)
     whole = runs.run(config.from_file(tmp_path / "on.toml"), tmp_path / "whole", progress=False)
 
-    def break_off(step, values):
+    def interrupt(step, values):
         if step == 2:
-            raise Interrupts
+            raise Interruption
 
-    with pytest.raises(Interrupts):
-        runs.run(config.from_file(tmp_path / "on.toml"), tmp_path / "a", progress=False, on_record=break_off)
+    with pytest.raises(Interruption):
+        runs.run(config.from_file(tmp_path / "on.toml"), tmp_path / "a", progress=False, on_record=interrupt)
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
     with pytest.raises(ValueError, match="expected on the zero-loss set"):
         runs.run(config.from_file(tmp_path / "off.toml"), tmp_path / "b", progress=False)
     assert not (tmp_path / "b").exists()
 
 
-def test_what_a_run_leaves_opens_elsewhere(tmp_path):
-    run = carried_out(tmp_path / "a")
+def test_the_files_of_a_run_open_in_other_programs(tmp_path):
+    run = run_in(tmp_path / "a")
     history = xr.open_dataset(tmp_path / "a" / "history.nc")
     assert same_bits(history.load(), run.history)
     assert history.train_loss.attrs["long_name"]
@@ -144,8 +144,8 @@ def test_what_a_run_leaves_opens_elsewhere(tmp_path):
     assert "reached the end: 300 steps" in (tmp_path / "a" / "log.txt").read_text()
 
 
-def test_the_records_are_those_of_simulate(tmp_path):
-    """The directory, its checkpoints and looks change no bit; the extremes are those of every step."""
+def test_a_run_in_a_directory_has_the_bits_of_simulate(tmp_path):
+    """Checkpoints and checks for events change no bit; the loss extremes cover every step."""
     configuration = config.from_settings(settings())
     run = runs.run(configuration, tmp_path / "a", progress=False)
     start = (configuration.dynamics, configuration.data, configuration.network)
@@ -160,10 +160,10 @@ def test_the_records_are_those_of_simulate(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["gradient_descent", "predicted_gradient", "predicted_flow"])
-def test_events_are_placed_at_their_steps(tmp_path, kind):
-    """Against records of every step."""
+def test_events_have_their_exact_steps(tmp_path, kind):
+    """The oracle records every step."""
     texts = ["train_accuracy >= 0.6", "train_loss < 0.08", "test_loss > 0.15", "norm_W > 3", "norm_E < 1"]
-    run = carried_out(tmp_path / "a", kind, events=texts, event_every=100, record_every=150)
+    run = run_in(tmp_path / "a", kind, events=texts, event_every=100, record_every=150)
     configuration = config.from_settings(settings(kind))
     every = zl.simulate(
         configuration.dynamics, configuration.data, configuration.network, steps=300, record_every=1
@@ -182,7 +182,7 @@ def test_events_are_placed_at_their_steps(tmp_path, kind):
     assert any(step is not None for step in run.events.values()), "some of them happen"
 
 
-def test_looking_for_events_leaves_the_state_alone():
+def test_a_search_for_events_does_not_change_the_state():
     data = zl.datasets.modular_addition(7, test_count=8)
     net = zl.networks.normal(data, hidden=32, std=0.4, seed=1)
     stepper = zl.PredictedGradient(step_size=1e-3).start(data, net)
@@ -204,19 +204,19 @@ def test_looking_for_events_leaves_the_state_alone():
         ({"stop_minutes": 1e-9}, "after 1e-09 minutes", None),
     ],
 )
-def test_stopping_rules(tmp_path, rule, words, step):
-    run = carried_out(tmp_path / "a", **rule)
+def test_stopping_rules_end_a_run_at_their_step(tmp_path, rule, words, step):
+    run = run_in(tmp_path / "a", **rule)
     assert str(run.outcome).startswith(f"stopped by a rule: {words}")
     assert step is None or run.step == step
-    going_on = runs.resume(tmp_path / "a", extend=300 - run.step, progress=False)
-    assert "stopped by a rule" in str(going_on.outcome) or going_on.step == 300
+    extended = runs.resume(tmp_path / "a", extend=300 - run.step, progress=False)
+    assert "stopped by a rule" in str(extended.outcome) or extended.step == 300
 
 
 @pytest.mark.parametrize("kind", ["predicted_gradient", "adamw", "predicted_flow"])
-def test_a_run_that_was_out_of_time_goes_on_to_its_end(tmp_path, monkeypatch, kind):
-    """Stopped between records, again and again."""
-    whole = carried_out(tmp_path / "whole", kind)
-    run = carried_out(tmp_path / "a", kind, stop_minutes=1e-9)
+def test_a_run_stopped_by_time_is_resumed_to_the_same_bits(tmp_path, monkeypatch, kind):
+    """It stops between records, several times."""
+    whole = run_in(tmp_path / "whole", kind)
+    run = run_in(tmp_path / "a", kind, stop_minutes=1e-9)
     assert run.step not in range(0, 300, 40)
     for _ in range(2):
         before, run = run.step, runs.resume(tmp_path / "a", progress=False)
@@ -227,26 +227,26 @@ def test_a_run_that_was_out_of_time_goes_on_to_its_end(tmp_path, monkeypatch, ki
 
 
 @pytest.mark.parametrize("kind", ["gradient_descent", "predicted_gradient"])
-def test_killed_between_the_last_step_and_the_last_checkpoint(tmp_path, monkeypatch, kind):
-    """The last step is one of a checkpoint, and none of a record but for being the last."""
-    whole = carried_out(tmp_path / "whole", kind, checkpoint_every=100)
+def test_a_run_killed_before_its_last_checkpoint_has_the_same_bits(tmp_path, monkeypatch, kind):
+    """The last step has a checkpoint. It is recorded only because it is the last."""
+    whole = run_in(tmp_path / "whole", kind, checkpoint_every=100)
 
-    def killed(self, *arguments):
-        raise Interrupts
+    def raise_interruption(self, *arguments):
+        raise Interruption
 
     with monkeypatch.context() as patched:
-        patched.setattr("zeroloss.runs.execute.Checkpoints.write", with_end(killed))
-        with pytest.raises(Interrupts):
-            carried_out(tmp_path / "a", kind, checkpoint_every=100)
+        patched.setattr("zeroloss.runs.execute.Checkpoints.write", replace_last_write(raise_interruption))
+        with pytest.raises(Interruption):
+            run_in(tmp_path / "a", kind, checkpoint_every=100)
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
 
 
-def with_end(killed):
-    """Checkpoints as they are, but for the last one."""
+def replace_last_write(function):
+    """Return `Checkpoints.write` with another function for the last checkpoint."""
     real = Checkpoints.write
 
     def write(self, view, outcome=None, *arguments):
-        return real(self, view, outcome, *arguments) if outcome is None else killed(self)
+        return real(self, view, outcome, *arguments) if outcome is None else function(self)
 
     return write
 
@@ -264,19 +264,19 @@ def with_end(killed):
         ),
     ],
 )
-def test_events_of_an_extended_run_are_those_of_a_longer_one(tmp_path, kind, passing, first, whole, more):
-    """A look at a last step off the schedule leaves no trace: a norm passes a level there and comes back."""
+def test_an_extended_run_has_the_events_of_a_longer_one(tmp_path, kind, passing, first, whole, more):
+    """A norm passes a level at an unscheduled last step and comes back. The check at that step does not count."""
     options = {"events": [passing, "norm_W < 5.2", "test_loss > 0.25"], "event_every": 100, "record_every": 100}
-    short = carried_out(tmp_path / "short", kind, **options, **first)
+    short = run_in(tmp_path / "short", kind, **options, **first)
     assert 0 < short.events[passing] <= short.step
     extended = runs.resume(tmp_path / "short", progress=False, **more)
-    longer = carried_out(tmp_path / "long", kind, **options, **whole)
+    longer = run_in(tmp_path / "long", kind, **options, **whole)
     assert longer.events[passing] is None
     assert extended.events == longer.events
     assert any(step is not None for step in longer.events.values())
 
 
-def test_the_gradient_norm_of_a_rule():
+def test_the_gradient_norm_includes_the_decay():
     data = zl.datasets.modular_addition(7, test_count=8)
     net = zl.networks.normal(data, hidden=32, std=0.4, seed=1)
     stepper = zl.GradientDescent(lr=0.1, weight_decay=0.3, decay_layers="W").start(data, net)
@@ -287,9 +287,9 @@ def test_the_gradient_norm_of_a_rule():
 
 @pytest.mark.parametrize("kind", ["gradient_descent", "predicted_flow"])
 def test_an_extended_run_has_the_bits_of_a_longer_one(tmp_path, kind):
-    carried_out(tmp_path / "short", kind, steps=130)
+    run_in(tmp_path / "short", kind, steps=130)
     extended = runs.resume(tmp_path / "short", extend=170, progress=False)
-    whole = carried_out(tmp_path / "long", kind, steps=300)
+    whole = run_in(tmp_path / "long", kind, steps=300)
     assert_same_run(whole, extended)
     loaded = zl.load(tmp_path / "long").extend(steps=20)
     assert loaded.step == 320
@@ -297,34 +297,34 @@ def test_an_extended_run_has_the_bits_of_a_longer_one(tmp_path, kind):
     assert_same_run(again, extended)
 
 
-def test_durations(tmp_path):
-    run = carried_out(tmp_path / "a", "predicted_flow", steps=None, duration=0.05)
+def test_a_duration_is_extended(tmp_path):
+    run = run_in(tmp_path / "a", "predicted_flow", steps=None, duration=0.05)
     assert float(run.history.time[-1]) == 0.05
     longer = runs.resume(tmp_path / "a", duration=0.05, progress=False)
     assert float(longer.history.time[-1]) == pytest.approx(0.1)
 
 
-def test_alignment_goes_through_resumption(tmp_path):
+def test_a_resumed_run_has_the_same_alignment(tmp_path):
     on_the_set = {"steps": 60, "record_every": 20, "snapshot_every": None, "checkpoint_every": 25, "events": []}
-    whole = carried_out(tmp_path / "whole", measures=["alignment"], **on_the_set)
+    whole = run_in(tmp_path / "whole", measures=["alignment"], **on_the_set)
 
-    def break_off(step, values):
+    def interrupt(step, values):
         if step == 40:
-            raise Interrupts
+            raise Interruption
 
-    with pytest.raises(Interrupts):
+    with pytest.raises(Interruption):
         runs.run(
             config.from_settings(settings(measures=["alignment"], **on_the_set)),
             tmp_path / "a",
             progress=False,
-            on_record=break_off,
+            on_record=interrupt,
         )
     resumed = runs.resume(tmp_path / "a", progress=False)
     assert same_bits(whole.history, resumed.history)
     assert whole.history.alignment_cosine.attrs == resumed.history.alignment_cosine.attrs
 
 
-def test_a_saved_run_is_a_directory_like_the_others(tmp_path):
+def test_a_saved_run_is_a_run_directory(tmp_path):
     configuration = config.from_settings(settings())
     run = zl.simulate(configuration.dynamics, configuration.data, configuration.network, steps=50, snapshot_every=20)
     run.save(tmp_path / "a")
@@ -333,8 +333,8 @@ def test_a_saved_run_is_a_directory_like_the_others(tmp_path):
     assert_same_run(run, zl.load(tmp_path / "a"))
 
 
-def test_report(tmp_path):
-    carried_out(tmp_path / "a", measures=["alignment"], events=["train_accuracy >= 0.6"])
+def test_a_report_has_events_and_a_picture(tmp_path):
+    run_in(tmp_path / "a", measures=["alignment"], events=["train_accuracy >= 0.6"])
     lines = runs.report(tmp_path / "a", tmp_path / "picture.png")
     assert lines[0] == "reached the end: 300 steps"
     assert any("train_accuracy >= 0.6" in line for line in lines)

@@ -6,14 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import zeroloss as zl
-from test_sweeps import carried_out, with_sweep
+from child_processes import wait_for
+from test_sweeps import run_sweep, with_sweep
 from zeroloss.config import ConfigurationError
 from zeroloss.results.files import write_atomically
 from zeroloss.sweeps import store
@@ -31,13 +31,6 @@ def command(given, out, *words):
     return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def wait_for(condition):
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < 60
-        time.sleep(0.01)
-
-
 def under_way(out):
     """Whether a cell has kept a step of its own."""
     return any(int(path.name[5:]) > 0 for path in out.glob("cells/*/checkpoints/step-*"))
@@ -46,7 +39,7 @@ def under_way(out):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     given = with_sweep({"network.seed": [1, 2, 3]}, run=LONG)
-    return given, carried_out(given, tmp_path_factory.mktemp("undisturbed") / "out").cube()
+    return given, run_sweep(given, tmp_path_factory.mktemp("undisturbed") / "out").cube()
 
 
 @pytest.mark.parametrize("workers", ["--use-threads", "--workers=2"])
@@ -60,9 +53,9 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(undisturbed, workers, num
         _, err = process.communicate(timeout=60)
     assert process.returncode == status, err
     assert err.strip().endswith("the same command continues it") or number == signal.SIGKILL
-    rest = carried_out(given, out)
+    rest = run_sweep(given, out)
     while rest.elsewhere:  # orphans of a killed process keep a checkpoint before they end
-        rest = carried_out(given, out)
+        rest = run_sweep(given, out)
     xr.testing.assert_identical(rest.cube(), expected)
 
 
@@ -89,20 +82,20 @@ def test_a_worker_that_is_killed(undisturbed, tmp_path):
     assert process.returncode == 1
     assert re.search(r"a worker ended unexpectedly; \d of 3 cells ended", err), err
     assert "Traceback" not in err
-    xr.testing.assert_identical(carried_out(given, out).cube(), expected)
+    xr.testing.assert_identical(run_sweep(given, out).cube(), expected)
 
 
 def test_two_sweeps_of_one_store_share_the_cells(undisturbed, tmp_path):
     given, expected = undisturbed
     out, found = tmp_path / "out", []
-    threads = [threading.Thread(target=lambda: found.append(carried_out(given, out, workers=1))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: found.append(run_sweep(given, out, workers=1))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     names = set().union(*(set(one.outcomes) for one in found))
     assert len(names) == 3
-    xr.testing.assert_identical(carried_out(given, out).cube(), expected)
+    xr.testing.assert_identical(run_sweep(given, out).cube(), expected)
 
 
 def test_the_unfinished_file_may_be_removed_by_a_sweep_that_prepares_the_same_store(undisturbed, tmp_path, monkeypatch):
@@ -114,7 +107,7 @@ def test_the_unfinished_file_may_be_removed_by_a_sweep_that_prepares_the_same_st
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(store, "write_atomically", removed)
-    xr.testing.assert_identical(carried_out(given, tmp_path / "out", workers=1).cube(), expected)
+    xr.testing.assert_identical(run_sweep(given, tmp_path / "out", workers=1).cube(), expected)
 
 
 def test_a_cell_that_an_error_breaks_off_is_kept_and_the_others_go_on(tmp_path):
@@ -129,19 +122,19 @@ def test_a_cell_that_an_error_breaks_off_is_kept_and_the_others_go_on(tmp_path):
         "run": {"steps": 3, "record_every": 1, "events": []},
         "sweep": {"data.seed": [0, 1]},
     }
-    done = carried_out(given, tmp_path / "out")
+    done = run_sweep(given, tmp_path / "out")
     assert [cell.labels for cell in done.failures] == [{"data.seed": 1}]
     cube = done.cube()
     assert cube.ending.values.tolist() == ["reached the end", "broken off"]
     assert "ValueError: network: expected on the zero-loss set" in str(cube.outcome.values[1])
-    assert carried_out(given, tmp_path / "out").todo == []
+    assert run_sweep(given, tmp_path / "out").todo == []
     with pytest.raises(ConfigurationError, match=r"expected on the zero-loss set, .* \(with data.seed = 1\)"):
-        carried_out(given, tmp_path / "out", retry=True)  # of which the plan tries that cell
+        run_sweep(given, tmp_path / "out", retry=True)  # of which the plan tries that cell
 
 
 def test_damaged_and_foreign_files_in_the_store(tmp_path):
     given, out = with_sweep({"network.seed": [1, 2, 3, 4]}), tmp_path / "out"
-    done = carried_out(given, out)
+    done = run_sweep(given, out)
     expected = done.cube()
     first, second, third = (done.store.cell(name) for name in done.store.names[:3])
     (first / "history.nc").write_bytes(b"not a file of HDF5")
@@ -150,7 +143,7 @@ def test_damaged_and_foreign_files_in_the_store(tmp_path):
         path.unlink()
     (third / "notes.txt").write_text("not ours")
     with pytest.warns(RuntimeWarning, match="history.nc: it cannot be read"):
-        again = carried_out(given, out)
+        again = run_sweep(given, out)
     assert [cell.labels["network.seed"] for cell in again.failures] == [3]
     with pytest.warns(RuntimeWarning, match="history.nc: it cannot be read"):
         cube = again.cube()
@@ -158,6 +151,6 @@ def test_damaged_and_foreign_files_in_the_store(tmp_path):
     whole = {"network_seed": [2, 4]}
     xr.testing.assert_identical(cube.sel(whole), expected.sel(whole))
     with pytest.warns(RuntimeWarning, match="history.nc: it cannot be read"):
-        assert carried_out(given, out, retry=True).failures == []
+        assert run_sweep(given, out, retry=True).failures == []
     assert (out / "cells" / f"{third.name}-failed-1" / "notes.txt").is_file()
     assert (out / "cells" / f"{third.name}-failed-1.error").is_file()

@@ -37,13 +37,13 @@ def with_sweep(lines, **sections):
     return {**settings(**sections), "sweep": lines}
 
 
-def carried_out(given, out, **options):
+def run_sweep(given, out, **options):
     return sweeps.sweep(given, out, progress=False, **options)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    return carried_out(settings(), tmp_path_factory.mktemp("sweep") / "out")
+    return run_sweep(settings(), tmp_path_factory.mktemp("sweep") / "out")
 
 
 def test_cells_have_the_bits_of_runs_alone(done, tmp_path):
@@ -138,7 +138,7 @@ def test_censored_cells_are_hatched(done):
 
 def test_a_sweep_without_events_has_curves_alone(tmp_path):
     given = with_sweep({"dynamics.lr": [0.5, 0.1]}, run={"events": [], "record_every": "log"})
-    done = carried_out(given, tmp_path / "out")
+    done = run_sweep(given, tmp_path / "out")
     (curves,) = drawn(done.cube())
     assert curves.get_xscale() == "log"
     assert sweeps.report(done.store.path, tmp_path / "a.png", by="lr")[-1] == f"picture: {tmp_path / 'a.png'}"
@@ -146,11 +146,11 @@ def test_a_sweep_without_events_has_curves_alone(tmp_path):
 
 def test_what_has_ended_is_not_carried_out_again(done):
     before = {path: path.stat().st_mtime_ns for path in done.store.path.glob("cells/*/*")}
-    wider = carried_out({**settings(), "sweep": {**LABELS, "network.seed": [3, 1, 2]}}, done.store.path)
+    wider = run_sweep({**settings(), "sweep": {**LABELS, "network.seed": [3, 1, 2]}}, done.store.path)
     assert len(wider.todo) == 3
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert wider.cube().sizes["network_seed"] == 3
-    again = carried_out(settings(), done.store.path)
+    again = run_sweep(settings(), done.store.path)
     assert again.todo == []
     assert again.seconds == 0
     xr.testing.assert_identical(again.cube(), done.cube())
@@ -166,7 +166,7 @@ def test_keys_that_vary_together_and_labels_that_are_no_numbers(tmp_path):
         },
         run={"steps": 100, "record_every": 50},
     )
-    cube = carried_out(given, tmp_path / "out").cube()
+    cube = run_sweep(given, tmp_path / "out").cube()
     assert dict(cube.sizes) == {
         "data_seed": 3, "lr": 2, "activation": 2, "step": 3, "event": 1,
     }  # fmt: skip
@@ -179,14 +179,14 @@ def test_keys_that_vary_together_and_labels_that_are_no_numbers(tmp_path):
 
 def test_failures_are_kept_and_tried_again_on_request(tmp_path):
     given = with_sweep({"dynamics.lr": [0.5, 1e30]})
-    first = carried_out(given, tmp_path / "out")
+    first = run_sweep(given, tmp_path / "out")
     assert [cell.labels["dynamics.lr"] for cell in first.failures] == [1e30]
     cube = first.cube()
     assert cube.ending.values.tolist() == ["reached the end", "diverged"]
     assert np.isnan(cube.train_loss.sel(lr=1e30, step=300))
     assert np.isfinite(cube.train_loss.sel(lr=1e30, step=0))
-    assert carried_out(given, tmp_path / "out").todo == []
-    retried = carried_out(given, tmp_path / "out", retry=True)
+    assert run_sweep(given, tmp_path / "out").todo == []
+    retried = run_sweep(given, tmp_path / "out", retry=True)
     assert [cell.labels["dynamics.lr"] for cell in retried.todo] == [1e30]
     name = first.failures[0].name
     assert (
@@ -198,7 +198,7 @@ def test_failures_are_kept_and_tried_again_on_request(tmp_path):
 
 def test_a_cube_with_cells_that_have_not_ended(done, tmp_path):
     store = tmp_path / "out"
-    carried_out(with_sweep({"network.seed": [3], "dynamics.weight_decay": [1e-3]}), store)
+    run_sweep(with_sweep({"network.seed": [3], "dynamics.weight_decay": [1e-3]}), store)
     for name in ("sweep.toml", "cells.json"):
         (store / name).write_bytes((done.store.path / name).read_bytes())
     cube = sweeps.open_sweep(store)
@@ -231,7 +231,7 @@ BAD = [
 @pytest.mark.parametrize(("lines", "message"), BAD, ids=[message for _, message in BAD])
 def test_bad_input_is_told_before_anything_starts(lines, message, tmp_path):
     with pytest.raises(ConfigurationError, match=message):
-        carried_out({**settings(), "sweep": lines}, tmp_path / "out")
+        run_sweep({**settings(), "sweep": lines}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -239,12 +239,12 @@ def test_what_a_dynamics_refuses_is_told_before_anything_starts(tmp_path):
     given = with_sweep({"network.hidden": [64, 2]}, data={"p": 5, "test_count": 3})
     given["dynamics"] = {"kind": "predicted_gradient"}
     with pytest.raises(ConfigurationError, match=r"expected .* \(with network.hidden = 2\)"):
-        carried_out(given, tmp_path / "out")
+        run_sweep(given, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match=r"expected a sweep, found no sweep.toml"):
         sweeps.open_sweep(tmp_path)
     with pytest.raises(ValueError, match="workers: expected an integer of at least 1, got 0"):
-        carried_out(settings(), tmp_path / "out", workers=0)
+        run_sweep(settings(), tmp_path / "out", workers=0)
 
 
 def test_cells_that_do_not_fit_in_memory_together(tmp_path, monkeypatch):
@@ -252,8 +252,8 @@ def test_cells_that_do_not_fit_in_memory_together(tmp_path, monkeypatch):
     need = one.dynamics.cost(one.data, one.network).memory
     monkeypatch.setattr("zeroloss._resources.available_memory", lambda: 2 * need - 1)
     with pytest.raises(ValueError, match="2 cells at a time: expected to fit in"):
-        carried_out(settings(), tmp_path / "out", workers=2)
-    assert len(carried_out(settings(), tmp_path / "out", workers=1).outcomes) == 6
+        run_sweep(settings(), tmp_path / "out", workers=2)
+    assert len(run_sweep(settings(), tmp_path / "out", workers=1).outcomes) == 6
 
 
 def test_the_plan_says_how_long(tmp_path, monkeypatch):
@@ -268,7 +268,7 @@ def test_the_plan_says_how_long(tmp_path, monkeypatch):
         (with_sweep({"run.duration": [100.0]}, dynamics={"lr": 0.5}, run={"steps": None}), 1),
     ):
         with pytest.raises(KeyboardInterrupt):
-            carried_out(given, tmp_path / "out", workers=workers, planned=lambda plan: plans.append(plan) or stop())
+            run_sweep(given, tmp_path / "out", workers=workers, planned=lambda plan: plans.append(plan) or stop())
     begun = 0.1  # what a directory takes, for each cell
     assert [plan.seconds for plan in plans] == pytest.approx([5 + 2 * begun, 5 + 2 * begun, 9 + begun, 0.2 + begun])
     assert not (tmp_path / "out").exists()
@@ -302,7 +302,7 @@ def test_numpy_values_and_schedules_from_python(tmp_path):
         dynamics={"lr": schedule},
         run={"steps": np.int64(60)},
     )
-    done = carried_out(given, tmp_path / "out")
+    done = run_sweep(given, tmp_path / "out")
     assert len(done.outcomes) == 4
     cube = sweeps.open_sweep(tmp_path / "out")
     xr.testing.assert_identical(cube, done.cube())
@@ -320,18 +320,18 @@ def test_files_are_named_from_where_the_configuration_is_and_cells_by_their_cont
         '[data]\ntask = "arrays"\n[network]\nhidden = 8\n[run]\nsteps = 5\n'
         '[sweep]\n"data.file" = ["one.npz", "other.npz"]\n'
     )
-    done = carried_out(tmp_path / "a.toml", tmp_path / "out")
+    done = run_sweep(tmp_path / "a.toml", tmp_path / "out")
     monkeypatch.chdir(tmp_path)
     relative = {**config.read_sections("a.toml"), "sweep": {"data.file": ["one.npz", "other.npz"]}}
-    assert carried_out(relative, tmp_path / "out").todo == []
+    assert run_sweep(relative, tmp_path / "out").todo == []
     np.savez(tmp_path / "one.npz", **{**arrays, "X_train": arrays["X_train"][::-1]})
-    changed = carried_out(tmp_path / "a.toml", tmp_path / "out")
+    changed = run_sweep(tmp_path / "a.toml", tmp_path / "out")
     assert [cell.labels["data.file"] for cell in changed.todo] == [str(tmp_path / "one.npz")]
     assert done.store.names[1] == changed.store.names[1]
 
 
 def test_seeds_beyond_64_bits(tmp_path):
-    cube = carried_out(with_sweep({"network.seed": [2**64, 1]}, run={"steps": 2}), tmp_path / "out").cube()
+    cube = run_sweep(with_sweep({"network.seed": [2**64, 1]}, run={"steps": 2}), tmp_path / "out").cube()
     assert cube.network_seed.values.tolist() == [str(2**64), "1"]
 
 
@@ -343,8 +343,8 @@ def test_errors_of_a_configuration_cross_processes():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda out: carried_out(None, out), TypeError, "configuration: expected a file or a mapping, got NoneType"),
-        (lambda out: carried_out({**settings(), "data": 3}, out), ConfigurationError, "data: expected a section"),
+        (lambda out: run_sweep(None, out), TypeError, "configuration: expected a file or a mapping, got NoneType"),
+        (lambda out: run_sweep({**settings(), "data": 3}, out), ConfigurationError, "data: expected a section"),
     ],
 )
 def test_bad_arguments(call, error, message, tmp_path):
