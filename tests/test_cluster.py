@@ -1,4 +1,4 @@
-"""Sweeps on a Dask cluster of real processes: the bits of the local sweep, whatever becomes of a worker."""
+"""Sweeps on a Dask cluster of real processes have the bits of the local sweep, even if a worker is killed."""
 
 import contextlib
 import os
@@ -25,7 +25,8 @@ from zeroloss.studies.theorems import theorem51
 needs_base = pytest.mark.skipif(len(LEVELS) == 1 or "base" not in LEVELS, reason="only one level is compiled")
 
 distributed = pytest.importorskip("distributed")
-pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of its own threads and sockets
+# Dask warns about its own threads and sockets.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 GIVEN = with_sweep(
     {"network.seed": [1, 2, 3], "dynamics.lr": [0.5, 0.25]},
@@ -33,13 +34,13 @@ GIVEN = with_sweep(
 )
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+def find_free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
-def dask(module, *words, **environment):
+def start_dask(module, *words, **environment):
     return subprocess.Popen(
         [sys.executable, "-m", f"distributed.cli.{module}", *words],
         stdout=subprocess.DEVNULL,
@@ -48,18 +49,18 @@ def dask(module, *words, **environment):
     )
 
 
-def worker(address, **environment):
-    return dask("dask_worker", address, "--no-nanny", "--nthreads=1", "--no-dashboard", **environment)
+def start_worker(address, **environment):
+    return start_dask("dask_worker", address, "--no-nanny", "--nthreads=1", "--no-dashboard", **environment)
 
 
 @contextlib.contextmanager
 def cluster(*environments):
-    """A scheduler and a worker for each environment; their address and the workers' processes."""
-    port = free_port()
+    """Start a scheduler and a worker for each environment; yield its address and the workers' processes."""
+    port = find_free_port()
     address = f"tcp://127.0.0.1:{port}"
-    processes = [dask("dask_scheduler", "--host=127.0.0.1", f"--port={port}", "--no-dashboard", "--no-show")]
+    processes = [start_dask("dask_scheduler", "--host=127.0.0.1", f"--port={port}", "--no-dashboard", "--no-show")]
     try:
-        processes += [worker(address, **environment) for environment in environments]
+        processes += [start_worker(address, **environment) for environment in environments]
         with distributed.Client(address, timeout=60, set_as_default=False) as client:
             if environments:
                 client.wait_for_workers(len(environments), timeout=60)
@@ -71,7 +72,7 @@ def cluster(*environments):
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory):
+def local_cube(tmp_path_factory):
     return run_sweep(GIVEN, tmp_path_factory.mktemp("local") / "out").cube()
 
 
@@ -87,8 +88,8 @@ def command(given, out, *words, cwd=None):
     )
 
 
-def in_the_middle(out, pid):
-    """Whether a process carries out a cell that has kept a step, and is far from its end."""
+def is_in_the_middle(out, pid):
+    """Return whether a process runs a cell that has saved a step and is far from its end."""
     for lock in out.glob("locks/*"):
         steps = [int(path.name[5:]) for path in out.glob(f"cells/{lock.name}/checkpoints/step-*")]
         if lock.read_text().strip() == str(pid) and steps and 0 < max(steps) < GIVEN["run"]["steps"] // 3:
@@ -96,21 +97,20 @@ def in_the_middle(out, pid):
     return False
 
 
-def test_a_worker_that_is_killed_leaves_its_cells_to_the_others(expected, tmp_path):
+def test_other_workers_finish_the_cells_of_a_killed_worker(local_cube, tmp_path):
     out = tmp_path / "out"
     with cluster({}, {}) as (address, workers), command(GIVEN, out, "--scheduler", address) as process:
-        wait_for(lambda: in_the_middle(out, workers[0].pid) or process.poll() is not None)
+        wait_for(lambda: is_in_the_middle(out, workers[0].pid) or process.poll() is not None)
         workers[0].kill()
         printed, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     assert "6 of 6 cells ended" in printed
     assert any("resumed at step" in path.read_text() for path in out.glob("cells/*/log.txt"))
-    xr.testing.assert_identical(sweeps.open_sweep(out), expected)
+    xr.testing.assert_identical(sweeps.open_sweep(out), local_cube)
     assert not list(out.glob("wanted-*"))
 
 
-def test_from_python_interrupted_and_on_this_machine_again(expected, tmp_path):
-    """A sweep that one began is the other's to end."""
+def test_a_sweep_can_move_between_command_python_and_local_workers(local_cube, tmp_path):
     out = tmp_path / "out"
     with cluster({}) as (address, _):
         with command(GIVEN, out, "--scheduler", address) as process:
@@ -123,11 +123,11 @@ def test_from_python_interrupted_and_on_this_machine_again(expected, tmp_path):
             few = with_sweep({"network.seed": [1], "dynamics.lr": [0.5, 0.25]}, run=GIVEN["run"])
             done = sweeps.sweep(few, out, client=client, progress=False)
     assert len(done.outcomes) == 2
-    xr.testing.assert_identical(run_sweep(GIVEN, out).cube(), expected)
+    xr.testing.assert_identical(run_sweep(GIVEN, out).cube(), local_cube)
 
 
 @needs_base
-def test_workers_of_another_level_are_told_and_refused_unless_allowed(tmp_path):
+def test_workers_of_another_level_are_rejected_unless_allowed(tmp_path):
     few = settings(run={"steps": 10})
     with cluster({"ZEROLOSS_ISA": "base"}) as (address, _), sweeps.connect(address) as client:
         with pytest.raises(sweeps.ClusterError, match=r"tcp://.* has level base in place of .*--allow-different-bits"):
@@ -137,31 +137,34 @@ def test_workers_of_another_level_are_told_and_refused_unless_allowed(tmp_path):
 
 
 @needs_base
-def test_workers_that_come_with_the_work_and_one_of_another_level(tmp_path):
-    """None at first, as an adaptive cluster; then one that is refused, and one that carries out the sweep."""
+def test_workers_that_join_late_get_cells_except_of_another_level(tmp_path):
+    """There is no worker at first, as on an adaptive cluster.
+
+    Then one joins that is rejected, and one that runs the sweep.
+    """
     out, late = tmp_path / "out", []
     few = with_sweep({"network.seed": [1, 2, 3]}, run=GIVEN["run"])
     with cluster() as (address, _), command(few, out, "--scheduler", address) as process:
         try:
             wait_for(lambda: list(out.glob("wanted-*")) or process.poll() is not None)
-            late.append(worker(address, ZEROLOSS_ISA="base"))
+            late.append(start_worker(address, ZEROLOSS_ISA="base"))
             line = process.stderr.readline()
-            late.append(worker(address))
+            late.append(start_worker(address))
             printed, err = process.communicate(timeout=100)
         finally:
-            for one in late:
-                one.kill()
-                one.wait()
+            for worker in late:
+                worker.kill()
+                worker.wait()
     assert re.match(r"zeroloss: tcp://.* has level base in place of .*: it gets no cells", line)
     assert process.returncode == 0, err
     assert "3 of 3 cells ended" in printed
 
 
-def test_a_scheduler_that_does_not_answer(tmp_path):
-    from zeroloss.sweeps import cluster as module  # noqa: PLC0415 — where Dask is
+def test_a_scheduler_that_does_not_answer_is_an_error(tmp_path):
+    from zeroloss.sweeps import cluster as module  # noqa: PLC0415 — it imports Dask
 
     assert module._REACHED < 10
-    with command(GIVEN, tmp_path / "out", "--scheduler", f"tcp://127.0.0.1:{free_port()}") as process:
+    with command(GIVEN, tmp_path / "out", "--scheduler", f"tcp://127.0.0.1:{find_free_port()}") as process:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert re.fullmatch(r"zeroloss: scheduler: expected one that answers at tcp://.*, got: .*\n", err)
@@ -178,8 +181,8 @@ def test_without_dask_the_extra_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize("importable", [True, False])
-def test_a_dynamics_of_a_module(tmp_path, importable):
-    """The module is imported by the workers, not by the scheduler."""
+def test_workers_import_the_module_of_a_dynamics(tmp_path, importable):
+    """The scheduler does not import it."""
     (tmp_path / "my_dynamics.py").write_text(MODULE)
     given = {**own_settings("muon", steps=20), "sweep": {"network.seed": [1, 2]}}
     out, words = tmp_path / "out", ("--import", "my_dynamics", "--scheduler")
@@ -197,7 +200,7 @@ def test_a_dynamics_of_a_module(tmp_path, importable):
 
 
 def test_a_study_on_a_cluster_has_the_numbers_of_this_machine(tmp_path, capsys, monkeypatch):
-    """Its cells come back as arrays, and are stored where all workers look whether they are still wanted."""
+    """Cells return arrays, and are stored in a directory in which workers also check whether they should continue."""
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     settings = replace(theorem51.STUDY.quick, points=7, seeds=1)
     with cluster({}, {}) as (address, _), sweeps.connect(address) as client:

@@ -1,4 +1,4 @@
-"""What is not checked drifts: layers, the kernels' stub, exported symbols, levels, versions, sizes of files."""
+"""Tests of the code base: layers, the kernels' stub, exported symbols, levels, versions, and sizes of files."""
 
 import ast
 import importlib.metadata
@@ -21,7 +21,7 @@ from problems import LEVELS, figure5, kernels_of, relative
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "zeroloss"
 
-#: Each layer imports from those before it alone.
+#: A layer imports only from the layers before it.
 LAYERS = (
     {"_checks", "_progress", "_toml"},
     {"_choices", "_deprecated", "_plain"},
@@ -49,7 +49,7 @@ def modules():
 
 
 def imported_parts(path):
-    """The parts of the package that a module imports: "networks" for ``from ..networks import Network``."""
+    """Return the parts of the package that a module imports: "networks" for ``from ..networks import Network``."""
     here = path.relative_to(PACKAGE).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -88,7 +88,7 @@ def stub_names():
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_the_stub_names_what_the_module_holds(level):
+def test_the_stub_has_the_names_of_the_module(level):
     module = kernels_of(level)
     held = {name for name in vars(module) if not name.startswith("_")}
     stub = stub_names()
@@ -106,8 +106,8 @@ def test_only_the_module_s_entry_is_exported():
         assert re.findall(r" [A-Z] (\w+)", listed) == [f"PyInit_{path.name.split('.')[0]}"]
 
 
-def in_process(code, **environment):
-    """What a fresh interpreter prints, or the last line of its error."""
+def run_in_interpreter(code, **environment):
+    """Run code in a fresh interpreter; return its output, or the last line of its error."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=False
     )
@@ -115,15 +115,15 @@ def in_process(code, **environment):
 
 
 def test_the_widest_level_is_chosen_and_can_be_forced():
-    assert in_process("import zeroloss as zl; print(zl.build_info()['level'])", ZEROLOSS_ISA="") == LEVELS[-1]
+    assert run_in_interpreter("import zeroloss as zl; print(zl.build_info()['level'])", ZEROLOSS_ISA="") == LEVELS[-1]
     for level in LEVELS:
         code = "import zeroloss as zl; print(zl.build_info()['level'])"
-        assert in_process(code, ZEROLOSS_ISA=level) == level
+        assert run_in_interpreter(code, ZEROLOSS_ISA=level) == level
     expected = f"ImportError: ZEROLOSS_ISA: expected one of {', '.join(LEVELS)} on this machine, got 'v9'"
-    assert in_process("import zeroloss", ZEROLOSS_ISA="v9") == expected
+    assert run_in_interpreter("import zeroloss", ZEROLOSS_ISA="v9") == expected
 
 
-def test_an_impossible_level_is_refused():
+def test_an_impossible_level_is_rejected():
     with pytest.raises(ImportError, match="expected one of base, v3 on this machine, got 'v4'"):
         chooser._choose(["base", "v3"], "v4")
 
@@ -137,7 +137,7 @@ E = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4, momentum=0.5), dat
 dE = zl.predicted_gradient(net, data, ridge=1.0)[0]
 print(E.tobytes().hex() + dE.tobytes().hex())
 """
-    found = {level: [in_process(code, ZEROLOSS_ISA=level) for _ in range(2)] for level in LEVELS}
+    found = {level: [run_in_interpreter(code, ZEROLOSS_ISA=level) for _ in range(2)] for level in LEVELS}
     for first, second in found.values():
         assert first == second
     E = {level: np.frombuffer(bytes.fromhex(found[level][0])) for level in LEVELS}
@@ -145,38 +145,41 @@ print(E.tobytes().hex() + dE.tobytes().hex())
         assert relative(E[level], E[LEVELS[-1]]) < 1e-12
 
 
-def test_the_version_stands_once():
+def test_the_version_comes_from_the_metadata():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert importlib.metadata.version("zeroloss") == zl.__version__ == project["version"]
 
 
-def test_eigen_is_the_pinned_one():
+def test_eigen_has_the_pinned_version():
     requires = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     pinned = next(r for r in requires if r.startswith("cmeel-eigen")).split("==")[1]
     assert zl.build_info()["eigen"] == pinned
     assert any(file.match("licenses/NOTICE") for file in importlib.metadata.files("zeroloss"))
 
 
-def loaded(libraries, code=""):
-    """Those of some libraries that a fresh interpreter has loaded after some code, as text."""
-    return in_process(f"import sys, zeroloss as zl\n{code}\nprint(sorted({libraries} & sys.modules.keys()))")
+def loaded_modules(libraries, code=""):
+    """Return, as text, which of some libraries a fresh interpreter has loaded after some code."""
+    return run_in_interpreter(f"import sys, zeroloss as zl\n{code}\nprint(sorted({libraries} & sys.modules.keys()))")
 
 
-def test_import_loads_no_library_before_it_is_needed():
+def test_libraries_are_loaded_when_they_are_needed():
     late = {"click", "filelock", "h5netcdf", "h5py", "lifelines", "matplotlib", "pydantic", "torch", "jax", "xarray"}
     soon = {"importlib.metadata", "numpy.testing", "pandas", "psutil", "safetensors", "scipy", "threadpoolctl", "tqdm"}
-    assert loaded(late | soon) == "[]"
+    assert loaded_modules(late | soon) == "[]"
     task = "data = zl.datasets.modular_addition(5, test_count=3); net = zl.networks.uniform_fan_in(data, 8, seed=1)"
-    assert loaded(late, f"{task}; zl.GradientDescent(lr=1.0)") == "[]"
-    assert loaded(late, f"{task}; zl.simulate(zl.AdamW(), data, net, steps=1)") == "['xarray']"
+    assert loaded_modules(late, f"{task}; zl.GradientDescent(lr=1.0)") == "[]"
+    assert loaded_modules(late, f"{task}; zl.simulate(zl.AdamW(), data, net, steps=1)") == "['xarray']"
 
 
-def test_every_name_of_the_package_is_there_and_listed():
+def test_public_names_exist_and_are_listed():
     code = (
         "print(set(zl.__all__) <= set(dir(zl)), all(hasattr(zl, name) for name in zl.__all__), hasattr(zl, 'nothing'))"
     )
-    assert in_process(f"import zeroloss as zl; {code}") == "True True False"
-    assert in_process("from zeroloss import *; print(simulate.__name__, config.__name__)") == "simulate zeroloss.config"
+    assert run_in_interpreter(f"import zeroloss as zl; {code}") == "True True False"
+    assert (
+        run_in_interpreter("from zeroloss import *; print(simulate.__name__, config.__name__)")
+        == "simulate zeroloss.config"
+    )
 
 
 def test_public_functions_are_documented():
@@ -187,7 +190,7 @@ def test_public_functions_are_documented():
                 assert inspect.getdoc(thing), f"{owner.__name__}.{name}"
 
 
-def test_files_are_read_in_one_sitting():
+def test_files_are_short():
     for path in [*PACKAGE.rglob("*.py"), *(ROOT / "csrc").rglob("*.?pp"), *(ROOT / "tests").glob("*.py")]:
         assert path.read_text().count("\n") <= 400, path
     assert (ROOT / "CMakeLists.txt").read_text().count("\n") <= 60
@@ -198,7 +201,7 @@ ITERATORS = {"map", "filter", "zip", "iter", "reversed", "enumerate", "glob", "r
 
 
 def always_true(expression):
-    """Whether an expression is true whatever happens: an iterator, a non-empty display, a constant, a method itself."""
+    """Return whether an expression is always true: an iterator, a non-empty display, a constant, or a method."""
     match expression:
         case ast.Tuple(elts=entries) | ast.List(elts=entries) | ast.Set(elts=entries) | ast.Dict(keys=entries):
             decided = bool(entries)
@@ -207,9 +210,9 @@ def always_true(expression):
         case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
             decided = name in ITERATORS
         case ast.Attribute(attr=name):
-            decided = name in {"all", "any", "exists", "is_dir", "is_file"}  # the parentheses are missing
+            decided = name in {"all", "any", "exists", "is_dir", "is_file"}  # The parentheses are missing.
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            decided = always_true(operand)  # always false, as bad
+            decided = always_true(operand)  # It is always false.
         case ast.BoolOp(values=values):
             decided = any(map(always_true, values))
         case _:
@@ -218,12 +221,12 @@ def always_true(expression):
 
 
 def conditions(tree):
-    """The expressions that assertions and branches test."""
+    """Return the expressions that assertions and branches test."""
     return [node.test for node in ast.walk(tree) if isinstance(node, ast.Assert | ast.If | ast.IfExp)]
 
 
 def test_tests_can_fail():
-    """No assertion or branch of a test is decided beforehand, and nothing but the call stands in pytest.raises."""
+    """No condition of an assertion or branch is constant, and a pytest.raises block contains only the call."""
     for path in (ROOT / "tests").glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         decided = [ast.unparse(condition) for condition in conditions(tree) if always_true(condition)]

@@ -1,4 +1,4 @@
-"""Configurations: complete, checked as a whole, the same from a file, from Python and from a run."""
+"""Configurations are complete, checked as a whole, and the same from a file, from Python and from a run."""
 
 import itertools
 import re
@@ -26,8 +26,8 @@ def test_an_empty_configuration_is_complete():
     assert configuration.run.steps == 100_000
 
 
-def test_the_defaults_as_text_are_the_defaults(tmp_path):
-    """As they stand, and every alternative section with its comment marks taken away."""
+def test_the_printed_defaults_are_the_defaults(tmp_path):
+    """This holds for the text as printed, and for every alternative section without its comment marks."""
     text = config.defaults_text()
     (tmp_path / "defaults.toml").write_text(text)
     configuration = config.from_file(tmp_path / "defaults.toml")
@@ -64,7 +64,7 @@ def test_the_text_of_a_configuration_makes_the_same_one(tmp_path):
     np.testing.assert_array_equal(again.network.E, configuration.network.E)
 
 
-def test_all_problems_at_once():
+def test_all_problems_are_reported_at_once():
     found = problems_of(
         data={"task": "modular_addition", "p": 1, "seed": "x"},
         network={"hidden": 0, "activaton": "relu"},
@@ -113,7 +113,7 @@ def test_all_problems_at_once():
             "network: /nowhere.npz: expected a checkpoint, found no such file",
         ),
         (
-            {"network": {"init": "file", "file": "names: a.npz"}},  # a name that looks like a key
+            {"network": {"init": "file", "file": "names: a.npz"}},  # The name looks like a key.
             "network: names: a.npz: expected a checkpoint, found no such file",
         ),
         (
@@ -139,11 +139,11 @@ def test_all_problems_at_once():
         ),
     ],
 )
-def test_problems(sections, line):
+def test_problems_name_their_key(sections, line):
     assert any(line in problem for problem in problems_of(**sections)), problems_of(**sections)
 
 
-def test_every_pair_of_mistakes_is_told():
+def test_every_pair_of_mistakes_is_reported():
     """No mistake hides another."""
     mistakes = [
         ("data", {"p": 0}, "data.p:"),
@@ -160,13 +160,13 @@ def test_every_pair_of_mistakes_is_told():
         for section, keys, _ in (one, other):
             sections.setdefault(section, {}).update(keys)
         if one[0] == other[0] == "data":
-            continue  # a count can only be too great for a modulus that is one
+            continue  # A count can be too large only for a valid modulus.
         found = problems_of(**sections)
         assert any(line.startswith(one[2]) for line in found), found
         assert any(line.startswith(other[2]) for line in found), found
 
 
-def test_files_that_are_none(tmp_path):
+def test_files_that_are_no_configuration_are_rejected(tmp_path):
     for name, content, line in (
         ("missing.toml", None, "expected a configuration file"),
         ("binary.toml", b"\xff\xfe\x00", "expected a configuration file"),
@@ -178,7 +178,7 @@ def test_files_that_are_none(tmp_path):
             config.from_file(tmp_path / name)
 
 
-def test_overrides_and_keyword_arguments(tmp_path):
+def test_keyword_arguments_override_the_file(tmp_path):
     (tmp_path / "a.toml").write_text("[dynamics]\nlr = 0.5\n[run]\nsteps = 3\n")
     configuration = config.from_file(tmp_path / "a.toml", dynamics={"lr": 0.25}, network={"hidden": 4})
     assert configuration.dynamics.lr == 0.25
@@ -186,15 +186,15 @@ def test_overrides_and_keyword_arguments(tmp_path):
     assert configuration.run.steps == 3
 
 
-def test_what_is_no_part_of_the_fingerprint(tmp_path):
-    """How far and how safely: a run may go on with other checkpoints and threads."""
+def test_steps_checkpoints_and_threads_do_not_change_the_fingerprint(tmp_path):
+    """A run may be continued with other values of these settings."""
     one = config.from_settings({"run": {"steps": 10}})
     other = config.from_settings({"run": {"steps": 20, "threads": 1, "checkpoint_every": 5, "stop_minutes": 3}})
     third = config.from_settings({"run": {"steps": 10, "record_every": 7}})
     assert one.fingerprint() == other.fingerprint() != third.fingerprint()
 
 
-def test_settings_that_no_dynamics_takes_are_told_before_a_directory_is_made(tmp_path):
+def test_incompatible_settings_are_rejected_before_a_directory_is_made(tmp_path):
     flow = config.from_settings(
         {"network": {"dtype": "float32"}, "dynamics": {"kind": "predicted_gradient", "rtol": 0.1}}
     )
@@ -221,7 +221,7 @@ TASKS = {
 
 
 @pytest.mark.parametrize("task", zl.datasets.TASKS)
-def test_every_task_from_a_file_and_back(task, tmp_path):
+def test_every_task_is_the_same_from_a_file(task, tmp_path):
     keys = {**TASKS[task], "seed": 3}
     configuration = config.from_settings({"data": {"task": task, **keys}, "run": {"steps": 1}})
     expected = zl.datasets.TASKS[task](**keys)
@@ -233,7 +233,7 @@ def test_every_task_from_a_file_and_back(task, tmp_path):
             np.testing.assert_array_equal(getattr(data, name), getattr(expected, name))
 
 
-def test_a_network_from_another_s_checkpoint(tmp_path):
+def test_a_network_comes_from_a_pytorch_checkpoint(tmp_path):
     torch = pytest.importorskip("torch")
     weights = {"a.weight": torch.randn(8, 5), "b.weight": torch.randn(5, 8), "optimizer": {"m": torch.ones(3)}}
     torch.save(weights, tmp_path / "theirs.pth")

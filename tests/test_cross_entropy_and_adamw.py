@@ -1,4 +1,4 @@
-"""Cross-entropy, AdamW and decay on one layer, against PyTorch."""
+"""Cross-entropy, AdamW and weight decay on one layer, against PyTorch."""
 
 import mpmath
 import numpy as np
@@ -25,15 +25,15 @@ LOSSES = ("mse", "cross_entropy")
 
 
 def probabilities(data, seed=5):
-    """The same inputs with rows of positive targets that sum to one."""
+    """Replace the targets by rows of positive numbers that sum to one."""
     Y = np.random.default_rng(seed).dirichlet(np.ones(data.Y_train.shape[1]), len(data.Y_train))
     return zl.datasets.from_arrays(data.X_train, Y)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("sizes", odd_sizes(), ids=str)
-def test_loss_and_gradient_of_cross_entropy(sizes, reduction):
-    """Autograd in float64: n · h · d_out roundings, and exp's few units."""
+def test_loss_and_gradient_of_cross_entropy_agree_with_autograd(sizes, reduction):
+    """The bound allows for n · h · d_out roundings and for errors of a few units in exp."""
     n, d_in, h, d_out = sizes
     data = probabilities(random_data(n, d_in, d_out))
     net = random_network(data, h, "tanh")
@@ -47,8 +47,11 @@ def test_loss_and_gradient_of_cross_entropy(sizes, reduction):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_learned_sample_keeps_its_digits(dtype):
-    """Outputs 0 but for the target's t: loss log(1 + (k−1)e^(−t)), and gradients that 1 − p cannot hold."""
+def test_the_loss_of_a_learned_sample_has_all_digits(dtype):
+    """Outputs are t for the target and else 0.
+
+    The loss is log(1 + (k−1)e^(−t)), and 1 − p has too few digits for the gradient.
+    """
     k, roundoff = 5, UNIT_ROUNDOFF[dtype]
     Y = np.eye(1, k)
     data = zl.datasets.from_arrays(np.ones((1, 1)), Y, rows="dense")
@@ -77,8 +80,8 @@ def test_large_outputs_do_not_overflow(outputs):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("sizes", odd_sizes(), ids=str)
-def test_steps_of_descent_are_those_of_single_evaluations(sizes, activation, dtype):
-    """The descent's own kernel for the outputs, against loss_and_gradient, for every size of blocks."""
+def test_steps_of_descent_agree_with_single_evaluations(sizes, activation, dtype):
+    """The kernel of descent has its own code for the outputs, which depends on the sizes of blocks."""
     n, d_in, h, d_out = sizes
     data = probabilities(random_data(n, d_in, d_out))
     net = random_network(data, h, activation, dtype)
@@ -96,11 +99,11 @@ def test_steps_of_descent_are_those_of_single_evaluations(sizes, activation, dty
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("decay_layers", ["both", "E", "W"])
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
-def test_200_steps_of_torch(kind, decay_layers, loss, activation):
-    """Modular pairs at p = 11; 200 steps to 1e-9, as rounding errors grow along the way.
+def test_200_steps_agree_with_torch(kind, decay_layers, loss, activation):
+    """The bound is 1e-9 at p = 11, because rounding errors grow along the way.
 
-    (AdamW divides by the size of the gradient: where that vanishes, its steps are made of rounding errors. So lr is
-    small enough for the loss to be still falling.)
+    AdamW divides by the size of the gradient. If that vanishes, its steps are rounding errors. Therefore lr is so small
+    that the loss is still falling.
     """
     data, net = figure5()
     net = zl.networks.from_arrays(net.E, net.W, activation)
@@ -128,7 +131,7 @@ def test_200_steps_of_torch(kind, decay_layers, loss, activation):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
-def test_adamw_with_cross_entropy_at_every_level(level, rows):
+def test_adamw_with_cross_entropy_agrees_with_torch_at_every_level(level, rows):
     kernels = kernels_of(level)
     data = probabilities(random_data(33, 6, 7, rows))
     net = random_network(data, 21)
@@ -164,7 +167,7 @@ def test_adamw_with_cross_entropy_at_every_level(level, rows):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_extending_adamw_has_the_bits_of_one_run(tmp_path, dtype):
-    """Moments and the number of steps go along, through a file too; threads change nothing."""
+    """Moments and the number of steps are saved and loaded too; threads change nothing."""
     data, net = figure5(dtype)
     adamw = zl.AdamW(lr=1e-3, loss="cross_entropy")
     whole = zl.simulate(adamw, data, net, steps=60, record_every=20, threads=2)
@@ -175,7 +178,7 @@ def test_extending_adamw_has_the_bits_of_one_run(tmp_path, dtype):
     assert same_bits(whole.history, joined.history)
 
 
-def test_bad_settings():
+def test_invalid_settings_are_rejected():
     for arguments, message in (
         ({"loss": "hinge"}, "loss: expected one of mse, cross_entropy, got 'hinge'"),
         ({"decay_layers": "first"}, "decay_layers: expected one of both, E, W, got 'first'"),

@@ -7,7 +7,7 @@ import zeroloss as zl
 
 
 @pytest.mark.parametrize(("pairs", "samples"), [("unordered", 66), ("ordered", 121)])
-def test_modular_addition(pairs, samples):
+def test_modular_addition_agrees_with_its_definition(pairs, samples):
     data = zl.datasets.modular_addition(11, train_fraction=0.9, pairs=pairs, seed=3)
     X, Y = np.vstack([data.X_train, data.X_test]), np.vstack([data.Y_train, data.Y_test])
     assert X.shape == Y.shape == (samples, 11)
@@ -19,26 +19,26 @@ def test_modular_addition(pairs, samples):
         assert len({tuple(pair) for pair in numbers}) == samples
 
 
-def test_the_split_is_the_seed_s():
+def test_the_seed_determines_the_split():
     one, same, other = (zl.datasets.modular_addition(11, test_count=7, seed=s) for s in (0, 0, 1))
     assert (one.X_test == same.X_test).all()
     assert (one.X_test != other.X_test).any()
 
 
-def test_counts():
+def test_counts_and_fractions_determine_the_sizes():
     assert zl.datasets.modular_addition(5, train_count=4).X_test.shape == (11, 5)
     assert zl.datasets.modular_addition(5, test_count=0).X_test.shape == (0, 5)
     assert zl.datasets.modular_addition(5, train_fraction=1.0).X_train.shape == (15, 5)
 
 
-def test_rows_are_chosen_by_their_density():
+def test_the_density_of_inputs_determines_their_storage():
     X = np.eye(8)
     assert "sparse rows" in repr(zl.datasets.from_arrays(X, X))
     assert "dense rows" in repr(zl.datasets.from_arrays(X + 1, X))
     assert "dense rows" in repr(zl.datasets.from_arrays(X, X, rows="dense"))
 
 
-def test_normal_spreads():
+def test_normal_networks_have_their_standard_deviations():
     data = zl.datasets.modular_addition(97, train_fraction=0.5)
     net = zl.networks.normal(data, hidden=1024, std=0.3, seed=1)
     assert net.E.std() == pytest.approx(0.3, rel=0.01)
@@ -46,7 +46,7 @@ def test_normal_spreads():
     assert zl.networks.normal(data, hidden=1024, std=0.3, seed=1, std_W=2.0).W.std() == pytest.approx(2, rel=0.01)
 
 
-def test_uniform_fan_in_is_the_default_of_torch_linear():
+def test_uniform_fan_in_has_the_range_of_torch_linear():
     data = zl.datasets.modular_addition(97, train_fraction=0.5)
     net = zl.networks.uniform_fan_in(data, hidden=1024, seed=1)
     assert np.abs(net.E).max() == pytest.approx(97**-0.5, rel=1e-3)

@@ -1,4 +1,4 @@
-"""Extras that are missing, and other requirements: one line, status 2, before anything starts."""
+"""A missing extra or another missing requirement is one line and status 2, before anything starts."""
 
 import subprocess
 import sys
@@ -8,13 +8,13 @@ import pytest
 from zeroloss import config
 
 
-def without(library, *words):
-    """Run the command where a library cannot be imported."""
+def run_without(library, *words):
+    """Run the command without a library."""
     code = f"import sys; sys.modules[{library!r}] = None; from zeroloss.cli import main; main()"
     return subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
 
 
-def one_line(done, *parts):
+def assert_one_line(done, *parts):
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
     assert all(line.startswith("zeroloss: ") for line in done.stderr.splitlines())
@@ -23,9 +23,11 @@ def one_line(done, *parts):
 
 
 @pytest.mark.parametrize("study", ["phase-diagram", "delay-law"])
-def test_studies_are_refused_before_the_first_one_starts(study, tmp_path):
-    done = without("lifelines", "study", "vanishing-decay", study, "--quick", "--out", tmp_path / "a")
-    one_line(done, f"study {study}: laws of delays: expected lifelines", "pip install lifelines, or", '".[survival]"')
+def test_studies_with_a_missing_extra_are_rejected_before_the_first_starts(study, tmp_path):
+    done = run_without("lifelines", "study", "vanishing-decay", study, "--quick", "--out", tmp_path / "a")
+    assert_one_line(
+        done, f"study {study}: laws of delays: expected lifelines", "pip install lifelines, or", '".[survival]"'
+    )
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "a").exists()
 
@@ -41,14 +43,14 @@ def test_studies_are_refused_before_the_first_one_starts(study, tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_names_and_settings_are_checked_before_the_first_one_starts(words, line, tmp_path):
+def test_names_and_settings_are_checked_before_the_first_starts(words, line, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "zeroloss", *words, "--quick", "--out", tmp_path / "a"],
         capture_output=True,
         text=True,
         check=False,
     )
-    one_line(done, line)
+    assert_one_line(done, line)
     assert not (tmp_path / "a").exists()
 
 
@@ -59,22 +61,22 @@ def digits(tmp_path):
     return path
 
 
-def test_runs_and_sweeps_of_digits_without_scikit_learn(digits, tmp_path):
+def test_runs_and_sweeps_of_digits_name_scikit_learn(digits, tmp_path):
     parts = ("digits: expected scikit-learn", "pip install scikit-learn, or", 'pip install ".[data]"')
-    one_line(without("sklearn.datasets", "run", digits, "--out", tmp_path / "a"), *parts)
+    assert_one_line(run_without("sklearn.datasets", "run", digits, "--out", tmp_path / "a"), *parts)
     digits.write_text(digits.read_text() + '[sweep]\n"network.seed" = [1, 2]\n')
-    one_line(without("sklearn.datasets", "sweep", digits, "--out", tmp_path / "a"), *parts)
+    assert_one_line(run_without("sklearn.datasets", "sweep", digits, "--out", tmp_path / "a"), *parts)
     assert not (tmp_path / "a").exists()
 
 
-def test_a_cluster_without_dask(digits, tmp_path):
+def test_a_sweep_on_a_cluster_names_dask(digits, tmp_path):
     digits.write_text('[sweep]\n"network.seed" = [1, 2]\n')
-    done = without("distributed", "sweep", digits, "--out", tmp_path / "a", "--scheduler", "tcp://127.0.0.1:9")
-    one_line(done, "scheduler: expected Dask", "pip install distributed, or", 'pip install ".[cluster]"')
+    done = run_without("distributed", "sweep", digits, "--out", tmp_path / "a", "--scheduler", "tcp://127.0.0.1:9")
+    assert_one_line(done, "scheduler: expected Dask", "pip install distributed, or", 'pip install ".[cluster]"')
     assert not (tmp_path / "a").exists()
 
 
-def test_the_library_says_the_same(monkeypatch):
+def test_the_library_names_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(config.ConfigurationError, match="expected scikit-learn"):
         config.from_settings({"data": {"task": "digits", "train_count": 3}})

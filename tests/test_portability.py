@@ -1,4 +1,4 @@
-"""What differs between operating systems: locks, flushing, signals, and modules that only some of them have."""
+"""Differences between operating systems: locks, flushing, signals, and modules that exist only on some of them."""
 
 import errno
 import os
@@ -31,15 +31,15 @@ def test_a_lock_names_its_holder_and_its_file_stays(tmp_path):
         assert path.stat().st_ino == before.st_ino
 
 
-def test_a_lock_is_waited_for(tmp_path):
+def test_a_lock_can_be_waited_for(tmp_path):
     order = []
 
-    def second():
+    def lock_second():
         with file_lock(tmp_path / "lock", wait=True):
             order.append("second")
 
     with file_lock(tmp_path / "lock"):
-        thread = threading.Thread(target=second)
+        thread = threading.Thread(target=lock_second)
         thread.start()
         time.sleep(0.1)
         order.append("first")
@@ -48,16 +48,16 @@ def test_a_lock_is_waited_for(tmp_path):
 
 
 def test_a_lock_file_that_cannot_be_written_still_locks(tmp_path, monkeypatch):
-    """As the operating system refuses it to a user who is not root."""
+    """The operating system refuses to open the file for writing, as it does for a user without permission."""
     path, real = tmp_path / "lock", os.open
     path.touch()
 
-    def refusing(file, flags, *mode):
+    def open_read_only(file, flags, *mode):
         if file == path and flags & os.O_RDWR:
             raise PermissionError(errno.EACCES, "Permission denied", str(file))
         return real(file, flags, *mode)
 
-    monkeypatch.setattr(os, "open", refusing)
+    monkeypatch.setattr(os, "open", open_read_only)
     with file_lock(path), pytest.raises(InUseError, match="in use by process unknown"), file_lock(path):
         pass
     assert path.read_bytes() == b""
@@ -65,10 +65,10 @@ def test_a_lock_file_that_cannot_be_written_still_locks(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL], ids=errno.errorcode.get)
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, code):
-    def without(descriptor, *, blocking):
+    def raise_no_locks(descriptor, *, blocking):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("filelock.lock_descriptor", without)
+    monkeypatch.setattr("filelock.lock_descriptor", raise_no_locks)
     with pytest.raises(ValueError, match=r"a: its file system has no locks .*; choose a directory on another") as error:
         runs.run(config.from_settings(settings()), tmp_path / "a", progress=False)
     assert not isinstance(error.value, InUseError)
@@ -76,28 +76,28 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, code):
     assert runs.run(config.from_settings(settings()), tmp_path / "a", progress=False).step == 300
 
 
-def test_other_errors_of_a_lock_stay_what_they_are(tmp_path, monkeypatch):
-    def failing(descriptor, *, blocking):
+def test_other_errors_of_a_lock_are_reported_as_they_are(tmp_path, monkeypatch):
+    def raise_input_output_error(descriptor, *, blocking):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("filelock.lock_descriptor", failing)
+    monkeypatch.setattr("filelock.lock_descriptor", raise_input_output_error)
     with pytest.raises(runs.RunInterruptedError, match=os.strerror(errno.EIO)):
         runs.run(config.from_settings(settings()), tmp_path / "a", progress=False)
     assert not RunDirectory(tmp_path / "a").checkpoint_paths()
 
 
-def test_without_the_modules_of_posix_alone(tmp_path):
-    """The package computes and saves; a run in a directory reports that nothing can be locked without ``fcntl``."""
+def test_the_package_works_without_posix_modules(tmp_path):
+    """It computes and saves. A run in a directory reports that nothing can be locked without ``fcntl``."""
     code = """
 import sys, warnings
-import psutil  # whose module for Linux needs some of them
+import psutil  # Its part for Linux needs some of them.
 for name in ("fcntl", "grp", "pwd", "resource", "syslog", "termios", "tty"):
     sys.modules[name] = None
 import zeroloss as zl
 data = zl.datasets.modular_addition(5, test_count=3)
 net = zl.networks.normal(data, hidden=8, std=0.5, seed=1)
 run = zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=10)
-warnings.simplefilter("ignore")  # filelock says that it has no locks
+warnings.simplefilter("ignore")  # filelock warns that it has no locks.
 run.save(sys.argv[1] + "/saved")
 print(zl.load(sys.argv[1] + "/saved").step)
 try:
@@ -112,8 +112,8 @@ except ValueError as error:
     assert done.stdout.startswith(f"10\n{tmp_path}/run: its file system has no locks (fcntl is unavailable)")
 
 
-def test_a_handler_of_c_code_is_left_alone(tmp_path, monkeypatch):
-    """Python sees such a handler as None, and could not put it back: the signal is not taken, and the run ends."""
+def test_a_signal_handler_of_c_code_stays(tmp_path, monkeypatch):
+    """Python returns None for such a handler and could not restore it. The signal is not handled, and the run ends."""
     real, taken = signal.signal, []
 
     def noting(number, handler):
@@ -126,11 +126,11 @@ def test_a_handler_of_c_code_is_left_alone(tmp_path, monkeypatch):
     assert set(taken) == {signal.SIGINT}
 
 
-def test_as_on_windows_nothing_is_flushed_or_masked_that_cannot_be(tmp_path, monkeypatch):
+def test_windows_flushes_no_directories_and_masks_no_signals(tmp_path, monkeypatch):
     real, flags = os.open, {}
 
     def noting(path, flag, *mode):
-        flags[os.path.isdir(path)] = flag  # noqa: PTH112 — of a path or a text
+        flags[os.path.isdir(path)] = flag  # noqa: PTH112 — it may be a string
         return real(path, flag, *mode)
 
     for module in ("results.files", "sweeps.workers"):
@@ -143,7 +143,7 @@ def test_as_on_windows_nothing_is_flushed_or_masked_that_cannot_be(tmp_path, mon
     assert flags[False] & os.O_RDWR
 
 
-def test_memory_and_processors_without_what_linux_alone_has(tmp_path, monkeypatch):
+def test_memory_and_processors_are_found_without_linux(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "sysconf")
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.delenv("ZEROLOSS_NUM_THREADS", raising=False)
@@ -157,8 +157,8 @@ def test_memory_and_processors_without_what_linux_alone_has(tmp_path, monkeypatc
     assert _resources.available_processors() == 1
 
 
-def test_pythons_are_found_on_the_path_and_of_pyenv(tmp_path, monkeypatch, capsys):
-    """Each version of pyproject.toml is looked for; one that does not run does not count."""
+def test_pythons_are_found_on_the_path_and_in_pyenv(tmp_path, monkeypatch, capsys):
+    """Each version of pyproject.toml is searched for; an interpreter that does not run is skipped."""
     folders = {
         "path": tmp_path / "path",
         **{n: tmp_path / ".pyenv" / "versions" / n / "bin" for n in ("3.12.1", "3.13.0")},
@@ -182,8 +182,8 @@ def test_pythons_are_found_on_the_path_and_of_pyenv(tmp_path, monkeypatch, capsy
     assert pythons.main(["3.12"]) == 0
 
 
-def test_without_pytorch_only_its_own_tests_are_skipped():
-    """Importing a module of tests does not load PyTorch, nor does what pytest asks of every object in it."""
+def test_test_modules_can_be_imported_without_pytorch():
+    """Importing a test module does not load PyTorch, nor do pytest's queries of its objects."""
     code = "import sys; sys.modules['torch'] = None; sys.path += sys.argv[1:]; import problems, test_learning_rate"
     code += "; print(hasattr(problems.torch, '__wrapped__'))"
     done = subprocess.run(

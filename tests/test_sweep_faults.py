@@ -1,4 +1,4 @@
-"""Sweeps that are interrupted, killed, shared, or find what they do not expect: to the bits of an undisturbed one."""
+"""Sweeps that are interrupted, killed, shared or damaged end with the bits of an uninterrupted sweep."""
 
 import os
 import re
@@ -31,36 +31,36 @@ def command(given, out, *words):
     return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def under_way(out):
-    """Whether a cell has kept a step of its own."""
+def has_saved_steps(out):
+    """Return whether a cell has a checkpoint after its start."""
     return any(int(path.name[5:]) > 0 for path in out.glob("cells/*/checkpoints/step-*"))
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def whole_sweep(tmp_path_factory):
     given = with_sweep({"network.seed": [1, 2, 3]}, run=LONG)
     return given, run_sweep(given, tmp_path_factory.mktemp("undisturbed") / "out").cube()
 
 
 @pytest.mark.parametrize("workers", ["--use-threads", "--workers=2"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_an_interrupted_sweep_goes_on_to_the_same_bits(undisturbed, workers, number, status, tmp_path):
-    given, expected = undisturbed
+def test_an_interrupted_sweep_is_continued_to_the_same_bits(whole_sweep, workers, number, status, tmp_path):
+    given, expected = whole_sweep
     out = tmp_path / "out"
     with command(given, out, workers) as process:
-        wait_for(lambda: under_way(out) or process.poll() is not None)
+        wait_for(lambda: has_saved_steps(out) or process.poll() is not None)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == status, err
     assert err.strip().endswith("the same command continues it") or number == signal.SIGKILL
     rest = run_sweep(given, out)
-    while rest.elsewhere:  # orphans of a killed process keep a checkpoint before they end
+    while rest.elsewhere:  # Orphans of a killed process save a checkpoint before they end.
         rest = run_sweep(given, out)
     xr.testing.assert_identical(rest.cube(), expected)
 
 
-def test_ctrl_c_on_a_terminal_while_workers_start(tmp_path):
-    """The terminal sends it to all processes of the group."""
+def test_ctrl_c_while_workers_start_is_one_line(tmp_path):
+    """A terminal sends the signal to all processes of the group."""
     out = tmp_path / "out"
     with command(with_sweep({"network.seed": [1, 2, 3]}, run=LONG), out, "--workers=2") as process:
         wait_for((out / "locks").exists)
@@ -70,11 +70,11 @@ def test_ctrl_c_on_a_terminal_while_workers_start(tmp_path):
     assert re.fullmatch(r"zeroloss: .*0 of 3 cells ended; the same command continues it\n", err)
 
 
-def test_a_worker_that_is_killed(undisturbed, tmp_path):
-    given, expected = undisturbed
+def test_a_killed_worker_ends_the_sweep_with_a_line(whole_sweep, tmp_path):
+    given, expected = whole_sweep
     out = tmp_path / "out"
     with command(given, out, "--workers=2") as process:
-        wait_for(lambda: under_way(out))
+        wait_for(lambda: has_saved_steps(out))
         holder = next(path for path in out.glob("locks/*") if path.name != "store")
         wait_for(lambda: holder.read_text().strip())
         os.kill(int(holder.read_text()), signal.SIGKILL)
@@ -85,8 +85,8 @@ def test_a_worker_that_is_killed(undisturbed, tmp_path):
     xr.testing.assert_identical(run_sweep(given, out).cube(), expected)
 
 
-def test_two_sweeps_of_one_store_share_the_cells(undisturbed, tmp_path):
-    given, expected = undisturbed
+def test_two_sweeps_of_one_store_share_the_cells(whole_sweep, tmp_path):
+    given, expected = whole_sweep
     out, found = tmp_path / "out", []
     threads = [threading.Thread(target=lambda: found.append(run_sweep(given, out, workers=1))) for _ in range(2)]
     for thread in threads:
@@ -98,20 +98,20 @@ def test_two_sweeps_of_one_store_share_the_cells(undisturbed, tmp_path):
     xr.testing.assert_identical(run_sweep(given, out).cube(), expected)
 
 
-def test_the_unfinished_file_may_be_removed_by_a_sweep_that_prepares_the_same_store(undisturbed, tmp_path, monkeypatch):
-    given, expected = undisturbed
+def test_a_store_can_be_prepared_by_two_sweeps_at_once(whole_sweep, tmp_path, monkeypatch):
+    given, expected = whole_sweep
 
-    def removed(path, content):
+    def write_and_lose(path, content):
         monkeypatch.setattr(store, "write_atomically", write_atomically)
-        write_atomically(path, content)  # the other sweep's file
+        write_atomically(path, content)  # This is the other sweep's file.
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(store, "write_atomically", removed)
+    monkeypatch.setattr(store, "write_atomically", write_and_lose)
     xr.testing.assert_identical(run_sweep(given, tmp_path / "out", workers=1).cube(), expected)
 
 
-def test_a_cell_that_an_error_breaks_off_is_kept_and_the_others_go_on(tmp_path):
-    """A start on the zero-loss set of one split is off that of another, which no plan tries out."""
+def test_a_cell_that_raises_does_not_end_the_others(tmp_path):
+    """A start on the zero-loss set of one split is off the set of another split. The plan does not try this out."""
     data = zl.datasets.modular_addition(5, test_count=3, seed=0)
     net = zl.networks.normal(data, hidden=32, std=0.5, seed=1, activation="tanh")
     zl.networks.to_checkpoint(zl.geometry.project(net, data).network, tmp_path / "start.safetensors")
@@ -129,10 +129,10 @@ def test_a_cell_that_an_error_breaks_off_is_kept_and_the_others_go_on(tmp_path):
     assert "ValueError: network: expected on the zero-loss set" in str(cube.outcome.values[1])
     assert run_sweep(given, tmp_path / "out").todo == []
     with pytest.raises(ConfigurationError, match=r"expected on the zero-loss set, .* \(with data.seed = 1\)"):
-        run_sweep(given, tmp_path / "out", retry=True)  # of which the plan tries that cell
+        run_sweep(given, tmp_path / "out", retry=True)  # The plan tries the cells to be repeated.
 
 
-def test_damaged_and_foreign_files_in_the_store(tmp_path):
+def test_damaged_and_foreign_files_in_the_store_affect_only_their_cells(tmp_path):
     given, out = with_sweep({"network.seed": [1, 2, 3, 4]}), tmp_path / "out"
     done = run_sweep(given, out)
     expected = done.cube()

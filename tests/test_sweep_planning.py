@@ -1,4 +1,4 @@
-"""Planning a sweep: each different section is checked once, with the names and problems of checking every cell."""
+"""Planning a sweep: each section is checked once, with the names and problems of checking every cell."""
 
 import itertools
 
@@ -20,15 +20,15 @@ SMALL = {
 
 @pytest.fixture
 def checks(monkeypatch):
-    """How often a section was checked."""
-    counted = []
+    """Count how often a section is checked."""
+    calls = []
 
-    def counting(name, *arguments):
-        counted.append(name)
+    def check_and_count(name, *arguments):
+        calls.append(name)
         return config.check_section(name, *arguments)
 
-    monkeypatch.setattr(grid, "check_section", counting)
-    return counted
+    monkeypatch.setattr(grid, "check_section", check_and_count)
+    return calls
 
 
 def test_a_section_is_checked_once_and_seeds_not_at_all(checks):
@@ -48,7 +48,7 @@ SWEEPS = [
 
 
 @pytest.mark.parametrize("sweep", SWEEPS, ids=[" and ".join(sweep) for sweep in SWEEPS])
-def test_cells_are_those_of_checking_each_alone(sweep):
+def test_cells_agree_with_checking_each_one_alone(sweep):
     settings = zl._plain.to_plain({**SMALL, "sweep": sweep})
     cells = grid.cells(settings, progress=False)
     rows = [[dict(zip(axis.keys, row, strict=True)) for row in axis.values] for axis in grid.axes(settings)]
@@ -63,7 +63,7 @@ def test_cells_are_those_of_checking_each_alone(sweep):
         np.testing.assert_array_equal(cell.configuration().network.E, alone.network.E)
 
 
-def test_problems_of_every_section_are_told_with_their_cells():
+def test_problems_of_every_section_are_reported_with_their_cells():
     sweep = {"network.hidden": [4, 0, 1.5], "dynamics.lr": [0.1, -1], "data.seed": [0, -1], "run.steps": [2, "x"]}
     with pytest.raises(ConfigurationError) as caught:
         grid.cells({**SMALL, "sweep": sweep}, progress=False)
@@ -77,7 +77,7 @@ def test_problems_of_every_section_are_told_with_their_cells():
         assert line in text
 
 
-def test_products_beyond_a_million_are_refused_at_once():
+def test_products_beyond_a_million_are_rejected_at_once():
     sweep = {
         f"dynamics.{key}": [i / 1000 for i in range(1000)] for key in ("lr", "momentum", "weight_decay", "norm_ratio")
     }

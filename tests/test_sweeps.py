@@ -1,4 +1,4 @@
-"""Sweeps: every cell has the bits of the run alone, whatever interrupts it, and all of them are one labelled cube."""
+"""Sweeps: each cell has the bits of a single run, and all cells make one labelled cube."""
 
 import json
 import pickle
@@ -64,7 +64,7 @@ def test_cells_have_the_bits_of_runs_alone(done, tmp_path):
             assert str(cell.outcome.values) == "reached the end: 300 steps"
 
 
-def test_the_cube_as_a_file_and_from_the_store(done):
+def test_the_cube_in_the_file_and_from_the_store_is_the_same(done):
     cube = done.cube()
     with xr.open_dataset(done.store.path / "cube.nc", engine="h5netcdf") as stored:
         xr.testing.assert_identical(stored.load(), cube)
@@ -76,7 +76,7 @@ def test_the_cube_as_a_file_and_from_the_store(done):
     assert "seed" not in common["network"]
 
 
-def test_a_report(done):
+def test_a_report_counts_cells_and_events(done):
     cells, event, drawn = sweeps.report(done.store.path)
     assert drawn == f"picture: {done.store.path / 'report.png'}"
     assert cells.endswith("6 cells: 6 reached the end")
@@ -87,8 +87,8 @@ def test_a_report(done):
     )
 
 
-def test_names_of_keys_are_attributes_and_no_names_of_values(tmp_path):
-    """Of a key that one section has, without the section; of a label that says so, in words."""
+def test_names_of_dimensions_are_identifiers_that_no_variable_has(tmp_path):
+    """The section is part of the name only if the key is in two sections or is the name of a variable."""
     store = sweeps.Store(
         tmp_path,
         [Axis((key,), ((1,), (2,))) for key in ("data.seed", "dynamics.weight_decay", "run.step", "network.p")],
@@ -99,13 +99,13 @@ def test_names_of_keys_are_attributes_and_no_names_of_values(tmp_path):
     assert all(name.isidentifier() for name in store.names_of_keys().values())
 
 
-def test_the_coordinates_have_readable_names(done):
+def test_coordinates_have_readable_names(done):
     assert done.cube().weight_decay.attrs["long_name"] == "weight decay"
     assert done.cube().network_seed.attrs["description"] == "value of network.seed"
 
 
-def drawn(cube, **options):
-    """The axes of the picture by their places."""
+def draw(cube, **options):
+    """Draw the picture and return its axes by position."""
     with plots.style():
         figure = picture.draw(cube, "name", **options)
     return [part.axes[0] for part in figure.subfigs]
@@ -113,38 +113,38 @@ def drawn(cube, **options):
 
 def test_the_picture_has_delays_and_curves_by_group(done):
     cube = done.cube()
-    delays, curves = drawn(cube)
+    delays, curves = draw(cube)
     expected = zl.survival.median(cube.event_step.isel(event=0), cube.last_step, "network_seed").values
     np.testing.assert_array_equal(np.ma.getdata(delays.images[0].get_array())[0], expected)
     assert [text.get_text() for text in delays.get_xticklabels()] == ["0.01", "0.001", "0"]
     assert [text.get_text() for text in curves.get_legend().get_texts()] == ["0.01", "0.001", "0"]
     mean = next(line for line in curves.lines if line.get_label() == "0.001")
     np.testing.assert_allclose(mean.get_ydata(), cube.test_accuracy.sel(weight_decay=1e-3).mean("network_seed"))
-    assert [text.get_text() for text in drawn(cube, by="network_seed")[1].get_legend().get_texts()] == ["3", "1"]
+    assert [text.get_text() for text in draw(cube, by="network_seed")[1].get_legend().get_texts()] == ["3", "1"]
     with pytest.raises(ValueError, match="by: expected one of network_seed, weight_decay, got lr"):
         picture.draw(cube, "name", by="lr")
 
 
 def test_censored_cells_are_hatched(done):
-    """A median that is not reached: of three cells, one has the event; and one of a cell that diverged."""
+    """A median is not reached if one of three cells has the event; a cell may also have diverged."""
     cube = done.cube().copy(deep=True)
     cube["event_step"] = cube.event_step.where(cube.weight_decay != 1e-3)
-    delays = drawn(cube)[0]
+    delays = draw(cube)[0]
     (hatched,) = delays.patches
     assert hatched.get_hatch()
     assert (hatched.get_x(), hatched.get_y()) == (0.5, -0.5)
     assert np.ma.getmaskarray(delays.images[0].get_array()).tolist() == [[False, True, False]]
 
 
-def test_a_sweep_without_events_has_curves_alone(tmp_path):
+def test_a_sweep_without_events_has_only_curves(tmp_path):
     given = with_sweep({"dynamics.lr": [0.5, 0.1]}, run={"events": [], "record_every": "log"})
     done = run_sweep(given, tmp_path / "out")
-    (curves,) = drawn(done.cube())
+    (curves,) = draw(done.cube())
     assert curves.get_xscale() == "log"
     assert sweeps.report(done.store.path, tmp_path / "a.png", by="lr")[-1] == f"picture: {tmp_path / 'a.png'}"
 
 
-def test_what_has_ended_is_not_carried_out_again(done):
+def test_cells_that_have_ended_are_not_run_again(done):
     before = {path: path.stat().st_mtime_ns for path in done.store.path.glob("cells/*/*")}
     wider = run_sweep({**settings(), "sweep": {**LABELS, "network.seed": [3, 1, 2]}}, done.store.path)
     assert len(wider.todo) == 3
@@ -156,7 +156,7 @@ def test_what_has_ended_is_not_carried_out_again(done):
     xr.testing.assert_identical(again.cube(), done.cube())
 
 
-def test_keys_that_vary_together_and_labels_that_are_no_numbers(tmp_path):
+def test_keys_can_vary_together_and_need_not_be_numbers(tmp_path):
     schedule = {"schedule": "cosine", "lr": 0.5, "steps": 100}
     given = with_sweep(
         {
@@ -177,7 +177,7 @@ def test_keys_that_vary_together_and_labels_that_are_no_numbers(tmp_path):
     assert np.isfinite(cube.train_loss).all()
 
 
-def test_failures_are_kept_and_tried_again_on_request(tmp_path):
+def test_failures_are_saved_and_repeated_on_request(tmp_path):
     given = with_sweep({"dynamics.lr": [0.5, 1e30]})
     first = run_sweep(given, tmp_path / "out")
     assert [cell.labels["dynamics.lr"] for cell in first.failures] == [1e30]
@@ -196,7 +196,7 @@ def test_failures_are_kept_and_tried_again_on_request(tmp_path):
     xr.testing.assert_identical(retried.cube(), cube)
 
 
-def test_a_cube_with_cells_that_have_not_ended(done, tmp_path):
+def test_cells_that_have_not_ended_are_nan_in_the_cube(done, tmp_path):
     store = tmp_path / "out"
     run_sweep(with_sweep({"network.seed": [3], "dynamics.weight_decay": [1e-3]}), store)
     for name in ("sweep.toml", "cells.json"):
@@ -229,13 +229,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("lines", "message"), BAD, ids=[message for _, message in BAD])
-def test_bad_input_is_told_before_anything_starts(lines, message, tmp_path):
+def test_invalid_sweeps_are_rejected_before_the_start(lines, message, tmp_path):
     with pytest.raises(ConfigurationError, match=message):
         run_sweep({**settings(), "sweep": lines}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_dynamics_refuses_is_told_before_anything_starts(tmp_path):
+def test_cells_that_cannot_start_are_named_before_the_start(tmp_path):
     given = with_sweep({"network.hidden": [64, 2]}, data={"p": 5, "test_count": 3})
     given["dynamics"] = {"kind": "predicted_gradient"}
     with pytest.raises(ConfigurationError, match=r"expected .* \(with network.hidden = 2\)"):
@@ -247,7 +247,7 @@ def test_what_a_dynamics_refuses_is_told_before_anything_starts(tmp_path):
         run_sweep(settings(), tmp_path / "out", workers=0)
 
 
-def test_cells_that_do_not_fit_in_memory_together(tmp_path, monkeypatch):
+def test_cells_that_do_not_fit_in_memory_together_are_rejected(tmp_path, monkeypatch):
     one = grid.cells(settings())[0].configuration()
     need = one.dynamics.cost(one.data, one.network).memory
     monkeypatch.setattr("zeroloss._resources.available_memory", lambda: 2 * need - 1)
@@ -256,8 +256,10 @@ def test_cells_that_do_not_fit_in_memory_together(tmp_path, monkeypatch):
     assert len(run_sweep(settings(), tmp_path / "out", workers=1).outcomes) == 6
 
 
-def test_the_plan_says_how_long(tmp_path, monkeypatch):
-    """At a millisecond a step: the longest cell, or all of them over those at a time that have a processor each."""
+def test_the_plan_estimates_the_time(tmp_path, monkeypatch):
+    """At a millisecond a step it is the time of the longest cell, or of all cells divided by the number of processors
+    used.
+    """
     monkeypatch.setattr("zeroloss.sweeps.cost.CostModel._unit", lambda self, configuration: 1e-3)
     monkeypatch.setattr(sys.modules["zeroloss.sweeps.sweep"], "available_processors", lambda: 2)
     plans = []
@@ -269,8 +271,10 @@ def test_the_plan_says_how_long(tmp_path, monkeypatch):
     ):
         with pytest.raises(KeyboardInterrupt):
             run_sweep(given, tmp_path / "out", workers=workers, planned=lambda plan: plans.append(plan) or stop())
-    begun = 0.1  # what a directory takes, for each cell
-    assert [plan.seconds for plan in plans] == pytest.approx([5 + 2 * begun, 5 + 2 * begun, 9 + begun, 0.2 + begun])
+    per_cell = 0.1  # Each directory takes this time.
+    assert [plan.seconds for plan in plans] == pytest.approx(
+        [5 + 2 * per_cell, 5 + 2 * per_cell, 9 + per_cell, 0.2 + per_cell]
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -278,24 +282,24 @@ def stop():
     raise KeyboardInterrupt
 
 
-def test_a_step_is_tried_out():
-    """What a trial tells is a time: above 0, and for ten times the units longer."""
+def test_a_step_is_timed():
+    """The time is above 0, and longer for a wider network."""
     one = with_sweep({"network.hidden": [16, 2048]})
     narrow, wide = CostModel().seconds(grid.cells(one))
     assert 0 < narrow < wide
 
 
-def test_the_names_of_cells_are_their_settings():
-    """Another way to write the same run is the same cell; how far it goes makes another."""
+def test_the_settings_determine_the_names_of_cells():
+    """The name depends on the number of steps, and not on how the settings are written."""
     one = grid.cells(with_sweep({"network.seed": [1]}))[0]
-    number = grid.cells(with_sweep({"network.seed": [1]}, data={"label_noise": 0}))[0]  # an integer for 0.0
+    number = grid.cells(with_sweep({"network.seed": [1]}, data={"label_noise": 0}))[0]  # The integer stands for 0.0.
     same = grid.cells(with_sweep({"network.activation": ["relu"]}, network={"hidden": 16, "seed": 1}))[0]
     further = grid.cells(with_sweep({"network.seed": [1]}, run={"steps": 301}))[0]
     safer = grid.cells(with_sweep({"network.seed": [1]}, run={"checkpoint_every": 7, "threads": 2}))[0]
     assert one.name == same.name == safer.name == number.name != further.name
 
 
-def test_numpy_values_and_schedules_from_python(tmp_path):
+def test_numpy_values_and_schedules_are_accepted(tmp_path):
     schedule = zl.learning_rate.LinearWarmUp(0.5, 10, then=zl.learning_rate.Cosine(0.5, 90))
     given = with_sweep(
         {"dynamics.weight_decay": np.logspace(-4, -3, 2), "network.seed": list(np.arange(1, 3))},
@@ -311,7 +315,7 @@ def test_numpy_values_and_schedules_from_python(tmp_path):
     assert run.extend(steps=40, progress=False).step == 100
 
 
-def test_files_are_named_from_where_the_configuration_is_and_cells_by_their_content(tmp_path, monkeypatch):
+def test_cells_depend_on_the_content_of_files_not_on_their_paths(tmp_path, monkeypatch):
     samples = zl.datasets.modular_addition(5, test_count=3, seed=0)
     arrays = {name: getattr(samples, name) for name in ("X_train", "Y_train", "X_test", "Y_test")}
     np.savez(tmp_path / "one.npz", **arrays)
@@ -330,12 +334,12 @@ def test_files_are_named_from_where_the_configuration_is_and_cells_by_their_cont
     assert done.store.names[1] == changed.store.names[1]
 
 
-def test_seeds_beyond_64_bits(tmp_path):
+def test_seeds_beyond_64_bits_are_labels(tmp_path):
     cube = run_sweep(with_sweep({"network.seed": [2**64, 1]}, run={"steps": 2}), tmp_path / "out").cube()
     assert cube.network_seed.values.tolist() == [str(2**64), "1"]
 
 
-def test_errors_of_a_configuration_cross_processes():
+def test_errors_of_a_configuration_can_be_pickled():
     error = pickle.loads(pickle.dumps(ConfigurationError(["network.seed: bad", "p: bad"])))
     assert error.problems == ["network.seed: bad", "p: bad"]
 
@@ -347,7 +351,7 @@ def test_errors_of_a_configuration_cross_processes():
         (lambda out: run_sweep({**settings(), "data": 3}, out), ConfigurationError, "data: expected a section"),
     ],
 )
-def test_bad_arguments(call, error, message, tmp_path):
+def test_invalid_arguments_are_rejected(call, error, message, tmp_path):
     with pytest.raises(error, match=message):
         call(tmp_path / "out")
 

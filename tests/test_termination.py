@@ -1,4 +1,4 @@
-"""Nothing waits forever: settings that exclude each other, steps without end, and steps too small to get anywhere."""
+"""Every call ends: contradictory settings, runs without an end, and steps that are too small."""
 
 import inspect
 import itertools
@@ -10,7 +10,7 @@ import zeroloss as zl
 from zeroloss import _sections, config, runs
 from zeroloss.config import ConfigurationError
 
-#: A value of every key of a dynamics that is not the default.
+#: For every key of a dynamics, a value other than the default.
 VALUES = {
     "lr": 0.5,
     "weight_decay": 1e-3,
@@ -40,7 +40,7 @@ PAIRS = [
 ]
 
 
-def refusal(kind, settings):
+def error_text(kind, settings):
     try:
         kind(**settings)
     except ValueError as error:
@@ -48,9 +48,9 @@ def refusal(kind, settings):
     return None
 
 
-def test_any_settings_of_a_dynamics_are_accepted_or_refused():
-    """One to three keys of every dynamics, in a configuration and in Python: it ends, with messages if it refuses."""
-    refused = 0
+def test_any_settings_of_a_dynamics_are_accepted_or_rejected():
+    """One to three keys of every dynamics give the same messages in a configuration and in Python."""
+    rejected = 0
     for name, keys in PAIRS:
         given = {key: VALUES[key] for key in keys}
         kind = zl.dynamics.DYNAMICS[name]
@@ -58,16 +58,16 @@ def test_any_settings_of_a_dynamics_are_accepted_or_refused():
         if name == "gradient_descent":
             defaults = {"lr": 1.0}
         settings = {"dynamics": {"kind": name, **given}}
-        message = refusal(kind, {**defaults, **given})
+        message = error_text(kind, {**defaults, **given})
         if message is None:
             config.from_settings(settings)
             continue
-        refused += 1
+        rejected += 1
         with pytest.raises(ConfigurationError) as found:
             config.from_settings(settings)
         assert found.value.problems[0] == f"dynamics.{message}"
         assert len(set(found.value.problems)) == len(found.value.problems)
-    assert refused > 50
+    assert rejected > 50
 
 
 @pytest.mark.parametrize("kind", ["norm_flow", "predicted_gradient"])
@@ -103,14 +103,14 @@ FLOWS = {
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("flow", FLOWS)
-def test_tolerances_that_no_step_meets(flow, activation):
+def test_a_tolerance_that_no_step_meets_ends_the_run(flow, activation):
     run = zl.simulate(FLOWS[flow](rtol=1e-300), *problem(activation), steps=10, progress=False)
     assert run.outcome.ending.name == "STIFF"
     assert "meets rtol = 1e-300" in str(run.outcome)
 
 
 @pytest.mark.parametrize("flow", FLOWS)
-def test_a_duration_that_no_step_reaches(flow):
+def test_a_duration_that_no_step_reaches_ends_the_run(flow):
     data, net = problem()
     run = zl.simulate(FLOWS[flow](rtol=0.1), data, net, duration=1e300, progress=False)
     assert str(run.outcome).startswith("stiff: after step 0 a step of ")
@@ -119,8 +119,8 @@ def test_a_duration_that_no_step_reaches(flow):
         zl.simulate(FLOWS[flow](step_size=0.1), data, net, duration=1e300)
 
 
-def test_a_flow_that_rests_takes_steps_of_bounded_size():
-    """At E = 0 nothing moves without targets: every step is without error, and the next one longer."""
+def test_a_flow_at_rest_takes_bounded_steps():
+    """At E = 0 and without targets nothing moves. Every step is without error, so that the next one is longer."""
     data = zl.datasets.from_arrays(np.eye(3), np.zeros((3, 2)))
     net = zl.networks.from_arrays(np.zeros((3, 4)), np.zeros((4, 2)), "tanh")
     run = zl.simulate(zl.PredictedGradient(rtol=0.1, ridge=0.1), data, net, steps=600, progress=False)
@@ -129,7 +129,7 @@ def test_a_flow_that_rests_takes_steps_of_bounded_size():
 
 
 @pytest.mark.parametrize("steps", [2**53 + 1, 10**30])
-def test_more_steps_than_can_be_counted(steps, tmp_path):
+def test_more_than_2_to_the_53_steps_are_rejected(steps, tmp_path):
     data, net = problem()
     with pytest.raises(ValueError, match=r"steps: expected an integer of at most 2\^53"):
         zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=steps)
