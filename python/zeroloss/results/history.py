@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from .files import DamagedError
 from .netcdf import damage_of
 
 if TYPE_CHECKING:
+    import h5py
     import xarray as xr
 
 Columns = Mapping[str, NDArray[Any]]
@@ -106,29 +108,73 @@ def columns_of(dataset: xr.Dataset) -> dict[str, NDArray[Any]]:
     return {"step": dataset.step.values, **times, **{str(name): dataset[name].values for name in dataset.data_vars}}
 
 
+@contextlib.contextmanager
+def open_columns(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
+    """Open a file of records or snapshots. Its columns are read when they are indexed, see `column_values`.
+
+    Raises
+    ------
+    FileNotFoundError, UnreadableError
+        If there is no file, or it cannot be read at the moment.
+    DamagedError
+        If the file is not such a file, or its columns are larger than the file.
+    """
+    with contextlib.ExitStack() as stack:
+        with damage_of(path):
+            stored, variables = stack.enter_context(_open_variables(path))
+            names = [stored.attrs.get("coordinates", "")]
+            names += [variable.attrs.get("coordinates", "") for variable in variables.values()]
+            times = set(" ".join(names).split())
+            columns = {f"{TIME}{name}" if name in times else name: variable for name, variable in variables.items()}
+            if any(column.shape[:1] != columns["step"].shape for column in columns.values()):
+                raise DamagedError(f"{path.name}: its variables have different numbers of steps")
+        yield columns
+
+
+def column_values(column: h5py.Dataset, begin: int, end: int) -> NDArray[Any]:
+    """Read the rows [begin, end) of a column. NetCDF has no booleans, so that they are stored as integers."""
+    values: NDArray[Any] = column[begin:end]
+    return values.astype(bool) if column.attrs.get("dtype") == "bool" else values
+
+
 def read_records(path: Path) -> tuple[dict[str, tuple[NDArray[Any], dict[str, str]]], dict[str, Any]]:
     """Return the numbers over "step" of a history file, each with its unit and meaning, and the file's attributes.
-
-    For many files: by h5py alone, which takes a tenth of xarray's time.
 
     Raises
     ------
     FileNotFoundError, UnreadableError, DamagedError
-        Where there is no file, it cannot be read at the moment, or it is not such a file.
+        As `open_columns`.
     """
-    import h5py  # noqa: PLC0415 — as xarray
-
-    with damage_of(path), path.open("rb") as file, h5py.File(file) as stored:
-        size, count = os.fstat(file.fileno()).st_size, len(stored["step"])
+    with damage_of(path), _open_variables(path) as (stored, variables):
+        count = len(variables["step"])
         columns = {}
-        for name, values in stored.items():
-            if values.shape == (count,) and b"not a netCDF variable" not in values.attrs.get("NAME", b""):
-                if values.nbytes > size:
-                    raise DamagedError(f"{path.name}: its {size} bytes expand to more than was written")
+        for name, values in variables.items():
+            if values.shape == (count,):
                 keys = ("units", "long_name", "description")
                 meaning = {key: str(values.attrs[key]) for key in keys if key in values.attrs}
                 columns[name] = values[()], meaning
         return columns, dict(stored.attrs)
+
+
+@contextlib.contextmanager
+def _open_variables(path: Path) -> Iterator[tuple[h5py.File, dict[str, h5py.Dataset]]]:
+    """Open a NetCDF file and return its variables, by h5py alone, which takes a tenth of xarray's time.
+
+    HDF5 would ask for a lock, which another program may hold, or which the file system may not have. The files are
+    replaced by renaming, so that they can be read without one.
+    """
+    import h5py  # noqa: PLC0415 — as xarray
+
+    with path.open("rb") as file, h5py.File(file) as stored:
+        variables = {
+            name: variable
+            for name, variable in stored.items()
+            if b"not a netCDF variable" not in variable.attrs.get("NAME", b"")
+        }
+        size = os.fstat(file.fileno()).st_size
+        if sum(variable.nbytes for variable in variables.values()) > size:
+            raise DamagedError(f"{path.name}: its {size} bytes expand to more than was written")
+        yield stored, variables
 
 
 def _attributes(name: str, descriptions: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> dict[str, str]:

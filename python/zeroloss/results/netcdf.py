@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -61,35 +60,6 @@ def write_netcdf_in_pieces(file: BinaryIO, steps: int, pieces: Iterable[xr.Datas
                 values = variable.values
                 stored[str(name)][(slice(begin, end), ...) if "step" in variable.dims else ...] = values
             begin = end
-
-
-@contextlib.contextmanager
-def open_netcdf(path: Path) -> Iterator[xr.Dataset]:
-    """Open a file whose variables are read when they are asked for.
-
-    HDF5 would ask for a lock, which another program may hold, or which the file system may not have. The files are
-    replaced by renaming, so that they can be read without one.
-
-    Raises
-    ------
-    FileNotFoundError, UnreadableError
-        If there is no file, or it cannot be read at the moment.
-    DamagedError
-        If it is not a NetCDF file, or its variables are larger than the file.
-    """
-    import h5py  # noqa: PLC0415
-    import xarray as xr  # noqa: PLC0415
-
-    with contextlib.ExitStack() as stack:
-        with damage_of(path):
-            file = stack.enter_context(path.open("rb"))
-            with h5py.File(file) as stored:  # h5netcdf would print errors of its own if any of this fails.
-                _ = dict(stored.attrs), [dict(variable.attrs) for variable in stored.values()]
-            found = stack.enter_context(xr.open_dataset(file, engine="h5netcdf", cache=False))
-            size = os.fstat(file.fileno()).st_size
-            if sum(variable.nbytes for variable in found.variables.values()) > size:
-                raise DamagedError(f"{path.name}: its {size} bytes expand to more than was written")
-        yield found
 
 
 @contextlib.contextmanager

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from .._choices import Every
 from .files import DamagedError
-from .history import TIME, columns_of
-from .netcdf import damage_of, open_netcdf
+from .history import TIME, column_values, open_columns
+from .netcdf import damage_of
 from .schedule import Schedule
 from .table import Table
 
 if TYPE_CHECKING:
+    import h5py
     import xarray as xr
 
 Columns = dict[str, NDArray[Any]]
@@ -43,8 +44,8 @@ class StoredRows:
         except DamagedError:
             if not self._exported.exists():
                 raise
-            with open_netcdf(self._exported) as dataset:
-                self._places(dataset)
+            with open_columns(self._exported) as columns:
+                self._places(columns)
 
     def blocks(self, begin: int = 0, end: int | None = None) -> Iterator[Columns]:
         """Return the rows [begin, end) a few at a time."""
@@ -67,18 +68,22 @@ class StoredRows:
                 first += len(block["step"])
 
     def _exported_blocks(self, begin: int, end: int) -> Iterator[Columns]:
-        with open_netcdf(self._exported) as dataset:
-            places = self._places(dataset)
-            size = sum(v.nbytes for v in dataset.variables.values()) // max(dataset.sizes["step"], 1)
+        with open_columns(self._exported) as columns:
+            places = self._places(columns)
+            size = sum(column.nbytes for column in columns.values()) // max(len(columns["step"]), 1)
             for first in range(begin, end, step := max(1, _AT_A_TIME // max(size, 1))):
+                rows = places[first : min(first + step, end)]
                 with damage_of(self._exported):
-                    block = dataset.isel(step=places[first : min(first + step, end)]).load()
-                yield columns_of(block)
+                    block = {
+                        name: column_values(column, rows[0], rows[-1] + 1)[rows - rows[0]]
+                        for name, column in columns.items()
+                    }
+                yield block
 
-    def _places(self, dataset: xr.Dataset) -> NDArray[np.intp]:
+    def _places(self, columns: Mapping[str, h5py.Dataset]) -> NDArray[np.intp]:
         """Return where in the file the rows are, which also has the last row of the run, on the schedule or not."""
         with damage_of(self._exported):
-            steps = dataset.step.values.tolist()
+            steps = columns["step"][()].tolist()
             places = np.flatnonzero([self._schedule.due(step) for step in steps])[: self._count]
         if len(places) < self._count:
             raise DamagedError(f"{self._exported.name}: expected {self._count} rows on the schedule, got {len(places)}")
