@@ -222,7 +222,7 @@ def test_a_single_random_direction_is_soon_exhausted():
     assert path.ending is PathEnding.EXHAUSTED
     E, W = np.split(path.theta[-1], [start.E.size])
     end = zl.networks.from_arrays(E.reshape(start.E.shape), W.reshape(start.W.shape), start.activation)
-    tangent = off_null_space(torch_jacobian(end, data), random.held)
+    tangent = off_null_space(torch_jacobian(end, data), random.fixed)
     cosine = path.theta[-1] @ tangent / np.linalg.norm(path.theta[-1]) / np.linalg.norm(tangent)
     assert abs(cosine) < 1e-3
     assert path.norms_squared[-1] > 0.9 * path.norms_squared[0]
@@ -303,7 +303,7 @@ def test_when_accuracy_is_at_a_level_for_good():
         [0, 1, nan, nan],
         [0, 0, nan, nan],
     ]
-    found = direction.generalised(np.array(curves, dtype=float), times, 0.5)
+    found = direction.find_generalisation(np.array(curves, dtype=float), times, 0.5)
     np.testing.assert_array_equal(found, [1, 2, 0, nan, nan, 1, nan])
 
 

@@ -14,7 +14,7 @@ import zeroloss as zl
 from problems import is_labelled, same_bits
 from zeroloss import geometry, plots
 from zeroloss.studies import Cells, Grid, NumericalFailureError, finished
-from zeroloss.studies._memorised import addition
+from zeroloss.studies._memorised import make_addition
 from zeroloss.studies.paper import memorisation
 from zeroloss.studies.paper._kink_alignment import KinkAlignment
 from zeroloss.studies.paper.memorisation import FIGURE5, FIGURE7
@@ -25,7 +25,7 @@ DESCENT = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
 
 def start_of(settings, seed):
     """The data and the initial network of a seed index."""
-    return addition(settings.p, settings.hidden, settings.activation, seed, test_count=settings.test_count)
+    return make_addition(settings.p, settings.hidden, settings.activation, seed, test_count=settings.test_count)
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +156,9 @@ def test_a_level_that_is_not_reached_is_said(settings):
 
 
 def test_runs_that_do_not_reach_a_level_are_counted():
-    assert memorisation._reached("x", [7, 5, 6]) == "x at 5–7 (median 6)"
-    assert memorisation._reached("x", [7, None, 5]) == "x at 5–7 (median 7) in 2 of 3 runs"
-    assert memorisation._reached("x", [7, None, None]) == "x at 7 in 1 of 3 runs"
+    assert memorisation._format_steps("x", [7, 5, 6]) == "x at 5–7 (median 6)"
+    assert memorisation._format_steps("x", [7, None, 5]) == "x at 5–7 (median 7) in 2 of 3 runs"
+    assert memorisation._format_steps("x", [7, None, None]) == "x at 7 in 1 of 3 runs"
 
 
 def test_the_files(written, settings, tmp_path):

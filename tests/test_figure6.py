@@ -40,7 +40,7 @@ def test_the_paper_s_setting():
 
 def test_the_first_steps_at_the_paper_s_setting():
     """Step 1 throws ‖E‖² from about 507 to thousands: the fixed step is not converged there."""
-    data, network = figure6.problem(figure6.STUDY.full, 0)
+    data, network = figure6.make_problem(figure6.STUDY.full, 0)
     assert len(data.Y_train) == 492
     run = zl.simulate(zl.PredictedGradient(figure6.STUDY.full.step_size), data, network, steps=1, record_every=1)
     before, after = run.history.norm_E.values**2
@@ -85,7 +85,7 @@ def test_crossings_are_those_of_the_curves(result):
 
 
 def test_each_seed_has_its_own_split_and_start(settings):
-    (data, network), (other_data, other_network) = (figure6.problem(settings, index) for index in (0, 1))
+    (data, network), (other_data, other_network) = (figure6.make_problem(settings, index) for index in (0, 1))
     assert (data.settings["seed"], network.settings["seed"]) == (0, 1000)
     assert (other_data.settings["seed"], other_network.settings["seed"]) == (1, 1001)
     assert not np.array_equal(data.X_train, other_data.X_train)
@@ -94,7 +94,7 @@ def test_each_seed_has_its_own_split_and_start(settings):
 
 @pytest.mark.parametrize(("spread", "power"), [("std", -0.5), ("variance", -0.25)])
 def test_both_readings_of_the_spread(spread, power):
-    _, network = figure6.problem(replace(figure6.STUDY.full, spread=spread), 0)
+    _, network = figure6.make_problem(replace(figure6.STUDY.full, spread=spread), 0)
     assert network.E.std() == pytest.approx(37**power, rel=0.03)
 
 

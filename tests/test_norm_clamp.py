@@ -85,7 +85,7 @@ def test_delays_of_made_up_curves():
 def test_different_paths_before_the_control_are_told(mark):
     numbers = study_of(SMALL, {(1, "hold E", 1.1): made_up(SMALL, 1000, mark=mark)})
     assert numbers.identical_before.values.tolist() == [True, mark == 0]
-    line = norm_clamp._line(SMALL, norm_clamp.summarise(SMALL, numbers))
+    line = norm_clamp._format_line(SMALL, norm_clamp.summarise(SMALL, numbers))
     assert line.endswith(f"paths to step 200 {'NOT ' * mark}identical in every seed")
 
 

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 
 import zeroloss as zl
 from zeroloss import plots
-from zeroloss.studies import Cells, Cube, Grid, derived_seeds
+from zeroloss.studies import Cells, Cube, Grid, derive_seeds
 from zeroloss.sweeps import engine
 
 PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "own-studies.md"
@@ -44,7 +44,7 @@ def test_the_example_is_short():
 def test_the_numbers_are_those_of_simulate(norms, small):
     numbers = norms.STUDY.run(small).numbers
     for seed in range(2):
-        seeds = derived_seeds(seed)
+        seeds = derive_seeds(seed)
         data = zl.datasets.modular_addition(7, train_fraction=0.8, seed=seeds["data"])
         net = zl.networks.uniform_fan_in(data, 48, seeds["network"])
         for decay in small.weight_decays:
@@ -59,7 +59,7 @@ def test_its_files_carry_the_picture(norms, small, tmp_path):
     assert picture == tmp_path / "norms.png"
     about = json.loads((tmp_path / "norms.json").read_text(encoding="utf-8"))
     assert about["settings"]["steps"] == 50
-    assert about["seeds"] == [derived_seeds(0), derived_seeds(1)]
+    assert about["seeds"] == [derive_seeds(0), derive_seeds(1)]
     assert len(about["summary"]["norm"]) == 2
     with xr.open_dataset(tmp_path / "norms.nc", engine="h5netcdf") as stored:
         xr.testing.assert_identical(stored.load(), result.numbers)

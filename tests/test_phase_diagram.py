@@ -11,7 +11,7 @@ import zeroloss as zl
 from test_checks_and_studies import SMALL, result_of
 from zeroloss.studies import Cells
 from zeroloss.studies.beyond import _delays, delay_law, phase_diagram
-from zeroloss.studies.beyond._delays import history_of
+from zeroloss.studies.beyond._delays import make_history
 from zeroloss.studies.beyond.phase_diagram import PHASES, phase_of
 from zeroloss.sweeps import engine
 
@@ -170,9 +170,9 @@ def test_the_bar_reaches_its_end(tmp_path, monkeypatch):
 
 def test_a_budget_cuts_a_run():
     run = {"step": np.array([0, 5, 10, 20]), **{name: np.arange(4.0) for name in _delays.CURVES}}
-    assert history_of(run, 10).step.values.tolist() == [0, 5, 10]
-    assert history_of(run, 19).step.values.tolist() == [0, 5, 10]
-    xr.testing.assert_identical(history_of(run, 20), history_of(run))
+    assert make_history(run, 10).step.values.tolist() == [0, 5, 10]
+    assert make_history(run, 19).step.values.tolist() == [0, 5, 10]
+    xr.testing.assert_identical(make_history(run, 20), make_history(run))
 
 
 def test_the_exponent_within_a_budget_needs_the_censored_runs():
@@ -182,11 +182,11 @@ def test_the_exponent_within_a_budget_needs_the_censored_runs():
     delay = np.exp(2 - np.log(rate) + 0.7 * random.standard_normal(80))
     budget = np.median(delay)
     low, high = np.minimum(delay, budget), np.where(delay < budget, delay, np.inf)
-    found = delay_law._by_budget(low, high, rate)
+    found = delay_law._fit_by_budget(low, high, rate)
     assert found["censored"][1] <= -1 <= found["censored"][2]
     assert found["dropped"][1] > -1
     assert found["taken"][1] > -1
-    none = delay_law._by_budget(low, np.full(80, np.inf), rate)
+    none = delay_law._fit_by_budget(low, np.full(80, np.inf), rate)
     assert np.isnan([none["censored"], none["dropped"]]).all()
 
 

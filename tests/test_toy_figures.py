@@ -144,7 +144,7 @@ def test_figure_4_is_the_closed_form_with_slope_1():
     for foot in (0.2, 0.5, 1.3):
         q = np.sqrt(1 + 4 * foot**2)
         expected = 4 * foot * s / (q**2 * np.sqrt(1 + 4 * foot**2 * (1 - 2 * s / q) ** 2))
-        np.testing.assert_allclose(figure4.measured(foot, s), expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(figure4.measure_cosine(foot, s), expected, rtol=0, atol=1e-12)
         np.testing.assert_allclose(figure4.closed_form(foot, s), expected, rtol=1e-12)
     summary = figure4.STUDY.run(figure4.STUDY.full).summary
     assert summary["slope"] == pytest.approx(1, abs=1e-4)

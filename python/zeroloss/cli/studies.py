@@ -118,8 +118,8 @@ class _ConfiguredStudy:
         title, out, study = self._title, self._out, self._study
         stores_cells = study.stores or self._on_cluster
         try:
-            _study.prepare(out)
-            name = _study.name_for(out, study.name, self._settings, self._form)
+            _study.prepare_directory(out)
+            name = _study.find_free_name(out, study.name, self._settings, self._form)
             cells = Cells(out / f"{study.name}-cells" if stores_cells else None, memory)
         except OSError as error:
             raise _write_error(out, error) from None
@@ -217,7 +217,7 @@ def _list_studies() -> str:
         lines += ["", heading]
         for name, module in names.items():
             study = studies.load(module)
-            lines.append(f"  {name:<16} {study.takes:>7}  {study.about}")
+            lines.append(f"  {name:<16} {study.expected_time:>7}  {study.description}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Studies: the paper's figures, checks of its theorems, and what goes beyond it, one file each.
+"""Studies: the figures of the paper, checks of its theorems, and studies beyond it, one file each.
 
 A study is a grid of cells, an analysis of their results, and the panels of a picture.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from ..sweeps.engine import Cube, Grid, NumericalFailureError, finished
 from ..sweeps.sealed import Cells
 from ._layout import Layout, Places
-from ._study import Result, Study, chosen, derived_seeds, labelled
+from ._study import Result, Study, derive_seeds, label_numbers, select_settings
 
 __all__ = [
     "CHECKS",
@@ -26,14 +26,14 @@ __all__ = [
     "Places",
     "Result",
     "Study",
-    "chosen",
-    "derived_seeds",
+    "derive_seeds",
     "finished",
-    "labelled",
+    "label_numbers",
     "load",
+    "select_settings",
 ]
 
-#: The modules of the figures by number.
+#: The modules of the paper's figures by number.
 FIGURES: Mapping[str, str] = {
     "1": "paper.figure1",
     "2": "paper.figure2",
@@ -52,7 +52,7 @@ CHECKS: Mapping[str, str] = {
     "5.1": "theorems.theorem51",
 }
 
-#: The modules of the studies by name.
+#: The modules of the studies beyond the paper by name.
 STUDIES: Mapping[str, str] = {
     "vanishing-decay": "beyond.vanishing_decay",
     "sliding": "beyond.sliding",
@@ -64,7 +64,14 @@ STUDIES: Mapping[str, str] = {
 
 
 def load(place: str) -> Study[Any]:
-    """Return the study at a place: a module, whose last part is the study's name, or a module and a name."""
+    """Return the study of an entry of `FIGURES`, `CHECKS` or `STUDIES`.
+
+    Parameters
+    ----------
+    place : str
+        ``"MODULE:STUDY"``, or ``"MODULE"`` if the module has the name of its study.
+    """
     module, _, name = place.partition(":")
-    found = vars(importlib.import_module(f".{module}", __name__)).values()
-    return next(one for one in found if isinstance(one, Study) and one.name == (name or module.rpartition(".")[2]))
+    values = vars(importlib.import_module(f".{module}", __name__)).values()
+    name = name or module.rpartition(".")[2]
+    return next(value for value in values if isinstance(value, Study) and value.name == name)

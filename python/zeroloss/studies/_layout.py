@@ -1,4 +1,4 @@
-"""The layout of a study's picture: parts that are named by the letters of a mosaic, and their headings."""
+"""The layout of a study's picture: its parts, named by the letters of a mosaic, and their headings."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Layout:
     Attributes
     ----------
     mosaic : str
-        Rows of letters, separated by spaces, as ``"ac bc"``: the part of a letter covers its cells.
+        Rows of letters, separated by spaces. In ``"ac bc"`` the part c is as high as the parts a and b together.
     width, height : float
-        In inches.
+        The size of the picture in inches.
     spaces : mapping
-        ``wspace``, ``hspace``, ``width_ratios``, ``height_ratios`` of Matplotlib's grids.
+        Options of Matplotlib's ``GridSpec``: ``wspace``, ``hspace``, ``width_ratios``, ``height_ratios``.
     """
 
     mosaic: str
@@ -40,7 +40,18 @@ class Layout:
 
 
 class Places:
-    """The parts of a picture by their letters."""
+    """The parts of an empty picture by their letters.
+
+    Parameters
+    ----------
+    layout : Layout
+        The layout of the picture.
+
+    Attributes
+    ----------
+    figure : matplotlib.figure.Figure
+        The picture.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self.figure: Figure = plots.new_figure(layout.width, layout.height)
@@ -48,16 +59,16 @@ class Places:
         grid = self.figure.add_gridspec(len(rows), len(rows[0]), left=0, right=1, bottom=0, top=1, **layout.spaces)
         self._parts: dict[str, SubFigure] = {}
         for letter in sorted(set("".join(rows))):
-            cells = [(y, x) for y, row in enumerate(rows) for x, one in enumerate(row) if one == letter]
+            cells = [(y, x) for y, row in enumerate(rows) for x, other in enumerate(row) if other == letter]
             (top, left), (bottom, right) = min(cells), max(cells)
             self._parts[letter] = self.figure.add_subfigure(grid[top : bottom + 1, left : right + 1])
 
     def part(self, letter: str, title: str) -> SubFigure:
-        """Head a part with its letter and what it shows, and return it."""
+        """Write the letter and a title above a part, and return the part."""
         plots.panel(self._parts[letter], letter, title)
         return self._parts[letter]
 
     def __call__(self, letter: str, title: str) -> Axes:
-        """Head a part with its letter and what it shows, and return its axes."""
+        """Write the letter and a title above a part, and return axes that fill it."""
         axes: Axes = self.part(letter, title).subplots()
         return axes

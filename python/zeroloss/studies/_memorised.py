@@ -1,6 +1,8 @@
-"""Networks on the zero-loss set of modular addition, from which theorems and studies start."""
+"""Modular addition as most studies use it: the common settings, its networks, and networks on the zero-loss set."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from .. import datasets, geometry, networks
 from ..datasets import Dataset
@@ -8,19 +10,29 @@ from ..dynamics import GradientDescent
 from ..networks import Network
 from ..simulation import simulate
 from ..simulation.context import check_interruption
-from ._study import derived_seeds
+from ._study import derive_seeds
 
-__all__ = ["addition", "flops_of_descent", "memorised"]
+__all__ = ["AdditionSettings", "estimate_flops", "make_addition", "memorise"]
 
 
-def addition(p: int, hidden: int, activation: str, index: int, *, test_count: int = 7) -> tuple[Dataset, Network]:
-    """Return modular addition of a seed index, and a network with the frameworks' initialisation."""
-    seeds = derived_seeds(index)
+@dataclass(frozen=True)
+class AdditionSettings:
+    """Settings of studies of addition modulo p with ``hidden`` hidden units."""
+
+    p: int = 11
+    hidden: int = 128
+    seeds: int = 5
+    quick: bool = False
+
+
+def make_addition(p: int, hidden: int, activation: str, index: int, *, test_count: int = 7) -> tuple[Dataset, Network]:
+    """Return modular addition for a seed index, and a network with PyTorch's default initialisation."""
+    seeds = derive_seeds(index)
     data = datasets.modular_addition(p, test_count=test_count, seed=seeds["data"])
     return data, networks.uniform_fan_in(data, hidden, seeds["network"], activation)
 
 
-def memorised(
+def memorise(
     p: int,
     hidden: int,
     activation: str,
@@ -30,17 +42,17 @@ def memorised(
     weight_decay: float = 1e-4,
     test_count: int = 7,
 ) -> tuple[Dataset, Network]:
-    """Return modular addition of a seed index, and a network on the zero-loss set.
+    """Return modular addition for a seed index, and a network on the zero-loss set.
 
-    The network comes from descent with lr 1 for so many steps from the frameworks' initialisation, and is projected.
+    The network is trained by ``steps`` steps of gradient descent with lr 1, and projected on the set.
     """
-    data, net = addition(p, hidden, activation, index, test_count=test_count)
+    data, net = make_addition(p, hidden, activation, index, test_count=test_count)
     descent = GradientDescent(lr=1.0, weight_decay=weight_decay)
     run = simulate(descent, data, net, steps=steps, record_every=max(steps, 1), progress=False)
     check_interruption()
     return data, geometry.project(run.network, data).network
 
 
-def flops_of_descent(p: int, hidden: int, activation: str) -> float:
-    """Return the floating-point operations of a step of descent on modular addition."""
-    return GradientDescent(lr=1.0).cost(*addition(p, hidden, activation, 0)).flops
+def estimate_flops(p: int, hidden: int, activation: str) -> float:
+    """Return the floating-point operations of a step of gradient descent on modular addition."""
+    return GradientDescent(lr=1.0).cost(*make_addition(p, hidden, activation, 0)).flops

@@ -1,7 +1,7 @@
-"""The base of all studies: settings, a grid of cells, an analysis of their results, and the panels of a picture.
+"""The base of all studies: a study is a grid of cells, an analysis of their results, and the panels of a picture.
 
-A study's file holds what is particular to it. Here is what all share: changes of settings, the budget of time, cells on
-all processors, labelled numbers, and the files.
+The file of a study holds only what is particular to it. This file holds the shared parts: changes of settings, the
+limit on the work, the cells on all processors, labelled numbers, and the files.
 """
 
 from __future__ import annotations
@@ -37,56 +37,70 @@ if TYPE_CHECKING:
     from distributed import Client
     from matplotlib.figure import Figure
 
-__all__ = ["Result", "Study", "chosen", "derived_seeds", "labelled", "save_failed"]
+__all__ = ["Result", "Study", "derive_seeds", "label_numbers", "save_failed", "select_settings"]
 
 S = TypeVar("S")
 
-MOST_HOURS = 24.0  # of one core that a study may take
-_FLOPS = 2e10  # a second, on one slow core
+MOST_HOURS = 24.0  # A study may take this long on one core.
+_FLOPS = 2e10  # Floating-point operations per second on one slow core.
 
-Meanings = Mapping[str, tuple[Sequence[str], ArrayLike, str]]
+Variables = Mapping[str, tuple[Sequence[str], ArrayLike, str]]
 
 
-def derived_seeds(index: int) -> dict[str, int]:
-    """Return the seeds of the data's split and of the initialisation for a seed index."""
+def derive_seeds(index: int) -> dict[str, int]:
+    """Derive the seeds of the data split and of the initialisation from a seed index.
+
+    Returns
+    -------
+    dict of str to int
+        ``seed`` (the index), ``data`` and ``network``.
+    """
     return {"seed": index, "data": index, "network": 1000 + index}
 
 
-def labelled(variables: Meanings, coordinates: Mapping[str, tuple[ArrayLike, str]]) -> xr.Dataset:
-    """Return the numbers of a picture with what they mean.
+def label_numbers(variables: Variables, coordinates: Mapping[str, tuple[ArrayLike, str]]) -> xr.Dataset:
+    """Return a Dataset in which every variable says what it means.
 
     Parameters
     ----------
     variables : mapping of name to (dimensions, values, meaning)
-        Numbers without a unit.
+        The numbers. They have no unit.
     coordinates : mapping of name to (values, meaning)
-        Of the dimensions. A list or tuple of texts becomes an array of objects.
+        The values along dimensions. A list or tuple of texts becomes an array of objects.
     """
     import numpy as np  # noqa: PLC0415
-    import xarray as xr  # noqa: PLC0415 — slow to import
+    import xarray as xr  # noqa: PLC0415 — xarray takes long to import.
 
-    def plain(values: Any) -> Any:
+    def as_array(values: Any) -> Any:
         texts = isinstance(values, list | tuple) and len(values) > 0 and isinstance(values[0], str)
         return np.array(values, dtype=object if texts else None)
 
     return xr.Dataset(
         {name: (dims, values, labels(name, "1", text)) for name, (dims, values, text) in variables.items()},
-        {name: (name, plain(values), labels(name, "1", text)) for name, (values, text) in coordinates.items()},
+        {name: (name, as_array(values), labels(name, "1", text)) for name, (values, text) in coordinates.items()},
     )
 
 
-def chosen(settings: Any, names: str) -> dict[str, Any]:
-    """Return some of the settings by name: those that determine a cell."""
+def select_settings(settings: Any, names: str) -> dict[str, Any]:
+    """Return some settings by name, for the arguments of a cell.
+
+    Parameters
+    ----------
+    settings : dataclass
+        The settings of a study.
+    names : str
+        Names of settings, separated by spaces.
+    """
     return {name: getattr(settings, name) for name in names.split()}
 
 
-def _seeds_of(settings: Any) -> list[dict[str, int]]:
-    return [derived_seeds(index) for index in range(getattr(settings, "seeds", 0))]
+def _derive_seeds_of(settings: Any) -> list[dict[str, int]]:
+    return [derive_seeds(index) for index in range(getattr(settings, "seeds", 0))]
 
 
 @dataclass(frozen=True, eq=False)
 class Study(Generic[S]):
-    """A study: what it computes, what it reports, and what it draws.
+    """A study: what it computes, reports and draws.
 
     Attributes
     ----------
@@ -95,38 +109,39 @@ class Study(Generic[S]):
     title : str
         The title of its numbers.
     full, quick : dataclass
-        The settings: of the study itself, and of a small form that takes seconds (with ``quick`` set). ``seeds`` is
-        the number of seeds if anything is random.
-    grids : function of settings
-        Returns the grids of cells; none by default.
+        The settings of the study, and of a small form that takes seconds (with ``quick`` true). If anything is random,
+        they have ``seeds``, the number of seeds.
     analyse : function of (settings, cube, …)
-        Returns the numbers, see `labelled`; or numbers and summary, if both come from the same fits.
-    summarise : function of (settings, numbers), optional
-        Returns the summary: numbers to compare with others'.
+        Returns the numbers (see `label_numbers`), or a pair of numbers and summary if both come from the same fits.
     line : function of (settings, summary)
         Returns the summary in one line.
     layout : Layout
         The parts of the picture.
     panels : function of (places, numbers, settings)
         Draws the parts. It may use only the numbers and the settings.
-    about, takes : str
-        For lists: one line, and the expected time on two cores, as ``"3 s"``.
+    description, expected_time : str
+        One line for lists, and the expected time of the full form on two cores, such as ``"3 s"``.
     mark : function of settings
-        Returns the words of the quick mark.
+        Returns the text of the mark on the picture of a quick run.
+    summarise : function of (settings, numbers), optional
+        Returns the summary: the numbers to compare with those of others.
+    grids : function of settings
+        Returns the grids of cells. Default: no grids.
     table : function of (settings, numbers, summary), optional
         Returns rows to print before the line.
     check : function of settings
-        Raises ValueError for settings that are none, and ImportError for an extra that is missing.
+        Raises ValueError for invalid settings, and ImportError if an optional package is missing.
     seeds : function of settings
-        Returns for each seed index the seeds that are derived from it.
+        Returns the derived seeds of each seed index.
     budget : str
         The setting that an error names if the work would take more than a day.
     stores : bool
-        Whether finished cells are stored in files: for studies that take minutes.
+        Whether finished cells are stored in files. Set it for studies that take minutes.
     processes : bool
-        Whether cells are carried out on processes instead of threads: for cells that spend their time in Python.
-    simulate : function of (settings, carry out), optional
-        Carries out grids that follow from each other, instead of ``grids``, and returns the cubes.
+        Whether cells run in processes instead of threads. Set it for cells that spend their time in Python.
+    simulate : function of (settings, run_grids), optional
+        Used instead of ``grids`` if later grids depend on the results of earlier ones. ``run_grids`` takes a list of
+        grids and returns their cubes. Returns all cubes.
     """
 
     name: str
@@ -137,14 +152,14 @@ class Study(Generic[S]):
     line: Callable[[S, dict[str, Any]], str]
     layout: Layout
     panels: Callable[[Places, xr.Dataset, S], None]
-    about: str = ""
-    takes: str = ""
+    description: str = ""
+    expected_time: str = ""
     mark: Callable[[S], str] = lambda settings: ""
     summarise: Callable[[S, xr.Dataset], dict[str, Any]] = lambda settings, numbers: {}
     grids: Callable[[S], Sequence[Grid]] = lambda settings: ()
     table: Callable[[S, xr.Dataset, dict[str, Any]], str] = lambda settings, numbers, summary: ""
     check: Callable[[S], None] = lambda settings: None
-    seeds: Callable[[S], list[dict[str, int]]] = _seeds_of
+    seeds: Callable[[S], list[dict[str, int]]] = _derive_seeds_of
     budget: str = "settings"
     stores: bool = False
     processes: bool = False
@@ -153,8 +168,23 @@ class Study(Generic[S]):
     def settings(
         self, *, seeds: int | None = None, quick: bool = False, changes: Mapping[str, object] = MappingProxyType({})
     ) -> S:
-        """Return the settings with a number of seeds and other changes; ValueError for a name or value that is none."""
-        settings: Any = _changed(self.quick if quick else self.full, changes)
+        """Return the settings with changes.
+
+        Parameters
+        ----------
+        seeds : int, optional
+            The number of seeds. It has no effect if nothing is random.
+        quick : bool
+            Whether to start from the quick form instead of the full one.
+        changes : mapping of str to object
+            Other values by the names of settings.
+
+        Raises
+        ------
+        ValueError
+            For an unknown name, or a value of another type.
+        """
+        settings: Any = _change_settings(self.quick if quick else self.full, changes)
         if seeds is not None and hasattr(settings, "seeds"):
             settings = replace(settings, seeds=seeds)
         return settings  # type: ignore[no-any-return]
@@ -173,51 +203,52 @@ class Study(Generic[S]):
         Parameters
         ----------
         settings : dataclass, optional
-            The settings, ``full`` by default.
+            The settings. Default: ``full``.
         cells : Cells, optional
-            The finished cells: those that are there are not computed again.
+            Finished cells. They are not computed again.
         client, workers, progress
             As for `zeroloss.sweeps.sweep`.
 
         Raises
         ------
         ValueError
-            For settings that are none, and for work that would take more than a day: before any work.
+            For invalid settings, and for work that would take more than a day. It is raised before any work.
         KeyboardInterrupt
             If the user stops it.
         NumericalFailureError
-            If a run that has to reach its end does not.
+            If a run fails that has to reach its end.
         """
         settings = self.full if settings is None else settings
         self.check(settings)
 
-        def carried_out(grids: Sequence[Grid]) -> list[Cube]:
+        def run_grids(grids: Sequence[Grid]) -> list[Cube]:
             self._check_budget(grids)
             options: Any = {"workers": workers, "processes": self.processes, "client": client, "progress": progress}
             return carry_out(grids, cells, **options)
 
-        cubes = carried_out(self.grids(settings)) if self.simulate is None else self.simulate(settings, carried_out)
-        found = self.analyse(settings, *cubes)
-        numbers, summary = found if isinstance(found, tuple) else (found, self.summarise(settings, found))
-        about = {"title": self.title, "settings": json.dumps(asdict(settings))}  # type: ignore[call-overload]
-        return Result(self, settings, numbers.assign_attrs(about), summary)
+        cubes = run_grids(self.grids(settings)) if self.simulate is None else self.simulate(settings, run_grids)
+        analysis = self.analyse(settings, *cubes)
+        numbers, summary = analysis if isinstance(analysis, tuple) else (analysis, self.summarise(settings, analysis))
+        attributes = {"title": self.title, "settings": json.dumps(asdict(settings))}  # type: ignore[call-overload]
+        return Result(self, settings, numbers.assign_attrs(attributes), summary)
 
     def _check_budget(self, grids: Sequence[Grid]) -> None:
-        steps = sum(grid.total_steps() for grid in grids if grid.flops)
-        hours = sum(grid.total_steps() * grid.flops for grid in grids if grid.flops) / _FLOPS / 3600
+        timed = [grid for grid in grids if grid.flops]
+        steps = sum(grid.total_steps() for grid in timed)
+        hours = sum(grid.total_steps() * grid.flops for grid in timed) / _FLOPS / 3600
         if hours > MOST_HOURS:
-            runs = sum(math.prod(len(values) for values in grid.over.values()) for grid in grids if grid.flops)
+            runs = sum(math.prod(len(values) for values in grid.over.values()) for grid in timed)
             raise ArgumentValueError(
                 self.budget,
                 f"expected work of at most {MOST_HOURS:g} hours, got {runs} runs of {steps:.1e} steps in all, about "
                 f"{hours:.3g} hours",
             )
 
-    def draw(self, found: xr.Dataset) -> Figure:
-        """Draw the picture of numbers, which hold their settings."""
-        settings: Any = type(self.full)(**json.loads(found.attrs["settings"]))
+    def draw(self, numbers: xr.Dataset) -> Figure:
+        """Draw the picture from numbers, such as an opened .nc file. Their attributes hold the settings."""
+        settings: Any = type(self.full)(**json.loads(numbers.attrs["settings"]))
         places = self.layout.places()
-        self.panels(places, found, settings)
+        self.panels(places, numbers, settings)
         if settings.quick:
             plots.mark_quick(places.figure, self.mark(settings))
         return places.figure
@@ -232,11 +263,11 @@ class Result:
     study : Study
         The study.
     settings : dataclass
-        All that determines the numbers.
+        The settings, which determine the numbers.
     numbers : xarray.Dataset
-        All that the picture shows.
+        All numbers that the picture shows.
     summary : mapping
-        The numbers to compare with the paper's and others'.
+        The numbers to compare with those of the paper and of others.
     """
 
     study: Study[Any]
@@ -246,7 +277,7 @@ class Result:
 
     @property
     def seeds(self) -> list[dict[str, int]]:
-        """For each seed index the seeds that are derived from it; empty if nothing is random."""
+        """The derived seeds of each seed index. Empty if nothing is random."""
         return self.study.seeds(self.settings)
 
     @property
@@ -256,7 +287,7 @@ class Result:
 
     @property
     def table(self) -> str:
-        """Rows to print before the line; empty if there is no table."""
+        """Rows to print before the line. Empty if the study has no table."""
         return self.study.table(self.settings, self.numbers, self.summary)
 
     def __repr__(self) -> str:
@@ -267,23 +298,29 @@ class Result:
         return self.study.draw(self.numbers)
 
     def save(self, directory: str | os.PathLike[str], name: str | None = None, form: str = "png") -> Path:
-        """Write NAME.json, NAME.nc and the picture into a directory, and return the picture's path.
+        """Write NAME.json, NAME.nc and the picture into a directory.
 
         Parameters
         ----------
         directory : path
-            Made if it is missing.
+            The directory. It is made if it does not exist.
         name : str, optional
-            The name of the files; by default one that overwrites no other file, see `name_for`.
-        form : str
-            The form of the picture: "png", "svg" or "pdf".
+            The name of the files. Default: the name of the study, with an ending if other files have this name.
+        form : {"png", "svg", "pdf"}
+            The format of the picture.
+
+        Returns
+        -------
+        pathlib.Path
+            The path of the picture.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        name = name_for(directory, self.study.name, self.settings, form) if name is None else name
+        name = find_free_name(directory, self.study.name, self.settings, form) if name is None else name
         picture = directory / f"{name}.{form}"
-        text = json.dumps(_plain(self.content()), indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(directory / f"{name}.json", (text + "\n").encode())  # it says whose the others are
+        text = json.dumps(_replace_non_finite(self.content()), indent=2, ensure_ascii=False, allow_nan=False)
+        # The JSON file comes first, because it shows that the other files belong to this result.
+        write_atomically(directory / f"{name}.json", (text + "\n").encode())
         write_atomically(directory / f"{name}.nc", lambda file: write_netcdf(file, self.numbers))
         with plots.style():
             figure = self.draw()
@@ -291,12 +328,12 @@ class Result:
         return picture
 
     def content(self) -> dict[str, Any]:
-        """Return what NAME.json holds: settings, seeds, summary and build."""
+        """Return the content of NAME.json: settings, seeds, summary and build."""
         return {"settings": asdict(self.settings), "seeds": self.seeds, "summary": self.summary, "build": build_info()}
 
 
-def _changed(settings: Any, changes: Mapping[str, object]) -> Any:
-    """Return settings with other values, each of the type that it has there."""
+def _change_settings(settings: Any, changes: Mapping[str, object]) -> Any:
+    """Return settings with other values, converted to the types of the fields."""
     hints = get_type_hints(type(settings))
     values = {}
     for name, value in changes.items():
@@ -310,45 +347,44 @@ def _changed(settings: Any, changes: Mapping[str, object]) -> Any:
     return replace(settings, **values)
 
 
-def prepare(directory: Path) -> None:
-    """Make the directory and try to write there, before long work; OSError if that fails."""
+def prepare_directory(directory: Path) -> None:
+    """Make a directory and try to write there, before long work starts. Raises OSError if that fails."""
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=directory):
         pass
 
 
-def name_for(directory: Path, study: str, settings: Any, form: str = "png") -> str:
-    """Return the name for the files of a result in a directory, so that no other file is overwritten.
+def find_free_name(directory: Path, study: str, settings: Any, form: str = "png") -> str:
+    """Return a name for the files of a result that overwrites no other file.
 
-    It is the name of the study. If that is taken by a result of other settings, or by files of others, a quick result
-    is named ``STUDY-quick``, and all further ones are numbered. A result of the same settings keeps its name, and is
-    replaced.
+    It is the name of the study. If files of other settings or other programs have it, a quick result is named
+    ``STUDY-quick``, and further ones are numbered. A result of the same settings has the same name and is replaced.
     """
-    wanted = json.loads(json.dumps(_plain(asdict(settings))))
+    own_settings = json.loads(json.dumps(_replace_non_finite(asdict(settings))))
     first = f"{study}-quick" if settings.quick else study
     for name in itertools.chain(dict.fromkeys((study, first)), (f"{first}-{number}" for number in itertools.count(2))):
         files = [directory / f"{name}{suffix}" for suffix in (".nc", ".json", f".{form}")]
-        about = json_object(directory / f"{name}.json")
-        ours = isinstance(about.get("build"), Mapping) and "zeroloss" in about["build"]
-        if not any(os.path.lexists(file) for file in files) or (ours and about.get("settings") == wanted):
+        content = json_object(directory / f"{name}.json")
+        is_ours = isinstance(content.get("build"), Mapping) and "zeroloss" in content["build"]
+        if not any(os.path.lexists(file) for file in files) or (is_ours and content.get("settings") == own_settings):
             return name
     raise AssertionError
 
 
 def save_failed(run: Run, directory: Path, name: str) -> Path:
-    """Save a run that failed as ``name-failed`` in a directory, next to such runs of other settings; return where."""
-    wanted = json.loads(json.dumps(run.settings))
+    """Save a failed run as ``NAME-failed`` in a directory, numbered if a run of other settings is there."""
+    settings = json.loads(json.dumps(run.settings))
     for path in (directory / f"{name}-failed{end}" for end in ("", *(f"-{number}" for number in range(2, 10_000)))):
-        if RunDirectory(path).is_new() or json_object(path / "run.json").get("settings") == wanted:
+        if RunDirectory(path).is_new() or json_object(path / "run.json").get("settings") == settings:
             run.save(path)
             return path
     raise FileExistsError(f"directory: expected less than 10000 failed runs, got {directory}")
 
 
-def _plain(value: Any) -> Any:
-    """Return the value with every number that is not finite as None, as JSON has none."""
+def _replace_non_finite(value: Any) -> Any:
+    """Replace every number that is not finite by None, because JSON has no such numbers."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _replace_non_finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [_replace_non_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,8 +1,8 @@
-"""The runs of the studies of delays: descent on modular addition, each to its own budget, and their delays.
+"""Common parts of the studies of delays: descent on modular addition, the delays of its runs, laws, and their drawing.
 
-The same slow time takes each run 1/(lr · weight decay) steps, so that budgets differ by decades: records are spaced
-logarithmically, 20 a decade, and what lies between two of them stays open, see `zeroloss.metrics.Crossing`. A run that
-diverges is data. Every run has a split and an initialisation of its own, so that fits may take them as independent.
+The same slow time takes 1/(lr · weight decay) steps, so the lengths of runs differ by decades. Records are spaced
+logarithmically, 20 in a decade, and a crossing between two of them stays open, see `zeroloss.metrics.Crossing`. A run
+that diverges is data. Every run has its own split and initialisation, so fits may treat the runs as independent.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,35 +26,41 @@ from ...networks import Network
 from ...results import Ending
 from ...simulation import simulate
 from ...survival import DelayLaw, UndeterminedError
-from ...sweeps.engine import Grid
-from .._study import derived_seeds
+from .. import Grid, derive_seeds
+from .._memorised import AdditionSettings
 
 if TYPE_CHECKING:
     import xarray as xr
-
-__all__ = [
-    "CURVES",
-    "check_places",
-    "definitions",
-    "delays_of",
-    "descend",
-    "generalised_first",
-    "grid_of",
-    "history_of",
-    "laws_of",
-    "left_out",
-    "seeds_of",
-    "with_a_delay",
-]
+    from matplotlib.axes import Axes
 
 CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "norm_E", "norm_W")
+LAW = "sustained"  # The definition of the delay that the pictures and their laws use.
+MEANINGS = {
+    "memorisation": "record of memorisation",
+    "generalisation": "record of generalisation",
+    "earliest": "least delay in steps that the records leave possible",
+    "latest": "greatest, infinite for a censored run",
+}
 
 _PLACE_SEEDS = 1000
 
 
-def problem(p: int, hidden: int, fraction: float, seed: int) -> tuple[Dataset, Network]:
+@dataclass(frozen=True)
+class DelaySettings(AdditionSettings):
+    """Common settings. A run covers ``duration`` in slow time and takes at least ``least_steps``.
+
+    A network generalises if ``sustained`` records in a row have a test accuracy of ``accuracy``.
+    """
+
+    duration: float = 8.0
+    least_steps: int = 2000
+    accuracy: float = 0.5
+    sustained: int = 3
+
+
+def make_problem(p: int, hidden: int, fraction: float, seed: int) -> tuple[Dataset, Network]:
     """Return the data and the initial network of a run."""
-    seeds = derived_seeds(seed)
+    seeds = derive_seeds(seed)
     data = datasets.modular_addition(p, train_fraction=fraction, seed=seeds["data"])
     return data, networks.uniform_fan_in(data, hidden, seeds["network"])
 
@@ -63,56 +70,46 @@ def descend(
 ) -> dict[str, NDArray[Any]]:
     """Return the curves of a run, with its steps and whether it diverged."""
     descent = GradientDescent(lr=lr, weight_decay=weight_decay)
-    run = simulate(descent, *problem(p, hidden, fraction, seed), steps=steps, record_every="log")
+    run = simulate(descent, *make_problem(p, hidden, fraction, seed), steps=steps, record_every="log")
     curves: dict[str, Any] = {name: run.history[name].values for name in CURVES}
     return {"step": run.history.step.values, **curves, "diverged": run.outcome.ending is not Ending.REACHED_THE_END}
 
 
-def grid_of(settings: Any, places: Mapping[str, Sequence[float]]) -> Grid:
-    """Return the runs of a study, seed by seed, at each place.
-
-    Each covers the settings' ``duration`` in slow time, and takes at least ``least_steps``. The seed indices of place k
-    begin at 1000 k.
+def make_grid(settings: Any, places: Mapping[str, Sequence[float]]) -> Grid:
+    """Return the runs of a study, seed by seed, at each place. The seed indices of place k begin at 1000 k.
 
     Parameters
     ----------
-    settings : dataclass
-        With p, hidden, duration, least_steps, seeds, and those of fraction, lr and weight_decay that do not vary.
+    settings : DelaySettings
+        It also has those of fraction, lr and weight_decay that do not vary.
     places : mapping of name to sequence of float
         The values of the others.
     """
     numbers = {values: number for number, values in enumerate(itertools.product(*places.values()))}
 
     def arguments(seed: int, **place: float) -> dict[str, Any]:
-        own = {
-            name: place[name] if name in place else getattr(settings, name)
-            for name in ("fraction", "lr", "weight_decay")
-        }
-        steps = max(round(settings.duration / (own["lr"] * own["weight_decay"])), settings.least_steps)
+        names = ("fraction", "lr", "weight_decay")
+        values = {name: place[name] if name in place else getattr(settings, name) for name in names}
+        steps = max(round(settings.duration / (values["lr"] * values["weight_decay"])), settings.least_steps)
         index = _PLACE_SEEDS * numbers[tuple(place.values())] + seed
-        return {"p": settings.p, "hidden": settings.hidden, **own, "steps": steps, "seed": index}
+        return {"p": settings.p, "hidden": settings.hidden, **values, "steps": steps, "seed": index}
 
     biggest = max(places.get("fraction", [getattr(settings, "fraction", 0.0)]))
-    flops = GradientDescent(lr=1.0).cost(*problem(settings.p, settings.hidden, biggest, 0)).flops
+    flops = GradientDescent(lr=1.0).cost(*make_problem(settings.p, settings.hidden, biggest, 0)).flops
     over = {"seed": range(settings.seeds), **places}
     return Grid(descend, over, arguments, lambda steps, **_: float(steps), flops=flops)
 
 
-def seeds_of(grid: Grid) -> list[dict[str, int]]:
-    """Return the seeds of every run."""
-    return [derived_seeds(grid.arguments(**labels)["seed"]) for labels in grid.labels()]
+def list_seeds(grid: Grid) -> list[dict[str, int]]:
+    """Return the derived seeds of every run."""
+    return [derive_seeds(grid.arguments(**labels)["seed"]) for labels in grid.labels()]
 
 
-def check_places(settings: Any, places: Iterable[tuple[float, float]]) -> None:
-    """Check what determines the budgets of runs, at (learning rate, weight decay) of every place.
+def check_places(settings: DelaySettings, places: Iterable[tuple[float, float]]) -> None:
+    """Check the settings that determine the lengths of runs, at (learning rate, weight decay) of every place.
 
-    Raises
-    ------
-    ImportError
-        Without the extra that fits laws.
-    ValueError
-        For a learning rate, a weight decay or a duration that is not above 0, more steps than can be counted, more
-        than 1000 seeds, and no place.
+    Raises ImportError if the extra that fits laws is missing, and ValueError if a learning rate, a weight decay or the
+    duration is not above 0, if there are more steps than can be counted, more than 1000 seeds, or no place.
     """
     survival.check_installed()
     _checks.share("accuracy", settings.accuracy)
@@ -132,11 +129,11 @@ def check_places(settings: Any, places: Iterable[tuple[float, float]]) -> None:
 
 
 def definitions(p: int, accuracy: float, sustained: int) -> dict[str, tuple[Level, Level]]:
-    """Return what memorisation and generalisation are, by name.
+    """Return the levels of memorisation and of generalisation by the name of a definition.
 
-    All training samples right and a share of the test samples, for the first time or in several records in a row; nine
-    tenths of the test samples; or by losses: that of training a tenth of the constant prediction's, (1 − 1/p)/p, and
-    that of the test below it.
+    All training samples are right and a share of the test samples, for the first time or in several records in a row;
+    nine tenths of the test samples; or by losses: the training loss is a tenth of the constant prediction's,
+    (1 − 1/p)/p, and the test loss is below it.
     """
     constant = (1 - 1 / p) / p
     return {
@@ -150,27 +147,22 @@ def definitions(p: int, accuracy: float, sustained: int) -> dict[str, tuple[Leve
     }
 
 
-def delays_of(
-    settings: Any, runs: Iterable[Mapping[str, ArrayLike]]
+def measure_delays(
+    settings: DelaySettings, runs: Iterable[Mapping[str, ArrayLike]]
 ) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
-    """Return the names of the definitions, and numbers (run, definition) by them, of which some may be NaN.
-
-    These are the records of memorisation and of generalisation, and the least and greatest delays that the records
-    leave possible.
-    """
-    meant = definitions(settings.p, settings.accuracy, settings.sustained)
-    found = [
+    """Return the names of the definitions, and the numbers of `MEANINGS` (run, definition), some of which are NaN."""
+    levels = definitions(settings.p, settings.accuracy, settings.sustained)
+    numbers = [
         [
-            (own.memorisation.step, own.generalisation.step, *own.bounds)
-            for own in delays(history_of(run), meant).values()
+            (delay.memorisation.step, delay.generalisation.step, *delay.bounds)
+            for delay in delays(make_history(run), levels).values()
         ]
         for run in runs
     ]
-    names = ("memorisation", "generalisation", "earliest", "latest")
-    return list(meant), dict(zip(names, np.moveaxis(np.array(found, dtype=np.float64), -1, 0), strict=True))
+    return list(levels), dict(zip(MEANINGS, np.moveaxis(np.array(numbers, dtype=np.float64), -1, 0), strict=True))
 
 
-def laws_of(fit: Callable[[str], DelayLaw], names: Iterable[str]) -> dict[str, DelayLaw]:
+def fit_laws(fit: Callable[[str], DelayLaw], names: Iterable[str]) -> dict[str, DelayLaw]:
     """Return the laws that the runs determine, by name."""
     laws = {}
     for name in names:
@@ -179,31 +171,76 @@ def laws_of(fit: Callable[[str], DelayLaw], names: Iterable[str]) -> dict[str, D
     return laws
 
 
-def with_a_delay(runs: xr.Dataset) -> xr.Dataset:
-    """Return the runs over "run" that memorise, and generalise after that or not in their budget."""
+def interval_of(estimate: Any) -> list[float]:
+    """Return the value of an estimate and the ends of its interval."""
+    return [estimate.value, estimate.low, estimate.high]
+
+
+def quality_of(law: DelayLaw) -> dict[str, Any]:
+    """Return the entries of a summary that show how well a law is determined."""
+    return {"scale": law.scale, "runs": law.runs, "censored": law.censored, "aic": law.aic}
+
+
+def format_interval(interval: Sequence[float]) -> str:
+    """Return an estimate with its interval."""
+    value, low, high = interval
+    return f"{value:.3f} ({low:.3f} … {high:.3f})".replace("-", "−")
+
+
+def select_delayed(runs: xr.Dataset) -> xr.Dataset:
+    """Return the runs over "run" that memorise, and generalise later or not at all."""
     return runs.isel(run=runs.memorisation.notnull().values & (runs.latest.values > 0))
 
 
-def generalised_first(runs: xr.Dataset) -> int:
-    """Return how many runs generalise before they memorise, by their records: these have no delay."""
+def count_generalised_first(runs: xr.Dataset) -> int:
+    """Count the runs that generalise before they memorise, by their records. They have no delay."""
     return int((runs.latest <= 0).sum())
 
 
-def left_out(summary: Mapping[str, Any]) -> str:
-    """Return the words of the line about them, by the summary's ``generalised_first``."""
+def format_left_out(summary: Mapping[str, Any]) -> str:
+    """Return the text of the line about the runs that the summary counts in ``generalised_first``."""
     count = summary["generalised_first"]
     if count == 0:
         return ""
-    return f", {count} left out that " + (
-        "generalises before it memorises" if count == 1 else "generalise before they memorise"
-    )
+    verbs = "generalises before it memorises" if count == 1 else "generalise before they memorise"
+    return f", {count} left out that {verbs}"
 
 
-def history_of(run: Mapping[str, ArrayLike], until: int | None = None) -> xr.Dataset:
-    """Return the curves of a run over "step", up to a budget that may be smaller than its own."""
-    import xarray as xr  # noqa: PLC0415 — slow to import
+def make_history(run: Mapping[str, ArrayLike], until: int | None = None) -> xr.Dataset:
+    """Return the curves of a run over "step", up to a step if one is given."""
+    import xarray as xr  # noqa: PLC0415 — xarray takes long to import.
 
     steps = np.asarray(run["step"])
-    kept = slice(None) if until is None else slice(int(np.searchsorted(steps, until, "right")))
-    curves = {name: ("step", np.asarray(run[name])[kept]) for name in CURVES}
-    return xr.Dataset(curves, {"step": steps[kept]})
+    part = slice(None) if until is None else slice(int(np.searchsorted(steps, until, "right")))
+    curves = {name: ("step", np.asarray(run[name])[part]) for name in CURVES}
+    return xr.Dataset(curves, {"step": steps[part]})
+
+
+def draw_delays(axes: Axes, rate: NDArray[Any], runs: xr.Dataset, colour: Any, label: str, marker: str = "o") -> None:
+    """Draw delays with the intervals that the records leave open, and censored runs as open triangles."""
+    low, high = np.maximum(runs.earliest.values, 1), runs.latest.values
+    known = np.isfinite(high)
+    if known.any():
+        middle = np.sqrt(low[known] * high[known])
+        ends = (middle - low[known], high[known] - middle)
+        options: Any = {"color": colour, "markersize": 3, "linewidth": 0.8, "label": label}
+        axes.errorbar(rate[known], middle, yerr=ends, fmt=marker, **options)
+    name = None if known.any() or known.size == 0 else label
+    axes.plot(rate[~known], low[~known], "^", color=colour, markersize=5, markerfacecolor="none", label=name)
+
+
+def draw_law(axes: Axes, rate: Any, law: Sequence[Any], colour: Any, label: str | None, **style: Any) -> None:
+    """Draw a law (median, low, high) over rates: a line, and a band for its interval with the opacity ``alpha``."""
+    median, low, high = law
+    axes.plot(rate, median, color=colour, linewidth=style["linewidth"], label=label)
+    axes.fill_between(rate, low, high, color=colour, alpha=style["alpha"], linewidth=0)
+
+
+def finish_delays(axes: Axes, censored: str | None, generalised_first: int) -> None:
+    """Add scales, labels and the legend, with entries for censored runs and for runs that are left out."""
+    if censored:
+        axes.plot([], [], "^", color="black", markersize=5, markerfacecolor="none", label=censored)
+    if generalised_first:
+        axes.plot([], [], " ", label=f"{generalised_first} left out: generalised first")
+    axes.set(xscale="log", yscale="log", xlabel="lr · weight decay", ylabel="delay in steps")
+    axes.legend(loc="upper right")

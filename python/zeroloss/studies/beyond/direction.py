@@ -1,10 +1,10 @@
 """Study: whether generalisation needs the optimal direction on the zero-loss set, or only a decrease of the norm.
 
-From the same memorised network, rules (`direction_paths`) follow other tangent directions than the norm-minimising one,
-with the same decrease of the norm per unit of slow time: s of a point is the slow time at which the norm flow from the
-same start has its ‖θ‖². (a–c) Test accuracy and Fourier structure against s. (d) When they generalise, or where they
-end before. (e) Test loss against the norm at the paths' ends. (f) Test accuracy against the length of the path, with
-controls that move at random and keep norms.
+From the same memorised network, rules (`_direction_paths`) follow tangent directions other than the norm-minimising
+one, with the same decrease of the norm per unit of slow time: the slow time s of a point is that at which the norm flow
+from the same start has its ‖θ‖². (a–c) Test accuracy and Fourier structure against s. (d) When they generalise, or
+where they end earlier. (e) Test loss against the norm at the ends of the paths. (f) Test accuracy against the length of
+the path, with controls that move at random and do not change norms.
 """
 
 from __future__ import annotations
@@ -18,32 +18,28 @@ from numpy.typing import NDArray
 
 from ... import _checks, survival
 from ...dynamics import NormFlow
-from ...sweeps.engine import Cube, Grid
-from .._layout import Layout
-from .._memorised import memorised
-from .._study import Study, labelled
-from .._words import rows_of_text
-from ._direction_paths import CONTROLS, MEASURED, OPTIMAL, RULES, PathEnding, Random, follow, measured
+from .. import Cube, Grid, Layout, Study, label_numbers
+from .._memorised import AdditionSettings, memorise
+from .._words import count_seeds, format_table
+from ._direction_paths import CONTROLS, MEASURED, OPTIMAL, RULES, PathEnding, Random, follow, measure
 from ._direction_picture import panels
 
 if TYPE_CHECKING:
     import xarray as xr
 
-LEVELS = (0.5, 0.95)  # of test accuracy: half, and all but one of twenty
+LEVELS = (0.5, 0.95)  # Of test accuracy: half, and all but one of twenty.
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What determines the numbers.
+class Settings(AdditionSettings):
+    """Settings of the study.
 
     The start is descent without weight decay for ``memorising_steps``, projected. The norm flow is followed for
-    ``duration``, the others until they are down to its norm; ``least_rate`` is −d ln‖θ‖²/dt, in a path's own time t, at
-    which they end before. Random vectors are redrawn every ``redraw_every`` of t, ``span`` of them are the random
-    directions, and the controls move for ``kept_time``.
+    ``duration``, the other rules until they reach its norm. They end earlier if −d ln‖θ‖²/dt, in the path's own time t,
+    falls below ``least_rate``. Random vectors are redrawn every ``redraw_every`` of t, the random directions are
+    ``span`` vectors, and the controls move for ``kept_time``.
     """
 
-    p: int = 11
-    hidden: int = 128
     activation: str = "softplus(5)"
     test_count: int = 13
     memorising_steps: int = 1000
@@ -56,35 +52,32 @@ class Settings:
     redraw_every: float = 0.1
     span: int = 200
     kept_time: float = 3.0
-    seeds: int = 5
-    quick: bool = False
 
 
-def simulate_grids(s: Settings, carry_out: Callable[[Sequence[Grid]], list[Cube]]) -> list[Cube]:
+def simulate_grids(s: Settings, run_grids: Callable[[Sequence[Grid]], list[Cube]]) -> list[Cube]:
     """Follow the optimal path of every seed, and then the others, which are measured at its norms."""
-    names, seeds = _names(s), range(s.seeds)
+    names, seeds = _list_rules(s), range(s.seeds)
     common = {name: value for name, value in asdict(s).items() if name not in {"rules", "seeds", "quick"}}
 
     def arguments(seed: int, rule: str) -> dict[str, Any]:
         return {"settings": common, "seed": seed, "rule": rule}
 
-    (optimal,) = carry_out([Grid(follow_rule, {"seed": seeds, "rule": [OPTIMAL]}, arguments)])
+    (optimal,) = run_grids([Grid(follow_rule, {"seed": seeds, "rule": [OPTIMAL]}, arguments)])
 
     def norms(seed: int, rule: str) -> dict[str, Any]:
         return {"levels": optimal[seed]["norm_E_squared"] + optimal[seed]["norm_W_squared"]}
 
-    rest = (names[1:], [*CONTROLS])
-    grids = [Grid(follow_rule, {"seed": seeds, "rule": rules}, arguments, also=norms) for rules in rest]
-    others, controls = carry_out(grids)
-    return [optimal, others, controls]
+    others = (names[1:], [*CONTROLS])
+    grids = [Grid(follow_rule, {"seed": seeds, "rule": rules}, arguments, also=norms) for rules in others]
+    return [optimal, *run_grids(grids)]
 
 
-def _names(s: Settings) -> list[str]:
+def _list_rules(s: Settings) -> list[str]:
     return [OPTIMAL, *(name for name in s.rules if name != OPTIMAL)]
 
 
 def check(s: Settings) -> None:
-    """Raise ValueError where settings have no paths: before the work."""
+    """Raise ValueError for settings without paths."""
     for name in s.rules:
         _checks.choice("rules", name, RULES)
     _checks.different("rules", s.rules, at_least=0)
@@ -97,37 +90,29 @@ def check(s: Settings) -> None:
 def follow_rule(
     settings: Mapping[str, Any], seed: int, rule: str, levels: NDArray[np.float64] | None = None
 ) -> dict[str, Any]:
-    """Follow one rule of one seed, and measure it where its ‖θ‖² is at given levels, or at equal times."""
-    s, name = Settings(**settings), rule
-    data, start = memorised(
+    """Follow one rule of one seed, and measure it where its ‖θ‖² is at some levels, or by default at equal times."""
+    s = Settings(**settings)
+    data, start = memorise(
         s.p, s.hidden, s.activation, seed, steps=s.memorising_steps, weight_decay=0.0, test_count=s.test_count
     )
     random = Random(seed, start.E.size + start.W.size, s.span, s.redraw_every)
-    flow, slow_times = NormFlow(rtol=s.rtol), _marks(s)
-    if levels is None or name in CONTROLS:
+    flow, slow_times = NormFlow(rtol=s.rtol), _slow_times(s)
+    if levels is None or rule in CONTROLS:
         duration = s.duration if levels is None else s.kept_time
-        path = follow(name, random, data, start, flow, most_time=duration)
+        path = follow(rule, random, data, start, flow, most_time=duration)
         times = slow_times if levels is None else np.linspace(0, duration, s.marks)
         times = np.where(times <= path.times[-1], times, np.nan)
         last = min(path.times[-1], duration) if levels is None else 0.0
     else:
-        path = follow(
-            name,
-            random,
-            data,
-            start,
-            flow,
-            most_time=s.most_time,
-            norm_squared=float(np.nanmin(levels)),
-            least_rate=s.least_rate,
-        )
+        ends: Any = {"norm_squared": float(np.nanmin(levels)), "least_rate": s.least_rate}
+        path = follow(rule, random, data, start, flow, most_time=s.most_time, **ends)
         times = path.times_of_norms(levels)
         known = np.isfinite(levels)
         last = float(np.interp(-path.norms_squared[-1], -levels[known], slow_times[known]))
     end = times[-1] if np.isfinite(times[-1]) else path.times[-1]
-    final = measured(path, [end], data, start)
+    final = measure(path, [end], data, start)
     return {
-        **measured(path, times, data, start),
+        **measure(path, times, data, start),
         **{f"final_{key}": value[0] for key, value in final.items()},
         "last_slow_time": last,
         "ending": int(path.ending),
@@ -135,41 +120,36 @@ def follow_rule(
     }
 
 
-def _marks(s: Settings) -> NDArray[np.float64]:
-    """Return the slow times at which paths are measured, closer together where the norm falls fast."""
+def _slow_times(s: Settings) -> NDArray[np.float64]:
+    """Return the slow times at which paths are measured. They are closer together where the norm falls fast."""
     return np.asarray(s.duration * np.linspace(0, 1, s.marks) ** 2)
 
 
 def analyse(s: Settings, optimal: Cube, others: Cube, controls: Cube) -> xr.Dataset:
-    """Return what is measured on the paths, and from when on they generalise."""
-    slow_time = _marks(s)
+    """Return the measured numbers of the paths, and the times from which on they generalise."""
+    slow_time = _slow_times(s)
 
     def over_rules(key: str) -> NDArray[Any]:
         return np.concatenate([optimal[key], others[key]], axis=1) if len(others) else np.asarray(optimal[key])
 
     variables: dict[str, Any] = {}
+    rules, kept = ("seed", "rule"), ("seed", "control", "kept_time")
     for key, meaning in MEASURED.items():
-        variables[key] = (("seed", "rule", "slow_time"), over_rules(key), meaning)
-        variables[f"final_{key}"] = (("seed", "rule"), over_rules(f"final_{key}"), f"{meaning}, at the path's end")
-        variables[f"kept_{key}"] = (
-            ("seed", "control", "kept_time"),
-            controls[key],
-            f"{meaning}, where the norm is kept",
-        )
-    for key, meaning in {
-        "last_slow_time": "slow time of the path's end",
-        "ending": ", ".join(f"{ending.value}: {ending.name.lower()}" for ending in PathEnding),
-        "steps": "steps taken",
-    }.items():
-        variables[key] = (("seed", "rule"), over_rules(key), meaning)
-    times = np.array([generalised(over_rules("test_accuracy"), slow_time, level) for level in LEVELS])
+        variables[key] = ((*rules, "slow_time"), over_rules(key), meaning)
+        variables[f"final_{key}"] = (rules, over_rules(f"final_{key}"), f"{meaning}, at the path's end")
+        variables[f"kept_{key}"] = (kept, controls[key], f"{meaning}, where the norm is kept")
+    about_endings = ", ".join(f"{ending.value}: {ending.name.lower()}" for ending in PathEnding)
+    variables["last_slow_time"] = (rules, over_rules("last_slow_time"), "slow time of the path's end")
+    variables["ending"] = (rules, over_rules("ending"), about_endings)
+    variables["steps"] = (rules, over_rules("steps"), "steps taken")
+    times = np.array([find_generalisation(over_rules("test_accuracy"), slow_time, level) for level in LEVELS])
     meaning = "slow time from which on test accuracy is at the level, as far as the path goes; NaN if it is not"
-    variables["generalised"] = (("level", "seed", "rule"), times, meaning)
-    return labelled(
+    variables["generalised"] = (("level", *rules), times, meaning)
+    return label_numbers(
         variables,
         {
             "seed": (np.arange(s.seeds), "seed index"),
-            "rule": (_names(s), "direction"),
+            "rule": (_list_rules(s), "direction"),
             "slow_time": (slow_time, "slow time at which the norm flow has the same norm"),
             "control": ([*CONTROLS], "random motion that keeps norms"),
             "kept_time": (np.linspace(0, s.kept_time, s.marks), "the controls' own time"),
@@ -178,21 +158,12 @@ def analyse(s: Settings, optimal: Cube, others: Cube, controls: Cube) -> xr.Data
     )
 
 
-def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return the numbers of every rule and control, over the seeds."""
-    optimal = numbers.sel(rule=OPTIMAL)
-    summary = {name: _summary_of(numbers.sel(rule=name), optimal) for name in _names(s)}
-    for name in CONTROLS:
-        last = numbers.sel(control=name).isel(kept_time=-1)
-        summary[name] = {f"final_{key}": _spread(last[f"kept_{key}"]) for key in MEASURED}
-        summary[name]["final_norm_squared"] = _spread(last.kept_norm_E_squared + last.kept_norm_W_squared)
-    return summary
+def find_generalisation(
+    accuracy: NDArray[np.float64], slow_time: NDArray[np.float64], level: float
+) -> NDArray[np.float64]:
+    """Return the slow times from which on accuracies (…, times) are at a level up to their end. NaN if they are not.
 
-
-def generalised(accuracy: NDArray[np.float64], slow_time: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """Return from which slow time on accuracies (…, times) are at a level, up to their end; NaN if they are not.
-
-    NaN entries are beyond the end of a path.
+    Entries of the accuracies beyond the end of a path are NaN.
     """
     below = accuracy < level
     ends = np.isfinite(accuracy).sum(axis=-1)
@@ -200,19 +171,30 @@ def generalised(accuracy: NDArray[np.float64], slow_time: NDArray[np.float64], l
     return np.asarray(np.where(first < ends, slow_time[np.minimum(first, len(slow_time) - 1)], np.nan))
 
 
+def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
+    """Return the numbers of every rule and control, over the seeds."""
+    optimal = numbers.sel(rule=OPTIMAL)
+    summary = {name: _summarise_rule(numbers.sel(rule=name), optimal) for name in _list_rules(s)}
+    for name in CONTROLS:
+        last = numbers.sel(control=name).isel(kept_time=-1)
+        summary[name] = {f"final_{key}": _spread(last[f"kept_{key}"]) for key in MEASURED}
+        summary[name]["final_norm_squared"] = _spread(last.kept_norm_E_squared + last.kept_norm_W_squared)
+    return summary
+
+
 def _spread(values: xr.DataArray) -> list[float]:
-    """Return least, median and greatest over the seeds."""
+    """Return the least value over the seeds, the median and the greatest."""
     return [float(values.min()), float(values.median()), float(values.max())]
 
 
-def _summary_of(part: xr.Dataset, optimal: xr.Dataset) -> dict[str, Any]:
-    """Return what stands in the table of one rule, over the seeds, and in how many of them it is sooner."""
-    reached = {}
+def _summarise_rule(part: xr.Dataset, optimal: xr.Dataset) -> dict[str, Any]:
+    """Return the numbers of one rule over the seeds, and the number of seeds in which it generalises sooner."""
+    generalised = {}
     for level in LEVELS:
         times = part.generalised.sel(level=level)
         known = times.dropna("seed")
         median = survival.median(times, np.inf)
-        reached[f"{level:g}"] = {
+        generalised[f"{level:g}"] = {
             "seeds": known.size,
             "median": median if np.isfinite(median) else None,
             "range": [float(known.min()), float(known.max())] if known.size else None,
@@ -220,7 +202,7 @@ def _summary_of(part: xr.Dataset, optimal: xr.Dataset) -> dict[str, Any]:
         }
     endings = [PathEnding(int(value)).name.lower() for value in part.ending.values]
     return {
-        "generalised_at": reached,
+        "generalised_at": generalised,
         "endings": {name: endings.count(name) for name in sorted(set(endings))},
         "last_slow_time": _spread(part.last_slow_time),
         "final_norm_squared": _spread(part.final_norm_E_squared + part.final_norm_W_squared),
@@ -228,40 +210,41 @@ def _summary_of(part: xr.Dataset, optimal: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _told(reached: Mapping[str, Any], seeds: int) -> str:
-    if reached["seeds"] == 0:
+def _format_times(generalised: Mapping[str, Any], seeds: int) -> str:
+    if generalised["seeds"] == 0:
         return "never"
-    low, high = reached["range"]
-    told = f"{low:.2f}–{high:.2f}" if high > low else f"{low:.2f}"
-    return told if reached["seeds"] == seeds else f"{told} ({reached['seeds']} of {seeds})"
+    low, high = generalised["range"]
+    text = f"{low:.2f}–{high:.2f}" if high > low else f"{low:.2f}"
+    return text if generalised["seeds"] == seeds else f"{text} ({generalised['seeds']} of {seeds})"
 
 
-def _table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) -> str:
-    head = ["direction", "ends", "at s", "‖θ‖²", "length", "accuracy ½ at s", "0.95 at s"]
-    head += ["accuracy", "test loss", "strongest share", "cosine gap"]
+def list_rows(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Return the rows of the table: a rule or control, and its medians over the seeds."""
     rows = []
-    for name, own in summary.items():
-        row = [name, "", "", *(f"{own[f'final_{key}'][1]:.1f}" for key in ("norm_squared", "length")), "", ""]
+    for name, values in summary.items():
+        medians = {key: values[f"final_{key}"][1] for key in (*MEASURED, "norm_squared")}
+        ends, times = ["", ""], ["", ""]
         if name not in CONTROLS:
-            seeds = sum(own["endings"].values())
-            row[1:3] = ", ".join(own["endings"]), f"{own['last_slow_time'][1]:.2f}"
-            row[5:] = [_told(reached, seeds) for reached in own["generalised_at"].values()]
-        row += [f"{own['final_test_accuracy'][1]:.2f}", f"{own['final_test_loss'][1]:.4f}"]
-        row += [f"{own['final_strongest_share'][1]:.2f}", f"{own['final_cosine_gap'][1]:.2f}"]
-        rows.append(row)
-    return rows_of_text(head, rows)
+            seeds = sum(values["endings"].values())
+            ends = [", ".join(values["endings"]), f"{values['last_slow_time'][1]:.2f}"]
+            times = [_format_times(generalised, seeds) for generalised in values["generalised_at"].values()]
+        row = [name, *ends, f"{medians['norm_squared']:.1f}", f"{medians['length']:.1f}", *times]
+        row += [f"{medians['test_accuracy']:.2f}", f"{medians['test_loss']:.4f}"]
+        rows.append([*row, f"{medians['strongest_share']:.2f}", f"{medians['cosine_gap']:.2f}"])
+    return rows
 
 
-def _line(s: Settings, summary: Mapping[str, Any]) -> str:
+def _format_table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) -> str:
+    head = ["direction", "ends", "at s", "‖θ‖²", "length", "accuracy ½ at s", "0.95 at s"]
+    return format_table([*head, "accuracy", "test loss", "strongest share", "cosine gap"], list_rows(summary))
+
+
+def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     level = f"{LEVELS[-1]:g}"
-    times = [
-        f"{name} {_told(own['generalised_at'][level], s.seeds)}"
-        for name, own in summary.items()
-        if name not in CONTROLS
-    ]
+    times = [f"{name} {_format_times(summary[name]['generalised_at'][level], s.seeds)}" for name in _list_rules(s)]
     kept = [f"{name} {{0:.2f}}–{{2:.2f}}".format(*summary[name]["final_test_accuracy"]) for name in CONTROLS]
     return (
-        f"{s.seeds} seed{'s' if s.seeds > 1 else ''}; test accuracy {level} from s = {'; '.join(times)}; "
+        f"{count_seeds(s.seeds)}; test accuracy {level} from s = {'; '.join(times)}; "
         f"test accuracy without a decrease: {'; '.join(kept)}"
     )
 
@@ -269,8 +252,8 @@ def _line(s: Settings, summary: Mapping[str, Any]) -> str:
 STUDY = Study(
     name="direction",
     title="Directions on the zero-loss set, with the same decrease of the norm",
-    about="whether generalisation needs the optimal direction, or only a decrease of the norm",
-    takes="5 min",
+    description="whether generalisation needs the optimal direction, or only a decrease of the norm",
+    expected_time="5 min",
     full=Settings(),
     quick=replace(
         Settings(),
@@ -290,8 +273,8 @@ STUDY = Study(
     simulate=simulate_grids,
     analyse=analyse,
     summarise=summarise,
-    table=_table,
-    line=_line,
+    table=_format_table,
+    line=_format_line,
     layout=Layout("abc def", 13.0, 9.0, {"wspace": 0.03, "hspace": 0.03}),
     panels=panels,
     mark=lambda s: f"to s = {s.duration:g}",

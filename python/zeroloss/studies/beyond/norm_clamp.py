@@ -1,10 +1,10 @@
-"""Study: when networks generalise if a norm is held, or set once, from a step just after memorisation.
+"""Study: when networks generalise if a norm is held fixed, or set once, from a step just after memorisation.
 
-Every seed descends with weight decay, as in figure 5, to the same step t₀; from there on the norm of all parameters, or
-of one layer, is held at ρ times what it was at t₀, or set to that once, or left alone. All runs of a seed have the same
-bits up to t₀, which is verified. (a), (b) Delay against ρ: steps from t₀ until the test accuracy is there to stay.
-(c) Losses at the end. (d) Norms of the runs of one seed. Runs that have not generalised where their steps end are
-censored: they stay in the numbers and on the picture as such.
+Every seed descends with weight decay, as in figure 5, to the same step t₀. From there the norm of all parameters, or of
+one layer, is held at ρ times its value at t₀, or set to that once, or left free. All runs of a seed have the same bits
+up to t₀, which the study verifies. (a), (b) Delay against ρ: steps from t₀ until the test accuracy stays at a level.
+(c) Losses at the end. (d) Norms of the runs of one seed. Runs that have not generalised at their end are censored. The
+numbers and the picture include them as such.
 """
 
 from __future__ import annotations
@@ -23,38 +23,36 @@ from ...dynamics import GradientDescent
 from ...metrics import crossing_step
 from ...results import Ending
 from ...simulation import simulate
-from ...sweeps.engine import Cube, Grid
-from .._layout import Layout, Places
-from .._memorised import addition
-from .._study import Study, chosen, labelled
-from .._words import spelled
+from .. import Cube, Grid, Layout, Places, Study, label_numbers, select_settings
+from .._drawing import choose_shades, draw_curves, finish_axes
+from .._memorised import AdditionSettings, make_addition
+from .._words import format_range
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-#: What is controlled, by name: how, of which layers, colour and label.
+#: The controls by name: how, of which layers, colour and label.
 VARIANTS = {
     "hold both": ("fixed", "both", "blue", "‖θ‖ held"),
     "rescale both": ("once", "both", "orange", "‖θ‖ set once"),
     "hold E": ("fixed", "E", "green", "‖E‖ held"),
     "hold W": ("fixed", "W", "purple", "‖W‖ held"),
 }
-FREE = "free"  # the run of a seed without control
+FREE = "free"  # The run of a seed without control.
 CURVES = ("test_accuracy", "train_loss", "test_loss", "norm_E", "norm_W")
-ACCURACIES = (0.5, 0.95)  # of seven test samples more than half, and all; the first is drawn seed by seed and told
+#: Of seven test samples more than half, and all. The picture shows the first one seed by seed, and so does the line.
+ACCURACIES = (0.5, 0.95)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What determines the numbers.
+class Settings(AdditionSettings):
+    """Settings of the study.
 
-    The control begins after ``before`` steps, and ``steps`` are taken from there. A test accuracy counts from the first
-    of ``sustained`` records in a row that have it, at steps apart ``record_every``.
+    The control begins after ``before`` steps, and ``steps`` steps follow. A run reaches a test accuracy at the first of
+    ``sustained`` records in a row that have it. Records are ``record_every`` steps apart.
     """
 
-    p: int = 11
-    hidden: int = 128
     activation: str = "relu"
     test_count: int = 7
     lr: float = 1.0
@@ -64,12 +62,10 @@ class Settings:
     ratios: tuple[float, ...] = (0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.2)
     record_every: int = 50
     sustained: int = 20
-    seeds: int = 5
-    quick: bool = False
 
 
 def check(s: Settings) -> None:
-    """Raise ValueError where settings have no delays: before the runs."""
+    """Raise ValueError for settings without delays."""
     _checks.different("ratios", s.ratios, at_least=1)
     for ratio in s.ratios:
         _checks.positive("ratios", ratio)
@@ -81,13 +77,13 @@ def check(s: Settings) -> None:
 
 
 def grids(s: Settings) -> list[Grid]:
-    """Return the runs of every seed, variant and ratio; the free run is the same for every ratio."""
-    common = chosen(s, "p hidden activation test_count lr weight_decay before steps record_every")
+    """Return the runs of every seed, variant and ratio. The free run is the same for every ratio."""
+    common = select_settings(s, "p hidden activation test_count lr weight_decay before steps record_every")
 
     def arguments(seed: int, variant: str, ratio: float) -> dict[str, Any]:
         control, layers = (None, "both") if variant == FREE else VARIANTS[variant][:2]
-        own = {"control": control, "layers": layers, "ratio": 1.0 if variant == FREE else ratio}
-        return {**common, "seed": seed, **own}
+        norm = {"control": control, "layers": layers, "ratio": 1.0 if variant == FREE else ratio}
+        return {**common, "seed": seed, **norm}
 
     over = {"seed": range(s.seeds), "variant": [FREE, *VARIANTS], "ratio": s.ratios}
     return [Grid(descend, over, arguments, lambda before, steps, **_: before + steps)]
@@ -97,14 +93,13 @@ def descend(
     p: int, hidden: int, activation: str, test_count: int, seed: int, lr: float, weight_decay: float, before: int,
     steps: int, record_every: int, control: Any, layers: Any, ratio: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the curves of one run, how it ended, and a digest of all that it was up to ``before``."""
-    data, net = addition(p, hidden, activation, seed, test_count=test_count)
-    controlled: dict[str, Any] = {}
+    """Return the curves of one run, whether it stayed finite, and a digest of the run up to ``before``."""
+    data, net = make_addition(p, hidden, activation, seed, test_count=test_count)
+    controls: dict[str, Any] = {}
     if control is not None:
-        controlled = {"norm_constraint": control, "norm_layers": layers, "norm_ratio": ratio, "norm_from_step": before}
-    run = simulate(
-        GradientDescent(lr, weight_decay, **controlled), data, net, steps=before, record_every=record_every, threads=1
-    )
+        controls = {"norm_constraint": control, "norm_layers": layers, "norm_ratio": ratio, "norm_from_step": before}
+    descent = GradientDescent(lr, weight_decay, **controls)
+    run = simulate(descent, data, net, steps=before, record_every=record_every, threads=1)
     digest = hashlib.sha256()
     for array in (run.network.E, run.network.W, *(run.history[name].values for name in run.history.data_vars)):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -119,43 +114,40 @@ def descend(
 
 
 def analyse(s: Settings, cube: Cube) -> xr.Dataset:
-    """Return delays and ends over seed, variant, ratio and test accuracy."""
-    import xarray as xr  # noqa: PLC0415 — slow to import
+    """Return delays and final values over seed, variant, ratio and test accuracy."""
+    import xarray as xr  # noqa: PLC0415 — xarray takes long to import.
 
     steps = np.arange(0, s.before + s.steps + 1, s.record_every)
     delay, observed = np.empty((2, *cube.shape, len(ACCURACIES)))
     norm = np.full((*cube.shape[1:], len(steps)), np.nan)
-    same, memorised = np.empty((2, s.seeds), bool)
     for at in np.ndindex(cube.shape):
-        one, free = cube[at], cube[at[0], 0, 0]
-        since = one["step"] >= s.before
-        last = max(int(one["step"][-1]), s.before)  # some diverge before the control
-        accuracy = xr.DataArray(one["test_accuracy"][since], {"step": one["step"][since]}, ("step",))
+        run = cube[at]
+        since = run["step"] >= s.before
+        last = max(int(run["step"][-1]), s.before)  # Some runs diverge before the control begins.
+        accuracy = xr.DataArray(run["test_accuracy"][since], {"step": run["step"][since]}, ("step",))
         for kind, level in enumerate(ACCURACIES):
             step = crossing_step(accuracy, level, s.sustained)
             observed[*at, kind] = step is not None
             delay[*at, kind] = (last if step is None else step) - s.before
         if at[0] == 0:
-            norm[*at[1:], : len(one["step"])] = np.hypot(one["norm_E"], one["norm_W"])[: len(steps)]
-        is_same = np.array_equal(free["before"], one["before"])
-        same[at[0]] = is_same and (at[1:] == (0, 0) or same[at[0]])
-        memorised[at[0]] = free["train_accuracy_before"] == 1
+            norm[*at[1:], : len(run["step"])] = np.hypot(run["norm_E"], run["norm_W"])[: len(steps)]
+    digests = cube["before"]
+    same = (digests == digests[:, :1, :1]).all(axis=(1, 2, 3))
+    memorised = cube["train_accuracy_before"][:, 0, 0] == 1
     over = ("seed", "variant", "ratio")
-    ends = {name: np.reshape([one[name][-1] for one in cube], cube.shape) for name in CURVES}
-    meaning = "steps from the control to a lasting test accuracy, or all there were"
-    return labelled(
+    final = {name: np.reshape([run[name][-1] for run in cube], cube.shape) for name in CURVES}
+    about_delay = "steps from the control to a lasting test accuracy, or all there were"
+    about_same = "whether all runs of the seed have the same bits up to the control"
+    about_memorised = "whether every training sample was right where the control begins"
+    return label_numbers(
         {
-            "delay": ((*over, "accuracy"), delay, meaning),
+            "delay": ((*over, "accuracy"), delay, about_delay),
             "observed": ((*over, "accuracy"), observed == 1, "whether it was reached; else the delay is censored"),
             "finite": (over, cube["finite"], "whether the run did not diverge"),
-            **{f"end_{name}": (over, values, f"{name} at the last step") for name, values in ends.items()},
+            **{f"end_{name}": (over, values, f"{name} at the last step") for name, values in final.items()},
             "norm": (("variant", "ratio", "step"), norm, "norm of all parameters, of seed 0"),
-            "identical_before": (("seed",), same, "whether all runs of the seed have the same bits up to the control"),
-            "memorised_before": (
-                ("seed",),
-                memorised,
-                "whether every training sample was right where the control begins",
-            ),
+            "identical_before": (("seed",), same, about_same),
+            "memorised_before": (("seed",), memorised, about_memorised),
         },
         {
             "seed": (np.arange(s.seeds), "seed index"),
@@ -167,134 +159,128 @@ def analyse(s: Settings, cube: Cube) -> xr.Dataset:
     )
 
 
-def _median(runs: xr.Dataset) -> float | None:
-    """Return the median delay of runs, with censored ones; None if it is not reached."""
-    middle = survival.median(runs.delay.where(runs.observed), runs.delay)
-    return middle if math.isfinite(middle) else None
+def _finite_median(times: Any, lengths: Any) -> float | None:
+    """Return the median of times with censored ones (NaN). None if it is not reached."""
+    median = survival.median(times, lengths)
+    return median if math.isfinite(median) else None
+
+
+def _median_delay(runs: xr.Dataset) -> float | None:
+    return _finite_median(runs.delay.where(runs.observed), runs.delay)
 
 
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return delays, ends and divergences of every variant and ratio."""
+    """Return delays, final losses and divergences of every variant and ratio."""
 
-    def delays(level: float, name: str, ratio: float) -> dict[str, Any]:
-        one, free = (numbers.sel(accuracy=level, variant=variant, ratio=ratio) for variant in (name, FREE))
-        share = (one.delay / free.delay).where(free.observed)
-        share_of_free = survival.median(share.where(one.observed), share)
+    def summarise_delays(level: float, name: str, ratio: float) -> dict[str, Any]:
+        runs, free = (numbers.sel(accuracy=level, variant=variant, ratio=ratio) for variant in (name, FREE))
+        share = (runs.delay / free.delay).where(free.observed)
         return {
-            "median": _median(one),
-            "each": [float(d) if o else None for d, o in zip(one.delay.values, one.observed.values, strict=True)],
-            "censored": int((~one.observed).sum()),
-            "median_share_of_free": share_of_free if math.isfinite(share_of_free) else None,
+            "median": _median_delay(runs),
+            "each": [float(d) if o else None for d, o in zip(runs.delay.values, runs.observed.values, strict=True)],
+            "censored": int((~runs.observed).sum()),
+            "median_share_of_free": _finite_median(share.where(runs.observed), share),
         }
 
-    def of(name: str, ratio: float) -> dict[str, Any]:
-        one = numbers.sel(variant=name, ratio=ratio)
+    def summarise_runs(name: str, ratio: float) -> dict[str, Any]:
+        runs = numbers.sel(variant=name, ratio=ratio)
         return {
-            "delay": {f"{level:g}": delays(level, name, ratio) for level in ACCURACIES},
-            **{f"median_{end}": float(one[end].median()) for end in ("end_train_loss", "end_test_loss")},
-            "diverged": int((~one.finite).sum()),
+            "delay": {f"{level:g}": summarise_delays(level, name, ratio) for level in ACCURACIES},
+            **{f"median_{end}": float(runs[end].median()) for end in ("end_train_loss", "end_test_loss")},
+            "diverged": int((~runs.finite).sum()),
         }
 
     return {
         "identical_before": bool(numbers.identical_before.all()),
         "memorised_before": bool(numbers.memorised_before.all()),
         "free_end_ratio_of_seed_0": _free_end(s, numbers),
-        FREE: of(FREE, s.ratios[0]),
-        **{name: {f"{ratio:g}": of(name, ratio) for ratio in s.ratios} for name in VARIANTS},
+        FREE: summarise_runs(FREE, s.ratios[0]),
+        **{name: {f"{ratio:g}": summarise_runs(name, ratio) for ratio in s.ratios} for name in VARIANTS},
     }
 
 
 def _free_end(s: Settings, numbers: xr.Dataset) -> float:
-    """Return the norm at the end of the free run of seed 0, over that where the others' control begins."""
+    """Return the norm at the end of the free run of seed 0, over its norm at the step where controls begin."""
     norm = numbers.norm.sel(variant=FREE).isel(ratio=0)
     return float(norm[-1] / norm.sel(step=s.before))
 
 
-def _line(s: Settings, summary: Mapping[str, Any]) -> str:
-    told = f"{ACCURACIES[0]:g}"
-    parts = [f"{s.seeds} seeds; test accuracy ≥ {told}, free: {_told(summary[FREE]['delay'][told])}"]
+def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
+    level = f"{ACCURACIES[0]:g}"
+    parts = [f"{s.seeds} seeds; test accuracy ≥ {level}, free: {_format_delays(summary[FREE]['delay'][level])}"]
     for variant, (*_, label) in VARIANTS.items():
-        delays = {ratio: own["delay"][told] for ratio, own in summary[variant].items()}
-        if medians := {ratio: own["median"] for ratio, own in delays.items() if own["median"] is not None}:
+        delays = {ratio: runs["delay"][level] for ratio, runs in summary[variant].items()}
+        if medians := {ratio: delay["median"] for ratio, delay in delays.items() if delay["median"] is not None}:
             best = min(medians, key=lambda ratio: medians[ratio])
-            parts.append(f"{label}: soonest at ρ = {best}, {_told(delays[best])}")
-        if never := [float(ratio) for ratio, own in delays.items() if own["censored"] == s.seeds]:
+            parts.append(f"{label}: soonest at ρ = {best}, {_format_delays(delays[best])}")
+        if never := [float(ratio) for ratio, delay in delays.items() if delay["censored"] == s.seeds]:
             parts.append(f"{label}: none in {s.steps} steps at ρ = {plots.listed(never)}")
-    ends = [summary[FREE], *(own for variant in VARIANTS for own in summary[variant].values())]
-    if diverged := sum(own["diverged"] for own in ends):
-        parts.append(f"{diverged} of {s.seeds * len(ends)} runs diverged")
+    groups = [summary[FREE], *(runs for variant in VARIANTS for runs in summary[variant].values())]
+    if diverged := sum(runs["diverged"] for runs in groups):
+        parts.append(f"{diverged} of {s.seeds * len(groups)} runs diverged")
     same = "identical" if summary["identical_before"] else "NOT identical"
     return f"{'; '.join(parts)}; paths to step {s.before} {same} in every seed"
 
 
-def _told(delays: Mapping[str, Any]) -> str:
-    seen = [delay for delay in delays["each"] if delay is not None]
-    if not seen:
+def _format_delays(delays: Mapping[str, Any]) -> str:
+    observed = [delay for delay in delays["each"] if delay is not None]
+    if not observed:
         return "in no run"
     censored = f", {delays['censored']} of {len(delays['each'])} censored" if delays["censored"] else ""
-    return f"{spelled([min(seen), max(seen)], '.0f')} steps{censored}"
+    return f"{format_range([min(observed), max(observed)], '.0f')} steps{censored}"
 
 
 def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
-    """Draw delays against ρ, losses at the end, and the norms of one seed's runs."""
-    _delays(place("a", "delay with the norm of both layers controlled"), numbers, ("hold both", "rescale both"), s)
-    _delays(place("b", "delay with the norm of one layer held"), numbers, ("hold E", "hold W"), s)
-    _losses(place("c", f"‖θ‖ held: losses after {s.steps} steps"), numbers, s)
-    _norms(place("d", "‖θ‖ of seed 0, held and free"), numbers, s)
+    """Draw delays against ρ, losses at the end, and the norms of the runs of one seed."""
+    _draw_delays(place("a", "delay with the norm of both layers controlled"), numbers, ("hold both", "rescale both"), s)
+    _draw_delays(place("b", "delay with the norm of one layer held"), numbers, ("hold E", "hold W"), s)
+    _draw_losses(place("c", f"‖θ‖ held: losses after {s.steps} steps"), numbers, s)
+    _draw_norms(place("d", "‖θ‖ of seed 0, held and free"), numbers.isel(step=slice(1, None)).norm, s)
 
 
-def _delays(axes: Axes, numbers: xr.Dataset, variants: tuple[str, ...], s: Settings) -> None:
+def _draw_delays(axes: Axes, numbers: xr.Dataset, variants: tuple[str, ...], s: Settings) -> None:
+    """Draw the delays of every seed at the first accuracy, and the medians at both."""
     grey = plots.COLOURS["grey"]
-    drawn, other = (numbers.sel(accuracy=level) for level in ACCURACIES)
-    free = drawn.sel(variant=FREE).isel(ratio=0)
+    first, second = (numbers.sel(accuracy=level) for level in ACCURACIES)
+    free = first.sel(variant=FREE).isel(ratio=0)
     axes.axhspan(float(free.delay.min()), float(free.delay.max()), color=grey, alpha=0.16, linewidth=0, zorder=0)
-    if (middle := _median(free)) is not None:
-        axes.axhline(middle, color=grey, linewidth=1.1, label="free: median, range")
+    if (median := _median_delay(free)) is not None:
+        axes.axhline(median, color=grey, linewidth=1.1, label="free: median, range")
     axes.axhline(s.steps, color=grey, linewidth=0.8, linestyle=":")
     for place, variant in enumerate(variants):
-        _, _, name, label = VARIANTS[variant]
-        colour = plots.COLOURS[name]
-        for numbers_at, line in ((drawn, "-"), (other, "--")):
-            one = numbers_at.sel(variant=variant)
-            medians = [_median(one.sel(ratio=ratio)) for ratio in s.ratios]
-            axes.plot(s.ratios, np.array(medians, float), line, color=colour, label=label if line == "-" else None)
-        one = drawn.sel(variant=variant)
-        for seed in one.seed.values:
-            side = 0.006 * (seed - (s.seeds - 1) / 2) + 0.003 * (place - 0.5)  # else seeds hide each other
-            at, delay, observed = one.ratio + side, one.delay.sel(seed=seed), one.observed.sel(seed=seed).values
-            style: dict[str, Any] = {"color": colour, "linestyle": "none", "markersize": 4, "alpha": 0.7}
-            axes.plot(at[observed], delay[observed], "o", **style)
-            axes.plot(at[~observed], delay[~observed] * 1.08**place, "^", markerfacecolor="none", **style)
+        _, _, colour, label = VARIANTS[variant]
+        for at_level, line, text in ((first, "-", label), (second, "--", None)):
+            medians = [_median_delay(at_level.sel(variant=variant, ratio=ratio)) for ratio in s.ratios]
+            draw_curves(axes, s.ratios, np.array(medians, float), colour, text, line)
+        for seed in range(s.seeds):
+            runs = first.sel(variant=variant, seed=seed)
+            aside = 0.006 * (seed - (s.seeds - 1) / 2) + 0.003 * (place - 0.5)  # Seeds do not hide each other.
+            at, observed = runs.ratio + aside, runs.observed.values
+            style: dict[str, Any] = {"color": plots.COLOURS[colour], "linestyle": "none", "markersize": 4, "alpha": 0.7}
+            axes.plot(at[observed], runs.delay[observed], "o", **style)
+            axes.plot(at[~observed], runs.delay[~observed] * 1.08**place, "^", markerfacecolor="none", **style)
     axes.plot([], [], "^", color=grey, markerfacecolor="none", linestyle="none", label="censored: not reached")
     axes.plot([], [], "--", color=grey, label=f"medians at {ACCURACIES[1]:g}")
-    axes.set(
-        xlabel=f"ρ: norm over that of step {s.before}",
-        ylabel=f"steps to a test accuracy ≥ {ACCURACIES[0]:g} that lasts",
-        yscale="log",
-        ylim=(None, s.steps * 4),
-    )
+    ylabel = f"steps to a test accuracy ≥ {ACCURACIES[0]:g} that lasts"
+    axes.set(xlabel=f"ρ: norm over that of step {s.before}", ylabel=ylabel, yscale="log", ylim=(None, s.steps * 4))
     axes.legend(loc="upper left", fontsize=8, ncols=2)
 
 
-def _losses(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
+def _draw_losses(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     held = numbers.sel(variant="hold both")
     for name, colour, label in (("test_loss", "vermilion", "test loss"), ("train_loss", "green", "train loss")):
         values = held[f"end_{name}"].clip(1e-16)
         plots.runs_and_mean(axes, held.ratio, values.transpose("seed", "ratio"), plots.COLOURS[colour], label)
-    end = _free_end(s, numbers)
-    axes.axvline(end, color=plots.COLOURS["grey"], linewidth=0.9, linestyle="--", label="where ‖θ‖ ends free, seed 0")
-    axes.set(xlabel="ρ", ylabel="mean squared error, from 10⁻¹⁶", yscale="log")
-    axes.legend(loc="lower left")
+    line: Any = {"color": plots.COLOURS["grey"], "linewidth": 0.9, "linestyle": "--"}
+    axes.axvline(_free_end(s, numbers), label="where ‖θ‖ ends free, seed 0", **line)
+    finish_axes(axes, "lower left", xlabel="ρ", ylabel="mean squared error, from 10⁻¹⁶", yscale="log")
 
 
-def _norms(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
-    import matplotlib as mpl  # noqa: PLC0415 — loaded with the first picture
-
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, len(s.ratios)))
-    for colour, ratio in zip(colours, s.ratios, strict=True):
-        curve = numbers.norm.sel(variant="hold both", ratio=ratio)
-        axes.plot(numbers.step[1:], curve[1:], color=colour, linewidth=1.1, label=f"ρ = {ratio:g}")
-    axes.plot(numbers.step[1:], numbers.norm.sel(variant=FREE)[0, 1:], color=plots.COLOURS["vermilion"], label="free")
+def _draw_norms(axes: Axes, norm: xr.DataArray, s: Settings) -> None:
+    for shade, ratio in zip(choose_shades(len(s.ratios), 0, 0.92), s.ratios, strict=True):
+        curve = norm.sel(variant="hold both", ratio=ratio)
+        draw_curves(axes, norm.step, curve, shade, f"ρ = {ratio:g}", linewidth=1.1)
+    draw_curves(axes, norm.step, norm.sel(variant=FREE)[0], "vermilion", "free")
     axes.axvline(s.before, color=plots.COLOURS["grey"], linewidth=0.8)
     axes.set(xscale="log", xlabel="step", ylabel="‖θ‖")
     axes.legend(loc="center left", fontsize=7, bbox_to_anchor=(1.0, 0.5))
@@ -303,15 +289,15 @@ def _norms(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
 STUDY = Study(
     name="norm_clamp",
     title="Delay of generalisation against a norm that is controlled",
-    about="when networks generalise if a norm is held, or set once, after memorisation",
-    takes="2 min",
+    description="when networks generalise if a norm is held, or set once, after memorisation",
+    expected_time="2 min",
     full=Settings(),
     quick=replace(Settings(), steps=20_000, ratios=(0.5, 0.7, 0.8, 0.9, 1.0), seeds=2, quick=True),
     check=check,
     grids=grids,
     analyse=analyse,
     summarise=summarise,
-    line=_line,
+    line=_format_line,
     layout=Layout("ab cd", 11.0, 8.4, {"wspace": 0.03, "hspace": 0.03}),
     panels=panels,
     mark=lambda s: f"{s.seeds} seeds, {s.steps} steps",

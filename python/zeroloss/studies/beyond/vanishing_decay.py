@@ -1,8 +1,9 @@
 """Study: descent with vanishing weight decay becomes the norm flow on the zero-loss set.
 
-Both start from the same network on the set. Descent at several weight decays is compared with the flow at the same slow
-time s = weight_decay · lr · steps: sup distance in parameters, the order in which it falls, and test accuracies. With a
-smooth activation the limit holds all along; with ReLU until trajectories branch, which the distances through time show.
+Both start from the same network on the set. The study compares descent at several weight decays with the flow at the
+same slow time s = weight_decay · lr · steps: the sup distance in parameters, the order in which it falls, and test
+accuracies. With a smooth activation the limit holds for the whole run. With ReLU it holds until trajectories branch,
+which the distances through time show.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import _checks, plots
+from ... import _checks
 from ...dynamics import GradientDescent, NormFlow
 from ...simulation import simulate
 from ...simulation.context import check_interruption
-from ...sweeps.engine import Cube, Grid, finished
-from .._layout import Layout, Places
-from .._memorised import flops_of_descent, memorised
-from .._study import Study, chosen, labelled
-from .._words import log_slope
+from .. import Cube, Grid, Layout, Places, Study, finished, label_numbers, select_settings
+from .._drawing import ACTIVATION_COLOURS, LOG_LOG, choose_shades, draw_curves, finish_axes
+from .._memorised import AdditionSettings, estimate_flops, memorise
+from .._words import fit_log_slope
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,15 +31,11 @@ if TYPE_CHECKING:
 
 Path = dict[str, NDArray[np.float64]]
 
-COLOURS = {"softplus(5)": "green", "relu": "vermilion"}
-
 
 @dataclass(frozen=True)
-class Settings:
-    """What determines the numbers; ``weight_decays`` multiply θ in the update, from the greatest to the least."""
+class Settings(AdditionSettings):
+    """Settings of the study. ``weight_decays`` multiply θ in the update, from the greatest to the least."""
 
-    p: int = 11
-    hidden: int = 128
     activations: tuple[str, ...] = ("softplus(5)", "relu")
     weight_decays: tuple[float, ...] = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
     duration: float = 3.0
@@ -48,11 +44,10 @@ class Settings:
     rtol: float = 1e-3
     rtol_smooth: float = 1e-5
     seeds: int = 1
-    quick: bool = False
 
 
 def check(s: Settings) -> None:
-    """Raise ValueError for decays that are none."""
+    """Raise ValueError for weight decays that are equal or not above 0."""
     _checks.different("weight_decays", s.weight_decays, at_least=1)
     for decay in s.weight_decays:
         _checks.positive("weight_decays", decay)
@@ -61,18 +56,18 @@ def check(s: Settings) -> None:
 def follow_flow(p: int, hidden: int, activation: str, seed: int, rtol: float, interval: float, times: int) -> Path:
     """Follow the norm flow from a network on the set, and return its path at the multiples of an interval of time."""
     flow = NormFlow(rtol=rtol, method="proximal" if "relu" in activation else None)
-    return _path(flow, memorised(p, hidden, activation, seed), [{"duration": interval}] * times)
+    return _follow(flow, memorise(p, hidden, activation, seed), [{"duration": interval}] * times)
 
 
 def descend(p: int, hidden: int, activation: str, seed: int, weight_decay: float, interval: float, times: int) -> Path:
     """Descend from a network on the set, and return the path at the multiples of an interval of slow time."""
     at = [round(number * (interval / weight_decay)) for number in range(times + 1)]
     parts = [{"steps": after - before} for before, after in itertools.pairwise(at)]
-    return _path(GradientDescent(1.0, weight_decay), memorised(p, hidden, activation, seed), parts)
+    return _follow(GradientDescent(1.0, weight_decay), memorise(p, hidden, activation, seed), parts)
 
 
-def _path(dynamics: Any, problem: Any, parts: Sequence[Mapping[str, Any]]) -> Path:
-    """Return parameters (times, d) and test accuracy at the ends of the parts of a run."""
+def _follow(dynamics: Any, problem: Any, parts: Sequence[Mapping[str, Any]]) -> Path:
+    """Return parameters (times, d) and test accuracy at the start of a run and at the ends of its parts."""
     run = simulate(dynamics, *problem, record_every=10**9, threads=1, steps=0)
     theta, accuracies = [], []
     for part in (None, *parts):
@@ -86,7 +81,7 @@ def _path(dynamics: Any, problem: Any, parts: Sequence[Mapping[str, Any]]) -> Pa
 
 def grids(s: Settings) -> list[Grid]:
     """Return the flows, and the descents at every weight decay."""
-    common = {**chosen(s, "p hidden times"), "interval": s.duration / s.times}
+    common = {**select_settings(s, "p hidden times"), "interval": s.duration / s.times}
     rtols = {name: s.rtol if "relu" in name else s.rtol_smooth for name in s.activations}
     over = {"activation": s.activations, "seed": range(s.seeds)}
     return [
@@ -96,7 +91,7 @@ def grids(s: Settings) -> list[Grid]:
             {**over, "weight_decay": s.weight_decays},
             lambda **labels: {**common, **labels},
             lambda weight_decay, **_: s.duration / weight_decay,
-            flops=flops_of_descent(s.p, s.hidden, s.activations[0]),
+            flops=estimate_flops(s.p, s.hidden, s.activations[0]),
         ),
     ]
 
@@ -105,7 +100,7 @@ def analyse(s: Settings, flows: Cube, descents: Cube) -> xr.Dataset:
     """Return the distances between descent and the flow, and the accuracies."""
     distance = np.linalg.norm(descents["theta"] - flows["theta"][:, :, None], axis=-1)
     axes = ("activation", "seed", "weight_decay", "slow_time")
-    return labelled(
+    return label_numbers(
         {
             "distance": (axes, distance, "distance in parameters between descent and the norm flow"),
             "test_accuracy": (axes, descents["test_accuracy"], "test accuracy of descent"),
@@ -120,80 +115,79 @@ def analyse(s: Settings, flows: Cube, descents: Cube) -> xr.Dataset:
     )
 
 
+def _sup_distances(s: Settings, numbers: xr.Dataset, activation: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the mean sup distance at every weight decay: over all times, and before trajectories branch."""
+    distance = numbers.distance.sel(activation=activation)
+    early = distance.sel(slow_time=slice(0, s.before_branching + 1e-9))
+    sup, sup_early = (part.max("slow_time").mean("seed") for part in (distance, early))
+    return sup, sup_early
+
+
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
     """Return the sup distances and the orders in which they fall."""
     summary: dict[str, Any] = {}
-    early = numbers.distance.sel(slow_time=slice(0, s.before_branching + 1e-9))
     for name in s.activations:
-        sup, sup_early = (d.sel(activation=name).max("slow_time").mean("seed") for d in (numbers.distance, early))
+        sup, sup_early = _sup_distances(s, numbers, name)
         summary[name] = {
             "sup_distance": {f"{decay:g}": float(sup.sel(weight_decay=decay)) for decay in s.weight_decays},
             "sup_distance_early": {f"{decay:g}": float(sup_early.sel(weight_decay=decay)) for decay in s.weight_decays},
-            "order": log_slope(s.weight_decays, sup),
-            "order_early": log_slope(s.weight_decays, sup_early),
+            "order": fit_log_slope(s.weight_decays, sup),
+            "order_early": fit_log_slope(s.weight_decays, sup_early),
         }
     return summary
 
 
-def _line(s: Settings, summary: Mapping[str, Any]) -> str:
+def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     parts = []
-    for name, own in summary.items():
-        values = list(own["sup_distance"].items())
+    for name, orders in summary.items():
+        values = list(orders["sup_distance"].items())
         parts.append(
             f"{name}: sup distance {values[0][1]:.2f} at {values[0][0]} to {values[-1][1]:.3f} at {values[-1][0]}, "
-            f"order {own['order']:.2f} ({own['order_early']:.2f} for s ≤ {s.before_branching:g})"
+            f"order {orders['order']:.2f} ({orders['order_early']:.2f} for s ≤ {s.before_branching:g})"
         )
     return "; ".join(parts)
 
 
 def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
     """Draw the sup distances, the distances through time, and the accuracies."""
-    _orders(place("a", "sup distance to the norm flow"), numbers, s)
+    _draw_orders(place("a", "sup distance to the norm flow"), numbers, s)
+    shades = choose_shades(len(s.weight_decays), 0.9, 0.1)
     for letter, name in zip("bc", s.activations, strict=False):
-        _through_time(place(letter, f"{name}: distance to the flow"), numbers.sel(activation=name), s)
-    _accuracies(place.part("d", "test accuracy, flow and descent (mean)"), numbers, s)
+        _draw_distances(
+            place(letter, f"{name}: distance to the flow"), numbers.distance.sel(activation=name), s, shades
+        )
+    _draw_accuracies(place.part("d", "test accuracy, flow and descent (mean)"), numbers.mean("seed"), s, shades)
 
 
-def _orders(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
+def _draw_orders(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     decays = np.array(s.weight_decays)
-    early = numbers.distance.sel(slow_time=slice(0, s.before_branching + 1e-9))
     for name in s.activations:
-        colour = plots.COLOURS[COLOURS[name]]
-        for values, style, until in ((numbers.distance, "o-", s.duration), (early, "s--", s.before_branching)):
-            sup = values.sel(activation=name).max("slow_time").mean("seed").values
-            label = f"{name}, s ≤ {until:g}: order {log_slope(decays, sup):.2f}"
-            axes.loglog(decays, sup, style, color=colour, markersize=5, linewidth=1.2, label=label)
-    smooth = numbers.distance.isel(activation=0).max("slow_time").mean("seed").values
-    axes.loglog(decays, 0.4 * smooth[-1] * decays / decays[-1], "k:", linewidth=0.9, label="slope 1")
-    axes.set(xlabel="weight decay", ylabel="greatest distance in parameters")
-    axes.legend(loc="upper left")
+        both = zip(_sup_distances(s, numbers, name), ("o-", "s--"), (s.duration, s.before_branching), strict=True)
+        for sup, style, until in both:
+            label = f"{name}, s ≤ {until:g}: order {fit_log_slope(decays, sup):.2f}"
+            draw_curves(axes, decays, sup, ACTIVATION_COLOURS[name], label, style, markersize=5, linewidth=1.2)
+    smooth = _sup_distances(s, numbers, s.activations[0])[0].values
+    draw_curves(axes, decays, 0.4 * smooth[-1] * decays / decays[-1], "black", "slope 1", ":", linewidth=0.9)
+    finish_axes(axes, "upper left", xlabel="weight decay", ylabel="greatest distance in parameters", **LOG_LOG)
 
 
-def _shades(s: Settings) -> list[Any]:
-    import matplotlib as mpl  # noqa: PLC0415 — with the first picture
-
-    return list(mpl.colormaps["viridis"](np.linspace(0.9, 0.1, len(s.weight_decays))))
-
-
-def _through_time(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
-    time = numbers.slow_time.values[1:]
-    for shade, decay in zip(_shades(s), s.weight_decays, strict=True):
-        for seed in numbers.seed.values:
-            values = numbers.distance.sel(weight_decay=decay, seed=seed).values[1:]
-            axes.semilogy(time, values, color=shade, linewidth=1.2, label=f"{decay:g}" if seed == 0 else None)
-    least = float(numbers.distance.isel(slow_time=slice(1, None)).min())
-    axes.set(xlabel="slow time s", ylabel="distance in parameters", xlim=(0, s.duration))
-    axes.set_ylim(bottom=least / 8)  # room for the legend
+def _draw_distances(axes: Axes, distance: xr.DataArray, s: Settings, shades: Sequence[Any]) -> None:
+    shown = distance.isel(slow_time=slice(1, None))
+    for shade, decay in zip(shades, s.weight_decays, strict=True):
+        curves = shown.sel(weight_decay=decay).transpose("seed", "slow_time")
+        draw_curves(axes, shown.slow_time, curves, shade, f"{decay:g}", linewidth=1.2)
+    axes.set(xlabel="slow time s", ylabel="distance in parameters", xlim=(0, s.duration), yscale="log")
+    axes.set_ylim(bottom=float(shown.min()) / 8)  # This makes room for the legend.
     axes.legend(loc="lower right", ncols=2, title="weight decay", title_fontsize=8)
 
 
-def _accuracies(place: Any, numbers: xr.Dataset, s: Settings) -> None:
+def _draw_accuracies(place: Any, means: xr.Dataset, s: Settings, shades: Sequence[Any]) -> None:
     both = place.subplots(len(s.activations), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(both, s.activations, strict=True):
-        part = numbers.sel(activation=name).mean("seed")
-        for shade, decay in zip(_shades(s), s.weight_decays, strict=True):
-            axes.plot(part.slow_time, part.test_accuracy.sel(weight_decay=decay), color=shade, linewidth=1.1)
-        axes.plot(part.slow_time, part.flow_test_accuracy, "k--", linewidth=1.3, label="norm flow")
+        part = means.sel(activation=name)
+        for shade, decay in zip(shades, s.weight_decays, strict=True):
+            draw_curves(axes, part.slow_time, part.test_accuracy.sel(weight_decay=decay), shade, linewidth=1.1)
+        draw_curves(axes, part.slow_time, part.flow_test_accuracy, "black", "norm flow", "--", linewidth=1.3)
         axes.set(ylabel=name, ylim=(-0.05, 1.05), xlim=(0, s.duration))
     both[0].legend(loc="lower right")
     both[-1].set_xlabel("slow time s")
@@ -202,8 +196,8 @@ def _accuracies(place: Any, numbers: xr.Dataset, s: Settings) -> None:
 STUDY = Study(
     name="vanishing_decay",
     title="Descent with vanishing weight decay and the norm flow",
-    about="descent with vanishing weight decay becomes the norm flow on the zero-loss set",
-    takes="2 min",
+    description="descent with vanishing weight decay becomes the norm flow on the zero-loss set",
+    expected_time="2 min",
     full=Settings(),
     quick=replace(Settings(), weight_decays=(1e-3, 3e-4, 1e-4, 3e-5), duration=2.0, times=20, quick=True),
     check=check,
@@ -211,7 +205,7 @@ STUDY = Study(
     grids=grids,
     analyse=analyse,
     summarise=summarise,
-    line=_line,
+    line=_format_line,
     layout=Layout("ab cd", 11.0, 8.4, {"wspace": 0.03, "hspace": 0.03}),
     panels=panels,
     mark=lambda s: f"{len(s.weight_decays)} decays, to s = {s.duration:g}",

@@ -1,7 +1,4 @@
-"""The toy models of figures 1, 2 and 3c: one unit on one sample, which is no two-layer network; and what shows them.
-
-NumPy and closed forms; two-layer networks go through the dynamics and their kernels.
-"""
+"""The toy model of figures 1, 2 and 3c: one unit on one sample. It has one layer, so NumPy simulates it."""
 
 from __future__ import annotations
 
@@ -12,21 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Unit", "slow_steps"]
+__all__ = ["Unit", "count_slow_steps"]
 
 
 @dataclass(frozen=True)
 class Unit:
     """A unit ŷ = σ(x·w) without bias and its one sample x → y, with the loss (ŷ − y)².
 
-    Attributes
-    ----------
-    x : sequence of float, (d,)
-        The input.
-    y : float
-        The target.
-    negative_slope : float
-        σ(z) is z above 0, and this multiple of z below: 1 for a linear unit, else leaky ReLU (σ'(0) is the slope).
+    σ(z) is z above 0 and ``negative_slope`` · z below: 1 for a linear unit, less for leaky ReLU. σ'(0) is that slope.
     """
 
     x: Sequence[float]
@@ -46,23 +36,9 @@ class Unit:
         return np.asarray((2 * (slope * z - self.y) * slope)[..., None] * x)
 
     def descend(self, starts: ArrayLike, lr: float, weight_decay: ArrayLike, steps: int) -> NDArray[np.float64]:
-        """Follow w ← w − lr (∇loss + weight_decay · w) from several starts.
+        """Take steps w ← w − lr (∇loss + weight_decay · w) from starts (m, d), and return the path (m, steps + 1, d).
 
-        Parameters
-        ----------
-        starts : array_like, (m, d)
-            The weights at step 0.
-        lr : float
-            Learning rate.
-        weight_decay : array_like, () or (m,)
-            The coefficient that multiplies w, for all starts or for each.
-        steps : int
-            Number of steps.
-
-        Returns
-        -------
-        ndarray, (m, steps + 1, d)
-            The weights at every step.
+        ``weight_decay`` is one number, or one for each start (m,).
         """
         w = np.array(starts, dtype=np.float64)
         decay = np.broadcast_to(weight_decay, w.shape[:1])[:, None]
@@ -74,26 +50,16 @@ class Unit:
         return path
 
     def norm_flow(self, starts: ArrayLike, slow_time: ArrayLike) -> NDArray[np.float64]:
-        """Return the norm-minimising flow on {w : x·w = y} from where descent without decay lands (y > 0).
+        """Return the norm flow on {w : x·w = y} (m, k, d) at slow times (k,), for y > 0.
 
-        w(s) = y x / |x|² + e^{−s} (I − P) w₀, P = x xᵀ / |x|²: descent moves along x, and the flow shortens the rest.
-
-        Parameters
-        ----------
-        starts : array_like, (m, d)
-            The weights w₀ at step 0, on the set or off it.
-        slow_time : array_like, (k,)
-            Slow time s.
-
-        Returns
-        -------
-        ndarray, (m, k, d)
+        It starts where gradient descent without decay from w₀ (m, d) reaches the set. Descent moves along x, and the
+        flow shortens the rest: w(s) = y x / |x|² + e^{−s} (I − P) w₀, with P = x xᵀ / |x|².
         """
         x, start = np.asarray(self.x, dtype=np.float64), np.asarray(starts, dtype=np.float64)
         tangent = start - np.outer(start @ x, x) / (x @ x)
         return np.asarray(self.y * x / (x @ x) + np.exp(-np.asarray(slow_time))[:, None] * tangent[:, None, :])
 
 
-def slow_steps(slow_time: ArrayLike, lr: float, weight_decay: float) -> NDArray[np.int64]:
+def count_slow_steps(slow_time: ArrayLike, lr: float, weight_decay: float) -> NDArray[np.int64]:
     """Return the steps at which descent has the slow times s = weight_decay · lr · steps."""
     return np.rint(np.asarray(slow_time) / (lr * weight_decay)).astype(np.int64)

@@ -1,7 +1,7 @@
 """Figure 1: a linear unit memorises one sample, and weight decay moves it along the zero-loss line to generalise.
 
-ŷ = w₁x₁ + w₂x₂ learns (1, 1) → 2 from (−1, 1). Descent reaches the line w₁ + w₂ = 2 within some ten steps, and then
-slides along it to its shortest point (1, 1), which is addition, at a speed proportional to λ.
+ŷ = w₁x₁ + w₂x₂ learns (1, 1) → 2 from (−1, 1). Descent reaches the line w₁ + w₂ = 2 within about ten steps. Then it
+slides along the line to its shortest point (1, 1), which is addition, at a speed proportional to λ.
 """
 
 from __future__ import annotations
@@ -14,26 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import plots
-from .._layout import Layout, Places
-from .._study import Study, labelled
+from .. import Layout, Places, Study, label_numbers
+from .._drawing import draw_curves
 from ._toys import Unit
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-COLOURS = ("blue", "orange", "vermilion")  # of the weight decays
-MARKED = (10, 100, 1000)  # steps shown on the trajectories
-LEARNT = 0.01  # loss at which a sample, or addition, counts as learnt
+COLOURS = ("blue", "orange", "vermilion")  # Of the weight decays.
+MARKED = (10, 100, 1000)  # The trajectories have marks at these steps.
+LEARNT = 0.01  # The loss at which a sample, or addition, counts as learnt.
 TARGET = np.array([1.0, 1.0])  # y = x₁ + x₂
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What determines the numbers of the figure; the defaults are the paper's.
-
-    ``seeds`` is the number of draws of the test samples: nothing else is random.
-    """
+    """Settings of the figure. The defaults are the paper's. ``seeds`` is the number of draws of the test samples."""
 
     x: tuple[float, ...] = (1.0, 1.0)
     y: float = 2.0
@@ -54,7 +51,7 @@ def analyse(s: Settings) -> xr.Dataset:
     samples = [np.random.default_rng(seed).standard_normal((s.test_samples, 2)) for seed in range(s.seeds)]
     test_loss = [np.einsum("...i,ij,...j->...", error, x.T @ x / len(x), error) for x in samples]
     curve = ("weight_decay", "step")
-    return labelled(
+    return label_numbers(
         {
             "weights": ((*curve, "weight"), weights, "weights w₁, w₂"),
             "train_loss": (curve, unit.loss(weights), "squared error on the training sample"),
@@ -70,13 +67,13 @@ def analyse(s: Settings) -> xr.Dataset:
 
 
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return for each λ when the set is reached, when the unit generalises, and where it comes to rest."""
+    """Return for each λ when descent reaches the set, when the unit generalises, and where it comes to rest."""
     train, expected = numbers.train_loss.values, numbers.expected_test_loss.values
     final = numbers.weights.values[:, -1]
     return {
         "weight_decays": list(s.weight_decays),
-        "memorised_steps": [_first(loss <= LEARNT) for loss in train],
-        "generalised_steps": [_first(loss <= LEARNT) for loss in expected],
+        "memorised_steps": [_find_first(loss <= LEARNT) for loss in train],
+        "generalised_steps": [_find_first(loss <= LEARNT) for loss in expected],
         "final_weights": final.tolist(),
         "final_distance": np.linalg.norm(final - TARGET, axis=-1).tolist(),
         "final_train_loss": train[:, -1].tolist(),
@@ -85,80 +82,75 @@ def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _first(reached: NDArray[np.bool_]) -> int | None:
+def _find_first(reached: NDArray[np.bool_]) -> int | None:
     return int(np.argmax(reached)) if reached.any() else None
 
 
-def _line(s: Settings, summary: Mapping[str, Any]) -> str:
-    def listed(values: list[Any], form: str) -> str:
+def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
+    def join(values: list[Any], form: str) -> str:
         return ", ".join("never" if value is None else format(value, form) for value in values)
 
     return (
-        f"λ {listed(summary['weight_decays'], 'g')}; "
-        f"train loss ≤ {LEARNT} at step {listed(summary['memorised_steps'], 'd')}; "
-        f"expected test loss ≤ {LEARNT} at step {listed(summary['generalised_steps'], 'd')}; "
-        f"final |w − (1, 1)| {listed(summary['final_distance'], '.4f')}"
+        f"λ {join(summary['weight_decays'], 'g')}; "
+        f"train loss ≤ {LEARNT} at step {join(summary['memorised_steps'], 'd')}; "
+        f"expected test loss ≤ {LEARNT} at step {join(summary['generalised_steps'], 'd')}; "
+        f"final |w − (1, 1)| {join(summary['final_distance'], '.4f')}"
     )
 
 
 def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
     """Draw the train loss, the test loss, and the trajectories with the zero-loss line."""
-    _losses(place("a", r"train loss on $(1, 1) \to 2$"), numbers, "train_loss")
-    _losses(place("b", f"test loss on {s.test_samples} samples of $y = x_1 + x_2$"), numbers, "test_loss")
-    _trajectories(place("c", "trajectories, over the train loss"), numbers, s)
+    _draw_losses(place("a", r"train loss on $(1, 1) \to 2$"), numbers, "train_loss")
+    _draw_losses(place("b", f"test loss on {s.test_samples} samples of $y = x_1 + x_2$"), numbers, "test_loss")
+    _draw_trajectories(place("c", "trajectories, over the train loss"), numbers, s)
 
 
-def _losses(axes: Axes, numbers: xr.Dataset, name: str) -> None:
+def _draw_losses(axes: Axes, numbers: xr.Dataset, name: str) -> None:
+    """Draw the losses of each λ, and of each seed if there are several."""
     width = 1.3 if numbers[name].size == numbers.train_loss.size else 0.7
     for colour, decay in zip(COLOURS, numbers.weight_decay.values, strict=True):
-        curves = numbers[name].sel(weight_decay=decay)
-        for curve in curves.values.reshape(-1, numbers.sizes["step"]):  # a test loss for each seed
-            axes.plot(
-                numbers.step, curve, color=plots.COLOURS[colour], linewidth=width, label=rf"$\lambda$ = {decay:g}"
-            )
+        curves = numbers[name].sel(weight_decay=decay).values
+        draw_curves(axes, numbers.step, curves, colour, rf"$\lambda$ = {decay:g}", linewidth=width)
     if name == "test_loss":
-        expected = numbers.expected_test_loss.values
-        for curve in expected:
-            axes.plot(numbers.step, curve, "k--", linewidth=0.8, label=r"$|w - (1, 1)|^2$, expected")
+        label = r"$|w - (1, 1)|^2$, expected"
+        draw_curves(axes, numbers.step, numbers.expected_test_loss, "black", label, "--", linewidth=0.8)
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
     axes.set(xlabel="step", ylabel=name.replace("_", " "), yscale="log", xlim=(0, numbers.step[-1]))
-    plots.legend_once(axes, loc="lower left")
+    axes.legend(loc="lower left")
 
 
-def _trajectories(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
+def _draw_trajectories(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     """Draw the trajectories, and in an inset where they come to rest: short of the line by λ."""
     points = plots.grid((-1.3, 2), (-0.7, 2.6))
     losses = Unit(s.x, s.y).loss(points)
     plots.landscape(axes, points[..., 0], points[..., 1], losses, np.geomspace(0.03, 10, 8))
     inset = axes.inset_axes((0.09, 0.07, 0.4, 0.4))
-    for one in (axes, inset):
-        one.axline((0, 2), slope=-1, **plots.ZERO_LOSS, label="zero loss")
+    for part in (axes, inset):
+        part.axline((0, 2), slope=-1, **plots.ZERO_LOSS, label="zero loss")
         for colour, decay in zip(COLOURS, numbers.weight_decay.values, strict=True):
             weights = numbers.weights.sel(weight_decay=decay)
-            plots.trajectory(one, weights.values, plots.COLOURS[colour], rf"$\lambda$ = {decay:g}")
+            plots.trajectory(part, weights.values, plots.COLOURS[colour], rf"$\lambda$ = {decay:g}")
             for step, size in zip(MARKED, (3, 4.5, 6), strict=True):
-                one.plot(*weights.sel(step=step).values, "o", color=plots.COLOURS[colour], markersize=size, zorder=5)
-        one.plot(*TARGET, "*", color="black", markersize=9, label="(1, 1), addition", zorder=6)
-        one.set_aspect("equal")
+                part.plot(*weights.sel(step=step).values, "o", color=plots.COLOURS[colour], markersize=size, zorder=5)
+        part.plot(*TARGET, "*", color="black", markersize=9, label="(1, 1), addition", zorder=6)
+        part.set_aspect("equal")
     axes.set(xlabel="$w_1$", ylabel="$w_2$")
     inset.set(xlim=(0.85, 1.1), ylim=(0.85, 1.1), xticks=(0.9, 1, 1.1), yticks=(0.9, 1, 1.1))
     axes.indicate_inset_zoom(inset, edgecolor=plots.COLOURS["grey"])
-    axes.plot(
-        [], [], "o", color=plots.COLOURS["grey"], markersize=4.5, label=f"after {', '.join(map(str, MARKED))} steps"
-    )
+    draw_curves(axes, [], [], "grey", f"after {', '.join(map(str, MARKED))} steps", "o", markersize=4.5)
     axes.legend(loc="upper right")
 
 
 STUDY = Study(
     name="figure1",
     title="Figure 1 of arXiv 2511.01938: a linear unit on one sample",
-    about="a linear unit memorises one sample, then slides along the zero-loss line",
-    takes="3 s",
+    description="a linear unit memorises one sample, then slides along the zero-loss line",
+    expected_time="3 s",
     full=Settings(),
     quick=replace(Settings(), steps=2000, quick=True),
     analyse=analyse,
     summarise=summarise,
-    line=_line,
+    line=_format_line,
     seeds=lambda s: [{"seed": index, "test": index} for index in range(s.seeds)],
     layout=Layout("ac bc", 10.5, 5.4, {"wspace": 0.04, "hspace": 0.02, "width_ratios": (1, 1.02)}),
     panels=panels,

@@ -1,11 +1,11 @@
 """Figure 3: zero-loss sets that are curved, singular, or seen through a leaky ReLU; trajectories from several starts.
 
-(a) A two-layer linear network, ŷ = w₁w₂x on 1 → c, c = 1. (b) The same with c = 0, whose zero-loss set, the two axes,
-is singular at the origin. (c) One layer with leaky ReLU on (1, 1) → 2. (d) How far descent on (a), from a start on the
-set, is from the norm-minimising flow, for smaller and smaller λ.
+(a) A two-layer linear network, ŷ = w₁w₂x on 1 → c, c = 1. (b) The same with c = 0. Its zero-loss set, the two axes, is
+singular at the origin. (c) One layer with leaky ReLU on (1, 1) → 2. (d) The distance of descent on (a), from a start on
+the set, to the norm-minimising flow, for smaller and smaller λ.
 
-In (a, b) descent and the flow keep a law of D = w₁² − w₂²: D⁺ = [(1 − lr λ)² − (2 lr (w₁w₂ − c))²] D in each step, and
-D = D₀ e^{−2s} in slow time s = λ · lr · steps.
+In (a, b) D = w₁² − w₂² follows a law: D⁺ = [(1 − lr λ)² − (2 lr (w₁w₂ − c))²] D in each step of descent, and
+D = D₀ e^{−2s} for the flow in slow time s = λ · lr · steps.
 """
 
 from __future__ import annotations
@@ -21,53 +21,34 @@ from ... import datasets, networks, plots
 from ..._choices import Every
 from ...dynamics import GradientDescent
 from ...simulation import simulate
-from ...sweeps.engine import Cube, Grid, finished
-from .._layout import Layout, Places
-from .._study import Study, labelled
-from ._toys import Unit, slow_steps
+from .. import Cube, Grid, Layout, Places, Study, finished, label_numbers, select_settings
+from .._drawing import LOG_LOG, draw_curves, finish_axes
+from .._words import fit_log_slope
+from ._toys import Unit, count_slow_steps
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-COLOURS = ("blue", "vermilion", "green", "purple", "orange", "sky")  # of the starts
+COLOURS = ("blue", "vermilion", "green", "purple", "orange", "sky")  # Of the starts.
 PANELS = ("curved", "singular", "leaky")
-LEVELS = np.geomspace(0.03, 100, 9)  # of the train loss
-REACH = 2.9  # of the axes
+LEVELS = np.geomspace(0.03, 100, 9)  # Of the train loss.
+REACH = 2.9  # The axes end here.
+
+Points = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What determines the numbers of the figure; the models are the paper's. Nothing is random."""
+    """Settings of the figure. The models are the paper's. Nothing is random."""
 
     target: float = 1.0
     x: tuple[float, ...] = (1.0, 1.0)
     y: float = 2.0
     negative_slope: float = 0.1
-    starts_curved: tuple[tuple[float, float], ...] = (
-        (-0.5, 2.4),
-        (2.6, 1.6),
-        (2.4, -0.8),
-        (-2.4, 0.2),
-        (-1.2, -2.6),
-        (0.8, -1.1),
-    )
-    starts_singular: tuple[tuple[float, float], ...] = (
-        (2.5, 1.5),
-        (1.2, 2.4),
-        (-1.8, 1.8),
-        (-2.6, -1.2),
-        (-0.7, -2.3),
-        (1.9, -1.4),
-    )
-    starts_leaky: tuple[tuple[float, float], ...] = (
-        (2.5, 2.2),
-        (1.4, -0.8),
-        (1.5, -2.6),
-        (0.2, -2.2),
-        (-2.4, -0.9),
-        (-2.5, 1.6),
-    )
+    starts_curved: Points = ((-0.5, 2.4), (2.6, 1.6), (2.4, -0.8), (-2.4, 0.2), (-1.2, -2.6), (0.8, -1.1))
+    starts_singular: Points = ((2.5, 1.5), (1.2, 2.4), (-1.8, 1.8), (-2.6, -1.2), (-0.7, -2.3), (1.9, -1.4))
+    starts_leaky: Points = ((2.5, 2.2), (1.4, -0.8), (1.5, -2.6), (0.2, -2.2), (-2.4, -0.9), (-2.5, 1.6))
     lr: float = 0.01
     weight_decay: float = 0.1
     slow_times: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -91,27 +72,15 @@ def product_path(
 
 
 def product_flow(starts: ArrayLike, target: float, slow_time: ArrayLike) -> NDArray[np.float64]:
-    """Return the norm-minimising flow on {w₁w₂ = c} from where descent without decay lands, which keeps D = w₁² − w₂².
+    """Return the norm-minimising flow on {w₁w₂ = c} (m, k, 2) at slow times (k,).
 
-    D = D₀ e^{−2s}, and the greater of w₁², w₂² is (|D| + √(D² + 4c²))/2. (From w₁ = −w₂ · sign(c) descent never lands:
-    it goes to the saddle at the origin.)
-
-    Parameters
-    ----------
-    starts : array_like, (m, 2)
-        The weights at step 0, on the set or off it.
-    target : float
-        c.
-    slow_time : array_like, (k,)
-        Slow time s.
-
-    Returns
-    -------
-    ndarray, (m, k, 2)
+    It starts where descent without decay from ``starts`` (m, 2) reaches the set, which does not change D = w₁² − w₂².
+    Then D = D₀ e^{−2s}, and the greater of w₁², w₂² is (|D| + √(D² + 4c²))/2. (Descent from w₁ = −w₂ · sign(c) does not
+    reach the set. It ends at the saddle at the origin.)
     """
     start = np.asarray(starts, dtype=np.float64)
     D = (start[:, :1] ** 2 - start[:, 1:] ** 2) * np.exp(-2 * np.asarray(slow_time))
-    first = abs(start[:, :1]) >= abs(start[:, 1:])  # w₁ is the greater one, and keeps its sign
+    first = abs(start[:, :1]) >= abs(start[:, 1:])  # The greater weight does not change its sign.
     sign = np.where(first, np.sign(start[:, :1]), np.sign(start[:, 1:]))
     greater = sign * np.sqrt((abs(D) + np.sqrt(D**2 + 4 * target**2)) / 2)
     lesser = np.divide(target, greater, out=np.zeros_like(greater), where=greater != 0)
@@ -120,16 +89,16 @@ def product_flow(starts: ArrayLike, target: float, slow_time: ArrayLike) -> NDAr
 
 def grids(s: Settings) -> list[Grid]:
     """Return the descents of (a), of (b), and of (d)."""
-    steps = int(slow_steps(s.duration, s.lr, s.weight_decay))
-    common = {"lr": s.lr, "weight_decay": s.weight_decay, "steps": steps, "every": 1}
+    steps = int(count_slow_steps(s.duration, s.lr, s.weight_decay))
+    common = {**select_settings(s, "lr weight_decay"), "steps": steps, "every": 1}
 
     def from_starts(starts: Sequence[Any], target: float) -> Grid:
         return Grid(product_path, {"start": starts}, lambda start: {"start": start, "target": target, **common})
 
     def on_the_set(weight_decay: float) -> dict[str, Any]:
-        steps = int(slow_steps(s.duration_on_set, s.lr, weight_decay))
-        own = {"weight_decay": weight_decay, "steps": steps, "every": max(1, steps // s.records_on_set)}
-        return {"start": s.start_on_set, "target": s.target, "lr": s.lr, **own}
+        steps = int(count_slow_steps(s.duration_on_set, s.lr, weight_decay))
+        schedule = {"weight_decay": weight_decay, "steps": steps, "every": max(1, steps // s.records_on_set)}
+        return {"start": s.start_on_set, **select_settings(s, "target lr"), **schedule}
 
     curved, singular = from_starts(s.starts_curved, s.target), from_starts(s.starts_singular, 0.0)
     return [curved, singular, Grid(product_path, {"weight_decay": s.weight_decays}, on_the_set)]
@@ -137,7 +106,7 @@ def grids(s: Settings) -> list[Grid]:
 
 def analyse(s: Settings, curved: Cube, singular: Cube, on_the_set: Cube) -> xr.Dataset:
     """Return all numbers of the picture over model, start, step and weight, and over λ."""
-    steps = int(slow_steps(s.duration, s.lr, s.weight_decay))
+    steps = int(count_slow_steps(s.duration, s.lr, s.weight_decay))
     slow_time = s.lr * s.weight_decay * np.arange(steps + 1)
     unit = Unit(s.x, s.y, s.negative_slope)
     weights = [curved["weights"], singular["weights"]]
@@ -146,9 +115,9 @@ def analyse(s: Settings, curved: Cube, singular: Cube, on_the_set: Cube) -> xr.D
     flow.append(unit.norm_flow(s.starts_leaky, slow_time))
     losses = [(w.prod(axis=-1) - target) ** 2 for w, target in zip(weights, (s.target, 0.0), strict=False)]
     losses.append(unit.loss(weights[2]))
-    distance = [_distance_to_flow(s, *cell) for cell in zip(s.weight_decays, on_the_set, strict=True)]
+    distance = [_distance_to_flow(s, *pair) for pair in zip(s.weight_decays, on_the_set, strict=True)]
     path = ("model", "start", "step", "weight")
-    return labelled(
+    return label_numbers(
         {
             "weights": (path, np.stack(weights), "weights w₁, w₂ of descent"),
             "flow": (path, np.stack(flow), "norm-minimising flow at the same slow time"),
@@ -165,33 +134,32 @@ def analyse(s: Settings, curved: Cube, singular: Cube, on_the_set: Cube) -> xr.D
 
 def _distance_to_flow(s: Settings, decay: float, cell: Mapping[str, NDArray[np.float64]]) -> float:
     """Return the greatest distance between descent from the start on the set and the flow."""
-    steps = int(slow_steps(s.duration_on_set, s.lr, decay))
+    steps = int(count_slow_steps(s.duration_on_set, s.lr, decay))
     at = np.append(np.arange(0, steps, max(1, steps // s.records_on_set)), steps)
     flow = product_flow([s.start_on_set], s.target, s.lr * decay * at)
     return float(np.linalg.norm(cell["weights"] - flow, axis=-1).max())
 
 
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return how well the exact law of D holds, the slope of the distance in λ, and how long the leaky unit takes."""
+    """Return the error of the law of D, the slope of the distance in λ, and the steps that the leaky unit takes."""
     w = numbers.weights.sel(model=["curved", "singular"]).values
     residual = w.prod(axis=-1) - np.array([s.target, 0.0])[:, None, None]
     D = w[..., 0] ** 2 - w[..., 1] ** 2
     factor = (1 - s.lr * s.weight_decay) ** 2 - (2 * s.lr * residual) ** 2
     scale = (w[..., :-1, :] ** 2).sum(axis=-1)
-    slope = np.polyfit(np.log(s.weight_decays), np.log(numbers.distance.values), 1)[0]
     memorised = (numbers.train_loss.sel(model="leaky") <= 0.01).values
     below = numbers.weights.sel(model="leaky").values @ np.asarray(s.x) <= 0
     return {
         "largest_error_of_exact_law": float((abs(D[..., 1:] - factor[..., :-1] * D[..., :-1]) / scale).max()),
         "distance_to_flow": dict(zip(map(str, s.weight_decays), numbers.distance.values.tolist(), strict=True)),
-        "slope_of_distance": float(slope),
+        "slope_of_distance": fit_log_slope(s.weight_decays, numbers.distance.values),
         "memorised_steps_leaky": [int(np.argmax(reached)) if reached.any() else None for reached in memorised],
         "steps_below_kink_leaky": below.sum(axis=-1).tolist(),
         "final_norm_singular": np.linalg.norm(w[1, :, -1], axis=-1).tolist(),
     }
 
 
-def _line(s: Settings, summary: Mapping[str, Any]) -> str:
+def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     steps = [step for step in summary["memorised_steps_leaky"] if step is not None]
     norms = summary["final_norm_singular"]
     return (
@@ -210,7 +178,6 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
         rf"the same on $1 \to 0$, {decay}: a set with a singular point",
         rf"one layer with leaky ReLU on $(1, 1) \to 2$, {decay}",
     )
-    unit = Unit(s.x, s.y, s.negative_slope)
     t = np.geomspace(1 / REACH, REACH, 200)
     axis = np.array([-REACH, REACH])
     sets = {
@@ -219,24 +186,24 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
         "leaky": [(axis, 2 - axis)],
     }
     points = plots.grid((-REACH, REACH), (-REACH, REACH))
-    product = points.prod(axis=-1)
-    losses = {"curved": (product - s.target) ** 2, "singular": product**2, "leaky": unit.loss(points)}
+    product, leaky = points.prod(axis=-1), Unit(s.x, s.y, s.negative_slope).loss(points)
+    losses = {"curved": (product - s.target) ** 2, "singular": product**2, "leaky": leaky}
     for letter, title, model in zip("abc", titles, PANELS, strict=True):
         axes = place(letter, title)
         plots.landscape(axes, points[..., 0], points[..., 1], losses[model], LEVELS)
         for curve in sets[model]:
             axes.plot(*curve, label="zero loss", **plots.ZERO_LOSS)
-        _trajectories(axes, numbers.sel(model=model), s)
+        _draw_trajectories(axes, numbers.sel(model=model), s)
         if model == "leaky":
             label = f"kink; below it, slope {s.negative_slope:g}"
-            axes.plot(axis, -axis, color=plots.COLOURS["grey"], linewidth=0.8, linestyle="--", label=label)
+            draw_curves(axes, axis, -axis, "grey", label, "--", linewidth=0.8)
         if model != "singular":
             plots.time_legend(axes, s.slow_times, loc="lower left" if model == "leaky" else "lower right")
-    _distances(place("d", "(a) from a start on the set: distance to the norm flow"), numbers, s)
+    _draw_distances(place("d", "(a) from a start on the set: distance to the norm flow"), numbers, s)
 
 
-def _trajectories(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
-    marked = slow_steps(s.slow_times, s.lr, s.weight_decay)
+def _draw_trajectories(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
+    marked = count_slow_steps(s.slow_times, s.lr, s.weight_decay)
     for colour, weights, flow in zip(COLOURS, numbers.weights.values, numbers.flow.values, strict=True):
         plots.trajectory(axes, weights, plots.COLOURS[colour])
         plots.times(axes, weights[marked], flow[marked], plots.COLOURS[colour])
@@ -244,26 +211,26 @@ def _trajectories(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     axes.set(xlabel="$w_1$", ylabel="$w_2$", xlim=(-REACH, REACH), ylim=(-REACH, REACH))
 
 
-def _distances(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
+def _draw_distances(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     decays, distance = numbers.weight_decay.values, numbers.distance.values
-    axes.loglog(decays, distance, "o", color=plots.COLOURS["blue"], label=f"from ({plots.listed(s.start_on_set)})")
-    axes.loglog(decays, decays * distance[-1] / decays[-1], "k--", linewidth=0.8, label="slope 1")
-    axes.set(xlabel=r"$\lambda$", ylabel=f"greatest distance, s from 0 to {s.duration_on_set:g}")
+    draw_curves(axes, decays, distance, "blue", f"from ({plots.listed(s.start_on_set)})", "o")
+    draw_curves(axes, decays, decays * distance[-1] / decays[-1], "black", "slope 1", "--", linewidth=0.8)
     axes.set_box_aspect(1)
-    axes.legend(loc="upper left")
+    ylabel = f"greatest distance, s from 0 to {s.duration_on_set:g}"
+    finish_axes(axes, "upper left", xlabel=r"$\lambda$", ylabel=ylabel, **LOG_LOG)
 
 
 STUDY = Study(
     name="figure3",
     title="Figure 3 of arXiv 2511.01938: curved, singular and kinked zero-loss sets",
-    about="zero-loss sets that are curved, singular, or seen through a leaky ReLU",
-    takes="4 s",
+    description="zero-loss sets that are curved, singular, or seen through a leaky ReLU",
+    expected_time="4 s",
     full=Settings(),
     quick=replace(Settings(), duration=2.0, weight_decays=(0.1, 0.03, 0.01), quick=True),
     grids=grids,
     analyse=analyse,
     summarise=summarise,
-    line=_line,
+    line=_format_line,
     layout=Layout("ab cd", 10.5, 8.9, {"wspace": 0.03, "hspace": 0.02}),
     panels=panels,
     mark=lambda s: f"to s = {s.duration:g}, {len(s.weight_decays)} λ",

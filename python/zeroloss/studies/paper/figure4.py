@@ -1,7 +1,8 @@
 """Figure 4: near the zero-loss set the gradient turns orthogonal to it, here for L(x, y) = (y − x²)².
 
-At the distance s from the foot (x₀, x₀²), along the normal into the parabola, the gradient has with the set's tangent
-the cosine |cos| = 4x₀s / (q² √(1 + 4x₀²(1 − 2s/q)²)), q = √(1 + 4x₀²): proportional to s as s → 0 (Theorem 4.14).
+At the distance s from the foot (x₀, x₀²), along the normal into the parabola, the cosine of the gradient with the
+tangent of the set is |cos| = 4x₀s / (q² √(1 + 4x₀²(1 − 2s/q)²)), q = √(1 + 4x₀²): proportional to s as s → 0
+(theorem 4.14).
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import plots
-from .._layout import Layout, Places
-from .._study import Study, labelled
+from .. import Layout, Places, Study, label_numbers
+from .._drawing import LOG_LOG, draw_curves, finish_axes
+from .._words import fit_log_slope
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-COLOURS = ("blue", "vermilion", "green")  # of the three points
-WINDOW = 1.7  # half the width of a zoom, in distances of its point
+COLOURS = ("blue", "vermilion", "green")  # Of the three points.
+WINDOW = 1.7  # Half the width of a zoom, in distances of its point.
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What determines the numbers of the figure; the loss is the paper's. Nothing is random."""
+    """Settings of the figure. The loss is the paper's. Nothing is random."""
 
     foot: float = 0.5
     distances: tuple[float, ...] = (0.5, 0.1, 0.02)
@@ -51,20 +53,20 @@ def gradient(point: ArrayLike) -> NDArray[np.float64]:
 
 
 def frame(foot: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the foot (x₀, x₀²) with the unit tangent, and the unit normal that points into the parabola."""
+    """Return the foot (x₀, x₀²), the unit tangent there, and the unit normal that points into the parabola."""
     q = np.sqrt(1 + 4 * foot**2)
     return np.array([foot, foot**2]), np.array([1, 2 * foot]) / q, np.array([-2 * foot, 1]) / q
 
 
-def measured(foot: float, distance: ArrayLike) -> NDArray[np.float64]:
-    """Return |cos| of the gradient and the set's tangent, at distances along the normal at the foot."""
+def measure_cosine(foot: float, distance: ArrayLike) -> NDArray[np.float64]:
+    """Return |cos| of the gradient and the tangent, at distances along the normal at the foot."""
     place, tangent, normal = frame(foot)
     slope = gradient(place + np.asarray(distance)[..., None] * normal)
     return np.asarray(abs(slope @ tangent) / np.linalg.norm(slope, axis=-1))
 
 
 def closed_form(foot: float, distance: ArrayLike) -> NDArray[np.float64]:
-    """Return the same from its closed form."""
+    """Return the closed form of `measure_cosine`."""
     s, q = np.asarray(distance), np.sqrt(1 + 4 * foot**2)
     return np.asarray(4 * foot * s / (q**2 * np.sqrt(1 + 4 * foot**2 * (1 - 2 * s / q) ** 2)))
 
@@ -72,11 +74,11 @@ def closed_form(foot: float, distance: ArrayLike) -> NDArray[np.float64]:
 def analyse(s: Settings) -> xr.Dataset:
     """Return |cos| over the distance, from the gradient and from its closed form."""
     distance = np.geomspace(s.least, s.greatest, s.points)
-    return labelled(
+    return label_numbers(
         {
-            "cosine": (("distance",), measured(s.foot, distance), "|cos| of the gradient and the tangent"),
+            "cosine": (("distance",), measure_cosine(s.foot, distance), "|cos| of the gradient and the tangent"),
             "closed_form": (("distance",), closed_form(s.foot, distance), "the same from its closed form"),
-            "shown_cosine": (("shown",), measured(s.foot, s.distances), "|cos| at the points of the zooms"),
+            "shown_cosine": (("shown",), measure_cosine(s.foot, s.distances), "|cos| at the points of the zooms"),
         },
         {
             "distance": (distance, "distance to the zero-loss set"),
@@ -86,13 +88,13 @@ def analyse(s: Settings) -> xr.Dataset:
 
 
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return the angles at the points shown, and slope and constant of |cos| as the distance goes to 0."""
+    """Return the angles at the points of the zooms, and slope and constant of |cos| as the distance goes to 0."""
     distance, cosine = numbers.distance.values, numbers.cosine.values
     near = distance <= s.fitted_below
     return {
         "distances": list(s.distances),
         "angles_degrees": np.degrees(np.arccos(numbers.shown_cosine.values)).tolist(),
-        "slope": float(np.polyfit(np.log(distance[near]), np.log(cosine[near]), 1)[0]),
+        "slope": fit_log_slope(distance[near], cosine[near]),
         "constant": float(cosine[0] / distance[0]),
         "constant_closed_form": _constant(s.foot),
         "largest_difference_to_closed_form": float(abs(cosine - numbers.closed_form.values).max()),
@@ -103,7 +105,7 @@ def _constant(foot: float) -> float:
     return float(4 * foot / (1 + 4 * foot**2) ** 1.5)
 
 
-def _line(s: Settings, summary: Mapping[str, Any]) -> str:
+def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     angles = ", ".join(f"{angle:.2f}°" for angle in summary["angles_degrees"])
     return (
         f"angle to the set {angles} at distances {plots.listed(summary['distances'])}; "
@@ -117,12 +119,12 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
     for index, (letter, distance) in enumerate(zip("abc", s.distances, strict=False)):
         box = f" (the box in {'abc'[index - 1]})" if index else ""
         angle = float(np.degrees(np.arccos(numbers.shown_cosine[index])))
-        _zoom(place(letter, rf"$L = (y - x^2)^2$ at the distance {distance:g}{box}"), s, index, angle)
-    _cosines(place("d", "the gradient turns orthogonal to the set"), numbers, s)
+        _draw_zoom(place(letter, rf"$L = (y - x^2)^2$ at the distance {distance:g}{box}"), s, index, angle)
+    _draw_cosines(place("d", "the gradient turns orthogonal to the set"), numbers, s)
 
 
-def _zoom(axes: Axes, s: Settings, index: int, angle: float) -> None:
-    """Draw the surroundings of one point: the set, its tangent at the foot, the gradient, and the next zoom's box."""
+def _draw_zoom(axes: Axes, s: Settings, index: int, angle: float) -> None:
+    """Draw the surroundings of one point: the set, its tangent at the foot, the gradient, and the next box."""
     foot, tangent, normal = frame(s.foot)
     distance, colour = s.distances[index], plots.COLOURS[COLOURS[index]]
     point = foot + distance * normal
@@ -147,12 +149,10 @@ def _zoom(axes: Axes, s: Settings, index: int, angle: float) -> None:
     axes.plot(*point, "o", color=colour, markersize=6, zorder=6)
     if index + 1 < len(s.distances):
         (left, right), (low, high) = _window(s, index + 1)
-        outline = plots.COLOURS[COLOURS[index + 1]]
-        axes.plot([left, right, right, left, left], [low, low, high, high, low], color=outline, linewidth=1.0, zorder=4)
+        box = [left, right, right, left, left], [low, low, high, high, low]
+        draw_curves(axes, *box, COLOURS[index + 1], linewidth=1.0, zorder=4)
     axes.set_aspect("equal")
-    axes.set(xlabel="x", ylabel="y", xlim=x, ylim=y)
-    if index == 0:
-        axes.legend(loc="lower left")
+    finish_axes(axes, None if index else "lower left", xlabel="x", ylabel="y", xlim=x, ylim=y)
 
 
 def _window(s: Settings, index: int) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -164,38 +164,30 @@ def _window(s: Settings, index: int) -> tuple[tuple[float, float], tuple[float, 
     return (x - size, x + size), (y - size, y + size)
 
 
-def _cosines(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
+def _draw_cosines(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     distance = numbers.distance.values
-    axes.loglog(distance, numbers.closed_form, color="black", linewidth=1.2, label="closed form")
-    axes.loglog(
-        distance, numbers.cosine, "o", color=plots.COLOURS["grey"], markersize=3, markevery=4, label="from the gradient"
-    )
-    axes.loglog(
-        distance,
-        _constant(s.foot) * distance,
-        color=plots.COLOURS["grey"],
-        linewidth=0.9,
-        linestyle="--",
-        label=r"slope 1: $4x_0/q^3 \cdot$ distance",
-    )
+    draw_curves(axes, distance, numbers.closed_form, "black", "closed form", linewidth=1.2)
+    draw_curves(axes, distance, numbers.cosine, "grey", "from the gradient", "o", markersize=3, markevery=4)
+    limit = r"slope 1: $4x_0/q^3 \cdot$ distance"
+    draw_curves(axes, distance, _constant(s.foot) * distance, "grey", limit, "--", linewidth=0.9)
     for colour, shown, cosine, letter in zip(COLOURS, s.distances, numbers.shown_cosine, "abc", strict=True):
-        axes.loglog(shown, cosine, "o", color=plots.COLOURS[colour], markersize=7, zorder=5)
+        axes.plot(shown, cosine, "o", color=plots.COLOURS[colour], markersize=7, zorder=5)
         axes.annotate(letter, (shown, cosine), (-9, 5), textcoords="offset points", fontweight="bold")
-    axes.set(xlabel="distance to the zero-loss set", ylabel=r"$|\cos|$ of gradient and tangent")
     axes.set_box_aspect(1)
-    axes.legend(loc="lower right")
+    labels = {"xlabel": "distance to the zero-loss set", "ylabel": r"$|\cos|$ of gradient and tangent"}
+    finish_axes(axes, "lower right", **labels, **LOG_LOG)
 
 
 STUDY = Study(
     name="figure4",
     title="Figure 4 of arXiv 2511.01938: the gradient's angle to the zero-loss set",
-    about="near the zero-loss set the gradient turns orthogonal to it",
-    takes="3 s",
+    description="near the zero-loss set the gradient turns orthogonal to it",
+    expected_time="3 s",
     full=Settings(),
     quick=replace(Settings(), points=31, quick=True),
     analyse=analyse,
     summarise=summarise,
-    line=_line,
+    line=_format_line,
     layout=Layout("ab cd", 10.5, 9.2, {"wspace": 0.03, "hspace": 0.02}),
     panels=panels,
     mark=lambda s: f"{s.points} points in d",

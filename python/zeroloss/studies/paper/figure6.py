@@ -1,8 +1,8 @@
 """Figure 6: the predicted gradient on modular addition; delayed generalisation, and circles in the embedding.
 
-The network's first layer follows Eq. 20 alone. Shown are the test accuracy, and of the Fourier features F_k of the
-initial and the final E (Sec. 7.3.2) the norms of Re F_k and Im F_k, the cosines among them, and the cosines among
-their absolute values.
+The first layer of the network follows Eq. 20 alone. The figure shows the test accuracy and, for the Fourier features
+F_k of the initial and the final E (Sec. 7.3.2), the norms of Re F_k and Im F_k, the cosines among them, and the cosines
+among their absolute values.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from ...fourier import FourierSummary
 from ...networks import Network
 from ...results import labels
 from ...simulation import simulate
-from ...sweeps.engine import Cube, Grid, finished
-from .._layout import Layout, Places
-from .._study import Study, chosen, derived_seeds
-from .._words import ranges, spelled
+from .. import Cube, Grid, Layout, Places, Study, derive_seeds, finished, select_settings
+from .._drawing import draw_curves
+from .._words import count_seeds, find_ranges, format_range
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-LEVELS = (0.5, 0.95, 0.999)  # of test accuracy, whose crossings are told
+LEVELS = (0.5, 0.95, 0.999)  # The summary has the crossings of these test accuracies.
 STAGES = ("initial", "final")
 
 #: The two readings of N(0, p^(−1/2)): the standard deviation of the entries of E as a function of p.
@@ -40,10 +39,10 @@ SPREADS = {"std": lambda p: p**-0.5, "variance": lambda p: p**-0.25}
 
 @dataclass(frozen=True)
 class Settings:
-    """What determines the numbers of the figure; the defaults are the paper's.
+    """Settings of the figure. The defaults are the paper's.
 
-    ``spread`` is the reading of N(0, p^(−1/2)): p^(−1/2) is the standard deviation (``"std"``) or the variance.
-    The ``flow_`` settings are not the paper's: the same equation integrated to a tolerance, for comparison.
+    ``spread`` is the reading of N(0, p^(−1/2)): p^(−1/2) is the standard deviation (``"std"``) or the variance. The
+    ``flow_`` settings are not the paper's. They integrate the same equation to a tolerance, for comparison.
     """
 
     p: int = 37
@@ -60,9 +59,9 @@ class Settings:
     quick: bool = False
 
 
-def problem(s: Settings, index: int) -> tuple[Dataset, Network]:
+def make_problem(s: Settings, index: int) -> tuple[Dataset, Network]:
     """Return the data and the initial network of a seed index."""
-    seeds = derived_seeds(index)
+    seeds = derive_seeds(index)
     data = datasets.modular_addition(s.p, train_fraction=s.train_fraction, seed=seeds["data"])
     std = SPREADS[s.spread](s.p)
     return data, networks.normal(data, s.hidden, std, seeds["network"], s.activation)
@@ -71,32 +70,32 @@ def problem(s: Settings, index: int) -> tuple[Dataset, Network]:
 def predict(
     settings: Mapping[str, Any], seed: int, dynamics: Mapping[str, Any], end: Mapping[str, Any], every: int
 ) -> xr.Dataset:
-    """Follow the predicted gradient from a seed's start, and return the history with the final first layer."""
-    data, net = problem(Settings(**settings), seed)
+    """Follow the predicted gradient from the start of a seed, and return the history with the final first layer."""
+    data, net = make_problem(Settings(**settings), seed)
     run = finished(simulate(PredictedGradient(**dynamics), data, net, record_every=every, **end))
     return run.history.assign(E=(("input", "unit"), run.network.E))
 
 
 def grids(s: Settings) -> list[Grid]:
-    """Return the paper's fixed steps, and adaptive ones: the fixed step is not converged at the start."""
-    own = chosen(s, "p hidden activation train_fraction spread")
+    """Return the paper's fixed steps, and adaptive ones, because the fixed step is not converged at the start."""
+    problem = select_settings(s, "p hidden activation train_fraction spread")
     fixed = {"dynamics": {"step_size": s.step_size}, "end": {"steps": s.steps}, "every": s.record_every}
     flow = {"dynamics": {"rtol": s.flow_rtol}, "end": {"duration": s.flow_duration}, "every": 1}
     return [
-        Grid(predict, {"seed": range(s.seeds)}, lambda seed, kind=kind: {"settings": own, "seed": seed, **kind})
+        Grid(predict, {"seed": range(s.seeds)}, lambda seed, kind=kind: {"settings": problem, "seed": seed, **kind})
         for kind in (fixed, flow)
     ]
 
 
 def analyse(s: Settings, fixed: Cube, flows: Cube) -> tuple[xr.Dataset, dict[str, Any]]:
     """Return all numbers of the picture over seed, step, stage and vector, and the summary."""
-    import xarray as xr  # noqa: PLC0415 — slow to import
+    import xarray as xr  # noqa: PLC0415 — xarray takes long to import.
 
-    initial = [fourier.summary(problem(s, seed)[1].E) for seed in range(s.seeds)]
+    initial = [fourier.summary(make_problem(s, seed)[1].E) for seed in range(s.seeds)]
     final = [fourier.summary(cell["E"]) for cell in fixed]
     histories = fixed.dataset().drop_vars("E")
 
-    def both(name: str) -> Any:
+    def stack_stages(name: str) -> Any:
         return np.stack([[getattr(summary, name) for summary in stage] for stage in (initial, final)])
 
     about_mean = labels("mean_test_accuracy", "1", "mean over seeds of the test accuracy")
@@ -105,16 +104,14 @@ def analyse(s: Settings, fixed: Cube, flows: Cube) -> tuple[xr.Dataset, dict[str
     on_grid = [np.interp(times, cell["time"], cell["test_accuracy"], right=np.nan) for cell in flows]
     frequency = initial[0].frequency
     part = np.where(np.diff(frequency, prepend=0) > 0, "Re", "Im").astype(object)
-    pairs, text = ("stage", "seed", "vector", "other"), "cosine of the absolute values of two vectors Re F_k, Im F_k"
+    pairs = ("stage", "seed", "vector", "other")
+    about_absolute = "cosine of the absolute values of two vectors Re F_k, Im F_k"
+    about_flow = "test accuracy of the equation integrated to flow_rtol, linear between steps"
     features = {
-        "norm": (pairs[:3], both("norms"), "norm of Re F_k or Im F_k"),
-        "cosine": (pairs, both("cosines"), "cosine of two vectors Re F_k, Im F_k"),
-        "absolute_cosine": (pairs, both("absolute_cosines"), text),
-        "flow_test_accuracy": (
-            ("seed", "step"),
-            np.array(on_grid),
-            "test accuracy of the equation integrated to flow_rtol, linear between steps",
-        ),
+        "norm": (pairs[:3], stack_stages("norms"), "norm of Re F_k or Im F_k"),
+        "cosine": (pairs, stack_stages("cosines"), "cosine of two vectors Re F_k, Im F_k"),
+        "absolute_cosine": (pairs, stack_stages("absolute_cosines"), about_absolute),
+        "flow_test_accuracy": (("seed", "step"), np.array(on_grid), about_flow),
     }
     coordinates = {
         "seed": ("seed", np.arange(s.seeds), "1", "seed index"),
@@ -127,14 +124,15 @@ def analyse(s: Settings, fixed: Cube, flows: Cube) -> tuple[xr.Dataset, dict[str
         {name: (dim, values, labels(name, unit, text)) for name, (dim, values, unit, text) in coordinates.items()},
     ).merge(histories.assign(mean_test_accuracy=mean), combine_attrs="override")
     per_seed = [
-        _of_seed(numbers.sel(seed=seed), _crossings(flows[seed]), initial[seed], final[seed]) for seed in range(s.seeds)
+        _summarise_seed(numbers.sel(seed=seed), _find_crossings(flows[seed]), initial[seed], final[seed])
+        for seed in range(s.seeds)
     ]
-    return numbers, {**ranges(per_seed), "per_seed": per_seed}
+    return numbers, {**find_ranges(per_seed), "per_seed": per_seed}
 
 
-def _crossings(flow: Mapping[str, NDArray[Any]]) -> dict[str, float | None]:
+def _find_crossings(flow: Mapping[str, NDArray[Any]]) -> dict[str, float | None]:
     """Return the times at which a flow crosses the levels."""
-    import xarray as xr  # noqa: PLC0415 — slow to import
+    import xarray as xr  # noqa: PLC0415 — xarray takes long to import.
 
     accuracy = xr.DataArray(flow["test_accuracy"], {"step": flow["step"]}, ("step",))
     steps = {level: metrics.crossing_step(accuracy, level) for level in LEVELS}
@@ -142,10 +140,9 @@ def _crossings(flow: Mapping[str, NDArray[Any]]) -> dict[str, float | None]:
     return {str(level): None if step is None else times[step] for level, step in steps.items()}
 
 
-def _of_seed(
+def _summarise_seed(
     numbers: xr.Dataset, crossing_times: Mapping[str, float | None], initial: FourierSummary, final: FourierSummary
 ) -> dict[str, Any]:
-    """Return the summary numbers of one run."""
     last = numbers.isel(step=-1)
     condition = numbers.condition.values
     return {
@@ -162,40 +159,39 @@ def _of_seed(
     }
 
 
-def _line(s: Settings, summary: Mapping[str, Any]) -> str:
+def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     def gap(stage: str) -> Any:
-        return np.mean(
-            [seed[f"fourier_{stage}"]["within"] - seed[f"fourier_{stage}"]["across"] for seed in summary["per_seed"]]
-        )
+        features = [seed[f"fourier_{stage}"] for seed in summary["per_seed"]]
+        return np.mean([numbers["within"] - numbers["across"] for numbers in features])
 
-    steps = summary["crossing_steps"]
     crossed = [
-        f"{level} at {spelled(pair, 'd')}" if pair else f"{level} not in every run" for level, pair in steps.items()
+        f"{level} at {format_range(pair, 'd')}" if pair else f"{level} not in every run"
+        for level, pair in summary["crossing_steps"].items()
     ]
     return (
-        f"{s.seeds} seed{'s' if s.seeds > 1 else ''}; test accuracy reaches {', '.join(crossed)}; "
-        f"final ‖E‖² {spelled(summary['final_norm_E_squared'], '.1f')}, "
-        f"‖W‖² {spelled(summary['final_norm_W_squared'], '.1f')}; "
+        f"{count_seeds(s.seeds)}; test accuracy reaches {', '.join(crossed)}; "
+        f"final ‖E‖² {format_range(summary['final_norm_E_squared'], '.1f')}, "
+        f"‖W‖² {format_range(summary['final_norm_W_squared'], '.1f')}; "
         f"cosine gap within − across frequencies {gap('initial'):z.2f} → {gap('final'):z.2f}"
     )
 
 
 def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
-    """Draw the four panels; the matrices are those of the first seed."""
+    """Draw the four panels. The matrices are those of seed 0."""
     vectors = r"$\mathrm{Re}\,F_k$, $\mathrm{Im}\,F_k$"
     absolute = r"$|\mathrm{Re}\,F_k|$, $|\mathrm{Im}\,F_k|$"
-    _accuracies(place("a", f"test accuracy, p = {s.p}, h = {s.hidden}"), numbers, s)
-    _norms(place.part("b", f"norms of {vectors}"), numbers)
+    _draw_accuracies(place("a", f"test accuracy, p = {s.p}, h = {s.hidden}"), numbers, s)
+    _draw_norms(place.part("b", f"norms of {vectors}"), numbers)
     c = place.part("c", f"cosines among {vectors} (seed 0)")
-    _matrices(c, numbers.cosine, np.linspace(-0.2, 0.2, 5), "RdBu_r")
+    _draw_matrices(c, numbers.cosine, np.linspace(-0.2, 0.2, 5), "RdBu_r")
     d = place.part("d", f"cosines among {absolute} (seed 0)")
-    _matrices(d, numbers.absolute_cosine, np.linspace(0, 1, 5), "Blues")
+    _draw_matrices(d, numbers.absolute_cosine, np.linspace(0, 1, 5), "Blues")
 
 
-def _accuracies(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
+def _draw_accuracies(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     accuracy = numbers.test_accuracy.transpose("seed", "step")
-    labels = (f"mean of {len(accuracy)} seeds", "single seeds")
-    plots.runs_and_mean(axes, numbers.step, accuracy, plots.COLOURS["blue"], *labels)
+    texts = (f"mean of {len(accuracy)} seeds", "single seeds")
+    plots.runs_and_mean(axes, numbers.step, accuracy, plots.COLOURS["blue"], *texts)
     flow = numbers.flow_test_accuracy.transpose("seed", "step")
     flow_label = f"the equation integrated\nto rtol {s.flow_rtol:g}, mean"
     plots.runs_and_mean(axes, numbers.step, flow, plots.COLOURS["orange"], flow_label)
@@ -205,8 +201,8 @@ def _accuracies(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     plots.time_axis(axes, s.step_size, r"time $t = \eta\,\cdot\,$step")
 
 
-def _norms(place: SubFigure, numbers: xr.Dataset) -> None:
-    """Draw the norms of every seed; both axes span the same share of their mean, so that the spreads compare."""
+def _draw_norms(place: SubFigure, numbers: xr.Dataset) -> None:
+    """Draw the norms of every seed. Both axes span the same share of their mean, which makes the spreads comparable."""
     mean = numbers.norm.mean(["seed", "vector"])
     reach = 1.1 * float(abs(numbers.norm / mean - 1).max())
     both = list(place.subplots(1, 2))
@@ -215,34 +211,18 @@ def _norms(place: SubFigure, numbers: xr.Dataset) -> None:
         for part, colour, aside in (("Re", "blue", -0.16), ("Im", "vermilion", 0.16)):
             of_part = norms.isel(vector=numbers.part.values == part).transpose("seed", "vector")
             place_k = of_part.frequency.values + aside
-            for seed in of_part.values:
-                axes.plot(
-                    place_k, seed, "o", color=plots.COLOURS[colour], markersize=2.6, alpha=0.35, markeredgewidth=0
-                )
-            axes.plot(
-                place_k,
-                of_part.mean("seed"),
-                "_",
-                color=plots.COLOURS[colour],
-                markersize=6,
-                markeredgewidth=1.8,
-                label=part,
-            )
+            draw_curves(axes, place_k, of_part, colour, None, "o", markersize=2.6, alpha=0.35, markeredgewidth=0)
+            draw_curves(axes, place_k, of_part.mean("seed"), colour, part, "_", markersize=6, markeredgewidth=1.8)
         spread = float((norms.std("vector") / norms.mean("vector")).mean())
-        axes.set(
-            xlabel="frequency k",
-            xlim=(0.2, norms.frequency.max() + 0.8),
-            ylim=(centre * (1 - reach), centre * (1 + reach)),
-        )
-        axes.set_title(f"{stage}: spread {100 * spread:.1f} %")
+        limits = {"xlim": (0.2, norms.frequency.max() + 0.8), "ylim": (centre * (1 - reach), centre * (1 + reach))}
+        axes.set(xlabel="frequency k", title=f"{stage}: spread {100 * spread:.1f} %", **limits)
         axes.grid(visible=False, axis="x")
     both[0].set_ylabel(f"norm (both axes: mean ± {100 * reach:.0f} %)")
-    both[1].legend(
-        loc="lower left", ncols=2, title="mean over seeds; each seed faint", title_fontsize=8, alignment="left"
-    )
+    title: Any = {"title": "mean over seeds; each seed faint", "title_fontsize": 8, "alignment": "left"}
+    both[1].legend(loc="lower left", ncols=2, **title)
 
 
-def _matrices(place: SubFigure, cosines: xr.DataArray, ticks: NDArray[np.float64], colours: str) -> None:
+def _draw_matrices(place: SubFigure, cosines: xr.DataArray, ticks: NDArray[np.float64], colours: str) -> None:
     first = cosines.isel(seed=0)
     both = list(place.subplots(1, 2))
     for axes, stage in zip(both, STAGES, strict=True):
@@ -255,13 +235,13 @@ def _matrices(place: SubFigure, cosines: xr.DataArray, ticks: NDArray[np.float64
 STUDY = Study(
     name="figure6",
     title="Figure 6 of arXiv 2511.01938: predicted gradient on modular addition",
-    about="the predicted gradient on modular addition: delayed generalisation, and circles",
-    takes="2 min",
+    description="the predicted gradient on modular addition: delayed generalisation, and circles",
+    expected_time="2 min",
     full=Settings(),
     quick=replace(Settings(), p=17, hidden=192, steps=4000, seeds=3, quick=True),
     grids=grids,
     analyse=analyse,
-    line=_line,
+    line=_format_line,
     layout=Layout("ab cd", 10.5, 6.3, {"wspace": 0.05, "hspace": 0.03, "height_ratios": (1, 0.83)}),
     panels=panels,
     mark=lambda s: f"p = {s.p}, h = {s.hidden}, {s.steps} steps",

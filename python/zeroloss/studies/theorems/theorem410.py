@@ -1,8 +1,8 @@
 """Theorem 4.10: for almost every dataset the zero-loss set has no singular points.
 
-(a) The smallest singular value of J at the projection of θ, along descent on modular addition. (b) What the exception
-looks like: two linear layers, ŷ = w₁w₂x, where J = (w₂, w₁) has the singular value ‖w‖: with the target 1 it stays
-above √2, with the target 0 it goes to 0 as e^{−s}.
+(a) The smallest singular value of J at the projection of θ, along descent on modular addition. (b) The exception: two
+linear layers, ŷ = w₁w₂x, where J = (w₂, w₁) has the singular value ‖w‖. With the target 1 it stays above √2, with the
+target 0 it goes to 0 as e^{−s}.
 """
 
 from __future__ import annotations
@@ -18,40 +18,35 @@ from ... import plots
 from ...dynamics import GradientDescent
 from ...geometry import AlignmentMeasure
 from ...simulation import simulate
-from ...sweeps.engine import Cube, Grid, finished
-from .._layout import Layout, Places
-from .._memorised import addition
-from .._study import Study, labelled
-from .._words import rows_of_text, spelled
+from .. import Cube, Grid, Layout, Places, Study, finished, label_numbers, select_settings
+from .._drawing import draw_curves, finish_axes
+from .._memorised import AdditionSettings, make_addition
+from .._words import format_range, format_table
 from ..paper.figure3 import product_flow
 
 if TYPE_CHECKING:
     import xarray as xr
 
-TOLD = (200, 1000, 5000, 10_000, 40_000)  # steps of the table
+TABLE_STEPS = (200, 1000, 5000, 10_000, 40_000)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What determines the numbers: the setting of figure 5, and two starts of the linear layers."""
+class Settings(AdditionSettings):
+    """Settings of the check: those of figure 5, and two starts of the linear layers."""
 
-    p: int = 11
-    hidden: int = 128
     activation: str = "relu"
     weight_decay: float = 1e-4
     steps: int = 40_000
     record_every: int = 200
     start: tuple[float, float] = (2.5, 1.5)
     duration: float = 6.0
-    seeds: int = 5
-    quick: bool = False
 
 
 def descend(
     p: int, hidden: int, activation: str, seed: int, weight_decay: float, steps: int, every: int
 ) -> dict[str, NDArray[Any]]:
-    """Descend from a seed's start, and return the smallest singular value of J at the projection over the steps."""
-    data, net = addition(p, hidden, activation, seed)
+    """Descend from the start of a seed, and return the smallest singular values of J at the projection."""
+    data, net = make_addition(p, hidden, activation, seed)
     descent, measures = GradientDescent(1.0, weight_decay), {"a": AlignmentMeasure(data)}
     run = finished(simulate(descent, data, net, steps=steps, record_every=every, measures=measures))
     return {"step": run.history.step.values, "smallest": run.history.a_smallest_singular_value.values}
@@ -59,8 +54,7 @@ def descend(
 
 def grids(s: Settings) -> list[Grid]:
     """Return the descents."""
-    names = ("p", "hidden", "activation", "weight_decay", "steps")
-    common = {**{name: getattr(s, name) for name in names}, "every": s.record_every}
+    common = {**select_settings(s, "p hidden activation weight_decay steps"), "every": s.record_every}
     return [Grid(descend, {"seed": range(s.seeds)}, lambda seed: {**common, "seed": seed}, lambda steps, **_: steps)]
 
 
@@ -70,7 +64,7 @@ def analyse(s: Settings, descents: Cube) -> xr.Dataset:
     flows = [product_flow([s.start], target, slow_time)[0] for target in (1.0, 0.0)]
     product = np.linalg.norm(flows, axis=-1)
     meaning = "singular value of J of two linear layers along the norm flow"
-    return labelled(
+    return label_numbers(
         {
             "network": (("seed", "step"), descents["smallest"], "smallest singular value of J at the projection"),
             "product": (("target", "slow_time"), product, meaning),
@@ -85,7 +79,7 @@ def analyse(s: Settings, descents: Cube) -> xr.Dataset:
 
 
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return the smallest values of all."""
+    """Return the smallest values along the runs."""
     least = numbers.network.min("step").values
     return {
         "smallest": [float(least.min()), float(least.max())],
@@ -93,53 +87,48 @@ def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _line(s: Settings, summary: Mapping[str, Any]) -> str:
+def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     product = summary["smallest_of_product"]
     return (
-        f"smallest singular value of J over {s.steps} steps {spelled(summary['smallest'], '.3f')}; "
+        f"smallest singular value of J over {s.steps} steps {format_range(summary['smallest'], '.3f')}; "
         f"two linear layers at s = {s.duration:g}: {product['1.0']:.3f} (target 1), {product['0.0']:.1e} (0)"
     )
 
 
-def _table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) -> str:
-    told = [step for step in TOLD if step in numbers.step]
-    rows = [
-        [str(int(seed)), *(f"{float(numbers.network.sel(seed=seed, step=step)):.3f}" for step in told)]
-        for seed in numbers.seed.values
-    ]
-    return rows_of_text(["seed", *(f"step {step}" for step in told)], rows)
+def _format_table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) -> str:
+    shown = numbers.network.sel(step=[step for step in TABLE_STEPS if step in numbers.step])
+    rows = [[str(seed), *(f"{value:.3f}" for value in shown.sel(seed=seed).values)] for seed in range(s.seeds)]
+    return format_table(["seed", *(f"step {step}" for step in shown.step.values)], rows)
 
 
 def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
-    """Draw both panels."""
+    """Draw the smallest singular values of the networks and of the linear layers."""
     left = place("a", f"addition modulo {s.p}: no singular point on the way")
     right = place("b", "the exception: target 0")
     shown = numbers.isel(step=numbers.step.values > 0)
     plots.runs_and_mean(left, shown.step, shown.network, plots.COLOURS["blue"], f"mean of {s.seeds} seeds")
-    left.set(xscale="log", xlabel="step", ylabel=r"smallest singular value of $J$ at the projection", ylim=(0, None))
-    left.legend(loc="lower left")
-    for target, colour, label in (
-        (1.0, "green", r"two linear layers, $1 \to 1$"),
-        (0.0, "vermilion", r"two linear layers, $1 \to 0$: as $e^{-s}$"),
-    ):
-        right.semilogy(numbers.slow_time, numbers.product.sel(target=target), color=plots.COLOURS[colour], label=label)
+    ylabel = r"smallest singular value of $J$ at the projection"
+    finish_axes(left, "lower left", xscale="log", xlabel="step", ylabel=ylabel, ylim=(0, None))
+    for target, colour, label in ((1.0, "green", r"$1 \to 1$"), (0.0, "vermilion", r"$1 \to 0$: as $e^{-s}$")):
+        product = numbers.product.sel(target=target)
+        draw_curves(right, numbers.slow_time, product, colour, f"two linear layers, {label}")
     right.axhline(np.sqrt(2), color=plots.COLOURS["grey"], linewidth=0.8, linestyle="--", label=r"$\sqrt{2}$")
-    right.set(xlabel="slow time s", ylabel=r"singular value of $J = (w_2, w_1)$")
-    right.legend(loc="lower left")
+    ylabel = r"singular value of $J = (w_2, w_1)$"
+    finish_axes(right, "lower left", yscale="log", xlabel="slow time s", ylabel=ylabel)
 
 
 STUDY = Study(
     name="theorem410",
     title="Theorem 4.10: the smallest singular value of J",
-    about="for almost every dataset the zero-loss set has no singular points",
-    takes="8 s",
+    description="for almost every dataset the zero-loss set has no singular points",
+    expected_time="8 s",
     full=Settings(),
     quick=replace(Settings(), seeds=2, steps=10_000, quick=True),
     grids=grids,
     analyse=analyse,
     summarise=summarise,
-    table=_table,
-    line=_line,
+    table=_format_table,
+    line=_format_line,
     layout=Layout("ab", 10.0, 4.4),
     panels=panels,
     mark=lambda s: f"{s.seeds} seeds, {s.steps} steps",

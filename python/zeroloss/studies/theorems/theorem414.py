@@ -1,7 +1,8 @@
 """Theorem 4.14: near the zero-loss set the gradient turns orthogonal to it, in proportion to the distance.
 
-At points beside networks on the set, along random directions: |cos| = ‖(I − J⁺J) ∇L‖/‖∇L‖ with J at the projection, the
-cosine of the gradient with the tangent space, against the distance; and figure 4's parabola with its closed form.
+(a) Near networks on the set, along random directions: |cos| = ‖(I − J⁺J) ∇L‖/‖∇L‖ with J at the projection, which is
+the cosine of the gradient with the tangent space, against the distance. (b) The parabola of figure 4 with its closed
+form.
 """
 
 from __future__ import annotations
@@ -13,27 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import geometry, networks, plots
+from ... import geometry, networks
 from ...dynamics import loss_and_gradient
-from ...sweeps.engine import Cube, Grid
-from .._layout import Layout, Places
-from .._memorised import memorised
-from .._study import Study, labelled
-from .._words import log_slope, rows_of_text
+from .. import Cube, Grid, Layout, Places, Study, label_numbers, select_settings
+from .._drawing import ACTIVATION_COLOURS, LOG_LOG, draw_curves, finish_axes
+from .._memorised import AdditionSettings, memorise
+from .._words import fit_log_slope, format_table
 from ..paper import figure4
 
 if TYPE_CHECKING:
     import xarray as xr
 
-COLOURS = {"softplus(5)": "green", "relu": "vermilion"}
-
 
 @dataclass(frozen=True)
-class Settings:
-    """What determines the numbers."""
+class Settings(AdditionSettings):
+    """Settings of the check."""
 
-    p: int = 11
-    hidden: int = 128
     activations: tuple[str, ...] = ("softplus(5)", "relu")
     least: float = 1e-6
     greatest: float = 1.0
@@ -41,29 +37,28 @@ class Settings:
     fitted_below: float = 3e-5
     directions: int = 3
     seeds: int = 3
-    quick: bool = False
 
 
-def measure_beside(
+def measure_near(
     p: int, hidden: int, activation: str, seed: int, direction: int, offsets: Sequence[float]
 ) -> dict[str, Any]:
     """Return distance and |cos| (offset,) along one direction from one network."""
-    data, net = memorised(p, hidden, activation, seed)
+    data, net = memorise(p, hidden, activation, seed)
     random = np.random.default_rng([seed, direction])
     vE, vW = (random.standard_normal(layer.shape) for layer in (net.E, net.W))
     length = np.hypot(np.linalg.norm(vE), np.linalg.norm(vW))
-    found = []
+    pairs = []
     for size in np.asarray(offsets) / length:
-        there = networks.from_arrays(net.E + size * vE, net.W + size * vW, activation)
-        _, gE, gW = loss_and_gradient(there, data)
+        near = networks.from_arrays(net.E + size * vE, net.W + size * vW, activation)
+        _, gE, gW = loss_and_gradient(near, data)
         unit = np.hypot(np.linalg.norm(gE), np.linalg.norm(gW))
-        before = networks.from_arrays(there.E - gE / unit, there.W - gW / unit, activation)
+        before = networks.from_arrays(near.E - gE / unit, near.W - gW / unit, activation)
         try:
-            measured = geometry.alignment(there, before, data)  # its update is ∇L/‖∇L‖
-            found.append((measured.distance, measured.tangent_share))
+            alignment = geometry.alignment(near, before, data)  # The update from ``before`` is ∇L/‖∇L‖.
+            pairs.append((alignment.distance, alignment.tangent_share))
         except geometry.ProjectionError:
-            found.append((np.nan, np.nan))
-    distance, cosine = np.array(found).T
+            pairs.append((np.nan, np.nan))
+    distance, cosine = np.array(pairs).T
     return {"distance": distance, "cosine": cosine}
 
 
@@ -73,21 +68,22 @@ def _offsets(s: Settings) -> NDArray[np.float64]:
 
 def grids(s: Settings) -> list[Grid]:
     """Return the directions from every network."""
-    common = {"p": s.p, "hidden": s.hidden, "offsets": _offsets(s).tolist()}
+    common = {**select_settings(s, "p hidden"), "offsets": _offsets(s).tolist()}
     over = {"activation": s.activations, "seed": range(s.seeds), "direction": range(s.directions)}
-    return [Grid(measure_beside, over, lambda **labels: {**common, **labels})]
+    return [Grid(measure_near, over, lambda **labels: {**common, **labels})]
 
 
-def analyse(s: Settings, beside: Cube) -> xr.Dataset:
+def analyse(s: Settings, cube: Cube) -> xr.Dataset:
     """Return |cos| against the distance."""
     parabola = np.geomspace(1e-6, 0.6, 61)
     shape, over = (len(s.activations), -1, s.points), ("activation", "start", "offset")
-    return labelled(
+    closed_form = figure4.closed_form(0.5, parabola)
+    return label_numbers(
         {
-            "distance": (over, beside["distance"].reshape(shape), "distance to the projection"),
-            "cosine": (over, beside["cosine"].reshape(shape), "|cos| of gradient and tangent space"),
-            "parabola": (("parabola_distance",), figure4.measured(0.5, parabola), "|cos| of figure 4"),
-            "parabola_closed_form": (("parabola_distance",), figure4.closed_form(0.5, parabola), "its closed form"),
+            "distance": (over, cube["distance"].reshape(shape), "distance to the projection"),
+            "cosine": (over, cube["cosine"].reshape(shape), "|cos| of gradient and tangent space"),
+            "parabola": (("parabola_distance",), figure4.measure_cosine(0.5, parabola), "|cos| of figure 4"),
+            "parabola_closed_form": (("parabola_distance",), closed_form, "its closed form"),
         },
         {
             "activation": (s.activations, "activation"),
@@ -99,78 +95,70 @@ def analyse(s: Settings, beside: Cube) -> xr.Dataset:
 
 
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return the powers of the distance."""
+    """Return the exponents of the distance."""
     slopes = {}
-    for name in numbers.activation.values:
+    for name in s.activations:
         part = numbers.sel(activation=name)
-        own = [
-            log_slope(part.distance[at].values[near], part.cosine[at].values[near])
-            for at in range(part.sizes["start"])
-            if (near := part.distance[at].values < s.fitted_below).sum() > 1
+        exponents = [
+            fit_log_slope(distance[near], cosine[near])
+            for distance, cosine in zip(part.distance.values, part.cosine.values, strict=True)
+            if (near := distance < s.fitted_below).sum() > 1
         ]
-        slopes[str(name)] = [min(own), max(own)]
+        slopes[name] = [min(exponents), max(exponents)]
     near = numbers.parabola_distance.values <= 1e-5
-    figure4_slope = log_slope(numbers.parabola_distance.values[near], numbers.parabola.values[near])
+    figure4_slope = fit_log_slope(numbers.parabola_distance.values[near], numbers.parabola.values[near])
     return {"slope": slopes, "slope_of_figure_4": figure4_slope}
 
 
-def _line(s: Settings, summary: Mapping[str, Any]) -> str:
+def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     slopes = ", ".join(f"{low:.3f}–{high:.3f} ({name})" for name, (low, high) in summary["slope"].items())
     return f"|cos| ∝ distance to the power {slopes}; figure 4's parabola {summary['slope_of_figure_4']:.6f}"
 
 
-def _table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) -> str:
-    rows = []
-    for at in range(0, numbers.sizes["offset"], max(1, numbers.sizes["offset"] // 6)):
-        for name in numbers.activation.values:
-            part = numbers.sel(activation=name).isel(offset=at).median("start")
-            rows.append([f"{float(part.distance):.2e}", f"{float(part.cosine):.2e}", str(name)])
-    return rows_of_text(["distance", "|cos|", "activation"], rows)
+def _format_table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) -> str:
+    medians = numbers.median("start").isel(offset=slice(None, None, max(1, s.points // 6)))
+    rows = [
+        [f"{float(medians[key].sel(activation=name)[at]):.2e}" for key in ("distance", "cosine")] + [name]
+        for at in range(medians.sizes["offset"])
+        for name in s.activations
+    ]
+    return format_table(["distance", "|cos|", "activation"], rows)
 
 
 def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
     """Draw |cos| against the distance."""
-    left = place("a", f"addition modulo {s.p}: beside networks on the set")
+    left = place("a", f"addition modulo {s.p}: near networks on the set")
     right = place("b", r"figure 4's $L = (y - x^2)^2$")
-    for name in numbers.activation.values:
-        part, colour = numbers.sel(activation=name), plots.COLOURS[COLOURS[str(name)]]
+    for name in s.activations:
+        part = numbers.sel(activation=name)
         for at in range(part.sizes["start"]):
-            left.loglog(
-                part.distance[at], part.cosine[at], "o-", color=colour, markersize=3, linewidth=0.7, alpha=0.7,
-                label=str(name) if at == 0 else None,
-            )  # fmt: skip
+            curve, label = part.isel(start=at), None if at else name
+            style: Any = {"markersize": 3, "linewidth": 0.7, "alpha": 0.7}
+            draw_curves(left, curve.distance, curve.cosine, ACTIVATION_COLOURS[name], label, "o-", **style)
         x = np.array([s.least, s.fitted_below])
-        mid = part.isel(offset=s.points // 3).median("start")
-        scale = float(mid.cosine / mid.distance)
-        left.loglog(
-            x, scale * x, "k--", linewidth=0.8, label="slope 1" if name == numbers.activation.values[0] else None
-        )
-    right.loglog(
-        numbers.parabola_distance,
-        numbers.parabola,
-        "o",
-        color=plots.COLOURS["grey"],
-        markersize=3,
-        label="from the gradient",
-    )
-    right.loglog(numbers.parabola_distance, numbers.parabola_closed_form, "k", linewidth=1.0, label="closed form")
+        middle = part.isel(offset=s.points // 3).median("start")
+        label = "slope 1" if name == s.activations[0] else None
+        draw_curves(left, x, float(middle.cosine / middle.distance) * x, "black", label, "--", linewidth=0.8)
+    x = numbers.parabola_distance
+    draw_curves(right, x, numbers.parabola, "grey", "from the gradient", "o", markersize=3)
+    draw_curves(right, x, numbers.parabola_closed_form, "black", "closed form", linewidth=1.0)
+    labels = {"xlabel": "distance to the zero-loss set", "ylabel": r"$|\cos|$ of gradient and tangent"}
     for axes in (left, right):
-        axes.set(xlabel="distance to the zero-loss set", ylabel=r"$|\cos|$ of gradient and tangent")
-        axes.legend(loc="lower right")
+        finish_axes(axes, "lower right", **labels, **LOG_LOG)
 
 
 STUDY = Study(
     name="theorem414",
     title="Theorem 4.14: the gradient's angle to the zero-loss set",
-    about="near the zero-loss set the gradient turns orthogonal to it, in proportion to the distance",
-    takes="5 s",
+    description="near the zero-loss set the gradient turns orthogonal to it, in proportion to the distance",
+    expected_time="5 s",
     full=Settings(),
     quick=replace(Settings(), points=13, directions=2, seeds=1, quick=True),
     grids=grids,
     analyse=analyse,
     summarise=summarise,
-    table=_table,
-    line=_line,
+    table=_format_table,
+    line=_format_line,
     layout=Layout("ab", 10.0, 4.6),
     panels=panels,
     mark=lambda s: f"{s.seeds} seed, {s.points} points",

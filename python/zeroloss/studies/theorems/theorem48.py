@@ -1,4 +1,4 @@
-"""Theorem 4.8: started on the zero-loss set, descent stays within a distance of it that vanishes with weight decay.
+"""Theorem 4.8: descent from a start on the zero-loss set stays within a distance of it that vanishes with weight decay.
 
 (a) Two linear layers, ŷ = w₁w₂x on 1 → c, whose zero-loss set is the hyperbola w₁w₂ = c: the distance is exact.
 (b) Modular addition with a smooth activation and with ReLU: the distance is that to the Gauss–Newton projection.
@@ -13,61 +13,55 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ... import _checks, geometry, plots
+from ... import _checks, geometry
 from ...dynamics import GradientDescent
 from ...networks import Network
 from ...simulation import simulate
-from ...sweeps.engine import Cube, Grid, finished
-from .._layout import Layout, Places
-from .._memorised import flops_of_descent, memorised
-from .._study import Study, labelled
-from .._words import log_slope, rows_of_text
+from .. import Cube, Grid, Layout, Places, Study, finished, label_numbers, select_settings
+from .._drawing import ACTIVATION_COLOURS, LOG_LOG, draw_curves, finish_axes
+from .._memorised import AdditionSettings, estimate_flops, memorise
+from .._words import fit_log_slope, format_table
 from ..paper.figure3 import product_path
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-COLOURS = {"softplus(5)": "green", "relu": "vermilion"}
-
 
 @dataclass(frozen=True)
-class Settings:
-    """What determines the numbers; the decays multiply θ in the update."""
+class Settings(AdditionSettings):
+    """Settings of the check. The weight decays multiply θ in the update."""
 
     target: float = 1.0
     start: tuple[float, float] = (2.5, 0.4)
     lr_product: float = 0.01
     decays_product: tuple[float, ...] = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
     duration_product: float = 2.0
-    p: int = 11
-    hidden: int = 128
     activations: tuple[str, ...] = ("softplus(5)", "relu")
     decays_network: tuple[float, ...] = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
     duration_network: float = 1.0
     fitted_below: float = 1e-4
     seeds: int = 1
-    quick: bool = False
 
 
 def hyperbola_distance(points: ArrayLike, target: float) -> NDArray[np.float64]:
     """Return the distance of points (m, 2) to {w₁w₂ = c}: its feet (t, c/t) solve t⁴ − w₁t³ + w₂ct − c² = 0."""
 
-    def one(w: NDArray[np.float64]) -> float:
+    def distance(w: NDArray[np.float64]) -> float:
         roots = np.roots([1.0, -w[0], 0.0, w[1] * target, -(target**2)])
         t = roots[abs(roots.imag) < 1e-6].real
         t = t[t != 0]
-        for _ in range(3):  # of Newton's method: the companion matrix leaves half of the digits
+        for _ in range(3):  # Newton steps, because the companion matrix gives only half of the digits.
             slope = 4 * t**3 - 3 * w[0] * t**2 + w[1] * target
             t = t - np.divide(t**4 - w[0] * t**3 + w[1] * target * t - target**2, slope, where=slope != 0, out=0 * t)
         return float(np.hypot(t - w[0], target / t - w[1]).min())
 
-    return np.array([one(w) for w in np.asarray(points, dtype=np.float64)])
+    return np.array([distance(w) for w in np.asarray(points, dtype=np.float64)])
 
 
 def descend(p: int, hidden: int, activation: str, seed: int, weight_decay: float, steps: int) -> dict[str, float]:
     """Descend from a network on the set, and return the greatest distance to its projection on the set."""
-    data, net = memorised(p, hidden, activation, seed)
+    data, net = memorise(p, hidden, activation, seed)
 
     def distance(net: Network) -> float:
         return geometry.project(net, data, "chord", tolerance=1e-10).distance
@@ -78,7 +72,7 @@ def descend(p: int, hidden: int, activation: str, seed: int, weight_decay: float
 
 
 def check(s: Settings) -> None:
-    """Raise ValueError for decays that are none."""
+    """Raise ValueError for weight decays that are equal or not above 0."""
     for name in ("decays_product", "decays_network"):
         _checks.different(name, getattr(s, name), at_least=1)
         for decay in getattr(s, name):
@@ -86,19 +80,19 @@ def check(s: Settings) -> None:
 
 
 def grids(s: Settings) -> list[Grid]:
-    """Return the descents of the two linear layers, and those of the networks."""
+    """Return the descents of the two linear layers and of the networks."""
 
     def linear_layers(weight_decay: float) -> dict[str, Any]:
         steps = round(s.duration_product / (s.lr_product * weight_decay))
-        own = {"weight_decay": weight_decay, "steps": steps, "every": "log"}
-        return {"start": s.start, "target": s.target, "lr": s.lr_product, **own}
+        schedule = {"weight_decay": weight_decay, "steps": steps, "every": "log"}
+        return {**select_settings(s, "start target"), "lr": s.lr_product, **schedule}
 
     def network(weight_decay: float, **labels: Any) -> dict[str, Any]:
         steps = round(s.duration_network / weight_decay)
-        return {"p": s.p, "hidden": s.hidden, **labels, "weight_decay": weight_decay, "steps": steps}
+        return {**select_settings(s, "p hidden"), **labels, "weight_decay": weight_decay, "steps": steps}
 
     over = {"activation": s.activations, "seed": range(s.seeds), "weight_decay": s.decays_network}
-    flops = flops_of_descent(s.p, s.hidden, s.activations[0])
+    flops = estimate_flops(s.p, s.hidden, s.activations[0])
     return [
         Grid(product_path, {"weight_decay": s.decays_product}, linear_layers, lambda steps, **_: steps),
         Grid(descend, over, network, lambda steps, **_: steps, flops=flops),
@@ -109,7 +103,7 @@ def analyse(s: Settings, linear_layers: Cube, networks: Cube) -> xr.Dataset:
     """Return the greatest distances to the set."""
     product = [hyperbola_distance(cell["weights"], s.target).max() for cell in linear_layers]
     over = ("activation", "seed", "decay")
-    return labelled(
+    return label_numbers(
         {
             "product": (("decay_product",), product, "sup distance to the hyperbola, two linear layers"),
             "network": (over, networks["distance"], "sup distance to the projection, modular addition"),
@@ -124,64 +118,53 @@ def analyse(s: Settings, linear_layers: Cube, networks: Cube) -> xr.Dataset:
 
 
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return the powers of the weight decay."""
-    fitted = numbers.decay.values <= s.fitted_below
-    return {
-        "slope_product": log_slope(numbers.decay_product, numbers.product),
-        "slope_network": {
-            str(name): log_slope(
-                numbers.decay.values[fitted], numbers.network.sel(activation=name).mean("seed").values[fitted]
-            )
-            for name in numbers.activation.values
-        },
+    """Return the exponents of the weight decay."""
+    small = numbers.isel(decay=numbers.decay.values <= s.fitted_below)
+    slopes = {
+        name: fit_log_slope(small.decay, small.network.sel(activation=name).mean("seed")) for name in s.activations
     }
+    return {"slope_product": fit_log_slope(numbers.decay_product, numbers.product), "slope_network": slopes}
 
 
-def _line(s: Settings, summary: Mapping[str, Any]) -> str:
+def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     networks = ", ".join(f"{name} {slope:.3f}" for name, slope in summary["slope_network"].items())
     return f"sup distance to the set ∝ λ^{summary['slope_product']:.4f} (two linear layers), exponents {networks}"
 
 
-def _table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) -> str:
-    names = [str(name) for name in numbers.activation.values]
-    rows = [
-        [f"{d:g}", f"{v:.3e}", "two linear layers"]
-        for d, v in zip(numbers.decay_product.values, numbers.product.values, strict=True)
+def _format_table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) -> str:
+    models = [("two linear layers", s.decays_product, numbers.product.values)]
+    models += [
+        (name, s.decays_network, numbers.network.sel(activation=name).max("seed").values) for name in s.activations
     ]
-    for name in names:
-        values = numbers.network.sel(activation=name).max("seed").values
-        rows += [[f"{d:g}", f"{v:.3e}", name] for d, v in zip(numbers.decay.values, values, strict=True)]
-    return rows_of_text(["weight decay", "sup distance", "model"], rows)
+    rows = [[f"{d:g}", f"{v:.3e}", model] for model, *pairs in models for d, v in zip(*pairs, strict=True)]
+    return format_table(["weight decay", "sup distance", "model"], rows)
 
 
 def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
-    """Draw both panels."""
+    """Draw the distances of the linear layers and of the networks against weight decay."""
     left = place("a", rf"two linear layers, $\hat{{y}} = w_1 w_2 x$ on $1 \to {s.target:g}$")
     right = place("b", f"addition modulo {s.p}, {s.hidden} units")
-    _curve(left, numbers.decay_product.values, numbers.product.values[None], "blue", "descent")
-    for name in numbers.activation.values:
-        _curve(right, numbers.decay.values, numbers.network.sel(activation=name).values, COLOURS[str(name)], str(name))
+    _draw_distances(left, numbers.decay_product.values, numbers.product.values[None], "blue", "descent")
+    for name in s.activations:
+        distances = numbers.network.sel(activation=name).values
+        _draw_distances(right, numbers.decay.values, distances, ACTIVATION_COLOURS[name], name)
+    labels = {"xlabel": "weight decay", "ylabel": "greatest distance to the zero-loss set"}
     for axes in (left, right):
-        axes.set(xlabel="weight decay", ylabel="greatest distance to the zero-loss set")
-        axes.legend(loc="upper left")
+        finish_axes(axes, "upper left", **labels, **LOG_LOG)
 
 
-def _curve(axes: Axes, decays: NDArray[np.float64], distances: NDArray[np.float64], colour: str, label: str) -> None:
-    shade = plots.COLOURS[colour]
-    for each in distances:
-        axes.loglog(decays, each, "o-", color=shade, markersize=5, linewidth=1.0, label=label)
-        label = "_"
+def _draw_distances(axes: Axes, decays: Any, distances: Any, colour: str, label: str) -> None:
+    draw_curves(axes, decays, distances, colour, label, "o-", markersize=5, linewidth=1.0)
     last = int(np.argmin(decays))
-    axes.loglog(
-        decays, distances.mean(axis=0)[last] * decays / decays[last], "--", color=shade, linewidth=0.8, label="slope 1"
-    )
+    slope = distances.mean(axis=0)[last] * decays / decays[last]
+    draw_curves(axes, decays, slope, colour, "slope 1", "--", linewidth=0.8)
 
 
 STUDY = Study(
     name="theorem48",
     title="Theorem 4.8: distance to the zero-loss set against weight decay",
-    about="started on the zero-loss set, descent stays within a distance that vanishes with weight decay",
-    takes="40 s",
+    description="started on the zero-loss set, descent stays within a distance that vanishes with weight decay",
+    expected_time="40 s",
     full=Settings(),
     quick=replace(Settings(), decays_network=(1e-3, 3e-4, 1e-4, 3e-5), fitted_below=1e-3, quick=True),
     check=check,
@@ -189,8 +172,8 @@ STUDY = Study(
     grids=grids,
     analyse=analyse,
     summarise=summarise,
-    table=_table,
-    line=_line,
+    table=_format_table,
+    line=_format_line,
     layout=Layout("ab", 10.0, 4.6),
     panels=panels,
     mark=lambda s: f"{len(s.decays_network)} decays in b",

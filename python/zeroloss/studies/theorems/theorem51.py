@@ -1,8 +1,8 @@
 """Theorem 5.1: the isolated dynamics of the first layer are the gradient flow of its cost, ΔE = −½ ∇(R/λ).
 
-R/λ = ‖E‖² + tr(Yᵀ (H Hᵀ + λI)⁻¹ Y) by NumPy, its directional derivatives by central differences (Richardson's over
-two steps), against ⟨−2 ΔE, V⟩ of the kernel, for λ > 0 and for λ = 0. The differences' error falls as the fourth power
-of the step until rounding takes over; for ReLU as long as no pre-activation changes its sign in between.
+NumPy computes R/λ = ‖E‖² + tr(Yᵀ (H Hᵀ + λI)⁻¹ Y) and its directional derivatives by central differences (Richardson's
+over two steps). They are compared with ⟨−2 ΔE, V⟩ of the kernel, for λ > 0 and for λ = 0. The error of the differences
+falls as the fourth power of the step, until rounding dominates; for ReLU only if no pre-activation changes its sign.
 """
 
 from __future__ import annotations
@@ -14,24 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import datasets, networks, plots
+from ... import datasets, networks
 from ...datasets import Dataset
 from ...dynamics import predicted_gradient
-from ...sweeps.engine import Cube, Grid
-from .._layout import Layout, Places
-from .._study import Study, labelled
-from .._words import rows_of_text
+from .. import Cube, Grid, Layout, Places, Study, label_numbers, select_settings
+from .._drawing import LOG_LOG, draw_curves
+from .._words import format_table
 
 if TYPE_CHECKING:
     import xarray as xr
-    from matplotlib.axes import Axes
 
 COLOURS = ("blue", "orange", "green", "purple")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What determines the numbers: addition modulo p, a normal E, and random directions V of length 1."""
+    """Settings of the check: addition modulo p, a normal E, and random directions V of length 1."""
 
     p: int = 7
     train_fraction: float = 0.7
@@ -53,7 +51,7 @@ def cost(E: NDArray[np.float64], data: Dataset, activation: str, ridge: float) -
     return float((E**2).sum() + (data.Y_train * np.linalg.solve(K, data.Y_train)).sum())
 
 
-def differ(
+def compare_derivatives(
     p: int, train_fraction: float, hidden: int, activation: str, ridge: float, seed: int, sizes: Sequence[float]
 ) -> dict[str, NDArray[np.float64]]:
     """Return the relative error (size,) of the directional derivative along a random direction of length 1."""
@@ -67,8 +65,8 @@ def differ(
         plus, minus = (cost(net.E + sign * size * V, data, activation, ridge) for sign in (1, -1))
         return (plus - minus) / (2 * size)
 
-    found = np.array([(4 * central(size / 2) - central(size)) / 3 for size in sizes])
-    return {"error": abs(found - expected) / abs(expected)}
+    derivatives = np.array([(4 * central(size / 2) - central(size)) / 3 for size in sizes])
+    return {"error": abs(derivatives - expected) / abs(expected)}
 
 
 def _sizes(s: Settings) -> NDArray[np.float64]:
@@ -77,15 +75,15 @@ def _sizes(s: Settings) -> NDArray[np.float64]:
 
 def grids(s: Settings) -> list[Grid]:
     """Return the directional derivatives of every activation, ridge and seed."""
-    common = {"p": s.p, "train_fraction": s.train_fraction, "hidden": s.hidden, "sizes": _sizes(s).tolist()}
+    common = {**select_settings(s, "p train_fraction hidden"), "sizes": _sizes(s).tolist()}
     over = {"activation": s.activations, "ridge": s.ridges, "seed": range(s.seeds)}
-    return [Grid(differ, over, lambda **labels: {**common, **labels})]
+    return [Grid(compare_derivatives, over, lambda **labels: {**common, **labels})]
 
 
 def analyse(s: Settings, differences: Cube) -> xr.Dataset:
     """Return the errors against the step of the differences."""
     over = ("activation", "ridge", "seed", "size")
-    return labelled(
+    return label_numbers(
         {"error": (over, differences["error"], "relative error of the directional derivative")},
         {
             "activation": (s.activations, "activation"),
@@ -100,19 +98,22 @@ def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
     """Return the least error over the steps, the greatest of the seeds."""
     best = numbers.error.min("size").max("seed")
     return {
-        str(name): {f"{ridge:g}": float(best.sel(activation=name, ridge=ridge)) for ridge in s.ridges}
+        name: {f"{ridge:g}": float(best.sel(activation=name, ridge=ridge)) for ridge in s.ridges}
         for name in s.activations
     }
 
 
-def _line(s: Settings, summary: Mapping[str, Any]) -> str:
-    parts = [f"{name}: {', '.join(f'{v:.0e} at λ = {r}' for r, v in own.items())}" for name, own in summary.items()]
+def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
+    parts = [
+        f"{name}: {', '.join(f'{value:.0e} at λ = {ridge}' for ridge, value in errors.items())}"
+        for name, errors in summary.items()
+    ]
     return f"greatest relative difference of −½ ∇(R/λ) and ΔE over seeds, {'; '.join(parts)}"
 
 
-def _table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) -> str:
-    rows = [[name, ridge, f"{value:.1e}"] for name, own in summary.items() for ridge, value in own.items()]
-    return rows_of_text(["activation", "λ", "relative difference"], rows)
+def _format_table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) -> str:
+    rows = [[name, ridge, f"{value:.1e}"] for name, errors in summary.items() for ridge, value in errors.items()]
+    return format_table(["activation", "λ", "relative difference"], rows)
 
 
 def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
@@ -120,39 +121,27 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
     for letter, name in zip("ab", s.activations, strict=True):
         axes = place(letter, f"{name}: ΔE and −½ ∇(R/λ)")
         for colour, ridge in zip(COLOURS, s.ridges, strict=False):
-            shown = numbers.error.sel(activation=name, ridge=ridge).median("seed")
-            axes.loglog(
-                numbers.size,
-                shown,
-                "o-",
-                color=plots.COLOURS[colour],
-                markersize=3,
-                linewidth=1.0,
-                label=f"λ = {ridge:g}",
-            )
+            errors = numbers.error.sel(activation=name, ridge=ridge).median("seed")
+            draw_curves(axes, numbers.size, errors, colour, f"λ = {ridge:g}", "o-", markersize=3, linewidth=1.0)
         if name != "relu":
-            _fourth_power(axes, numbers)
-        axes.set(xlabel="step of the differences", ylabel="relative error, median over seeds")
+            steep = numbers.size.values[numbers.size.values > 5e-3]
+            draw_curves(axes, steep, 1e-9 * (steep / 1e-2) ** 4, "black", "slope 4", "--", linewidth=0.8)
+        axes.set(xlabel="step of the differences", ylabel="relative error, median over seeds", **LOG_LOG)
         axes.legend(loc="upper left", ncols=2)
-
-
-def _fourth_power(axes: Axes, numbers: xr.Dataset) -> None:
-    steep = numbers.size.values[numbers.size.values > 5e-3]
-    axes.loglog(steep, 1e-9 * (steep / 1e-2) ** 4, "k--", linewidth=0.8, label="slope 4")
 
 
 STUDY = Study(
     name="theorem51",
     title="Theorem 5.1: finite differences of the first layer's cost",
-    about="the isolated dynamics of the first layer are the gradient flow of its cost",
-    takes="3 s",
+    description="the isolated dynamics of the first layer are the gradient flow of its cost",
+    expected_time="3 s",
     full=Settings(),
     quick=replace(Settings(), points=11, seeds=2, quick=True),
     grids=grids,
     analyse=analyse,
     summarise=summarise,
-    table=_table,
-    line=_line,
+    table=_format_table,
+    line=_format_line,
     layout=Layout("ab", 10.0, 4.4),
     panels=panels,
     mark=lambda s: f"{s.seeds} seeds, {s.points} steps",
