@@ -73,9 +73,8 @@ def test_a_killed_extension_leaves_the_run_and_is_resumed(tmp_path, monkeypatch)
         patched.setattr("zeroloss.runs.execute.Checkpoints.write", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             runs.resume(tmp_path / "a", extend=100, progress=False)
-    assert (
-        zl.load(tmp_path / "a").outcome.ending is Ending.REACHED_THE_END
-    )  # This is the outcome at its last checkpoint.
+    # This is the outcome at its last checkpoint.
+    assert zl.load(tmp_path / "a").outcome.ending is Ending.REACHED_THE_END
     assert runs.resume(tmp_path / "a", progress=False).step == 300
     assert json.loads((tmp_path / "a" / "run.json").read_text())["outcome"] == "reached the end"
 

@@ -1,4 +1,4 @@
-"""How results show themselves: progress bars and short texts, on terminals and in notebooks."""
+"""Progress bars and short texts of results, on terminals and in notebooks."""
 
 import dataclasses
 import re
@@ -20,14 +20,14 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def notebook(monkeypatch):
-    """A Jupyter kernel, as IPython shows it."""
+    """Stand for a Jupyter kernel, as IPython shows it."""
     shell = types.SimpleNamespace(config={"IPKernelApp": {}})
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
 
 
 @pytest.fixture
 def widgets(monkeypatch):
-    """The widgets that are made, in the place of those of ipywidgets."""
+    """Replace the widgets of ipywidgets; return the list of widgets that are made."""
     made = []
 
     class Widget(tqdm):
@@ -43,7 +43,7 @@ def widgets(monkeypatch):
 
 
 @pytest.mark.usefixtures("notebook")
-def test_a_notebook_has_a_widget_once_a_second_has_passed(widgets, capsys):
+def test_a_notebook_shows_a_widget_after_a_second(widgets, capsys):
     for _ in range(3):
         with _progress.progress_bar(None, total=10) as bar:
             bar.update(10)
@@ -61,7 +61,7 @@ def test_a_notebook_has_a_widget_once_a_second_has_passed(widgets, capsys):
 
 
 @pytest.mark.usefixtures("notebook")
-def test_a_widget_that_is_asked_for_is_there_at_once_or_never(widgets):
+def test_progress_true_shows_a_widget_at_once(widgets):
     data = zl.datasets.modular_addition(5, train_fraction=0.7, seed=0)
     net = zl.networks.normal(data, hidden=8, std=1.0, seed=0)
     zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=5, progress=False)
@@ -71,7 +71,7 @@ def test_a_widget_that_is_asked_for_is_there_at_once_or_never(widgets):
 
 
 @pytest.mark.usefixtures("notebook")
-def test_a_notebook_without_ipywidgets_has_a_bar_of_text_and_no_warning(monkeypatch, capsys):
+def test_a_notebook_without_ipywidgets_has_a_text_bar(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     for name in ("tqdm.auto", "tqdm.autonotebook", "tqdm.notebook"):
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -87,7 +87,7 @@ def test_there_is_no_bar_without_a_terminal_or_a_notebook(capsys):
 
 
 def test_every_bar_is_made_in_one_place():
-    """A bar of tqdm's own is not shown in a notebook."""
+    """Bars that tqdm makes directly are not shown in a notebook."""
     assert [path for path in (ROOT / "python").rglob("*.py") if "tqdm(" in path.read_text(encoding="utf-8")] == []
 
 
@@ -96,7 +96,7 @@ HOSTILE = "<script>alert('1')</script>\x1b[2J\u202e\n" + "x" * 10_000
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """One of every kind of result, by name."""
+    """Return one result of every kind, by name."""
     folder = tmp_path_factory.mktemp("results")
     data = zl.datasets.modular_addition(11, test_count=7, seed=4)
     net = zl.networks.uniform_fan_in(data, hidden=128, seed=104, activation="softplus(5)")
@@ -137,7 +137,7 @@ def test_a_repr_is_short_and_has_no_arrays(results):
         assert " object at 0x" not in text, name
 
 
-def test_a_run_shows_how_it_ended_and_where_it_is(results):
+def test_the_repr_of_a_run_shows_outcome_and_last_record(results):
     first, *rows = repr(results["run"]).splitlines()
     assert first == "Run, reached the end: 300 steps"
     shown = dict(re.split(r"  +", row.strip(), maxsplit=1) for row in rows)
@@ -158,14 +158,14 @@ def test_a_run_shows_how_it_ended_and_where_it_is(results):
 )
 def test_notebooks_get_a_table(results, name):
     html = results[name]._repr_html_()
-    table = ElementTree.fromstring(html)  # every tag is closed
+    table = ElementTree.fromstring(html)  # Parsing fails if a tag is not closed.
     assert table.tag == "table"
     assert {element.tag for element in table.iter()} == {"table", "caption", "tr", "th", "td"}
     assert {key for element in table.iter() for key in element.attrib} <= {"style"}
     assert len(html) < 3_000
 
 
-def test_hostile_names_are_escaped_and_cut():
+def test_hostile_names_are_escaped_and_shortened():
     data = zl.datasets.modular_addition(5, train_fraction=0.7, seed=0)
     net = zl.networks.normal(data, hidden=8, std=1.0, seed=0)
     many = {f"{HOSTILE}{n}": HOSTILE for n in range(100)}

@@ -1,4 +1,4 @@
-"""Where a run diverges or becomes singular does not depend on chunks, records, interruptions and extensions."""
+"""The step at which a run fails does not depend on chunks, records, interruptions and extensions."""
 
 import dataclasses
 import re
@@ -67,7 +67,7 @@ class Lag:
         return np.nan if earlier is None else float(np.abs(network.E - earlier.E).sum())
 
 
-def simulated(name, steps, record_every, loss_extremes, lag=False, chunk=None):
+def simulate_in_parts(name, steps, record_every, loss_extremes, lag=False, chunk=None):
     dynamics, data, net = problem(name)
     options = {
         "record_every": record_every,
@@ -84,8 +84,8 @@ def simulated(name, steps, record_every, loss_extremes, lag=False, chunk=None):
 
 
 @cache
-def undivided(*arguments):
-    return simulated(arguments[0], STEPS, *arguments[1:])
+def simulate_in_one_piece(*arguments):
+    return simulate_in_parts(arguments[0], STEPS, *arguments[1:])
 
 
 def assert_equal(one, other):
@@ -95,8 +95,8 @@ def assert_equal(one, other):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_step_of_failure_and_the_last_finite_one(name):
-    run = undivided(name, 100, False)
+def test_the_last_finite_step_is_before_the_step_of_failure(name):
+    run = simulate_in_one_piece(name, 100, False)
     step = run.step + 1
     assert re.search(rf"at step {step}\b", str(run.outcome))
     assert run.outcome.ending in ("diverged", "singular", "not converged", "stiff")
@@ -115,16 +115,16 @@ def test_the_step_of_failure_and_the_last_finite_one(name):
     some.booleans(),
     some.booleans(),
 )
-def test_any_division_of_a_run_that_fails(name, steps, record_every, chunk, loss_extremes, lag):
-    """Records, snapshots, network, outcome: those of the run in one piece."""
-    divided = simulated(name, steps, record_every, loss_extremes, lag, chunk)
-    assert_equal(divided, undivided(name, record_every, loss_extremes, lag))
-    assert str(divided.outcome) == str(undivided(name, 100, False).outcome)
-    assert same_bits(divided.network.E, undivided(name, 100, False).network.E)
+def test_any_division_of_a_failing_run_has_the_same_bits(name, steps, record_every, chunk, loss_extremes, lag):
+    """Records, snapshots, network and outcome agree with the run in one piece."""
+    divided = simulate_in_parts(name, steps, record_every, loss_extremes, lag, chunk)
+    assert_equal(divided, simulate_in_one_piece(name, record_every, loss_extremes, lag))
+    assert str(divided.outcome) == str(simulate_in_one_piece(name, 100, False).outcome)
+    assert same_bits(divided.network.E, simulate_in_one_piece(name, 100, False).network.E)
 
 
 def configuration(name, folder, **run):
-    """The same in a configuration; a start on the zero-loss set comes from a file."""
+    """Return a configuration of the same run. A start on the zero-loss set comes from a file."""
     dynamics, _, net = problem(name)
     kind = next(kind for kind, made in zl.dynamics.DYNAMICS.items() if type(dynamics) is made)
     settings = {field.name: getattr(dynamics, field.name) for field in dataclasses.fields(dynamics)}
@@ -146,8 +146,8 @@ def configuration(name, folder, **run):
 EVENTS = ["train_loss > 1", "train_loss < 0.2", "norm_E > 30", "train_accuracy >= 0.9", "norm_W < 0.1"]
 
 
-def in_directory(name, folder, out, chunk, patience, **run):
-    """Run in a directory, asked to stop after so many chunks each time, and resumed until it has ended."""
+def run_with_interruptions(name, folder, out, chunk, patience, **run):
+    """Run in a directory. Interrupt after a number of chunks, resume, and repeat until the run has ended."""
     asked = 0
 
     def ask():
@@ -164,7 +164,7 @@ def in_directory(name, folder, out, chunk, patience, **run):
 
 
 @pytest.fixture(scope="module")
-def memory(tmp_path_factory):
+def base(tmp_path_factory):
     return tmp_path_factory.mktemp("divergence")
 
 
@@ -179,22 +179,24 @@ def memory(tmp_path_factory):
     some.booleans(),
 )
 @pytest.mark.slow
-def test_any_checkpoints_and_interruptions_of_a_run_that_fails(
-    memory, name, record_every, checkpoint_every, chunk, patience, event_every, loss_extremes
+def test_any_interruptions_of_a_failing_run_leave_the_same_bits(
+    base, name, record_every, checkpoint_every, chunk, patience, event_every, loss_extremes
 ):
-    folder = memory / str(len(list(memory.iterdir())))
+    folder = base / str(len(list(base.iterdir())))
     folder.mkdir()
     options = {"steps": STEPS, "record_every": record_every, "snapshot_every": 4, "events": EVENTS}
     options |= {"event_every": event_every, "loss_extremes": loss_extremes}
-    whole = in_directory(name, folder, folder / "whole", 1000, None, **options)
-    other = in_directory(name, folder, folder / "other", chunk, patience, checkpoint_every=checkpoint_every, **options)
+    whole = run_with_interruptions(name, folder, folder / "whole", 1000, None, **options)
+    other = run_with_interruptions(
+        name, folder, folder / "other", chunk, patience, checkpoint_every=checkpoint_every, **options
+    )
     assert_equal(other, whole)
-    assert str(whole.outcome) == str(undivided(name, 100, False).outcome)
-    assert same_bits(whole.network.E, undivided(name, 100, False).network.E)
+    assert str(whole.outcome) == str(simulate_in_one_piece(name, 100, False).outcome)
+    assert same_bits(whole.network.E, simulate_in_one_piece(name, 100, False).network.E)
 
 
-def test_a_loss_that_overflows_and_comes_back_is_recorded():
-    """Targets of 1e160: the squared error overflows in every record, and the run goes on, chunk by chunk alike."""
+def test_a_run_whose_loss_overflows_continues():
+    """With targets of 1e160 the squared error overflows in every record. Chunks do not change the result."""
     data = zl.datasets.from_arrays(np.eye(3), 1e160 * np.eye(3))
     net = zl.networks.normal(data, hidden=8, std=0.4, seed=1, activation="identity")
     descent = zl.GradientDescent(lr=1e-170)
@@ -207,8 +209,8 @@ def test_a_loss_that_overflows_and_comes_back_is_recorded():
     assert_equal(parts, whole)
 
 
-def test_a_rule_does_not_count_the_last_record_of_a_part(tmp_path):
-    """The record at the end of a part is not scheduled: an undivided run has none there."""
+def test_a_rule_ignores_the_unscheduled_last_record_of_a_part(tmp_path):
+    """A run in one piece has no record there."""
     run = {"record_every": 10, "stop_test_accuracy": 0.0, "stop_sustained_records": 4, "steps": 100}
     settings = {"data": {"p": 7, "test_count": 8}, "network": {"hidden": 16}, "run": run}
     whole = runs.run(config.from_settings(settings), tmp_path / "whole", progress=False)
@@ -219,14 +221,15 @@ def test_a_rule_does_not_count_the_last_record_of_a_part(tmp_path):
     assert_equal(parts, whole)
 
 
-def test_a_signal_at_the_step_at_which_a_rule_stops(tmp_path):
-    """No step follows in which the event could be searched for again."""
+def test_a_signal_at_the_stopping_step_of_a_rule_changes_nothing(tmp_path):
+    """No step follows in which the search for the event could be repeated."""
     run = {"record_every": 10, "stop_test_accuracy": 0.0, "stop_sustained_records": 2, "events": ["norm_E < 2.8"]}
     settings = {"data": {"p": 7, "test_count": 8}, "network": {"hidden": 32}, "run": {**run, "steps": 100}}
     settings["dynamics"] = {"weight_decay": 0.01}
     whole = runs.run(config.from_settings(settings), tmp_path / "whole", progress=False)
     assert 10 < whole.events["norm_E < 2.8"] < 20
-    asked = iter([None] * 3)  # Before the chunks to steps 1, 10 and 20; then, in the search at step 20, a signal.
+    # The first three are before the chunks to steps 1, 10 and 20. The signal comes in the search at step 20.
+    asked = iter([None] * 3)
     with patch("zeroloss.simulation.chunks.next_chunk", lambda steps, seconds: 1000):
         found = runs.run(
             config.from_settings(settings),
@@ -237,8 +240,8 @@ def test_a_signal_at_the_step_at_which_a_rule_stops(tmp_path):
     assert_equal(found, whole)
 
 
-def test_targets_that_the_ridge_makes_infinite_are_refused():
-    """Without an active unit B = Y / ridge; W would not be finite although E is."""
+def test_targets_that_the_ridge_makes_infinite_are_rejected():
+    """Without an active unit B = Y / ridge, so that W is not finite although E is."""
     data = zl.datasets.from_arrays(np.eye(3), 100 * np.eye(3))
     net = zl.networks.from_arrays(-np.ones((3, 4)), np.ones((4, 3)))
     with pytest.raises(ValueError, match="ridge: too small for targets of 100"):
@@ -246,8 +249,8 @@ def test_targets_that_the_ridge_makes_infinite_are_refused():
 
 
 @pytest.mark.parametrize("steps", [0, 10, 13, 21])
-def test_a_measure_that_fails_after_an_extension(steps):
-    """The record of its step has NaN for what it measures, as in an undivided run."""
+def test_a_measure_fails_at_the_same_step_after_an_extension(steps):
+    """The record of that step has NaN for the measure, as in a run in one piece."""
     data = zl.datasets.modular_addition(7, test_count=8, seed=0)
     net = zl.networks.normal(data, hidden=16, std=0.4, seed=1)
 

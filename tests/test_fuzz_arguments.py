@@ -1,6 +1,7 @@
-"""Thousands of odd calls: shapes, strides, types, extreme values. Each gives an answer or a clear error; none crashes.
+"""Thousands of unusual calls return an answer or raise a clear error; none crashes.
 
-Two doors: the public functions, and the kernels behind them, whose own checks are of shapes and ranges alone.
+Shapes, strides, types and values vary, in calls of the public functions and of the kernels, which check only shapes and
+ranges.
 """
 
 import warnings
@@ -25,8 +26,8 @@ GOOD_SIZES = some.integers(1, 5)
 ACTIVATIONS = some.sampled_from(["identity", "relu", "leaky_relu(0.1)", "square", "tanh", "gelu", "softplus(5)"])
 
 
-def strided(array, how):
-    """The same entries at other places in memory."""
+def with_layout(array, how):
+    """Return the same entries with another layout in memory."""
     if how == "fortran":
         return np.asfortranarray(array)
     if how == "every other" and array.ndim == 2:
@@ -42,7 +43,7 @@ def strided(array, how):
 
 @some.composite
 def matrices(draw, rows=SIZES, columns=SIZES, dtypes=DTYPES):
-    """A matrix, mostly; now and then something else altogether."""
+    """A matrix in most cases, and sometimes another object."""
     if draw(some.integers(0, 19)) == 0:
         return draw(
             some.one_of(some.none(), some.text(max_size=3), some.lists(some.floats(-1, 1), max_size=3), NUMBERS)
@@ -57,27 +58,29 @@ def matrices(draw, rows=SIZES, columns=SIZES, dtypes=DTYPES):
             array = np.array(values, np.float64).reshape(shape).astype(dtype)
     else:
         array = draw(some_numpy.arrays(dtype, shape)) if dtype.kind not in "OS" else np.zeros(shape, dtype)
-    return strided(array, draw(some.sampled_from(["as it is", "fortran", "every other", "backwards", "read-only"])))
+    return with_layout(array, draw(some.sampled_from(["as it is", "fortran", "every other", "backwards", "read-only"])))
 
 
-def finite(draw, shape, dtype="f8"):
+def draw_finite(draw, shape, dtype="f8"):
     values = draw(some.lists(some.floats(-2, 2), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
     return np.array(values, dtype).reshape(shape)
 
 
 @some.composite
 def problems(draw):
-    """A sound data set and network of small odd sizes."""
+    """A valid dataset and network of small odd sizes."""
     n, d_in, h, d_out = (draw(GOOD_SIZES) for _ in range(4))
     rows = draw(some.sampled_from(["sparse", "dense"]))
-    data = zl.datasets.from_arrays(finite(draw, (n, d_in)), finite(draw, (n, d_out)), rows=rows)
+    data = zl.datasets.from_arrays(draw_finite(draw, (n, d_in)), draw_finite(draw, (n, d_out)), rows=rows)
     dtype = draw(some.sampled_from(["f8", "f4"]))
-    net = zl.networks.from_arrays(finite(draw, (d_in, h), dtype), finite(draw, (h, d_out), dtype), draw(ACTIVATIONS))
+    net = zl.networks.from_arrays(
+        draw_finite(draw, (d_in, h), dtype), draw_finite(draw, (h, d_out), dtype), draw(ACTIVATIONS)
+    )
     return data, net
 
 
-def answer(function, *arguments, **options):
-    """Call; what is raised must be one of the clear errors, with a sentence."""
+def call_or_clear_error(function, *arguments, **options):
+    """Call a function; an error must be of an expected type and have a message."""
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -90,8 +93,8 @@ def answer(function, *arguments, **options):
 
 @CASES
 @given(matrices(), matrices(), matrices(), matrices(), some.sampled_from(["auto", "sparse", "dense", "odd", 3]))
-def test_data_from_arrays(X, Y, X_test, Y_test, rows):
-    data = answer(zl.datasets.from_arrays, X, Y, X_test, Y_test, rows=rows)
+def test_datasets_from_any_arrays_are_finite_or_rejected(X, Y, X_test, Y_test, rows):
+    data = call_or_clear_error(zl.datasets.from_arrays, X, Y, X_test, Y_test, rows=rows)
     if data is not None:
         assert np.isfinite(data.X_train).all()
         assert len(data.X_train) == len(data.Y_train) >= 1
@@ -99,8 +102,8 @@ def test_data_from_arrays(X, Y, X_test, Y_test, rows):
 
 @CASES
 @given(matrices(), matrices(), some.one_of(ACTIVATIONS, some.text(max_size=12)))
-def test_network_from_arrays(E, W, activation):
-    net = answer(zl.networks.from_arrays, E, W, activation)
+def test_networks_from_any_arrays_keep_their_values_or_are_rejected(E, W, activation):
+    net = call_or_clear_error(zl.networks.from_arrays, E, W, activation)
     if net is not None:
         assert net.E.shape[1] == net.W.shape[0] >= 1
         np.testing.assert_array_equal(net.E, np.asarray(E).astype(net.dtype))
@@ -108,9 +111,9 @@ def test_network_from_arrays(E, W, activation):
 
 @CASES
 @given(problems(), some.sampled_from(["mse", "cross_entropy", "x"]), some.sampled_from(["mean", "sum", None]))
-def test_loss_and_gradient(problem, loss, reduction):
+def test_losses_of_any_problem_agree_with_numpy(problem, loss, reduction):
     data, net = problem
-    found = answer(zl.loss_and_gradient, net, data, loss=loss, reduction=reduction)
+    found = call_or_clear_error(zl.loss_and_gradient, net, data, loss=loss, reduction=reduction)
     if found is not None and loss == "mse":
         X, Y = data.X_train, data.Y_train
         if net.activation == "relu":
@@ -122,23 +125,23 @@ def test_loss_and_gradient(problem, loss, reduction):
 
 @CASES
 @given(problems(), NUMBERS)
-def test_predicted_gradient(problem, ridge):
+def test_predicted_gradients_of_any_problem_have_the_shape_of_E(problem, ridge):
     data, net = problem
-    found = answer(zl.predicted_gradient, net, data, ridge=ridge)
+    found = call_or_clear_error(zl.predicted_gradient, net, data, ridge=ridge)
     if found is not None:
         assert found[0].shape == net.E.shape
 
 
 @CASES
 @given(problems(), NUMBERS, NUMBERS, NUMBERS, some.integers(0, 5), some.one_of(some.none(), some.integers(1, 9)))
-def test_simulate(problem, lr, weight_decay, momentum, steps, threads):
+def test_simulations_of_any_problem_have_finite_records(problem, lr, weight_decay, momentum, steps, threads):
     data, net = problem
 
     def run():
         dynamics = zl.GradientDescent(lr=lr, weight_decay=weight_decay, momentum=momentum, compensated=steps % 2 == 0)
         return zl.simulate(dynamics, data, net, steps=steps, record_every=1, threads=threads, progress=False)
 
-    found = answer(run)
+    found = call_or_clear_error(run)
     if found is not None:
         assert np.isfinite(found.history.train_loss.values).all()
         assert len(str(found.outcome)) > 8
@@ -146,22 +149,22 @@ def test_simulate(problem, lr, weight_decay, momentum, steps, threads):
 
 @CASES
 @given(problems(), NUMBERS, NUMBERS, some.integers(0, 4))
-def test_simulate_the_first_layer_alone(problem, step_size, ridge, steps):
+def test_predicted_gradient_simulations_of_any_problem_end_with_an_outcome(problem, step_size, ridge, steps):
     data, net = problem
 
     def run():
         dynamics = zl.PredictedGradient(step_size=step_size, ridge=ridge)
         return zl.simulate(dynamics, data, net, steps=steps, record_every=1, progress=False)
 
-    found = answer(run)
+    found = call_or_clear_error(run)
     assert found is None or len(str(found.outcome)) > 8
 
 
 @CASES
 @given(problems(), some.sampled_from(["gram", "norm_direction", "singular_values", "project"]))
-def test_geometry(problem, name):
+def test_geometry_of_any_problem_is_not_negative(problem, name):
     data, net = problem
-    found = answer(getattr(zl.geometry, name), net.astype("float64"), data)
+    found = call_or_clear_error(getattr(zl.geometry, name), net.astype("float64"), data)
     if found is not None:
         numbers = {
             "gram": lambda K: K.diagonal(),
@@ -186,16 +189,15 @@ def raw_samples(draw):
 
 @CASES
 @given(some.data())
-def test_kernels(data):
-    """Anything at all, straight into the kernels."""
+def test_kernels_answer_or_raise_for_any_arguments(data):
 
     def call():
         draw = data.draw
         n, d_in, h, d_out = (draw(SIZES) for _ in range(4))
-        fitting = draw(some.integers(0, 3)) > 0  # most cases get beyond the checks of shapes
+        fitting = draw(some.integers(0, 3)) > 0  # Most cases pass the checks of shapes.
         if fitting:
-            samples = kernels.Samples64(finite(draw, (n, d_in)), finite(draw, (n, d_out)))
-            theta = finite(draw, (d_in, h)), finite(draw, (h, d_out))
+            samples = kernels.Samples64(draw_finite(draw, (n, d_in)), draw_finite(draw, (n, d_out)))
+            theta = draw_finite(draw, (d_in, h)), draw_finite(draw, (h, d_out))
         else:
             samples = draw(raw_samples())
             theta = draw(matrices(dtypes=some.just("f8"))), draw(matrices(dtypes=some.just("f8")))
@@ -224,8 +226,8 @@ def test_kernels(data):
                 losses=draw(some.booleans()),
                 record_at=None if record_at is None else np.array(record_at, np.int64),
             )
-            answer = descent.advance(state, chunk)
-            return answer.finite, answer.losses, answer.records
+            call_or_clear_error = descent.advance(state, chunk)
+            return call_or_clear_error.finite, call_or_clear_error.losses, call_or_clear_error.records
         if kind == 1:
             predicted = kernels.PredictedGradient64(samples, activation, draw(EXTREMES), hidden, threads)
             return predicted.evaluate(theta[0]), predicted.advance(theta[0], draw(EXTREMES), draw(INTEGERS))
@@ -237,4 +239,4 @@ def test_kernels(data):
         zero_loss = kernels.ZeroLossSet(samples, activation, solver, 1e-8, 20)
         return zero_loss.residual(*theta), zero_loss.gram(*theta), zero_loss.direction(*theta)
 
-    answer(call)
+    call_or_clear_error(call)

@@ -1,4 +1,4 @@
-"""Every TOML type at every key, and files with changed bytes: a line for each problem, status 2, and no traceback."""
+"""Every TOML type at every key, and files with changed bytes: one line per problem, status 2, no traceback."""
 
 import codecs
 import contextlib
@@ -49,7 +49,7 @@ VALUES = [
     [{"a": [1]}],
     deep,
 ]
-#: For a key that many values are right for, a small problem.
+#: A small problem, because many values of some keys are valid.
 SMALL = {
     "data": {"task": "modular_addition", "p": 3, "test_count": 1},
     "network": {"init": "uniform_fan_in", "hidden": 4, "seed": 1},
@@ -63,8 +63,8 @@ def keys_of(name, choice):
     return [_sections.BUILT[name].selector, *get_defaults(_sections.BUILT[name].choices[choice])]
 
 
-def problems_of(sections):
-    """The problems of settings, checked to be lines for people; none if there are no problems."""
+def checked_problems(sections):
+    """Return the problems of settings. Check that each is a printable line without internal names."""
     try:
         config.from_settings(sections)
     except ConfigurationError as error:
@@ -85,22 +85,22 @@ def problems_of(sections):
 
 
 @pytest.mark.parametrize(("name", "choice"), CHOICES)
-def test_every_type_at_every_key(name, choice):
+def test_every_type_at_every_key_is_accepted_or_one_line(name, choice):
     selector = _sections.BUILT[name].selector
     for key, value in itertools.product(keys_of(name, choice), VALUES):
-        found = problems_of({**SMALL, name: {selector: choice, key: value}})
+        found = checked_problems({**SMALL, name: {selector: choice, key: value}})
         assert all(isinstance(line, str) for line in found)
 
 
-def test_every_type_at_every_key_of_a_run():
+def test_every_type_at_every_key_of_a_run_is_accepted_or_one_line():
     for key, value in itertools.product(config.RunSettings.model_fields, VALUES):
-        problems_of({**SMALL, "run": {key: value}})
+        checked_problems({**SMALL, "run": {key: value}})
 
 
-def test_every_type_for_a_section():
+def test_every_type_for_a_section_is_accepted_or_one_line():
     for value in VALUES:
         for name in (*SMALL, "sweep", "runs", "", "a\nb"):
-            problems_of({**SMALL, name: value})
+            checked_problems({**SMALL, name: value})
     for value in (3, None, "x", []):
         with pytest.raises(TypeError, match="settings: expected a mapping of sections"):
             config.from_settings(value)
@@ -108,7 +108,7 @@ def test_every_type_for_a_section():
 
 @pytest.fixture
 def command(capsys):
-    """Run the command in this process: its status and what it printed on standard error."""
+    """Run the command in this process; return its status and standard error."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*words):
@@ -121,7 +121,7 @@ def command(capsys):
         signal.signal(number, handler)
 
 
-def refused(command, tmp_path, content, expected):
+def assert_rejected(command, tmp_path, content, expected):
     (tmp_path / "a.toml").write_bytes(content)
     for word in ("run", "sweep"):
         status, printed = command(word, tmp_path / "a.toml", "--out", tmp_path / "out")
@@ -152,8 +152,8 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_files_that_are_no_configuration(kind, command, tmp_path):
-    refused(command, tmp_path, *FILES[kind])
+def test_files_that_are_no_configuration_are_rejected(kind, command, tmp_path):
+    assert_rejected(command, tmp_path, *FILES[kind])
 
 
 def test_a_byte_order_mark_is_read(tmp_path):
@@ -161,13 +161,13 @@ def test_a_byte_order_mark_is_read(tmp_path):
     assert config.from_file(tmp_path / "a.toml").settings == config.from_settings(SMALL).settings
 
 
-def test_a_section_that_is_none_is_told_with_overrides(tmp_path):
+def test_a_value_instead_of_a_section_is_reported_with_overrides(tmp_path):
     (tmp_path / "a.toml").write_text("data = 3\n")
     with pytest.raises(ConfigurationError, match=r"data: expected a section \[data\], got 3"):
         config.from_file(tmp_path / "a.toml", data={"p": 7})
 
 
-def test_what_the_package_does_not_have_is_told_with_what_it_has():
+def test_unsupported_keys_are_answered_with_what_is_supported():
     for section, key, words in (
         ("dynamics", "batch_size", "full batch"),
         ("network", "bias", "no biases"),
@@ -175,13 +175,13 @@ def test_what_the_package_does_not_have_is_told_with_what_it_has():
         ("data", "classes", "one-hot rows"),
         ("run", "epochs", "say steps"),
     ):
-        assert any(words in line for line in problems_of({**SMALL, section: {**SMALL[section], key: 3}}))
+        assert any(words in line for line in checked_problems({**SMALL, section: {**SMALL[section], key: 3}}))
 
 
 @CASES
 @given(some.data())
-def test_changed_bytes(tmp_path_factory, data):
-    """A file with changed bytes is read or refused with lines; what it says may be large, so it is not carried out."""
+def test_files_with_changed_bytes_are_read_or_rejected(tmp_path_factory, data):
+    """The problem in the file may be large, so it is not run."""
     path = tmp_path_factory.mktemp("a") / "a.toml"
     content = bytearray(config.from_settings(SMALL).text().encode())
     for _ in range(data.draw(some.integers(1, 3))):
@@ -206,12 +206,12 @@ def test_changed_bytes(tmp_path_factory, data):
         max_size=4,
     )
 )
-def test_any_sections(sections):
-    problems_of({**SMALL, **sections})
-    problems_of({**SMALL, "dynamics": {**SMALL["dynamics"], **sections}})
+def test_any_sections_are_accepted_or_one_line(sections):
+    checked_problems({**SMALL, **sections})
+    checked_problems({**SMALL, "dynamics": {**SMALL["dynamics"], **sections}})
 
 
-def test_values_on_the_command_line(command, tmp_path):
+def test_invalid_values_on_the_command_line_are_named(command, tmp_path):
     (tmp_path / "a.toml").write_text(_toml.dumps(SMALL))
     for change, words in (
         ("dynamics.lr=" + "[" * 10_000, "dynamics.lr"),

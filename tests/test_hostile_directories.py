@@ -1,4 +1,4 @@
-"""Directories of runs and sweeps whose files are damaged or of another kind: a line each, and nothing blocks."""
+"""Directories of runs and sweeps with damaged files or other kinds of files: one line each, and nothing blocks."""
 
 import os
 import shutil
@@ -22,16 +22,16 @@ SWEEP_FILES = ("cells.json", "sweep.toml", "cube.nc")
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    """A run and a sweep that ended."""
-    base = tmp_path_factory.mktemp("sound")
+def base(tmp_path_factory):
+    """A directory with a run and a sweep that have ended."""
+    base = tmp_path_factory.mktemp("base")
     runs.run(config.from_settings(SETTINGS), base / "run", progress=False)
     sweeps.sweep(SWEEP, base / "sweep", progress=False, workers=1)
     return base
 
 
-def read(function, *arguments, **options):
-    """Call; what is raised is an error about a file, in one line."""
+def call_or_one_line(function, *arguments, **options):
+    """Call a function; an error must be about a file and have one line."""
     try:
         function(*arguments, **options)
     except (ValueError, OSError, runs.RunInterruptedError) as error:
@@ -44,26 +44,26 @@ def read(function, *arguments, **options):
 
 @pytest.mark.filterwarnings("ignore::zeroloss._checks.ZerolossWarning")
 @pytest.mark.parametrize("name", [*RUN_FILES, "checkpoints/step-000000000020"])
-def test_a_pipe_in_a_run_does_not_block(name, sound, tmp_path):
+def test_a_pipe_in_a_run_does_not_block(name, base, tmp_path):
     for number, function in enumerate((zl.load, runs.report, runs.resume)):
-        shutil.copytree(sound / "run", work := tmp_path / str(number))
+        shutil.copytree(base / "run", work := tmp_path / str(number))
         (work / name).unlink(missing_ok=True)
         os.mkfifo(work / name)
-        read(function, work)
+        call_or_one_line(function, work)
 
 
 @pytest.mark.filterwarnings("ignore::zeroloss._checks.ZerolossWarning")
 @pytest.mark.parametrize(
     "name", ["cells.json", "sweep.toml", "cube.nc", "cells/NAME/run.json", "cells/NAME/history.nc"]
 )
-def test_a_pipe_in_a_sweep_does_not_block(name, sound, tmp_path):
-    shutil.copytree(sound / "sweep", work := tmp_path / "a")
+def test_a_pipe_in_a_sweep_does_not_block(name, base, tmp_path):
+    shutil.copytree(base / "sweep", work := tmp_path / "a")
     path = work / name.replace("NAME", next((work / "cells").iterdir()).name)
     path.unlink()
     os.mkfifo(path)
-    read(sweeps.open_sweep, work)
-    read(sweeps.report, work)
-    read(sweeps.sweep, SWEEP, work, progress=False, workers=1)
+    call_or_one_line(sweeps.open_sweep, work)
+    call_or_one_line(sweeps.report, work)
+    call_or_one_line(sweeps.sweep, SWEEP, work, progress=False, workers=1)
 
 
 CELLS = [
@@ -78,8 +78,8 @@ CELLS = [
 
 
 @pytest.mark.parametrize("content", CELLS, ids=range(len(CELLS)))
-def test_cells_that_are_none(content, sound, tmp_path):
-    shutil.copytree(sound / "sweep", work := tmp_path / "a")
+def test_damaged_lists_of_cells_are_rejected(content, base, tmp_path):
+    shutil.copytree(base / "sweep", work := tmp_path / "a")
     (work / "cells.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"directory: expected .*cells\.json") as caught:
         sweeps.open_sweep(work)
@@ -87,9 +87,9 @@ def test_cells_that_are_none(content, sound, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["history.nc", "snapshots.nc", "data.npz"])
-def test_damage_is_a_line_on_standard_error(name, sound, tmp_path):
-    """Also without the complaints of libraries as their objects are freed."""
-    shutil.copytree(sound / "run", work := tmp_path / "a")
+def test_damage_is_one_line_on_standard_error(name, base, tmp_path):
+    """This excludes messages that libraries print when their objects are freed."""
+    shutil.copytree(base / "run", work := tmp_path / "a")
     for content in (b"", b"\x89PNG", (work / name).read_bytes()[:-200]):
         (work / name).write_bytes(content)
         words = [sys.executable, "-m", "zeroloss", "report", work]

@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged or made to do harm: one clear message, and nothing in them is executed."""
+"""Checkpoints that are damaged or malicious: one clear message, and nothing in them is executed."""
 
 import collections
 import io
@@ -15,8 +15,8 @@ from problems import same_bits
 from torch_oracle import torch
 
 
-def tiny(kind, path):
-    """A small checkpoint of a kind, and its network."""
+def save_small_checkpoint(kind, path):
+    """Write a small checkpoint of a kind; return its content and its network."""
     layers = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.ReLU(), torch.nn.Linear(2, 1, bias=False))
     if kind == "ours":
         zl.networks.to_checkpoint(zl.networks.from_arrays(np.eye(2), np.ones((2, 1)), "tanh"), path)
@@ -30,8 +30,8 @@ def tiny(kind, path):
 
 
 @pytest.mark.parametrize("kind", ["ours", "npz", "zip", "legacy"])
-def test_truncated_files_are_told(kind, tmp_path):
-    content, _ = tiny(kind, path := tmp_path / "a")
+def test_truncated_files_are_rejected(kind, tmp_path):
+    content, _ = save_small_checkpoint(kind, path := tmp_path / "a")
     for length in range(0, len(content), 1 + len(content) // 300):
         path.write_bytes(content[:length])
         with pytest.raises(ValueError, match="expected") as caught:
@@ -39,13 +39,13 @@ def test_truncated_files_are_told(kind, tmp_path):
         assert str(caught.value).startswith(f"{path}: ")
 
 
-def with_flipped_bits(content, every):
+def flip_bits(content, every):
     for at in range(0, len(content), every):
         yield content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]
 
 
-def read(path):
-    """The network, or None where the file is refused as it should be."""
+def read_or_reject(path):
+    """Return the network, or None if the file is rejected with a proper message."""
     try:
         return zl.networks.from_checkpoint(path)
     except ValueError as error:
@@ -56,31 +56,32 @@ def read(path):
 
 
 @pytest.mark.parametrize(("kind", "every"), [("ours", 1), ("npz", 1), ("zip", 3)])
-def test_a_flipped_bit_is_told_or_changes_nothing(kind, every, tmp_path):
-    content, net = tiny(kind, path := tmp_path / "a")
-    told = total = 0
-    for damaged in with_flipped_bits(content, every):
+def test_a_flipped_bit_is_reported_or_changes_nothing(kind, every, tmp_path):
+    content, net = save_small_checkpoint(kind, path := tmp_path / "a")
+    rejected = total = 0
+    for damaged in flip_bits(content, every):
         path.write_bytes(damaged)
-        got, total = read(path), total + 1
-        told += got is None
+        got, total = read_or_reject(path), total + 1
+        rejected += got is None
         if got is not None:
             assert same_bits(got.E, net.E)
             assert same_bits(got.W, net.W)
             assert got.activation == net.activation
-    assert told > total / 4
+    assert rejected > total / 4
 
 
-def test_a_flipped_bit_of_a_legacy_file_does_no_harm(tmp_path):
-    content, _ = tiny("legacy", path := tmp_path / "a")  # without a checksum: numbers may change, and names
-    told = 0
-    for damaged in with_flipped_bits(content, 1):
+def test_a_flipped_bit_of_a_legacy_file_is_read_or_rejected(tmp_path):
+    # It has no checksum, so that numbers and names may change.
+    content, _ = save_small_checkpoint("legacy", path := tmp_path / "a")
+    rejected = 0
+    for damaged in flip_bits(content, 1):
         path.write_bytes(damaged)
-        told += read(path) is None
-    assert told > len(content) / 2
+        rejected += read_or_reject(path) is None
+    assert rejected > len(content) / 2
 
 
 class Call:
-    """Pickles as a call."""
+    """An object that is pickled as a call."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -103,7 +104,7 @@ def layers(**more):
     return collections.OrderedDict(E=torch.ones(2, 3), W=torch.ones(3, 1), **more)
 
 
-def in_attributes(harm):
+def hide_in_attributes(harm):
     state = layers()
     state._metadata = {"": harm}
     return state
@@ -112,9 +113,9 @@ def in_attributes(harm):
 PLACES = {
     "alone": lambda harm: harm,
     "a layer": lambda harm: {"E": harm, "W": torch.ones(3, 1)},
-    "beside the layers": lambda harm: layers(x=harm),
+    "next to the layers": lambda harm: layers(x=harm),
     "nested": lambda harm: layers(x=[({"y": (1, harm)},)]),
-    "attributes": in_attributes,
+    "attributes": hide_in_attributes,
 }
 
 
@@ -150,20 +151,20 @@ def tensor(shape, strides, offset=0, length=6, key="0", kind=b"ctorch\nFloatStor
     return b"ctorch._utils\n_rebuild_tensor_v2\n" + tuple_of(*parts) + b"R"
 
 
-SOUND = {"E": tensor((2, 3), (3, 1)), "W": tensor((3, 1), (1, 1))}
+VALID = {"E": tensor((2, 3), (3, 1)), "W": tensor((3, 1), (1, 1))}
 
 
-def archive(path, **values):
-    """A file of torch.save, its pickle put together by hand."""
-    items = b"".join(text(name) + value for name, value in (SOUND | values).items())
+def write_archive(path, **values):
+    """Write a file as torch.save does, with a pickle that is assembled here."""
+    items = b"".join(text(name) + value for name, value in (VALID | values).items())
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a/data.pkl", b"\x80\x02}(" + items + b"u.")
         file.writestr("a/data/0", np.arange(6, dtype="<f4").tobytes())
 
 
-def doubled(levels):
-    """A list that holds a list twice, which holds a list twice, …: 2^levels values in few bytes."""
-    return b"]" if levels == 0 else b"](%sq%ch%ce" % (doubled(levels - 1), levels, levels)
+def nest_lists(levels):
+    """Return a pickle of nested lists, each of which contains the next one twice: 2^levels values in a few bytes."""
+    return b"]" if levels == 0 else b"](%sq%ch%ce" % (nest_lists(levels - 1), levels, levels)
 
 
 EXECUTE = "expected a dictionary of tensors and nothing to execute, got a mention of"
@@ -186,12 +187,12 @@ PICKLES = {
     "a call of a string": (text("eval") + text("1") + b"\x85R", "a call that makes something else"),
     "a dictionary from items": (b"ccollections\nOrderedDict\n(]tR", "a call that makes something else"),
     "attributes of a function": (b"ctorch._utils\n_rebuild_tensor_v2\n}b", "expected items or attributes for a dict"),
-    "attributes of a tensor": (SOUND["E"] + b"}b", "expected items or attributes for a dictionary"),
+    "attributes of a tensor": (VALID["E"] + b"}b", "expected items or attributes for a dictionary"),
     "items for a tuple": (b")" + number(1) + b"a", "expected items for a list"),
     "a deep key": (b"})" + 100_000 * b"\x85" + b"Ns", "expected keys that are strings or integers"),
     "a deep value": (b")" + 100_000 * b"\x85", "32 levels deep, got more"),
     "itself": (b"}q\x00" + text("x") + b"h\x00s", "32 levels deep, got more"),
-    "a list of lists of lists": (doubled(30), "expected at most 100000 values"),
+    "a list of lists of lists": (nest_lists(30), "expected at most 100000 values"),
     "an empty stack": (b"tt", "damaged"),
     "an unknown value": (b"h\x07", "damaged"),
     "a reference to nothing": (b"NQ", "damaged"),
@@ -212,24 +213,24 @@ PICKLES = {
 
 
 @pytest.mark.parametrize("name", PICKLES)
-def test_pickles_put_together_by_hand(name, tmp_path):
+def test_malicious_pickles_are_rejected(name, tmp_path):
     value, message = PICKLES[name]
-    archive(tmp_path / "a", x=value)
+    write_archive(tmp_path / "a", x=value)
     with pytest.raises(ValueError, match=message) as caught:
         zl.networks.from_checkpoint(tmp_path / "a")
     assert str(caught.value).startswith(f"{tmp_path / 'a'}: expected")
     assert len(str(caught.value)) < len(str(tmp_path)) + 300
 
 
-def test_a_sound_pickle_put_together_by_hand(tmp_path):
-    far = b"Nr\xff\xff\xff\x7f"  # kept at number 2³¹ − 1, for which no table is made
-    archive(tmp_path / "a", x=far)
+def test_a_valid_assembled_pickle_is_read(tmp_path):
+    far = b"Nr\xff\xff\xff\x7f"  # The number in the memo is 2³¹ − 1, for which no table is allocated.
+    write_archive(tmp_path / "a", x=far)
     net = zl.networks.from_checkpoint(tmp_path / "a", names={"E": "E", "W": "W"})
     assert (np.arange(6).reshape(2, 3) == net.E).all()
 
 
-def test_a_legacy_file_of_a_big_endian_machine_is_refused(tmp_path):
-    content, _ = tiny("legacy", path := tmp_path / "a")
+def test_a_legacy_file_of_a_big_endian_machine_is_rejected(tmp_path):
+    content, _ = save_small_checkpoint("legacy", path := tmp_path / "a")
     flag = content.index(b"little_endian") + len("little_endian")
     at = content.index(b"\x88", flag)
     path.write_bytes(content[:at] + b"\x89" + content[at + 1 :])
@@ -237,7 +238,7 @@ def test_a_legacy_file_of_a_big_endian_machine_is_refused(tmp_path):
         zl.networks.from_checkpoint(path)
 
 
-def test_an_archive_that_says_it_expands_to_more_than_its_size_allows_is_refused(tmp_path):
+def test_an_archive_with_an_impossible_expanded_size_is_rejected(tmp_path):
     with zipfile.ZipFile(path := tmp_path / "a", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("E.npy", bytes(1000))
     content = path.read_bytes()
@@ -249,8 +250,8 @@ def test_an_archive_that_says_it_expands_to_more_than_its_size_allows_is_refused
 
 
 @pytest.mark.parametrize("kind", ["ours", "npz", "zip", "legacy"])
-def test_a_file_larger_than_memory_is_refused(kind, tmp_path, monkeypatch):
-    tiny(kind, path := tmp_path / "a")
+def test_a_file_larger_than_memory_is_rejected(kind, tmp_path, monkeypatch):
+    save_small_checkpoint(kind, path := tmp_path / "a")
     monkeypatch.setattr("zeroloss._resources.available_memory", lambda: 10)
     with pytest.raises(ValueError, match=r"a: what it holds: expected to fit in 0\.0 GiB of free memory"):
         zl.networks.from_checkpoint(path)

@@ -1,4 +1,6 @@
-"""Ctrl-C or an error at any moment of an extension: the run is as it was, or extended, and goes on to the same bits."""
+"""An interruption or an error at any moment of an extension leaves the run unchanged or extended, and it can be
+continued.
+"""
 
 import copy
 import inspect
@@ -23,7 +25,7 @@ DYNAMICS = {
 
 
 class Corner:
-    """A measure, which can fail."""
+    """A measure that can be made to fail."""
 
     lag = 3
     failure: type[BaseException] | None = None
@@ -34,7 +36,7 @@ class Corner:
         return network.E[0, 0] if earlier is None else network.E[0, 0] - earlier.E[0, 0]
 
 
-def simulated(dynamics, steps, measure=None):
+def simulate(dynamics, steps, measure=None):
     data, net = figure5()
     return zl.simulate(dynamics, data, net, steps=steps, measures={"corner": measure or Corner()}, **OPTIONS)
 
@@ -50,16 +52,19 @@ def assert_same(one, other):
     assert one.observers["history"]["extremes"] == other.observers["history"]["extremes"]
 
 
-def interrupted(call, moment):
-    """Call, and raise KeyboardInterrupt at a moment: a line of an extension or a call below it. False if it ended."""
-    passed = 0
+def is_interrupted(call, moment):
+    """Call a function and raise KeyboardInterrupt at a moment: a line of an extension or a call below it.
+
+    Return False if it ended before.
+    """
+    passed_lines = 0
 
     def trace(frame, event, argument):
-        nonlocal passed
+        nonlocal passed_lines
         if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_flags & inspect.CO_GENERATOR:
-            return None  # what a generator raises while it is closed is lost
-        passed += 1
-        if passed == moment:
+            return None  # An exception in a generator that is being closed is lost.
+        passed_lines += 1
+        if passed_lines == moment:
             sys.settrace(None)
             raise KeyboardInterrupt
         return trace if Path(frame.f_code.co_filename).name in ("run.py", "simulation.py") else None
@@ -77,12 +82,12 @@ def interrupted(call, moment):
 
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
-def test_ctrl_c_at_any_line_of_an_extension(dynamics):
-    first, whole = simulated(DYNAMICS[dynamics], 6), simulated(DYNAMICS[dynamics], 13)
-    middle, untouched = simulated(DYNAMICS[dynamics], 10), copy.deepcopy(first)
+def test_ctrl_c_at_any_line_leaves_the_run_unchanged_or_extended(dynamics):
+    first, whole = simulate(DYNAMICS[dynamics], 6), simulate(DYNAMICS[dynamics], 13)
+    middle, untouched = simulate(DYNAMICS[dynamics], 10), copy.deepcopy(first)
     for moment in itertools.count(1):
         run = copy.copy(first)
-        stopped = interrupted(lambda run=run: run.extend(4, progress=False), moment)
+        stopped = is_interrupted(lambda run=run: run.extend(4, progress=False), moment)
         assert_same(run, untouched if run.outcome == first.outcome else middle)
         if not stopped:
             break
@@ -94,9 +99,9 @@ def test_ctrl_c_at_any_line_of_an_extension(dynamics):
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, ValueError, MemoryError])
-def test_a_measure_that_raises_leaves_the_run_as_it_was(failure):
+def test_a_measure_that_raises_leaves_the_run_unchanged(failure):
     measure = Corner()
-    run, whole = simulated(DYNAMICS["momentum"], 6, measure), simulated(DYNAMICS["momentum"], 13)
+    run, whole = simulate(DYNAMICS["momentum"], 6, measure), simulate(DYNAMICS["momentum"], 13)
     untouched = copy.deepcopy(run)
     measure.failure = failure
     with pytest.raises(failure):
@@ -106,8 +111,7 @@ def test_a_measure_that_raises_leaves_the_run_as_it_was(failure):
     assert_same(run.extend(7, progress=False), whole)
 
 
-def test_a_member_of_an_ensemble_that_could_not_be_extended():
-    """The joint history is that of the runs as they are."""
+def test_a_failed_extension_of_a_member_leaves_the_joint_history():
     data, net = figure5()
     measure = Corner()
     options = {"steps": 6, "measures": {"corner": measure}, **OPTIONS}

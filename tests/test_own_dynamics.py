@@ -1,4 +1,4 @@
-"""Dynamics that users write: the page about them, what they record and keep, and errors in their code."""
+"""Dynamics that users write: the page about them, their records and files, and errors in their code."""
 
 import re
 import shlex
@@ -27,15 +27,15 @@ OPTIONS = {"record_every": 20, "snapshot_every": 60, "progress": False}
 
 @pytest.fixture(scope="module")
 def page():
-    """The names that the page's first block defines."""
+    """Return the names that the page's first block defines."""
     names = {"__name__": "own_dynamics"}
     exec(CODE[0], names)
     return names
 
 
 @pytest.fixture
-def registered(page):
-    """The page's dynamics under names, which are free again afterwards."""
+def registry_of_page(page):
+    """Register the page's dynamics, and remove them again afterwards."""
     before = dict(registry._registered)
     for name in ("Muon", "LabelNoise"):
         zl.register_dynamics(name.lower(), page[name])
@@ -49,17 +49,17 @@ def problem():
     return data, zl.networks.normal(data, hidden=32, std=0.4, seed=1)
 
 
-def own(page):
+def dynamics_of(page):
     return {"muon": page["Muon"](lr=0.01), "labelnoise": page["LabelNoise"](lr=0.5)}
 
 
-def test_the_page_runs_as_printed(page, registered, tmp_path, monkeypatch):
+def test_the_page_runs_as_printed(page, registry_of_page, tmp_path, monkeypatch):
     assert len([line for line in CODE[0].splitlines() if line]) < 80
     assert page["run"].outcome.ending is Ending.REACHED_THE_END
     assert page["run"].events["train_accuracy >= 1"] > 0
     monkeypatch.chdir(tmp_path)
     exec(CODE[1], page)
-    assert zl.load("out/muon").step == 300  # what was extended was not saved again
+    assert zl.load("out/muon").step == 300  # The extended run is not saved again.
 
 
 def test_muon_steps_are_nearly_orthogonal(page):
@@ -74,17 +74,17 @@ def test_muon_steps_are_nearly_orthogonal(page):
 
 
 @pytest.mark.parametrize("name", ["muon", "labelnoise"])
-def test_runs_in_parts_have_the_bits_of_whole_ones(registered, tmp_path, name):
+def test_runs_in_parts_have_the_bits_of_runs_in_one_piece(registry_of_page, tmp_path, name):
     data, net = problem()
     options = {
         **OPTIONS,
         "events": ["train_loss <= 0.1", "norm_W > 1e9"],
         "measures": {"corner": lambda net: net.E[0, 0]},
     }
-    whole = zl.simulate(own(registered)[name], data, net, steps=130, **options)
+    whole = zl.simulate(dynamics_of(registry_of_page)[name], data, net, steps=130, **options)
     assert {"corner", "train_loss"} <= set(whole.history.data_vars)
     assert whole.events["norm_W > 1e9"] is None
-    parts = zl.simulate(own(registered)[name], data, net, steps=50, **options)
+    parts = zl.simulate(dynamics_of(registry_of_page)[name], data, net, steps=50, **options)
     parts.save(tmp_path / "a")
     parts.extend(80, progress=False)
     loaded = zl.load(tmp_path / "a")
@@ -106,7 +106,7 @@ def settings(name, **run):
 
 
 @pytest.mark.parametrize("name", ["muon", "labelnoise"])
-def test_configurations_and_resumption(registered, tmp_path, name):
+def test_a_resumed_run_has_the_same_bits(registry_of_page, tmp_path, name):
     configuration = config.from_settings(settings(name))
     whole = runs.run(configuration, tmp_path / "whole", progress=False)
 
@@ -119,17 +119,17 @@ def test_configurations_and_resumption(registered, tmp_path, name):
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
 
 
-def test_members_of_an_ensemble(page):
+def test_members_of_an_ensemble_have_the_bits_of_single_runs(page):
     data, net = problem()
-    dynamics = own(page)
+    dynamics = dynamics_of(page)
     many = zl.simulate_many([(one, data, net) for one in dynamics.values()], steps=40, record_every=20, progress=False)
     for one, run in zip(dynamics.values(), many.runs, strict=True):
         assert same_bits(run.history, zl.simulate(one, data, net, steps=40, record_every=20, progress=False).history)
 
 
-def test_a_saved_run_whose_dynamics_is_not_known_is_read_and_not_extended(page, tmp_path):
+def test_a_run_of_unknown_dynamics_is_read_but_not_extended(page, tmp_path):
     data, net = problem()
-    run = zl.simulate(own(page)["muon"], data, net, steps=40, **OPTIONS)
+    run = zl.simulate(dynamics_of(page)["muon"], data, net, steps=40, **OPTIONS)
     run.save(tmp_path / "a")
     assert same_bits(zl.load(tmp_path / "a").history, run.history)
     with pytest.raises(ValueError, match=r"got a run of 'Muon'; make it known first: zeroloss\.register_dynamics"):
@@ -144,20 +144,20 @@ def test_a_saved_run_whose_dynamics_is_not_known_is_read_and_not_extended(page, 
         ("free", "Steps", TypeError, "kind: expected a frozen dataclass, got Steps"),
     ],
 )
-def test_names_that_cannot_be_registered(page, name, kind, error, words):
+def test_invalid_names_and_classes_are_not_registered(page, name, kind, error, words):
     with pytest.raises(error, match=words):
         zl.register_dynamics(name, page[kind])
 
 
-def test_registering_again_replaces_a_class_of_the_same_name_alone(registered):
+def test_registering_again_replaces_only_a_class_of_the_same_name(registry_of_page):
     other = dataclass(frozen=True)(type("Muon", (), {"__module__": "elsewhere", "start": lambda self: None}))
     with pytest.raises(ValueError, match=r"got .muon., which is Muon$"):
         zl.register_dynamics("muon", other)
-    zl.register_dynamics("muon", registered["Muon"])
+    zl.register_dynamics("muon", registry_of_page["Muon"])
 
 
 class Stepper:
-    """Descent by single evaluations, with a fault from some step on."""
+    """Gradient descent by single evaluations, with a fault from a step on."""
 
     def __init__(self, fault, data, network):
         self.fault, self.data, self.net, self.step = fault, data, network, 0
@@ -224,17 +224,17 @@ class Faulty:
         ("save", r"broken off: .* Faulty.save: expected E as at the start, \(7, 32\) in float64, got \(1, 32\)"),
     ],
 )
-def test_errors_of_a_stepper_are_told_and_leave_the_records(fault, words):
+def test_errors_of_a_stepper_are_outcomes_and_leave_the_records(fault, words):
     data, net = problem()
-    sound = zl.simulate(Faulty("none"), data, net, steps=40, record_every=10, progress=False)
+    faultless = zl.simulate(Faulty("none"), data, net, steps=40, record_every=10, progress=False)
     run = zl.simulate(Faulty(fault), data, net, steps=100, record_every=10, progress=False)
     assert re.match(words, str(run.outcome)), run.outcome
-    kept = run.history.sel(step=sound.history.step.values)
-    assert same_bits(kept, sound.history)
+    common = run.history.sel(step=faultless.history.step.values)
+    assert same_bits(common, faultless.history)
     assert not run.outcome.ending.can_continue
 
 
-def test_a_run_in_a_directory_goes_on_once_the_error_is_repaired(registered, tmp_path, monkeypatch):
+def test_a_run_in_a_directory_is_resumed_after_a_repair(registry_of_page, tmp_path, monkeypatch):
     zl.register_dynamics("faulty", Faulty)
     given = settings("faulty")
     given["dynamics"] = {"kind": "faulty", "fault": "raise"}
@@ -261,8 +261,8 @@ def test_the_last_record_describes_the_last_network(fault, options):
     assert same_bits(run.history.train_loss.values, expected.history.train_loss.values)
 
 
-def test_a_record_that_a_broken_off_run_is_resumed_before_counts_once_for_a_rule(registered, tmp_path, monkeypatch):
-    """Saving fails right after the first record at which the rule holds."""
+def test_a_repeated_record_counts_once_for_a_rule(registry_of_page, tmp_path, monkeypatch):
+    """Saving fails right after the first record at which the rule holds, so that the resumed run records it again."""
     zl.register_dynamics("faulty", Faulty)
     given = settings("faulty", stop=["own >= 60 for 3 records"], checkpoint_every=None)
     given["dynamics"] = {"kind": "faulty", "fault": "save"}
@@ -308,14 +308,13 @@ class Unfit:
     ],
     ids=["stepper", "restore", "fields", "class", "event", "rule"],
 )
-def test_what_is_refused_before_the_first_step(dynamics, options, error, words):
+def test_invalid_dynamics_are_rejected_before_the_first_step(dynamics, options, error, words):
     data, net = problem()
     with pytest.raises(error, match=re.escape(words)):
         zl.simulate(dynamics, data, net, steps=1, **options)
 
 
-def test_a_sweep_in_processes(registered, tmp_path):
-    """The workers are told of the class."""
+def test_processes_of_a_sweep_know_the_class(registry_of_page, tmp_path):
     zl.register_dynamics("faulty", Faulty)
     given = settings("faulty", steps=20)
     given["dynamics"] = {"kind": "faulty", "fault": "none"}
@@ -330,7 +329,7 @@ class Unstartable:
         return len(3)
 
 
-def test_a_start_that_raises_is_named_in_a_configuration(registered, tmp_path):
+def test_a_start_that_raises_is_named_in_a_configuration(registry_of_page, tmp_path):
     zl.register_dynamics("unstartable", Unstartable)
     given = settings("unstartable")
     given["dynamics"] = {"kind": "unstartable"}
@@ -340,7 +339,7 @@ def test_a_start_that_raises_is_named_in_a_configuration(registered, tmp_path):
 
 
 def command(folder, *words):
-    """The command as it is installed: without the current directory among the places where Python finds modules."""
+    """Run the command as it is installed: without the current directory in Python's search path."""
     line = [sys.executable, "-P", "-m", "zeroloss", *map(str, words)]
     return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
 
@@ -355,7 +354,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_commands_of_the_page(folder, registered):
+def test_the_commands_of_the_page_run(folder, registry_of_page):
     for line in COMMANDS.splitlines():
         done = command(folder, *shlex.split(line)[1:])
         assert done.returncode == 0, done.stderr
@@ -363,7 +362,7 @@ def test_the_commands_of_the_page(folder, registered):
     assert_same_run(whole, zl.load(folder / "out" / "muon"))
     cube = sweeps.open_sweep(folder / "out" / "sweep")
     assert cube.last_step.values.tolist() == [[130, 130], [130, 130]]
-    assert command(folder, "report", "out/muon").returncode == 0  # without the module
+    assert command(folder, "report", "out/muon").returncode == 0  # This needs no module.
 
 
 @pytest.mark.parametrize(
@@ -378,7 +377,7 @@ def test_the_commands_of_the_page(folder, registered):
         (["run", "muon.toml", "--out", "a", "--import", "faulty"], "--import: faulty: NameError: name 'missing' is"),
     ],
 )
-def test_modules_that_are_not_imported(folder, registered, words, line):
+def test_modules_that_cannot_be_imported_are_one_line(folder, registry_of_page, words, line):
     runs.run(config.from_settings(settings("muon")), folder / "out", progress=False)
     (folder / "faulty.py").write_text("missing")
     done = command(folder, *words)
@@ -387,7 +386,7 @@ def test_modules_that_are_not_imported(folder, registered, words, line):
     assert "Traceback" not in done.stderr
 
 
-def test_the_defaults_and_the_help_list_the_dynamics_of_a_module(folder):
+def test_the_printed_defaults_include_the_dynamics_of_a_module(folder):
     defaults = command(folder, "run", "--print-defaults", "--import", "my_dynamics").stdout
     assert '# kind = "muon"' in defaults
     assert "labelnoise" not in defaults

@@ -1,4 +1,4 @@
-"""The README: its scope, its example and commands run as printed, and the files that it names exist."""
+"""The README: its scope, and its example and commands, which run as printed."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ def test_the_readme_is_short():
     assert README.count("\n") <= 120
 
 
-def test_every_command_is_one_of_ours():
+def test_commands_are_make_source_and_zeroloss():
     assert MAKE_TARGETS == ["demo"]
     assert {words[0] for words in COMMANDS} == {"make", "source", "zeroloss"}
 
@@ -62,7 +62,7 @@ def test_the_environment_is_activated_before_the_first_command(page):
 
 
 def test_extras_are_installed_from_the_repository():
-    """The index does not have the package, so that ``pip install "zeroloss[data]"`` fails."""
+    """The package index does not have the package, so that ``pip install "zeroloss[data]"`` fails."""
     extras = tomllib.loads(read_page("pyproject.toml"))["project"]["optional-dependencies"]
     files = [*(ROOT / "examples").iterdir(), *(ROOT / "python").rglob("*.py")]
     texts = [read_page(page) for page in [*PAGES, *files]]
@@ -79,5 +79,5 @@ def test_the_example_prints_what_the_readme_says():
 
 
 @pytest.mark.parametrize("target", [*MAKE_TARGETS, "docs", "test"])
-def test_make_targets(target):
+def test_make_targets_exist(target):
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=True)

@@ -1,4 +1,4 @@
-"""Checkpoints as training scripts write them, with values of many kinds next to the tensors; files of other kinds."""
+"""Checkpoints of training scripts, with values of many kinds next to the tensors, and files of other kinds."""
 
 import argparse
 import collections
@@ -19,7 +19,7 @@ import pytest
 import safetensors.numpy
 
 import zeroloss as zl
-from test_hostile_files import archive, number
+from test_hostile_files import number, write_archive
 from torch_oracle import torch
 
 pytest.importorskip("torch")
@@ -69,7 +69,7 @@ VALUES = {
 @pytest.mark.parametrize("new_format", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 @pytest.mark.parametrize("name", VALUES)
-def test_values_next_to_the_tensors(name, protocol, new_format, tmp_path):
+def test_values_next_to_the_tensors_are_skipped(name, protocol, new_format, tmp_path):
     content = {"model": LAYERS.state_dict(), name: VALUES[name]}
     torch.save(content, tmp_path / "a", pickle_protocol=protocol, _use_new_zipfile_serialization=new_format)
     net = zl.networks.from_checkpoint(tmp_path / "a", NAMES)
@@ -91,7 +91,7 @@ FURTHER = {
 
 @pytest.mark.parametrize("new_format", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("name", FURTHER)
-def test_further_tensors_are_told_unless_ignored(name, new_format, tmp_path):
+def test_further_tensors_are_rejected_unless_ignored(name, new_format, tmp_path):
     content = {"model": LAYERS.state_dict(), "more": FURTHER[name]}
     torch.save(content, tmp_path / "a", _use_new_zipfile_serialization=new_format)
     with pytest.raises(ValueError, match=r"expected no further tensors .* got 'more"):
@@ -127,7 +127,7 @@ def test_parameters_and_numpy_arrays_are_layers(new_format, tmp_path):
 
 
 @pytest.mark.parametrize("new_format", [True, False], ids=["zip", "legacy"])
-def test_a_training_checkpoint_with_its_optimizer(new_format, tmp_path):
+def test_a_training_checkpoint_is_read_without_its_optimizer(new_format, tmp_path):
     optimizer = torch.optim.AdamW(LAYERS.parameters())
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3)
     LAYERS(torch.ones(2, 3)).sum().backward()
@@ -149,7 +149,7 @@ def test_a_training_checkpoint_with_its_optimizer(new_format, tmp_path):
     assert (net.W == LAYERS[2].weight.detach().numpy().T).all()
 
 
-def test_what_is_ignored_is_not_read(tmp_path):
+def test_ignored_tensors_are_not_read(tmp_path):
     deep = [torch.ones(2)]
     for _ in range(40):
         deep = [deep]
@@ -166,10 +166,10 @@ def test_what_is_ignored_is_not_read(tmp_path):
 
 
 class Model(torch.nn.Module):
-    """A user's own."""
+    """A model that a user defines."""
 
 
-def zipped(*names):
+def zip_bytes(*names):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:
         for name in names:
@@ -177,13 +177,13 @@ def zipped(*names):
     return stream.getvalue()
 
 
-def saved(value, **options):
+def saved_bytes(value, **options):
     stream = io.BytesIO()
     torch.save(value, stream, **options)
     return stream.getvalue()
 
 
-def script():
+def script_bytes():
     stream = io.BytesIO()
     with pytest.warns(DeprecationWarning, match="torch.jit"):
         torch.jit.save(torch.jit.script(LAYERS), stream)
@@ -191,19 +191,25 @@ def script():
 
 
 OTHERS = {
-    "TorchScript": (script, r"a TorchScript archive; .*torch\.save\(torch\.jit\.load\(OLD\)\.state_dict\(\), NEW\)"),
-    "a model": (lambda: saved(LAYERS), r"torch\.nn\.modules\.container\.Sequential'; .*torch\.save\(model\.state_dict"),
+    "TorchScript": (
+        script_bytes,
+        r"a TorchScript archive; .*torch\.save\(torch\.jit\.load\(OLD\)\.state_dict\(\), NEW\)",
+    ),
+    "a model": (
+        lambda: saved_bytes(LAYERS),
+        r"torch\.nn\.modules\.container\.Sequential'; .*torch\.save\(model\.state_dict",
+    ),
     "a model, legacy": (
-        lambda: saved(LAYERS, _use_new_zipfile_serialization=False),
+        lambda: saved_bytes(LAYERS, _use_new_zipfile_serialization=False),
         r"torch\.save\(model\.state_dict\(\)",
     ),
-    "one's own model": (lambda: saved(Model()), r"Model'; of a whole model save its weights alone"),
-    "a list of models": (lambda: saved([LAYERS]), r"torch\.save\(model\.state_dict\(\)"),
-    "a tensor": (lambda: saved(torch.ones(3)), "expected a dictionary of tensors, got a tensor; torch"),
-    "an array": (lambda: saved(np.ones(3)), "expected a dictionary of tensors, got a NumPy array"),
+    "one's own model": (lambda: saved_bytes(Model()), r"Model'; of a whole model save its weights alone"),
+    "a list of models": (lambda: saved_bytes([LAYERS]), r"torch\.save\(model\.state_dict\(\)"),
+    "a tensor": (lambda: saved_bytes(torch.ones(3)), "expected a dictionary of tensors, got a tensor; torch"),
+    "an array": (lambda: saved_bytes(np.ones(3)), "expected a dictionary of tensors, got a NumPy array"),
     "a pickle": (lambda: pickle.dumps({"E": np.ones((2, 3))}), "got another pickle; write its arrays with numpy.savez"),
-    "torch.export": (lambda: zipped("a/archive_format", "a/data.pkl"), r"an archive of torch\.export"),
-    "Keras": (lambda: zipped("config.json", "model.weights.h5"), "a Keras archive"),
+    "torch.export": (lambda: zip_bytes("a/archive_format", "a/data.pkl"), r"an archive of torch\.export"),
+    "Keras": (lambda: zip_bytes("config.json", "model.weights.h5"), "a Keras archive"),
     "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file"),
     "ONNX": (lambda: b"\x08\x08\x12\x07pytorch\x1a\x052.1.0" + bytes(99), "an ONNX model"),
     "Flax": (lambda: b"\x81\xa6params\x82\xa7Dense_0" + bytes(99), "a msgpack file"),
@@ -216,7 +222,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_files_of_other_kinds_are_named_with_a_way_on(kind, tmp_path):
+def test_files_of_other_kinds_are_named_with_a_remedy(kind, tmp_path):
     make, message = OTHERS[kind]
     (tmp_path / "a").write_bytes(make())
     with pytest.raises(ValueError, match=message) as caught:
@@ -225,7 +231,7 @@ def test_files_of_other_kinds_are_named_with_a_way_on(kind, tmp_path):
     assert str(caught.value).isprintable()
 
 
-def bounded(path, message, **options):
+def assert_rejected_within_memory(path, message, **options):
     tracemalloc.start()
     with pytest.raises(ValueError, match=message) as caught:
         zl.networks.from_checkpoint(path, **options)
@@ -251,34 +257,34 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_pickles_that_would_take_much_memory(name, tmp_path):
+def test_pickles_that_would_take_much_memory_are_rejected(name, tmp_path):
     value, message = BOMBS[name]
-    archive(tmp_path / "a", x=value)
+    write_archive(tmp_path / "a", x=value)
     if message is None:
         assert zl.networks.from_checkpoint(tmp_path / "a", {"E": "E", "W": "W"}).hidden == 3
     else:
-        bounded(tmp_path / "a", message)
+        assert_rejected_within_memory(tmp_path / "a", message)
 
 
-def test_tensors_that_share_a_storage_a_thousand_times(tmp_path):
+def test_many_tensors_that_share_a_storage_are_rejected(tmp_path):
     whole = torch.zeros(1000, 1000)
     torch.save(
         {"E": torch.ones(2, 3), "W": torch.ones(3, 1), "x": [whole.T if i % 2 else whole for i in range(99)]},
         tmp_path / "a",
     )
-    bounded(tmp_path / "a", "they share storages")
+    assert_rejected_within_memory(tmp_path / "a", "they share storages")
 
 
 ODD_NAMES = ["\x1b[31m", "a\nb", "\u202e", "n" * 10**6, "\0", "größe", "\ud800"]
 
 
 @pytest.mark.parametrize("name", ODD_NAMES, ids=range(len(ODD_NAMES)))
-def test_odd_names_of_tensors(name, tmp_path):
+def test_unusual_names_of_tensors_are_named_in_one_line(name, tmp_path):
     torch.save({"E": torch.ones(2, 3), name: torch.ones(3, 1)}, tmp_path / "a")
-    bounded(tmp_path / "a", "expected")
+    assert_rejected_within_memory(tmp_path / "a", "expected")
     if name.isalpha() and len(name) < 100:
         safetensors.numpy.save_file({name: np.ones((2, 2), np.float32)}, tmp_path / "b")
-        bounded(tmp_path / "b", "expected tensors E and W")
+        assert_rejected_within_memory(tmp_path / "b", "expected tensors E and W")
 
 
 HEADERS = {
@@ -301,12 +307,12 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_headers_of_safetensors(name, tmp_path):
+def test_invalid_headers_of_safetensors_are_rejected(name, tmp_path):
     length, content = HEADERS[name]
     if length is None:
         length = content.rindex(b"}") + 1 if b"}" in content else len(content)
     (tmp_path / "a").write_bytes(length.to_bytes(8, "little") + content)
-    bounded(tmp_path / "a", "expected")
+    assert_rejected_within_memory(tmp_path / "a", "expected")
 
 
 def test_a_pipe_does_not_block(tmp_path):

@@ -1,4 +1,4 @@
-"""Files of samples of every wrong kind: one line with the file's name, quickly, and within bounds of memory."""
+"""Files of samples of every wrong kind: one line with the file's name, quickly, and with little memory."""
 
 import os
 import socket
@@ -20,8 +20,8 @@ CASES = settings(max_examples=300, deadline=None, derandomize=True, suppress_hea
 SAMPLES = {"X_train": np.eye(3), "Y_train": np.ones((3, 2)), "X_test": np.eye(3)[:1], "Y_test": np.ones((1, 2))}
 
 
-def refused(path):
-    """The message about a file of samples, or None if it is read."""
+def error_of(path):
+    """Return the message about a file of samples, or None if it is read. Check its form, and the memory used."""
     tracemalloc.start()
     try:
         zl.datasets.from_file(path)
@@ -38,36 +38,36 @@ def refused(path):
     return None
 
 
-def archive(path, compression=zipfile.ZIP_STORED, **entries):
+def write_archive(path, compression=zipfile.ZIP_STORED, **entries):
     with zipfile.ZipFile(path, "w", compression) as file:
         for name, content in entries.items():
             file.writestr(f"{name}.npy", content)
     return path
 
 
-def npy(header, data=b"", version=(1, 0)):
-    text = header.encode().ljust(118) + b"\n"
+def encode_array(format_header, data=b"", version=(1, 0)):
+    text = format_header.encode().ljust(118) + b"\n"
     length = len(text).to_bytes(2 if version == (1, 0) else 4, "little")
     return b"\x93NUMPY" + bytes(version) + length + text + data
 
 
-def header(shape="(1,)", descr="'<f8'", order="False"):
+def format_header(shape="(1,)", descr="'<f8'", order="False"):
     return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
 
 
 HEADERS = {
     "open brackets": "{'descr': '<f8', 'shape': (((",
-    "deep brackets": header("(" * 300 + ")" * 300),
-    "a deep sum": header("1" + "+1" * 400),
-    "a huge shape": header("(100000000000,)"),
-    "more than 64 bits": header("(10000000000, 10000000000, 10000000000)"),
-    "a negative shape": header("(-1, -1)"),
-    "a long number": header(f"({'9' * 900},)"),
-    "many dimensions": header(f"({'1,' * 200})"),
-    "objects": header(descr="'|O'"),
-    "nothing an entry": header("(10000000000,)", descr="'<U0'"),
-    "a structure": header(descr="[('a', '<f8'), ('b', '<f8')]"),
-    "wide texts": header(descr="'<U1000000000'"),
+    "deep brackets": format_header("(" * 300 + ")" * 300),
+    "a deep sum": format_header("1" + "+1" * 400),
+    "a huge shape": format_header("(100000000000,)"),
+    "more than 64 bits": format_header("(10000000000, 10000000000, 10000000000)"),
+    "a negative shape": format_header("(-1, -1)"),
+    "a long number": format_header(f"({'9' * 900},)"),
+    "many dimensions": format_header(f"({'1,' * 200})"),
+    "objects": format_header(descr="'|O'"),
+    "nothing an entry": format_header("(10000000000,)", descr="'<U0'"),
+    "a structure": format_header(descr="[('a', '<f8'), ('b', '<f8')]"),
+    "wide texts": format_header(descr="'<U1000000000'"),
     "no dictionary": "[1, 2]",
     "a call": "__import__('os').system('true')",
     "nothing": "",
@@ -76,22 +76,28 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_headers_of_arrays(name, tmp_path):
+def test_invalid_headers_of_arrays_are_rejected(name, tmp_path):
     data = b"\0" * 8
     for version in ((1, 0), (2, 0), (3, 0), (9, 9)):
-        path = archive(tmp_path / "a.npz", X_train=npy(HEADERS[name], data, version), Y_train=npy(header(), data))
-        assert "expected" in refused(path)
+        path = write_archive(
+            tmp_path / "a.npz",
+            X_train=encode_array(HEADERS[name], data, version),
+            Y_train=encode_array(format_header(), data),
+        )
+        assert "expected" in error_of(path)
 
 
-def test_bombs_are_refused_before_they_expand(tmp_path):
-    zeros = npy(header("(20000000,)"), bytes(16 * 10**7))
-    path = archive(tmp_path / "a.npz", zipfile.ZIP_DEFLATED, X_train=zeros, Y_train=npy(header(), b"\0" * 8))
+def test_bombs_are_rejected_before_they_expand(tmp_path):
+    zeros = encode_array(format_header("(20000000,)"), bytes(16 * 10**7))
+    path = write_archive(
+        tmp_path / "a.npz", zipfile.ZIP_DEFLATED, X_train=zeros, Y_train=encode_array(format_header(), b"\0" * 8)
+    )
     assert path.stat().st_size < 2**18
-    assert "expected an archive that expands to at most" in refused(path)
-    many = {f"x{i}": npy(header("(0,)")) for i in range(3000)}
-    assert "expected at most 2000 arrays" in refused(archive(tmp_path / "b.npz", **many))
+    assert "expected an archive that expands to at most" in error_of(path)
+    many = {f"x{i}": encode_array(format_header("(0,)")) for i in range(3000)}
+    assert "expected at most 2000 arrays" in error_of(write_archive(tmp_path / "b.npz", **many))
     names = {"x" * 60_000 + str(i): b"" for i in range(80)}
-    assert "list of entries takes at most 4194304 bytes" in refused(archive(tmp_path / "c.npz", **names))
+    assert "list of entries takes at most 4194304 bytes" in error_of(write_archive(tmp_path / "c.npz", **names))
 
 
 def test_zeros_that_compress_well_are_read(tmp_path):
@@ -109,7 +115,7 @@ def test_samples_are_read_without_a_second_copy(tmp_path):
 
 @pytest.fixture
 def others(tmp_path):
-    """Things that are no files of samples, by what the message calls them."""
+    """Return paths that are no files of samples, by the words for them in the message."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "nowhere").symlink_to(tmp_path / "nothing")
@@ -135,7 +141,7 @@ def others(tmp_path):
     for number, (kind, content) in enumerate(contents.items()):
         found[kind] = tmp_path / f"file{number}\n\x1b[31m"
         found[kind].write_bytes(content)
-    archive(tmp_path / "z", a="text")
+    write_archive(tmp_path / "z", a="text")
     with zipfile.ZipFile(tmp_path / "zip", "w") as file:
         file.writestr("a.txt", "text")
     found["another zip archive"] = tmp_path / "zip"
@@ -145,37 +151,37 @@ def others(tmp_path):
     return found
 
 
-def test_other_things_than_files_of_samples(others, tmp_path, monkeypatch):
+def test_files_that_are_no_samples_are_named_by_their_kind(others, tmp_path, monkeypatch):
     for kind, path in others.items():
-        assert kind in refused(path)
+        assert kind in error_of(path)
     with socket.socket(socket.AF_UNIX) as server:
         monkeypatch.chdir(tmp_path)
         server.bind("socket")
-        assert "a socket" in refused("socket")
+        assert "a socket" in error_of("socket")
     with pytest.raises(TypeError, match="path: expected the name of an npz file"):
         zl.datasets.from_file(3)
 
 
-def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+def test_a_file_without_permission_is_not_called_damaged(tmp_path, monkeypatch):
     np.savez(tmp_path / "a.npz", **SAMPLES)
 
-    def denied(*_, **__):
+    def deny(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(os, "open", denied)
+    monkeypatch.setattr(os, "open", deny)
     with pytest.raises(PermissionError, match=r"a\.npz: cannot be read: Permission denied"):
         zl.datasets.from_file(tmp_path / "a.npz")
 
 
-def test_twice_the_same_name(tmp_path):
-    content = archive(tmp_path / "a.npz", X_train=b"", X_trail=b"").read_bytes()
+def test_an_archive_with_a_name_twice_is_rejected(tmp_path):
+    content = write_archive(tmp_path / "a.npz", X_train=b"", X_trail=b"").read_bytes()
     (tmp_path / "a.npz").write_bytes(content.replace(b"X_trail", b"X_train"))
-    assert "a name twice" in refused(tmp_path / "a.npz")
+    assert "a name twice" in error_of(tmp_path / "a.npz")
 
 
 @CASES
 @given(some.data())
-def test_damage_anywhere_is_a_line(tmp_path_factory, data):
+def test_damage_anywhere_is_read_or_one_line(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("a") / "a.npz"
     save = data.draw(some.sampled_from([np.savez, np.savez_compressed]))
     save(path, **SAMPLES)
@@ -186,7 +192,7 @@ def test_damage_anywhere_is_a_line(tmp_path_factory, data):
         for _ in range(data.draw(some.integers(1, 3))):
             content[data.draw(some.integers(0, len(content) - 1))] = data.draw(some.integers(0, 255))
     path.write_bytes(content)
-    refused(path)
+    error_of(path)
 
 
 def test_every_array_that_numpy_writes_is_read(tmp_path):
@@ -209,7 +215,7 @@ def test_every_array_that_numpy_writes_is_read(tmp_path):
             np.testing.assert_array_equal(found[name], array)
 
 
-def test_labels_that_are_no_matrix_are_explained():
+def test_integer_labels_are_explained():
     with pytest.raises(ValueError, match=r"integer labels become one-hot rows by numpy\.eye\(classes\)\[labels\]"):
         zl.datasets.from_arrays(np.eye(3), [0, 1, 2])
 
