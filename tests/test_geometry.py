@@ -272,7 +272,7 @@ def test_refusals():
         geometry.singular_values(net, data, which="few")
     with pytest.raises(ValueError, match=r"vE: expected shape \(9, 14\)"):
         geometry.jacobian_product(net, data, net.W, net.W)
-    with pytest.raises(ValueError, match=r"R: expected shape \(7, 3\)"):
+    with pytest.raises(ValueError, match=r"R: expected the shape of Y_train, \(7, 3\)"):
         geometry.jacobian_transposed_product(net, data, net.W)
 
 

@@ -50,7 +50,7 @@ class Projection:
         The point θ′.
     residuals : ndarray, (iterations + 1,)
         The residual max|F − Y| before each iteration and after the last. Gauss–Newton decreases the norm ‖F − Y‖ in
-        each iteration, but the largest entry may increase.
+        each iteration, but the greatest entry may rise.
     distance : float
         The distance ‖θ′ − θ‖ between the point and the network.
     distance_estimate : float
