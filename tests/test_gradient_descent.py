@@ -212,7 +212,11 @@ def test_a_decay_near_the_rounding_unit(rate, compensated):
     steps = 30_000
     descent = zl.GradientDescent(lr=1.0, weight_decay=rate, compensated=compensated)
     off = rate < 1e-6 and not compensated
-    with pytest.warns(RuntimeWarning, match="weight_decay: expected a decay of") if off else contextlib.nullcontext():
+    with (
+        pytest.warns(RuntimeWarning, match="weight_decay: float32 rounds the decay of")
+        if off
+        else contextlib.nullcontext()
+    ):
         run = zl.simulate(descent, data, net, steps=steps, record_every=steps)
     carried = (run.state.get(f"compensation_{layer}", 0.0) for layer in "EW")
     norms = [
@@ -234,7 +238,7 @@ def test_a_decay_that_rounding_leaves_alone_is_not_watched():
     data, net = figure5("float32")
     run = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4), data, net, steps=1)
     assert "effective_decay" not in run.history
-    message = "expected a decay of 1e-12 a step, float32 rounds it to 0; float64 keeps it"
+    message = "weight_decay: float32 rounds the decay of 1e-12 per step to 0; use float64"
     with pytest.warns(RuntimeWarning, match=message):
         zl.simulate(zl.AdamW(lr=1e-6, weight_decay=1e-6), data, net, steps=1)
 

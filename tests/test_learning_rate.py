@@ -234,10 +234,14 @@ def test_a_configuration_with_a_schedule(tmp_path):
 
 
 BAD_IN_DYNAMICS = [
-    ({"schedule": "cosin", "lr": 1.0}, ValueError, "lr: expected a schedule among constant, .*, got 'cosin'"),
-    ({"lr": 1.0}, ValueError, "lr: expected a schedule among constant, .*, got None"),
-    ({"schedule": "step", "lr": 1.0}, ValueError, "lr: expected every for step, got none"),
-    ({"schedule": "step", "lr": 1.0, "every": 3, "last": 1}, ValueError, "lr: expected arguments among .*, got last"),
+    ({"schedule": "cosin", "lr": 1.0}, ValueError, "lr: expected a schedule, one of constant, .*, got 'cosin'"),
+    ({"lr": 1.0}, ValueError, "lr: expected a schedule, one of constant, .*, got None"),
+    ({"schedule": "step", "lr": 1.0}, ValueError, "lr: the schedule step needs every"),
+    (
+        {"schedule": "step", "lr": 1.0, "every": 3, "last": 1},
+        ValueError,
+        "lr: the schedule step has the arguments lr, every, factor, got last",
+    ),
     ({"schedule": "cosine", "lr": -1.0, "steps": 3}, ValueError, "lr: lr: expected a number above 0, got -1"),
     ("fast", TypeError, "lr: expected a number, got 'fast'"),
 ]

@@ -171,7 +171,7 @@ def test_singular_matrices_are_told():
     run = zl.simulate(zl.PredictedGradient(step_size=1e-3), duplicate, net, steps=10)
     assert str(run.outcome).startswith("singular: at step 0")
     assert run.history.sizes["step"] == 0
-    with pytest.raises(ValueError, match=r"ridge: expected above 0 for n = 2 .* h = 1"):
+    with pytest.raises(ValueError, match=r"ridge: must be above 0 for n = 2 .* h = 1"):
         zl.predicted_gradient(random_network(duplicate, 1), duplicate)
     zl.predicted_gradient(random_network(duplicate, 1), duplicate, ridge=0.1)
 

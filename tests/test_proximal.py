@@ -209,7 +209,7 @@ def test_a_step_that_does_not_converge_is_an_outcome(memorised):
 def test_start_off_the_set_and_float32_are_refused(memorised):
     data, net = memorised
     flow = zl.NormFlow(rtol=1e-2, method="proximal")
-    with pytest.raises(ValueError, match=r"network: expected on the zero-loss set.*zeroloss\.geometry\.project"):
+    with pytest.raises(ValueError, match=r"network: is not on the zero-loss set.*zeroloss\.geometry\.project"):
         zl.simulate(flow, data, zl.networks.from_arrays(2 * net.E, net.W), steps=1)
     with pytest.raises(TypeError, match="float64"):
         zl.simulate(flow, data, net.astype("float32"), steps=1)

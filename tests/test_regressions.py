@@ -71,7 +71,10 @@ TOO_MUCH = [
     (lambda: zl.simulate(zl.GradientDescent(lr=1), DATA, NET, steps=1, threads=10**6), "threads: expected at most"),
     (lambda: zl.networks.normal(DATA, 8, 1e300, 1, dtype="float32"), "E: expected finite numbers in float32"),
     (lambda: zl.loss_and_gradient(NET.astype("float32"), huge()), "data: expected entries within float32"),
-    (lambda: zl.predicted_gradient(NET.astype("float32"), DATA, ridge=1e-60), "ridge: expected a number of float32"),
+    (
+        lambda: zl.predicted_gradient(NET.astype("float32"), DATA, ridge=1e-60),
+        "ridge: expected a number that float32",
+    ),
     (lambda: zl.datasets.from_arrays([[1.0], [1.0, 2.0]], [[1.0]]), "X_train: expected a matrix, got lists of unequal"),
 ]
 

@@ -124,7 +124,7 @@ checkpoint_every = 3
     with pytest.raises(Interruption):
         runs.run(config.from_file(tmp_path / "on.toml"), tmp_path / "a", progress=False, on_record=interrupt)
     assert_same_run(whole, runs.resume(tmp_path / "a", progress=False))
-    with pytest.raises(ValueError, match="expected on the zero-loss set"):
+    with pytest.raises(ValueError, match="is not on the zero-loss set"):
         runs.run(config.from_file(tmp_path / "off.toml"), tmp_path / "b", progress=False)
     assert not (tmp_path / "b").exists()
 

@@ -126,9 +126,9 @@ def test_a_cell_that_raises_does_not_end_the_others(tmp_path):
     assert [cell.labels for cell in done.failures] == [{"data.seed": 1}]
     cube = done.cube()
     assert cube.ending.values.tolist() == ["reached the end", "broken off"]
-    assert "ValueError: network: expected on the zero-loss set" in str(cube.outcome.values[1])
+    assert "ValueError: network: is not on the zero-loss set" in str(cube.outcome.values[1])
     assert run_sweep(given, tmp_path / "out").todo == []
-    with pytest.raises(ConfigurationError, match=r"expected on the zero-loss set, .* \(with data.seed = 1\)"):
+    with pytest.raises(ConfigurationError, match=r"is not on the zero-loss set: .* \(with data.seed = 1\)"):
         run_sweep(given, tmp_path / "out", retry=True)  # The plan tries the cells to be repeated.
 
 

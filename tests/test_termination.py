@@ -75,7 +75,7 @@ def test_a_step_size_and_tolerances_exclude_each_other(kind):
     with pytest.raises(ConfigurationError) as error:
         config.from_settings({"dynamics": {"kind": kind, "rtol": 1e-3, "step_size": 0.02}})
     assert error.value.problems == [
-        "dynamics.step_size, rtol: give either a fixed step_size or rtol for adaptive steps, got both, 0.02 and 0.001"
+        "dynamics.step_size, rtol: give either step_size (fixed) or rtol (adaptive steps), got both, 0.02 and 0.001"
     ]
 
 

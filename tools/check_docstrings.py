@@ -51,6 +51,8 @@ class PublicName(Validator):
     @property
     def signature_parameters(self) -> tuple[str, ...]:
         """The parameters, or the public fields of a dataclass that documents its attributes."""
+        if getattr(self.obj, "_is_protocol", False):  # Its __init__ is not for callers.
+            return ()
         if self.section == "Parameters":
             return super().signature_parameters
         documented = tuple(self.doc_all_parameters)

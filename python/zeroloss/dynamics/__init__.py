@@ -1,4 +1,4 @@
-"""The dynamics: settings, and steppers that take the steps."""
+"""The dynamics: their settings, and the steppers that take the steps."""
 
 from . import learning_rate
 from .adamw import AdamW

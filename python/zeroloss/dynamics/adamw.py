@@ -21,46 +21,54 @@ from .learning_rate import Rate
 @accept_old_names("dynamics")
 @dataclass(frozen=True)
 class AdamW(DescentSettings):
-    """θ ← (1 − lr · weight_decay) θ − lr · m̂/(√v̂ + eps), as ``torch.optim.AdamW`` defines it.
+    """AdamW on both layers: θ ← (1 − lr · weight_decay) θ − lr · m̂/(√v̂ + eps).
 
-    Full batch: ∇loss is the gradient of the loss over all training samples. There are no mini-batches.
-
-    m and v are running means of ∇loss and of its squares with weights β₁ and β₂; m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ) at
-    step t.
+    The equations are those of ``torch.optim.AdamW``. m and v are running means of ∇loss and of its squares, with
+    weights β₁ and β₂. At step t, m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ). Every step uses the full batch: ∇loss is the
+    gradient of the loss over all training samples. There are no mini-batches.
 
     Parameters
     ----------
     lr : float or LearningRate
-        Learning rate, above 0, or its schedule, also as a mapping: see `zeroloss.learning_rate`.
+        Learning rate, above 0, or a schedule, also as a mapping: see `zeroloss.learning_rate`.
     weight_decay : float
-        The coefficient that multiplies θ in the update, apart from the adaptive step.
+        The coefficient that multiplies θ in the update, separate from the adaptive step. At least 0.
     betas : (float, float)
-        β₁ and β₂, in [0, 1).
+        The weights β₁ and β₂ of the running means, in [0, 1).
     eps : float
-        A constant above 0, which is added to √v̂.
+        The constant that is added to √v̂, above 0.
     decay_layers : {"both", "E", "W"}
         The layers that decay.
     loss : {"mse", "cross_entropy"}
         Squared error, or softmax cross-entropy with the targets as probabilities.
     reduction : {"mean", "sum"}
-        Over all n·d_out entries, cross-entropy over the n samples (the frameworks' defaults); or the sum.
+        The mean, as in PyTorch, or the sum of the losses. The mean of the squared error is over all n·d_out entries,
+        the mean of the cross-entropy over the n samples.
     norm_constraint : {"fixed", "at_most", "once"}, optional
-        How a norm is constrained; by default it is not. The target is ``norm_ratio`` times the norm at step
-        ``norm_from_step``. θ is scaled to the target after every later step ("fixed"), after each later step that
-        leaves a greater norm ("at_most"), or only after the first later step ("once"). See the notes.
+        How a norm is constrained: to a fixed value, to at most this value, or to it once; by default not at all. See
+        the notes.
     norm_layers : {"both", "E", "W"}
         The norm that is constrained: √(‖E‖² + ‖W‖²), with one factor for both layers, or the norm of one layer.
     norm_ratio : float
-        The target divided by the norm at step ``norm_from_step``, above 0. Default: 1.
+        The target of the norm, divided by the norm at step ``norm_from_step``. Above 0.
     norm_from_step : int
-        The norm is constrained from step ``norm_from_step + 1`` on. At least 0, the default.
+        The last step without the constraint, whose norm is the reference. At least 0.
 
     Notes
     -----
-    In a history ``time`` is the sum of the learning rates of the steps before. AdamW does not follow the
+    In a history, ``time`` is the sum of the learning rates of the earlier steps. AdamW does not follow the
     norm-minimising flow, so there is no slow time.
 
-    If the norm is constrained, θ is scaled after the step; m and v are not scaled. A norm of 0 stays 0.
+    With a ``norm_constraint``, θ is scaled after a step, so that its norm is the target: ``norm_ratio`` times the norm
+    at step ``norm_from_step``. "fixed" scales after every later step, "at_most" after each later step that leaves a
+    greater norm, and "once" only after the first later step. m and v are not scaled. A norm of 0 stays 0.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, test_count=7)
+    >>> net = zl.networks.uniform_fan_in(data, hidden=128, seed=1)
+    >>> run = zl.simulate(zl.AdamW(lr=1e-3, weight_decay=0.1), data, net, steps=1000)
     """
 
     lr: Rate = 1e-3
@@ -83,22 +91,22 @@ class AdamW(DescentSettings):
         _checks.convert(self, betas=betas, eps=_checks.positive("eps", self.eps))
 
     def _kernel_optimizer(self) -> kernels.Optimizer:
-        """Return the kernel's settings."""
+        """Return the optimizer as the kernel takes it."""
         first, second = self.betas
         return kernels.Optimizer(
             "adamw", self._base_lr, *self._layer_decays(), momentum=first, second_momentum=second, epsilon=self.eps
         )
 
     def _decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
-        """Return the watch of the weight decay in a precision."""
+        """Return the check of the decay after rounding, for parameters of a dtype."""
         return DecayWatch(
-            [self._base_lr * decay for decay in self._layer_decays()], dtype, decay_by_factor, "float64 keeps it"
+            [self._base_lr * decay for decay in self._layer_decays()], dtype, decay_by_factor, "use float64"
         )
 
     def _optimizer_state_names(self) -> tuple[str, ...]:
-        """Name the arrays that the optimizer carries along for each layer."""
+        """Return the names of the arrays that the optimizer stores for each layer."""
         return ("velocity", "squares")
 
     def _times_at(self, time: float) -> Mapping[str, float]:
-        """Return the time."""
+        """Return the time coordinates of a record: the time alone."""
         return {"time": time}

@@ -1,4 +1,4 @@
-"""The motion dθ/dt = v(θ) along tangent directions of the zero-loss set other than the steepest."""
+"""Motion dθ/dt = v(θ) along a tangent direction v of the zero-loss set, which need not be the steepest one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ from .runge_kutta import Vector
 
 
 class DirectionStepper(NormFlowStepper):
-    """Steps of the norm flow, explicit and retracted, with a direction v instead of g.
+    """Explicit, retracted steps like those of the norm flow, along v(θ) instead of g(θ).
 
-    v is a function of the tangent space, in which it has to lie, and of the time at which the step begins.
+    Parameters
+    ----------
+    direction : function of (TangentSpace, float)
+        Returns v, a vector in the tangent space at θ, for the time at which the step begins.
+    settings : NormFlow
+        The size of the steps, their method and the tolerance of the retraction.
+    data : Dataset
+        The training samples.
+    network : Network
+        The start, on the zero-loss set.
     """
 
     def __init__(

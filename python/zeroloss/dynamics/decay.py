@@ -1,4 +1,4 @@
-"""Weight decay near the rounding unit: the decay after rounding, and a warning if it is not the one asked for."""
+"""Weight decay near the rounding unit: the decay that remains after rounding, and a warning if it is off."""
 
 from __future__ import annotations
 
@@ -11,16 +11,26 @@ from numpy.typing import NDArray
 
 from .._checks import ZerolossWarning
 
-#: Rounding units per step above which rounding cannot change the mean decay by a per cent.
-_WATCHED_BELOW = 256
+#: From this number of rounding units per step on, rounding cannot change the mean decay by a per cent.
+_SAFE_UNITS = 256
 _TOLERANCE = 0.01
 
 
 class DecayWatch:
-    """Watches the decay lr · weight_decay of θ if it is so small that rounding may change it.
+    """A check of the decay lr · weight_decay of θ, for decays so small that rounding may change them.
 
-    A decay below half a rounding unit (3·10⁻⁸ in float32) vanishes, one not far above is rounded. ``rates`` are those
-    of E and W, ``decay(A, rate)`` is how the optimizer lets A decay, in the precision of A.
+    A decay below half a rounding unit (3·10⁻⁸ in float32) vanishes. A decay not far above it is rounded.
+
+    Parameters
+    ----------
+    rates : sequence of two floats
+        The decays lr · weight_decay of E and of W in one step.
+    dtype : dtype
+        The precision of θ.
+    decay : function of (A, rate)
+        Returns a layer A after its decay, rounded as the optimizer rounds it.
+    remedy : str
+        The advice in the warning.
     """
 
     def __init__(
@@ -31,29 +41,29 @@ class DecayWatch:
         remedy: str,
     ) -> None:
         unit = float(np.finfo(dtype).eps) / 2
-        self.is_needed = any(0 < rate < _WATCHED_BELOW * unit for rate in rates)
+        self.is_needed = any(0 < rate < _SAFE_UNITS * unit for rate in rates)
         self._rates, self._decay, self._remedy, self._warned = rates, decay, remedy, False
 
     def remaining_ratio(self, parameters: Sequence[NDArray[Any]]) -> float:
-        """Return the decay that is left after rounding, over the one asked for, weighted by squares of parameters."""
-        left = wanted = 0.0
+        """Return the decay after rounding divided by the exact decay, weighted by squares of parameters."""
+        rounded = exact = 0.0
         for A, rate in zip(parameters, self._rates, strict=True):
-            exact = A.astype(np.float64)
-            left += float(((exact - self._decay(A, rate)) * exact).sum())
-            wanted += rate * float((exact * exact).sum())
-        return left / wanted if wanted > 0 else 1.0
+            A64 = A.astype(np.float64)
+            rounded += float(((A64 - self._decay(A, rate)) * A64).sum())
+            exact += rate * float((A64 * A64).sum())
+        return rounded / exact if exact > 0 else 1.0
 
     def record(self, parameters: Sequence[NDArray[Any]]) -> dict[str, float]:
-        """Return the decay for a record, and warn the first time that it is off by more than a per cent."""
+        """Return the value ``effective_decay`` for a record. Warn the first time it is off by more than a per cent."""
         if not self.is_needed:
             return {}
         share = self.remaining_ratio(parameters)
         if abs(share - 1) > _TOLERANCE and not self._warned:
             self._warned = True
-            asked = max(self._rates)
+            exact = max(self._rates)
             warnings.warn(
-                f"weight_decay: expected a decay of {asked:.3g} a step, {parameters[0].dtype} rounds it to "
-                f"{share * asked:.3g}; {self._remedy}",
+                f"weight_decay: {parameters[0].dtype} rounds the decay of {exact:.3g} per step to {share * exact:.3g}; "
+                f"{self._remedy}",
                 ZerolossWarning,
                 stacklevel=2,
             )
@@ -61,10 +71,10 @@ class DecayWatch:
 
 
 def decay_by_difference(A: NDArray[Any], rate: float) -> NDArray[Any]:
-    """Return A − rate · A as gradient descent rounds it."""
+    """Return A − rate · A, rounded as gradient descent rounds it."""
     return np.asarray(A - A.dtype.type(rate) * A)
 
 
 def decay_by_factor(A: NDArray[Any], rate: float) -> NDArray[Any]:
-    """Return (1 − rate) · A as AdamW rounds it."""
+    """Return (1 − rate) · A, rounded as AdamW rounds it."""
     return np.asarray((1 - A.dtype.type(rate)) * A)

@@ -1,4 +1,4 @@
-"""The common part of gradient descent and AdamW: a stepper around the kernel, and checks of their settings.
+"""The common part of gradient descent and AdamW: checks of their settings, and a stepper that calls the kernel.
 
 A constraint on the norm is four plain settings of the dynamics, not an object. Configurations, sweeps and saved runs
 store it like all other settings.
@@ -38,7 +38,7 @@ _KERNEL_CONSTRAINTS = {"fixed": "hold", "at_most": "cap", "once": "rescale"}
 
 
 class DescentSettings(ABC):
-    """The settings that gradient descent and AdamW have in common; their dataclasses define these fields and others."""
+    """The settings that gradient descent and AdamW share. Their dataclasses define these fields, and further ones."""
 
     lr: float | LearningRate | Mapping[str, Any]
     weight_decay: float
@@ -51,7 +51,7 @@ class DescentSettings(ABC):
     norm_from_step: int
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        """Raise TypeError for an argument of other packages, with what to write instead."""
+        """Raise TypeError, with the name to use instead, for an argument that other packages have."""
         for name in ABSENT.keys() & options.keys() - cls.__dataclass_fields__.keys():  # type: ignore[attr-defined]
             raise ArgumentTypeError(name, f"there is no such argument; {ABSENT[name]}")
         return super().__new__(cls)
@@ -88,19 +88,19 @@ class DescentSettings(ABC):
 
     @abstractmethod
     def _kernel_optimizer(self) -> kernels.Optimizer:
-        """Return the kernel's settings."""
+        """Return the optimizer as the kernel takes it."""
 
     @abstractmethod
     def _optimizer_state_names(self) -> tuple[str, ...]:
-        """Name the arrays that the optimizer carries along for each layer."""
+        """Return the names of the arrays that the optimizer stores for each layer."""
 
     @abstractmethod
     def _decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
-        """Return the watch of the weight decay in a precision."""
+        """Return the check of the decay after rounding, for parameters of a dtype."""
 
     @abstractmethod
     def _times_at(self, time: float) -> Mapping[str, float]:
-        """Return the time coordinates at a time, the sum of the learning rates of the steps before."""
+        """Return the time coordinates of a record at ``time``, the sum of the learning rates of the earlier steps."""
 
     @property
     def _schedule(self) -> LearningRate | None:
@@ -109,13 +109,13 @@ class DescentSettings(ABC):
 
     @property
     def _base_lr(self) -> float:
-        """The learning rate, or the rate that a schedule scales."""
+        """The learning rate, or with a schedule the rate that it scales."""
         rate = self.lr.lr if isinstance(self.lr, LearningRate) else self.lr
         assert isinstance(rate, float)
         return rate
 
     def _layer_decays(self) -> tuple[float, float]:
-        """Return the weight decay of E and of W."""
+        """Return the weight decays of E and of W."""
         first, second = (self.weight_decay * (self.decay_layers in {"both", layer}) for layer in ("E", "W"))
         return first, second
 
@@ -128,15 +128,15 @@ class DescentSettings(ABC):
         return kernels.NormControl(kind, first, second, self.norm_ratio, self.norm_from_step)
 
     def start(self, data: Dataset, network: Network, threads: int = 1) -> DescentStepper:
-        """Return the descent at the network."""
+        """Return a stepper that starts at the network."""
         return DescentStepper(self, data, network, threads)
 
     def fixed_step(self) -> float | None:
-        """Return the time of a step; None with a schedule."""
+        """Return the time that one step covers, lr; None with a schedule."""
         return None if self._schedule else self._base_lr
 
     def cost(self, data: Dataset, network: Network) -> Cost:
-        """Return the cost of a step: three products of n·h·d_out, and a handful of copies of θ."""
+        """Return the cost of a step: three products of n·h·d_out multiplications, and a few copies of θ."""
         n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
         copies = 4 + 2 * (1 + len(self._optimizer_state_names()))
         floats = copies * h * (d_in + d_out) + 4 * n * d_out + len(data.Y_test) * h + 3 * n * h
@@ -144,9 +144,10 @@ class DescentSettings(ABC):
 
 
 class DescentStepper(ChunkStepper):
-    """A stepper of descent. Its state is E, W, the arrays of the optimizer for each, and the number of steps taken.
+    """A stepper of gradient descent or AdamW.
 
-    The kernel works in place on the arrays of ``state``, which are never replaced.
+    Its state is E and W, the arrays that the optimizer stores for each, and the number of steps. The kernel works in
+    place on the arrays of ``state``, which are therefore never replaced.
     """
 
     knows_losses = True
@@ -178,46 +179,46 @@ class DescentStepper(ChunkStepper):
 
     @property
     def makes_records(self) -> bool:  # type: ignore[override]
-        """Whether ``advance`` can make records: unless they need the parameters in Python."""
+        """Whether ``advance`` can make records within a chunk. A record with ``effective_decay`` needs θ in Python."""
         return not self._decay.is_needed
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
-        """Take steps."""
-        taken, schedule = int(self.state["steps"]), self._settings._schedule
-        rates = None if schedule is None else schedule.rates(taken, steps)
+        """Take steps; see `ChunkStepper.advance`."""
+        begin, schedule = int(self.state["steps"]), self._settings._schedule
+        rates = None if schedule is None else schedule.rates(begin, steps)
         at = np.array(record_at, np.int64) if record_at else None
         answer = self._descent.advance(
             self._bound, kernels.DescentChunk(steps, rates=rates, losses=losses, record_at=at)
         )
-        passed = None
+        step_times = None
         if rates is not None:
-            passed = _accumulate_times(float(self.state["time"]), rates)
-            self.state["time"][...] = passed[-1]
+            step_times = _accumulate_times(float(self.state["time"]), rates)
+            self.state["time"][...] = step_times[-1]
         if at is None or answer.records is None:
             return Chunk(answer.finite, answer.losses)
-        times = (passed[at] if passed is not None else self._settings._base_lr * (taken + at)).tolist()
-        described = zip(self._evaluator.records_from_kernel(answer.records), times, strict=True)
-        records = [{**values, **self._settings._times_at(time)} for values, time in described]
+        times = (step_times[at] if step_times is not None else self._settings._base_lr * (begin + at)).tolist()
+        rows = zip(self._evaluator.records_from_kernel(answer.records), times, strict=True)
+        records = [{**values, **self._settings._times_at(time)} for values, time in rows]
         return Chunk(answer.finite, answer.losses, records)
 
     def record(self) -> Record:
-        """Describe the state."""
+        """Return the record of the state."""
         (common,) = self._evaluator.records_from_kernel(self._descent.record(self._bound))
         time = float(self.state["time"]) if "time" in self.state else self._settings._base_lr * int(self.state["steps"])
         decay = self._decay.record((self.state["E"], self.state["W"]))
         return {**common, **decay, **self._settings._times_at(time)}
 
     def restore(self, state: State) -> None:
-        """Copy a saved state into the arrays of this one."""
+        """Copy a saved state into the arrays of this stepper."""
         if {name: array.shape for name, array in state.items()} != {name: a.shape for name, a in self.state.items()}:
-            raise ArgumentValueError("state", f"expected {_shapes(self.state)}, got {_shapes(state)}")
+            raise ArgumentValueError("state", f"expected {_format_shapes(self.state)}, got {_format_shapes(state)}")
         for name, array in self.state.items():
             array[...] = state[name]
 
     def gradient_norm(self) -> float:
         """Return ‖∇loss + weight_decay · θ‖."""
-        evaluate, theta = self._evaluator, (self.state["E"], self.state["W"])
-        gradients = kernels.loss_and_gradient(evaluate.train, *theta, evaluate.activation, evaluate.loss)[1:]
+        evaluator, theta = self._evaluator, (self.state["E"], self.state["W"])
+        gradients = kernels.loss_and_gradient(evaluator.train, *theta, evaluator.activation, evaluator.loss)[1:]
         parts = (g + decay * A for g, decay, A in zip(gradients, self._settings._layer_decays(), theta, strict=True))
         return math.hypot(*(kernels.frobenius_norm(part.astype(A.dtype)) for part, A in zip(parts, theta, strict=True)))
 
@@ -226,18 +227,21 @@ class DescentStepper(ChunkStepper):
         return from_arrays(self.state["E"], self.state["W"], self._activation)
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
-        """Return the outcome of a step after which the loss, a weight or an array of the optimizer is not finite."""
+        """Return the outcome of a step that left a loss, a weight or an array of the optimizer that is not finite."""
         finite = all(np.isfinite(self.state[layer]).all() for layer in ("E", "W"))
         finite = finite and math.isfinite(self.record()["train_loss"])
-        what = "what the optimizer carries along" if finite else "the loss or a weight"
+        what = "the optimizer's state" if finite else "the loss or a weight"
         sentence = f"{what} is not finite at step {step}; lower lr (now {self._settings._base_lr:g})"
         return Outcome(Ending.DIVERGED, sentence)
 
 
-def _shapes(state: State) -> str:
+def _format_shapes(state: State) -> str:
     return ", ".join(f"{name} {array.shape}" for name, array in state.items())
 
 
 def _accumulate_times(time: float, rates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the times before the first step and after each, added in their order, so that no chunk changes a bit."""
+    """Return the times before the first step and after each step.
+
+    Rates are added in the order of the steps, so the bits do not depend on how steps are divided into chunks.
+    """
     return np.add.accumulate(np.concatenate([[time], rates]))

@@ -19,29 +19,41 @@ from .predicted_gradient import check_ridge, singular_message
 def loss_and_gradient(
     net: Network, data: Dataset, loss: Loss = "mse", reduction: Reduction = "mean"
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
-    """Return the training loss and its gradients, without weight decay.
+    """Return the training loss (Eq. 12) and its gradients, without weight decay.
 
     Parameters
     ----------
     net : Network
-        The network, whose dtype is the precision of the evaluation.
+        The network. Its dtype is the precision of the evaluation.
     data : Dataset
-        Its training samples are used.
+        The training samples X (n, d_in) and Y (n, d_out).
     loss : {"mse", "cross_entropy"}
-        Squared error ‖H W − Y‖²_F, or −Σ Y ⊙ log softmax(H W).
+        Squared error ‖H W − Y‖²_F, or cross-entropy −Σ Y ⊙ log softmax(H W).
     reduction : {"mean", "sum"}
-        Divided by n·d_out (cross-entropy: by n), or the paper's sum (Eq. 12).
+        The mean over n·d_out entries (cross-entropy: over n samples), or the paper's sum.
 
     Returns
     -------
     loss : float
+        The loss.
     gE : ndarray, (d_in, h)
+        The gradient for E.
     gW : ndarray, (h, d_out)
+        The gradient for W.
 
     Raises
     ------
     ValueError, TypeError
-        For a network that does not fit the data, or unknown names.
+        If the network does not fit the data, or a name is unknown.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, test_count=7)
+    >>> net = zl.networks.uniform_fan_in(data, hidden=128, seed=1)
+    >>> loss, gE, gW = zl.loss_and_gradient(net, data)
+    >>> gE.shape, gW.shape
+    ((11, 128), (128, 11))
     """
     check_fits(net, data)
     _checks.choice("loss", loss, LOSSES)
@@ -51,35 +63,38 @@ def loss_and_gradient(
 
 
 def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return ΔE = −½ ∇(R/λ) and W = φ(E) at a network's E (Eqs. 15–20); its W is not read.
+    """Return ΔE = −½ ∇(R/λ) and W = φ(E) at the first layer E of a network (Eqs. 15–20).
 
     Parameters
     ----------
     net : Network
-        The network; cond(K) times the rounding unit of its dtype bounds the relative error.
+        The network. Its W is not used. The relative error is at most about cond(K) times the rounding unit of its
+        dtype.
     data : Dataset
-        Its training samples are used.
+        The training samples X (n, d_in) and Y (n, d_out).
     ridge : float
-        λ of Eq. 15, at least 0; 0 needs h ≥ n and an invertible K = H Hᵀ.
+        The λ of Eq. 15, at least 0. With 0, K = H Hᵀ must be invertible, which needs h ≥ n.
 
     Returns
     -------
     delta_E : ndarray, (d_in, h)
+        The direction ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E with B = (K + λI)⁻¹ Y.
     W : ndarray, (h, d_out)
+        The optimal second layer φ(E) = Hᵀ B.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        If K + λI cannot be factored, with an estimate of its condition number.
+        If K + λI cannot be factored. The message has its condition number.
     ValueError, TypeError
-        For a network that does not fit the data, ridge < 0, or ridge = 0 with n > h.
+        If the network does not fit the data, ridge < 0, or ridge = 0 with n > h.
     """
     check_fits(net, data)
     ridge = _checks.not_negative("ridge", ridge)
     check_ridge(ridge, data, net)
     samples, activation = kernel_samples(data, "train", net.dtype), kernel_activation(net)
     kernel = kernels.PredictedGradient32 if net.dtype == np.float32 else kernels.PredictedGradient64
-    found = kernel(samples, activation, ridge, net.hidden, 1).evaluate(net.E)
-    if found is None:
+    result = kernel(samples, activation, ridge, net.hidden, 1).evaluate(net.E)
+    if result is None:
         raise np.linalg.LinAlgError(singular_message(samples, net.E, activation, ridge))
-    return found
+    return result

@@ -1,4 +1,4 @@
-"""A flow dy/dt = f(y) under way, in steps of a fixed size or of one that meets tolerances."""
+"""Steppers along a flow dy/dt = f(y), in steps of a fixed size or of a size that meets tolerances."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ _NUMBERS = ("steps", "time", "next_size", "step_size", "evaluations", "rejected_
 
 
 class ProximalError(ArithmeticError):
-    """An implicit step that was not solved; ``residual`` is max|F − Y| at its end, ``pinned`` counts the pairs."""
+    """An implicit step whose equations were not solved.
+
+    ``ending`` is the kernel's word for how the solver ended, ``residual`` is max|F − Y| at its end, and ``pinned`` is
+    the number of pinned pairs.
+    """
 
     def __init__(self, ending: str, size: float, residual: float, pinned: int) -> None:
         super().__init__(
@@ -32,10 +36,11 @@ class ProximalError(ArithmeticError):
 
 
 class FlowStepper(ChunkStepper):
-    """Steps along a flow of E and W, of a fixed size or of one that meets tolerances; a subclass takes them.
+    """A stepper along a flow of E and W, with a fixed step size or with tolerances. A subclass takes one step.
 
-    The state holds E and W, the number of steps, the time, the size that the next adaptive step tries, the
-    last accepted size, and how often the slope was evaluated (or an implicit step solved) and a step rejected.
+    The state holds E and W, and these numbers: ``steps`` and ``time`` so far, ``next_size`` (the size that the next
+    adaptive step tries), ``step_size`` (the last accepted size), ``evaluations`` (of the slope, or solutions of
+    implicit steps) and ``rejected_steps``.
     """
 
     def __init__(self, network: Network, step: float | Tolerances) -> None:
@@ -52,10 +57,16 @@ class FlowStepper(ChunkStepper):
 
     @abstractmethod
     def _take_step(self, room: float) -> None:
-        """Take one step of at most ``room``, and count it; ArithmeticError or LinAlgError if it cannot be taken."""
+        """Take one step of a size of at most ``room``, and count it.
+
+        Raises
+        ------
+        ArithmeticError, numpy.linalg.LinAlgError
+            If the step cannot be taken.
+        """
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
-        """Take steps, each of its own size."""
+        """Take steps; see `ChunkStepper.advance`. Losses and records within the chunk are not available."""
         try:
             for _ in range(steps):
                 self._take_step(np.inf)
@@ -66,15 +77,15 @@ class FlowStepper(ChunkStepper):
         return Chunk(finite=True)
 
     def reaches(self, time: float) -> bool:
-        """Whether the next adaptive step, if it is accepted as tried, ends at ``time`` or beyond, or if none can."""
+        """Whether the next step may reach ``time``: with the size that it tries, or because no size can be found."""
         try:
             size = self._next_size()
             return float(self.state["time"] + size) >= time or time + size == time
         except (ArithmeticError, np.linalg.LinAlgError):
-            return True  # for `at` to say why
+            return True  # `copy_at` raises the error.
 
     def copy_at(self, time: float) -> Self:
-        """Return another stepper, at exactly ``time``; this one stays at its step, to continue in its own steps."""
+        """Return a copy of this stepper that has continued to exactly ``time``. This stepper stays at its step."""
         ahead = copy.copy(self)
         ahead.restore(self.state)
         if ahead.state["time"] + (size := ahead._next_size()) < time:
@@ -92,7 +103,13 @@ class FlowStepper(ChunkStepper):
         return float(self.state["next_size"])
 
     def _count_step(self, taken: float) -> None:
-        """Count a step of a size; StepSizeTooSmallError if an adaptive one is too small to change the time."""
+        """Count a step of size ``taken``.
+
+        Raises
+        ------
+        StepSizeTooSmallError
+            If an adaptive step is too small to change the time.
+        """
         if isinstance(self._step, Tolerances) and self.state["time"] + taken == self.state["time"]:
             raise StepSizeTooSmallError(f"a step of {taken:.1e} is too small to change the time {self.state['time']:g}")
         self.state["step_size"] = np.array(taken)
@@ -100,7 +117,7 @@ class FlowStepper(ChunkStepper):
         self.state["steps"] = self.state["steps"] + 1
 
     def step_record(self) -> dict[str, float]:
-        """Return the values of a record about the steps."""
+        """Return the values of a record that describe the steps."""
         return {name: float(self.state[name]) for name in ("time", "step_size", "evaluations", "rejected_steps")}
 
     def network(self) -> Network:
@@ -108,12 +125,12 @@ class FlowStepper(ChunkStepper):
         return from_arrays(self.state["E"], self.state["W"], self._activation)
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
-        """Say why no finite state was reached at a step."""
+        """Return the outcome of a step that failed."""
         return flow_outcome(error, f"at step {step}")
 
 
 class ExplicitStepper(FlowStepper):
-    """Explicit Runge–Kutta steps; a subclass defines y, its slope, and how y is corrected after a step."""
+    """Explicit Runge–Kutta steps. A subclass defines y, its slope f(y), and a correction of y after a step."""
 
     def __init__(self, network: Network, step: float | Tolerances, method: str) -> None:
         super().__init__(network, step)
@@ -125,11 +142,11 @@ class ExplicitStepper(FlowStepper):
 
     @abstractmethod
     def move(self, y: Vector) -> None:
-        """Take y over into E and W, corrected; LinAlgError if it cannot be."""
+        """Set E and W from y, with a correction. Raises LinAlgError if the correction fails."""
 
     @abstractmethod
     def slope(self, y: Vector) -> Vector:
-        """Return f(y); LinAlgError if it has no value."""
+        """Return f(y). Raises LinAlgError if it is not defined at y."""
 
     def _first_size(self) -> float:
         assert isinstance(self._step, Tolerances)
@@ -137,7 +154,7 @@ class ExplicitStepper(FlowStepper):
         return first_size(y, self._evaluate_slope(y), self._step)
 
     def _take_step(self, room: float) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):  # the next slope finds numbers that are not finite
+        with np.errstate(over="ignore", invalid="ignore"):  # `_evaluate_slope` detects numbers that are not finite.
             self._step_within(room)
 
     def _step_within(self, room: float) -> None:
@@ -158,6 +175,7 @@ class ExplicitStepper(FlowStepper):
         self._count_step(taken)
 
     def _evaluate_slope(self, y: Vector) -> Vector:
+        """Return f(y), and count the evaluation. Raises FloatingPointError if y is not finite."""
         self.state["evaluations"] = self.state["evaluations"] + 1
         if not np.isfinite(y).all():
             raise FloatingPointError("a parameter is not finite")
@@ -165,11 +183,11 @@ class ExplicitStepper(FlowStepper):
 
 
 def flow_outcome(error: Exception | None, where: str) -> Outcome:
-    """Return the outcome of a flow that an error ended."""
+    """Return the outcome of a flow that ended with an error. ``where`` is the beginning of its message."""
     if isinstance(error, StepSizeTooSmallError):
-        return Outcome(Ending.STIFF, f"{where} {error}; raise rtol or take a fixed step_size")
+        return Outcome(Ending.STIFF, f"{where} {error}; raise rtol or use a fixed step_size")
     if isinstance(error, ProximalError):
-        return Outcome(Ending.NOT_CONVERGED, f"{where} {error}; lower step_size, or take rtol in its place")
+        return Outcome(Ending.NOT_CONVERGED, f"{where} {error}; lower step_size, or use rtol instead")
     if isinstance(error, ProjectionError):
         return Outcome(Ending.NOT_CONVERGED, f"{where} {error}; lower the step size or raise the tolerances")
     if isinstance(error, np.linalg.LinAlgError):
@@ -178,22 +196,22 @@ def flow_outcome(error: Exception | None, where: str) -> Outcome:
 
 
 def checked_step(step_size: float | None, rtol: float | None, atol: float | None) -> float | Tolerances:
-    """Return the fixed step size or the tolerances, exactly one of which is to be given; atol is rtol/10 by default."""
+    """Return the fixed step size or the tolerances, of which exactly one must be given. atol is rtol/10 by default."""
     if (step_size is None) == (rtol is None):
         got = "neither" if rtol is None else f"both, {step_size} and {rtol}"
         raise ArgumentValueError(
-            ("step_size", "rtol"), f"give either a fixed step_size or rtol for adaptive steps, got {got}"
+            ("step_size", "rtol"), f"give either step_size (fixed) or rtol (adaptive steps), got {got}"
         )
     if rtol is not None:
         relative = _checks.positive("rtol", rtol)
         return Tolerances(relative, relative / 10 if atol is None else _checks.positive("atol", atol))
     if atol is not None:
-        raise ArgumentValueError("atol", f"give it with rtol, not with a fixed step_size (got {atol})")
+        raise ArgumentValueError("atol", f"can only be given together with rtol, got {atol} with a fixed step_size")
     return _checks.positive("step_size", step_size)
 
 
 def convert_step_settings(step_size: float | None, rtol: float | None, atol: float | None) -> dict[str, float | None]:
-    """Return the three as plain numbers, those not given as None, checked together."""
+    """Return the arguments that are given, checked together, as plain numbers by name."""
     step = checked_step(step_size, rtol, atol)
     if isinstance(step, Tolerances):
         return {"rtol": step.rtol, "atol": step.atol}

@@ -1,4 +1,4 @@
-"""Gradient descent with weight decay and momentum on both layers (Eq. 13, Sec. 7.1 of arXiv 2511.01938)."""
+"""Gradient descent with weight decay and momentum on both layers (Eq. 13 and Sec. 7.1 of arXiv 2511.01938)."""
 
 from __future__ import annotations
 
@@ -20,47 +20,59 @@ from .learning_rate import Rate
 @accept_old_names("dynamics")
 @dataclass(frozen=True)
 class GradientDescent(DescentSettings):
-    """θ ← θ − lr · v with v ← momentum · v + ∇loss(θ) + weight_decay · θ, as ``torch.optim.SGD`` defines it.
+    """Gradient descent on both layers: θ ← θ − lr · v with v ← momentum · v + ∇loss(θ) + weight_decay · θ.
 
-    Full batch: ∇loss is the gradient of the loss over all training samples. There are no mini-batches.
+    The equations are those of ``torch.optim.SGD``. Every step uses the full batch: ∇loss is the gradient of the loss
+    over all training samples. There are no mini-batches.
 
     Parameters
     ----------
     lr : float or LearningRate
-        Learning rate, above 0, or its schedule, also as a mapping: see `zeroloss.learning_rate`.
+        Learning rate, above 0, or a schedule, also as a mapping: see `zeroloss.learning_rate`.
     weight_decay : float
-        The coefficient that multiplies θ in the update. The paper's λ‖θ‖² next to the summed loss is
-        ``weight_decay = 2λ``; next to the mean over N = n·d_out entries, λ = N · weight_decay / 2 with step lr/N.
+        The coefficient that multiplies θ in the update. At least 0. See the notes for the paper's λ.
     momentum : float
-        The share of v that a step keeps, in [0, 1).
-    decay_layers : {"both", "E", "W"}
-        The layers that decay.
+        The factor of v from step to step, in [0, 1).
     loss : {"mse", "cross_entropy"}
         Squared error, or softmax cross-entropy with the targets as probabilities.
     reduction : {"mean", "sum"}
-        Over all n·d_out entries, cross-entropy over the n samples (the frameworks' defaults); or the paper's sum.
+        The mean, as in PyTorch, or the paper's sum of the losses. The mean of the squared error is over all n·d_out
+        entries, the mean of the cross-entropy over the n samples.
     compensated : bool
         Whether the rounding error of θ is carried from step to step (Kahan's sum). If lr · weight_decay is not far
-        above the rounding unit of the dtype (6·10⁻⁸ in float32), plain sums lose the decay; compensated ones keep it.
+        above the rounding unit of the dtype (6·10⁻⁸ in float32), plain sums lose the decay and compensated sums do not.
+    decay_layers : {"both", "E", "W"}
+        The layers that decay.
     norm_constraint : {"fixed", "at_most", "once"}, optional
-        How a norm is constrained; by default it is not. The target is ``norm_ratio`` times the norm at step
-        ``norm_from_step``. θ is scaled to the target after every later step ("fixed"), after each later step that
-        leaves a greater norm ("at_most"), or only after the first later step ("once"). See the notes.
+        How a norm is constrained: to a fixed value, to at most this value, or to it once; by default not at all. See
+        the notes.
     norm_layers : {"both", "E", "W"}
         The norm that is constrained: √(‖E‖² + ‖W‖²), with one factor for both layers, or the norm of one layer.
     norm_ratio : float
-        The target divided by the norm at step ``norm_from_step``, above 0. Default: 1.
+        The target of the norm, divided by the norm at step ``norm_from_step``. Above 0.
     norm_from_step : int
-        The norm is constrained from step ``norm_from_step + 1`` on. At least 0, the default.
+        The last step without the constraint, whose norm is the reference. At least 0.
 
     Notes
     -----
-    In a history ``time`` is the sum of the learning rates of the steps before, lr · steps without a schedule, and
-    ``slow_time`` s = weight_decay · time / (1 − momentum), the time of the norm-minimising flow.
+    In a history, ``time`` is the sum of the learning rates of the earlier steps (lr · steps without a schedule), and
+    ``slow_time`` is s = weight_decay · time / (1 − momentum), the time of the norm-minimising flow.
 
-    If the norm is constrained, gradient, decay and velocity make the same step, and then only θ is scaled. With "fixed"
-    this is descent projected onto a sphere. The rounding error that ``compensated`` carries includes the rounding
-    of the scaling. A norm of 0 stays 0.
+    The paper adds λ‖θ‖² to the summed loss (Eq. 13). With ``reduction="sum"`` this is weight_decay = 2λ. With the mean
+    over N = n·d_out entries, λ = N · weight_decay / 2, and the paper's step is lr/N.
+
+    With a ``norm_constraint``, θ is scaled after a step, so that its norm is the target: ``norm_ratio`` times the norm
+    at step ``norm_from_step``. "fixed" scales after every later step, which is descent projected onto a sphere.
+    "at_most" scales after each later step that leaves a greater norm, and "once" only after the first later step. v is
+    not scaled. The rounding error that ``compensated`` carries includes the rounding of the scaling. A norm of 0 stays
+    0.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, test_count=7)
+    >>> net = zl.networks.uniform_fan_in(data, hidden=128, seed=1)
+    >>> run = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4), data, net, steps=1000)
     """
 
     lr: Rate
@@ -81,20 +93,20 @@ class GradientDescent(DescentSettings):
         _checks.instance("compensated", self.compensated, bool)
 
     def _kernel_optimizer(self) -> kernels.Optimizer:
-        """Return the kernel's settings."""
+        """Return the optimizer as the kernel takes it."""
         return kernels.Optimizer(
             "sgd", self._base_lr, *self._layer_decays(), momentum=self.momentum, compensated=self.compensated
         )
 
     def _decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
-        """Return the watch of the weight decay in a precision; a compensated decay needs none."""
+        """Return the check of the decay after rounding, for parameters of a dtype. A compensated decay needs none."""
         rates = [0.0 if self.compensated else self._base_lr * decay for decay in self._layer_decays()]
-        return DecayWatch(rates, dtype, decay_by_difference, "compensated=True or float64 keeps it")
+        return DecayWatch(rates, dtype, decay_by_difference, "use compensated=True or float64")
 
     def _optimizer_state_names(self) -> tuple[str, ...]:
-        """Name the arrays that the optimizer carries along for each layer."""
+        """Return the names of the arrays that the optimizer stores for each layer."""
         return ("velocity",) * (self.momentum != 0) + ("compensation",) * self.compensated
 
     def _times_at(self, time: float) -> Mapping[str, float]:
-        """Return the time, and slow time."""
+        """Return the time coordinates of a record: time and slow time."""
         return {"time": time, "slow_time": self.weight_decay * time / (1 - self.momentum)}

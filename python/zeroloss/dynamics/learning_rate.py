@@ -1,10 +1,10 @@
-"""Learning-rate schedules as data: the rate of every step, from θ_t to θ_{t+1}, as a function of t alone.
+"""Learning-rate schedules: the rate of the step from θ_t to θ_{t+1} as a function of t.
 
-A descent takes one as its ``lr``: ``GradientDescent(lr=Cosine(1.0, 10_000))``, or by its name, as a
-configuration has it: ``lr = { schedule = "cosine", lr = 1.0, steps = 10_000 }``.
+A schedule is the ``lr`` of a descent: ``GradientDescent(lr=Cosine(1.0, 10_000))``. In a configuration it has a name:
+``lr = { schedule = "cosine", lr = 1.0, steps = 10_000 }``.
 
-The rates are made of sums and products in float64, without a library's cosine or power, so that they have the same bits
-on every machine.
+Rates are computed from sums and products in float64, without a library's cosine or power. They have the same bits on
+every machine.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .._choices import Positive
 
 __all__ = ["SCHEDULES", "Constant", "Cosine", "LearningRate", "LinearWarmUp", "Step", "from_settings"]
 
-_LAST_STEP = 2**53  # up to which float64 counts
+_LAST_STEP = 2**53  # Float64 represents all integers up to this one.
 
 
 @dataclass(frozen=True)
 class LearningRate(ABC):
-    """The common part of all schedules.
+    """A learning-rate schedule. All schedules have these methods.
 
     Parameters
     ----------
@@ -44,16 +44,39 @@ class LearningRate(ABC):
         _checks.convert(self, lr=_checks.positive("lr", self.lr))
 
     def at(self, step: int) -> float:
-        """Return the rate of the step from θ_step to θ_{step+1}; step ≥ 0."""
+        """Return the rate of one step.
+
+        Parameters
+        ----------
+        step : int
+            The number of steps before it, at least 0.
+
+        Returns
+        -------
+        float
+            The rate of the step from θ_step to θ_{step+1}.
+        """
         return float(self.rates(step, 1)[0])
 
     def rates(self, first: int, count: int) -> NDArray[np.float64]:
-        """Return the rates of ``count`` steps from ``first`` on, (count,).
+        """Return the rates of consecutive steps.
+
+        Parameters
+        ----------
+        first : int
+            The number of steps before the first of them, at least 0.
+        count : int
+            The number of steps, at least 0.
+
+        Returns
+        -------
+        ndarray, (count,)
+            The rates in float64.
 
         Raises
         ------
         ValueError, TypeError
-            For a negative number, or steps from 2⁵³ on.
+            If a number is negative or not an integer, or if first + count is above 2⁵³.
         """
         first, count = _checks.integer("first", first, 0), _checks.integer("count", count, 0)
         if first + count > _LAST_STEP:
@@ -67,7 +90,13 @@ class LearningRate(ABC):
 
 @dataclass(frozen=True)
 class Constant(LearningRate):
-    """The rate ``lr`` throughout."""
+    """A constant rate.
+
+    Parameters
+    ----------
+    lr : float
+        The rate of every step, above 0.
+    """
 
     schedule: str = field(default="constant", init=False)
 
@@ -77,18 +106,27 @@ class Constant(LearningRate):
 
 @dataclass(frozen=True)
 class LinearWarmUp(LearningRate):
-    """lr · (start + (1 − start) t/steps) for t < steps, then lr: ``LinearLR(start_factor=start, total_iters=steps)``.
+    """A linear warm-up: lr · (start + (1 − start) t/steps) for t < steps, then lr or another schedule.
+
+    In PyTorch this is ``LinearLR(start_factor=start, total_iters=steps)``.
 
     Parameters
     ----------
     lr : float
-        The rate at the end of the warm-up.
+        The rate at the end of the warm-up, above 0.
     steps : int
-        Length of the warm-up, at least 1.
+        The length of the warm-up, at least 1.
     start : float
-        The share of lr at step 0, in [0, 1].
+        The rate at step 0 divided by lr, in [0, 1].
     then : LearningRate or mapping, optional
-        The schedule that follows, of the same lr, its steps counted from the end of the warm-up.
+        The schedule after the warm-up, with the same lr. Its step 0 is the end of the warm-up.
+
+    Examples
+    --------
+    >>> from zeroloss.learning_rate import Cosine, LinearWarmUp
+    >>> schedule = LinearWarmUp(1.0, steps=10, then=Cosine(1.0, steps=100))
+    >>> schedule.at(0), schedule.at(5), schedule.at(10)
+    (0.0, 0.5, 1.0)
     """
 
     steps: int
@@ -117,14 +155,16 @@ class LinearWarmUp(LearningRate):
 
 @dataclass(frozen=True)
 class Step(LearningRate):
-    """lr · factor^⌊t/every⌋, as ``StepLR(step_size=every, gamma=factor)``.
+    """A rate that changes by a factor at regular steps: lr · factor^⌊t/every⌋.
+
+    In PyTorch this is ``StepLR(step_size=every, gamma=factor)``.
 
     Parameters
     ----------
     lr : float
-        The rate at first.
+        The rate at step 0, above 0.
     every : int
-        Steps between two changes, at least 1.
+        The number of steps between two changes, at least 1.
     factor : float
         The factor of every change, in [0, 1].
     """
@@ -143,18 +183,19 @@ class Step(LearningRate):
 
 @dataclass(frozen=True)
 class Cosine(LearningRate):
-    """lowest + (lr − lowest) (1 + cos(π t/steps))/2 for t ≤ steps, then lowest.
+    """A cosine decay: lowest + (lr − lowest) (1 + cos(π t/steps))/2 for t ≤ steps, then lowest.
 
-    Up to ``steps`` this is ``CosineAnnealingLR(T_max=steps, eta_min=lowest)``; there the rate rises again, here not.
+    Up to t = steps this is PyTorch's ``CosineAnnealingLR(T_max=steps, eta_min=lowest)``. Later PyTorch's rate rises
+    again, and this rate does not.
 
     Parameters
     ----------
     lr : float
-        The rate at first.
+        The rate at step 0, above 0.
     steps : int
-        Length of the descent, at least 1.
+        The number of steps of the decay, at least 1.
     lowest : float
-        The rate at its end, from 0 to lr.
+        The rate from t = steps on, from 0 to lr.
     """
 
     steps: int
@@ -170,10 +211,10 @@ class Cosine(LearningRate):
 
     def _rates(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
         t = np.minimum(t, self.steps)
-        left = self.steps - t
-        # (1 + cos πu)/2 = sin²(π(1 − u)/2) = 1 − sin²(πu/2), whichever has the smaller angle: no digits cancel
-        sine = _sine_of_quarter_turns(np.minimum(t, left) / self.steps)
-        height = np.where(left <= t, sine * sine, 1 - sine * sine)
+        remaining = self.steps - t
+        # (1 + cos πu)/2 = sin²(π(1 − u)/2) = 1 − sin²(πu/2). The form with the smaller angle loses no digits.
+        sine = _sine_of_quarter_turns(np.minimum(t, remaining) / self.steps)
+        height = np.where(remaining <= t, sine * sine, 1 - sine * sine)
         return self.lowest + (self.lr - self.lowest) * height
 
 
@@ -183,37 +224,56 @@ SCHEDULES: Mapping[str, type[LearningRate]] = MappingProxyType(
 )
 
 
-#: A learning rate as an argument: a number, a schedule, or its settings.
+#: The type of the argument ``lr``: a number, a schedule, or the settings of a schedule.
 Rate = Positive | LearningRate | Annotated[Mapping[str, Any], f"a table with schedule = one of {', '.join(SCHEDULES)}"]
 
 
 def from_settings(name: str, settings: object) -> LearningRate:
-    """Return a schedule from a mapping of its name, ``schedule``, and its arguments; a schedule as it is.
+    """Return the schedule that a mapping describes.
+
+    Parameters
+    ----------
+    name : str
+        The name of the argument, for error messages.
+    settings : mapping or LearningRate
+        The key ``schedule`` is a name in `SCHEDULES`; the other keys are the arguments of that class. A `LearningRate`
+        is returned unchanged.
+
+    Returns
+    -------
+    LearningRate
+        The schedule.
 
     Raises
     ------
     ValueError, TypeError
-        For an unknown schedule or argument, with ``name`` in front.
+        If the schedule or an argument is unknown, missing or out of range.
+
+    Examples
+    --------
+    >>> from zeroloss import learning_rate
+    >>> learning_rate.from_settings("lr", {"schedule": "step", "lr": 1.0, "every": 100})
+    Step(lr=1.0, every=100, factor=0.1, schedule='step')
     """
     if isinstance(settings, LearningRate):
         return settings
     if not isinstance(settings, Mapping):
         raise ArgumentTypeError(name, f"expected a learning-rate schedule, got {settings!r}")
     arguments = dict(settings)
-    kind = arguments.pop("schedule", None)
-    if kind not in SCHEDULES:
-        raise ArgumentValueError(name, f"expected a schedule among {', '.join(SCHEDULES)}, got {kind!r}")
-    made = SCHEDULES[kind]
-    known = [one.name for one in fields(made) if one.init]
+    schedule = arguments.pop("schedule", None)
+    if schedule not in SCHEDULES:
+        raise ArgumentValueError(name, f"expected a schedule, one of {', '.join(SCHEDULES)}, got {schedule!r}")
+    kind = SCHEDULES[schedule]
+    known = [argument.name for argument in fields(kind) if argument.init]
     if unknown := [key for key in arguments if key not in known]:
         raise ArgumentValueError(
-            name, f"expected arguments among {', '.join(known)} for {kind}, got {', '.join(unknown)}"
+            name, f"the schedule {schedule} has the arguments {', '.join(known)}, got {', '.join(unknown)}"
         )
-    required = [one.name for one in fields(made) if one.init and one.default is MISSING]
+    required = [argument.name for argument in fields(kind) if argument.init and argument.default is MISSING]
     if missing := [key for key in required if key not in arguments]:
-        raise ArgumentValueError(name, f"expected {', '.join(missing)} for {kind}, got none")
+        raise ArgumentValueError(name, f"the schedule {schedule} needs {', '.join(missing)}")
     try:
-        return made(**arguments)
+        return kind(**arguments)
     except (ValueError, TypeError) as error:
         raise _checks.part_of(name, error) from None
 
@@ -226,7 +286,10 @@ def _count(name: str, value: object) -> int:
 
 
 def _power(base: float, n: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return baseⁿ by squaring, in pairs of floats whose sum has twice the digits: squaring doubles relative errors."""
+    """Return baseⁿ by repeated squaring, with pairs of floats.
+
+    The sum of a pair has twice the digits of a float, because squaring doubles the relative error.
+    """
     one, zero = np.ones(len(n)), np.zeros(len(n))
     high, low = one, zero
     square, square_low = base * one, zero
@@ -240,7 +303,7 @@ def _power(base: float, n: NDArray[np.int64]) -> NDArray[np.float64]:
 def _product(
     a: NDArray[np.float64], a_low: NDArray[np.float64], b: NDArray[np.float64], b_low: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (a + a_low)(b + b_low) as such a pair, the error of a·b from Dekker's product of halves."""
+    """Return (a + a_low)(b + b_low) as a pair. The error of a·b comes from Dekker's product of halves."""
     product = a * b
     (a1, a2), (b1, b2) = _halves(a), _halves(b)
     rest = ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2 + (a * b_low + a_low * b)
@@ -249,13 +312,14 @@ def _product(
 
 
 def _halves(a: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the upper and lower halves of the digits of a, whose sum is a."""
     shifted = (2.0**27 + 1) * a
     upper = shifted - (shifted - a)
     return upper, a - upper
 
 
 def _sine_of_quarter_turns(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return sin(πx/2) for x in [0, ½], by its power series to the term of degree 17 (the remainder is 10⁻¹⁹)."""
+    """Return sin(πx/2) for x in [0, ½], from its power series up to degree 17. The remainder is about 10⁻¹⁹."""
     angle = (math.pi / 2) * x
     square = angle * angle
     series = np.zeros_like(x)

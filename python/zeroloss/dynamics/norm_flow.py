@@ -1,4 +1,4 @@
-"""The norm-minimising flow on the zero-loss set (Sec. 4, Eqs. 28, 29 of arXiv 2511.01938)."""
+"""The norm-minimising flow on the zero-loss set (Sec. 4, Eqs. 28 and 29 of arXiv 2511.01938)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ METHODS = ("euler", "bogacki_shampine", "proximal")
 
 @dataclass(frozen=True)
 class NormFlow:
-    """dθ/ds = g(θ) = −(I − J⁺J) θ on 𝒵 = {θ : F(θ) = Y}, retracted onto 𝒵 by Gauss–Newton after every step.
+    """The norm-minimising flow dθ/ds = g(θ) = −(I − J⁺J) θ on the zero-loss set 𝒵 = {θ : F(θ) = Y}.
 
-    X and Y are all training samples (full batch).
+    X and Y are all training samples (full batch). J = ∂F/∂θ. After every step, Gauss–Newton retracts θ onto 𝒵.
 
     Gradient descent with vanishing weight decay follows this flow after memorisation, in slow time
     s = weight_decay · lr · steps / (1 − momentum).
@@ -34,22 +34,33 @@ class NormFlow:
     Parameters
     ----------
     step_size : float, optional
-        A fixed step in slow time, of Euler's method unless ``method`` says otherwise.
-    rtol, atol : float, optional
-        Instead of it, the tolerances of adaptive steps, Bogacki and Shampine's unless ``method`` says otherwise;
-        atol is rtol/10 by default. An accepted step is a step of the simulation.
+        The size of fixed steps in slow time, above 0. Give either ``step_size`` or ``rtol``.
+    rtol : float, optional
+        The relative tolerance of adaptive steps, above 0. Every accepted step is a step of the simulation.
+    atol : float, optional
+        The absolute tolerance of adaptive steps, above 0; rtol/10 by default.
     method : {"euler", "bogacki_shampine", "proximal"}, optional
-        "euler" takes fixed steps only. "proximal" takes implicit ones, fixed or adaptive, which slide along the
-        corners of the set: for ReLU and leaky ReLU many times fewer.
+        The integrator; by default "euler" for fixed and "bogacki_shampine" for adaptive steps. See the notes.
     retraction_tolerance : float
-        max|F − Y| after every step.
+        The largest max|F − Y| after a step, above 0.
 
     Notes
     -----
-    The network must be float64 and on the set, max|F − Y| ≤ 10⁻⁶: see `zeroloss.geometry.project`. For ReLU the set
-    has corners, along which explicit steps chatter: adaptive ones become small. Implicit steps are second-order
-    backward differences; `zeroloss.dynamics.proximal` gives their equations and tolerances. Beyond
-    about s = 1.5 the flow of ReLU branches, so that only norms, losses and accuracies can be compared.
+    The network must be float64 and on the set, max|F − Y| ≤ 10⁻⁶: see `zeroloss.geometry.project`.
+
+    "euler" takes fixed steps only. "proximal" takes implicit steps, fixed or adaptive: second-order backward
+    differences, whose equations and tolerances are in `zeroloss.dynamics.proximal`. For ReLU and leaky ReLU the set has
+    corners. Explicit steps chatter along a corner, so adaptive ones become small. Implicit steps slide along it, and
+    many times fewer of them are needed.
+
+    Beyond about s = 1.5 the flow of ReLU branches. From there on only norms, losses and accuracies can be compared.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, test_count=7)
+    >>> net = zl.geometry.project(zl.networks.uniform_fan_in(data, hidden=128, seed=1), data)
+    >>> run = zl.simulate(zl.NormFlow(step_size=0.01), data, net, duration=0.1)
     """
 
     step_size: Positive | None = None
@@ -68,22 +79,58 @@ class NormFlow:
             _checks.choice("method", self.method, METHODS)
         if self.rtol is not None and self.method == "euler":
             raise ArgumentValueError(
-                "method", "expected bogacki_shampine or proximal with rtol, got 'euler', which has no error estimate"
+                "method", "'euler' has no error estimate for rtol; use bogacki_shampine or proximal"
             )
 
     def start(self, data: Dataset, network: Network, threads: int = 1) -> NormFlowStepper | ProximalStepper:
-        """Return the flow at the network."""
+        """Return a stepper that starts at a network.
+
+        `zeroloss.simulate` calls this method.
+
+        Parameters
+        ----------
+        data : Dataset
+            The samples.
+        network : Network
+            The start.
+        threads : int
+            Threads for one step.
+
+        Returns
+        -------
+        Stepper
+            The stepper.
+        """
         if self.method == "proximal":
             step = checked_step(self.step_size, self.rtol, self.atol)
             return ProximalStepper(step, self.retraction_tolerance, data, network, threads)
         return NormFlowStepper(self, data, network, threads)
 
     def fixed_step(self) -> float | None:
-        """Return the slow time of a step; None if steps are adaptive."""
+        """Return the slow time that one step covers.
+
+        Returns
+        -------
+        float or None
+            ``step_size``; None if steps are adaptive.
+        """
         return self.step_size
 
     def cost(self, data: Dataset, network: Network) -> Cost:
-        """Return the cost of a step: a factorisation of J Jᵀ and less, or products with it."""
+        """Return the cost of a step: a factorisation of J Jᵀ, or products with it.
+
+        Parameters
+        ----------
+        data : Dataset
+            The samples.
+        network : Network
+            The start.
+
+        Returns
+        -------
+        Cost
+            Operations and bytes.
+        """
         require_float64(network, data)
         if self.method == "proximal":
             return proximal_cost(data, network)
@@ -91,7 +138,7 @@ class NormFlow:
 
 
 class NormFlowStepper(ExplicitStepper):
-    """The norm flow under way in explicit steps; y is E and W in one vector."""
+    """A stepper of the norm flow with explicit steps; y is E and W in one vector."""
 
     def __init__(self, settings: NormFlow, data: Dataset, network: Network, threads: int = 1) -> None:
         step = checked_step(settings.step_size, settings.rtol, settings.atol)
@@ -102,25 +149,25 @@ class NormFlowStepper(ExplicitStepper):
         self._zero_loss.check(self.state)
 
     def position(self) -> Vector:
-        """Return θ."""
+        """Return θ = (E, W) as one vector, E first."""
         return np.concatenate([self.state["E"].ravel(), self.state["W"].ravel()])
 
     def slope(self, y: Vector) -> Vector:
         """Return g(θ)."""
         E, W = self._parts(y)
-        found = self._zero_loss.set.direction(E, W)
-        if found is None:
+        direction = self._zero_loss.set.direction(E, W)
+        if direction is None:
             raise singular_error(Network(E, W, self._activation), self._data)
-        return np.concatenate([part.ravel() for part in found])
+        return np.concatenate([part.ravel() for part in direction])
 
     def move(self, y: Vector) -> None:
-        """Retract θ onto the set."""
+        """Set θ to y, retracted onto the set."""
         E, W = (part.copy() for part in self._parts(y))
         self._zero_loss.retract(E, W, self._tolerance)
         self.state["E"], self.state["W"] = E, W
 
     def record(self) -> Record:
-        """Describe the state. The flow's time is slow time."""
+        """Return the record of the state. The flow's time is slow time."""
         steps = self.step_record()
         return {**self._zero_loss.record(self.state), **steps, "slow_time": steps["time"]}
 

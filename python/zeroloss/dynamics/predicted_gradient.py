@@ -1,4 +1,4 @@
-"""The first layer's own dynamics, the second held at its optimum (Sec. 6, Eqs. 15–20 of arXiv 2511.01938)."""
+"""The dynamics of the first layer, with the second layer at its optimum (Sec. 6, Eqs. 15–20 of arXiv 2511.01938)."""
 
 from __future__ import annotations
 
@@ -23,20 +23,34 @@ from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record
 
 @dataclass(frozen=True)
 class PredictedGradient:
-    """E ← E + step_size · ΔE,  ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E,  B = (K + λI)⁻¹ Y,  W = φ(E) = Hᵀ B,  K = H Hᵀ.
+    """The predicted gradient of the first layer: E ← E + step_size · ΔE with ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E.
 
-    This is −½ the gradient of R/λ = ‖E‖² + tr(YᵀB): the factor 2λ of Eq. 20's gradient is a choice of time unit.
-    The given W is ignored; W is φ(E) in records and results. Full batch: X and Y are all training samples.
+    B = (K + λI)⁻¹ Y with K = H Hᵀ, and W = φ(E) = Hᵀ B is the optimal second layer. X and Y are all training samples
+    (full batch). The W of the starting network is ignored; records and results have W = φ(E).
 
     Parameters
     ----------
     step_size : float, optional
-        η above 0. The paper's fixed 10⁻³ is not converged at the start, see the README.
+        The size η of fixed steps, above 0. Give either ``step_size`` or ``rtol``.
     ridge : float
-        λ of Eq. 15, at least 0. At 0 (Eq. 20) K must be invertible: h ≥ n and independent rows of H.
-    rtol, atol : float, optional
-        Instead of ``step_size``: the same as an ordinary differential equation in t = η · step, in adaptive
-        Bogacki–Shampine steps that meet these tolerances; atol is rtol/10 by default. In float64 alone.
+        The λ of Eq. 15, at least 0. With 0 (Eq. 20), K must be invertible: h ≥ n and independent rows of H.
+    rtol : float, optional
+        The relative tolerance of adaptive steps, above 0. They need a float64 network.
+    atol : float, optional
+        The absolute tolerance of adaptive steps, above 0; rtol/10 by default.
+
+    Notes
+    -----
+    ΔE is −½ the gradient of the cost R/λ = ‖E‖² + tr(YᵀB). The factor 2λ of the gradient in Eq. 20 is a choice of the
+    time unit. Adaptive steps are Bogacki and Shampine's, for the differential equation dE/dt = ΔE in t = η · step. The
+    paper's fixed η = 10⁻³ is not converged at the start.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, train_fraction=0.7, seed=0)
+    >>> net = zl.networks.normal(data, hidden=128, std=0.3, seed=1)
+    >>> run = zl.simulate(zl.PredictedGradient(step_size=1e-3), data, net, steps=1000)
     """
 
     step_size: Positive | None = None
@@ -51,18 +65,54 @@ class PredictedGradient:
     def start(
         self, data: Dataset, network: Network, threads: int = 1
     ) -> PredictedGradientStepper | PredictedFlowStepper:
-        """Return the dynamics at the network's E."""
+        """Return a stepper that starts at a network.
+
+        `zeroloss.simulate` calls this method.
+
+        Parameters
+        ----------
+        data : Dataset
+            The samples.
+        network : Network
+            The start.
+        threads : int
+            Threads for one step.
+
+        Returns
+        -------
+        Stepper
+            The stepper at the network's E.
+        """
         check_ridge(self.ridge, data, network)
         if self.step_size is None:
             return PredictedFlowStepper(self, data, network, threads)
         return PredictedGradientStepper(self, self.step_size, data, network, threads)
 
     def fixed_step(self) -> float | None:
-        """Return the time of a step; None if steps are adaptive."""
+        """Return the time that one step covers.
+
+        Returns
+        -------
+        float or None
+            ``step_size``; None if steps are adaptive.
+        """
         return self.step_size
 
     def cost(self, data: Dataset, network: Network) -> Cost:
-        """Return the cost of a step: one Gram matrix with its factor, H, and a handful of copies of Y and θ."""
+        """Return the cost of a step: a Gram matrix and its factor, H, and a few copies of Y and θ.
+
+        Parameters
+        ----------
+        data : Dataset
+            The samples.
+        network : Network
+            The start.
+
+        Returns
+        -------
+        Cost
+            Operations and bytes.
+        """
         n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
         size = min(n, h)
         flops = size * n * h + size**3 / 3 + 2 * size**2 * d_out + 4.0 * n * h * d_out
@@ -71,31 +121,31 @@ class PredictedGradient:
 
 
 def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
-    """Raise ValueError for ridge 0 (Eq. 20) with more samples than hidden units, or if the precision cannot hold λ."""
+    """Raise ValueError if λ is out of the range of the precision, or if λ = 0 with more samples than hidden units."""
     n, h = len(data.Y_train), network.hidden
     with np.errstate(over="ignore"):
         rounded = float(network.dtype.type(ridge))
     if not np.isfinite(rounded) or (ridge > 0 and rounded == 0):
         raise ArgumentValueError(
-            "ridge", f"expected a number of {network.dtype}, got {ridge:g}, which it rounds to {rounded:g}"
+            "ridge", f"expected a number that {network.dtype} can represent, got {ridge:g}, which becomes {rounded:g}"
         )
     greatest = float(np.abs(data.Y_train).max(initial=0.0))
     if ridge > 0 and greatest / float(np.finfo(network.dtype).max) > rounded:
         raise ArgumentValueError(
-            "ridge", f"too small for targets of {greatest:g}, Y / ridge overflows in {network.dtype}"
+            "ridge", f"too small for targets of {greatest:g}: Y / ridge overflows in {network.dtype}"
         )
     if ridge == 0 and n > h:
         raise ArgumentValueError(
             "ridge",
-            f"expected above 0 for n = {n} training samples and h = {h} hidden units, got 0: "
+            f"must be above 0 for n = {n} training samples and h = {h} hidden units, got 0: "
             "K = H Hᵀ (n × n) has rank at most h and cannot be inverted",
         )
 
 
 def condition_number(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> float:
-    """Return the factored matrix's condition number from its eigenvalues, which is slow, if there is no factor.
+    """Return the condition number of the Gram matrix, from its eigenvalues; NaN if it overflows in the precision of E.
 
-    NaN if the matrix overflows in the precision of E.
+    This is slow, and only used if the matrix could not be factored.
     """
     H = kernels.hidden(samples, E, activation)[0].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -107,18 +157,18 @@ def condition_number(samples: Any, E: NDArray[Any], activation: kernels.Activati
 
 
 def singular_message(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> str:
-    """Say why the Gram matrix has no factor at E."""
+    """Return the message that says why the Gram matrix could not be factored at E."""
     condition = condition_number(samples, E, activation, ridge)
     if np.isnan(condition):
         return f"the Gram matrix overflows in {E.dtype}"
     return (
         f"the Gram matrix could not be factored in {E.dtype} (ridge {ridge:g}, condition number {condition:.1e}); "
-        "raise ridge, take more hidden units, or look for duplicate samples"
+        "raise ridge, use more hidden units, or remove duplicate samples"
     )
 
 
 class PredictedEvaluator:
-    """The kernel of the dynamics, and the record of an E."""
+    """Evaluations at E with the second layer φ(E): records, networks and messages."""
 
     def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
         self._ridge, self._activation = settings.ridge, network.activation
@@ -129,32 +179,32 @@ class PredictedEvaluator:
         self._last: tuple[NDArray[Any], tuple[NDArray[Any], float, float] | None] | None = None
 
     def _evaluate_at(self, E: NDArray[Any]) -> tuple[NDArray[Any], float, float] | None:
-        """Return φ(E), the cost and the condition number; None if E has no φ(E). The last answer is stored."""
+        """Return φ(E), the cost R/λ and the condition number; None if E has no φ(E). The last result is cached."""
         if self._last is None or not np.array_equal(self._last[0], E):
-            found = self.kernel.evaluate(E)
-            known = None if found is None else (found[1], self.kernel.cost(), self.kernel.condition())
-            self._last = (E.copy(), known)
+            direction = self.kernel.evaluate(E)
+            result = None if direction is None else (direction[1], self.kernel.cost(), self.kernel.condition())
+            self._last = (E.copy(), result)
         return self._last[1]
 
     def record(self, E: NDArray[Any]) -> dict[str, float] | None:
-        """Describe E with W = φ(E); None if E has none."""
-        evaluated = self._evaluate_at(E)
-        if evaluated is None:
+        """Return the record of E with W = φ(E); None if E has no φ(E)."""
+        result = self._evaluate_at(E)
+        if result is None:
             return None
-        W, cost, condition = evaluated
+        W, cost, condition = result
         return {**self._evaluator(E, W), "cost": cost, "condition": condition}
 
     def network(self, E: NDArray[Any]) -> Network:
-        """Return E with W = φ(E), or with the W of the start if E has none."""
-        evaluated = self._evaluate_at(E)
-        return from_arrays(E, self._W if evaluated is None else evaluated[0], self._activation)
+        """Return the network with W = φ(E), or with the W of the start if E has no φ(E)."""
+        result = self._evaluate_at(E)
+        return from_arrays(E, self._W if result is None else result[0], self._activation)
 
     def singular_message(self, E: NDArray[Any]) -> str:
-        """Say why the Gram matrix has no factor at E."""
+        """Return the message that says why the Gram matrix could not be factored at E."""
         return singular_message(self._evaluator.train, E, self._evaluator.activation, self._ridge)
 
     def failure(self, E: NDArray[Any], where: str) -> Outcome:
-        """Return the outcome of a step to an E that is not finite, has no φ(E), or has a loss that is not finite."""
+        """Return the outcome of a step to an E that is not finite, or that has no φ(E) or no finite loss."""
         if not np.isfinite(E).all():
             return Outcome(Ending.DIVERGED, f"{where} E is not finite; lower the step size")
         if self._evaluate_at(E) is not None:
@@ -165,7 +215,7 @@ class PredictedEvaluator:
 
 
 class PredictedGradientStepper(ChunkStepper):
-    """The dynamics in fixed steps. Its state is E and the number of steps; W = φ(E) is computed when asked for."""
+    """A stepper with fixed steps. Its state is E and the number of steps; W = φ(E) is computed when it is needed."""
 
     def __init__(
         self, settings: PredictedGradient, step_size: float, data: Dataset, network: Network, threads: int
@@ -175,33 +225,33 @@ class PredictedGradientStepper(ChunkStepper):
         self.state = {"E": network.E.copy(), "steps": np.zeros((), np.int64)}
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
-        """Take steps; not finite if a factorisation failed or E is not finite afterwards."""
+        """Take steps; see `ChunkStepper.advance`. A failed factorisation makes the chunk not finite."""
         E = self.state["E"]
         taken = self._evaluator.kernel.advance(E, self._step_size, steps)
         self.state["steps"] += steps
         return Chunk(finite=taken == steps and bool(np.isfinite(E).all()))
 
     def record(self) -> Record | None:
-        """Describe E with W = φ(E); None if E has none. The time is step_size · steps."""
-        found = self._evaluator.record(self.state["E"])
-        return None if found is None else {**found, "time": self._step_size * int(self.state["steps"])}
+        """Return the record of E with W = φ(E); None if E has no φ(E). The time is step_size · steps."""
+        record = self._evaluator.record(self.state["E"])
+        return None if record is None else {**record, "time": self._step_size * int(self.state["steps"])}
 
     def network(self) -> Network:
-        """Return E with W = φ(E)."""
+        """Return the network with W = φ(E)."""
         return self._evaluator.network(self.state["E"])
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
-        """Return the outcome of a step that failed, or left an E that is not finite."""
+        """Return the outcome of a step that failed, or that left an E that is not finite."""
         return self._evaluator.failure(self.state["E"], f"at step {step}")
 
 
 class PredictedFlowStepper(ExplicitStepper):
-    """The dynamics as a differential equation in adaptive steps; y is E."""
+    """A stepper with adaptive steps along dE/dt = ΔE; y is E."""
 
     def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
         if network.dtype != np.float64:
             raise ArgumentTypeError(
-                "network", f'expected float64 with rtol, got {network.dtype}; use network.astype("float64")'
+                "network", f'rtol needs a float64 network, got {network.dtype}; use network.astype("float64")'
             )
         step = checked_step(settings.step_size, settings.rtol, settings.atol)
         super().__init__(network, step, "bogacki_shampine")
@@ -209,28 +259,28 @@ class PredictedFlowStepper(ExplicitStepper):
         self._evaluator = PredictedEvaluator(settings, data, network, threads)
 
     def position(self) -> Vector:
-        """Return E in one vector."""
+        """Return E as one vector."""
         return self.state["E"].ravel()
 
     def slope(self, y: Vector) -> Vector:
         """Return ΔE."""
         E = np.ascontiguousarray(y.reshape(self.state["E"].shape))
-        found = self._evaluator.kernel.evaluate(E)
-        if found is None:
+        result = self._evaluator.kernel.evaluate(E)
+        if result is None:
             raise np.linalg.LinAlgError(self._evaluator.singular_message(E))
-        return found[0].ravel()
+        return result[0].ravel()
 
     def move(self, y: Vector) -> None:
-        """Take E over."""
+        """Set E to y."""
         self.state["E"] = np.ascontiguousarray(y.reshape(self.state["E"].shape))
 
     def record(self) -> Record | None:
-        """Describe E with W = φ(E); None if E has none."""
-        found = self._evaluator.record(self.state["E"])
-        return None if found is None else {**found, **self.step_record()}
+        """Return the record of E with W = φ(E); None if E has no φ(E)."""
+        record = self._evaluator.record(self.state["E"])
+        return None if record is None else {**record, **self.step_record()}
 
     def network(self) -> Network:
-        """Return E with W = φ(E)."""
+        """Return the network with W = φ(E)."""
         return self._evaluator.network(self.state["E"])
 
     def failure(self, step: int, error: Exception | None) -> Outcome:

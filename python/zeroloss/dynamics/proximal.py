@@ -1,15 +1,18 @@
-"""The norm flow in implicit steps, which slide along the corners of the zero-loss set (ReLU, leaky ReLU).
+"""Implicit steps of the norm flow, which slide along the corners of the zero-loss set (ReLU, leaky ReLU).
 
 A step of size h from θ_n goes to the nearest point of 𝒵 to c,
 
     θ⁺ = argmin ½‖θ − c‖² subject to σ(X E) W = Y,   c = [(1 + r) θ_n − r²/(1 + r) θ_{n−1}] / q,
     q = (1 + 2r)/(1 + r) + h,   r = h/h_prev,
 
-the second-order backward difference of dθ/ds = −θ + Jᵀλ (the first step is backward Euler's: c = θ_n/q, q = 1 + h).
-With the multiplier Λ = λ h/q of the constraints, the first-order conditions are those of the kernel's units, and a pair
-(i, u) whose pre-activation z_iu the flow pushes against the kink from both sides is *pinned* at z_iu = 0, with a slope
-between those of the two sides: Filippov's rule for sliding. Where the x_i of pinned pairs span that of a pair with the
-opposite sign, which then sits at z = 0 as well, the corner is left if that lowers the unit's function: descent does.
+the second-order backward difference of dθ/ds = −θ + Jᵀλ. The first step is a step of the backward Euler method:
+c = θ_n/q with q = 1 + h. Λ = λ h/q is the multiplier of the constraints. With it, the kernel solves the first-order
+conditions of every hidden unit.
+
+Filippov's rule for sliding: a pair (i, u) whose pre-activation z_iu the flow pushes against the kink from both sides is
+*pinned* at z_iu = 0, with a slope between the slopes of the two sides. If the x_i of pinned pairs span the x_i of a
+pair with the opposite sign, this pair is at z = 0 as well. The corner is then left if that lowers the function of the
+unit, as gradient descent leaves it.
 """
 
 from __future__ import annotations
@@ -26,27 +29,36 @@ from .runge_kutta import GREATEST, StepSizeTooSmallError, Tolerances
 from .stepper import Cost, Record, State
 from .zero_loss import ZeroLossConstraint
 
-#: Of a step: at p = 11 (4e7 proximal, 9e7 explicit) all is in one block or two, and threads do not pay.
+#: Operations of a step from which threads pay. At p = 11 (4e7 implicit, 9e7 explicit) there are at most two blocks.
 FLOPS_FOR_THREADS = 2e8
-_FIRST = 0.03  # first adaptive step, times √rtol: many pairs are pinned at once
-_SAFETY, _LEAST, _MOST = 0.9, 0.2, 1.5  # of the change of a step size
-_STRICTNESS = 3.5  # of the error estimate: rtol = 10⁻² is then a distance of about 0.04 at figure 5's setting
-_SMALLEST = 1e-9  # step size at which a flow is given up
-_QUARTER = 0.25  # of a step that could not be solved
-_MOST_LINEAR = 500  # iterations of conjugate gradients
-_NEWTON, _NEWTON_FIXED = 4, 20  # iterations of Newton's method; a fixed step has no shorter one to turn to
-_FORCING = 0.05  # the relative residual of its linear systems
-_CLOSE = 0.03  # max|F − Y|, relative to the largest target, at which the end of Newton's method is retracted
-_UNIT_TOLERANCE = 1e-8  # of the units' own conditions, relative to the largest parameter
+#: The first adaptive step divided by √rtol. It is small, because many pairs are pinned at once.
+_FIRST = 0.03
+#: The safety factor of a new step size, and the smallest and greatest factor of its change.
+_SAFETY, _LEAST, _MOST = 0.9, 0.2, 1.5
+#: A factor of the error estimate. With it, rtol = 10⁻² is a distance of about 0.04 in the setting of figure 5.
+_STRICTNESS = 3.5
+#: A flow ends if it needs a step below this size.
+_SMALLEST = 1e-9
+#: The factor of the step size after a step whose equations were not solved.
+_QUARTER = 0.25
+_MAX_LINEAR_ITERATIONS = 500
+#: Iterations of Newton's method for adaptive and for fixed steps. A fixed step cannot be shortened.
+_NEWTON_ITERATIONS, _NEWTON_ITERATIONS_FIXED = 4, 20
+#: The relative residual of the linear systems of Newton's method.
+_FORCING = 0.05
+#: If Newton's method ends with a smaller max|F − Y|, relative to the largest target, its result is retracted.
+_CLOSE = 0.03
+#: The tolerance of the conditions of the units, relative to the largest parameter.
+_UNIT_TOLERANCE = 1e-8
 _RETRACTION_FORCING, _RETRACTION_ITERATIONS = 1e-4, 20
 
 
 class ProximalStepper(FlowStepper):
-    """The norm flow under way in implicit steps.
+    """A stepper of the norm flow with implicit steps.
 
     In addition to the state of every flow, its state holds θ before the last step (``earlier_E``, ``earlier_W``), the
-    flow's ``multiplier`` λ (n, d_out), the ``sides`` τ (n, h) of the kinks, 0 off, 1 on and between them pinned, and
-    the number of ``pinned_pairs``.
+    ``multiplier`` λ of the flow (n, d_out), the ``sides`` τ of the kinks (n, h), and the number of ``pinned_pairs``. τ
+    is 0 for an inactive, 1 for an active and between 0 and 1 for a pinned pair.
     """
 
     def __init__(
@@ -59,11 +71,11 @@ class ProximalStepper(FlowStepper):
     ) -> None:
         super().__init__(network, step)
         self._tolerance = tolerance
-        self._newton = _NEWTON if isinstance(step, Tolerances) else _NEWTON_FIXED
+        self._newton = _NEWTON_ITERATIONS if isinstance(step, Tolerances) else _NEWTON_ITERATIONS_FIXED
         self._zero_loss = ZeroLossConstraint(data, network, "matrix_free", threads)
         self._zero_loss.check(self.state)
         samples, activation = kernel_samples(data, "train", np.dtype("float64")), kernel_activation(network)
-        self._kernel = kernels.Proximal(samples, activation, _MOST_LINEAR, threads)
+        self._kernel = kernels.Proximal(samples, activation, _MAX_LINEAR_ITERATIONS, threads)
         self._scale = float(np.abs(data.Y_train).max()) or 1.0
         self.state |= {
             "earlier_E": network.E.copy(),
@@ -74,7 +86,7 @@ class ProximalStepper(FlowStepper):
         }
 
     def record(self) -> Record:
-        """Describe the state. The flow's time is slow time."""
+        """Return the record of the state. The flow's time is slow time."""
         steps, pinned = self.step_record(), float(self.state["pinned_pairs"])
         return {**self._zero_loss.record(self.state), **steps, "slow_time": steps["time"], "pinned_pairs": pinned}
 
@@ -112,7 +124,7 @@ class ProximalStepper(FlowStepper):
         self._count_step(taken)
 
     def _solve_step(self, size: float) -> State:
-        """Return the state after a step, without its numbers."""
+        """Return E, W, sides, multiplier and pinned_pairs after a step of a size. Raises ProximalError if it fails."""
         self.state["evaluations"] = self.state["evaluations"] + 1
         before = float(self.state["step_size"])
         r = size / before if before > 0 else 0.0
@@ -142,7 +154,7 @@ class ProximalStepper(FlowStepper):
         size: float,
         pinned: int,
     ) -> None:
-        """Move E and W onto the set, with the pinned pairs held or, if that fails, without them."""
+        """Move E and W onto the set in place, with the pinned pairs fixed or, if that fails, without them."""
         ending, residual, *_ = self._kernel.retract(
             E, W, sides, self._tolerance, _RETRACTION_ITERATIONS, _RETRACTION_FORCING
         )
@@ -151,10 +163,10 @@ class ProximalStepper(FlowStepper):
         try:
             self._zero_loss.retract(E, W, self._tolerance)
         except np.linalg.LinAlgError:
-            raise ProximalError(f"its retraction: {ending}", size, residual, pinned) from None
+            raise ProximalError(f"in its retraction: {ending}", size, residual, pinned) from None
 
     def _error_ratio(self, after: State, size: float, tolerances: Tolerances) -> float:
-        """Return how far a step is from linear extrapolation, in units of the tolerance; 1 for the first step."""
+        """Return the distance of a step from linear extrapolation, in units of the tolerance; 1 for the first step."""
         before = float(self.state["step_size"])
         if before == 0:
             return 1.0
@@ -166,8 +178,8 @@ class ProximalStepper(FlowStepper):
 
 
 def proximal_cost(data: Dataset, network: Network) -> Cost:
-    """Return the cost of a step: about sixty products with J and Jᵀ, and no matrix larger than n × n or n × h."""
+    """Return the cost of a step: about sixty products with J and Jᵀ. No matrix is larger than n × n or n × h."""
     (n, d_out), h = data.Y_train.shape, network.hidden
     memory = memory_needed(network, data, "matrix_free") + 8 * (14 * n * h + 10 * n * d_out + 12 * h * data.d_in)
-    memory += 8 * h * data.d_in * min(n, data.d_in)  # bases of the pinned pairs
+    memory += 8 * h * data.d_in * min(n, data.d_in)  # The bases of the pinned pairs.
     return Cost(60 * 8.0 * n * h * d_out, memory, FLOPS_FOR_THREADS)

@@ -1,4 +1,4 @@
-"""The dynamics by the names under which configurations and saved runs know them."""
+"""The dynamics by the names that they have in configurations and saved runs."""
 
 from __future__ import annotations
 
@@ -24,30 +24,41 @@ _registered: dict[str, type[Any]] = {
 }
 _BUILT_IN = frozenset(_registered)
 
-#: The known dynamics by name, including registered ones of users.
+#: All dynamics by name, including those that users registered.
 DYNAMICS: Mapping[str, type[Any]] = MappingProxyType(_registered)
 
 
 def register_dynamics(name: str, kind: type[Any]) -> None:
-    """Make a dynamics known to configurations, sweeps and saved runs.
+    """Register a dynamics of yours for configurations, sweeps and saved runs.
 
-    `zeroloss.simulate` takes a dynamics that is not registered, too. But a run that was saved can be extended, and a
-    configuration can name the dynamics, only in a process in which it is registered.
+    `zeroloss.simulate` accepts a dynamics that is not registered, too. Registration is needed, in every process, to
+    name the dynamics in a configuration and to extend a saved run.
 
     Parameters
     ----------
     name : str
-        An identifier, as in ``[dynamics] kind = "name"``. Registering a class of the same module and name again
-        replaces the earlier one, as when a cell of a notebook runs twice.
+        An identifier, used as ``[dynamics] kind = "name"``. A class replaces an earlier one with the same name
+        if both have the same module and class name, for example if a cell of a notebook runs twice.
     kind : type
         A frozen dataclass with a method ``start``: see `zeroloss.Dynamics`.
 
     Raises
     ------
     ValueError
-        If the name is taken, or no identifier.
+        If the name is not an identifier, or belongs to another class.
     TypeError
         If the class is not such a dataclass.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class NoisyDescent:
+    ...     lr: float
+    ...
+    ...     def start(self, data, network): ...
+    >>> zl.register_dynamics("noisy", NoisyDescent)
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise ArgumentValueError("name", f"expected an identifier, got {shown(name)}")
@@ -56,17 +67,17 @@ def register_dynamics(name: str, kind: type[Any]) -> None:
     _check_kind("kind", kind)
     known = _registered.get(name)
     if known is not None and (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):
-        raise ArgumentValueError("name", f"expected one that is free, got {name!r}, which is {known.__qualname__}")
+        raise ArgumentValueError("name", f"{name!r} is already the name of {known.__qualname__}; choose another one")
     _registered[name] = kind
 
 
 def user_dynamics(name: str) -> dict[str, type[Any]]:
-    """Return a name with its class if it is a user's dynamics, which other processes have to register; else nothing."""
+    """Return a name with its class if a user registered it. Worker processes then have to register it too."""
     return {} if name in _BUILT_IN or name not in DYNAMICS else {name: DYNAMICS[name]}
 
 
 def check_dynamics(dynamics: object) -> None:
-    """Raise TypeError unless an object satisfies `Dynamics`, with fields that can be saved."""
+    """Raise TypeError unless an object satisfies `Dynamics` and its fields can be saved."""
     if is_built_in(dynamics):
         return
     if isinstance(dynamics, type) or not hasattr(dynamics, "start"):
@@ -79,40 +90,40 @@ def check_dynamics(dynamics: object) -> None:
             json.dumps(_plain.to_plain(value))
         except (TypeError, ValueError):
             raise ArgumentTypeError(
-                "dynamics", f"expected numbers, strings, lists and mappings as fields, got {name} = {shown(value)}"
+                "dynamics", f"fields must be numbers, strings, lists or mappings, got {name} = {shown(value)}"
             ) from None
 
 
 def is_built_in(dynamics: object) -> bool:
-    """Whether a dynamics is one of this package's."""
+    """Whether a dynamics belongs to this package."""
     return type(dynamics) in {_registered[name] for name in _BUILT_IN}
 
 
 def settings_of(dynamics: Dynamics) -> dict[str, Any]:
-    """Return the settings of a dynamics for a run: the name as "kind", and the fields."""
+    """Return the settings of a dynamics as a run stores them: its name as "kind", and its fields."""
     names = [name for name, kind in DYNAMICS.items() if type(dynamics) is kind]
     return {"kind": names[0] if names else type(dynamics).__qualname__, **dataclasses.asdict(dynamics)}  # type: ignore[call-overload]
 
 
 def dynamics_from_settings(settings: Mapping[str, Any]) -> Dynamics:
-    """Return the dynamics that a run's settings describe.
+    """Return the dynamics that the stored settings of a run describe.
 
     Raises
     ------
     ValueError
-        If it is not registered.
+        If the dynamics is not registered.
     """
     numbers = _deprecated.rename_keys("dynamics", settings, warn=False)
     name = numbers.pop("kind")
     kinds = [DYNAMICS[name]] if name in DYNAMICS else [k for k in DYNAMICS.values() if k.__qualname__ == name]
-    if not kinds:  # a run from before the registration has the name of the class
+    if not kinds:  # A run of a dynamics that was not registered stores the name of the class.
         raise ArgumentValueError(
             "dynamics",
-            f"expected a known one ({', '.join(DYNAMICS)}), got a run of {name!r}; "
-            f"make it known first: zeroloss.register_dynamics({name!r}, …), or --import of a command",
+            f"the run is of {name!r}, which is none of {', '.join(DYNAMICS)}; register it first with "
+            f"zeroloss.register_dynamics({name!r}, …), or with --import of the command",
         )
-    found: Dynamics = kinds[0](**numbers)
-    return found
+    dynamics: Dynamics = kinds[0](**numbers)
+    return dynamics
 
 
 def _check_kind(argument: str, kind: type[Any]) -> None:
@@ -120,4 +131,4 @@ def _check_kind(argument: str, kind: type[Any]) -> None:
     if parameters is None or not parameters.frozen:
         raise ArgumentTypeError(argument, f"expected a frozen dataclass, got {kind.__qualname__}")
     if not callable(getattr(kind, "start", None)):
-        raise ArgumentTypeError(argument, f"expected a method start(data, network), got {kind.__qualname__} without it")
+        raise ArgumentTypeError(argument, f"{kind.__qualname__} has no method start(data, network)")

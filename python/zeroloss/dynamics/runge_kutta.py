@@ -1,7 +1,7 @@
-"""Steps along an autonomous flow dy/dt = f(y): Euler's, and Bogacki and Shampine's embedded pair of orders 3 and 2.
+"""Steps along an autonomous flow dy/dt = f(y) with Bogacki and Shampine's embedded pair of orders 3 and 2.
 
 Bogacki and Shampine, "A 3(2) pair of Runge–Kutta formulas", Appl. Math. Lett. 2 (1989) 321–325. SciPy's integrators
-keep their state to themselves; a flow along a manifold is retracted after each step and resumed to the same bits.
+hide their state. Here a flow along a manifold is retracted after each step, and resumed with the same bits.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from .. import _checks
 
 Vector = NDArray[np.float64]
 
-_SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0  # of the change of a step size
-_SMALLEST = 1e-14  # step size at which a flow is given up
-GREATEST = 1e100  # step size, which a flow that rests would increase without end
+#: The safety factor of a new step size, and the smallest and greatest factor of its change.
+_SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
+#: A flow ends if it needs a step below this size.
+_SMALLEST = 1e-14
+#: The greatest step size. A flow at rest would increase it without end.
+GREATEST = 1e100
 
 
 class StepSizeTooSmallError(ArithmeticError):
-    """No step meets the tolerances: the flow is too stiff here, or not smooth."""
+    """No step meets the tolerances, because the flow is too stiff or not smooth."""
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """The error allowed in one step: the root mean square over entries of error / (atol + rtol |y|) is at most 1."""
+    """The tolerances of a step: the root mean square over entries of error / (atol + rtol |y|) is at most 1."""
 
     rtol: float
     atol: float
@@ -37,9 +40,9 @@ class Tolerances:
         _checks.positive("atol", self.atol)
 
     def ratio(self, error: Vector, before: Vector, after: Vector) -> float:
-        """Return the error in units of the tolerance."""
+        """Return the error of a step in units of the tolerance."""
         allowed = self.atol + self.rtol * np.maximum(np.abs(before), np.abs(after))
-        with np.errstate(over="ignore"):  # an infinite ratio rejects the step
+        with np.errstate(over="ignore"):  # An infinite ratio rejects the step.
             return float(np.sqrt(np.mean((error / allowed) ** 2)))
 
 
@@ -54,7 +57,7 @@ class AcceptedStep:
 
 
 def bogacki_shampine(f: Callable[[Vector], Vector], y: Vector, slope: Vector, size: float) -> tuple[Vector, Vector]:
-    """Return y after one step of third order, and the difference from the embedded second-order step."""
+    """Return y after a step of third order, and its difference from the embedded step of second order."""
     k1 = slope
     k2 = f(y + size / 2 * k1)
     k3 = f(y + 3 * size / 4 * k2)
@@ -71,7 +74,7 @@ def adaptive_step(
     Raises
     ------
     StepSizeTooSmallError
-        If none does.
+        If no step does.
     """
     rejected = 0
     while True:
@@ -88,7 +91,7 @@ def adaptive_step(
 
 
 def first_size(y: Vector, slope: Vector, tolerances: Tolerances) -> float:
-    """Return a cautious first step: one that changes y by a hundredth of its own size."""
+    """Return a cautious first step size, which changes y by about a hundredth of its own size."""
     scale = tolerances.atol + tolerances.rtol * np.abs(y)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         size_y, size_slope = np.sqrt(np.mean((y / scale) ** 2)), np.sqrt(np.mean((slope / scale) ** 2))

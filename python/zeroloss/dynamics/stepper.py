@@ -1,7 +1,7 @@
 """The contract between the engine and a dynamics.
 
 A *dynamics* is a frozen dataclass of settings. It starts a *stepper*, which takes steps and describes its state. The
-dynamics of this package and of users satisfy the same contract; `zeroloss.dynamics.user` adapts users' steppers.
+dynamics of this package and of users satisfy the same contract; `zeroloss.dynamics.user` adapts the steppers of users.
 """
 
 from __future__ import annotations
@@ -23,57 +23,113 @@ from ..results import Outcome
 
 State = dict[str, NDArray[Any]]
 Record = Mapping[str, float]
-Records = NDArray[np.void]  # (count,) of kernels.record_dtype
+Records = NDArray[np.void]  # shape (count,), dtype kernels.record_dtype
 
 
 class Stepper(Protocol):
-    """A dynamics under way, as a user may write one.
+    """A stepper: a dynamics at a state. Users can write one in Python.
 
-    The answer of `save` alone determines the coming steps. Then runs can be extended, interrupted and resumed with
-    equal bits.
+    The state that `save` returns must determine all later steps. Then runs can be extended, interrupted and resumed
+    with equal bits.
     """
 
     def advance(self, steps: int) -> object:
-        """Take a number of steps, at least 1.
+        """Take steps.
 
-        Raise ArithmeticError or numpy.linalg.LinAlgError if a step cannot be taken: the run then ends at the last step
-        before it. A parameter that is not finite does the same. The answer is ignored, unless it is False,
-        which means that a step could not be taken.
+        If a step cannot be taken, raise ArithmeticError or numpy.linalg.LinAlgError, or return False. The run then ends
+        at the last step before it. It also ends if a parameter is not finite.
+
+        Parameters
+        ----------
+        steps : int
+            The number of steps, at least 1.
+
+        Returns
+        -------
+        object
+            False if a step could not be taken. Any other value is ignored.
         """
 
     def record(self) -> Mapping[str, float] | None:
-        """Return numbers that describe the state, by name; None if no step can be taken from it.
+        """Return numbers that describe the state.
 
-        Losses, accuracies, norms and the residual of the mean squared error are recorded without being returned here;
-        a name that is returned takes their place. ``time`` and ``slow_time`` become coordinates of the history.
+        Losses, accuracies, norms and the residual of the mean squared error are recorded for every dynamics. A value
+        of the same name replaces them. ``time`` and ``slow_time`` become coordinates of the history.
+
+        Returns
+        -------
+        mapping of str to float, or None
+            The numbers by name; None if no step can be taken from this state.
         """
 
     def network(self) -> Network:
-        """Return a copy of the parameters, of the shape and precision of the start."""
+        """Return a copy of the parameters.
+
+        Returns
+        -------
+        Network
+            A network of the shapes, the precision and the activation of the start.
+        """
 
     def save(self) -> State:
-        """Return a copy of the complete state: arrays of numbers, by name, always of the same shapes and types."""
+        """Return a copy of the complete state.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays of numbers by name, always of the same shapes and dtypes.
+        """
 
     def restore(self, state: State) -> None:
-        """Go back to a state that `save` returned, also one of another stepper of the same settings."""
+        """Return to a saved state.
+
+        Parameters
+        ----------
+        state : dict of str to ndarray
+            A state that `save` returned, for this or another stepper of the same settings.
+        """
 
 
 class Dynamics(Protocol):
     """The settings of a dynamics: a frozen dataclass whose fields are numbers, strings, lists or mappings.
 
-    It may also have ``fixed_step()``, the time that one step covers (1 by default, None if it varies), and
-    ``cost(data, network)``, a `Cost`, without which memory is not checked and one thread is used.
+    Two further methods are optional. ``fixed_step()`` returns the time that one step covers, or None if it varies;
+    without this method it is 1. ``cost(data, network)`` returns a `Cost`; without this method memory is not checked,
+    and one thread is used.
     """
 
     def start(self, data: Dataset, network: Network, threads: int = 1) -> Stepper:
-        """Return a stepper at the network. ``threads`` may be left out by a dynamics that uses one."""
+        """Return a stepper that starts at a network.
+
+        Parameters
+        ----------
+        data : Dataset
+            The samples.
+        network : Network
+            The start.
+        threads : int
+            Threads for one step. A dynamics that uses one thread need not have this parameter.
+
+        Returns
+        -------
+        Stepper
+            The stepper.
+        """
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a step: useful floating-point operations, bytes, and the operations from which threads pay.
+    """The cost of one step.
 
-    Two threads were 1.6 times faster at steps of 30 µs (7e6 operations); below, waiting for each other eats the gain.
+    Parameters
+    ----------
+    flops : float
+        Useful floating-point operations.
+    memory : int
+        Bytes.
+    flops_for_threads : float
+        Several threads are used by default from this number of operations on. Two threads were 1.6 times faster
+        at steps of 30 µs (7e6 operations); at shorter steps, threads wait too long for each other.
     """
 
     flops: float
@@ -83,20 +139,20 @@ class Cost:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The answer of a stepper that took a number of steps.
+    """The result of a chunk of steps.
 
     Attributes
     ----------
     finite : bool
         Whether every step was taken and left finite numbers.
     losses : array (steps,) or None
-        The training loss before each step, if it is known and was asked for.
+        The training loss before each step, if it was requested and the stepper computes it.
     records : sequence of mapping
-        The records that were asked for within the chunk.
+        The records within the chunk that were requested.
     error : Exception or None
         The error that a step raised.
     network : Network or None
-        The parameters after the steps, if they had to be asked for.
+        The parameters after the steps, if `advance` already has a copy of them.
     """
 
     finite: bool
@@ -107,27 +163,34 @@ class Chunk:
 
 
 class ChunkStepper(ABC):
-    """A stepper as the engine uses it: `Stepper`, and answers that save time or say more.
+    """A stepper as the engine uses it: a `Stepper` whose chunks also have losses, records and errors.
 
-    The complete state is the arrays of ``state``.
+    The arrays of ``state`` are the complete state.
     """
 
     state: State
-    #: Whether `advance` returns the training losses that are asked for.
+    #: Whether `advance` returns training losses.
     knows_losses = False
     #: Whether `advance` returns records within a chunk.
     makes_records = False
 
     @abstractmethod
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
-        """Take steps. After one that is not finite, no step succeeds.
+        """Take steps. After a step that is not finite, no step succeeds.
 
-        ``losses`` asks for the loss before each step, ``record_at`` for records after so many of the steps.
+        Parameters
+        ----------
+        steps : int
+            The number of steps, at least 1.
+        losses : bool
+            Whether the chunk should have the training loss before each step.
+        record_at : sequence of int
+            Numbers of steps of this chunk after which it should make a record.
         """
 
     @abstractmethod
     def record(self) -> Record | None:
-        """Describe the state, time coordinates among the values, which may be infinite; None if no step can follow."""
+        """Return the record of the state, with time coordinates; None if no step can follow. Values may be infinite."""
 
     @abstractmethod
     def network(self) -> Network:
@@ -143,28 +206,30 @@ class ChunkStepper(ABC):
 
     @abstractmethod
     def failure(self, step: int, error: Exception | None) -> Outcome:
-        """Return the outcome of a step that failed, from the state that the attempt left, and its error."""
+        """Return the outcome of a step that failed, from the state after the attempt and from the error."""
 
     def gradient_norm(self) -> float:
-        """Return ‖∇loss + weight_decay · θ‖, which only descents have."""
-        raise ArgumentValueError("gradient_norm", f"expected gradient descent or AdamW, got {type(self).__name__}")
+        """Return ‖∇loss + weight_decay · θ‖. Only gradient descent and AdamW have it."""
+        raise ArgumentValueError(
+            "gradient_norm", f"is defined for gradient_descent and adamw, not {type(self).__name__}"
+        )
 
     def reaches(self, time: float) -> bool:
-        """Whether the next adaptive step would end at ``time`` or beyond."""
+        """Whether the next adaptive step may reach ``time``."""
         return False
 
     def copy_at(self, time: float) -> Self:
-        """Return another stepper, which continued from here to exactly ``time``."""
+        """Return a copy of this stepper that has continued to exactly ``time``."""
         raise NotImplementedError
 
 
 def copy_state(state: Mapping[str, NDArray[Any]]) -> State:
-    """Return a copy of a state, all of it as arrays."""
+    """Return a copy of a state, with every value as an array."""
     return {name: np.array(array) for name, array in state.items()}
 
 
 class Evaluator:
-    """Losses, accuracies and norms of parameters on both sets of samples."""
+    """A function of E and W that returns losses, accuracies and norms, on the training and the test samples."""
 
     def __init__(self, data: Dataset, network: Network, loss: kernels.Loss) -> None:
         self.activation = kernel_activation(network)
@@ -174,11 +239,11 @@ class Evaluator:
         self._accuracy_defined = one_hot(data.Y_train) and one_hot(data.Y_test)
 
     def __call__(self, E: NDArray[Any], W: NDArray[Any]) -> dict[str, float]:
-        """Return the record's common part."""
+        """Return the values that every record has."""
         return self.records_from_kernel(kernels.describe(self.train, self.test, E, W, self.activation, self.loss))[0]
 
     def records_from_kernel(self, records: Records) -> list[dict[str, float]]:
-        """Return records of the kernel as mappings; their accuracies are NaN if the targets are not one-hot."""
+        """Return records of the kernel as mappings. Accuracies are NaN if the targets are not one-hot."""
         if not self._accuracy_defined:
             records["train_accuracy"] = records["test_accuracy"] = math.nan
         names = records.dtype.names or ()

@@ -1,4 +1,4 @@
-"""A stepper of a user, as the engine uses it: its answers are checked, and its errors are reported as its own."""
+"""An adapter of users' steppers for the engine. It checks their results, and reports their errors as theirs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from ..results import Ending, Outcome
 from .stepper import Chunk, ChunkStepper, Cost, Dynamics, Evaluator, Record, State, copy_state
 
 _METHODS = ("advance", "record", "network", "save", "restore")
-_STEPS = "zeroloss_steps"  # in a saved state, next to the user's own arrays
-_KINDS = "biufc"  # of arrays that can be saved: numbers
+#: The name of the number of steps in a saved state, next to the arrays of the user.
+_STEPS = "zeroloss_steps"
+#: The kinds of NumPy dtypes that can be saved: numbers.
+_KINDS = "biufc"
 
 Answer = TypeVar("Answer")
 
 
 class DynamicsError(RuntimeError):
-    """An error in the code of a user's dynamics, or an answer of it that breaks the contract."""
+    """An error in the code of a user's dynamics, or a result of it that breaks the contract."""
 
 
 class UserStepper(ChunkStepper):
-    """A user's stepper, with the standard record, the number of steps in its state, and checks of its answers."""
+    """A user's stepper, with the standard record, the number of steps in its state, and checks of its results."""
 
     def __init__(self, dynamics: Dynamics, data: Dataset, network: Network, threads: int) -> None:
         self._name = type(dynamics).__name__
@@ -43,12 +45,12 @@ class UserStepper(ChunkStepper):
         options = {"threads": threads} if "threads" in takes else {}
         self._inner = dynamics.start(data, network, **options)
         if missing := [name for name in _METHODS if not callable(getattr(self._inner, name, None))]:
-            what = f"{type(self._inner).__name__} without {missing[0]}"
-            raise ArgumentTypeError("dynamics", f"expected {self._name}.start to return a stepper, got {what}")
+            what = f"{type(self._inner).__name__}, which has no method {missing[0]}"
+            raise ArgumentTypeError("dynamics", f"{self._name}.start must return a stepper, got {what}")
         self._check()
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
-        """Take steps."""
+        """Take steps; see `ChunkStepper.advance`. Losses and records within the chunk are not available."""
         try:
             answer = self._call("advance", lambda: self._inner.advance(steps), (ArithmeticError, np.linalg.LinAlgError))
             self._steps += steps
@@ -59,13 +61,13 @@ class UserStepper(ChunkStepper):
         return Chunk(finite, network=network)
 
     def record(self) -> Record | None:
-        """Describe the state: the standard values, then the user's own."""
+        """Return the standard record, with the values of the user's record."""
         network = self.network()
-        own = self._call("record", self._inner.record)
-        if not isinstance(own, Mapping):
-            raise self._contract_error("record", f"expected a mapping of names to numbers, got {shown(own)}")
+        record = self._call("record", self._inner.record)
+        if not isinstance(record, Mapping):
+            raise self._contract_error("record", f"expected a mapping of names to numbers, got {shown(record)}")
         values = {**self._evaluator(network.E, network.W), "time": self._step_size * self._steps}
-        for name, value in own.items():
+        for name, value in record.items():
             if not isinstance(name, str) or not name.isidentifier():
                 raise self._contract_error("record", f"expected identifiers as names, got {shown(name)}")
             try:
@@ -106,7 +108,7 @@ class UserStepper(ChunkStepper):
         return {**state, _STEPS: np.array(self._steps)}
 
     def restore(self, state: State) -> None:
-        """Go back to a state that `save` returned."""
+        """Return to a state that `save` returned."""
         self._call("restore", lambda: self._inner.restore(copy_state({k: a for k, a in state.items() if k != _STEPS})))
         self._steps = int(state[_STEPS])
 
@@ -120,7 +122,7 @@ class UserStepper(ChunkStepper):
         return Outcome(Ending.DIVERGED, f"{why} at step {step}" if error is None else f"at step {step} {why}")
 
     def _check(self) -> None:
-        """Raise TypeError unless the answers at the start satisfy the contract."""
+        """Raise TypeError unless the stepper satisfies the contract at the start."""
         try:
             self.record()
             saved = self.save()
@@ -131,7 +133,7 @@ class UserStepper(ChunkStepper):
             raise ArgumentTypeError("dynamics", f"{error}") from error
         if different := [name for name in saved if saved[name].tobytes() != again[name].tobytes()]:
             raise ArgumentTypeError(
-                "dynamics", f"expected {self._name}.restore to restore {different[0]}, got other numbers"
+                "dynamics", f"{self._name}.restore does not restore {different[0]}: save returns other numbers after it"
             )
 
     def _call(self, method: str, call: Callable[[], Answer], allowed: tuple[type[Exception], ...] = ()) -> Answer:
@@ -140,37 +142,37 @@ class UserStepper(ChunkStepper):
         except allowed:
             raise
         except Exception as error:
-            raise self._contract_error(method, f"{type(error).__name__}: {error}{_place(error)}") from error
+            raise self._contract_error(method, f"{type(error).__name__}: {error}{_format_place(error)}") from error
 
     def _contract_error(self, method: str, what: str) -> DynamicsError:
         return DynamicsError(one_line(f"{self._name}.{method}: {what}"))
 
 
 def fixed_step(dynamics: Dynamics) -> float | None:
-    """Return the time that one step covers: 1 if the dynamics does not say; None if it varies."""
-    given = getattr(dynamics, "fixed_step", None)
-    return given() if callable(given) else 1.0
+    """Return the time that one step covers; None if it varies. It is 1 for a dynamics without `fixed_step`."""
+    method = getattr(dynamics, "fixed_step", None)
+    return method() if callable(method) else 1.0
 
 
 def cost(dynamics: Dynamics, data: Dataset, network: Network) -> Cost:
-    """Return the cost of a step; zero if the dynamics does not say."""
-    given = getattr(dynamics, "cost", None)
-    return given(data, network) if callable(given) else Cost(0.0, 0)
+    """Return the cost of a step. It is zero for a dynamics without `cost`."""
+    method = getattr(dynamics, "cost", None)
+    return method(data, network) if callable(method) else Cost(0.0, 0)
 
 
 def _difference(
     before: Mapping[str, tuple[tuple[int, ...], Any]], now: Mapping[str, tuple[tuple[int, ...], Any]]
 ) -> str:
-    """Say in which array two layouts of a state differ."""
+    """Return a message that names an array in which two layouts of a state differ."""
     if before.keys() != now.keys():
-        return f"expected the arrays {', '.join(before)}, as at the start, got {', '.join(now)}"
+        return f"expected the same arrays as at the start ({', '.join(before)}), got {', '.join(now)}"
     name = next(name for name in before if before[name] != now[name])
     (shape, dtype), (new_shape, new_dtype) = before[name], now[name]
-    return f"expected {name} as at the start, {shape} in {dtype}, got {new_shape} in {new_dtype}"
+    return f"expected {name} with shape {shape} and dtype {dtype}, as at the start, got {new_shape} and {new_dtype}"
 
 
-def _place(error: Exception) -> str:
-    """Return where an error was raised."""
+def _format_place(error: Exception) -> str:
+    """Return the file and the line at which an error was raised in the user's code, in parentheses."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename) != Path(__file__)]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    user_frames = [frame for frame in frames if Path(frame.filename) != Path(__file__)]
+    return f" ({Path(user_frames[-1].filename).name}, line {user_frames[-1].lineno})" if user_frames else ""

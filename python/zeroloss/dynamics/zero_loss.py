@@ -1,4 +1,4 @@
-"""The common part of the norm flow's steppers: the zero-loss set on which they stay, and their records."""
+"""The zero-loss set as a constraint: the common part of the steppers of the norm flow."""
 
 from __future__ import annotations
 
@@ -14,12 +14,25 @@ from ..geometry.solver import checked_zero_loss_set, is_singular, singular_error
 from ..networks import Network
 from .stepper import Evaluator, State
 
-_ON_THE_SET = 1e-6  # of max|F − Y| at the start
-_MOST_ITERATIONS = 50  # of a retraction
+#: A start with a greater max|F − Y| is not on the set.
+_START_TOLERANCE = 1e-6
+_MAX_RETRACTION_ITERATIONS = 50
 
 
 class ZeroLossConstraint:
-    """The zero-loss set of the data, for networks like one; ``solver`` as for `zeroloss.geometry.memory_needed`."""
+    """The zero-loss set of the training samples, with retractions onto it and records of states on it.
+
+    Parameters
+    ----------
+    data : Dataset
+        The samples.
+    network : Network
+        A network of the shapes, the precision and the activation of those on the set.
+    solver : {"auto", "dense", "matrix_free"}
+        The linear solver, as for `zeroloss.geometry.memory_needed`.
+    threads : int
+        Threads for one step.
+    """
 
     def __init__(self, data: Dataset, network: Network, solver: Solver, threads: int = 1) -> None:
         self.set = checked_zero_loss_set(network, data, solver, threads)
@@ -31,27 +44,27 @@ class ZeroLossConstraint:
         return float(np.abs(self.set.residual(E, W)).max())
 
     def check(self, state: State) -> None:
-        """Raise unless a state is on the set."""
-        off = self.largest_residual(state["E"], state["W"])
-        if not off <= _ON_THE_SET:
+        """Raise ValueError unless a state is on the set."""
+        residual = self.largest_residual(state["E"], state["W"])
+        if not residual <= _START_TOLERANCE:
             raise ArgumentValueError(
                 "network",
-                f"expected on the zero-loss set, max|F − Y| ≤ {_ON_THE_SET:g}, got {off:.1e}; "
-                "zeroloss.geometry.project moves it there",
+                f"is not on the zero-loss set: max|F − Y| is {residual:.1e}, above {_START_TOLERANCE:g}; "
+                "call zeroloss.geometry.project first",
             )
 
     def check_rank(self, state: State, ending: str) -> None:
-        """Raise LinAlgError, with the cause, if a solve ended as "singular" because J is."""
+        """Raise LinAlgError, with the cause, if a solver ended as "singular" because J Jᵀ is singular."""
         network = Network(state["E"], state["W"], self._network.activation)
         if ending == "singular" and is_singular(network, self._data):
             raise singular_error(network, self._data)
 
     def retract(self, E: NDArray[np.float64], W: NDArray[np.float64], tolerance: float) -> None:
         """Move E and W onto the set, in place."""
-        most = _MOST_ITERATIONS
+        most = _MAX_RETRACTION_ITERATIONS
         retract(self.set, self._network, self._data, E, W, tolerance=tolerance, most=most, reuse_factor=True)
 
     def record(self, state: State) -> dict[str, float]:
-        """Describe a state."""
+        """Return the record of a state."""
         common = self._evaluator(state["E"], state["W"])
         return {**common, "largest_residual": self.largest_residual(state["E"], state["W"])}
