@@ -20,7 +20,8 @@ def notebook_name(page: str) -> str:
 
 
 def plain_links(text: str) -> str:
-    """Replace links to other pages by their text, and leave out pictures. Links to web sites stay."""
+    """Replace links to other pages and to the reference by their text, and leave out pictures. Web addresses stay."""
+    text = re.sub(r"\{py:\w+\}(`[^`]+`)", r"\1", text)
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)\n*", "", text)
     return re.sub(r"\[([^\]]+)\]\((?!https?://)[^)]*\)", r"\1", text)
 
