@@ -22,7 +22,7 @@ def tables():
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
 def test_tables_are_those_of_the_files(tables, page):
     text = read_page(page)
-    assert tables.written(text) == text, "python tools/result_tables.py writes the tables again"
+    assert tables.replace_tables(text) == text, "python tools/result_tables.py writes the tables again"
 
 
 def test_every_table_is_on_a_page(tables):
@@ -33,7 +33,7 @@ def test_every_table_is_on_a_page(tables):
 @pytest.mark.parametrize("name", RESULTS)
 def test_files_are_of_the_full_form_of_today_s_settings(tables, name):
     """A study whose settings or summary change has to be carried out again."""
-    study, about = tables.studies()[name], tables.content(name)
+    study, about = tables.list_studies()[name], tables.read_result(name)
     assert about["settings"] == json.loads(json.dumps(asdict(study.full)))
     assert about["seeds"] == study.seeds(study.full)
     assert about["build"]["zeroloss"]
@@ -42,4 +42,4 @@ def test_files_are_of_the_full_form_of_today_s_settings(tables, name):
 
 def test_a_table_that_differs_is_noticed(tables):
     text = read_page("docs/results/delays.md")
-    assert tables.written(text.replace("(−1.023", "(−1.024")) == text
+    assert tables.replace_tables(text.replace("(−1.023", "(−1.024")) == text

@@ -1,7 +1,7 @@
-"""Write the tables of the documentation that hold results, from the files in docs/results.
+"""Write the tables of results in the documentation, from the files in docs/results.
 
-``python tools/result_tables.py`` writes the tables between the marks ``<!-- table NAME -->`` and ``<!-- end -->`` of
-the pages again. The files are those that ``zeroloss reproduce NAME`` writes, without a change.
+``python tools/result_tables.py`` replaces each table between the marks ``<!-- table NAME -->`` and ``<!-- end -->`` of
+a page. The files are those that ``zeroloss reproduce NAME`` writes, without changes.
 """
 
 import json
@@ -11,49 +11,117 @@ from pathlib import Path
 from typing import Any
 
 from zeroloss.studies import CHECKS, FIGURES, STUDIES, Study, load
+from zeroloss.studies._words import format_range
+from zeroloss.studies.beyond._delays import format_interval
 from zeroloss.studies.beyond.norm_clamp import FREE, VARIANTS
 
 DOCS = Path(__file__).parent.parent / "docs"
 RESULTS = DOCS / "results"
 
 
-def content(name: str) -> dict[str, Any]:
+def read_result(name: str) -> dict[str, Any]:
     """Return the content of a file of results."""
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return content
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]).replace("|  |", "| |")
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Return a whole number with spaces between thousands."""
     return f"{value:,.0f}".replace(",", " ")
 
 
-def studies() -> dict[str, Study[Any]]:
+def format_digits(value: float) -> str:
+    """Return two significant digits."""
+    return f"{value:#.2g}".rstrip(".")
+
+
+def format_power(value: float) -> str:
+    """Return a power of ten, such as 3·10⁻⁵."""
+    digits, exponent = f"{value:.0e}".split("e")
+    power = f"10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+    return power if digits == "1" else f"{digits}·{power}"
+
+
+def list_studies() -> dict[str, Study[Any]]:
     """Return the studies that have a file of results, by name."""
-    every = (load(place) for places in (FIGURES, CHECKS, STUDIES) for place in places.values())
-    return {study.name: study for study in every if (RESULTS / f"{study.name}.json").exists()}
+    studies = (load(place) for places in (FIGURES, CHECKS, STUDIES) for place in places.values())
+    return {study.name: study for study in studies if (RESULTS / f"{study.name}.json").exists()}
 
 
 def settings_of(study: Study[Any]) -> Any:
-    """Return the settings that the results of a study come from, as its files hold them."""
-    return type(study.full)(**content(study.name)["settings"])
+    """Return the settings of the results of a study, from its file."""
+    return type(study.full)(**read_result(study.name)["settings"])
 
 
-def lines() -> str:
-    """Return the line that every study printed."""
+def make_lines() -> str:
+    """Return the line of every study."""
     rows = []
-    for name, study in studies().items():
-        text = study.line(settings_of(study), content(name)["summary"])
+    for name, study in list_studies().items():
+        text = study.line(settings_of(study), read_result(name)["summary"])
         rows.append([f"[{name}]({name}.json)", text.replace("|", r"\|")])
-    return table(["study", "what it printed"], rows)
+    return format_table(["study", "line of results"], rows)
 
 
-def delay_laws() -> str:
+def make_figure6() -> str:
+    """Return the numbers of figure 6, with those of the reference."""
+    summary = read_result("figure6")["summary"]
+    first, last = summary["fourier_initial"], summary["fourier_final"]
+
+    def both(key: str, form: str) -> str:
+        return f"{format_range(first[key], form)} → {format_range(last[key], form)}"
+
+    def scaled(key: str, power: int) -> str:
+        exponent = format_power(10.0**power)
+        return f"{format_range([value / 10**power for value in summary[key]], '.1f')}·{exponent}"
+
+    rows = [
+        [f"{'first step with test accuracy ' if level == '0.5' else ''}≥ {level}", format_range(steps, "d"), reference]
+        for (level, steps), reference in zip(
+            summary["crossing_steps"].items(), ("1680–2010", "1930–2300", "2260–2490"), strict=True
+        )
+    ]
+    condition = f"{scaled('condition_initial', 6)} → {scaled('condition_final', 5)}"
+    rows += [
+        ["final ‖E‖²", format_range(summary["final_norm_E_squared"], ".1f"), "144–148"],
+        ["final ‖W‖²", format_range(summary["final_norm_W_squared"], ".1f"), "142–145"],
+        ["condition number of K (estimate), first → last step", condition, "3–4·10⁶ → 6·10⁵"],
+        ["spread of the norms of Re F_k, Im F_k", both("spread", ".3f"), "0.03 → below 0.015"],
+        [r"largest \|cosine\| among them", both("largest_cosine", ".3f"), "0.13–0.17 → below 0.05"],
+        ["mean cosine of absolute values, across frequencies", both("across", ".2f"), "0.64 → below 0.2"],
+        ["within a frequency", both("within", ".2f"), "0.64 → 0.64"],
+        ["share of a unit's power in its strongest frequency", both("strongest_share", ".2f"), "0.19 → above 0.8"],
+        ["frequencies used, of 18", format_range(last["frequencies_used"], ".0f"), "18"],
+    ]
+    return format_table(["number", "measured", "reference"], rows)
+
+
+def make_vanishing_decay() -> str:
+    """Return the sup distances between descent and the norm flow."""
+    summary = read_result("vanishing_decay")["summary"]
+    columns = [summary[name][key] for name in summary for key in ("sup_distance_early", "sup_distance")]
+    rows = [[format_power(float(decay)), *(format_digits(column[decay]) for column in columns)] for decay in columns[0]]
+    orders = [f"{summary[name][key]:.2f}" for name in summary for key in ("order_early", "order")]
+    head = ["weight decay", *(f"{name}, s ≤ {until}" for name in summary for until in (1, 3))]
+    return format_table(head, [*rows, ["order", *orders]])
+
+
+def make_sliding() -> str:
+    """Return the costs and errors of the ways to follow the norm flow along corners."""
+    names = {"plain": "plain, step size", "adaptive": "Bogacki–Shampine, rtol", "proximal": "proximal, rtol"}
+    rows = []
+    for name, flow in read_result("sliding")["summary"]["flows"].items():
+        kind, value = name.split(" ")
+        cost = [format_number(flow["solves"]), f"{format_digits(flow['seconds'])} s", format_digits(flow["error"])]
+        rows.append([f"{names[kind]} {value}", *cost])
+    return format_table(["steps", "solves", "processor time", "error"], rows)
+
+
+def make_delay_laws() -> str:
     """Return the exponents of the delay law by definition."""
     names = {
         "first": "test accuracy ½, first",
@@ -61,54 +129,72 @@ def delay_laws() -> str:
         "nine tenths": "test accuracy 0.9, sustained",
         "loss": "test loss below the constant prediction's, sustained",
     }
-    laws = content("delay_law")["summary"]["laws"]
+    laws = read_result("delay_law")["summary"]["laws"]
+    rows = [
+        [words, format_interval(laws[key]["exponent"]), f"{laws[key]['runs']}, {laws[key]['censored']}"]
+        for key, words in names.items()
+    ]
+    return format_table(["delay to", "exponent of lr · weight decay, 95 %", "runs, censored"], rows)
+
+
+def make_budgets() -> str:
+    """Return the exponents of the delay law within budgets."""
     rows = []
-    for key, words in names.items():
-        value, low, high = laws[key]["exponent"]
-        exponent = f"{value:.3f} ({low:.3f} … {high:.3f})".replace("-", "−")
-        rows.append([words, exponent, f"{laws[key]['runs']}, {laws[key]['censored']}"])
-    return table(["delay to", "exponent of lr · weight decay, 95 %", "runs, censored"], rows)
+    for budget, ways in read_result("delay_law")["summary"]["budgets"].items():
+        intervals = [format_interval(ways[way]) for way in ("censored", "dropped", "taken")]
+        rows.append([f"{format_number(int(budget))} steps", f"{100 * ways['censored_share']:.0f} %", *intervals])
+    head = ["budget", "not generalised", "exponent, these runs censored", "left out", "budget used as delay"]
+    return format_table(head, rows)
 
 
-def norm_clamp() -> str:
-    """Return the delays with a norm held."""
-    summary = content("norm_clamp")["summary"]
+def make_norm_clamp() -> str:
+    """Return the delays with a norm held fixed."""
+    summary = read_result("norm_clamp")["summary"]
 
-    def delays(own: Mapping[str, Any]) -> list[str]:
-        found, each = own["delay"]["0.5"], own["delay"]["0.5"]["each"]
-        seen = sorted(delay for delay in each if delay is not None)
-        reached = "" if len(seen) == len(each) else f"{len(seen) or 'none'} of {len(each)}"
-        if found["median"] is None or len(seen) < 3:
-            return [", ".join(map(number, seen)), reached]
-        return [" – ".join(map(number, (seen[0], found["median"], seen[-1]))), reached]
+    def format_delays(runs: Mapping[str, Any]) -> list[str]:
+        delay = runs["delay"]["0.5"]
+        seen = sorted(value for value in delay["each"] if value is not None)
+        count = len(delay["each"])
+        reached = "" if len(seen) == count else f"{len(seen) or 'none'} of {count}"
+        if delay["median"] is None or len(seen) < 3:
+            return [", ".join(map(format_number, seen)), reached]
+        return [" – ".join(map(format_number, (seen[0], delay["median"], seen[-1]))), reached]
 
-    def medians(own: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        found = {ratio: own[ratio]["delay"]["0.5"] for ratio in ("0.4", "0.8", "1", "1.2")}
-        words = ["not reached" if one["median"] is None else number(one["median"]) for one in found.values()]
-        few = [f"{5 - one['censored']} of 5 at {ratio}" for ratio, one in found.items() if one["censored"]]
-        return [" / ".join(found), f"medians {' / '.join(words)}", ", ".join(few)]
+    def format_medians(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        delays = {ratio: runs[ratio]["delay"]["0.5"] for ratio in ("0.4", "0.8", "1", "1.2")}
+        medians = [delay["median"] for delay in delays.values()]
+        words = ["not reached" if median is None else format_number(median) for median in medians]
+        few = [f"{5 - delay['censored']} of 5 at {ratio}" for ratio, delay in delays.items() if delay["censored"]]
+        return [" / ".join(delays), f"medians {' / '.join(words)}", ", ".join(few)]
 
-    rows = [["free", "", *delays(summary[FREE])]]
-    held = sorted(summary["hold both"].items(), key=lambda one: -float(one[0]))
-    for place, (ratio, own) in enumerate(held):
-        rows.append([VARIANTS["hold both"][3] if place == 0 else "", ratio, *delays(own)])
-    rows += [[VARIANTS[name][3], *medians(summary[name])] for name in VARIANTS if name != "hold both"]
-    return table(["", "ρ", "delay to 0.5, least – median – greatest", "runs that generalise"], rows)
-
-
-#: The tables by the names that stand in their marks.
-TABLES: Mapping[str, Callable[[], str]] = {"lines": lines, "delay laws": delay_laws, "norm clamp": norm_clamp}
+    rows = [["free", "", *format_delays(summary[FREE])]]
+    for ratio, runs in sorted(summary["hold both"].items(), key=lambda item: -float(item[0])):
+        rows.append([VARIANTS["hold both"][3] if len(rows) == 1 else "", ratio, *format_delays(runs)])
+    rows += [[VARIANTS[name][3], *format_medians(summary[name])] for name in VARIANTS if name != "hold both"]
+    return format_table(["", "ρ", "delay to 0.5, least – median – greatest", "runs that generalise"], rows)
 
 
-def written(text: str) -> str:
+#: The tables by the names in their marks.
+TABLES: Mapping[str, Callable[[], str]] = {
+    "lines": make_lines,
+    "figure 6": make_figure6,
+    "vanishing decay": make_vanishing_decay,
+    "sliding": make_sliding,
+    "delay laws": make_delay_laws,
+    "budgets": make_budgets,
+    "norm clamp": make_norm_clamp,
+}
+
+
+def replace_tables(text: str) -> str:
     """Return a page with its tables written again."""
 
-    def one(found: re.Match[str]) -> str:
-        return f"<!-- table {found[1]} -->\n\n{TABLES[found[1]]()}\n\n<!-- end -->"
+    def replace(match: re.Match[str]) -> str:
+        return f"<!-- table {match[1]} -->\n\n{TABLES[match[1]]()}\n\n<!-- end -->"
 
-    return re.sub(r"<!-- table ([\w ]+) -->\n.*?<!-- end -->", one, text, flags=re.DOTALL)
+    return re.sub(r"<!-- table ([\w ]+) -->\n.*?<!-- end -->", replace, text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
     for page in sorted(DOCS.rglob("*.md")):
-        page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(replace_tables(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -135,9 +135,10 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
             curve, label = part.isel(start=at), None if at else name
             style: Any = {"markersize": 3, "linewidth": 0.7, "alpha": 0.7}
             draw_curves(left, curve.distance, curve.cosine, ACTIVATION_COLOURS[name], label, "o-", **style)
-        x = np.array([s.least, s.fitted_below])
-        middle = part.isel(offset=s.points // 3).median("start")
-        label = "slope 1" if name == s.activations[0] else None
+    x = np.array([s.least, s.fitted_below])
+    for name in s.activations:
+        middle = numbers.sel(activation=name).isel(offset=s.points // 3).median("start")
+        label = "slope 1" if name == s.activations[-1] else None
         draw_curves(left, x, float(middle.cosine / middle.distance) * x, "black", label, "--", linewidth=0.8)
     x = numbers.parabola_distance
     draw_curves(right, x, numbers.parabola, "grey", "from the gradient", "o", markersize=3)
