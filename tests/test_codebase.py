@@ -25,7 +25,7 @@ PACKAGE = ROOT / "python" / "zeroloss"
 LAYERS = (
     {"_checks", "_progress", "_toml"},
     {"_choices", "_deprecated", "_plain"},
-    {"_display", "_hints", "_kernels", "_resources", "_run_settings"},
+    {"_display", "_fingerprint", "_hints", "_kernels", "_resources", "_run_settings"},
     {"_reading", "provenance"},
     {"datasets"},
     {"networks"},

@@ -59,7 +59,7 @@ def test_the_outcome_of_a_killed_run_says_so(tmp_path, server):
     child.start()
     child.join()
     run = zl.load(tmp_path / "a")
-    assert str(run.outcome) == "interrupted: after 0 steps at the last checkpoint; zeroloss resume goes on with it"
+    assert str(run.outcome) == "interrupted: after 0 steps at the last checkpoint; zeroloss resume continues it"
     done = zeroloss("report", tmp_path / "a")
     assert done.returncode == 130
     assert done.stdout.startswith("interrupted: after 0 steps")
@@ -115,7 +115,7 @@ def test_an_unreadable_file_is_not_called_damaged(tmp_path, monkeypatch, code, n
         with refuse(self, "rb") as file:
             return file.read()
 
-    expected = rf"cannot be read \({os.strerror(code)}\); .* its content may be whole"
+    expected = rf"cannot be read \({os.strerror(code)}\); .* its content may be valid"
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", refuse)
         patched.setattr(Path, "read_bytes", read_bytes)
@@ -170,7 +170,7 @@ def test_damaged_checkpoints_do_not_replace_valid_ones(tmp_path, keep):
 
     file = tmp_path / "a" / "config.toml"
     file.write_text(file.read_text().replace("keep_checkpoints = 3", f"keep_checkpoints = {keep}"))
-    with pytest.warns(RuntimeWarning, match="the checkpoint before it is used"):
+    with pytest.warns(RuntimeWarning, match="the previous checkpoint is used"):
         resumed = runs.resume(tmp_path / "a", progress=False, on_record=list_checkpoints)
     assert resumed.step == 300
     assert listings[-1] == [before.name, "step-000000000210"][:keep]

@@ -158,7 +158,7 @@ def test_a_foreign_file_with_the_name_of_a_run_s_file_stays(tmp_path, run, name)
     np.savez(tmp_path / name, x=1)
     (tmp_path / f"{name}.npz").rename(tmp_path / name) if name != "data.npz" else None
     before = contents(tmp_path)
-    with pytest.raises(FileExistsError, match=f"in which {name} is damaged or of another program"):
+    with pytest.raises(FileExistsError, match=f"in which {name} is damaged or not from zeroloss"):
         run.save(tmp_path)
     assert contents(tmp_path) == before
 
@@ -166,7 +166,7 @@ def test_a_foreign_file_with_the_name_of_a_run_s_file_stays(tmp_path, run, name)
 def test_a_run_of_the_command_is_not_saved_over(tmp_path, run):
     run_in(tmp_path / "a")
     before = contents(tmp_path / "a")
-    with pytest.raises(FileExistsError, match="holds a run of zeroloss run"):
+    with pytest.raises(FileExistsError, match="is the directory of a zeroloss run"):
         run.save(tmp_path / "a")
     after = contents(tmp_path / "a")
     assert {**after, "lock": b""} == {**before, "lock": b""}

@@ -10,6 +10,7 @@ import pytest
 import zeroloss as zl
 from problems import same_bits
 from zeroloss import _deprecated, config, runs
+from zeroloss._fingerprint import section_text
 from zeroloss.dynamics.registry import dynamics_from_settings
 
 VALUES = {"hold": "fixed", "cap": "at_most", "rescale": "once"}
@@ -133,6 +134,6 @@ def test_a_stored_sweep_is_continued(tmp_path):
 def test_fingerprints_are_those_of_the_old_names():
     old = {"kind": "gradient_descent", "norm_control": "cap", "norm_step": 3}
     new = {"kind": "gradient_descent", "norm_constraint": "at_most", "norm_from_step": 3}
-    assert config.section_text("dynamics", new) == config.section_text("dynamics", old)
+    assert section_text("dynamics", new) == section_text("dynamics", old)
     other = {"kind": "noisy", "norm_step": 3}
     assert _deprecated.rename_keys("dynamics", other, warn=True) == other

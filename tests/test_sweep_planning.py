@@ -7,6 +7,7 @@ import pytest
 
 import zeroloss as zl
 from zeroloss import config
+from zeroloss._fingerprint import fingerprint_of
 from zeroloss.config import ConfigurationError
 from zeroloss.sweeps import grid
 
@@ -59,7 +60,7 @@ def test_cells_agree_with_checking_each_one_alone(sweep):
             sections[section][name] = value
         alone = config.from_settings(sections)
         assert cell.settings == alone.settings
-        assert cell.name == config.fingerprint_of(alone.settings, with_length=True)
+        assert cell.name == fingerprint_of(alone.settings, with_length=True)
         np.testing.assert_array_equal(cell.configuration().network.E, alone.network.E)
 
 

@@ -6,9 +6,7 @@ Each of the sections ``[data]``, ``[network]`` and ``[dynamics]`` chooses a func
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from pydantic import ValidationError
 
 from . import _deprecated, _plain, _toml, datasets
 from ._checks import ArgumentError, ArgumentTypeError, one_line, shown
+from ._fingerprint import fingerprint_of
 from ._hints import check_types, describe_errors, describe_hint, describe_unknown, get_defaults, suggest
 from ._reading import RefusedError, reading, size_of
 from ._run_settings import RunSettings
@@ -104,38 +103,6 @@ class Configuration:
             The text. Keys without a value are left out.
         """
         return _toml.dumps(self.settings)
-
-
-#: Keys of [run] that have no effect on records.
-EXECUTION_KEYS = frozenset({"threads", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"})
-
-
-def fingerprint_of(settings: Settings, *, with_length: bool = False) -> str:
-    """Return the fingerprint of complete settings.
-
-    The length of the run is included only with ``with_length``, because a resumed run may have another one. A key
-    without a value has no effect.
-    """
-    return combine_fingerprint(section_text(name, settings[name], with_length=with_length) for name in sorted(settings))
-
-
-def section_text(name: str, keys: Settings, *, with_length: bool = False) -> str:
-    """Return the text of a section that enters a fingerprint."""
-    if name == "run":
-        keys = {key: value for key, value in keys.items() if not _is_ignored(key, with_length)}
-    keys = _deprecated.first_names(name, {key: value for key, value in keys.items() if value is not None})
-    return f"{json.dumps(name)}: {json.dumps(keys, sort_keys=True)}"
-
-
-def _is_ignored(key: str, with_length: bool) -> bool:
-    """Return whether a key of [run] has no effect on a fingerprint."""
-    is_length = key in {"steps", "duration"} or key.startswith("stop")
-    return key in EXECUTION_KEYS or (is_length and not with_length)
-
-
-def combine_fingerprint(texts: Iterable[str]) -> str:
-    """Return the fingerprint of the texts of all sections, in the order of their names."""
-    return hashlib.sha256(f"{{{', '.join(texts)}}}".encode()).hexdigest()[:16]
 
 
 def from_file(path: str | os.PathLike[str], **overrides: Mapping[str, Any]) -> Configuration:

@@ -1,4 +1,4 @@
-"""A checkpoint: the complete state of a run at a step, and how many rows of its history and snapshots there are."""
+"""Checkpoints: the complete state of a run at a step, and the numbers of its records and snapshots."""
 
 from __future__ import annotations
 
@@ -17,43 +17,44 @@ from .outcome import Ending, Outcome
 
 Columns = dict[str, NDArray[Any]]
 
-FORMAT = 3  # of a run's directory
+#: The version of the format of a run's directory.
+FORMAT = 3
 
 ObserverStates = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a run goes on from.
+    """The state from which a run continues.
 
     Attributes
     ----------
     step : int
-        Steps that led to ``state``.
+        The number of steps that led to ``state``.
     settings : mapping
-        All that determines the run: dynamics, data, network, records, and the build that computed it.
+        The settings that determine the run: dynamics, data, network and records; and the build that computes it.
     data : str
-        The fingerprint of the samples.
+        The fingerprint of the samples, see `fingerprint`.
     state : mapping of arrays
         The complete state of the dynamics.
     network : Network
-        The parameters at the last record, which a flow that ended between two steps is ahead with.
+        The parameters at the last record. If a flow stopped between two steps, this is later than ``state``.
     outcome : Outcome or None
-        How the run ended; None while it is under way.
+        The outcome of the run; None while it is in progress.
     records, snapshots : int
-        Rows on the schedules of records and snapshots up to this step.
+        The numbers of scheduled records and snapshots up to this step.
     last_record, last_snapshot : mapping of columns
-        One row each, of a last step that is not on the schedule; empty where there is none.
+        One row each, for a last step that is not on the schedule; otherwise empty.
     observers : mapping of name to mapping
-        The state of each observer: arrays, and what JSON can hold.
+        The state of each observer: arrays, and values that JSON can store.
     end : mapping
-        The "step" and the "time" at which the run is to end, one of which may be None.
+        The "step" and the "time" at which the run will end; one of them may be None.
     out_of_time : bool
-        Whether a rule on the wall-clock time ended the run, so that it is to go on to its own end.
+        Whether ``stop_minutes`` ended the run. Then a resumed run continues to its original end.
     seconds : float
-        Wall time spent so far.
+        The wall-clock time of the run so far.
     descriptions : mapping
-        Units and meaning of measured variables.
+        The unit and the meaning of each variable that a user's function measures.
     """
 
     step: int
@@ -74,7 +75,7 @@ class Checkpoint:
 
     @property
     def events(self) -> dict[str, int]:
-        """The events so far, with their steps."""
+        """The step of each event that has occurred."""
         return dict(self.observers.get("events", {}).get("found", {}))
 
     def __repr__(self) -> str:
@@ -82,7 +83,7 @@ class Checkpoint:
         return _display.lines(f"Checkpoint at step {self.step}", rows)
 
     def write(self, path: Path) -> None:
-        """Put the checkpoint into place."""
+        """Write the checkpoint to a file, atomically."""
         about = {
             "format": FORMAT,
             "step": self.step,
@@ -102,7 +103,8 @@ class Checkpoint:
         for kind in ("state", "last_record", "last_snapshot"):
             arrays |= {f"{kind} {name}": values for name, values in getattr(self, kind).items()}
         texts: dict[str, dict[str, Any]] = {}
-        stored, same = {id(values): name for name, values in arrays.items()}, {}  # the last look is often at this step
+        # An array that is stored already is stored once: the state at the last check for events is often this state.
+        stored, same = {id(values): name for name, values in arrays.items()}, {}
         for observer, state in self.observers.items():
             texts[observer] = {key: value for key, value in state.items() if not isinstance(value, np.ndarray)}
             for key, values in state.items():
@@ -114,22 +116,30 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Return a checkpoint from its file; DamagedError or NewerFormatError where it is of no use."""
+    """Read a checkpoint from its file.
+
+    Raises
+    ------
+    DamagedError
+        If the file is damaged.
+    NewerFormatError
+        If a newer version wrote it.
+    """
     about, arrays = read_checksummed(path)
     if isinstance(version := about.get("format"), int) and version > FORMAT:
-        raise NewerFormatError(f"{path.name}: expected format {FORMAT}, got {version}, which a newer version wrote")
+        raise NewerFormatError(f"{path.name}: expected at most format {FORMAT}, got {version} of a newer version")
     try:
-        return _checkpoint(about, arrays)
+        return _decode(about, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise DamagedError(f"{path.name}: it holds no checkpoint: {type(error).__name__}: {error}") from None
+        raise DamagedError(f"{path.name}: not a checkpoint: {type(error).__name__}: {error}") from None
 
 
-def _checkpoint(about: dict[str, Any], arrays: Columns) -> Checkpoint:
+def _decode(about: dict[str, Any], arrays: Columns) -> Checkpoint:
     if about["format"] == 2:
-        about, arrays = _from_format_2(about, arrays)
+        about, arrays = _convert_format_2(about, arrays)
     arrays |= {name: arrays[other] for name, other in about["same"].items()}
 
-    def of(kind: str) -> dict[str, NDArray[Any]]:
+    def select(kind: str) -> dict[str, NDArray[Any]]:
         return {name.removeprefix(f"{kind} "): a for name, a in arrays.items() if name.startswith(f"{kind} ")}
 
     E, W = arrays["network E"], arrays["network W"]
@@ -138,14 +148,14 @@ def _checkpoint(about: dict[str, Any], arrays: Columns) -> Checkpoint:
         step=about["step"],
         settings=about["settings"],
         data=about["data"],
-        state=of("state"),
+        state=select("state"),
         network=Network(E, W, about["activation"], about["network_settings"]),
         outcome=None if about["outcome"] is None else Outcome(Ending(about["outcome"][0]), about["outcome"][1]),
         records=about["records"],
         snapshots=about["snapshots"],
-        last_record=of("last_record"),
-        last_snapshot=of("last_snapshot"),
-        observers={name: {**texts, **of(f"observer {name}")} for name, texts in about["observers"].items()},
+        last_record=select("last_record"),
+        last_snapshot=select("last_snapshot"),
+        observers={name: {**texts, **select(f"observer {name}")} for name, texts in about["observers"].items()},
         end=about["end"],
         out_of_time=about["out_of_time"],
         seconds=about["seconds"],
@@ -153,8 +163,8 @@ def _checkpoint(about: dict[str, Any], arrays: Columns) -> Checkpoint:
     )
 
 
-def _from_format_2(about: dict[str, Any], arrays: Columns) -> tuple[dict[str, Any], Columns]:
-    """Return a checkpoint of the format before observers had their own states as one of this format."""
+def _convert_format_2(about: dict[str, Any], arrays: Columns) -> tuple[dict[str, Any], Columns]:
+    """Convert a checkpoint of format 2, in which observers had no states of their own."""
     notes = about["notes"]
     looked = notes.get("look_step", about["step"])
     events = {"found": about["events"], "provisional": notes.get("provisional", []), "look_step": looked}
@@ -162,9 +172,9 @@ def _from_format_2(about: dict[str, Any], arrays: Columns) -> tuple[dict[str, An
     state = {name.removeprefix("state "): a for name, a in arrays.items() if name.startswith("state ")}
     look = look or dict(state)
     if about["settings"]["dynamics"]["kind"] == "predicted_gradient":
-        for own, step in ((look, looked), (state, about["step"])):
-            own.pop("W", None)
-            own.setdefault("steps", np.array(step, np.int64))
+        for stepper_state, step in ((look, looked), (state, about["step"])):
+            stepper_state.pop("W", None)
+            stepper_state.setdefault("steps", np.array(step, np.int64))
     arrays = {name: a for name, a in arrays.items() if not name.startswith(("look ", "state "))}
     arrays |= {f"state {name}": a for name, a in state.items()}
     arrays |= {f"observer events state {name}": a for name, a in look.items()}
@@ -175,12 +185,12 @@ def _from_format_2(about: dict[str, Any], arrays: Columns) -> tuple[dict[str, An
     return {**about, "observers": observers, "same": {}, "end": end, "out_of_time": out_of_time}, arrays
 
 
-def rows(columns: Mapping[str, NDArray[Any]]) -> int:
+def count_rows(columns: Mapping[str, NDArray[Any]]) -> int:
     """Return the number of rows of columns."""
     return len(columns["step"]) if columns else 0
 
 
 def stack_rows(parts: list[Mapping[str, NDArray[Any]]]) -> Columns:
-    """Return the rows of columns one after the other."""
-    full = [part for part in parts if rows(part)]
+    """Concatenate the rows of columns."""
+    full = [part for part in parts if count_rows(part)]
     return {name: np.concatenate([part[name] for part in full]) for name in full[0]} if full else {}

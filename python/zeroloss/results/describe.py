@@ -1,4 +1,4 @@
-"""What runs and ensembles show of themselves: a title and rows."""
+"""The text of runs and ensembles in ``repr`` and in notebooks: a title and rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def describe_run(run: Run) -> tuple[str, Rows]:
-    """Return the title and the rows of a run; at most nine rows."""
+    """Return the title and at most nine rows that describe a run."""
     rows: dict[str, object] = {
         "dynamics": _dynamics(run),
         "data": _samples(run.data),
@@ -28,18 +28,18 @@ def describe_run(run: Run) -> tuple[str, Rows]:
     if run.snapshots is not None:
         rows["snapshots"] = f"{run.snapshots.sizes['step']} of E and W"
     if run.events:
-        found = (f"{event} {'not yet' if step is None else f'at step {step}'}" for event, step in run.events.items())
-        rows["events"] = ", ".join(found)
+        texts = (f"{event} {'not yet' if step is None else f'at step {step}'}" for event, step in run.events.items())
+        rows["events"] = ", ".join(texts)
     return f"Run, {run.outcome}", rows
 
 
 def describe_ensemble(ensemble: Ensemble) -> tuple[str, Rows]:
-    """Return the title and the rows of an ensemble."""
+    """Return the title and the rows that describe an ensemble."""
     endings = Counter(str(run.outcome.ending) for run in ensemble.runs)
     rows: dict[str, object] = {"endings": ", ".join(f"{count} {ending}" for ending, count in endings.items())}
     for name, describe in (("dynamics", _dynamics), ("data", lambda run: _samples(run.data))):
-        found = list(dict.fromkeys(map(describe, ensemble.runs)))
-        rows[name] = found[0] if len(found) == 1 else f"{len(found)} different ones"
+        texts = list(dict.fromkeys(map(describe, ensemble.runs)))
+        rows[name] = texts[0] if len(texts) == 1 else f"{len(texts)} different ones"
     steps = [run.step for run in ensemble.runs]
     rows["steps"] = str(max(steps)) if len(set(steps)) == 1 else f"{min(steps)} to {max(steps)}"
     rows["curves"] = ", ".join(dict.fromkeys(str(name) for run in ensemble.runs for name in run.history.data_vars))

@@ -1,16 +1,16 @@
-"""The directory of a run: which files there are, which checkpoint serves, and whose it is for now.
+"""The directory of a run: its files, the newest valid checkpoint, and the lock.
 
 ::
 
-    run.json          what the run is and how it ended
-    config.toml       the configuration, complete (of ``zeroloss run``)
+    run.json          the settings and the outcome of the run
+    config.toml       the complete configuration (written by ``zeroloss run``)
     data.npz          the samples and their split
-    checkpoints/      the newest few, sealed
-    rows/             history and snapshots of a run under way, sealed, in pieces
-    history.nc        the same when the run has ended, and after ``zeroloss report``: NetCDF
-    snapshots.nc
-    log.txt           what happened when
-    lock              held by the process that runs, until the operating system frees it
+    checkpoints/      the newest checkpoints, with checksums
+    rows/             records and snapshots of a run in progress, in pieces, with checksums
+    history.nc        the records of a run that has ended, as NetCDF
+    snapshots.nc      its snapshots
+    log.txt           events of the run with their times
+    lock              locked by the running process; the operating system releases it when the process ends
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._reading import is_special
-from .checkpoint import FORMAT, Checkpoint, read_checkpoint, rows, stack_rows
+from .checkpoint import FORMAT, Checkpoint, count_rows, read_checkpoint, stack_rows
 from .files import DamagedError, is_checksummed, remove_unfinished, write_atomically
 from .history import history_dataset, snapshot_dataset
 from .lock import NoLocksError, file_lock, holder
@@ -40,11 +40,18 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-_LAZY_ABOVE = 64 * 2**20  # bytes of snapshots
+#: Snapshots of more bytes are read when they are needed.
+_LAZY_ABOVE = 64 * 2**20
 
 
 class RunDirectory:
-    """The files of a run in a directory."""
+    """The files of a run in a directory.
+
+    Parameters
+    ----------
+    path : path
+        The directory. It does not have to exist.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -57,60 +64,63 @@ class RunDirectory:
         self._damaged: set[Path] = set()
 
     def is_new(self) -> bool:
-        """Whether there is no directory, or nothing in it."""
+        """Return whether the directory is missing or empty."""
         return is_empty(self.path, self.about.name)
 
     def is_ours(self) -> bool:
-        """Whether this package wrote the directory, which its content shows."""
+        """Return whether this package wrote the directory, judged by its content."""
         return is_run(self.about) or any(
             is_checksummed(path) and path.stat().st_size for path in self.checkpoint_paths()
         )
 
     def has_begun(self) -> bool:
-        """Whether there is a checkpoint."""
+        """Return whether there is a checkpoint."""
         return bool(self.current().checkpoint_paths())
 
     def current(self) -> RunDirectory:
-        """Return where the run is complete: here, except while another one takes its place."""
+        """Return the directory with the complete run: this one, or a folder in it while a run is replaced."""
         return RunDirectory(current(self.path))
 
     def mark(self) -> None:
-        """Make the directory, and mark it as that of a run before anything else is written into it."""
+        """Create the directory, and mark it as the directory of a run before other files are written."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not is_run(self.about):
             self.write_about({"outcome": None, "sentence": None})
 
-    def unmark(self, made: bool) -> None:
-        """Take the mark off a directory in which nothing came to be, and remove it if it was ``made`` for that."""
+    def unmark(self, remove: bool) -> None:
+        """Remove the mark of a directory without a checkpoint, and with ``remove`` the directory."""
         with contextlib.suppress(OSError):
             if self.has_begun():
                 return
             if is_run(self.about):
                 self.about.unlink()
                 self.lock.unlink(missing_ok=True)
-            if made:
+            if remove:
                 self.path.rmdir()
 
     def check_free(self) -> None:
-        """Raise ValueError unless a run can begin here: in a new directory, or where one ended before its first step.
+        """Raise ValueError unless a run can start here.
 
-        A directory counts as that of a run by its content, never by the names of its files.
+        The directory has to be new or empty, or has a run without a checkpoint. A run is recognised by its content,
+        never by the names of files.
         """
-        wish = f"out: expected a new or empty directory, got {self.path}"
+        expected = f"out: expected a new or empty directory, got {self.path}"
         if self.has_begun() and self.is_ours():
-            raise ValueError(f"{wish}; zeroloss resume goes on with the run in it")
+            raise ValueError(f"{expected}; zeroloss resume continues the run in it")
         if not (self.is_new() or is_run(self.about)):
-            raise ValueError(f"{wish}, which holds other files; they stay as they are")
+            raise ValueError(f"{expected}, which holds other files; they stay as they are")
 
     def check_replaceable(self) -> None:
-        """Raise FileExistsError unless the directory is new, empty, or holds a run, also next to files of others."""
-        wish = f"directory: expected a new directory or a saved run, got {self.path}"
+        """Raise FileExistsError unless the directory is new, empty, or has a run, also next to other files."""
+        expected = f"directory: expected a new directory or a saved run, got {self.path}"
         if self.is_new():
             return
         if not self.path.is_dir() or not self.is_ours():
-            raise FileExistsError(f"{wish}, which holds other files; they stay as they are")
+            raise FileExistsError(f"{expected}, which holds other files; they stay as they are")
         if foreign := [path.name for path in self.files() if not is_written_by_us(path)]:
-            raise FileExistsError(f"{wish}, in which {foreign[0]} is damaged or of another program; move it away first")
+            raise FileExistsError(
+                f"{expected}, in which {foreign[0]} is damaged or not from zeroloss; move it away first"
+            )
 
     def files(self) -> list[Path]:
         """Return the files of the run, except its configuration, log and lock."""
@@ -119,34 +129,37 @@ class RunDirectory:
         return [*known, *checkpoints, *self.history.paths(), *self.snapshots.paths()]
 
     def settle(self) -> None:
-        """Complete or remove what a killed process left of `replacing`, and remove what it left half written."""
+        """Complete or undo a replacement that was interrupted, and remove partly written files."""
         settle(self.path, self.files)
         for directory in (self.path, self.checkpoints, self.path / "rows"):
             remove_unfinished(directory)
 
     @contextlib.contextmanager
-    def replaced(self) -> Iterator[RunDirectory]:
-        """Write a new run into the directory returned; at the end of the context it takes the place of the old one."""
+    def replacement(self) -> Iterator[RunDirectory]:
+        """Yield a directory for a new run. At the end of the context it replaces the run in this directory."""
         self.settle()
         with replacing(self.path, self.files) as folder:
             yield RunDirectory(folder)
 
     def prepare(self) -> None:
-        """Make the directories, and remove what a killed process left; only with the lock."""
+        """Create the directories, and remove the remains of a killed process. The caller holds the lock."""
         self.settle()
         for directory in (self.path, self.checkpoints, self.path / "rows"):
             directory.mkdir(exist_ok=True)
 
     @contextlib.contextmanager
     def locked(self, if_possible: bool = False) -> Iterator[None]:
-        """Hold the directory for this process. The operating system frees it when the process ends, however it ends.
+        """Lock the directory for this process, as `file_lock` does.
 
-        ``if_possible`` is for what may happen where there are no locks: no process runs there.
+        Parameters
+        ----------
+        if_possible : bool, default False
+            Whether to continue without a lock on a file system that has no locks. No run can be in progress there.
 
         Raises
         ------
         InUseError
-            If another process holds it.
+            If another process holds the lock.
         NoLocksError
             If the file system has no locks, unless ``if_possible``.
         """
@@ -159,39 +172,41 @@ class RunDirectory:
             yield
 
     def log(self, line: str) -> None:
-        """Add a line with the time to the log; a full disk is told elsewhere."""
+        """Add a line with the time to the log. Errors are ignored: other files report a full disk."""
         if is_special(self.log_file):
             return
         with contextlib.suppress(OSError), self.log_file.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def checkpoint_paths(self) -> list[Path]:
-        """Return the checkpoints, the newest first."""
-        found = [path for path in self.checkpoints.glob("step-*") if re.fullmatch(r"step-\d{12,}", path.name)]
-        return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
+        """Return the paths of the checkpoints, the newest first."""
+        paths = [path for path in self.checkpoints.glob("step-*") if re.fullmatch(r"step-\d{12,}", path.name)]
+        return sorted(paths, key=lambda path: int(path.name[5:]), reverse=True)
 
     def write_checkpoint(self, checkpoint: Checkpoint, keep: int) -> None:
-        """Put a checkpoint into place; only the last ``keep`` of those that are whole stay."""
+        """Write a checkpoint, and remove all but the newest ``keep`` valid ones."""
         self._damaged.discard(self.checkpoints / f"step-{checkpoint.step:012d}")
         checkpoint.write(self.checkpoints / f"step-{checkpoint.step:012d}")
-        sound = [path for path in self.checkpoint_paths() if path not in self._damaged and is_checksummed(path)]
-        for path in [*sound[keep:], *self._damaged]:
+        valid = [path for path in self.checkpoint_paths() if path not in self._damaged and is_checksummed(path)]
+        for path in [*valid[keep:], *self._damaged]:
             path.unlink(missing_ok=True)
         self._damaged.clear()
 
     def newest(self) -> tuple[Checkpoint | None, list[tuple[Path, str]]]:
-        """Return the newest checkpoint that is whole and has its rows, and those before it that are not, with why.
+        """Return the newest valid checkpoint, and the newer ones that are damaged, each with a reason.
+
+        A checkpoint is valid if its file and all its rows are. The first value is None if there is none.
 
         Raises
         ------
         NewerFormatError
-            Where a newer version wrote it.
+            If a newer version wrote it.
         """
         while True:
             paths = self.checkpoint_paths()
             try:
                 return self._newest_of(paths)
-            except FileNotFoundError:  # The process that runs here has removed it.
+            except FileNotFoundError:  # The running process has removed a checkpoint.
                 if self.checkpoint_paths() == paths:
                     raise
 
@@ -210,16 +225,16 @@ class RunDirectory:
         return None, damaged
 
     def history_rows(self, checkpoint: Checkpoint) -> StoredRows:
-        """Return the records on the schedule up to a checkpoint."""
+        """Return the scheduled records up to a checkpoint."""
         return StoredRows(self.history, self.history_file, checkpoint.records, checkpoint.settings["record_every"])
 
     def snapshot_rows(self, checkpoint: Checkpoint) -> StoredRows:
-        """Return the snapshots on the schedule up to a checkpoint."""
+        """Return the scheduled snapshots up to a checkpoint."""
         every = checkpoint.settings["snapshot_every"]
         return StoredRows(self.snapshots, self.snapshots_file, checkpoint.snapshots, every)
 
     def datasets(self, checkpoint: Checkpoint) -> tuple[xr.Dataset, xr.Dataset | None]:
-        """Return history and snapshots up to a checkpoint; many snapshots are read when they are asked for."""
+        """Return the history and the snapshots up to a checkpoint. Large snapshots are read when they are needed."""
         columns = stack_rows([*self.history_rows(checkpoint).blocks(), checkpoint.last_record])
         history = history_dataset(columns, checkpoint.settings, checkpoint.descriptions)
         if "events" in checkpoint.settings:
@@ -228,43 +243,48 @@ class RunDirectory:
         network = checkpoint.network
         if checkpoint.snapshots * (network.E.nbytes + network.W.nbytes) > _LAZY_ABOVE:
             sample = snapshot_dataset(next(stored.blocks(0, 1)))
-            here = self.path.absolute()  # The working directory may change before the snapshots are read.
-            home = RunDirectory(here.parent if here.name == CURRENT else here)
-            return history, lazily(home.same_run(checkpoint), checkpoint.snapshots, last, sample)
-        pictures = stack_rows([*stored.blocks(), last])
-        return history, snapshot_dataset(pictures) if rows(pictures) else None
+            path = self.path.absolute()  # The working directory may change before the snapshots are read.
+            home = RunDirectory(path.parent if path.name == CURRENT else path)
+            return history, lazily(home.snapshots_of(checkpoint), checkpoint.snapshots, last, sample)
+        rows = stack_rows([*stored.blocks(), last])
+        return history, snapshot_dataset(rows) if count_rows(rows) else None
 
-    def same_run(self, checkpoint: Checkpoint) -> Callable[[], StoredRows]:
-        """Return a function that returns the snapshots of a checkpoint, unless another run has taken its place."""
-        before = self._determinants()
+    def snapshots_of(self, checkpoint: Checkpoint) -> Callable[[], StoredRows]:
+        """Return a function that returns the snapshots up to a checkpoint.
+
+        The function raises OSError if another run has replaced the run in the meantime.
+        """
+        before = self._identifying_settings()
 
         def snapshots() -> StoredRows:
-            if self._determinants() != before:
-                raise OSError(f"{self.path}: the run whose snapshots are asked for is no longer there")
+            if self._identifying_settings() != before:
+                raise OSError(f"{self.path}: another run has replaced the run whose snapshots are needed")
             return self.current().snapshot_rows(checkpoint)
 
         return snapshots
 
-    def _determinants(self) -> tuple[object, object]:
-        """Return what determines the run, as far as ``run.json`` says."""
+    def _identifying_settings(self) -> tuple[object, object]:
+        """Return the settings in ``run.json`` that identify the run."""
         about = json_object(self.current().about)
         settings = about.get("settings")
-        known = {key: value for key, value in settings.items() if key != "build"} if isinstance(settings, dict) else {}
-        return about.get("data"), known
+        settings = (
+            {key: value for key, value in settings.items() if key != "build"} if isinstance(settings, dict) else {}
+        )
+        return about.get("data"), settings
 
     def finish(self, checkpoint: Checkpoint) -> None:
-        """Leave what an ended run leaves: history and snapshots as NetCDF, in place of the pieces they came in."""
+        """Write the files of an ended run: history and snapshots as NetCDF instead of pieces."""
         self.export(checkpoint, *self.datasets(checkpoint))
         self.history.clear()
         self.snapshots.clear()
 
     def reopen(self, checkpoint: Checkpoint) -> None:
-        """Put the rows of an ended run back into pieces, for a run that goes on."""
+        """Write the rows of an ended run as pieces again, because the run continues."""
         self.history_rows(checkpoint).reopen()
         self.snapshot_rows(checkpoint).reopen()
 
     def export(self, checkpoint: Checkpoint, history: xr.Dataset, snapshots: xr.Dataset | None) -> None:
-        """Write history and snapshots as NetCDF, and what the run is as JSON."""
+        """Write the history and the snapshots as NetCDF, and the description of the run as JSON."""
         write_atomically(self.history_file, lambda file: write_netcdf(file, history))
         if snapshots is not None:
             steps = snapshots.sizes["step"]
@@ -272,12 +292,12 @@ class RunDirectory:
         self.describe(checkpoint)
 
     def outcome(self) -> Outcome | None:
-        """Return how the run ended, once all that an ended run leaves is in place; None before."""
-        said = self.said()
-        return said if said is not None and said.ending.is_final and self.history_file.exists() else None
+        """Return the outcome of an ended run whose files are complete; None before."""
+        outcome = self.recorded_outcome()
+        return outcome if outcome is not None and outcome.ending.is_final and self.history_file.exists() else None
 
-    def said(self) -> Outcome | None:
-        """Return how the last process here left the run; None while one runs, and after one that was killed."""
+    def recorded_outcome(self) -> Outcome | None:
+        """Return the outcome in ``run.json``; None while a process runs, and after one that was killed."""
         about = json_object(self.about)
         try:
             return Outcome(Ending(about["outcome"]), str(about["sentence"]))
@@ -285,7 +305,7 @@ class RunDirectory:
             return None
 
     def describe(self, checkpoint: Checkpoint, outcome: Outcome | None = None) -> None:
-        """Write what the run is, how far it is, and how it ended, as JSON."""
+        """Write the settings, the step and the outcome of the run as JSON."""
         outcome = outcome or checkpoint.outcome
         self.write_about(
             {
@@ -300,16 +320,16 @@ class RunDirectory:
         )
 
     def write_about(self, about: Mapping[str, Any]) -> None:
-        """Write ``run.json``, the mark of a run's directory. Its "outcome" is None while a process runs."""
+        """Write ``run.json``, the mark of the directory of a run. Its "outcome" is None while a process runs."""
         text = json.dumps({**RUN_MARK, "format": FORMAT, **about}, indent=1, ensure_ascii=False)
         write_atomically(self.about, f"{text}\n".encode())
 
     def holder(self) -> str | None:
-        """Return the number of the process that runs here; None if none does."""
+        """Return the number of the process that runs in the directory; None if no process does."""
         return holder(self.lock)
 
     def identity(self) -> tuple[int, ...]:
-        """Return numbers that change when another run takes the place of this one: samples are written once a run."""
+        """Return numbers that change when another run replaces this one, because each run writes its samples once."""
         try:
             about = self.current().data.stat()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Many runs side by side: their histories as one dataset, labelled."""
+"""Ensembles: many runs with their histories in one dataset."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """The result of ``simulate_many``: its members in order, as a sequence of runs, and one dataset of them all.
+    """The result of ``simulate_many``: a sequence of runs, and one dataset of all their histories.
 
-    What an ensemble has not itself it asks its history for: ``ensemble.train_loss`` is
-    ``ensemble.history.train_loss``.
+    Other attributes are those of ``history``: ``ensemble.train_loss`` is ``ensemble.history.train_loss``.
 
     Attributes
     ----------
     runs : tuple of Run
-        Each as ``simulate`` returns it.
+        The runs in the order of the members.
     """
 
     runs: tuple[Run, ...]
@@ -38,10 +37,13 @@ class Ensemble:
 
     @property
     def history(self) -> xr.Dataset:
-        """The histories over "run" and "step", with each run's ``ending`` and ``outcome``; see `side_by_side`."""
+        """The histories as an xarray.Dataset over "run" and "step", with the coordinates ``ending`` and ``outcome``.
+
+        See `side_by_side`.
+        """
         histories = [run.history for run in self.runs]
         if not all(map(operator.is_, histories, self._joined[0])) or not self._joined[0]:
-            self._joined[:] = [histories, self._side_by_side(histories)]  # anew where a run was extended
+            self._joined[:] = [histories, self._side_by_side(histories)]  # computed again if a run was extended
         joined: xr.Dataset = self._joined[1]
         return joined
 
@@ -79,12 +81,24 @@ class Ensemble:
 
 
 def side_by_side(histories: Sequence[xr.Dataset], dim: str) -> xr.Dataset:
-    """Join histories along a new dimension: NaN at steps and in variables that a history does not have.
+    """Join histories along a new dimension.
+
+    Parameters
+    ----------
+    histories : sequence of xarray.Dataset
+        Histories over "step".
+    dim : str
+        The name of the new dimension.
+
+    Returns
+    -------
+    xarray.Dataset
+        The joined histories. Steps and variables that a history does not have are NaN.
 
     Raises
     ------
     ValueError
-        Where they hold arrays of different shapes.
+        If a variable has different shapes in the histories.
     """
     import xarray as xr  # noqa: PLC0415
 
@@ -100,7 +114,5 @@ def side_by_side(histories: Sequence[xr.Dataset], dim: str) -> xr.Dataset:
             combine_attrs="drop_conflicts",
         )
     except ValueError as error:
-        raise ArgumentValueError(
-            "measures", f"expected arrays of the same shapes in all runs, to join them, got: {error}"
-        ) from None
+        raise ArgumentValueError("measures", f"expected arrays of the same shapes in all runs, got: {error}") from None
     return joined.set_coords(sorted(times))

@@ -1,7 +1,8 @@
-"""Files that are whole or not there: written beside, flushed with their directory, renamed into place.
+"""Atomic writes, and files with a checksum.
 
-A sealed file begins with a line of its name, the version of its format, the length of what follows and the SHA-256 of
-all that; what follows are arrays in NumPy's npz format, one of them a JSON text.
+`write_atomically` writes a temporary file in the same directory, flushes it and renames it. A file with a checksum has
+a first line with a name, the version of the format, the number of bytes after that line, and the SHA-256 of the rest of
+the line and of these bytes. The bytes are arrays in NumPy's npz format, one of which is a JSON text.
 """
 
 from __future__ import annotations
@@ -43,30 +44,31 @@ __all__ = [
 
 Arrays = dict[str, NDArray[Any]]
 
-#: The end of the name of a file that is being written.
+#: The end of the name of a temporary file.
 UNFINISHED = ".zeroloss-new"
 
-VERSION = 1  # of sealed files
+#: The version of the format of files with a checksum.
+VERSION = 1
 _NAME = "zeroloss-sealed"
 _ABOUT = "about"
 _LONGEST_LINE = 200
 
 
 class DamagedError(ValueError):
-    """A file is not what was written: truncated, changed, or empty."""
+    """A file is damaged: truncated, changed, or empty."""
 
 
 class NewerFormatError(ValueError):
-    """A file is of a format that came after this version."""
+    """A file has the format of a newer version of the package."""
 
 
 class UnreadableError(OSError):
-    """A file cannot be read at the moment: no permission, locked, or a fault of the disk. It may be whole."""
+    """A file cannot be read at the moment: no permission, a lock, or a fault of the disk. It may be valid."""
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system into an UnreadableError, which says that it is not about the content."""
+    """Turn an error of the operating system into an `UnreadableError`, because it says nothing about the content."""
     if is_special(path):
         line = "cannot be read (it is a pipe, a socket or a device); remove it, or copy a file to its place"
         raise UnreadableError(errno.EINVAL, line, str(path))
@@ -77,41 +79,41 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:
             raise
-        hint = "check its permissions, and whether another program holds it; its content may be whole"
+        hint = "check its permissions, and whether another program has locked it; its content may be valid"
         raise UnreadableError(error.errno, f"cannot be read ({error.strerror}); {hint}", str(path)) from None
 
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
-    """Put a file into place in one step: after a failure, the file that was there before is still there.
+    """Write a file in one step. After a failure the earlier file is unchanged.
 
     Parameters
     ----------
     path : Path
         The file.
     content : bytes, or function of a binary file
-        What to write, or a function that writes it.
+        The content, or a function that writes it into the file.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}{UNFINISHED}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}{UNFINISHED}")
     try:
-        with beside.open("w+b") as file:
+        with temporary.open("w+b") as file:
             if isinstance(content, bytes):
                 file.write(content)
             else:
                 content(file)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise
     sync_directory(path.parent)
 
 
 def remove_unfinished(directory: Path, age: float = 0.0) -> None:
-    """Remove files that a killed process left half written, if they are at least ``age`` seconds old.
+    """Remove temporary files of killed processes that are at least ``age`` seconds old.
 
-    A directory without a lock needs an age: another process may be writing into it.
+    In a directory without a lock ``age`` has to be above 0, because another process may be writing into it.
     """
     for path in directory.glob(f".*{UNFINISHED}"):
         if path.is_file() and time.time() - path.stat().st_mtime >= age:
@@ -119,21 +121,23 @@ def remove_unfinished(directory: Path, age: float = 0.0) -> None:
 
 
 def is_checksummed(path: Path) -> bool:
-    """Whether a file begins as a sealed file, or is empty, as a power cut leaves one."""
+    """Return whether a file has a checksum, judged by its first bytes, or is empty, as after a power cut."""
     with reading(path), path.open("rb") as file:
         start = file.read(len(_NAME) + 1)
     return start in {b"", f"{_NAME} ".encode()}
 
 
 def sync_directory(directory: Path) -> None:
-    """Flush the names in a directory; Windows does so by itself, and cannot open one."""
+    """Flush the names in a directory. Windows does so by itself, and cannot open a directory."""
     if sys.platform != "win32":
         sync_file(directory)
 
 
 def sync_file(path: Path) -> None:
-    """Flush a file."""
-    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # Windows has to write.
+    """Flush a file to the disk."""
+    descriptor = os.open(
+        path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
+    )  # Windows flushes only files that are open for writing.
     try:
         os.fsync(descriptor)
     finally:
@@ -141,7 +145,7 @@ def sync_file(path: Path) -> None:
 
 
 def encode_checksummed(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the bytes of a sealed file."""
+    """Return the bytes of a file with a checksum."""
     content = io.BytesIO()
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     np.savez(
@@ -153,56 +157,56 @@ def encode_checksummed(about: Mapping[str, Any], arrays: Mapping[str, NDArray[An
 
 
 def _digest(first: str, body: bytes) -> str:
-    """Return the SHA-256 of what a sealed file holds beside it."""
-    found = hashlib.sha256(first.encode())
-    found.update(body)
-    return found.hexdigest()
+    """Return the SHA-256 of the first line without the checksum, and of the bytes after that line."""
+    digest = hashlib.sha256(first.encode())
+    digest.update(body)
+    return digest.hexdigest()
 
 
 def write_checksummed(path: Path, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Put a sealed file into place."""
+    """Write a JSON text and arrays into a file with a checksum, atomically."""
     write_atomically(path, encode_checksummed(about, arrays))
 
 
 def read_checksummed(path: Path) -> tuple[dict[str, Any], Arrays]:
-    """Return the text and the arrays of a sealed file.
+    """Read the JSON text and the arrays of a file with a checksum.
 
     Raises
     ------
     DamagedError
-        Where it is not whole.
+        If the file is damaged.
     NewerFormatError
-        Where a later version wrote it.
+        If a newer version wrote it.
     """
     with reading(path), path.open("rb") as file:
         words = file.readline(_LONGEST_LINE).decode("ascii", "replace").split()
         body = file.read()
     if len(words) != 4 or words[0] != _NAME or not (words[1] + words[2]).isdigit():
-        raise DamagedError(f"{path.name}: expected a file of zeroloss, got {len(body)} bytes that begin otherwise")
+        raise DamagedError(f"{path.name}: expected a file of zeroloss, got {len(body)} bytes of another format")
     if len(body) != int(words[2]):
         raise DamagedError(f"{path.name}: expected {words[2]} bytes after the first line, got {len(body)}")
     if _digest(" ".join(words[:3]) + " ", body) != words[3]:
-        raise DamagedError(f"{path.name}: its SHA-256 is not that of what was written")
+        raise DamagedError(f"{path.name}: its SHA-256 does not match its content")
     if int(words[1]) > VERSION:
-        raise NewerFormatError(f"{path.name}: expected format {VERSION}, got {words[1]}, which a newer version wrote")
+        raise NewerFormatError(f"{path.name}: expected at most format {VERSION}, got {words[1]} of a newer version")
     try:
         arrays = read_npz(body)
         about = json.loads(arrays.pop(_ABOUT).tobytes())
-    except Exception as error:  # Zipfile, zlib and json have errors of their own.
-        raise DamagedError(f"{path.name}: its content is not that of a file of zeroloss: {error}") from None
+    except Exception as error:  # Zipfile, zlib and json raise many types of errors.
+        raise DamagedError(f"{path.name}: its content is not valid: {error}") from None
     return about, {name.removeprefix("array_"): value for name, value in arrays.items()}
 
 
 def read_npz(content: bytes) -> Arrays:
-    """Return the arrays of an npz file that this package wrote, which is not compressed.
+    """Read the arrays of an npz file that this package wrote, without compression.
 
     Raises
     ------
     ValueError, KeyError, zipfile.BadZipFile, EOFError, …
-        If it is something else, or expands to more than it holds.
+        If the content is something else, or is compressed.
     """
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         archive = stored.zip
         if any(entry.file_size > len(content) for entry in archive.infolist()):
-            raise ValueError(f"its {len(content)} bytes expand to more than was written")
+            raise ValueError(f"its {len(content)} bytes expand to a larger size")
         return dict(stored)

@@ -1,4 +1,4 @@
-"""The records and snapshots of a run as xarray datasets over "step", with units and meaning."""
+"""The records and snapshots of a run as xarray datasets over "step", with units and descriptions."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 Columns = Mapping[str, NDArray[Any]]
 
-#: What marks the columns of time coordinates, to keep them apart from variables of the same name.
+#: The prefix of columns that are time coordinates; it distinguishes them from variables of the same name.
 TIME = "time "
 
 #: The time coordinates that a history may have.
 TIMES = ("time", "slow_time")
 
-#: Units and meaning of what every history may hold.
+#: The unit and the meaning of each variable and coordinate of a history.
 DESCRIPTIONS = {
     "step": ("1", "number of steps taken"),
-    "time": ("step size", "time of the dynamics: the sizes of the steps taken, added"),
+    "time": ("step size", "time of the dynamics: the sum of the step sizes"),
     "slow_time": ("1", "slow time s = weight_decay · time / (1 − momentum)"),
     "train_loss": ("1", "loss on the training samples, without weight decay"),
-    "train_loss_min": ("1", "least training loss since the record before, both ends included"),
-    "train_loss_max": ("1", "greatest training loss since the record before, both ends included"),
+    "train_loss_min": ("1", "least training loss since the previous record, both ends included"),
+    "train_loss_max": ("1", "greatest training loss since the previous record, both ends included"),
     "test_loss": ("1", "loss on the test samples, without weight decay"),
     "train_accuracy": ("1", "share of training samples whose largest output is the target's"),
     "test_accuracy": ("1", "share of test samples whose largest output is the target's"),
     "norm_E": ("1", "Frobenius norm of the first layer"),
     "norm_W": ("1", "Frobenius norm of the second layer"),
-    "effective_decay": ("1", "weight decay that is left after rounding, over the one asked for"),
+    "effective_decay": ("1", "weight decay that remains after rounding, divided by the weight decay of the settings"),
     "residual": ("1", "Frobenius norm of H W − Y on the training samples"),
     "cost": ("1", "R(E)/λ = ‖E‖² + tr(YᵀB), Eq. 19 for every ridge"),
     "largest_residual": ("1", "max|F − Y| over the training samples"),
@@ -53,7 +53,7 @@ DESCRIPTIONS = {
 }
 
 
-#: What stands on axes, where the name of a variable does not say it: xarray takes it from ``long_name``.
+#: Labels of axes that differ from the name of the variable. xarray takes them from ``long_name``.
 _LABELS = {
     "slow_time": "slow time s",
     "norm_E": "‖E‖",
@@ -68,18 +68,29 @@ _LABELS = {
 def history_dataset(
     columns: Columns, settings: Mapping[str, Any], descriptions: Mapping[str, tuple[str, str]] = MappingProxyType({})
 ) -> xr.Dataset:
-    """Return the records as a Dataset over "step", with the time coordinates of each.
+    """Return the records of a run as a dataset over "step" with time coordinates.
 
-    ``columns`` are the steps under "step", time coordinates under their name after `TIME`, and variables;
-    ``descriptions`` are units and meaning of measured variables.
+    Parameters
+    ----------
+    columns : mapping of str to array of shape (records, …)
+        The steps under "step", the time coordinates under their name with the prefix `TIME`, and the variables.
+    settings : mapping
+        The settings of the run, which become the attribute "settings" as JSON.
+    descriptions : mapping of str to (str, str)
+        The unit and the meaning of each variable that a user's function measures.
+
+    Returns
+    -------
+    xarray.Dataset
+        The records. Each variable has the attributes "units", "long_name" and "description".
     """
     import xarray as xr  # noqa: PLC0415 — slow to import, and needed only with results
 
     variables, coordinates = {}, {}
     for name, values in columns.items():
-        own = name.removeprefix(TIME)
-        if own != name or name == "step":
-            coordinates[own] = ("step", values, _attributes(own))
+        coordinate = name.removeprefix(TIME)
+        if coordinate != name or name == "step":
+            coordinates[coordinate] = ("step", values, _attributes(coordinate))
         else:
             dims = ("step", *(f"{name}_{axis}" for axis in range(values.ndim - 1)))
             variables[name] = (dims, values, _attributes(name, descriptions))
@@ -89,7 +100,19 @@ def history_dataset(
 
 
 def snapshot_dataset(columns: Columns) -> xr.Dataset:
-    """Return E and W over "step", with the time coordinates of each."""
+    """Return the snapshots of a run as a dataset over "step" with time coordinates.
+
+    Parameters
+    ----------
+    columns : mapping of str to array
+        The steps under "step", the time coordinates under their name with the prefix `TIME`, E of shape
+        (snapshots, d_in, h) and W of shape (snapshots, h, d_out).
+
+    Returns
+    -------
+    xarray.Dataset
+        E over ("step", "d_in", "hidden") and W over ("step", "hidden", "d_out").
+    """
     import xarray as xr  # noqa: PLC0415
 
     coordinates = {name.removeprefix(TIME): values for name, values in columns.items() if name not in {"E", "W"}}
@@ -103,21 +126,34 @@ def snapshot_dataset(columns: Columns) -> xr.Dataset:
 
 
 def columns_of(dataset: xr.Dataset) -> dict[str, NDArray[Any]]:
-    """Return the columns that a dataset was made of."""
+    """Return the columns from which `history_dataset` or `snapshot_dataset` made a dataset.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A history or snapshots.
+
+    Returns
+    -------
+    dict of str to array
+        The columns.
+    """
     times = {f"{TIME}{name}": dataset[name].values for name in dataset.coords if name != "step"}
     return {"step": dataset.step.values, **times, **{str(name): dataset[name].values for name in dataset.data_vars}}
 
 
 @contextlib.contextmanager
 def open_columns(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
-    """Open a file of records or snapshots. Its columns are read when they are indexed, see `column_values`.
+    """Open a file of records or snapshots, and yield its columns. `read_column` reads their rows.
 
     Raises
     ------
-    FileNotFoundError, UnreadableError
-        If there is no file, or it cannot be read at the moment.
+    FileNotFoundError
+        If there is no file.
+    UnreadableError
+        If the file cannot be read at the moment.
     DamagedError
-        If the file is not such a file, or its columns are larger than the file.
+        If the file is not valid, or its columns are larger than the file.
     """
     with contextlib.ExitStack() as stack:
         with damage_of(path):
@@ -131,19 +167,35 @@ def open_columns(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
         yield columns
 
 
-def column_values(column: h5py.Dataset, begin: int, end: int) -> NDArray[Any]:
-    """Read the rows [begin, end) of a column. NetCDF has no booleans, so that they are stored as integers."""
+def read_column(column: h5py.Dataset, begin: int, end: int) -> NDArray[Any]:
+    """Read the rows [begin, end) of a column. NetCDF has no booleans and stores them as integers."""
     values: NDArray[Any] = column[begin:end]
     return values.astype(bool) if column.attrs.get("dtype") == "bool" else values
 
 
 def read_records(path: Path) -> tuple[dict[str, tuple[NDArray[Any], dict[str, str]]], dict[str, Any]]:
-    """Return the numbers over "step" of a history file, each with its unit and meaning, and the file's attributes.
+    """Read the variables over "step" of a history file.
+
+    Parameters
+    ----------
+    path : Path
+        A file ``history.nc``.
+
+    Returns
+    -------
+    columns : dict of str to (array, dict)
+        Each variable with one number for each step, and its attributes "units", "long_name" and "description".
+    attributes : dict
+        The attributes of the file.
 
     Raises
     ------
-    FileNotFoundError, UnreadableError, DamagedError
-        As `open_columns`.
+    FileNotFoundError
+        If there is no file.
+    UnreadableError
+        If the file cannot be read at the moment.
+    DamagedError
+        If the file is damaged.
     """
     with damage_of(path), _open_variables(path) as (stored, variables):
         count = len(variables["step"])
@@ -158,12 +210,12 @@ def read_records(path: Path) -> tuple[dict[str, tuple[NDArray[Any], dict[str, st
 
 @contextlib.contextmanager
 def _open_variables(path: Path) -> Iterator[tuple[h5py.File, dict[str, h5py.Dataset]]]:
-    """Open a NetCDF file and return its variables, by h5py alone, which takes a tenth of xarray's time.
+    """Open a NetCDF file with h5py, which takes a tenth of the time of xarray, and yield it and its variables.
 
-    HDF5 would ask for a lock, which another program may hold, or which the file system may not have. The files are
-    replaced by renaming, so that they can be read without one.
+    HDF5 does not lock the file: another program may hold the lock, or the file system may have no locks. A lock is not
+    needed, because the package replaces files only by renaming.
     """
-    import h5py  # noqa: PLC0415 — as xarray
+    import h5py  # noqa: PLC0415 — slow to import, and needed only with results
 
     with path.open("rb") as file, h5py.File(file) as stored:
         variables = {
@@ -173,7 +225,7 @@ def _open_variables(path: Path) -> Iterator[tuple[h5py.File, dict[str, h5py.Data
         }
         size = os.fstat(file.fileno()).st_size
         if sum(variable.nbytes for variable in variables.values()) > size:
-            raise DamagedError(f"{path.name}: its {size} bytes expand to more than was written")
+            raise DamagedError(f"{path.name}: its {size} bytes expand to a larger size")
         yield stored, variables
 
 
@@ -183,5 +235,20 @@ def _attributes(name: str, descriptions: Mapping[str, tuple[str, str]] = Mapping
 
 
 def labels(name: str, units: str, description: str) -> dict[str, str]:
-    """Return the attributes of a variable; xarray writes ``long_name``, which is its name in words, on axes."""
+    """Return the attributes of a variable.
+
+    Parameters
+    ----------
+    name : str
+        The name. With spaces instead of underscores it becomes ``long_name``, which xarray writes on axes.
+    units : str
+        The unit; "1" for a number without a unit.
+    description : str
+        The meaning.
+
+    Returns
+    -------
+    dict of str to str
+        The attributes "units", "long_name" and "description".
+    """
     return {"units": units, "long_name": name.replace("_", " "), "description": description}

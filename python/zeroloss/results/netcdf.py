@@ -1,4 +1,4 @@
-"""NetCDF files: written piece by piece, and read without HDF5's locks."""
+"""NetCDF files that are written in pieces and read without the locks of HDF5."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-_CHUNK = 2**20  # bytes of snapshots that are checked together: HDF5 holds as many at a time
+#: Bytes of snapshots in an HDF5 chunk, which has one checksum and is in memory as a whole.
+_CHUNK = 2**20
 
 
 def write_netcdf(file: BinaryIO, dataset: xr.Dataset) -> None:
-    """Write a dataset into an empty file, numbers with checksums, which HDF5 verifies when they are read.
+    """Write a dataset into an empty file. Numbers have checksums, which HDF5 verifies when they are read.
 
-    On a Dask worker, xarray's own ``to_netcdf`` would ask the cluster for a lock.
+    ``Dataset.to_netcdf`` of xarray is not used, because on a Dask worker it would ask the cluster for a lock.
     """
     import xarray as xr  # noqa: PLC0415 — half of the package's import time
 
@@ -34,9 +35,9 @@ def write_netcdf(file: BinaryIO, dataset: xr.Dataset) -> None:
 
 
 def write_netcdf_in_pieces(file: BinaryIO, steps: int, pieces: Iterable[xr.Dataset]) -> None:
-    """Write datasets one after the other along their dimension "step", of which there are ``steps`` in all.
+    """Write datasets that are pieces along the dimension "step", whose total size is ``steps``.
 
-    Their numbers have checksums, as those of `write_netcdf`.
+    Numbers have checksums, as with `write_netcdf`.
     """
     import xarray as xr  # noqa: PLC0415
 
@@ -64,7 +65,7 @@ def write_netcdf_in_pieces(file: BinaryIO, steps: int, pieces: Iterable[xr.Datas
 
 @contextlib.contextmanager
 def damage_of(path: Path) -> Iterator[None]:
-    """Turn what HDF5 raises, whose errors are many, into a DamagedError, and what the system does into its own."""
+    """Turn an error of HDF5 into a `DamagedError`. Errors of the operating system become an `UnreadableError`."""
     with reading(path):
         try:
             yield
@@ -78,7 +79,7 @@ def damage_of(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _new_file(file: BinaryIO) -> Iterator[h5netcdf.File]:
-    """Open an empty file for writing through `_Guarded`, and raise its error."""
+    """Open an empty file for writing through `_Guarded`, and raise the error that it stored."""
     import h5netcdf  # noqa: PLC0415
 
     guarded = _Guarded(file)
@@ -91,15 +92,15 @@ def _new_file(file: BinaryIO) -> Iterator[h5netcdf.File]:
 
 
 class _Guarded(io.RawIOBase):
-    """A file that keeps its first error for later and then pretends to write.
+    """A file that stores its first error, and from then on only pretends to write.
 
-    HDF5 that cannot write a file whole may end the process when it is closed.
+    HDF5 may end the process if it cannot write a file completely when it closes it.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.error: BaseException | None = None
-        self._position = self._end = 0  # where the file would be if nothing had failed
+        self._position = self._end = 0  # the position and the size that the file would have without errors
 
     def readable(self) -> bool:
         return True
@@ -113,7 +114,7 @@ class _Guarded(io.RawIOBase):
     def seek(self, offset: int, whence: int = 0) -> int:
         start = (0, self._position, self._end)[whence]
         self._position = start + offset
-        return self._try(lambda: self._file.seek(self._position), self._position)  # which writes what is buffered
+        return self._try(lambda: self._file.seek(self._position), self._position)  # Seeking flushes the buffer.
 
     def tell(self) -> int:
         return self._position
@@ -139,7 +140,7 @@ class _Guarded(io.RawIOBase):
         self._try(self._file.flush, None)
 
     def _try(self, call: Callable[[], Answer], otherwise: Answer) -> Answer:
-        """Call, unless something has failed before; keep the first error and return ``otherwise``."""
+        """Return the result of a call. After the first error, which is stored, return ``otherwise`` without a call."""
         if self.error is None:
             try:
                 return call()

@@ -62,7 +62,7 @@ def read(path: str | os.PathLike[str], extender: Callable[..., None]) -> Run:
         time.sleep(_AGAIN)
     run, damaged = found
     for file, why in damaged:
-        warnings.warn(f"{file.parent.parent}: {why}; the checkpoint before it is used", ZerolossWarning, stacklevel=3)
+        warnings.warn(f"{file.parent.parent}: {why}; the previous checkpoint is used", ZerolossWarning, stacklevel=3)
     return run
 
 
@@ -75,15 +75,13 @@ def _read(directory: RunDirectory, extender: Callable[..., None]) -> tuple[Run, 
         run.outcome = _outcome(directory, checkpoint)
         return run, damaged
     if damaged:
-        raise DamagedError(
-            f"{directory.path}: expected a checkpoint that is whole, got {len(damaged)} damaged ones: {damaged[0][1]}"
-        )
+        raise DamagedError(f"{directory.path}: no valid checkpoint; {len(damaged)} damaged: {damaged[0][1]}")
     return None
 
 
 def _outcome(directory: RunDirectory, checkpoint: Checkpoint) -> Outcome:
     """Return how a run ended, or that it is under way or was interrupted."""
-    said, process = directory.current().said(), directory.holder()
+    said, process = directory.current().recorded_outcome(), directory.holder()
     if process is not None and said is None:
         return Outcome(Ending.RUNNING, f"{checkpoint.step} steps at the last checkpoint so far, in process {process}")
     if checkpoint.outcome is not None:
@@ -91,7 +89,7 @@ def _outcome(directory: RunDirectory, checkpoint: Checkpoint) -> Outcome:
     if said is not None and said.ending is Ending.STOPPED_BY_THE_USER:
         return said
     return Outcome(
-        Ending.INTERRUPTED, f"after {checkpoint.step} steps at the last checkpoint; zeroloss resume goes on with it"
+        Ending.INTERRUPTED, f"after {checkpoint.step} steps at the last checkpoint; zeroloss resume continues it"
     )
 
 

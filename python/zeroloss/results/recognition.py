@@ -1,4 +1,4 @@
-"""Whether this package wrote a file or a directory. Content decides, never a name."""
+"""Recognise the files and directories that this package wrote, by their content and never by their name."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 from .._reading import is_special
 from .files import UNFINISHED, is_checksummed
 
-#: What marks the ``run.json`` of a run, and the ``cells.json`` of a sweep.
+#: The entries of ``run.json`` and of ``cells.json`` that mark the directory of a run and of a sweep.
 RUN_MARK = {"zeroloss": "run"}
 SWEEP_MARK = {"zeroloss": "sweep"}
 
 
 def json_object(path: Path) -> Mapping[str, Any]:
-    """Return the object in a JSON file; an empty one if there is none, or if the file is a link, which is not ours."""
+    """Return the object in a JSON file; an empty object if there is none or if the file is a link."""
     try:
-        found = None if is_special(path) or path.is_symlink() else json.loads(path.read_bytes())
+        value = None if is_special(path) or path.is_symlink() else json.loads(path.read_bytes())
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def is_run(path: Path) -> bool:
-    """Whether a file is the ``run.json`` of a run. Version 0.1.0 wrote it without the mark, but with its build."""
+    """Return whether a file is the ``run.json`` of a run. Version 0.1.0 wrote it without the mark, with the build."""
     about = json_object(path)
     if RUN_MARK.items() <= about.items():
         return True
@@ -37,7 +37,7 @@ def is_run(path: Path) -> bool:
 
 
 def is_sweep(path: Path) -> bool:
-    """Whether a file is the ``cells.json`` of a sweep. Version 0.1.0 wrote it without the mark."""
+    """Return whether a file is the ``cells.json`` of a sweep. Version 0.1.0 wrote it without the mark."""
     about = json_object(path)
     if SWEEP_MARK.items() <= about.items():
         return True
@@ -47,15 +47,15 @@ def is_sweep(path: Path) -> bool:
 
 
 def is_empty(directory: Path, mark: str) -> bool:
-    """Whether a directory is missing or empty; a half written file that was to become its mark does not count."""
+    """Return whether a directory is missing or empty. A temporary file of the mark is ignored."""
     if not directory.is_dir():
-        return not os.path.lexists(directory)  # A link that leads nowhere is there, too.
+        return not os.path.lexists(directory)  # A broken link exists, too.
     names = [path.name for path in directory.iterdir()]
     return all(name.startswith(f".{mark}.") and name.endswith(UNFINISHED) for name in names)
 
 
 def is_written_by_us(path: Path) -> bool:
-    """Whether this package wrote one of the files of a run, which a program of others may have replaced."""
+    """Return whether this package wrote a file of a run, which another program may have replaced."""
     if is_special(path):
         return False
     if path.suffix == ".json":

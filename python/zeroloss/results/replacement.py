@@ -1,8 +1,11 @@
-"""Put a complete run in place of another one, so that at every moment one of them is complete under the name.
+"""Replace a run by another one. At every moment one of the two is complete in the directory.
 
-The new run is written into the folder ``NEW`` of the directory, which is then renamed to ``CURRENT``: from that moment
-on it is the run that readers take. Then its files are linked to their places, and ``CURRENT`` is renamed to ``OLD`` and
-removed. Whatever a killed process left of this, `settle` completes or removes. All of it happens under the lock.
+1. The new run is written into the folder `NEW` of the directory.
+2. `NEW` is renamed to `CURRENT`. From then on readers take the run in `CURRENT`.
+3. The files of `CURRENT` are linked to their places in the directory.
+4. `CURRENT` is renamed to `OLD`, and removed.
+
+If the process is killed in between, `settle` completes or undoes the replacement. All steps happen under the lock.
 """
 
 from __future__ import annotations
@@ -17,23 +20,23 @@ from .files import UNFINISHED, sync_directory, sync_file
 
 NEW, CURRENT, OLD = ".zeroloss-new", ".zeroloss-current", ".zeroloss-old"
 
-#: What the operating system answers if a file system has no hard links.
+#: The errors of the operating system on a file system that has no hard links.
 _NO_LINKS = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 Files = Callable[[], Iterable[Path]]
 
 
 def current(directory: Path) -> Path:
-    """Return the folder that holds the complete run: the directory itself, except while a run is replaced."""
+    """Return the folder with the complete run: the directory itself, except while a run is replaced."""
     return directory / CURRENT if (directory / CURRENT).is_dir() else directory
 
 
 @contextlib.contextmanager
 def replacing(directory: Path, files: Files) -> Iterator[Path]:
-    """Return a folder for a new run, which takes the place of the old one at the end of the context.
+    """Yield a folder for a new run, which replaces the old one at the end of the context.
 
-    ``files`` returns the files of the run in the directory. Those that the new run does not have are removed. The
-    directory has to be settled.
+    ``files`` returns the files of the run in the directory. Files that the new run does not have are removed. `settle`
+    has to be called before.
     """
     new = directory / NEW
     try:
@@ -50,10 +53,10 @@ def replacing(directory: Path, files: Files) -> Iterator[Path]:
 
 
 def settle(directory: Path, files: Files) -> None:
-    """Complete a replacement that was interrupted after its decisive step, and remove what is left of others."""
-    for left in (directory / NEW, directory / OLD):
-        if left.is_dir():
-            shutil.rmtree(left)
+    """Complete a replacement that was interrupted after `NEW` was renamed, and undo one that was interrupted before."""
+    for folder in (directory / NEW, directory / OLD):
+        if folder.is_dir():
+            shutil.rmtree(folder)
     source = directory / CURRENT
     if not source.is_dir():
         return
@@ -74,15 +77,15 @@ def settle(directory: Path, files: Files) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Put a file into another place, too, in place of what is there."""
-    beside = target.with_name(f".{target.name}{UNFINISHED}")
-    beside.unlink(missing_ok=True)
+    """Link a file to a second path, and replace the file there."""
+    temporary = target.with_name(f".{target.name}{UNFINISHED}")
+    temporary.unlink(missing_ok=True)
     try:
-        beside.hardlink_to(source)
+        temporary.hardlink_to(source)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        shutil.copyfile(source, beside)
-        sync_file(beside)
-    beside.replace(target)
-    beside.unlink(missing_ok=True)  # It is still there if the target was this file already.
+        shutil.copyfile(source, temporary)
+        sync_file(temporary)
+    temporary.replace(target)
+    temporary.unlink(missing_ok=True)  # It still exists if the target was a link to the same file.

@@ -1,4 +1,4 @@
-"""What a simulation leaves: its history, snapshots, final network and outcome, and how they are kept on disk."""
+"""The result of a simulation: history, snapshots, final network and outcome, and how to save them."""
 
 from __future__ import annotations
 
@@ -27,40 +27,44 @@ from .schedule import Schedule
 if TYPE_CHECKING:
     import xarray as xr
 
-#: A user's own functions of the network (and, with a ``lag``, of an earlier one), by the name they are recorded under.
+#: Functions of a user, by the name of the recorded variable. Their argument is the network; with a ``lag`` also an
+#: earlier network.
 Measures = Mapping[str, Callable[..., Any]]
 
 
 @dataclass(eq=False)
 class Run:
-    """The result of ``simulate``.
+    """The result of a simulation.
+
+    `zeroloss.simulate`, `zeroloss.load` and `zeroloss.runs.run` return runs.
 
     Attributes
     ----------
     history : xarray.Dataset over "step"
-        The records; a record at step t describes the parameters θ_t. Units and meaning are in the attributes.
+        The records. The record at step t describes the parameters θ_t, before step t + 1. The attributes of a variable
+        give its unit and meaning.
     network : Network
         The parameters at the last step.
     snapshots : xarray.Dataset over "step" or None
-        E (step, d_in, h) and W (step, h, d_out), with the times of the history as coordinates; None without
-        ``snapshot_every``.
+        E of shape (step, d_in, h) and W of shape (step, h, d_out), with the time coordinates of the history. None
+        without ``snapshot_every``.
     outcome : Outcome
-        How the simulation ended.
+        The kind of ending, with a message.
     settings : mapping
-        All that determines the run: dynamics, data, network, records, and the build that computed it.
+        The settings that determine the run: dynamics, data, network and records; and the build that computed it.
     data : Dataset
         The samples.
     state : mapping of arrays
-        The complete state of the dynamics at the last step, from which ``extend`` goes on.
+        The complete state of the dynamics at the last step, from which ``extend`` continues.
     own_steps : int
-        Number of steps that led to ``state``. A flow that ended at a time has one more, shortened step before its
-        last record.
+        The number of steps that led to ``state``. If a flow ended at a time between two steps, its last record is one
+        shortened step later.
     observers : mapping of name to mapping
-        What observers of the simulation, such as events, need to go on.
+        The states from which observers of the simulation, such as events, continue.
     events : mapping of condition to step
-        At which step each event first held; None for one that has not.
+        The first step at which each event holds; None if it has not occurred.
     dynamics : Dynamics or None
-        What was simulated; None after loading, until the run is extended.
+        The dynamics. None after loading, until the run is extended.
     signal : Signals or None
         The signal that ended a run in a directory early.
     """
@@ -91,7 +95,7 @@ class Run:
 
     @property
     def step(self) -> int:
-        """Number of steps taken: that of the last record."""
+        """The number of steps at the last record."""
         return int(self.history.step.values[-1]) if self.history.sizes["step"] else 0
 
     def extend(
@@ -102,65 +106,81 @@ class Run:
         measures: Measures | None = None,
         progress: bool | None = None,
     ) -> Run:
-        """Go on for ``steps`` more steps or ``duration`` more time, in place; the bits are those of one long run.
+        """Continue the run for ``steps`` more steps or ``duration`` more time, in place.
+
+        The result has the same bits as one long run.
 
         Parameters
         ----------
-        steps : int
-            Number of further steps, at least 0.
-        duration : float
-            In place of steps, as for ``simulate``.
+        steps : int, optional
+            The number of further steps, at least 0. Give either this or ``duration``.
+        duration : float, optional
+            The further time of the dynamics, as for ``simulate``.
         measures : mapping, optional
-            The functions that were recorded, where the run was loaded from disk (functions are not saved).
+            The functions that were recorded, by name, if the run was loaded from disk (functions are not saved).
         progress : bool, optional
             As for ``simulate``.
 
         Returns
         -------
         Run
-            The run itself.
+            The run.
 
         Raises
         ------
         ValueError
-            After a run that diverged or met a singular matrix, or without the measures that the history holds.
+            If the run failed (for example, it diverged), or the measures of the history are not given.
+
+        Examples
+        --------
+        >>> import zeroloss as zl
+        >>> data = zl.datasets.modular_addition(5, train_count=9)
+        >>> net = zl.networks.uniform_fan_in(data, hidden=8, seed=1)
+        >>> run = zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=20)
+        >>> run.extend(steps=10).step
+        30
         """
         self.extender(self, steps, duration, measures=measures, progress=progress)
         return self
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write the run into a new directory, or in place of a run saved there; `zeroloss.load` reads it back.
+        """Write the run into a directory, from which `zeroloss.load` reads it.
 
-        The directory is that of an ended run, as ``zeroloss run`` leaves it: ``history.nc`` and ``snapshots.nc``
-        (NetCDF), ``data.npz``, ``run.json`` (settings and outcome) and a checkpoint. If saving fails or is interrupted
-        at any moment, the earlier run is still there, complete. Files of others in the directory stay as they are.
+        The files are the same as after ``zeroloss run``: ``history.nc`` and ``snapshots.nc`` (NetCDF), ``data.npz``,
+        ``run.json`` (settings and outcome) and a checkpoint. A run that was saved in the directory is replaced; if
+        saving fails or is interrupted, the earlier run is unchanged. Other files in the directory stay as they are.
+
+        Parameters
+        ----------
+        directory : path
+            A new directory, or one with a saved run.
 
         Raises
         ------
         FileExistsError
-            If the directory holds something that is not a saved run.
+            If the directory has other files but no saved run, or is the directory of a ``zeroloss run``.
         InUseError
             If another process runs in the directory.
         """
         target = RunDirectory(Path(directory).resolve())
         target.check_replaceable()
-        new, made = target.is_new(), not target.path.exists()
+        is_new, is_missing = target.is_new(), not target.path.exists()
         try:
             target.mark()
             with target.locked(if_possible=True):
-                target.check_replaceable()  # Another process may have been here in the meantime.
+                target.check_replaceable()  # Another process may have written into it since the first check.
                 if target.configuration.exists():
                     raise FileExistsError(
-                        f"directory: {target.path} holds a run of zeroloss run, which zeroloss resume --extend goes on "
-                        "with in place; choose another directory"
+                        f"directory: {target.path} is the directory of a zeroloss run, which zeroloss resume --extend "
+                        "continues; choose another directory"
                     )
-                with target.replaced() as folder:
+                with target.replacement() as folder:
                     self._write(folder)
         except InUseError:
             raise
         except BaseException:
-            if new:
-                target.unmark(made)
+            if is_new:
+                target.unmark(is_missing)
             raise
 
     def _write(self, directory: RunDirectory) -> None:
@@ -168,10 +188,10 @@ class Run:
         write_samples(self.data, directory.data)
         step = self.own_steps
         records, last_record = _split(columns_of(self.history), self.settings["record_every"], step)
-        snapshots, last_snapshot = _snapshots_split(self.snapshots, self.settings["snapshot_every"], step)
+        snapshots, last_snapshot = _split_snapshots(self.snapshots, self.settings["snapshot_every"], step)
         outcome = self.outcome
-        if not outcome.ending.is_final:  # It is the process that goes on, or may do so, not what is saved.
-            outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {self.step} steps; extend goes on")
+        if not outcome.ending.is_final:  # The saved run is not in progress, whatever happens to this process.
+            outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {self.step} steps; extend continues it")
         checkpoint = Checkpoint(
             step=step,
             settings=self.settings,
@@ -194,7 +214,22 @@ class Run:
 
 
 def describe_origin(network: Network, settings: Mapping[str, Any], step: int) -> Network:
-    """Return the network of a run at a step, with the settings of its start and of its training."""
+    """Return the network of a run with a description of its origin: the settings of its start, and its training.
+
+    Parameters
+    ----------
+    network : Network
+        The network at a step of the run.
+    settings : mapping
+        The settings of the run.
+    step : int
+        The step.
+
+    Returns
+    -------
+    Network
+        The same parameters, with settings that describe where they come from.
+    """
     start = {key: value for key, value in settings["network"].items() if key not in {"activation", "dtype"}}
     if step == 0:
         return Network(network.E, network.W, network.activation, start)
@@ -202,16 +237,16 @@ def describe_origin(network: Network, settings: Mapping[str, Any], step: int) ->
 
 
 def _split(columns: Columns, every: Every | None, end: int) -> tuple[int, Columns]:
-    """Return the number of rows on a schedule up to step ``end``, and the last row if it is not one of them."""
+    """Return the number of scheduled rows up to step ``end``, and the last row if it is not scheduled."""
     if not columns or every is None or not len(columns["step"]):
         return 0, {}
     last, count = int(columns["step"][-1]), len(columns["step"])
-    scheduled = last <= end and Schedule("every", every).due(last)
-    return (count, {}) if scheduled else (count - 1, {name: values[-1:] for name, values in columns.items()})
+    is_scheduled = last <= end and Schedule("every", every).due(last)
+    return (count, {}) if is_scheduled else (count - 1, {name: values[-1:] for name, values in columns.items()})
 
 
-def _snapshots_split(snapshots: xr.Dataset | None, every: Every | None, end: int) -> tuple[int, Columns]:
-    """Return the same for snapshots, of which only the last is read."""
+def _split_snapshots(snapshots: xr.Dataset | None, every: Every | None, end: int) -> tuple[int, Columns]:
+    """Return the result of `_split` for snapshots, of which only the last one is read."""
     if snapshots is None or not snapshots.sizes["step"]:
         return 0, {}
     _, last = _split(columns_of(snapshots.isel(step=slice(-1, None))), every, end)

@@ -1,4 +1,4 @@
-"""The samples of a run on disk, and their fingerprint."""
+"""The samples of a run in a file, and their fingerprint."""
 
 from __future__ import annotations
 
@@ -17,16 +17,35 @@ from .files import DamagedError, read_npz, reading, write_atomically
 
 
 def fingerprint(data: Dataset) -> str:
-    """Return the SHA-256 of all samples, their order and their split."""
-    found = hashlib.sha256()
+    """Return the SHA-256 of the samples, their order and their split.
+
+    Parameters
+    ----------
+    data : Dataset
+        The samples.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
     for name, array in sorted(_arrays(data).items()):
-        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def write_samples(data: Dataset, path: Path) -> None:
-    """Write the samples: X and Y for training and for testing, as NumPy's npz."""
+    """Write the samples to a file in NumPy's npz format, atomically.
+
+    Parameters
+    ----------
+    data : Dataset
+        The samples.
+    path : Path
+        The file.
+    """
     content = io.BytesIO()
     about = np.array(json.dumps({"d_in": data.d_in, "settings": dict(data.settings)}))
     np.savez(content, allow_pickle=False, about=about, **_arrays(data))
@@ -34,7 +53,25 @@ def write_samples(data: Dataset, path: Path) -> None:
 
 
 def read_samples(path: Path) -> Dataset:
-    """Return the samples; DamagedError where the file is not whole."""
+    """Read the samples from a file that `write_samples` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    Dataset
+        The samples. Their arrays are read-only.
+
+    Raises
+    ------
+    DamagedError
+        If the file is damaged.
+    UnreadableError
+        If the file cannot be read at the moment.
+    """
     with reading(path):
         content = path.read_bytes()
     try:
@@ -42,8 +79,8 @@ def read_samples(path: Path) -> Dataset:
         about = json.loads(str(arrays["about"]))
         rows = [_rows(arrays, part, len(arrays[f"Y_{part}"]), about["d_in"]) for part in ("train", "test")]
         return read_only(Dataset(rows[0], arrays["Y_train"], rows[1], arrays["Y_test"], about["settings"]))
-    except Exception as error:  # zipfile, zlib and json have errors of their own for damaged content
-        raise DamagedError(f"{path}: it is damaged: {error}") from None
+    except Exception as error:  # Zipfile, zlib and json raise many types of errors.
+        raise DamagedError(f"{path}: damaged: {error}") from None
 
 
 def _arrays(data: Dataset) -> dict[str, NDArray[Any]]:

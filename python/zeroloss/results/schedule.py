@@ -1,4 +1,4 @@
-"""At which steps a simulation records: 0, a regular or logarithmic grid, and the last."""
+"""The steps at which a simulation records: a regular or a logarithmic grid."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from .. import _checks
 from .._checks import ArgumentValueError
 from .._choices import Every
 
+#: Steps in each decade of a logarithmic grid.
 _PER_DECADE = 20
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The multiples of ``every``; for ``"log"`` the integers nearest to 10^(k/20), which every run shares."""
+    """A grid of steps: 0 and the multiples of ``every``, or for ``"log"`` 0 and the integers nearest to 10^(k/20).
+
+    Parameters
+    ----------
+    name : str
+        The argument that gives ``every``, for errors.
+    every : int or "log"
+        The distance of the grid, at least 1.
+    """
 
     name: str
     every: Every
@@ -26,7 +35,7 @@ class Schedule:
             object.__setattr__(self, "every", _checks.integer(self.name, self.every, 1))
 
     def due(self, step: int) -> bool:
-        """Whether a step is on the grid."""
+        """Return whether a step is on the grid."""
         if isinstance(self.every, int):
             return step % self.every == 0
         return step == 0 or self.next_after(step - 1) == step
@@ -43,10 +52,10 @@ class Schedule:
         return candidate
 
     def count(self, begin: int, end: int) -> int:
-        """Return how many steps from ``begin`` to ``end`` are on the grid."""
+        """Return the number of steps of the grid from ``begin`` to ``end``, both included."""
         if isinstance(self.every, int):
             return end // self.every - (begin - 1) // self.every
-        found, step = 0, begin - 1
+        count, step = 0, begin - 1
         while (step := self.next_after(step) if step >= 0 else 0) <= end:
-            found += 1
-        return found
+            count += 1
+        return count

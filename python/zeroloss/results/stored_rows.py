@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .._choices import Every
 from .files import DamagedError
-from .history import TIME, column_values, open_columns
+from .history import TIME, open_columns, read_column
 from .netcdf import damage_of
 from .schedule import Schedule
 from .table import Table
@@ -75,7 +75,7 @@ class StoredRows:
                 rows = places[first : min(first + step, end)]
                 with damage_of(self._exported):
                     block = {
-                        name: column_values(column, rows[0], rows[-1] + 1)[rows - rows[0]]
+                        name: read_column(column, rows[0], rows[-1] + 1)[rows - rows[0]]
                         for name, column in columns.items()
                     }
                 yield block

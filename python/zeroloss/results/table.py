@@ -1,7 +1,8 @@
-"""A growing table on disk, over steps: rows are added in sealed pieces, which are joined so that there are few.
+"""A growing table of rows over steps, in files with checksums.
 
-Rows once written never change. So a checkpoint refers to them by their number alone, and after a fall back to an
-earlier one the rows beyond are dropped, to be made again.
+Rows are added in pieces, which are joined so that there are few files. A written row never changes. A checkpoint
+therefore refers to rows by their number. If a run continues from an earlier checkpoint, the rows after it are removed
+and computed again.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from .files import DamagedError, is_checksummed, read_checksummed, write_checksu
 
 Columns = dict[str, NDArray[Any]]
 
-_JOIN_UP_TO = 8 * 2**20  # bytes
-
+#: Bytes above which pieces are not joined.
+_JOIN_UP_TO = 8 * 2**20
+#: Attempts to list the pieces while another process joins some.
 _TRIES = 100
 
 
@@ -34,25 +36,25 @@ class _Piece:
     path: Path
 
     def read(self) -> Columns:
-        """Return its columns; DamagedError unless all are as long as the name of the file says."""
+        """Return the columns. DamagedError: their length is not the length in the name of the file."""
         columns = read_checksummed(self.path)[1]
         if "step" not in columns or {len(values) for values in columns.values()} != {self.end - self.begin}:
-            raise DamagedError(f"{self.path.name}: it does not hold the rows that its name says")
+            raise DamagedError(f"{self.path.name}: its rows do not match its name")
         return columns
 
 
 class Table:
-    """The pieces ``NAME-first-end`` of a directory, with the rows [first, end) of columns of equal length."""
+    """A table in files ``NAME-first-end`` of a directory, each with the rows [first, end) of all columns."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory, self._name = directory, name
 
     def append(self, first: int, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Add rows from number ``first`` on, in place of any that were there.
+        """Add rows from number ``first`` on, and remove earlier rows with these numbers.
 
-        As with the digits of a binary counter, a piece takes in those before it that are not much greater: each row is
-        written about log₂(rows) times, and the pieces are about log₂(rows) many. Great pieces are left alone, so that
-        no more than a few MB are in memory.
+        A new piece is joined with the pieces before it that are not much longer, like the digits of a binary counter.
+        Each row is then written about log₂(rows) times, and there are about log₂(rows) pieces. Large pieces are not
+        joined, so that at most a few MB are in memory.
         """
         count = len(columns["step"])
         step = max(1, _JOIN_UP_TO * count // max(1, sum(values.nbytes for values in columns.values())))
@@ -64,47 +66,47 @@ class Table:
         before = self._pieces(first)
         while before:
             piece = before[-1]
-            great = begin - piece.begin > 2 * (end - begin) or piece.path.stat().st_size > _JOIN_UP_TO
-            if piece.end == begin and great:
+            is_large = begin - piece.begin > 2 * (end - begin) or piece.path.stat().st_size > _JOIN_UP_TO
+            if piece.end == begin and is_large:
                 break
             earlier = {name: values[: begin - piece.begin] for name, values in piece.read().items()}
             begin, rows = piece.begin, join_columns([earlier, rows])
             before.pop()
         target = self._directory / f"{self._name}-{begin:012d}-{end:012d}"
         write_checksummed(target, {"rows": end - begin}, rows)
-        kept = {target, *(piece.path for piece in before)}
+        remaining = {target, *(piece.path for piece in before)}
         for path in self.paths():
-            if path not in kept:
+            if path not in remaining:
                 path.unlink()
 
     def holds(self, rows: int) -> bool:
-        """Whether there are pieces with the first ``rows`` rows."""
+        """Return whether there are pieces with the first ``rows`` rows."""
         try:
             return bool(self._pieces(rows)) or rows == 0
         except DamagedError:
             return False
 
     def blocks(self, rows: int, begin: int = 0) -> Iterator[Columns]:
-        """Return the rows [begin, rows) piece by piece, also while another process adds rows and joins pieces.
+        """Yield the rows [begin, rows) piece by piece, also while another process adds rows and joins pieces.
 
         Raises
         ------
         DamagedError
-            Where they are not all there.
+            If rows are missing.
         """
         pieces = self._pieces_now(rows)
         while begin < rows:
             piece = next(piece for piece in pieces if piece.end > begin)
             try:
-                found = piece.read()
+                columns = piece.read()
             except FileNotFoundError:  # Another process has joined it with others.
                 pieces = self._pieces_now(rows)
                 continue
-            yield {name: values[begin - piece.begin : rows - piece.begin] for name, values in found.items()}
+            yield {name: values[begin - piece.begin : rows - piece.begin] for name, values in columns.items()}
             begin = piece.end
 
     def _pieces_now(self, rows: int) -> list[_Piece]:
-        """Return the pieces; a list made while another process joined some may lack them, and is made again."""
+        """Return the pieces. The list is made again if another process joined some at the same time."""
         for _ in range(_TRIES):
             paths = self.paths()
             try:
@@ -115,13 +117,13 @@ class Table:
         return self._pieces(rows)
 
     def paths(self) -> list[Path]:
-        """Return the pieces' files; others' files may have similar names, and stay as they are."""
-        found = []
+        """Return the files of the pieces. Other files with similar names are left out."""
+        paths = []
         for path in self._directory.glob(f"{self._name}-*"):
             with contextlib.suppress(FileNotFoundError):  # Another process joins pieces.
                 if self._numbers(path) and is_checksummed(path):
-                    found.append(path)
-        return sorted(found)
+                    paths.append(path)
+        return sorted(paths)
 
     def clear(self) -> None:
         """Remove all pieces."""
@@ -133,23 +135,23 @@ class Table:
 
     def _pieces(self, rows: int) -> list[_Piece]:
         """Return the pieces that hold the first ``rows`` rows, in order; the last may hold more."""
-        found: dict[int, list[_Piece]] = {}
+        candidates: dict[int, list[_Piece]] = {}
         for path in self.paths():
             if numbers := self._numbers(path):
                 piece = _Piece(int(numbers[1]), int(numbers[2]), path)
-                found.setdefault(piece.begin, []).append(piece)
-        chosen: list[_Piece] = []
-        at = 0
-        while at < rows:  # a crash may leave a joined piece beside its parts: the longest is taken
-            if at not in found:
-                raise DamagedError(f"{self._name}: expected {rows} rows, found those before row {at}")
-            chosen.append(max(found[at], key=lambda piece: piece.end))
-            at = chosen[-1].end
-        return chosen
+                candidates.setdefault(piece.begin, []).append(piece)
+        pieces: list[_Piece] = []
+        end = 0
+        while end < rows:  # A crash may leave a joined piece next to its parts; the longest piece is used.
+            if end not in candidates:
+                raise DamagedError(f"{self._name}: expected {rows} rows, found only the first {end}")
+            pieces.append(max(candidates[end], key=lambda piece: piece.end))
+            end = pieces[-1].end
+        return pieces
 
 
 def join_columns(parts: list[Columns]) -> Columns:
-    """Return columns one after the other; all parts hold the same."""
+    """Concatenate columns. All parts have the same names."""
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

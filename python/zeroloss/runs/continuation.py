@@ -12,8 +12,8 @@ from typing import Any
 
 from .._checks import ArgumentValueError, ZerolossWarning
 from .._deprecated import rename_sections
+from .._fingerprint import fingerprint_of
 from .._run_settings import RunSettings
-from ..config import fingerprint_of
 from ..datasets import Dataset
 from ..dynamics.stepper import Dynamics
 from ..dynamics.user import fixed_step
@@ -122,7 +122,7 @@ def copy_run(source: RunDirectory, out: Path) -> RunDirectory:
     try:
         target.mark()
         source_lock = source.locked(if_possible=True) if source.lock.exists() else contextlib.nullcontext()
-        with source_lock, target.locked(), target.replaced() as folder:
+        with source_lock, target.locked(), target.replacement() as folder:
             shutil.copytree(source.current().path, folder.path, ignore=_NOT_COPIED, dirs_exist_ok=True)
             for path in folder.path.rglob("*"):
                 path.chmod(path.stat().st_mode | 0o200)  # The copy of a read-only file is writable.

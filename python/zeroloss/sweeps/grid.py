@@ -14,20 +14,18 @@ from typing import Any
 
 from .. import _toml
 from .._checks import shown
+from .._fingerprint import EXECUTION_KEYS, combine_fingerprint, section_text
 from .._plain import to_plain
 from .._progress import progress_bar
 from .._reading import reading
 from ..config import (
-    EXECUTION_KEYS,
     SECTIONS,
     CheckedSection,
     Configuration,
     ConfigurationError,
     check_section,
-    combine_fingerprint,
     extract_sections,
     from_settings,
-    section_text,
 )
 
 _MOST_CELLS = 1_000_000
