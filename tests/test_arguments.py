@@ -47,7 +47,11 @@ BAD = [
     (lambda: addition(test_count=15), ValueError, "test_count: expected .* which leaves 0"),
     (lambda: addition(test_count=3, pairs="all"), ValueError, "pairs: expected one of unordered, ordered, got 'all'"),
     (lambda: addition(test_count=3, seed=-1), ValueError, "seed: expected an integer of at least 0, got -1"),
-    (lambda: zl.datasets.from_arrays(X, Y[:2]), ValueError, "Y_train: expected 3 rows, as X_train has, got 2"),
+    (
+        lambda: zl.datasets.from_arrays(X, Y[:2]),
+        ValueError,
+        "Y_train: expected 3 rows, the number of rows of X_train, got 2",
+    ),
     (lambda: zl.datasets.from_arrays(X[0], Y), ValueError, r"X_train: expected a matrix .* got shape \(3,\)"),
     (lambda: zl.datasets.from_arrays(X * 1j, Y), TypeError, "X_train: expected real numbers, got dtype complex128"),
     (

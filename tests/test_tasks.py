@@ -247,7 +247,7 @@ BAD = [
         "modular_polynomial",
         {"p": 5, "terms": [(1, 2, 1)], **HALF},
         ValueError,
-        "as the polynomial depends on the order",
+        "because the polynomial depends on the order",
     ),
     ("modular_polynomial", {"p": 5, "terms": [(1, 2)], **HALF}, ValueError, "terms: expected .coefficient, power of a"),
     ("modular_polynomial", {"p": 5, "terms": 3, **HALF}, ValueError, "terms: expected .coefficient, power of a"),
@@ -285,7 +285,7 @@ BAD = [
         "digits",
         {"train_count": 9, "targets": "value", "label_noise": 0.5},
         ValueError,
-        "targets: expected one-hot ones",
+        "targets: expected one-hot rows",
     ),
 ]
 

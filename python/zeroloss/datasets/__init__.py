@@ -1,6 +1,6 @@
-"""Datasets: tasks with their samples, split into training and test parts, and one's own samples.
+"""Datasets: tasks with their samples, split into training and test parts, and users' own samples.
 
-Modular addition (Sec. 7.1 of arXiv 2511.01938): X_i = e_a + e_b, Y_i = e_c with c = (a + b) mod p.
+In modular addition (Sec. 7.1 of arXiv 2511.01938), X_i = e_a + e_b and Y_i = e_c with c = (a + b) mod p.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,8 +43,8 @@ __all__ = [
     "with_label_noise",
 ]
 
-#: The tasks by name; each can be called with keyword arguments alone. The ``settings`` of the dataset it returns, but
-#: for "task", are the arguments that make the same dataset again.
+#: The tasks by name. Each can be called with keyword arguments alone. The ``settings`` of the dataset that it returns,
+#: except "task", are the arguments that make the same dataset again.
 TASKS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
     {
         make.__name__: make

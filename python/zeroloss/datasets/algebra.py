@@ -1,4 +1,4 @@
-"""Tasks of algebra: modular arithmetic and the composition of permutations, every tuple of operands a sample."""
+"""Algebraic tasks: modular arithmetic and the composition of permutations. Each tuple of operands is a sample."""
 
 from __future__ import annotations
 
@@ -36,35 +36,51 @@ def modular_addition(
     label_noise: Fraction = 0.0,
     seed: Count = 0,
 ) -> Dataset:
-    """Addition modulo p, every pair of numbers (or tuple of ``summands`` numbers) a sample: c = a + b + … mod p.
+    """Make the task of addition modulo p, c = a + b + … mod p, with a sample for each pair (or tuple) of numbers.
 
     Parameters
     ----------
     p : int
-        The modulus, at least 2, and the number of classes.
+        The modulus, at least 2, which is the number of classes.
     summands : int
-        How many numbers are added, s, at least 2.
-    train_fraction, train_count, test_count : float, int, int
-        Exactly one of them: ⌊fraction · samples⌋ samples for training, or a count; the others are for testing.
+        The number of summands, s, at least 2, by default 2.
+    train_fraction : float, optional
+        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
+    train_count, test_count : int, optional
+        The number of training samples, at least 1, or of test samples, at least 0.
     pairs : {"unordered", "ordered"}
-        The p (p + 1) / 2 pairs a ≤ b of the paper, or all p² pairs; of s summands, the C(p + s − 1, s) ascending
-        tuples, or all pˢ.
+        The p (p + 1) / 2 pairs a ≤ b of the paper, the default, or all p² pairs. With s summands, the C(p + s − 1, s)
+        ascending tuples, or all pˢ tuples.
     inputs : {"sum", "concatenated"}
-        X_i = e_a + e_b, of length p, or (e_a, e_b), of length s·p.
+        X_i = e_a + e_b, of length p, the default, or (e_a, e_b), of length s·p.
     label_noise : float
-        The share of training labels that are wrong, see `with_label_noise`.
+        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
     seed : int
-        Of the random split, and of the noise.
+        The seed of the random split and of the label noise, at least 0, by default 0.
+
+    Returns
+    -------
+    Dataset
+        The samples, with one-hot targets.
 
     Raises
     ------
     ValueError, TypeError
-        For a modulus below 2, a split that leaves no training sample, or an unknown kind of pairs or inputs.
+        If the modulus is below 2, the split leaves no training sample, an argument is out of its range, or the samples
+        do not fit in memory.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, test_count=7, seed=0)
+    >>> data.train_count, data.test_count, data.classes
+    (59, 7, 11)
     """
     p, s = _checks.integer("p", p, 2), _checks.integer("summands", summands, 2)
     _checks.choice("pairs", pairs, _PAIRS)
     samples = math.comb(p + s - 1, s) if pairs == "unordered" else p**s
-    check_memory(f"modular addition of p = {p}", 32 * samples * (p + s))  # Y, its split, room for both
+    check_memory(f"modular addition of p = {p}", 32 * samples * (p + s))  # Y, its split parts, and room for both
     tuples = itertools.combinations_with_replacement(range(p), s) if pairs == "unordered" else _all_tuples(p, s)
     operands = _array(tuples, samples, s)
     about = {"task": "modular_addition", "p": p, "summands": s, "pairs": pairs, "inputs": inputs}
@@ -81,21 +97,35 @@ def modular_subtraction(
     label_noise: Fraction = 0.0,
     seed: Count = 0,
 ) -> Dataset:
-    """Subtraction modulo p: c = a − b mod p for all p² ordered pairs, with inputs (e_a, e_b) of length 2p.
+    """Make the task of subtraction modulo p, c = a − b mod p, with a sample for each of the p² ordered pairs.
 
-    The order of the operands matters, so that the inputs are concatenated: their sum would not tell it.
+    The inputs are (e_a, e_b), of length 2p. They are concatenated because a sum would not show the order of the
+    operands.
 
     Parameters
     ----------
     p : int
-        The modulus, at least 2, and the number of classes.
-    train_fraction, train_count, test_count, label_noise, seed
-        As for `modular_addition`.
+        The modulus, at least 2, which is the number of classes.
+    train_fraction : float, optional
+        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
+    train_count, test_count : int, optional
+        The number of training samples, at least 1, or of test samples, at least 0.
+    label_noise : float
+        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+    seed : int
+        The seed of the random split and of the label noise, at least 0, by default 0.
+
+    Returns
+    -------
+    Dataset
+        The samples, with one-hot targets.
 
     Raises
     ------
     ValueError, TypeError
-        As for `modular_addition`.
+        If the modulus is below 2, the split leaves no training sample, an argument is out of its range, or the samples
+        do not fit in memory.
     """
     p = _checks.integer("p", p, 2)
     operands = _pairs_of(p, "ordered", f"modular subtraction of p = {p}")
@@ -115,19 +145,36 @@ def modular_multiplication(
     label_noise: Fraction = 0.0,
     seed: Count = 0,
 ) -> Dataset:
-    """Multiplication modulo p: c = a b mod p, 0 among the factors.
+    """Make the task of multiplication modulo p, c = a b mod p, for all pairs including zeros.
 
     Parameters
     ----------
     p : int
-        The modulus, at least 2, and the number of classes.
-    train_fraction, train_count, test_count, pairs, inputs, label_noise, seed
-        As for `modular_addition` of two numbers.
+        The modulus, at least 2, which is the number of classes.
+    train_fraction : float, optional
+        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
+    train_count, test_count : int, optional
+        The number of training samples, at least 1, or of test samples, at least 0.
+    pairs : {"unordered", "ordered"}
+        The p (p + 1) / 2 pairs a ≤ b of the paper, the default, or all p² pairs.
+    inputs : {"sum", "concatenated"}
+        X_i = e_a + e_b, of length p, the default, or (e_a, e_b), of length 2p.
+    label_noise : float
+        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+    seed : int
+        The seed of the random split and of the label noise, at least 0, by default 0.
+
+    Returns
+    -------
+    Dataset
+        The samples, with one-hot targets.
 
     Raises
     ------
     ValueError, TypeError
-        As for `modular_addition`.
+        If the modulus is below 2, the split leaves no training sample, an argument is out of its range, or the samples
+        do not fit in memory.
     """
     p = _checks.integer("p", p, 2)
     operands = _pairs_of(p, pairs, f"modular multiplication of p = {p}")
@@ -145,21 +192,35 @@ def modular_division(
     label_noise: Fraction = 0.0,
     seed: Count = 0,
 ) -> Dataset:
-    """Division modulo a prime p: c = a / b, so that b c = a mod p, for the p (p − 1) ordered pairs with b ≠ 0.
+    """Make the task of division modulo a prime p, c = a / b, that is b c = a mod p.
 
-    Inputs are (e_a, e_b) of length 2p, as for `modular_subtraction`; the column of b = 0 stays empty.
+    The samples are the p (p − 1) ordered pairs with b ≠ 0. The inputs are (e_a, e_b), of length 2p, as for
+    `modular_subtraction`; the column of b = 0 is empty.
 
     Parameters
     ----------
     p : int
-        The modulus, a prime, and the number of classes.
-    train_fraction, train_count, test_count, label_noise, seed
-        As for `modular_addition`.
+        The modulus, a prime, which is the number of classes.
+    train_fraction : float, optional
+        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
+    train_count, test_count : int, optional
+        The number of training samples, at least 1, or of test samples, at least 0.
+    label_noise : float
+        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+    seed : int
+        The seed of the random split and of the label noise, at least 0, by default 0.
+
+    Returns
+    -------
+    Dataset
+        The samples, with one-hot targets.
 
     Raises
     ------
     ValueError, TypeError
-        For a modulus that is not a prime, and as for `modular_addition`.
+        If the modulus is not a prime, the split leaves no training sample, an argument is out of its range, or the
+        samples do not fit in memory.
     """
     p = _checks.integer("p", p, 2)
     pairs = _pairs_of(p, "ordered", f"modular division of p = {p}")
@@ -184,22 +245,40 @@ def modular_polynomial(
     label_noise: Fraction = 0.0,
     seed: Count = 0,
 ) -> Dataset:
-    """Evaluate a polynomial of two numbers modulo p, by default c = a² + a b + b² mod p.
+    """Make the task of a polynomial of two numbers modulo p, by default c = a² + a b + b² mod p.
 
     Parameters
     ----------
     p : int
-        The modulus, at least 2, and the number of classes.
-    terms : sequence of (coefficient, power of a, power of b)
-        The polynomial's terms, in integers; a power is at least 0.
-    train_fraction, train_count, test_count, pairs, inputs, label_noise, seed
-        As for `modular_addition` of two numbers; where the value depends on the order of a and b, only ordered pairs
-        with concatenated inputs make sense, and others are refused.
+        The modulus, at least 2, which is the number of classes.
+    terms : sequence of (int, int, int)
+        The terms of the polynomial: coefficient, power of a, power of b. A power is at least 0.
+    train_fraction : float, optional
+        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
+    train_count, test_count : int, optional
+        The number of training samples, at least 1, or of test samples, at least 0.
+    pairs : {"unordered", "ordered"}
+        The p (p + 1) / 2 pairs a ≤ b, the default, or all p² pairs. It has to be "ordered" if the value of the
+        polynomial depends on the order of a and b.
+    inputs : {"sum", "concatenated"}
+        X_i = e_a + e_b, of length p, the default, or (e_a, e_b), of length 2p. It has to be "concatenated" if the value
+        depends on the order of a and b.
+    label_noise : float
+        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+    seed : int
+        The seed of the random split and of the label noise, at least 0, by default 0.
+
+    Returns
+    -------
+    Dataset
+        The samples, with one-hot targets.
 
     Raises
     ------
     ValueError, TypeError
-        For malformed terms, and as for `modular_addition`.
+        If the terms are malformed, the pairs or inputs do not suit the polynomial, the modulus is below 2, the split
+        leaves no training sample, an argument is out of its range, or the samples do not fit in memory.
     """
     p = _checks.integer("p", p, 2)
     checked = _checked_terms(terms)
@@ -217,7 +296,7 @@ def modular_polynomial(
     if (c != value(b, a)).any() and (pairs, inputs) != ("ordered", "concatenated"):
         raise ArgumentValueError(
             ("pairs", "inputs"),
-            'expected "ordered" and "concatenated", as the polynomial depends on the order, '
+            'expected "ordered" and "concatenated", because the polynomial depends on the order, '
             f"got {shown(pairs)} and {shown(inputs)}",
         )
     about = {"task": "modular_polynomial", "p": p, "terms": checked, "pairs": pairs, "inputs": inputs}
@@ -234,36 +313,49 @@ def permutation_composition(
     label_noise: Fraction = 0.0,
     seed: Count = 0,
 ) -> Dataset:
-    """Composition in the symmetric group of 5 (or other) symbols: c = a ∘ b, that is c(i) = a(b(i)).
+    """Make the task of composition in a symmetric group, c = a ∘ b, that is c(i) = a(b(i)).
 
-    Every ordered pair is a sample, 120² = 14 400 of them for 5 symbols, with inputs (e_a, e_b) of length 2·120. The
-    permutations are numbered in lexicographic order, the identity first.
+    Each ordered pair of permutations is a sample: 120² = 14 400 samples for 5 symbols, with inputs (e_a, e_b) of length
+    2·120. The permutations are numbered in lexicographic order; the identity is the first.
 
     Parameters
     ----------
     symbols : int
-        k, at least 2, of which there are k! permutations, the number of classes.
-    train_fraction, train_count, test_count, label_noise, seed
-        As for `modular_addition`.
+        The number of symbols, k, at least 2, by default 5. There are k! permutations, which are the classes.
+    train_fraction : float, optional
+        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
+    train_count, test_count : int, optional
+        The number of training samples, at least 1, or of test samples, at least 0.
+    label_noise : float
+        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+    seed : int
+        The seed of the random split and of the label noise, at least 0, by default 0.
+
+    Returns
+    -------
+    Dataset
+        The samples, with one-hot targets.
 
     Raises
     ------
     ValueError, TypeError
-        For fewer than 2 symbols or so many that the samples do not fit in memory, and as for `modular_addition`.
+        If there are fewer than 2 symbols, the samples do not fit in memory, the split leaves no training sample, or an
+        argument is out of its range.
     """
     k = _checks.integer("symbols", symbols, 2)
-    order = math.factorial(min(k, 25))  # of 25 on, beyond every memory
+    order = math.factorial(min(k, 25))  # 25! samples or more exceed any memory
     operands = _pairs_of(order, "ordered", f"composition of permutations of {k} symbols")
     permutations = _array(itertools.permutations(range(k)), order, k)
     composed = np.take_along_axis(permutations[operands[:, 0]], permutations[operands[:, 1]], axis=1)
-    weights = k ** np.arange(k)[::-1]  # lexicographic order is that of the numbers whose digits are the permutation
+    weights = k ** np.arange(k)[::-1]  # read as digits, permutations in lexicographic order are ascending numbers
     c = np.searchsorted(permutations @ weights, composed @ weights)
     split = Split(train_fraction, train_count, test_count, label_noise, seed)
     return _samples(operands, order, c, split, {"task": "permutation_composition", "symbols": k})
 
 
 def _pairs_of(p: int, pairs: str, what: str) -> Operands:
-    """All pairs of the numbers below p, (samples, 2), in lexicographic order."""
+    """Return all pairs of the numbers below p, (samples, 2), in lexicographic order."""
     _checks.choice("pairs", pairs, _PAIRS)
     samples = p * (p + 1) // 2 if pairs == "unordered" else p**2
     check_memory(what, 32 * samples * (p + 2))
@@ -272,15 +364,18 @@ def _pairs_of(p: int, pairs: str, what: str) -> Operands:
 
 
 def _all_tuples(p: int, length: int) -> Iterable[tuple[int, ...]]:
+    """Iterate over all tuples of numbers below p."""
     return itertools.product(range(p), repeat=length)
 
 
 def _array(tuples: Iterable[tuple[int, ...]], count: int, length: int) -> Operands:
+    """Convert tuples to an array (count, length)."""
     numbers = itertools.chain.from_iterable(tuples)
     return np.fromiter(numbers, dtype=np.intp, count=count * length).reshape(count, length)
 
 
 def _checked_terms(terms: object) -> list[list[int]]:
+    """Return the terms of a polynomial as lists of integers."""
     try:
         rows = [list(term) for term in terms]  # type: ignore[attr-defined]
     except TypeError:
@@ -294,7 +389,7 @@ def _checked_terms(terms: object) -> list[list[int]]:
 
 
 def _samples(operands: Operands, p: int, results: Operands, split: Split, about: Mapping[str, Any]) -> Dataset:
-    """Return the split samples of operands (samples, s) below p: k-hot inputs and one-hot results."""
+    """Make k-hot inputs and one-hot targets from operands (samples, s) below p, and split them."""
     samples, s = operands.shape
     inputs = _checks.choice("inputs", about.get("inputs", "concatenated"), _INPUTS)
     columns, d_in = (operands, p) if inputs == "sum" else (operands + p * np.arange(s), s * p)

@@ -1,4 +1,4 @@
-"""The samples of a task: the rows of X, the targets Y, in their training and test parts."""
+"""The samples of a task: inputs X and targets Y, each with a training and a test part."""
 
 from __future__ import annotations
 
@@ -18,21 +18,27 @@ from .._kernels import kernels
 from .._reading import RefusedError, read_npz, reading
 
 _ROWS = ("auto", "sparse", "dense")
-_SPARSE_BELOW = 0.25  # rows="auto": the share of nonzero entries up to which sparse rows are chosen
+_SPARSE_BELOW = 0.25  # the share of nonzero entries up to which rows="auto" takes sparse rows
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Training and test samples; made by the functions of this module.
+    """Training and test samples.
+
+    The functions of this module make datasets. Their arrays are read-only.
 
     Attributes
     ----------
-    rows_train, rows_test : csr_array or ndarray, (n, d_in)
-        The inputs as the kernels take them: sparse rows, or dense ones.
-    Y_train, Y_test : ndarray, (n, d_out)
-        The targets, float64, read-only. Without a test set the test arrays have no rows.
+    rows_train : csr_array or ndarray, (n, d_in)
+        The training inputs in the form that the kernels take: sparse or dense rows.
+    Y_train : ndarray, (n, d_out)
+        The training targets, float64.
+    rows_test : csr_array or ndarray, (n_test, d_in)
+        The test inputs. There are no rows if there is no test set.
+    Y_test : ndarray, (n_test, d_out)
+        The test targets, float64.
     settings : mapping
-        What the samples were made from: the task, its numbers and its seed.
+        The origin of the samples: the task, its numbers and its seed.
     """
 
     rows_train: csr_array | NDArray[np.float64]
@@ -43,22 +49,22 @@ class Dataset:
 
     @property
     def train_count(self) -> int:
-        """Number of training samples."""
+        """The number of training samples."""
         return len(self.Y_train)
 
     @property
     def test_count(self) -> int:
-        """Number of test samples."""
+        """The number of test samples."""
         return len(self.Y_test)
 
     @property
     def classes(self) -> int | None:
-        """Number of classes where every target row is one-hot, the case in which accuracies are defined; else None."""
+        """The number of classes, or None, without accuracies, unless every target row is one-hot."""
         return self.d_out if one_hot(self.Y_train) and one_hot(self.Y_test) else None
 
     @property
     def chance_level(self) -> float | None:
-        """Expected accuracy of a uniform guess, 1/classes; None without classes."""
+        """The expected accuracy of a uniform guess, 1/classes, or None without classes."""
         return None if self.classes is None else 1 / self.classes
 
     @property
@@ -73,12 +79,12 @@ class Dataset:
 
     @property
     def d_in(self) -> int:
-        """Length of an input."""
+        """The length of an input."""
         return int(self.rows_train.shape[1])
 
     @property
     def d_out(self) -> int:
-        """Length of a target."""
+        """The length of a target."""
         return int(self.Y_train.shape[1])
 
     def __repr__(self) -> str:
@@ -109,21 +115,40 @@ def from_arrays(
     Y_test: ArrayLike | None = None,
     rows: Rows = "auto",
 ) -> Dataset:
-    """Take one's own samples, copied.
+    """Make a dataset from arrays, which are copied.
 
     Parameters
     ----------
-    X_train, X_test : array_like, (n, d_in) and (n_test, d_in)
-        Inputs, one sample a row.
-    Y_train, Y_test : array_like, (n, d_out) and (n_test, d_out)
-        Targets; one-hot rows make accuracies defined.
+    X_train : array_like, (n, d_in)
+        Training inputs, one sample a row.
+    Y_train : array_like, (n, d_out)
+        Training targets. Accuracies are defined if all rows are one-hot.
+    X_test : array_like, (n_test, d_in), optional
+        Test inputs.
+    Y_test : array_like, (n_test, d_out), optional
+        Test targets. Has to be given together with ``X_test``.
     rows : {"auto", "sparse", "dense"}
-        How the kernels hold the inputs; "auto" takes sparse rows where at most a quarter of the entries are nonzero.
+        How the kernels store the inputs. "auto", the default, takes sparse rows if at most a quarter of the training
+        entries are nonzero.
+
+    Returns
+    -------
+    Dataset
+        The samples in float64.
 
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not fit together, no training sample, complex, object, NaN or infinite entries.
+        If shapes do not fit together, there is no training sample, or an entry is complex, an object, NaN or infinite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import zeroloss as zl
+    >>> labels = np.array([0, 2, 1, 1])
+    >>> data = zl.datasets.from_arrays(np.eye(4), np.eye(3)[labels])
+    >>> data.classes
+    3
     """
     return _from_arrays(X_train, Y_train, X_test, Y_test, rows)
 
@@ -136,6 +161,7 @@ def _from_arrays(
     rows: str,
     copy: bool = True,
 ) -> Dataset:
+    """Make a dataset from arrays, which are copied on request only."""
     _checks.choice("rows", rows, _ROWS)
     X = _checks.matrix("X_train", X_train, "float64", copy)
     Y = _targets("Y_train", Y_train, copy)
@@ -149,9 +175,11 @@ def _from_arrays(
         if 0 in value.shape:
             raise ArgumentValueError(name, f"expected at least one row and one column, got shape {value.shape}")
     if len(X) != len(Y):
-        raise ArgumentValueError("Y_train", f"expected {len(X)} rows, as X_train has, got {len(Y)}")
+        raise ArgumentValueError("Y_train", f"expected {len(X)} rows, the number of rows of X_train, got {len(Y)}")
     if X_t.shape[1] != X.shape[1]:
-        raise ArgumentValueError("X_test", f"expected {X.shape[1]} columns, as X_train has, got {X_t.shape[1]}")
+        raise ArgumentValueError(
+            "X_test", f"expected {X.shape[1]} columns, the number of columns of X_train, got {X_t.shape[1]}"
+        )
     if Y_t.shape != (len(X_t), Y.shape[1]):
         raise ArgumentValueError("Y_test", f"expected shape {(len(X_t), Y.shape[1])}, got {Y_t.shape}")
     sparse = rows == "sparse" or (rows == "auto" and np.count_nonzero(X) <= _SPARSE_BELOW * X.size)
@@ -161,30 +189,35 @@ def _from_arrays(
 
 
 def from_file(file: str | os.PathLike[str], rows: Rows = "auto") -> Dataset:
-    """Return the samples of a NumPy file: see `from_arrays`.
+    """Read a dataset from a NumPy file.
 
     Parameters
     ----------
     file : path
-        An npz file of X_train, Y_train and perhaps X_test, Y_test. A compressed one may expand to 64 MiB plus 100
-        times its size; a file that needs more is to be written with ``numpy.savez``.
+        An npz file with the arrays X_train and Y_train, and possibly X_test and Y_test; see `from_arrays`. A compressed
+        file may expand to 64 MiB plus 100 times its size. Write a file that needs more with ``numpy.savez``.
     rows : {"auto", "sparse", "dense"}
-        How the inputs are kept.
+        How the kernels store the inputs, see `from_arrays`.
+
+    Returns
+    -------
+    Dataset
+        The samples in float64.
 
     Raises
     ------
     OSError, ValueError, TypeError
-        For a file that cannot be read, holds other arrays, or arrays that `from_arrays` refuses.
+        If the file cannot be read, has other arrays, or has arrays that `from_arrays` rejects.
     """
     _checks.choice("rows", rows, _ROWS)
     with reading(file, "an npz file of samples") as stream:
         arrays = read_npz(stream)
         if not {"X_train", "Y_train"} <= arrays.keys() <= {"X_train", "Y_train", "X_test", "Y_test"}:
             got = shown(sorted(arrays)) if arrays else "no arrays"
-            raise RefusedError(f"expected arrays X_train, Y_train and perhaps X_test, Y_test, got {got}")
+            raise RefusedError(f"expected arrays X_train, Y_train and possibly X_test, Y_test, got {got}")
         try:
             return _from_arrays(
-                arrays.pop("X_train"),  # nothing else refers to it, so that it can be freed
+                arrays.pop("X_train"),  # popped, because an array without other references can be freed
                 arrays.pop("Y_train"),
                 arrays.pop("X_test", None),
                 arrays.pop("Y_test", None),
@@ -196,37 +229,38 @@ def from_file(file: str | os.PathLike[str], rows: Rows = "auto") -> Dataset:
 
 
 def _targets(name: str, value: ArrayLike, copy: bool) -> NDArray[np.float64]:
+    """Check a matrix of targets."""
     if np.ndim(value) == 1:
         raise ArgumentValueError(
             name,
-            f"expected a matrix of targets, one row a sample, got shape {np.shape(value)}; "
-            "integer labels become one-hot rows by numpy.eye(classes)[labels], numbers a column by y[:, None]",
+            f"expected a matrix of targets, one row a sample, got shape {np.shape(value)}; convert "
+            "integer labels to one-hot rows with numpy.eye(classes)[labels], and numbers to a column with y[:, None]",
         )
     return _checks.matrix(name, value, "float64", copy)
 
 
 def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any]) -> Any:
-    """Return the kernels' form of the ``"train"`` or ``"test"`` samples in a precision."""
+    """Convert the ``"train"`` or ``"test"`` samples to the form of the kernels, in a given precision."""
     rows, Y = (data.rows_train, data.Y_train) if part == "train" else (data.rows_test, data.Y_test)
     entries = rows.data if isinstance(rows, csr_array) else rows
     if max(np.abs(array).max(initial=0.0) for array in (entries, Y)) > np.finfo(dtype).max:
-        raise ArgumentValueError("data", f"expected entries within {dtype}, got greater ones; scale them")
+        raise ArgumentValueError("data", f"expected entries within the range of {dtype}, got larger ones; scale them")
     return _kernel_form(rows, Y, dtype)
 
 
 def kernel_inputs(name: str, X: Any, d_in: int, dtype: np.dtype[Any]) -> Any:
-    """Return the kernels' form of inputs without targets, (n, d_in), dense or sparse, in a precision.
+    """Convert inputs (n, d_in) without targets, dense or sparse, to the form of the kernels, in a given precision.
 
     Raises
     ------
     ValueError, TypeError
-        For another shape, complex numbers, and entries that are not finite in ``dtype``.
+        If the shape is another one, or entries are complex or not finite in ``dtype``.
     """
     if _is_vector(X):
         problem = f"expected a matrix with {d_in} columns, one input a row, got shape {np.shape(X)}"
         raise ArgumentValueError(name, f"{problem}; give one input as a matrix of shape (1, {d_in}), {name}[None]")
     rows: csr_array | NDArray[Any]
-    sparse = issparse(X)  # so that X stays Any
+    sparse = issparse(X)  # a variable of its own, because the type of X would be narrowed
     if sparse:
         given: Any = csr_array(X)
         entries = _checks.matrix(name, given.data[None], dtype.name)[0]
@@ -239,6 +273,7 @@ def kernel_inputs(name: str, X: Any, d_in: int, dtype: np.dtype[Any]) -> Any:
 
 
 def _is_vector(X: Any) -> bool:
+    """Return whether X has one dimension."""
     try:
         return np.ndim(X) == 1
     except ValueError:  # lists of unequal lengths
@@ -246,6 +281,7 @@ def _is_vector(X: Any) -> bool:
 
 
 def _kernel_form(rows: csr_array | NDArray[Any], Y: NDArray[np.float64], dtype: np.dtype[Any]) -> Any:
+    """Copy samples into the class of the kernels for a precision."""
     samples = kernels.Samples32 if dtype == np.float32 else kernels.Samples64
     targets = np.ascontiguousarray(Y, dtype)
     if isinstance(rows, csr_array):
@@ -255,12 +291,12 @@ def _kernel_form(rows: csr_array | NDArray[Any], Y: NDArray[np.float64], dtype: 
 
 
 def one_hot(Y: NDArray[np.float64]) -> bool:
-    """Whether every row is a unit vector: the case in which an accuracy is defined."""
+    """Return whether every row is a unit vector. Accuracies are defined in this case only."""
     return bool(np.all((Y == 0) | (Y == 1)) and np.all(Y.sum(axis=1) == 1))
 
 
 def read_only(data: Dataset) -> Dataset:
-    """Return the dataset, its arrays made read-only: a dataset never changes."""
+    """Make the arrays of a dataset read-only, and return it."""
     for array in (data.rows_train, data.Y_train, data.rows_test, data.Y_test):
         for part in (array.data, array.indices, array.indptr) if isinstance(array, csr_array) else (array,):
             part.flags.writeable = False
@@ -268,4 +304,5 @@ def read_only(data: Dataset) -> Dataset:
 
 
 def _dense(rows: csr_array | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convert sparse rows to a dense array."""
     return rows.toarray() if isinstance(rows, csr_array) else rows

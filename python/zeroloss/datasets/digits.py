@@ -1,4 +1,4 @@
-"""Handwritten digits: real data, as scikit-learn ships them."""
+"""Handwritten digits from scikit-learn."""
 
 from __future__ import annotations
 
@@ -19,27 +19,37 @@ def digits(
     label_noise: Fraction = 0.0,
     seed: Count = 0,
 ) -> Dataset:
-    """1797 handwritten digits of 8 × 8 pixels, a regression by squared error, from scikit-learn.
+    """Load 1797 handwritten digits of 8 × 8 pixels from scikit-learn.
 
     The inputs are the 64 pixels row by row, in sixteenths from 0 (white) to 1, in dense rows.
 
     Parameters
     ----------
-    train_fraction, train_count, test_count
-        As for `modular_addition`.
+    train_fraction : float, optional
+        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
+    train_count, test_count : int, optional
+        The number of training samples, at least 1, or of test samples, at least 0.
     targets : {"one_hot", "value"}
-        Ten columns of 0 and 1, ten classes; or the digit's value 0 … 9 in one column, without accuracies.
+        Ten columns of 0 and 1, for ten classes (default); or one column with the value of the digit, 0 to 9, without
+        accuracies.
     label_noise : float
-        The share of training labels that are wrong, see `with_label_noise`; one-hot targets only.
+        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`. For one-hot
+        targets only.
     seed : int
-        Of the random split, and of the noise.
+        The seed of the random split and of the label noise, at least 0, by default 0.
+
+    Returns
+    -------
+    Dataset
+        The samples.
 
     Raises
     ------
     ImportError
-        Without scikit-learn, which the extra ``data`` brings.
+        If scikit-learn is not installed. The extra ``data`` installs it.
     ValueError, TypeError
-        As for `modular_addition`, or for unknown targets.
+        If the split leaves no training sample, or an argument is out of its range.
     """
     _checks.choice("targets", targets, ("one_hot", "value"))
     split = Split(train_fraction, train_count, test_count, label_noise, seed)

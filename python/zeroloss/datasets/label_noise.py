@@ -1,4 +1,4 @@
-"""Label noise: training labels that are wrong on purpose."""
+"""Label noise: training labels that are made wrong on purpose."""
 
 from __future__ import annotations
 
@@ -13,25 +13,31 @@ from .dataset import Dataset, one_hot, read_only
 
 
 def with_label_noise(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
-    """Return the dataset with a share of its training labels made wrong; the test labels stay.
+    """Return a dataset in which a share of the training labels is wrong. The test labels do not change.
 
-    ⌊fraction · n⌋ training samples, drawn without repetition, get one of the other classes, each equally likely; a
-    target of one column of ±1 gets the other sign. The keyword ``label_noise`` of a task does the same, from the task's
-    own seed.
+    ⌊fraction · n⌋ training samples are drawn without repetition. Each gets one of the other classes, with equal
+    probability. If the targets are one column of ±1, each gets the other sign. The argument ``label_noise`` of a task
+    does the same with the seed of the task.
 
     Parameters
     ----------
     data : Dataset
-        With one-hot targets of at least two classes, or one column of ±1, and without label noise so far.
+        A dataset without label noise, with one-hot targets of at least two classes or one column of ±1.
     fraction : float
-        In [0, 1].
+        The share of wrong labels, in [0, 1].
     seed : int
-        Of the draw.
+        The seed of the draw, at least 0, by default 0.
+
+    Returns
+    -------
+    Dataset
+        The samples with the wrong labels.
 
     Raises
     ------
     ValueError, TypeError
-        For a fraction outside [0, 1], a negative seed, targets that are no labels, or noise upon noise.
+        If the fraction is outside [0, 1], the seed is negative, the targets are not labels, or the labels already have
+        noise.
     """
     _checks.instance("data", data, Dataset)
     fraction, seed = _checks.fraction("fraction", fraction), _checks.integer("seed", seed, 0)
@@ -43,11 +49,11 @@ def with_label_noise(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
 
 
 def noisy_targets(Y: NDArray[np.float64], fraction: float, seed: int) -> NDArray[np.float64]:
-    """Return the targets (n, d_out) with ⌊fraction · n⌋ wrong labels."""
+    """Return targets (n, d_out) of which ⌊fraction · n⌋ labels are wrong."""
     if fraction == 0:
         return Y
     n, d_out = Y.shape
-    random = np.random.default_rng(seed).spawn(1)[0]  # independent of what the seed itself draws, as a split
+    random = np.random.default_rng(seed).spawn(1)[0]  # independent of the split, which the seed itself draws
     wrong = random.permutation(n)[: math.floor(fraction * n * (1 + 1e-12))]  # 0.29 of 100 labels are 29
     noisy = Y.copy()
     if d_out == 1 and np.all(np.abs(Y) == 1):
@@ -57,6 +63,6 @@ def noisy_targets(Y: NDArray[np.float64], fraction: float, seed: int) -> NDArray
         noisy[wrong] = np.eye(d_out)[(Y[wrong].argmax(axis=1) + further) % d_out]
     else:
         raise ArgumentValueError(
-            "targets", "expected one-hot ones of at least two classes, or one column of ±1, for label noise"
+            "targets", "expected one-hot rows of at least two classes, or one column of ±1, for label noise"
         )
     return noisy

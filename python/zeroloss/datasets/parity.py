@@ -11,7 +11,7 @@ from .._resources import check_memory
 from .dataset import Dataset, read_only
 from .label_noise import noisy_targets
 
-_CODE_BITS = 62  # of the integers that keep the samples apart
+_CODE_BITS = 62  # the bits of the integers that make the samples different
 
 
 def sparse_parity(
@@ -24,29 +24,37 @@ def sparse_parity(
     label_noise: Fraction = 0.0,
     seed: Count = 0,
 ) -> Dataset:
-    """Draw signs x ∈ {−1, 1}^bits, all samples different, with the parity y = x₁ x₂ … of the first ``relevant`` ones.
+    """Draw different inputs x ∈ {−1, 1}^bits with the parity y = x₁ x₂ … of the first ``relevant`` signs.
 
-    Which of the signs are relevant makes no difference to a network without structure, so they are the first.
+    The relevant signs are the first ones, which makes no difference to a network without structure.
 
     Parameters
     ----------
     bits : int
-        Length of an input, at least 1.
+        The length of an input, at least 1.
     relevant : int
-        How many signs the parity is of, from 1 to ``bits``.
-    train_count, test_count : int
-        Numbers of samples, together at most 2^bits.
+        The number of signs in the product, from 1 to ``bits``.
+    train_count : int
+        The number of training samples, at least 1. There are at most 2^bits samples in total.
+    test_count : int
+        The number of test samples, at least 0, by default 0.
     targets : {"one_hot", "sign"}
-        (1, 0) for y = 1 and (0, 1) for y = −1, two classes; or y itself in one column, without accuracies.
+        (1, 0) for y = 1 and (0, 1) for y = −1, for two classes (default); or y itself in one column, without
+        accuracies.
     label_noise : float
-        The share of training labels that are wrong, see `with_label_noise`.
+        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
     seed : int
-        Of the samples, and of the noise.
+        The seed of the samples and of the label noise, at least 0, by default 0.
+
+    Returns
+    -------
+    Dataset
+        The samples, with dense rows.
 
     Raises
     ------
     ValueError, TypeError
-        For numbers out of their range, or unknown targets.
+        If a number is out of its range, the targets are unknown, or the samples do not fit in memory.
     """
     bits, relevant = _checks.integer("bits", bits, 1), _checks.integer("relevant", relevant, 1)
     train, test = _checks.integer("train_count", train_count, 1), _checks.integer("test_count", test_count, 0)
@@ -59,9 +67,11 @@ def sparse_parity(
         raise ArgumentValueError(
             ("train_count", "test_count"), f"expected at most 2^{short} together, got {train + test}"
         )
-    check_memory(f"sparse parity of {bits} bits", (train + test) * (24 * bits + 400))  # choice takes up to 50 integers
+    check_memory(
+        f"sparse parity of {bits} bits", (train + test) * (24 * bits + 400)
+    )  # random.choice needs up to 50 integers a sample
     random = np.random.default_rng(seed)
-    codes = random.choice(2**short, train + test, replace=False)  # different ones, so that no test sample trains
+    codes = random.choice(2**short, train + test, replace=False)  # without repetition: no sample is in both parts
     free = random.integers(0, 2, (train + test, bits - short))
     X = 1.0 - 2.0 * np.hstack([codes[:, None] >> np.arange(short) & 1, free])
     y = X[:, :relevant].prod(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The split of a finite task's samples into a training and a test part."""
+"""The split of the samples of a finite task into a training and a test part."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .label_noise import noisy_targets
 
 @dataclass(frozen=True)
 class Split:
-    """How a task's samples are split, and the seed of it; exactly one of fraction, train_count, test_count is given."""
+    """The sizes of the two parts, the label noise and the seed. Exactly one of the three sizes is given."""
 
     train_fraction: Share | None
     train_count: AtLeastOne | None
@@ -39,7 +39,7 @@ class Split:
             raise ArgumentValueError(ways, f"expected exactly one of them, got {' and '.join(given) or 'none'}")
 
     def of(self, rows: csr_array | NDArray[np.float64], Y: NDArray[np.float64], settings: Mapping[str, Any]) -> Dataset:
-        """Return the samples (rows, Y) split at random, the labels of the training part with their noise."""
+        """Split the samples (rows, Y) at random, and add the label noise to the training part."""
         samples = len(Y)
         n = self._training_count(samples)
         order = np.random.default_rng(self.seed).permutation(samples)
@@ -50,6 +50,7 @@ class Split:
         return read_only(Dataset(rows[train], Y_train, rows[test], Y[test], settings))
 
     def _given(self) -> dict[str, float]:
+        """Return the size that is given, by name."""
         ways = {
             "train_fraction": self.train_fraction,
             "train_count": self.train_count,
@@ -58,7 +59,7 @@ class Split:
         return {name: value for name, value in ways.items() if value is not None}
 
     def _training_count(self, samples: int) -> int:
-        """How many samples train."""
+        """Return the number of training samples."""
         (name, value), *_ = self._given().items()
         if name == "train_fraction":
             share = _checks.real(name, value)

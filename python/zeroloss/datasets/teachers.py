@@ -1,4 +1,4 @@
-"""Teacher and student: normal inputs with the outputs of a random teacher, a regression."""
+"""Teacher and student: a regression on normal inputs with the outputs of a random teacher."""
 
 from __future__ import annotations
 
@@ -26,31 +26,43 @@ def linear_teacher(
     noise: NotNegative = 0.0,
     seed: Count = 0,
 ) -> Dataset:
-    """Y = X A + noise with X ~ N(0, 1) and a teacher A (d_in, d_out) ~ N(0, 1/d_in), entries independent.
+    """Draw samples of a random linear teacher, Y = X A + noise.
+
+    The entries of X (n, d_in) are independent and N(0, 1), the entries of A (d_in, d_out) N(0, 1/d_in).
 
     Parameters
     ----------
-    d_in, d_out : int
-        Lengths of an input and of a target, at least 1.
-    train_count, test_count : int
-        Numbers of samples. Teacher, training samples and test samples come from streams of their own: more samples of
-        one part leave the others as they are.
+    d_in : int
+        The length of an input, at least 1.
+    d_out : int
+        The length of a target, at least 1, by default 1.
+    train_count : int
+        The number of training samples, at least 1. The teacher, the training samples and the test samples have separate
+        random streams: the number of samples of one part does not change the others.
+    test_count : int
+        The number of test samples, at least 0, by default 0.
     noise : float
-        Standard deviation of normal noise on the training targets; test targets are the teacher's outputs.
+        The standard deviation of normal noise on the training targets, at least 0, by default 0. Test targets are the
+        outputs of the teacher.
     seed : int
-        Of teacher, inputs and noise.
+        The seed of teacher, inputs and noise, at least 0, by default 0.
+
+    Returns
+    -------
+    Dataset
+        The samples, with dense rows.
 
     Raises
     ------
     ValueError, TypeError
-        For numbers out of their range.
+        If a number is out of its range, or the samples do not fit in memory.
 
     See Also
     --------
-    teacher_layers : the teacher itself.
+    teacher_layers : Compute the teacher again.
     """
     settings = {"task": "linear_teacher", "d_in": _checks.integer("d_in", d_in, 1)}
-    return _taught(settings, d_out, train_count, test_count, noise, seed)
+    return _draw_samples(settings, d_out, train_count, test_count, noise, seed)
 
 
 def relu_teacher(
@@ -63,36 +75,65 @@ def relu_teacher(
     noise: NotNegative = 0.0,
     seed: Count = 0,
 ) -> Dataset:
-    """Y = max(X E, 0) W + noise, a teacher with E (d_in, hidden) ~ N(0, 1/d_in) and W (hidden, d_out) ~ N(0, 1/hidden).
+    """Draw samples of a random ReLU teacher, Y = max(X E, 0) W + noise.
+
+    All entries are independent: X (n, d_in) ~ N(0, 1), E (d_in, hidden) ~ N(0, 1/d_in), W (hidden, d_out) ~ N(0,
+    1/hidden).
 
     Parameters
     ----------
+    d_in : int
+        The length of an input, at least 1.
     hidden : int
-        Number of the teacher's hidden units, at least 1.
-    d_in, d_out, train_count, test_count, noise, seed
-        As for `linear_teacher`; X ~ N(0, 1).
+        The number of hidden units of the teacher, at least 1.
+    d_out : int
+        The length of a target, at least 1, by default 1.
+    train_count : int
+        The number of training samples, at least 1. The random streams are separate, as for `linear_teacher`.
+    test_count : int
+        The number of test samples, at least 0, by default 0.
+    noise : float
+        The standard deviation of normal noise on the training targets, at least 0, by default 0. Test targets are the
+        outputs of the teacher.
+    seed : int
+        The seed of teacher, inputs and noise, at least 0, by default 0.
+
+    Returns
+    -------
+    Dataset
+        The samples, with dense rows.
 
     Raises
     ------
     ValueError, TypeError
-        For numbers out of their range.
+        If a number is out of its range, or the samples do not fit in memory.
 
     See Also
     --------
-    teacher_layers : the teacher itself.
+    teacher_layers : Compute the teacher again.
     """
     settings = {"task": "relu_teacher", "d_in": _checks.integer("d_in", d_in, 1)}
     settings |= {"hidden": _checks.integer("hidden", hidden, 1)}
-    return _taught(settings, d_out, train_count, test_count, noise, seed)
+    return _draw_samples(settings, d_out, train_count, test_count, noise, seed)
 
 
 def teacher_layers(data: Dataset) -> Layers:
-    """Return the teacher of a dataset: (A,) of `linear_teacher`, (E, W) of `relu_teacher`.
+    """Compute the layers of the teacher of a dataset.
+
+    Parameters
+    ----------
+    data : Dataset
+        A dataset of `linear_teacher` or `relu_teacher`.
+
+    Returns
+    -------
+    tuple of ndarray
+        (A,) with A (d_in, d_out) for `linear_teacher`, and (E, W) for `relu_teacher`.
 
     Raises
     ------
     ValueError, TypeError
-        For a dataset that has no teacher.
+        If the dataset is not one of these.
     """
     _checks.instance("data", data, Dataset)
     if data.settings.get("task") not in ("linear_teacher", "relu_teacher"):
@@ -101,9 +142,10 @@ def teacher_layers(data: Dataset) -> Layers:
     return _layers(data.settings, np.random.default_rng(data.settings["seed"]).spawn(1)[0])
 
 
-def _taught(
+def _draw_samples(
     settings: dict[str, Any], d_out: int, train_count: int, test_count: int, noise: float, seed: int
 ) -> Dataset:
+    """Check the numbers, and draw the teacher and its samples."""
     settings |= {
         "d_out": _checks.integer("d_out", d_out, 1),
         "train_count": _checks.integer("train_count", train_count, 1),
@@ -127,11 +169,13 @@ def _taught(
 
 
 def _layers(settings: Any, random: np.random.Generator) -> Layers:
+    """Draw the layers of a teacher."""
     widths = [settings[name] for name in ("d_in", "hidden", "d_out") if name in settings]
     return tuple(random.standard_normal(shape) * shape[0] ** -0.5 for shape in itertools.pairwise(widths))
 
 
 def _outputs(X: NDArray[np.float64], layers: Layers) -> NDArray[np.float64]:
+    """Compute the outputs of a teacher."""
     *first, last = layers
     for layer in first:
         X = np.maximum(X @ layer, 0.0)
