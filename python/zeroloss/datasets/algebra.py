@@ -41,23 +41,25 @@ def modular_addition(
     Parameters
     ----------
     p : int
-        The modulus, at least 2, which is the number of classes.
+        The modulus, which is the number of classes. At least 2.
     summands : int
-        The number of summands, s, at least 2, by default 2.
+        The number of summands, s. At least 2, by default 2.
     train_fraction : float, optional
-        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
-        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
-    train_count, test_count : int, optional
-        The number of training samples, at least 1, or of test samples, at least 0.
+        The share of the samples for training. In (0, 1], rounded down to whole samples. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` is needed.
+    train_count : int, optional
+        The number of training samples. At least 1; the other samples are for testing.
+    test_count : int, optional
+        The number of test samples. At least 0; the other samples are for training.
     pairs : {"unordered", "ordered"}
-        The p (p + 1) / 2 pairs a ≤ b of the paper, the default, or all p² pairs. With s summands, the C(p + s − 1, s)
+        The p (p + 1) / 2 pairs a ≤ b of the paper, or all p² pairs. With s summands, the C(p + s − 1, s)
         ascending tuples, or all pˢ tuples.
     inputs : {"sum", "concatenated"}
-        X_i = e_a + e_b, of length p, the default, or (e_a, e_b), of length s·p.
+        X_i = e_a + e_b, of length p, or (e_a, e_b), of length s·p.
     label_noise : float
-        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+        The share of training labels that are made wrong. In [0, 1], by default 0; see `with_label_noise`.
     seed : int
-        The seed of the random split and of the label noise, at least 0, by default 0.
+        The seed of the random split and of the label noise. At least 0, by default 0.
 
     Returns
     -------
@@ -105,16 +107,18 @@ def modular_subtraction(
     Parameters
     ----------
     p : int
-        The modulus, at least 2, which is the number of classes.
+        The modulus, which is the number of classes. At least 2.
     train_fraction : float, optional
-        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
-        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
-    train_count, test_count : int, optional
-        The number of training samples, at least 1, or of test samples, at least 0.
+        The share of the samples for training. In (0, 1], rounded down to whole samples. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` is needed.
+    train_count : int, optional
+        The number of training samples. At least 1; the other samples are for testing.
+    test_count : int, optional
+        The number of test samples. At least 0; the other samples are for training.
     label_noise : float
-        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+        The share of training labels that are made wrong. In [0, 1], by default 0; see `with_label_noise`.
     seed : int
-        The seed of the random split and of the label noise, at least 0, by default 0.
+        The seed of the random split and of the label noise. At least 0, by default 0.
 
     Returns
     -------
@@ -150,20 +154,22 @@ def modular_multiplication(
     Parameters
     ----------
     p : int
-        The modulus, at least 2, which is the number of classes.
+        The modulus, which is the number of classes. At least 2.
     train_fraction : float, optional
-        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
-        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
-    train_count, test_count : int, optional
-        The number of training samples, at least 1, or of test samples, at least 0.
+        The share of the samples for training. In (0, 1], rounded down to whole samples. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` is needed.
+    train_count : int, optional
+        The number of training samples. At least 1; the other samples are for testing.
+    test_count : int, optional
+        The number of test samples. At least 0; the other samples are for training.
     pairs : {"unordered", "ordered"}
-        The p (p + 1) / 2 pairs a ≤ b of the paper, the default, or all p² pairs.
+        The p (p + 1) / 2 pairs a ≤ b of the paper, or all p² pairs.
     inputs : {"sum", "concatenated"}
-        X_i = e_a + e_b, of length p, the default, or (e_a, e_b), of length 2p.
+        X_i = e_a + e_b, of length p, or (e_a, e_b), of length 2p.
     label_noise : float
-        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+        The share of training labels that are made wrong. In [0, 1], by default 0; see `with_label_noise`.
     seed : int
-        The seed of the random split and of the label noise, at least 0, by default 0.
+        The seed of the random split and of the label noise. At least 0, by default 0.
 
     Returns
     -------
@@ -200,16 +206,18 @@ def modular_division(
     Parameters
     ----------
     p : int
-        The modulus, a prime, which is the number of classes.
+        The modulus, which is the number of classes. A prime.
     train_fraction : float, optional
-        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
-        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
-    train_count, test_count : int, optional
-        The number of training samples, at least 1, or of test samples, at least 0.
+        The share of the samples for training. In (0, 1], rounded down to whole samples. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` is needed.
+    train_count : int, optional
+        The number of training samples. At least 1; the other samples are for testing.
+    test_count : int, optional
+        The number of test samples. At least 0; the other samples are for training.
     label_noise : float
-        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+        The share of training labels that are made wrong. In [0, 1], by default 0; see `with_label_noise`.
     seed : int
-        The seed of the random split and of the label noise, at least 0, by default 0.
+        The seed of the random split and of the label noise. At least 0, by default 0.
 
     Returns
     -------
@@ -250,24 +258,26 @@ def modular_polynomial(
     Parameters
     ----------
     p : int
-        The modulus, at least 2, which is the number of classes.
+        The modulus, which is the number of classes. At least 2.
     terms : sequence of (int, int, int)
         The terms of the polynomial: coefficient, power of a, power of b. A power is at least 0.
     train_fraction : float, optional
-        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
-        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
-    train_count, test_count : int, optional
-        The number of training samples, at least 1, or of test samples, at least 0.
+        The share of the samples for training. In (0, 1], rounded down to whole samples. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` is needed.
+    train_count : int, optional
+        The number of training samples. At least 1; the other samples are for testing.
+    test_count : int, optional
+        The number of test samples. At least 0; the other samples are for training.
     pairs : {"unordered", "ordered"}
-        The p (p + 1) / 2 pairs a ≤ b, the default, or all p² pairs. It has to be "ordered" if the value of the
+        The p (p + 1) / 2 pairs a ≤ b, or all p² pairs. It has to be "ordered" if the value of the
         polynomial depends on the order of a and b.
     inputs : {"sum", "concatenated"}
-        X_i = e_a + e_b, of length p, the default, or (e_a, e_b), of length 2p. It has to be "concatenated" if the value
+        X_i = e_a + e_b, of length p, or (e_a, e_b), of length 2p. It has to be "concatenated" if the value
         depends on the order of a and b.
     label_noise : float
-        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+        The share of training labels that are made wrong. In [0, 1], by default 0; see `with_label_noise`.
     seed : int
-        The seed of the random split and of the label noise, at least 0, by default 0.
+        The seed of the random split and of the label noise. At least 0, by default 0.
 
     Returns
     -------
@@ -321,16 +331,18 @@ def permutation_composition(
     Parameters
     ----------
     symbols : int
-        The number of symbols, k, at least 2, by default 5. There are k! permutations, which are the classes.
+        The number of symbols, k. At least 2, by default 5. There are k! permutations, which are the classes.
     train_fraction : float, optional
-        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
-        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
-    train_count, test_count : int, optional
-        The number of training samples, at least 1, or of test samples, at least 0.
+        The share of the samples for training. In (0, 1], rounded down to whole samples. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` is needed.
+    train_count : int, optional
+        The number of training samples. At least 1; the other samples are for testing.
+    test_count : int, optional
+        The number of test samples. At least 0; the other samples are for training.
     label_noise : float
-        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+        The share of training labels that are made wrong. In [0, 1], by default 0; see `with_label_noise`.
     seed : int
-        The seed of the random split and of the label noise, at least 0, by default 0.
+        The seed of the random split and of the label noise. At least 0, by default 0.
 
     Returns
     -------

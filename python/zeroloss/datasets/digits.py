@@ -26,18 +26,20 @@ def digits(
     Parameters
     ----------
     train_fraction : float, optional
-        The share of the samples for training, in (0, 1]; ⌊fraction · samples⌋ samples are drawn. Exactly one of
-        ``train_fraction``, ``train_count`` and ``test_count`` has to be given. The other samples are for testing.
-    train_count, test_count : int, optional
-        The number of training samples, at least 1, or of test samples, at least 0.
+        The share of the samples for training. In (0, 1], rounded down to whole samples. Exactly one of
+        ``train_fraction``, ``train_count`` and ``test_count`` is needed.
+    train_count : int, optional
+        The number of training samples. At least 1; the other samples are for testing.
+    test_count : int, optional
+        The number of test samples. At least 0; the other samples are for training.
     targets : {"one_hot", "value"}
-        Ten columns of 0 and 1, for ten classes (default); or one column with the value of the digit, 0 to 9, without
+        Ten columns of 0 and 1, ten classes; or one column with the value of the digit, 0 to 9, without
         accuracies.
     label_noise : float
-        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`. For one-hot
+        The share of training labels that are made wrong. In [0, 1], by default 0; see `with_label_noise`. For one-hot
         targets only.
     seed : int
-        The seed of the random split and of the label noise, at least 0, by default 0.
+        The seed of the random split and of the label noise. At least 0, by default 0.
 
     Returns
     -------

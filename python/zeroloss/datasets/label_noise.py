@@ -24,9 +24,9 @@ def with_label_noise(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
     data : Dataset
         A dataset without label noise, with one-hot targets of at least two classes or one column of ±1.
     fraction : float
-        The share of wrong labels, in [0, 1].
+        The share of wrong labels. In [0, 1].
     seed : int
-        The seed of the draw, at least 0, by default 0.
+        The seed of the draw. At least 0, by default 0.
 
     Returns
     -------

@@ -31,20 +31,20 @@ def sparse_parity(
     Parameters
     ----------
     bits : int
-        The length of an input, at least 1.
+        The length of an input. At least 1.
     relevant : int
-        The number of signs in the product, from 1 to ``bits``.
+        The number of signs in the product. From 1 to ``bits``.
     train_count : int
-        The number of training samples, at least 1. There are at most 2^bits samples in total.
+        The number of training samples. At least 1. There are at most 2^bits samples in total.
     test_count : int
-        The number of test samples, at least 0, by default 0.
+        The number of test samples. At least 0, by default 0.
     targets : {"one_hot", "sign"}
         (1, 0) for y = 1 and (0, 1) for y = −1, for two classes (default); or y itself in one column, without
         accuracies.
     label_noise : float
-        The share of training labels that are made wrong, in [0, 1], by default 0; see `with_label_noise`.
+        The share of training labels that are made wrong. In [0, 1], by default 0; see `with_label_noise`.
     seed : int
-        The seed of the samples and of the label noise, at least 0, by default 0.
+        The seed of the samples and of the label noise. At least 0, by default 0.
 
     Returns
     -------

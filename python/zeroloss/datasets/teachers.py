@@ -33,19 +33,19 @@ def linear_teacher(
     Parameters
     ----------
     d_in : int
-        The length of an input, at least 1.
+        The length of an input. At least 1.
     d_out : int
-        The length of a target, at least 1, by default 1.
+        The length of a target. At least 1, by default 1.
     train_count : int
-        The number of training samples, at least 1. The teacher, the training samples and the test samples have separate
+        The number of training samples. At least 1. The teacher, the training samples and the test samples have separate
         random streams: the number of samples of one part does not change the others.
     test_count : int
-        The number of test samples, at least 0, by default 0.
+        The number of test samples. At least 0, by default 0.
     noise : float
-        The standard deviation of normal noise on the training targets, at least 0, by default 0. Test targets are the
+        The standard deviation of normal noise on the training targets. At least 0, by default 0. Test targets are the
         outputs of the teacher.
     seed : int
-        The seed of teacher, inputs and noise, at least 0, by default 0.
+        The seed of teacher, inputs and noise. At least 0, by default 0.
 
     Returns
     -------
@@ -83,20 +83,20 @@ def relu_teacher(
     Parameters
     ----------
     d_in : int
-        The length of an input, at least 1.
+        The length of an input. At least 1.
     hidden : int
-        The number of hidden units of the teacher, at least 1.
+        The number of hidden units of the teacher. At least 1.
     d_out : int
-        The length of a target, at least 1, by default 1.
+        The length of a target. At least 1, by default 1.
     train_count : int
-        The number of training samples, at least 1. The random streams are separate, as for `linear_teacher`.
+        The number of training samples. At least 1. The random streams are separate, as for `linear_teacher`.
     test_count : int
-        The number of test samples, at least 0, by default 0.
+        The number of test samples. At least 0, by default 0.
     noise : float
-        The standard deviation of normal noise on the training targets, at least 0, by default 0. Test targets are the
+        The standard deviation of normal noise on the training targets. At least 0, by default 0. Test targets are the
         outputs of the teacher.
     seed : int
-        The seed of teacher, inputs and noise, at least 0, by default 0.
+        The seed of teacher, inputs and noise. At least 0, by default 0.
 
     Returns
     -------
