@@ -96,7 +96,7 @@ need-clang:
 AARCH64_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient activations gradient_descent norm_control \
   predicted_gradient cross_entropy_and_adamw)
 AARCH64_SLOW := rounding_unit or grokking or finer_precision or divergence_is or 200_steps or extending_and_threads or \
-  compensation_keeps or held_norm or slow_time
+  compensation_includes or fixed_norm or slow_time
 test-aarch64: $(VENV)/build-tools
 	tools/test_aarch64.sh $(BIN)/python $(AARCH64_TESTS) -k "not ($(AARCH64_SLOW))"
 

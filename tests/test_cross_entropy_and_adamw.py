@@ -18,7 +18,7 @@ from problems import (
     torch_loss,
     torch_parameters,
 )
-from test_gradient_descent import by_torch
+from test_gradient_descent import run_torch
 from torch_oracle import torch
 
 LOSSES = ("mse", "cross_entropy")
@@ -124,7 +124,7 @@ def test_200_steps_agree_with_torch(kind, decay_layers, loss, activation):
     run = zl.simulate(
         ours(**options, weight_decay=0.01, decay_layers=decay_layers, loss=loss), data, net, steps=200, record_every=200
     )
-    E, W = by_torch(net, data, 200, optimizer, lambda *args: torch_loss(*args, loss=loss))
+    E, W = run_torch(net, data, 200, optimizer, lambda *args: torch_loss(*args, loss=loss))
     assert relative(run.network.E, E) < 1e-9
     assert relative(run.network.W, W) < 1e-9
 
@@ -154,7 +154,7 @@ def test_adamw_with_cross_entropy_agrees_with_torch_at_every_level(level, rows):
     )
     state = descent.bind(*theta, steps=np.zeros((), np.int64), **carried)
     descent.advance(state, kernels.DescentChunk(50))
-    E, W = by_torch(
+    E, W = run_torch(
         net,
         data,
         50,

@@ -1,4 +1,4 @@
-"""The norm flow and the predicted-gradient flow: laws, declared orders, tolerances, outcomes, extension."""
+"""The norm flow and the predicted-gradient flow: laws, orders of convergence, tolerances, outcomes, extension."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from problems import random_data, random_network, same_bits
 
 
 def on_the_set(activation, hidden=24, seed=0):
-    """A small problem, memorised: five numbers, a network on the zero-loss set."""
+    """Return p = 5 data and a network on the zero-loss set."""
     data = zl.datasets.modular_addition(5, train_count=9, seed=seed)
     net = zl.networks.normal(data, hidden=hidden, std=0.5, seed=seed + 1, activation=activation)
     return data, zl.geometry.project(net, data).network
@@ -31,8 +31,8 @@ def test_the_norm_falls_on_the_set(flow, activation):
     assert history.train_loss.max() < 1e-20
 
 
-def test_balance_law_of_relu():
-    """‖E‖² − ‖W‖² = D₀ e^{−2s}: exact along the flow, so Euler's error in it falls with the step."""
+def test_the_balance_law_of_relu_holds_to_first_order():
+    """‖E‖² − ‖W‖² = D₀ e^{−2s} is exact along the flow, so that the error of Euler steps falls with the step."""
     data, net = on_the_set("relu")
     errors = []
     for size in (0.02, 0.01, 0.005):
@@ -45,7 +45,7 @@ def test_balance_law_of_relu():
 
 
 @pytest.mark.parametrize(("method", "order"), [("euler", 1), ("bogacki_shampine", 3)])
-def test_order_of_the_fixed_steps(method, order):
+def test_fixed_steps_have_their_order(method, order):
     """Differences between runs with halved steps fall as 2^−order on a smooth activation."""
     data, net = on_the_set("tanh")
     ends = [
@@ -61,7 +61,7 @@ def test_order_of_the_fixed_steps(method, order):
 
 @pytest.mark.parametrize("rtol", [1e-3, 1e-5])
 def test_adaptive_steps_meet_their_tolerance(rtol):
-    """A global error within a few tolerances of a tight fixed-step run."""
+    """The global error is within a few tolerances of a run with small fixed steps."""
     data, net = on_the_set("softplus(5)")
     tight = zl.NormFlow(step_size=0.005, method="bogacki_shampine", retraction_tolerance=1e-13)
     reference = zl.simulate(tight, data, net, duration=0.5).network
@@ -73,7 +73,7 @@ def test_adaptive_steps_meet_their_tolerance(rtol):
 
 @pytest.mark.parametrize("flow", [zl.NormFlow(rtol=1e-3), zl.PredictedGradient(rtol=1e-3, ridge=0.1)])
 def test_extension_has_the_bits_of_one_long_run(flow, tmp_path):
-    """A run to a time between two steps goes on in its own steps, not from the shortened last one."""
+    """A run to a time between two steps is continued with its own steps, and not from the shortened last one."""
     data, net = on_the_set("tanh")
     whole = zl.simulate(flow, data, net, duration=0.5, record_every=1)
     parts = zl.simulate(flow, data, net, duration=0.2, record_every=1)
@@ -84,8 +84,8 @@ def test_extension_has_the_bits_of_one_long_run(flow, tmp_path):
     assert same_bits(loaded.network.E, whole.network.E)
 
 
-def test_predicted_gradient_as_a_differential_equation():
-    """‖E‖² obeys d‖E‖²/dt = 2 (‖W‖² − ‖E‖²) for ReLU; small fixed steps end at the same E."""
+def test_the_predicted_gradient_flow_agrees_with_small_steps():
+    """Small fixed steps end at the same E."""
     data = zl.datasets.modular_addition(7, train_fraction=0.7, seed=0)
     net = zl.networks.normal(data, hidden=48, std=7**-0.5, seed=1)
     flow = zl.simulate(zl.PredictedGradient(rtol=1e-6, ridge=0.1), data, net, duration=0.1, record_every=1)
@@ -95,13 +95,13 @@ def test_predicted_gradient_as_a_differential_equation():
     assert (np.diff(flow.history.cost.values) < 0).all()
 
 
-def test_a_start_off_the_set_is_refused():
+def test_a_start_off_the_set_is_rejected():
     data = random_data(4, 5, 2)
     with pytest.raises(ValueError, match=r"network: is not on the zero-loss set.*zeroloss\.geometry\.project"):
         zl.simulate(zl.NormFlow(step_size=0.1), data, random_network(data, 8), steps=1)
 
 
-def test_float32_is_refused():
+def test_float32_is_rejected():
     data, net = on_the_set("relu")
     for flow in (zl.NormFlow(step_size=0.1), zl.PredictedGradient(rtol=1e-3)):
         with pytest.raises(TypeError, match=r'float64.*astype\("float64"\)'):
@@ -126,13 +126,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("call", "message"), BAD, ids=[message for _, message in BAD])
-def test_bad_arguments(call, message):
+def test_invalid_arguments_are_rejected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
 
 def test_descent_approaches_the_flow_as_the_decay_vanishes():
-    """Sup distance in parameters on slow time 0 … 2, smooth activation: 2.2 and 0.43 elsewhere measured."""
+    """The sup distance in parameters on slow time 0 … 2 was measured elsewhere as 2.2 and 0.43."""
     data = zl.datasets.modular_addition(11, test_count=7, seed=4)
     net = zl.networks.uniform_fan_in(data, hidden=128, seed=104, activation="softplus(5)")
     memorised = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4), data, net, steps=1000).network

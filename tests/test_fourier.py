@@ -1,4 +1,4 @@
-"""Fourier features against their definition, and their summary against embeddings whose answers are exact."""
+"""Fourier features against their definition, and their summary against embeddings with exact answers."""
 
 import cmath
 import math
@@ -20,27 +20,29 @@ def defined_features(E):
 
 
 def waves(p, phases):
-    """cos(2π jk/p + φ): a unit for every frequency below p/2 and every phase, so that F_k = e^{iφ}/2 on its units."""
+    """Return cos(2π jk/p + φ): one unit for every frequency below p/2 and every phase, so that F_k = e^{iφ}/2 on its
+    units.
+    """
     j, k = np.arange(p)[:, None], np.repeat(np.arange(1, (p + 1) // 2), len(phases))
     return np.cos(2 * np.pi * j * k / p + np.tile(phases, (p - 1) // 2))
 
 
 @pytest.mark.parametrize("p", [2, 3, 4, 11, 12, 37])
-def test_features_are_the_defined_sums(p):
+def test_features_agree_with_their_definition(p):
     E = np.random.default_rng(p).standard_normal((p, 7))
     F = zl.fourier.features(E)
     assert F.shape == (p // 2, 7)
     np.testing.assert_allclose(F, defined_features(E), rtol=0, atol=1e-14)
 
 
-def test_features_take_any_real_array():
+def test_features_accept_any_real_array():
     E = np.arange(15).reshape(5, 3)
     np.testing.assert_allclose(zl.fourier.features(E.astype(">f4")), zl.fourier.features(E), rtol=0, atol=1e-14)
     np.testing.assert_array_equal(zl.fourier.features(np.asfortranarray(E)), zl.fourier.features(E))
 
 
-def test_circles_on_their_axes():
-    """A unit cos and a unit sin for every frequency: Re F_k and Im F_k are half a unit vector each."""
+def test_circles_on_their_axes_are_orthogonal():
+    """With one cosine and one sine unit per frequency, Re F_k and Im F_k are half a unit vector each."""
     found = zl.fourier.summary(waves(11, [0.0, -np.pi / 2]))
     np.testing.assert_array_equal(found.frequency, np.repeat(np.arange(1, 6), 2))
     np.testing.assert_allclose(found.norms, 0.5, rtol=1e-14)
@@ -50,8 +52,8 @@ def test_circles_on_their_axes():
     assert found.numbers() == pytest.approx(expected, abs=1e-14)
 
 
-def test_circles_at_all_phases():
-    """Eight phases a frequency: Re and Im are orthogonal, their absolute values at the mean of |sin 2φ| = 1/2."""
+def test_circles_at_all_phases_have_exact_cosines():
+    """With eight phases per frequency Re and Im are orthogonal; the absolute cosines are the mean of |sin 2φ| = 1/2."""
     found = zl.fourier.summary(3 * waves(13, np.arange(8) * np.pi / 4))
     np.testing.assert_allclose(found.norms, 3, rtol=1e-14)
     expected = {
@@ -65,8 +67,8 @@ def test_circles_at_all_phases():
     assert found.numbers() == pytest.approx(expected, abs=1e-13)
 
 
-def test_unequal_norms_and_power():
-    """Two units: cos at k = 1 of size 3, and cos at k = 1 and k = 2 of sizes 1 and 2; sin nowhere."""
+def test_unequal_norms_and_power_have_exact_shares():
+    """Two units: 3 cos at k = 1; and the sum of cos at k = 1 and 2 cos at k = 2. There is no sine."""
     j = 2 * np.pi * np.arange(5) / 5
     found = zl.fourier.summary(np.stack([3 * np.cos(j), np.cos(j) + 2 * np.cos(2 * j)], axis=1))
     np.testing.assert_allclose(found.norms, [10**0.5 / 2, 0, 1, 0], atol=1e-15)
@@ -75,19 +77,19 @@ def test_unequal_norms_and_power():
     assert found.frequencies_used == 2
 
 
-def test_even_moduli_have_one_real_vector_more():
+def test_even_moduli_have_one_more_real_vector():
     found = zl.fourier.summary(np.random.default_rng(0).standard_normal((6, 4)))
     np.testing.assert_array_equal(found.frequency, [1, 1, 2, 2, 3])
     assert np.isfinite(found.cosines).all()
 
 
-def test_units_that_are_zero_change_nothing():
+def test_zero_units_change_nothing():
     E = np.random.default_rng(1).standard_normal((7, 5))
     padded = zl.fourier.summary(np.hstack([E, np.zeros((7, 3))]))
     assert padded.numbers() == pytest.approx(zl.fourier.summary(E).numbers(), rel=1e-14)
 
 
-def test_an_embedding_without_features_has_no_cosines():
+def test_an_embedding_without_features_has_nan_cosines():
     found = zl.fourier.summary(np.zeros((5, 3)))
     assert np.isnan(found.cosines).all()
     assert math.isnan(found.spread)
@@ -96,15 +98,15 @@ def test_an_embedding_without_features_has_no_cosines():
 
 
 @pytest.mark.parametrize("E", [np.ones(5), np.ones((1, 3)), np.ones((5, 0)), np.full((5, 2), np.nan)])
-def test_bad_embeddings_are_told(E):
+def test_invalid_embeddings_are_rejected(E):
     with pytest.raises(ValueError, match=r"E: expected .* got "):
         zl.fourier.features(E)
 
 
 def characters(p, frequencies):
-    """Real characters of the numbers 1 … p − 1 under multiplication, (p, units); 0 has the row 100.
+    """Return real characters of 1 … p − 1 under multiplication, (p, units); row 0 is 100.
 
-    By the discrete logarithm to the base of the greatest primitive root: any base has the same characters.
+    The discrete logarithm is to the base of the greatest primitive root. Any base has the same characters.
     """
     root = max(g for g in range(1, p) if len({pow(g, k, p) for k in range(p - 1)}) == p - 1)
     logarithm = {pow(root, k, p): k for k in range(p - 1)}
@@ -114,7 +116,7 @@ def characters(p, frequencies):
     return E
 
 
-def test_sums_have_the_numbers_as_their_group():
+def test_sums_have_the_additive_group():
     data = zl.datasets.modular_addition(7, test_count=3)
     E = np.random.default_rng(0).standard_normal((7, 4))
     np.testing.assert_array_equal(zl.fourier.features(E, data), zl.fourier.features(E))
@@ -129,7 +131,7 @@ def test_sums_have_the_numbers_as_their_group():
         (zl.datasets.modular_subtraction(5, test_count=3), 2),
     ],
 )
-def test_concatenated_operands_have_features_of_their_own(data, operands):
+def test_each_concatenated_operand_has_its_own_features(data, operands):
     E = np.random.default_rng(0).standard_normal((data.d_in, 4))
     for operand in range(operands):
         own = E[5 * operand : 5 * operand + 5]
@@ -142,7 +144,7 @@ def test_concatenated_operands_have_features_of_their_own(data, operands):
 
 @pytest.mark.parametrize("p", [3, 7, 11, 13])
 def test_products_and_quotients_have_the_multiplicative_group(p):
-    """Units that are characters have all of their power in one frequency, and spread over those of the sums' group."""
+    """Units that are characters have all their power in one frequency of this group, and not of the additive group."""
     frequencies = np.repeat(np.arange(1, p // 2 + 1), 2)
     product = zl.datasets.modular_multiplication(p, test_count=1)
     quotient = zl.datasets.modular_division(p, test_count=1)
@@ -158,7 +160,7 @@ def test_products_and_quotients_have_the_multiplicative_group(p):
         assert zl.fourier.summary(characters(p, [1, 2])).strongest_share < 0.9
 
 
-def test_shares_of_units():
+def test_shares_of_units_are_exact():
     j = 2 * np.pi * np.arange(5) / 5
     E = np.stack([3 * np.cos(j), np.cos(j) + 2 * np.cos(2 * j), 0 * j], axis=1)
     np.testing.assert_allclose(zl.fourier.unit_shares(E), [[1, 0.2, np.nan], [0, 0.8, np.nan]], atol=1e-14)
@@ -176,14 +178,14 @@ def test_shares_of_units():
     ],
     ids=lambda data: data.settings["task"],
 )
-def test_data_without_a_cyclic_group_are_refused(data):
+def test_data_without_a_cyclic_group_are_rejected(data):
     E = np.ones((data.d_in, 3))
-    for refused in (zl.fourier.features, zl.fourier.summary, zl.fourier.unit_shares):
+    for function in (zl.fourier.features, zl.fourier.summary, zl.fourier.unit_shares):
         with pytest.raises(ValueError, match=r"data: expected a task with a cyclic group .*, got "):
-            refused(E, data)
+            function(E, data)
 
 
-def test_what_does_not_fit_the_data_is_refused():
+def test_embeddings_that_do_not_fit_the_data_are_rejected():
     data = zl.datasets.modular_addition(7, test_count=3)
     with pytest.raises(ValueError, match=r"E: expected 7 rows, as the data have inputs, got shape \(6, 2\)"):
         zl.fourier.features(np.ones((6, 2)), data)
@@ -193,8 +195,8 @@ def test_what_does_not_fit_the_data_is_refused():
         zl.fourier.features(np.ones((6, 2)), operand=1)
 
 
-def test_the_group_of_a_saved_run(tmp_path):
-    """What is needed is saved with a run, with noisy labels, too."""
+def test_the_group_is_saved_with_a_run(tmp_path):
+    """This holds with noisy labels too."""
     data = zl.datasets.modular_division(5, test_count=3, label_noise=0.2)
     zl.simulate(zl.GradientDescent(lr=0.1), data, zl.networks.uniform_fan_in(data, 8, seed=0), steps=0).save(
         tmp_path / "a"
@@ -202,4 +204,4 @@ def test_the_group_of_a_saved_run(tmp_path):
     run = zl.load(tmp_path / "a")
     for rows, saved in zip(zl.fourier.group_rows(data), zl.fourier.group_rows(run.data), strict=True):
         np.testing.assert_array_equal(rows, saved)
-    assert zl.fourier.group_rows(data)[1].tolist() == [6, 7, 9, 8]  # 2 is a primitive root of 5
+    assert zl.fourier.group_rows(data)[1].tolist() == [6, 7, 9, 8]  # 2 is a primitive root of 5.

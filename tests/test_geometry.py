@@ -32,7 +32,7 @@ def problem(activation="relu", rows="dense", n=7, d_in=9, h=14, d_out=3):
 
 
 def near_the_set(activation, size=1e-2, seed=0):
-    """A network at a distance of about ``size`` from the set of its own outputs, with J of full rank."""
+    """Return a network at a distance of about ``size`` from the set of its own outputs, with J of full rank."""
     data, net = problem(activation)
     F = data.Y_train + random_outputs(net, data)
     random = np.random.default_rng(seed)
@@ -44,21 +44,21 @@ def near_the_set(activation, size=1e-2, seed=0):
 
 
 def random_outputs(net, data):
-    """F − Y at a network."""
+    """Return F − Y of a network."""
     zero = np.zeros_like(data.Y_train)
     own = zl.datasets.from_arrays(data.X_train, zero, rows="dense")
     set_ = solver.make_zero_loss_set(net, own)
     return set_.residual(net.E, net.W) - data.Y_train
 
 
-def memorised(steps=1000):
+def simulate_figure_5(steps=1000):
     data, net = figure5()
     return data, zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4), data, net, steps=steps).network
 
 
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_gram_and_products_against_autograd(activation, rows):
+def test_gram_and_products_agree_with_autograd(activation, rows):
     data, net = problem(activation, rows)
     J = torch_jacobian(net, data)
     K = geometry.gram(net, data)
@@ -74,7 +74,7 @@ def test_gram_and_products_against_autograd(activation, rows):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("sizes", odd_sizes(), ids=str)
-def test_gram_of_odd_sizes_at_every_level(level, sizes):
+def test_gram_of_odd_sizes_agrees_at_every_level(level, sizes):
     n, d_in, h, d_out = sizes
     kernels = kernels_of(level)
     data = random_data(n, d_in, d_out)
@@ -85,7 +85,7 @@ def test_gram_of_odd_sizes_at_every_level(level, sizes):
     assert relative(K, J @ J.T) < 1e-12
 
 
-def test_a_column_that_is_listed_twice_in_a_row_counts_as_its_sum():
+def test_a_repeated_column_in_a_row_counts_as_its_sum():
     kernels = kernels_of(LEVELS[-1])
     Y = np.zeros((2, 1))
     starts, columns, values = np.array([0, 3, 4]), np.array([0, 1, 0, 0]), np.array([1.0, 2.0, 3.0, 5.0])
@@ -98,8 +98,8 @@ def test_a_column_that_is_listed_twice_in_a_row_counts_as_its_sum():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_direction_against_the_pseudo_inverse(activation, rows, method):
-    """g within rounding of the normal equations, eps cond(J)², or the tolerance of conjugate gradients."""
+def test_the_direction_agrees_with_the_pseudo_inverse(activation, rows, method):
+    """The bound is the rounding of the normal equations, eps cond(J)², or the tolerance of conjugate gradients."""
     data, net = problem(activation, rows)
     J, theta = torch_jacobian(net, data), flat(net.E, net.W)
     expected = -theta + np.linalg.pinv(J) @ (J @ theta)
@@ -115,7 +115,7 @@ def test_direction_against_the_pseudo_inverse(activation, rows, method):
 
 
 @pytest.mark.parametrize("activation", ["identity", "relu", "leaky_relu(0.1)"])
-def test_homogeneous_activations_have_j_theta_equal_2f(activation):
+def test_homogeneous_activations_have_j_theta_equal_to_2f(activation):
     data, net = problem(activation)
     F = random_outputs(net, data) + data.Y_train
     assert relative(geometry.jacobian_product(net, data, net.E, net.W), 2 * F) < 1e-14
@@ -123,8 +123,10 @@ def test_homogeneous_activations_have_j_theta_equal_2f(activation):
 
 @pytest.mark.parametrize("activation", SMOOTH)
 def test_projection_converges_quadratically(activation):
-    """The exponent log(r₃/r₂)/log(r₂/r₁) of residuals above rounding is 2; a change of the constant by a factor of
-    three moves it by log 3/log(r₂/r₁) < 0.2."""
+    """The exponent log(r₃/r₂)/log(r₂/r₁) of residuals above rounding is 2.
+
+    A change of the constant by a factor of three changes the exponent by log 3/log(r₂/r₁) < 0.2.
+    """
     data, net = near_the_set(activation, size=1.0)
     residuals = geometry.project(net, data).residuals
     first, second, third = residuals[residuals > 1e-13][-3:]
@@ -144,12 +146,12 @@ def test_projection_reaches_the_set(activation, method, solver_):
     assert (np.diff(found.residuals) < 0).all()
     moved = flat(found.network.E - net.E, found.network.W - net.W)
     assert found.distance == pytest.approx(np.linalg.norm(moved), rel=1e-13)
-    assert found.distance <= 1.1 * found.distance_estimate  # first order from above: curvature adds a share of 1e-2
+    assert found.distance <= 1.1 * found.distance_estimate  # Curvature adds about 1 %.
     assert found.network.activation == activation
 
 
 def test_the_paper_s_projection_is_100_steps_of_momentum_descent():
-    data, net = memorised()
+    data, net = simulate_figure_5()
     found = geometry.project(net, data, method="momentum", lr=0.5)
     run = zl.simulate(zl.GradientDescent(lr=0.5, momentum=0.9), data, net, steps=100)
     assert same_bits(found.network.E, run.network.E)
@@ -159,8 +161,8 @@ def test_the_paper_s_projection_is_100_steps_of_momentum_descent():
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_singular_values_against_those_of_autograd_s_jacobian(activation):
-    """All within eps σ_max/σ_min or, from the Gram matrix, eps (σ_max/σ_min)²; the extremes within 1e-9."""
+def test_singular_values_agree_with_autograd_s_jacobian(activation):
+    """The bound is eps σ_max/σ_min or, from the Gram matrix, eps (σ_max/σ_min)²; extremes are within 1e-9."""
     data, net = problem(activation)
     expected = np.linalg.svd(torch_jacobian(net, data), compute_uv=False)
     found = geometry.singular_values(net, data)
@@ -173,8 +175,8 @@ def test_singular_values_against_those_of_autograd_s_jacobian(activation):
     assert geometry.condition_number(net, data) == pytest.approx(condition, rel=2e-9)
 
 
-def test_small_singular_values_do_not_lose_their_digits():
-    """At cond(J) = 10⁷ the Gram matrix has no digits left; J itself has nine."""
+def test_small_singular_values_have_their_digits():
+    """At cond(J) = 10⁷ the Gram matrix has no digits left, and J itself has nine."""
     data = zl.datasets.from_arrays(np.eye(2), np.zeros((2, 1)))
     net = zl.networks.from_arrays([[1.0, 0], [0, 1e-7]], [[1e-7], [1e-7]], "identity")
     expected = np.linalg.svd(torch_jacobian(net, data), compute_uv=False)
@@ -182,17 +184,17 @@ def test_small_singular_values_do_not_lose_their_digits():
     np.testing.assert_allclose(geometry.singular_values(net, data), expected, rtol=1e-8)
 
 
-def test_more_outputs_than_parameters_have_the_singular_values_of_j():
+def test_singular_values_of_a_tall_jacobian_agree():
     data, net = problem(h=1)
     expected = np.linalg.svd(torch_jacobian(net, data), compute_uv=False)
-    # Beyond the rank they are rounding errors: a unit of the largest for each row at most, different on every machine.
+    # Beyond the rank they are rounding errors, which differ between machines: at most one unit of the largest per row.
     rounding = len(expected) * np.finfo(float).eps * expected[0]
     np.testing.assert_allclose(geometry.singular_values(net, data), expected, rtol=1e-10, atol=rounding)
 
 
-def test_figure_5_setting():
-    """Ranges over seeds after memorisation; the smallest singular value and the iterations as measured elsewhere."""
-    data, net = memorised()
+def test_the_setting_of_figure_5_has_the_measured_geometry():
+    """Ranges over seeds after memorisation, the smallest singular value and the iterations were measured elsewhere."""
+    data, net = simulate_figure_5()
     J = torch_jacobian(net, data)
     assert relative(geometry.gram(net, data), J @ J.T) < 1e-13
     largest, smallest = geometry.singular_values(net, data, which="extremes")
@@ -203,7 +205,7 @@ def test_figure_5_setting():
     assert found.residuals[-1] < 1e-12
 
 
-def test_threads_and_inputs_are_left_alone():
+def test_threads_change_no_bit_and_inputs_stay():
     data, net = problem()
     kept = net.E.copy(), net.W.copy()
     for call in (geometry.gram, geometry.norm_direction, geometry.singular_values, geometry.project):
@@ -247,7 +249,7 @@ def test_a_singular_jacobian_is_an_error_with_its_cause(case, method):
     assert geometry.gram(net, data).shape[0] == data.Y_train.size
 
 
-def test_a_projection_that_does_not_converge_says_so_with_its_residuals():
+def test_a_projection_that_does_not_converge_raises_with_its_residuals():
     data, net = near_the_set("tanh", size=0.5)
     with pytest.raises(geometry.ProjectionError, match=r"too many iterations.*the residuals were") as error:
         geometry.project(net, data, max_iterations=1)
@@ -258,7 +260,7 @@ def test_a_projection_that_does_not_converge_says_so_with_its_residuals():
         geometry.project(net, data, method="momentum", lr=1e9)
 
 
-def test_refusals():
+def test_invalid_arguments_are_rejected():
     data, net = problem()
     single = net.astype("float32")
     for call in (geometry.gram, geometry.norm_direction, geometry.project, geometry.singular_values):
@@ -276,7 +278,7 @@ def test_refusals():
         geometry.jacobian_transposed_product(net, data, net.W)
 
 
-def test_what_does_not_fit_in_memory_is_refused_before_it_starts(monkeypatch):
+def test_problems_beyond_the_memory_are_rejected_before_the_start(monkeypatch):
     data, net = problem()
     needed = geometry.memory_needed(net, data, "dense")
     assert needed >= 8 * 21**2
@@ -289,8 +291,8 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_starts(monkeypatch):
     geometry.norm_direction(net, data, "matrix_free")
 
 
-def test_large_problems_go_without_the_matrix():
-    """Figure 6's J has 18 204 rows: g without the 2.7 GB of its Gram matrix, tangent to the tolerance."""
+def test_large_problems_are_solved_without_the_gram_matrix():
+    """J of figure 6 has 18 204 rows. The Gram matrix would take 2.7 GB; g is tangent to the tolerance."""
     data = zl.datasets.modular_addition(37, train_fraction=0.7, seed=0)
     net = zl.networks.uniform_fan_in(data, hidden=512, seed=1)
     assert geometry.memory_needed(net, data, "dense") > 2.6e9
@@ -301,7 +303,7 @@ def test_large_problems_go_without_the_matrix():
     assert np.linalg.norm(along) <= 2 * solver.TOLERANCE * np.linalg.norm(theta)
 
 
-def test_the_norm_of_the_residual_falls_and_its_greatest_entry_may_rise():
+def test_the_norm_of_the_residual_falls_even_if_its_maximum_rises():
     data = zl.datasets.modular_addition(11, test_count=7, seed=0)
     net = zl.networks.uniform_fan_in(data, hidden=128, seed=0, activation="softplus(5)")
     residuals = geometry.project(net, data).residuals

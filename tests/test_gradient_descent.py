@@ -1,4 +1,4 @@
-"""Gradient descent against torch.optim.SGD, and grokking at the setting of figure 5."""
+"""Gradient descent against torch.optim.SGD, and grokking in the setting of figure 5."""
 
 import contextlib
 import math
@@ -26,8 +26,8 @@ from zeroloss.datasets import kernel_samples
 from zeroloss.networks import kernel_activation
 
 
-def by_torch(net, data, steps, optimizer_of, loss_of):
-    """E and W after steps of one of PyTorch's optimizers in float64."""
+def run_torch(net, data, steps, optimizer_of, loss_of):
+    """Return E and W after steps of one of PyTorch's optimizers in float64."""
     E, W = torch_parameters(net)
     optimizer = optimizer_of(E, W)
     for _ in range(steps):
@@ -37,10 +37,10 @@ def by_torch(net, data, steps, optimizer_of, loss_of):
     return E.detach().numpy(), W.detach().numpy()
 
 
-def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
-    """The same descent by PyTorch."""
+def run_sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
+    """Run the same descent with PyTorch."""
     options = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
-    return by_torch(
+    return run_torch(
         net,
         data,
         steps,
@@ -50,12 +50,12 @@ def sgd(net, data, steps, lr, weight_decay, momentum, reduction="mean"):
 
 
 def bind(descent, E, W, **carried):
-    """The kernel's state before the first step."""
+    """Return the kernel's state before the first step."""
     return descent.bind(E, W, steps=np.zeros((), np.int64), **carried)
 
 
 def kernel_descent(level, data, net, lr, weight_decay):
-    """The kernel of plain descent at one instruction-set level, on one thread."""
+    """Return the kernel of plain descent at one instruction-set level, on one thread."""
     kernels = kernels_of(level)
     samples = kernel_samples(data, "train", net.dtype)
     return {"float64": kernels.Descent64, "float32": kernels.Descent32}[net.dtype.name](
@@ -72,38 +72,38 @@ def kernel_descent(level, data, net, lr, weight_decay):
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "leaky_relu(0.1)"])
-def test_100_steps_of_sgd(activation, rows, momentum):
+def test_100_steps_agree_with_sgd(activation, rows, momentum):
     data = random_data(15, 6, 4, rows)
     net = random_network(data, 20, activation)
     descent = zl.GradientDescent(lr=0.02, weight_decay=1e-2, momentum=momentum)
     run = zl.simulate(descent, data, net, steps=100)
-    E, W = sgd(net, data, 100, 0.02, 1e-2, momentum)
+    E, W = run_sgd(net, data, 100, 0.02, 1e-2, momentum)
     assert relative(run.network.E, E) < 1e-10
     assert relative(run.network.W, W) < 1e-10
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_pairs_stand_in_an_order_of_their_own_for_every_activation(activation):
-    """Rows of two ones are kept in another order than the targets come in."""
+def test_pairs_agree_with_sgd_for_every_activation(activation):
+    """The kernel sorts rows of two ones, so that their order differs from the order of the targets."""
     data = zl.datasets.modular_addition(11, test_count=7, seed=0)
     net = random_network(data, 20, activation)
     run = zl.simulate(zl.GradientDescent(lr=0.02, weight_decay=1e-2), data, net, steps=3)
-    E, W = sgd(net, data, 3, 0.02, 1e-2, 0.0)
+    E, W = run_sgd(net, data, 3, 0.02, 1e-2, 0.0)
     assert relative(run.network.E, E) < 1e-12
     assert relative(run.network.W, W) < 1e-12
 
 
-def test_summed_loss():
+def test_a_summed_loss_agrees_with_sgd():
     data, net = figure5()
     run = zl.simulate(zl.GradientDescent(lr=1e-3, weight_decay=0.1, reduction="sum"), data, net, steps=100)
-    E, W = sgd(net, data, 100, 1e-3, 0.1, 0.0, "sum")
+    E, W = run_sgd(net, data, 100, 1e-3, 0.1, 0.0, "sum")
     assert relative(run.network.E, E) < 1e-10
     assert relative(run.network.W, W) < 1e-10
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("sizes", odd_sizes(), ids=str)
-def test_odd_sizes_at_every_level(level, sizes):
+def test_odd_sizes_agree_with_sgd_at_every_level(level, sizes):
     n, d_in, h, d_out = sizes
     kernels = kernels_of(level)
     data = random_data(n, d_in, d_out, "dense")
@@ -115,7 +115,7 @@ def test_odd_sizes_at_every_level(level, sizes):
     optimizer = kernels.Optimizer("sgd", lr=0.01, weight_decay_E=1e-2, weight_decay_W=1e-2, momentum=0.9)
     descent = kernels.Descent64(samples, samples, relu, mean, optimizer, h, 1)
     descent.advance(bind(descent, E, W, velocity_E=vE, velocity_W=vW), kernels.DescentChunk(10))
-    expected_E, expected_W = sgd(net, data, 10, 0.01, 1e-2, 0.9)
+    expected_E, expected_W = run_sgd(net, data, 10, 0.01, 1e-2, 0.9)
     assert relative(E, expected_E) < 1e-11
     assert relative(W, expected_W) < 1e-11
 
@@ -124,18 +124,18 @@ def test_odd_sizes_at_every_level(level, sizes):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("hidden", [37, 200])
 @pytest.mark.parametrize("p", [3, 8, 12, 13, 17, 29, 37, 47, 53, 97])
-def test_rows_of_one_to_many_registers_at_every_level(p, hidden, dtype, level):
+def test_rows_of_one_to_many_registers_agree_with_sgd_at_every_level(p, hidden, dtype, level):
     """ReLU on pairs: rows of Eᵀ of 1 to 13 registers, 1 to 17 tiles of outputs, H in one block and in two.
 
-    The rounding errors of a sum of N products grow as √N, N at most p, h or n; what is compared moves by a tenth of
-    its length and more.
+    The rounding error of a sum of N products grows as √N, and N is at most p, h or n. The differences that are compared
+    are at least a tenth of the parameters' length.
     """
     data = zl.datasets.modular_addition(p, train_fraction=0.6, seed=0)
     net = zl.networks.normal(data, hidden=hidden, std=0.5, seed=1, dtype=dtype)
     descent = kernel_descent(level, data, net, lr=p / 4, weight_decay=1e-2)
     E, W = net.E.copy(), net.W.copy()
     descent.advance(bind(descent, E, W), kernels_of(level).DescentChunk(3))
-    expected_E, expected_W = sgd(net.astype("float64"), data, 3, p / 4, 1e-2, 0.0)
+    expected_E, expected_W = run_sgd(net.astype("float64"), data, 3, p / 4, 1e-2, 0.0)
     bound = 4 * math.sqrt(max(p, hidden, len(data.Y_train))) * UNIT_ROUNDOFF[dtype]
     assert relative(E - net.E, expected_E - net.E) < bound
     assert relative(W - net.W, expected_W - net.W) < bound
@@ -144,8 +144,8 @@ def test_rows_of_one_to_many_registers_at_every_level(p, hidden, dtype, level):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("hidden", [1, 37, 257])
-def test_lanes_without_a_unit_count_for_nothing(hidden, dtype, level):
-    """σ(0) ≠ 0 of softplus gives weights of such lanes a gradient. What moves is compared as above."""
+def test_lanes_without_a_unit_change_nothing(hidden, dtype, level):
+    """σ(0) ≠ 0 of softplus gives the weights of such lanes a gradient. The bound is as above."""
     data = zl.datasets.modular_addition(7, train_fraction=0.6, seed=0)
     net = zl.networks.normal(data, hidden=hidden, std=0.5, activation="softplus(1)", seed=1, dtype=dtype)
     descent = kernel_descent(level, data, net, lr=1.0, weight_decay=1e-2)
@@ -153,18 +153,18 @@ def test_lanes_without_a_unit_count_for_nothing(hidden, dtype, level):
     chunk = kernels_of(level).DescentChunk(4, record_at=np.array([3]))
     records = descent.advance(bind(descent, E, W), chunk).records
     exact = net.astype("float64")
-    expected_E, expected_W = sgd(exact, data, 4, 1.0, 1e-2, 0.0)
+    expected_E, expected_W = run_sgd(exact, data, 4, 1.0, 1e-2, 0.0)
     bound = 4 * math.sqrt(max(hidden, len(data.Y_train))) * UNIT_ROUNDOFF[dtype]
     assert relative(E - net.E, expected_E - net.E) < bound
     assert relative(W - net.W, expected_W - net.W) < bound
-    norms = [np.linalg.norm(theta) for theta in sgd(exact, data, 3, 1.0, 1e-2, 0.0)]
+    norms = [np.linalg.norm(theta) for theta in run_sgd(exact, data, 3, 1.0, 1e-2, 0.0)]
     np.testing.assert_allclose([records[0][name] for name in ("norm_E", "norm_W")], norms, rtol=bound)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sizes", odd_sizes(), ids=str)
-def test_losses_before_each_step(sizes, dtype):
-    """Those of single evaluations: sums of n · d_out squares, and padding counts for nothing."""
+def test_losses_before_each_step_agree_with_single_evaluations(sizes, dtype):
+    """They are sums of n · d_out squares without the padding."""
     n, d_in, h, d_out = sizes
     data = random_data(n, d_in, d_out, "dense")
     net = random_network(data, h, "relu", dtype, std=0.3)
@@ -180,10 +180,10 @@ def test_losses_before_each_step(sizes, dtype):
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_compensated_steps_are_those_of_a_finer_precision(momentum):
-    """1 000 float32 steps, their parameters' rounding carried along, against the same in float64.
+def test_compensated_steps_agree_with_a_finer_precision(momentum):
+    """1 000 steps in float32 with compensation agree with float64.
 
-    The gradients still round: a relative error of a few units in each, in a movement no longer than θ itself.
+    Gradients are still rounded. Each has a relative error of a few units, and the movement is no longer than θ itself.
     """
     data, net = figure5("float32")
     lr = 0.01 * (1 - momentum)
@@ -202,10 +202,10 @@ def test_compensated_steps_are_those_of_a_finer_precision(momentum):
 
 @pytest.mark.parametrize("compensated", [False, True])
 @pytest.mark.parametrize("rate", [1e-9, 1e-7, 3e-6])
-def test_a_decay_near_the_rounding_unit(rate, compensated):
-    """lr · weight_decay in float32 on zero inputs, where the decay alone acts: (1 − rate)^steps.
+def test_a_decay_near_the_rounding_unit_is_right_or_reported(rate, compensated):
+    """On zero inputs only the decay acts: (1 − rate)^steps, with rate = lr · weight_decay in float32.
 
-    Compensated it is right to 1 %; else it is what the record says, which is off where a warning says so.
+    With compensation it is right to 1 %. Otherwise it agrees with the record, and a warning reports a wrong decay.
     """
     data = zl.datasets.from_arrays(np.zeros((1, 2)), np.zeros((1, 3)), rows="dense")
     net = random_network(data, 64, "identity", dtype="float32")
@@ -234,7 +234,7 @@ def test_a_decay_near_the_rounding_unit(rate, compensated):
         assert rate > 2e-8 or (share == 0).all()
 
 
-def test_a_decay_that_rounding_leaves_alone_is_not_watched():
+def test_a_decay_that_rounding_does_not_change_is_not_recorded():
     data, net = figure5("float32")
     run = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4), data, net, steps=1)
     assert "effective_decay" not in run.history
@@ -244,8 +244,8 @@ def test_a_decay_that_rounding_leaves_alone_is_not_watched():
 
 
 @pytest.mark.parametrize("seed", [4, 5])
-def test_grokking_at_figure_5(seed):
-    """Memorised within 200 steps, generalised a hundred times later, after a peak of the test loss."""
+def test_grokking_in_the_setting_of_figure_5(seed):
+    """It memorises within 200 steps and generalises a hundred times later, after a peak of the test loss."""
     data = zl.datasets.modular_addition(11, test_count=7, seed=seed)
     net = zl.networks.uniform_fan_in(data, hidden=128, seed=100 + seed)
     descent = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
@@ -259,7 +259,7 @@ def test_grokking_at_figure_5(seed):
     assert 34 < history.norm_W[-1] ** 2 < 40
 
 
-def test_slow_time():
+def test_slow_time_includes_the_momentum():
     data, net = figure5()
     descent = zl.GradientDescent(lr=0.5, weight_decay=1e-2, momentum=0.75)
     history = zl.simulate(descent, data, net, steps=10, record_every=5).history
@@ -268,7 +268,7 @@ def test_slow_time():
 
 
 def test_divergence_is_an_outcome_at_its_step():
-    """lr far above stability: the step is the first whose loss or weights are not finite, found by single steps."""
+    """With lr far above stability, single steps find the first step whose loss or weights are not finite."""
     data, net = figure5()
     net = zl.networks.from_arrays(net.E, net.W, "leaky_relu(0.1)")
     descent = zl.GradientDescent(lr=1e3)
@@ -279,8 +279,8 @@ def test_divergence_is_an_outcome_at_its_step():
     assert np.isfinite(run.history.train_loss.values).all()
     assert np.isfinite(run.network.E).all()
     with np.errstate(all="ignore"):
-        E, W = sgd(net, data, step, 1e3, 0.0, 0.0)
-        before = sgd(net, data, step - 1, 1e3, 0.0, 0.0)
+        E, W = run_sgd(net, data, step, 1e3, 0.0, 0.0)
+        before = run_sgd(net, data, step - 1, 1e3, 0.0, 0.0)
         Z = data.X_train @ E
         loss = ((np.where(Z > 0, Z, 0.1 * Z) @ W - data.Y_train) ** 2).mean()
     assert not np.isfinite(loss)
@@ -292,22 +292,22 @@ def test_divergence_is_an_outcome_at_its_step():
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("hidden", [1, 5, 37, 48])
-def test_a_step_that_went_too_far_leaves_nothing_behind(hidden, dtype, level):
-    """The kernel on sound parameters again: whatever stands beside the units in its strips is zero again."""
+def test_a_diverged_step_leaves_no_values_in_the_kernel(hidden, dtype, level):
+    """The kernel gets finite parameters again, and the padding of its strips is zero again."""
     data = random_data(15, 6, 4, "sparse")
     net = random_network(data, hidden).astype(dtype)
     descent = kernel_descent(level, data, net, lr=0.1, weight_decay=0.0)
-    sound = [bind(descent, net.E.copy(), net.W.copy()) for _ in range(2)]
+    finite = [bind(descent, net.E.copy(), net.W.copy()) for _ in range(2)]
     wild, steps = bind(descent, np.full_like(net.E, np.inf), net.W.copy()), kernels_of(level).DescentChunk(3)
-    assert descent.advance(sound[0], steps).finite
+    assert descent.advance(finite[0], steps).finite
     assert not descent.advance(wild, steps).finite
-    assert descent.advance(sound[1], steps).finite
+    assert descent.advance(finite[1], steps).finite
 
 
 @pytest.mark.parametrize("record_every", [1, 7, 1000])
 @pytest.mark.parametrize("hidden", [37, 40])
-def test_divergence_is_at_its_step_whatever_the_width_and_the_records(hidden, record_every):
-    """NumPy's steps say at which the loss or a weight ceases to be finite."""
+def test_divergence_is_at_its_step_for_any_width_and_records(hidden, record_every):
+    """Steps in NumPy determine the first step at which the loss or a weight is not finite."""
     data = zl.datasets.modular_addition(7, train_fraction=0.8, seed=0)
     net = zl.networks.uniform_fan_in(data, hidden, 1)
     E, W, step = net.E.copy(), net.W.copy(), 0

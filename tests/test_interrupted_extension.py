@@ -99,9 +99,10 @@ def test_ctrl_c_at_any_line_leaves_the_run_unchanged_or_extended(dynamics):
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, ValueError, MemoryError])
-def test_a_measure_that_raises_leaves_the_run_unchanged(failure):
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_a_measure_that_raises_leaves_the_run_unchanged(dynamics, failure):
     measure = Corner()
-    run, whole = simulate(DYNAMICS["momentum"], 6, measure), simulate(DYNAMICS["momentum"], 13)
+    run, whole = simulate(DYNAMICS[dynamics], 6, measure), simulate(DYNAMICS[dynamics], 13)
     untouched = copy.deepcopy(run)
     measure.failure = failure
     with pytest.raises(failure):

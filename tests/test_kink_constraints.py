@@ -1,4 +1,4 @@
-"""The norm-minimising direction with pre-activations held at kinks, against dense algebra."""
+"""The norm-minimising direction with pre-activations fixed at kinks, against dense algebra."""
 
 import itertools
 
@@ -17,7 +17,7 @@ def problem(activation="relu", rows="sparse"):
 
 
 def dense_direction(net, data, pairs):
-    """−θ + A⁺A θ, A the rows of autograd's J and of the pins, by singular values."""
+    """Return −θ + A⁺A θ by singular values; the rows of A are the rows of autograd's J and the pins."""
     theta = flat(net.E, net.W)
     pins = np.zeros((len(pairs), theta.size))
     for row, (i, u) in enumerate(pairs):
@@ -32,17 +32,17 @@ KINKS = {
     "one": [(3, 5)],
     "twice the same": [(3, 5), (3, 5)],
     "scattered": ALL[::11],
-    "dependent": [(i, u) for i in range(9) for u in (0, 7, 8)],  # nine rows of six entries
+    "dependent": [(i, u) for i in range(9) for u in (0, 7, 8)],  # These are nine rows of six entries.
     "half of all": ALL[::2],
-    "all": ALL,  # the first layer is fixed, the second moves
+    "all": ALL,  # The first layer is fixed, the second moves.
 }
 
 
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu(0.1)", "softplus(5)"])
 @pytest.mark.parametrize("kinks", KINKS)
-def test_direction_against_dense_algebra(kinks, activation, rows):
-    """To 10⁻¹² of ‖θ‖."""
+def test_the_direction_agrees_with_dense_algebra(kinks, activation, rows):
+    """The bound is 10⁻¹² of ‖θ‖."""
     data, net = problem(activation, rows)
     pairs = np.array(KINKS[kinks], dtype=np.int64).reshape(-1, 2)
     expected = dense_direction(net, data, pairs)
@@ -54,14 +54,14 @@ def test_direction_against_dense_algebra(kinks, activation, rows):
     assert found.norm == pytest.approx(np.linalg.norm(g), rel=1e-14)
 
 
-def test_no_kinks_are_the_plain_direction():
+def test_without_kinks_the_direction_is_the_plain_one():
     data, net = problem()
     plain = geometry.norm_direction(net, data)
     found = geometry.norm_direction(net, data, kinks=[])
     assert np.abs(flat(found.gE - plain.gE, found.gW - plain.gW)).max() < 1e-12
 
 
-def test_sign_changes():
+def test_sign_changes_agree_with_their_definition():
     data, net = problem()
     random = np.random.default_rng(0)
     path = net.E + 0.1 * random.standard_normal((5, *net.E.shape)).cumsum(axis=0)
@@ -77,8 +77,10 @@ def test_sign_changes():
 
 
 def test_updates_of_descent_follow_the_kink_aware_direction():
-    """Between memorisation and generalisation, over 200 steps: cosine above 0.98 with the pairs that came back to the
-    kink, and the same speed, where the plain direction's cosine is below 0.8; 5 to 15 per cent of the pairs did."""
+    """Over 200 steps between memorisation and generalisation the cosine is above 0.98, and the speed is the same.
+
+    The pairs that returned to the kink are fixed; they are 5 to 15 per cent. The plain direction's cosine is below 0.8.
+    """
     data, net = figure5()
     descent = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
     start = zl.simulate(descent, data, net, steps=9800).network
@@ -98,7 +100,7 @@ def test_updates_of_descent_follow_the_kink_aware_direction():
     assert np.linalg.norm(update) == pytest.approx(200 * 1e-4 * aware.norm, rel=0.05)
 
 
-def test_refusals():
+def test_invalid_kinks_are_rejected():
     data, net = problem()
     for kinks in ([1, 2], [[0.5, 1]], [[0, 1, 2]]):
         with pytest.raises(ValueError, match=r"kinks: expected integers of shape \(m, 2\)"):
@@ -112,8 +114,8 @@ def test_refusals():
         geometry.sign_changes(net.E[None], data, at_least=0)
 
 
-def test_so_many_kinks_that_no_direction_is_left():
-    """As many units as samples: the outputs fix the second layer, all pins the first."""
+def test_too_many_kinks_leave_no_direction():
+    """With as many units as samples the outputs fix the second layer, and all pins fix the first."""
     data, _ = problem()
     net = random_network(data, 9, "softplus(5)")
     pairs = list(itertools.product(range(9), range(9)))

@@ -21,7 +21,7 @@ from problems import (
 SHAPES = {"n < h": (9, 5, 14, 4), "n = h": (12, 5, 12, 4), "n > h": (21, 5, 8, 4)}
 
 
-def autograd(net, data, reduction):
+def gradient_by_autograd(net, data, reduction):
     E, W = torch_parameters(net)
     loss = torch_loss(E, W, data, net.activation, reduction)
     loss.backward()
@@ -29,7 +29,10 @@ def autograd(net, data, reduction):
 
 
 def sums_bound(dtype, *lengths):
-    """Relative error of a few nested sums of such lengths, with room for cancellation: 8 u Σ √length."""
+    """Return a bound on the relative error of a few nested sums of these lengths, with room for cancellation:
+
+    8 u Σ √length.
+    """
     return 8 * UNIT_ROUNDOFF[dtype] * sum(np.sqrt(length) for length in lengths)
 
 
@@ -37,24 +40,24 @@ def sums_bound(dtype, *lengths):
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_autograd(activation, shape, rows, reduction):
+def test_loss_and_gradient_agree_with_autograd(activation, shape, rows, reduction):
     n, d_in, h, d_out = SHAPES[shape]
     data = random_data(n, d_in, d_out, rows)
     net = random_network(data, h, activation)
     loss, gE, gW = zl.loss_and_gradient(net, data, reduction=reduction)
-    expected = autograd(net, data, reduction)
+    expected = gradient_by_autograd(net, data, reduction)
     assert loss == pytest.approx(expected[0], rel=1e-12)
     assert relative(gE, expected[1]) < 1e-12
     assert relative(gW, expected[2]) < 1e-12
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_float32(activation):
-    """Float32 differs from float64 by rounding: the sums of the forward and backward products."""
+def test_float32_agrees_with_float64_to_rounding(activation):
+    """The bound comes from the sums of the forward and backward products."""
     data = random_data(40, 7, 5, "dense")
     net = random_network(data, 60, activation, "float32")
     loss, gE, gW = zl.loss_and_gradient(net, data)
-    expected = autograd(net, data, "mean")
+    expected = gradient_by_autograd(net, data, "mean")
     bound = sums_bound("float32", 40, 7, 60, 5)
     assert gE.dtype == gW.dtype == np.float32
     assert loss == pytest.approx(expected[0], rel=bound)
@@ -62,10 +65,10 @@ def test_float32(activation):
     assert relative(gW, expected[2]) < bound
 
 
-def test_figure_5_setting():
+def test_the_setting_of_figure_5_agrees_with_autograd():
     data, net = figure5()
     loss, gE, gW = zl.loss_and_gradient(net, data)
-    expected = autograd(net, data, "mean")
+    expected = gradient_by_autograd(net, data, "mean")
     assert loss == pytest.approx(expected[0], rel=1e-12)
     assert relative(gE, expected[1]) < 1e-12
     assert relative(gW, expected[2]) < 1e-12
@@ -73,7 +76,7 @@ def test_figure_5_setting():
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("sizes", odd_sizes(), ids=str)
-def test_odd_sizes_at_every_level(level, sizes):
+def test_odd_sizes_agree_with_autograd_at_every_level(level, sizes):
     n, d_in, h, d_out = sizes
     kernels = kernels_of(level)
     data = random_data(n, d_in, d_out, "dense")
@@ -82,13 +85,13 @@ def test_odd_sizes_at_every_level(level, sizes):
     _, gE, gW = kernels.loss_and_gradient(
         samples, net.E, net.W, kernels.Activation("tanh", 0.0), kernels.Loss("mse", "mean")
     )
-    _, expected_E, expected_W = autograd(net, data, "mean")
+    _, expected_E, expected_W = gradient_by_autograd(net, data, "mean")
     assert relative(gE, expected_E) < 1e-12
     assert relative(gW, expected_W) < 1e-12
 
 
 @pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if "relu" not in name])
-def test_taylor_remainder_has_slope_2(activation):
+def test_the_taylor_remainder_has_slope_2(activation):
     """|L(θ + εv) − L(θ) − ε ∇L·v| falls as ε² for a smooth activation."""
     data = random_data(10, 6, 3, "sparse")
     net = random_network(data, 16, activation)
@@ -108,7 +111,7 @@ def test_taylor_remainder_has_slope_2(activation):
     assert np.polyfit(np.log(sizes), np.log(remainders), 1)[0] == pytest.approx(2, abs=0.05)
 
 
-def test_slopes_at_the_kink():
+def test_slopes_at_the_kink_are_the_slopes_on_the_left():
     """σ'(0) = 0 for ReLU and the slope for leaky ReLU."""
     data = zl.datasets.from_arrays([[1.0]], [[1.0]])
     for activation, slope in (("relu", 0.0), ("leaky_relu(0.25)", 0.25)):
@@ -116,8 +119,8 @@ def test_slopes_at_the_kink():
         assert zl.loss_and_gradient(net, data, reduction="sum")[1] == [[-2 * slope]]
 
 
-def test_modular_rows_are_sums_of_unit_vectors():
-    """An entry 2 where a = b: sparse and dense rows give the same answer."""
+def test_sparse_and_dense_rows_of_sums_agree():
+    """A row has an entry 2 if a = b."""
     data = zl.datasets.modular_addition(7, train_fraction=1.0)
     dense = zl.datasets.from_arrays(data.X_train, data.Y_train, rows="dense")
     net = random_network(data, 20)
@@ -125,7 +128,7 @@ def test_modular_rows_are_sums_of_unit_vectors():
         np.testing.assert_allclose(ours, other, rtol=1e-13, atol=1e-16)
 
 
-def test_evaluation_against_its_definition():
+def test_evaluation_agrees_with_its_definition():
     data, net = figure5()
     run = zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=0)
     F = np.maximum(data.X_test @ net.E, 0) @ net.W

@@ -1,4 +1,4 @@
-"""Ensembles: each member has the bits of the same simulation alone, and they stop as a whole."""
+"""Ensembles: each member has the bits of a single simulation, and all members stop together."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def members(dtype="float64"):
 
 @pytest.mark.parametrize("at_once", [1, 2, 8])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_members_have_the_bits_of_simulations_alone(dtype, at_once):
+def test_members_have_the_bits_of_single_simulations(dtype, at_once):
     given, options = members(dtype), {"steps": 200, "record_every": 30, "progress": False}
     ensemble = zl.simulate_many(given, at_once=at_once, **options)
     assert len(ensemble) == len(given)
@@ -37,13 +37,13 @@ def test_members_have_the_bits_of_simulations_alone(dtype, at_once):
             assert same_bits(ensemble.history[name].sel(run=place, step=values.step).values, values.values)
 
 
-def test_one_dataset_of_them_all(tmp_path):
+def test_the_joint_history_has_all_members(tmp_path):
     ensemble = zl.simulate_many(members(), steps=100, record_every=50, progress=False)
     history = ensemble.history
     assert dict(history.sizes) == {"run": 4, "step": 3}
     assert history.train_loss.dims == ("run", "step")
     assert history.ending.values.tolist() == ["reached the end"] * 4
-    assert np.isnan(history.condition.sel(run=0)).all()  # what a descent does not record
+    assert np.isnan(history.condition.sel(run=0)).all()  # A descent does not record it.
     assert np.isfinite(history.condition.sel(run=3)).all()
     assert is_labelled(history)
     np.testing.assert_array_equal(ensemble.train_loss, history.train_loss)
@@ -66,7 +66,7 @@ def test_a_member_that_diverges_ends_alone():
     assert ensemble[0].extend(steps=100, progress=False).step == 400
 
 
-def test_measures_of_a_member_s_own_data():
+def test_measures_use_the_data_of_their_member():
     ensemble = zl.simulate_many(
         members(),
         steps=20,
@@ -78,19 +78,19 @@ def test_measures_of_a_member_s_own_data():
     np.testing.assert_array_equal(ensemble.samples, np.repeat(expected, 3).reshape(4, 3))
 
 
-def test_an_error_of_a_measure_ends_them_all():
-    def broken(network):
+def test_an_error_of_a_measure_ends_all_members():
+    def raise_error(network):
         raise RuntimeError("no measure")
 
     with pytest.raises(RuntimeError, match="no measure"):
-        zl.simulate_many(members(), steps=10**9, record_every=10**9, measures={"broken": broken}, progress=False)
+        zl.simulate_many(members(), steps=10**9, record_every=10**9, measures={"broken": raise_error}, progress=False)
     for thread in threading.enumerate():
         if thread.name.startswith("zeroloss"):
             thread.join()
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_ctrl_c_ends_them_as_a_whole_with_what_there_is(at_once):
+def test_ctrl_c_ends_all_members_with_partial_results(at_once):
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     ensemble = zl.simulate_many(members()[:3], steps=10**9, record_every=10**6, at_once=at_once, progress=False)
@@ -112,12 +112,12 @@ BAD = [
 
 
 @pytest.mark.parametrize(("given", "error", "message"), BAD, ids=[message for *_, message in BAD])
-def test_bad_members(given, error, message):
+def test_invalid_members_are_rejected(given, error, message):
     with pytest.raises(error, match=message):
         zl.simulate_many(given, steps=3, progress=False)
 
 
-def test_bad_arguments():
+def test_invalid_arguments_are_rejected():
     with pytest.raises(ValueError, match="at_once: expected an integer of at least 1, got 0"):
         zl.simulate_many(members(), steps=3, at_once=0, progress=False)
     with pytest.raises(TypeError, match=r"members: expected \(dynamics, data, network\), one or more, got None"):
@@ -128,7 +128,7 @@ def test_bad_arguments():
         zl.simulate_many(members(), steps=-1, progress=False)
 
 
-def test_what_a_dynamics_refuses_is_told_before_any_work():
+def test_members_that_cannot_start_are_rejected_before_the_work():
     data, net = members()[0][1:]
     seen = []
     given = [members()[0], (zl.PredictedGradient(step_size=1e-3), data, zl.networks.uniform_fan_in(data, 4, 0))]
@@ -142,7 +142,7 @@ def test_what_a_dynamics_refuses_is_told_before_any_work():
     assert seen == []
 
 
-def test_the_history_follows_its_runs():
+def test_the_joint_history_includes_extensions():
     ensemble = zl.simulate_many(members()[:2], steps=20, record_every=10, progress=False)
     assert ensemble.sizes["step"] == 3
     assert ensemble.history is ensemble.history
@@ -151,7 +151,7 @@ def test_the_history_follows_its_runs():
     assert np.isnan(ensemble.train_loss.sel(run=1, step=30))
 
 
-def test_measures_of_different_shapes_are_told():
+def test_measures_of_different_shapes_are_an_error():
     ensemble = zl.simulate_many(
         [(zl.GradientDescent(lr=0.1), *member[1:]) for member in members()[:2]],
         steps=2,
@@ -163,7 +163,7 @@ def test_measures_of_different_shapes_are_told():
     assert ensemble[0].history.biggest.shape == (2, 5)
 
 
-def test_the_bound_on_threads_holds_for_members(monkeypatch):
+def test_the_limit_on_threads_holds_for_members(monkeypatch):
     monkeypatch.setenv("ZEROLOSS_NUM_THREADS", "1")
     names = set()
     zl.simulate_many(

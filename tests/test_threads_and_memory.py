@@ -1,4 +1,4 @@
-"""Threads never change a bit, survive a fork, and stay within what the process may use; what cannot fit is refused."""
+"""Threads never change a bit, survive a fork, and are limited by the process; too large problems are rejected."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ DYNAMICS = {
 SIZES = {"modular": (23, 256), "one panel": (5, 16), "n > h": (23, 70)}
 
 
-def end(dynamics, dtype, size, threads, activation="relu"):
+def final_network(dynamics, dtype, size, threads, activation="relu"):
     p, hidden = SIZES[size]
     data = zl.datasets.modular_addition(p, train_fraction=0.7, seed=0)
     net = zl.networks.normal(data, hidden=hidden, std=p**-0.5, seed=1, dtype=dtype, activation=activation)
@@ -33,16 +33,16 @@ def end(dynamics, dtype, size, threads, activation="relu"):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 def test_bits_do_not_depend_on_threads(dynamics, dtype, size):
-    alone = end(dynamics, dtype, size, threads=1)
+    alone = final_network(dynamics, dtype, size, threads=1)
     for threads in (2, 3, 8):
-        together = end(dynamics, dtype, size, threads)
+        together = final_network(dynamics, dtype, size, threads)
         assert same_bits(together.E, alone.E)
         assert same_bits(together.W, alone.W)
 
 
-@pytest.mark.parametrize("hidden", [150, 250])  # fewer than samples, and more
+@pytest.mark.parametrize("hidden", [150, 250])  # fewer and more units than samples
 @pytest.mark.parametrize("dynamics", DYNAMICS)
-def test_bits_of_dense_rows_and_smooth_activations(dynamics, hidden):
+def test_bits_of_dense_rows_do_not_depend_on_threads(dynamics, hidden):
     data = random_data(210, 30, 7)
     net = random_network(data, hidden, "tanh", std=0.1)
     runs = [zl.simulate(DYNAMICS[dynamics], data, net, steps=3, threads=threads).network.E for threads in (1, 2, 3)]
@@ -53,20 +53,20 @@ def test_bits_of_dense_rows_and_smooth_activations(dynamics, hidden):
 FLOWS = {"explicit": zl.NormFlow(step_size=1e-3), "proximal": zl.NormFlow(rtol=3e-2, method="proximal")}
 
 
-def solved(data, activation, rows, hidden):
-    """The data with the outputs of a network in place of their targets, and the network, which solves them."""
+def solvable_problem(data, activation, rows, hidden):
+    """Return the data with the outputs of a network as targets, and this network."""
     net = random_network(data, hidden, activation)
     H, _ = kernels.hidden(kernel_samples(data, "train", np.dtype("float64")), net.E, kernel_activation(net))
     return zl.datasets.from_arrays(data.X_train, H @ net.W, data.X_test, data.Y_test, rows=rows), net
 
 
-@pytest.mark.parametrize("hidden", [120, 300])  # fewer than samples, and more
+@pytest.mark.parametrize("hidden", [120, 300])  # fewer and more units than samples
 @pytest.mark.parametrize("activation", ["relu", "softplus(5)"])
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
 @pytest.mark.parametrize("method", FLOWS)
-def test_bits_of_norm_flows(method, rows, activation, hidden):
-    d_out = 13 if method == "explicit" else 22  # 22: two blocks of right-hand sides
-    data, net = solved(random_data(130, 20, d_out, rows), activation, rows, hidden)
+def test_bits_of_norm_flows_do_not_depend_on_threads(method, rows, activation, hidden):
+    d_out = 13 if method == "explicit" else 22  # 22 makes two blocks of right-hand sides.
+    data, net = solvable_problem(random_data(130, 20, d_out, rows), activation, rows, hidden)
     runs = {n: zl.simulate(FLOWS[method], data, net, steps=2, record_every=1, threads=n) for n in (1, 2, 3, 8)}
     for run in runs.values():
         run.extend(2)
@@ -77,8 +77,8 @@ def test_bits_of_norm_flows(method, rows, activation, hidden):
 @pytest.mark.parametrize("hidden", [120, 300])
 @pytest.mark.parametrize("kind", ["dense", "matrix_free"])
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
-def test_bits_of_the_geometry(rows, kind, hidden):
-    data, net = solved(random_data(130, 20, 9 if kind == "dense" else 22, rows), "tanh", rows, hidden)
+def test_bits_of_the_geometry_do_not_depend_on_threads(rows, kind, hidden):
+    data, net = solvable_problem(random_data(130, 20, 9 if kind == "dense" else 22, rows), "tanh", rows, hidden)
     samples = kernel_samples(data, "train", np.dtype("float64"))
     pinned = np.random.default_rng(0).random((130, hidden)) < 0.05
     found = {}
@@ -92,12 +92,13 @@ def test_bits_of_the_geometry(rows, kind, hidden):
         assert all(same_bits(one, alone) for one, alone in zip(arrays, found[1], strict=True))
 
 
-def test_two_callers_at_once():
-    """The second caller finds the threads taken and works alone: same bits, no deadlock."""
-    expected = end("predicted", "float64", "modular", 1).E
+def test_callers_at_once_get_the_same_bits():
+    """The second caller finds the threads in use and works alone: same bits, no deadlock."""
+    expected = final_network("predicted", "float64", "modular", 1).E
     found = []
     callers = [
-        threading.Thread(target=lambda: found.append(end("predicted", "float64", "modular", 2).E)) for _ in range(3)
+        threading.Thread(target=lambda: found.append(final_network("predicted", "float64", "modular", 2).E))
+        for _ in range(3)
     ]
     for caller in callers:
         caller.start()
@@ -120,12 +121,12 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
 
-def test_a_forked_child_has_threads_of_its_own():
+def test_a_forked_child_has_its_own_threads():
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "0"
 
 
-def test_how_many_threads(monkeypatch):
+def test_the_number_of_threads_depends_on_work_and_limits(monkeypatch):
     monkeypatch.delenv("ZEROLOSS_NUM_THREADS", raising=False)
     available = _resources.available_processors()
     assert _resources.checked_threads(None, work=1.0, worthwhile=2.0) == 1
@@ -139,26 +140,26 @@ def test_how_many_threads(monkeypatch):
         _resources.available_processors()
     monkeypatch.delenv("ZEROLOSS_NUM_THREADS")
     with pytest.raises(ValueError, match="threads: expected an integer of at least 1, got 0"):
-        end("descent", "float64", "one panel", threads=0)
+        final_network("descent", "float64", "one panel", threads=0)
 
 
-def test_what_cannot_fit_is_refused(monkeypatch):
+def test_problems_beyond_the_memory_are_rejected(monkeypatch):
     monkeypatch.setattr(_resources, "available_memory", lambda: 2**20)
     with pytest.raises(ValueError, match=r"PredictedGradient: expected to fit in 0\.0 GiB of free memory, needs"):
-        end("predicted", "float64", "modular", 1)
+        final_network("predicted", "float64", "modular", 1)
 
 
-def test_the_cost_of_a_step():
+def test_the_cost_of_a_step_counts_work_and_memory():
     cost = DYNAMICS["predicted"].cost
     data = zl.datasets.modular_addition(37, train_fraction=0.7)
     net = zl.networks.normal(data, hidden=512, std=1.0, seed=0)
     n, h = 492, 512
     assert np.isclose(cost(data, net).flops, n * n * h + n**3 / 3 + 2 * n * n * 37 + 4 * n * h * 37)
-    assert cost(data, net).memory > 8 * (n * n + n * h)  # the Gram matrix and the hidden activations
+    assert cost(data, net).memory > 8 * (n * n + n * h)  # This is the Gram matrix and the hidden activations.
 
 
-def test_denormals_are_zeros_inside_the_kernels_alone():
-    """Weights below the normal range stay what they are outside, and whoever runs a task, the bits are the same."""
+def test_denormals_are_zeros_only_inside_the_kernels():
+    """Weights below the normal range stay unchanged outside, and the bits are the same for any number of threads."""
     data, net = figure5()
     tiny = np.finfo("float64").tiny
     net = zl.networks.from_arrays(net.E * tiny, net.W * tiny)
@@ -190,7 +191,7 @@ print(len(before), sum(before[task] != count for task, count in switches().items
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no list of this process's threads")
 def test_a_call_wakes_only_the_threads_it_needs():
-    """A large team leaves threads behind; woken in vain at every call, they made later small teams 100 times slower."""
+    """A large team leaves threads. Waking them in vain at every call would make later small teams 100 times slower."""
     done = subprocess.run([sys.executable, "-c", CROWDED], capture_output=True, text=True, timeout=60, check=True)
     threads, awake = map(int, done.stdout.split())
     assert threads > 60
