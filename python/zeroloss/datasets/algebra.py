@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from .. import _checks
 from .._checks import ArgumentValueError, shown
 from .._choices import AtLeastOne, AtLeastTwo, Count, Fraction, Inputs, Pairs, Share
 from .._resources import check_memory
 from .dataset import Dataset
+from .operands import PAIRS, Operands, all_tuples, make_pairs, make_samples, to_array
 from .split import Split
-
-_PAIRS = ("unordered", "ordered")
-_INPUTS = ("sum", "concatenated")
-
-Operands = NDArray[np.intp]
 
 
 def modular_addition(
@@ -69,8 +62,7 @@ def modular_addition(
     Raises
     ------
     ValueError, TypeError
-        If the modulus is below 2, the split leaves no training sample, an argument is out of its range, or the samples
-        do not fit in memory.
+        If an argument is out of its range, there is no training sample, or the samples do not fit in memory.
 
     Examples
     --------
@@ -80,14 +72,14 @@ def modular_addition(
     (59, 7, 11)
     """
     p, s = _checks.integer("p", p, 2), _checks.integer("summands", summands, 2)
-    _checks.choice("pairs", pairs, _PAIRS)
+    _checks.choice("pairs", pairs, PAIRS)
     samples = math.comb(p + s - 1, s) if pairs == "unordered" else p**s
     check_memory(f"modular addition of p = {p}", 32 * samples * (p + s))  # Y, its split parts, and room for both
-    tuples = itertools.combinations_with_replacement(range(p), s) if pairs == "unordered" else _all_tuples(p, s)
-    operands = _array(tuples, samples, s)
+    tuples = itertools.combinations_with_replacement(range(p), s) if pairs == "unordered" else all_tuples(p, s)
+    operands = to_array(tuples, samples, s)
     about = {"task": "modular_addition", "p": p, "summands": s, "pairs": pairs, "inputs": inputs}
     split = Split(train_fraction, train_count, test_count, label_noise, seed)
-    return _samples(operands, p, operands.sum(axis=1) % p, split, about)
+    return make_samples(operands, p, operands.sum(axis=1) % p, split, about)
 
 
 def modular_subtraction(
@@ -128,14 +120,13 @@ def modular_subtraction(
     Raises
     ------
     ValueError, TypeError
-        If the modulus is below 2, the split leaves no training sample, an argument is out of its range, or the samples
-        do not fit in memory.
+        If an argument is out of its range, there is no training sample, or the samples do not fit in memory.
     """
     p = _checks.integer("p", p, 2)
-    operands = _pairs_of(p, "ordered", f"modular subtraction of p = {p}")
+    operands = make_pairs(p, "ordered", f"modular subtraction of p = {p}")
     about = {"task": "modular_subtraction", "p": p}
     split = Split(train_fraction, train_count, test_count, label_noise, seed)
-    return _samples(operands, p, (operands[:, 0] - operands[:, 1]) % p, split, about)
+    return make_samples(operands, p, (operands[:, 0] - operands[:, 1]) % p, split, about)
 
 
 def modular_multiplication(
@@ -179,14 +170,13 @@ def modular_multiplication(
     Raises
     ------
     ValueError, TypeError
-        If the modulus is below 2, the split leaves no training sample, an argument is out of its range, or the samples
-        do not fit in memory.
+        If an argument is out of its range, there is no training sample, or the samples do not fit in memory.
     """
     p = _checks.integer("p", p, 2)
-    operands = _pairs_of(p, pairs, f"modular multiplication of p = {p}")
+    operands = make_pairs(p, pairs, f"modular multiplication of p = {p}")
     about = {"task": "modular_multiplication", "p": p, "pairs": pairs, "inputs": inputs}
     split = Split(train_fraction, train_count, test_count, label_noise, seed)
-    return _samples(operands, p, operands.prod(axis=1) % p, split, about)
+    return make_samples(operands, p, operands.prod(axis=1) % p, split, about)
 
 
 def modular_division(
@@ -227,18 +217,18 @@ def modular_division(
     Raises
     ------
     ValueError, TypeError
-        If the modulus is not a prime, the split leaves no training sample, an argument is out of its range, or the
-        samples do not fit in memory.
+        If p is not a prime, an argument is out of its range, there is no training sample, or the samples do not fit in
+        memory.
     """
     p = _checks.integer("p", p, 2)
-    pairs = _pairs_of(p, "ordered", f"modular division of p = {p}")
+    pairs = make_pairs(p, "ordered", f"modular division of p = {p}")
     if any(p % factor == 0 for factor in range(2, math.isqrt(p) + 1)):
         raise ArgumentValueError("p", f"expected a prime, got {p}")
     operands = pairs[pairs[:, 1] != 0]
     inverse = np.array([0, *(pow(b, -1, p) for b in range(1, p))])
     split = Split(train_fraction, train_count, test_count, label_noise, seed)
     about = {"task": "modular_division", "p": p}
-    return _samples(operands, p, operands[:, 0] * inverse[operands[:, 1]] % p, split, about)
+    return make_samples(operands, p, operands[:, 0] * inverse[operands[:, 1]] % p, split, about)
 
 
 def modular_polynomial(
@@ -292,7 +282,7 @@ def modular_polynomial(
     """
     p = _checks.integer("p", p, 2)
     checked = _checked_terms(terms)
-    operands = _pairs_of(p, pairs, f"a modular polynomial of p = {p}")
+    operands = make_pairs(p, pairs, f"a modular polynomial of p = {p}")
 
     def value(a: Operands, b: Operands) -> Operands:
         c = np.zeros_like(a)
@@ -311,7 +301,7 @@ def modular_polynomial(
         )
     about = {"task": "modular_polynomial", "p": p, "terms": checked, "pairs": pairs, "inputs": inputs}
     split = Split(train_fraction, train_count, test_count, label_noise, seed)
-    return _samples(operands, p, c, split, about)
+    return make_samples(operands, p, c, split, about)
 
 
 def permutation_composition(
@@ -352,38 +342,17 @@ def permutation_composition(
     Raises
     ------
     ValueError, TypeError
-        If there are fewer than 2 symbols, the samples do not fit in memory, the split leaves no training sample, or an
-        argument is out of its range.
+        If an argument is out of its range, there is no training sample, or the samples do not fit in memory.
     """
     k = _checks.integer("symbols", symbols, 2)
     order = math.factorial(min(k, 25))  # 25! samples or more exceed any memory
-    operands = _pairs_of(order, "ordered", f"composition of permutations of {k} symbols")
-    permutations = _array(itertools.permutations(range(k)), order, k)
+    operands = make_pairs(order, "ordered", f"composition of permutations of {k} symbols")
+    permutations = to_array(itertools.permutations(range(k)), order, k)
     composed = np.take_along_axis(permutations[operands[:, 0]], permutations[operands[:, 1]], axis=1)
     weights = k ** np.arange(k)[::-1]  # read as digits, permutations in lexicographic order are ascending numbers
     c = np.searchsorted(permutations @ weights, composed @ weights)
     split = Split(train_fraction, train_count, test_count, label_noise, seed)
-    return _samples(operands, order, c, split, {"task": "permutation_composition", "symbols": k})
-
-
-def _pairs_of(p: int, pairs: str, what: str) -> Operands:
-    """Return all pairs of the numbers below p, (samples, 2), in lexicographic order."""
-    _checks.choice("pairs", pairs, _PAIRS)
-    samples = p * (p + 1) // 2 if pairs == "unordered" else p**2
-    check_memory(what, 32 * samples * (p + 2))
-    tuples = itertools.combinations_with_replacement(range(p), 2) if pairs == "unordered" else _all_tuples(p, 2)
-    return _array(tuples, samples, 2)
-
-
-def _all_tuples(p: int, length: int) -> Iterable[tuple[int, ...]]:
-    """Iterate over all tuples of numbers below p."""
-    return itertools.product(range(p), repeat=length)
-
-
-def _array(tuples: Iterable[tuple[int, ...]], count: int, length: int) -> Operands:
-    """Convert tuples to an array (count, length)."""
-    numbers = itertools.chain.from_iterable(tuples)
-    return np.fromiter(numbers, dtype=np.intp, count=count * length).reshape(count, length)
+    return make_samples(operands, order, c, split, {"task": "permutation_composition", "symbols": k})
 
 
 def _checked_terms(terms: object) -> list[list[int]]:
@@ -398,12 +367,3 @@ def _checked_terms(terms: object) -> list[list[int]]:
         )
     least = (-(2**63), 0, 0)
     return [[_checks.integer(f"terms[{i}][{j}]", row[j], least[j]) for j in range(3)] for i, row in enumerate(rows)]
-
-
-def _samples(operands: Operands, p: int, results: Operands, split: Split, about: Mapping[str, Any]) -> Dataset:
-    """Make k-hot inputs and one-hot targets from operands (samples, s) below p, and split them."""
-    samples, s = operands.shape
-    inputs = _checks.choice("inputs", about.get("inputs", "concatenated"), _INPUTS)
-    columns, d_in = (operands, p) if inputs == "sum" else (operands + p * np.arange(s), s * p)
-    rows = csr_array((np.ones(s * samples), columns.ravel(), np.arange(0, s * samples + 1, s)), (samples, d_in))
-    return split.of(rows, np.eye(p)[results], about)
