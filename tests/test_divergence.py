@@ -15,7 +15,7 @@ import zeroloss as zl
 from problems import same_bits
 from test_runs import assert_same_run
 from zeroloss import config, runs
-from zeroloss.simulation.interruption import Asked
+from zeroloss.simulation.interruption import ExternalStop
 
 STEPS = 60
 WARM_UP = {"schedule": "linear_warm_up", "lr": 40.0, "steps": 40}
@@ -74,7 +74,7 @@ def simulate_in_parts(name, steps, record_every, loss_extremes, lag=False, chunk
         "loss_extremes": loss_extremes,
         "measures": {"moved": Lag()} if lag else None,
     }
-    with patch("zeroloss.simulation.chunks.next_chunk", lambda steps, seconds: chunk or 1000):
+    with patch("zeroloss.simulation.chunks.plan_chunk", lambda steps, seconds: chunk or 1000):
         run = zl.simulate(
             dynamics, data, net, steps=min(steps, STEPS), snapshot_every=2 * record_every, progress=False, **options
         )
@@ -155,11 +155,11 @@ def run_with_interruptions(name, folder, out, chunk, patience, **run):
         asked += 1
         return signal.SIGINT if patience is not None and asked > patience else None
 
-    with patch("zeroloss.simulation.chunks.next_chunk", lambda steps, seconds: chunk):
-        found = runs.run(configuration(name, folder, **run), out, progress=False, interruption=Asked(ask))
+    with patch("zeroloss.simulation.chunks.plan_chunk", lambda steps, seconds: chunk):
+        found = runs.run(configuration(name, folder, **run), out, progress=False, interruption=ExternalStop(ask))
         while found.signal is not None:
             asked, patience = 0, patience + 1
-            found = runs.resume(out, progress=False, interruption=Asked(ask))
+            found = runs.resume(out, progress=False, interruption=ExternalStop(ask))
     return found
 
 
@@ -203,7 +203,7 @@ def test_a_run_whose_loss_overflows_continues():
     whole = zl.simulate(descent, data, net, steps=200, record_every=7, loss_extremes=True, progress=False)
     assert str(whole.outcome) == "reached the end: 200 steps"
     assert np.isinf(whole.history.train_loss.values).all()
-    with patch("zeroloss.simulation.chunks.next_chunk", lambda steps, seconds: 3):
+    with patch("zeroloss.simulation.chunks.plan_chunk", lambda steps, seconds: 3):
         parts = zl.simulate(descent, data, net, steps=31, record_every=7, loss_extremes=True, progress=False)
         parts.extend(169, progress=False)
     assert_equal(parts, whole)
@@ -230,12 +230,12 @@ def test_a_signal_at_the_stopping_step_of_a_rule_changes_nothing(tmp_path):
     assert 10 < whole.events["norm_E < 2.8"] < 20
     # The first three are before the chunks to steps 1, 10 and 20. The signal comes in the search at step 20.
     asked = iter([None] * 3)
-    with patch("zeroloss.simulation.chunks.next_chunk", lambda steps, seconds: 1000):
+    with patch("zeroloss.simulation.chunks.plan_chunk", lambda steps, seconds: 1000):
         found = runs.run(
             config.from_settings(settings),
             tmp_path / "other",
             progress=False,
-            interruption=Asked(lambda: next(asked, signal.SIGINT)),
+            interruption=ExternalStop(lambda: next(asked, signal.SIGINT)),
         )
     assert_equal(found, whole)
 

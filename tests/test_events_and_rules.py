@@ -8,7 +8,7 @@ from problems import same_bits
 from test_runs import assert_same_run, run_in, settings
 from zeroloss import config, runs
 from zeroloss.results import Ending
-from zeroloss.simulation.conditions import parsed_stop
+from zeroloss.simulation.conditions import parse_stop_rules
 
 TEXTS = ["train_accuracy >= 0.6", "train_loss < 0.08", "test_loss > 0.15", "norm_W > 3", "norm_E < 1", "time >= 33"]
 
@@ -143,7 +143,7 @@ def test_rules_of_which_one_always_holds(one, other, always):
     texts = [f"norm_E {one}", f"norm_E {other}"]
     if always:
         with pytest.raises(ValueError, match="of which one always holds"):
-            parsed_stop(texts)
+            parse_stop_rules(texts)
     else:
-        assert [rule.text for rule in parsed_stop(texts)] == texts
-    assert len(parsed_stop([texts[0], f"norm_W {other}"])) == 2
+        assert [rule.text for rule in parse_stop_rules(texts)] == texts
+    assert len(parse_stop_rules([texts[0], f"norm_W {other}"])) == 2

@@ -10,7 +10,7 @@ import zeroloss as zl
 from problems import same_bits
 from zeroloss import config, runs
 from zeroloss.simulation.checkpoints import Checkpoints
-from zeroloss.simulation.conditions import parsed_events
+from zeroloss.simulation.conditions import parse_events
 from zeroloss.simulation.events import Events
 from zeroloss.simulation.observer import View
 from zeroloss.simulation.stopping import StoppingRules
@@ -169,7 +169,7 @@ def test_events_have_their_exact_steps(tmp_path, kind):
         configuration.dynamics, configuration.data, configuration.network, steps=300, record_every=1
     ).history
     for text in texts:
-        (event,) = parsed_events([text])
+        (event,) = parse_events([text])
         holds = event.holds(every[event.name].values)
         step = run.events[text]
         if step is not None:
@@ -186,13 +186,13 @@ def test_a_search_for_events_does_not_change_the_state():
     data = zl.datasets.modular_addition(7, test_count=8)
     net = zl.networks.normal(data, hidden=32, std=0.4, seed=1)
     stepper = zl.PredictedGradient(step_size=1e-3).start(data, net)
-    events = Events(parsed_events(["norm_E < 1e9", "norm_W < 1e9"]), 10)
+    events = Events(parse_events(["norm_E < 1e9", "norm_W < 1e9"]), 10)
     events.observe(View(stepper, 0, 0))
     stepper.advance(10)
     before = stepper.save()
     events.observe(View(stepper, 10, 0))
     assert all(same_bits(array, stepper.save()[name]) for name, array in before.items())
-    assert events.found == {"norm_E < 1e9": 0, "norm_W < 1e9": 0}
+    assert events.first_steps == {"norm_E < 1e9": 0, "norm_W < 1e9": 0}
 
 
 @pytest.mark.parametrize(

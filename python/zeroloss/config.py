@@ -28,7 +28,7 @@ from .dynamics.registry import is_built_in
 from .networks import Network
 from .results import DESCRIPTIONS, RunDirectory
 from .results.recognition import is_sweep
-from .simulation.conditions import check_names, parsed_events, parsed_stop
+from .simulation.conditions import check_names, parse_events, parse_stop_rules
 from .simulation.stopping import GRADIENT_NORM
 
 __all__ = ["Configuration", "ConfigurationError", "RunSettings", "defaults_text", "from_file", "from_settings"]
@@ -359,7 +359,7 @@ def _find_conflicts(run: RunSettings, dynamics: Dynamics) -> Iterator[str]:
         yield f"run.steps, run.duration: expected one of them, got {run.steps} and {run.duration}"
     if run.event_every is None and run.record_every == "log" and run.events:
         yield 'run.event_every: needs a value with record_every = "log", for example 100'
-    for name, texts, parse in (("events", run.events, parsed_events), ("stop", run.stop or (), parsed_stop)):
+    for name, texts, parse in (("events", run.events, parse_events), ("stop", run.stop or (), parse_stop_rules)):
         try:
             conditions = parse(texts)
             if is_built_in(dynamics):  # A dynamics of a user may record more.

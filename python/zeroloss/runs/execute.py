@@ -35,15 +35,15 @@ from ..results import (
 )
 from ..results import fingerprint as fingerprint_of_samples
 from ..results.files import write_atomically
-from ..simulation.activity import warn_if_inactive, with_activity
+from ..simulation.activity import mention_inactivity, warn_if_inactive
 from ..simulation.api import extend_run
 from ..simulation.checkpoints import Checkpoints
 from ..simulation.engine import End
 from ..simulation.interruption import Interruption
 from ..simulation.log import Log
-from ..simulation.progress import Announce, ShowProgress
-from ..simulation.simulation import Earlier, Plan, Simulation, check_one_is_given, checked_end, start
-from ..simulation.sizes import STORED_RECORD, counts
+from ..simulation.progress import OnRecord, ShowProgress
+from ..simulation.simulation import EarlierPart, Plan, Simulation, check_steps_or_duration, checked_end, start_stepper
+from ..simulation.sizes import STORED_RECORD, count_rows
 from .continuation import check_build, copy_run, find_end, open_run, read_last_record
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -62,7 +62,7 @@ def run(
     directory: str | os.PathLike[str],
     *,
     progress: ShowProgress = None,
-    on_record: Announce | None = None,
+    on_record: OnRecord | None = None,
     interruption: Interruption | None = None,
 ) -> Run:
     """Run a configuration in a new directory, with checkpoints.
@@ -118,7 +118,7 @@ def run(
     if settings_of_run.measures and network.dtype != "float64":
         raise ConfigurationError([f'run.measures: alignment needs network.dtype = "float64", got {network.dtype}'])
     try:
-        simulation = Simulation(start(dynamics, data, network, settings_of_run.threads), settings, end, plan)
+        simulation = Simulation(start_stepper(dynamics, data, network, settings_of_run.threads), settings, end, plan)
         warn_if_inactive(network, data)
     except TypeError as error:
         names_a_section = isinstance(error, ArgumentError) and error.names[0] in SECTIONS
@@ -147,7 +147,7 @@ def resume(
     duration: float | None = None,
     allow_different_bits: bool = False,
     progress: ShowProgress = None,
-    on_record: Announce | None = None,
+    on_record: OnRecord | None = None,
     interruption: Interruption | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> Run:
@@ -223,10 +223,10 @@ def resume(
         _check_disk(target, plan, checkpoint.settings, checkpoint.network, checkpoint.step, end)
         first = replace(checkpoint, settings={**checkpoint.settings, "build": describe_build()}, end=asdict(end))
         record = read_last_record(target, checkpoint) if settings_of_run.measures else {}
-        earlier = Earlier(checkpoint.step, checkpoint.state, checkpoint.observers, record)
-        stepper = start(dynamics, data, checkpoint.network, settings_of_run.threads)
+        earlier = EarlierPart(checkpoint.step, checkpoint.state, checkpoint.observers, record)
+        stepper = start_stepper(dynamics, data, checkpoint.network, settings_of_run.threads)
         simulation = Simulation(stepper, first.settings, end, plan, earlier)
-        if unknown := simulation.unknown(checkpoint.descriptions):
+        if unknown := simulation.find_unrecorded(checkpoint.descriptions):
             raise ArgumentValueError(
                 "directory",
                 f"the history has {', '.join(unknown)}, measured by functions that are not saved; "
@@ -293,7 +293,7 @@ def _extend_in_directory(
         raise ArgumentValueError(
             "measures", f"cannot be given for the run in {directory}, because its configuration names them"
         )
-    check_one_is_given(steps, duration)
+    check_steps_or_duration(steps, duration)
     vars(run).update(vars(resume(directory, extend=steps, duration=duration, progress=progress)))
 
 
@@ -304,17 +304,17 @@ def _run_to_end(
     first: Checkpoint,
     data: Dataset,
     progress: ShowProgress,
-    on_record: Announce | None,
+    on_record: OnRecord | None,
     interruption: Interruption | None,
 ) -> Run:
     """Take the steps to the end, with checkpoints, and write the files of an ended or interrupted run."""
     interruption = interruption or Interruption(_SIGNALS)
     checkpoints = Checkpoints(directory, run, first, simulation)
-    log = Log(directory.log, simulation.events, lambda: interruption.requested)
-    end = simulation.run(interruption, progress, log, checkpoints, announce=on_record)
+    log = Log(directory.log, simulation.events, lambda: interruption.stop_signal)
+    end = simulation.run(interruption, progress, log, checkpoints, on_record=on_record)
     outcome = end.outcome
     if outcome.ending not in {Ending.STOPPED_BY_THE_USER, Ending.BROKEN_OFF}:
-        outcome = with_activity(outcome, end.last.network, data)
+        outcome = mention_inactivity(outcome, end.last.network, data)
         out_of_time = simulation.stopping.out_of_time and outcome.ending.can_continue
         checkpoint = checkpoints.write(end.own, outcome, end.last, out_of_time)
         directory.finish(checkpoint)
@@ -328,7 +328,7 @@ def _run_to_end(
         message = f"after {newest.step} steps, with a checkpoint; zeroloss resume continues it"
         outcome = Outcome(outcome.ending, message)
     stopped = run_at(directory, newest, make_extender(directory))
-    stopped.outcome, stopped.signal = outcome, interruption.requested
+    stopped.outcome, stopped.signal = outcome, interruption.stop_signal
     directory.describe(newest, outcome)
     return stopped
 
@@ -363,7 +363,7 @@ def _check_disk(
     """
     if end.time is not None or plan.stop_minutes is not None or plan.rules:
         return
-    records, snapshots = counts(settings, begin, end.step)
+    records, snapshots = count_rows(settings, begin, end.step)
     size = network.E.nbytes + network.W.nbytes
     check_disk(f"run.snapshot_every: {snapshots} snapshots", directory.path, 2 * snapshots * size)
     check_disk(f"run.record_every: {records} records", directory.path, 2 * (records * STORED_RECORD + snapshots * size))

@@ -22,7 +22,7 @@ def warn_if_inactive(network: Network, data: Dataset) -> None:
         warnings.warn(f"network: {_WHAT}", ZerolossWarning, stacklevel=4)
 
 
-def with_activity(outcome: Outcome, network: Network, data: Dataset) -> Outcome:
+def mention_inactivity(outcome: Outcome, network: Network, data: Dataset) -> Outcome:
     """Return the outcome of a run, which says so if no unit of its last network is active."""
     if not _is_inactive(network, data):
         return outcome

@@ -12,10 +12,10 @@ from ..dynamics.registry import check_dynamics, dynamics_from_settings
 from ..dynamics.stepper import Dynamics
 from ..networks import Network, check_fits
 from ..results import Measures, Run, describe_origin
-from .activity import warn_if_inactive, with_activity
+from .activity import mention_inactivity, warn_if_inactive
 from .interruption import Interruption
 from .progress import ShowProgress
-from .simulation import Earlier, Plan, Simulation, checked_end, start
+from .simulation import EarlierPart, Plan, Simulation, checked_end, start_stepper
 from .sizes import check_results_fit
 
 
@@ -111,7 +111,7 @@ def carry_out(
     """Simulate as `simulate` describes, until an interruption."""
     simulation = prepare(dynamics, data, network, plan, threads)
     warn_if_inactive(network, data)
-    results = _results(simulation, progress, interruption, data)
+    results = _collect_results(simulation, progress, interruption, data)
     return Run(dynamics=dynamics, settings=simulation.settings, data=data, extender=extend_run, **results)
 
 
@@ -127,7 +127,7 @@ def prepare(dynamics: Dynamics, data: Dataset, network: Network, plan: Plan, thr
         settings["stop"] = [rule.text for rule in plan.rules]
     if end.time is None:
         check_results_fit(settings, [network], 0, end.step)
-    return Simulation(start(dynamics, data, network, threads), settings, end, plan)
+    return Simulation(start_stepper(dynamics, data, network, threads), settings, end, plan)
 
 
 def extend_run(
@@ -147,16 +147,16 @@ def extend_run(
     if end.time is None:
         check_results_fit(run.settings, [run.network], begin, end.step)
     before = {str(name): values.values[-1] for name, values in run.history.items()}
-    stepper = start(dynamics, run.data, run.network, None)
-    simulation = Simulation(stepper, run.settings, end, plan, Earlier(begin, run.state, run.observers, before))
-    if missing := simulation.unknown(map(str, run.history.data_vars)):
+    stepper = start_stepper(dynamics, run.data, run.network, None)
+    simulation = Simulation(stepper, run.settings, end, plan, EarlierPart(begin, run.state, run.observers, before))
+    if missing := simulation.find_unrecorded(map(str, run.history.data_vars)):
         raise ArgumentValueError("measures", f"expected {', '.join(sorted(missing))}, as the history holds, got none")
-    results = _results(simulation, progress, Interruption(), run.data, run)
+    results = _collect_results(simulation, progress, Interruption(), run.data, run)
     results["network"] = describe_origin(results["network"], run.settings, int(results["history"].step[-1]))
     vars(run).update({"dynamics": dynamics, **results})  # one operation, which no signal interrupts
 
 
-def _results(
+def _collect_results(
     simulation: Simulation,
     progress: ShowProgress,
     interruption: Interruption,
@@ -165,17 +165,17 @@ def _results(
 ) -> dict[str, Any]:
     """Take the steps, and return the results of the run, an earlier part of it included."""
     ended = simulation.run(interruption, progress)
-    begin, network, snapshots = simulation.done or 0, ended.last.network, earlier.snapshots if earlier else None
+    begin, network, snapshots = simulation.earlier_step or 0, ended.last.network, earlier.snapshots if earlier else None
     if simulation.snapshots:
-        snapshots = simulation.snapshots.dataset(begin, snapshots)
+        snapshots = simulation.snapshots.to_dataset(begin, snapshots)
     return {
-        "history": simulation.history.dataset(begin, earlier.history if earlier else None),
+        "history": simulation.history.to_dataset(begin, earlier.history if earlier else None),
         "snapshots": snapshots,
         "network": network,
         "state": ended.own.state,
         "own_steps": ended.own.step,
-        "outcome": with_activity(ended.outcome, network, data),
+        "outcome": mention_inactivity(ended.outcome, network, data),
         "measures": simulation.plan.measures,
         "observers": simulation.state_dict(),
-        "events": {event.text: simulation.events.found.get(event.text) for event in simulation.plan.conditions},
+        "events": {event.text: simulation.events.first_steps.get(event.text) for event in simulation.plan.conditions},
     }

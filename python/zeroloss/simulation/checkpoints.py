@@ -20,7 +20,7 @@ class Checkpoints(Observer):
 
     def __init__(self, directory: RunDirectory, run: RunSettings, about: Checkpoint, simulation: Simulation) -> None:
         self._directory, self._run, self._about, self._simulation = directory, run, about, simulation
-        self._is_new = simulation.done is None
+        self._is_new = simulation.earlier_step is None
         self._records, self._snapshots = about.records, about.snapshots
         self._began = self._last = time.monotonic()
 
@@ -31,8 +31,8 @@ class Checkpoints(Observer):
 
     def observe(self, view: View) -> None:
         """Write a checkpoint if one is due, but not of a run that ends here: its last one comes with its outcome."""
-        under_way = view.ended is None and not view.is_final and not view.is_begin
-        due = view.interrupted or self._is_new or (under_way and self._is_due(view.step))
+        under_way = view.outcome is None and not view.is_final and not view.is_start
+        due = view.is_interrupted or self._is_new or (under_way and self._is_due(view.step))
         if due and view.record is not None:
             self._is_new = False
             self.write(view)
@@ -61,8 +61,8 @@ class Checkpoints(Observer):
             outcome=outcome,
             records=self._records,
             snapshots=self._snapshots,
-            last_record=history.unscheduled(step) if outcome else {},
-            last_snapshot=snapshots.unscheduled(step) if snapshots and outcome else {},
+            last_record=history.unscheduled_columns(step) if outcome else {},
+            last_snapshot=snapshots.unscheduled_columns(step) if snapshots and outcome else {},
             observers=simulation.state_dict(),
             end=about.end,
             out_of_time=out_of_time,
@@ -78,4 +78,8 @@ class Checkpoints(Observer):
         history, snapshots = self._simulation.history, self._simulation.snapshots
         by_steps = every is not None and step % every == 0
         by_time = minutes is not None and time.monotonic() - self._last >= 60 * minutes
-        return by_steps or by_time or history.pending() + (snapshots.pending() if snapshots else 0) > _MOST_PENDING
+        return (
+            by_steps
+            or by_time
+            or history.pending_bytes() + (snapshots.pending_bytes() if snapshots else 0) > _MOST_PENDING
+        )

@@ -13,7 +13,7 @@ from .observer import View
 CHUNK_SECONDS = 0.05  # so that Ctrl-C is answered at once
 
 
-def next_chunk(steps: int, seconds: float) -> int:
+def plan_chunk(steps: int, seconds: float) -> int:
     """Return how many steps fill a chunk, from the time that the last one took; at most ten times as many."""
     return max(1, min(int(steps * CHUNK_SECONDS / max(seconds, 1e-9)), 10 * steps + 100))
 
@@ -21,50 +21,50 @@ def next_chunk(steps: int, seconds: float) -> int:
 class Chunks:
     """Takes the steps of a run in chunks of about `CHUNK_SECONDS`, up to its last finite step.
 
-    ``end`` is the last step: that of the run, or the last finite one once the run is known to diverge; ``diverged`` is
-    then the outcome of the step after it. ``newest`` is the view after the last chunk whose state could be saved.
+    ``end`` is the last step: that of the run, or the last finite one once the run is known to diverge; ``divergence``
+    is then the outcome of the step after it. ``last_view`` is the view after the last chunk whose state could be saved.
     """
 
-    def __init__(self, stepper: ChunkStepper, history: History, end: int, want_losses: bool) -> None:
+    def __init__(self, stepper: ChunkStepper, history: History, end: int, needs_losses: bool) -> None:
         self._stepper, self._history = stepper, history
-        self._losses = want_losses and stepper.knows_losses
+        self._losses = needs_losses and stepper.knows_losses
         self._recent, self._length = RecentStates(), 1
         self._certain = 0  # up to this step the run is known not to diverge
         self.end = end
-        self.diverged: Outcome | None = None
-        self.newest: View | None = None
+        self.divergence: Outcome | None = None
+        self.last_view: View | None = None
 
-    def take(self, view: View, goal: int, single: bool = False) -> View:
-        """Take steps from a view up to ``goal`` at most, one if ``single``, and return the view after them.
+    def advance(self, view: View, chunk_end: int, single: bool = False) -> View:
+        """Take steps from a view up to ``chunk_end`` at most, one if ``single``, and return the view after them.
 
         If the run diverges on the way, the view is at most at the last finite step.
         """
         stepper, step = self._stepper, view.step
         self._recent.add(SavedState(step, view.state))
-        self.newest = view
+        self.last_view = view
         while True:
-            after = self._attempt(view, min(goal, self.end), single)
+            after = self._attempt(view, min(chunk_end, self.end), single)
             if isinstance(after, View):
-                self.newest = after
+                self.last_view = after
                 return after
             if after is not None:
-                last = self.diverge(after)
+                last = self.restore_last_finite(after)
                 if last.step <= step:
                     return last
                 self._certain = last.step
             stepper.restore(view.state)
 
-    def diverge(self, failed_at: int) -> View:
+    def restore_last_finite(self, failed_at: int) -> View:
         """Return to the last finite step of a run that has diverged at a step, or before it."""
-        self.end, self.diverged = last_finite_step(self._stepper, self._recent, failed_at)
-        return View(self._stepper, self.end, self.end, last=True)
+        self.end, self.divergence = last_finite_step(self._stepper, self._recent, failed_at)
+        return View(self._stepper, self.end, self.end, is_last=True)
 
-    def _attempt(self, view: View, goal: int, single: bool) -> View | int | None:
+    def _attempt(self, view: View, chunk_end: int, single: bool) -> View | int | None:
         """Return the view after a chunk; the step at which the run has diverged; None to try fewer steps."""
         stepper, step = self._stepper, view.step
-        target = min(step + (1 if single else self._length), goal)
-        within = self._history.steps_within(step, target)
-        due = bool(within) or target == goal
+        target = min(step + (1 if single else self._length), chunk_end)
+        within = self._history.inner_record_steps(step, target)
+        due = bool(within) or target == chunk_end
         if within:  # the chunk ends with a record
             *within, target = within
         began = time.perf_counter()
@@ -82,9 +82,9 @@ class Chunks:
             self._length = max(sure, 1)
             self._certain = step + self._length
             return None
-        self._length = next_chunk(sure, seconds)
+        self._length = plan_chunk(sure, seconds)
         records = tuple(zip(within, chunk.records, strict=True))
-        after = View(stepper, target, step, view.state, chunk.losses, records, last=target == self.end)
+        after = View(stepper, target, step, view.state, chunk.losses, records, is_last=target == self.end)
         if chunk.network is not None:
             after.network = chunk.network
         after.state  # noqa: B018 — an observer sees only a state that can be saved

@@ -48,7 +48,7 @@ class Condition:
         return _COMPARISONS[self.comparison](values, self.level)
 
 
-def parsed_events(texts: Sequence[str]) -> list[Condition]:
+def parse_events(texts: Sequence[str]) -> list[Condition]:
     """Return the events that texts describe, such as ``test_accuracy >= 0.95``.
 
     Raises
@@ -56,10 +56,10 @@ def parsed_events(texts: Sequence[str]) -> list[Condition]:
     ValueError, TypeError
         If a text is no condition.
     """
-    return _parsed("events", texts)
+    return _parse("events", texts)
 
 
-def parsed_stop(texts: Sequence[str]) -> list[Condition]:
+def parse_stop_rules(texts: Sequence[str]) -> list[Condition]:
     """Return the stopping rules that texts describe, such as ``test_accuracy >= 1 for 3 records``.
 
     Raises
@@ -67,7 +67,7 @@ def parsed_stop(texts: Sequence[str]) -> list[Condition]:
     ValueError, TypeError
         If a text is no condition, or if one of two rules always holds.
     """
-    rules = _parsed("stop", texts)
+    rules = _parse("stop", texts)
     for one, other in itertools.product(rules, repeat=2):
         if one.name == other.name and one.comparison in {">", ">="} and other.comparison in {"<", "<="}:
             strict = {one.comparison, other.comparison} == {">", "<"}
@@ -90,13 +90,13 @@ def check_names(argument: str, conditions: Sequence[Condition], recorded: Collec
             )
 
 
-def _parsed(argument: str, texts: object) -> list[Condition]:
+def _parse(argument: str, texts: object) -> list[Condition]:
     if isinstance(texts, str) or not isinstance(texts, Sequence):
         raise ArgumentTypeError(argument, f"expected a list of conditions, got {shown(texts)}")
-    return [_condition(argument, text) for text in texts]
+    return [_parse_condition(argument, text) for text in texts]
 
 
-def _condition(argument: str, text: object) -> Condition:
+def _parse_condition(argument: str, text: object) -> Condition:
     wish = f"expected a condition on a recorded value, as {_EXAMPLES[argument]}, got {shown(text)}"
     if not isinstance(text, str):
         raise ArgumentTypeError(argument, wish)

@@ -21,23 +21,23 @@ class CellContext:
 
     Attributes
     ----------
-    asked : function
+    stop_signal : function
         Returns the signal that asks for the end, or None; it is called often.
-    tell : function
+    on_steps : function
         Called with numbers of steps as they are taken.
     threads : int
         Threads for one step of a simulation that is not given a number of them.
-    stopped : bool
+    was_stopped : bool
         Whether a simulation ended before its end because it was asked to.
     """
 
-    asked: Callable[[], signal.Signals | None]
-    tell: Callable[[int], None]
+    stop_signal: Callable[[], signal.Signals | None]
+    on_steps: Callable[[int], None]
     threads: int = 1
-    stopped: bool = False
+    was_stopped: bool = False
 
     @contextlib.contextmanager
-    def entered(self) -> Iterator[CellContext]:
+    def activate(self) -> Iterator[CellContext]:
         """Make this the context of the current thread for a while."""
         token = _current.set(self)
         try:
@@ -57,5 +57,5 @@ def current_cell() -> CellContext | None:
 def check_interruption() -> None:
     """Raise KeyboardInterrupt if the cell is asked to end: for long loops that simulate nothing."""
     cell = current_cell()
-    if cell is not None and cell.asked() is not None:
+    if cell is not None and cell.stop_signal() is not None:
         raise KeyboardInterrupt

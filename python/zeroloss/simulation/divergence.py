@@ -48,7 +48,7 @@ class RecentStates:
         self._states[2:] = []
         self._states.append(saved)
 
-    def up_to(self, step: int) -> SavedState:
+    def newest_up_to(self, step: int) -> SavedState:
         """Return the newest state at or before a step, or else the oldest."""
         return next((saved for saved in reversed(self._states) if saved.step <= step), self._states[0])
 
@@ -83,15 +83,15 @@ def certain_steps(losses: NDArray[np.float64]) -> int:
     return max(int(finite[-1]) + 1 if finite.size else 0, len(losses) - LOOK_AHEAD, 0)
 
 
-def last_finite_step(stepper: ChunkStepper, recent: RecentStates, goal: int) -> tuple[int, Outcome]:
-    """Put a stepper whose run has diverged at ``goal``, or on the way there, back to the last finite step.
+def last_finite_step(stepper: ChunkStepper, recent: RecentStates, chunk_end: int) -> tuple[int, Outcome]:
+    """Put a stepper whose run has diverged at ``chunk_end``, or on the way there, back to the last finite step.
 
     Returns
     -------
     int, Outcome
         The last finite step, and the outcome of the next.
     """
-    reached, fails = recent.up_to(goal), goal + LOOK_AHEAD
+    reached, fails = recent.newest_up_to(chunk_end), chunk_end + LOOK_AHEAD
     while fails - reached.step > 1:  # bisection, each replay from the last state that was reached
         middle = (reached.step + fails) // 2
         stepper.restore(reached.state)
@@ -99,7 +99,7 @@ def last_finite_step(stepper: ChunkStepper, recent: RecentStates, goal: int) -> 
             reached = SavedState(middle, stepper.save())
         else:
             fails = middle
-    last = recent.up_to(fails - LOOK_AHEAD - 1)
+    last = recent.newest_up_to(fails - LOOK_AHEAD - 1)
     stepper.restore(last.state)
     if (room := fails - LOOK_AHEAD - 1 - last.step) > 0:
         stepper.advance(room)

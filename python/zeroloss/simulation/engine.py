@@ -1,8 +1,8 @@
 """The one loop: chunks of steps in the kernels, and between them observers that record, store, and end the run.
 
-`run` asks the observers for the next step that one of them has to see, takes the steps up to there (or for 50 ms), and
-shows the state to each observer in turn. It ends at the last step, with the outcome of an observer, on a signal, or at
-the last finite step of a run that diverges.
+`run_loop` asks the observers for the next step that one of them has to see, takes the steps up to there (or for 50 ms),
+and shows the state to each observer in turn. It ends at the last step, with the outcome of an observer, on a signal, or
+at the last finite step of a run that diverges.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class End:
 
 
 @dataclass(frozen=True)
-class Ended:
+class Completion:
     """How a run ended, with the views of its last own step and of its end, which may be a time after that step."""
 
     outcome: Outcome
@@ -39,76 +39,76 @@ class Ended:
     last: View
 
 
-def run(
+def run_loop(
     stepper: ChunkStepper,
     history: History,
     observers: Sequence[Observer],
     begin: View,
     end: End,
     stop_requested: Callable[[], bool],
-) -> Ended:
+) -> Completion:
     """Take the steps from the view ``begin``, at which the stepper is, to the end.
 
     Every observer sees every chunk: first the history, whose records the others see, then the others in their order.
     An outcome of one of them ends the run. ``stop_requested`` is called between chunks.
     """
     everyone: Sequence[Observer] = (history, *observers)
-    chunks = Chunks(stepper, history, end.step, any(observer.wants_losses for observer in everyone))
+    chunks = Chunks(stepper, history, end.step, any(observer.needs_losses for observer in everyone))
 
     def observe(view: View) -> Outcome | None:
         view.is_final, view.stop_requested = view.is_final or view.step == chunks.end, stop_requested
         for observer in everyone:
-            view.ended = observer.observe(view) or view.ended
-        return view.ended
+            view.outcome = observer.observe(view) or view.outcome
+        return view.outcome
 
     view = begin
-    view.last = view.step == end.step
+    view.is_last = view.step == end.step
     try:
         if view.record is None:
-            return Ended(stepper.failure(view.step, None), view, view)
+            return Completion(stepper.failure(view.step, None), view, view)
         outcome = observe(view)
         while outcome is None and view.step < chunks.end:
             if stop_requested():
                 outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {view.step} steps; extend goes on")
             elif end.time is not None and stepper.reaches(end.time):
-                return _at_the_end_in_time(stepper, view.step, end.time, observe)
+                return _finish_at_time(stepper, view.step, end.time, observe)
             else:
-                goal = min(observer.next_step(view.step) for observer in everyone)
-                view = chunks.take(view, goal, single=end.time is not None)
+                chunk_end = min(observer.next_step(view.step) for observer in everyone)
+                view = chunks.advance(view, chunk_end, single=end.time is not None)
                 outcome = observe(view)
-            if outcome is not None and not view.last:  # this is the last step, which was not known before
-                view = View(stepper, view.step, view.step, last=True, ended=outcome)
+            if outcome is not None and not view.is_last:  # this is the last step, which was not known before
+                view = View(stepper, view.step, view.step, is_last=True, outcome=outcome)
                 if view.record is None:
-                    view = chunks.diverge(view.step)
+                    view = chunks.restore_last_finite(view.step)
                     outcome = observe(view)
                 else:
                     observe(view)
     except DynamicsError as error:  # not while it took steps: a state cannot be described, saved or restored
-        if (last := chunks.newest) is None:
+        if (last := chunks.last_view) is None:
             raise
         outcome = Outcome(Ending.BROKEN_OFF, f"after step {last.step} {error}")
         with contextlib.suppress(DynamicsError):  # the last record, if it can be made
             stepper.restore(last.state)
-            observe(View(stepper, last.step, last.step, last=True, is_final=True, ended=outcome))
-        return Ended(outcome, last, last)
-    return Ended(outcome or chunks.diverged or Outcome(Ending.REACHED_THE_END, f"{end.step} steps"), view, view)
+            observe(View(stepper, last.step, last.step, is_last=True, is_final=True, outcome=outcome))
+        return Completion(outcome, last, last)
+    return Completion(outcome or chunks.divergence or Outcome(Ending.REACHED_THE_END, f"{end.step} steps"), view, view)
 
 
-def _at_the_end_in_time(
+def _finish_at_time(
     stepper: ChunkStepper, step: int, time: float, observe: Callable[[View], Outcome | None]
-) -> Ended:
+) -> Completion:
     """Observe the last own step and, one step after it, the state at ``time``, which no extension starts from."""
     own, ahead, outcome = View(stepper, step, step, is_final=True), None, None
     if own.record is not None and own.record["time"] != time:
         try:
-            ahead = View(stepper.copy_at(time), step + 1, step, last=True, is_final=True, ahead=True)
+            ahead = View(stepper.copy_at(time), step + 1, step, is_last=True, is_final=True, ahead=True)
             if ahead.record is None:
                 outcome, ahead = ahead.stepper.failure(step + 1, None), None
         except (ArithmeticError, np.linalg.LinAlgError) as error:
             outcome = flow_outcome(error, f"after step {step}")
-    own.last = ahead is None
+    own.is_last = ahead is None
     outcome = observe(own) or outcome
     if ahead is not None:
         outcome = observe(ahead) or outcome
     last = ahead or own
-    return Ended(outcome or Outcome(Ending.REACHED_THE_END, f"time {time:g} in {last.step} steps"), own, last)
+    return Completion(outcome or Outcome(Ending.REACHED_THE_END, f"time {time:g} in {last.step} steps"), own, last)

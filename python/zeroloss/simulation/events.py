@@ -11,7 +11,7 @@ import numpy as np
 from .._choices import Every
 from ..dynamics.stepper import ChunkStepper, copy_state
 from ..results.schedule import Schedule
-from .chunks import next_chunk
+from .chunks import plan_chunk
 from .conditions import Condition
 from .divergence import SavedState
 from .observer import NEVER, Observer, View
@@ -33,31 +33,31 @@ class Events(Observer):
     The last step of a run is checked even if it is not scheduled. Events found there are provisional: an extended run
     repeats the search from the last scheduled check.
 
-    ``within_chunks`` says that the checks are at the records that a chunk makes within it.
+    ``makes_inner_records`` says that the checks are at the records that a chunk makes within it.
     """
 
-    def __init__(self, conditions: Sequence[Condition], every: Every, within_chunks: bool = False) -> None:
-        self.conditions, self._within_chunks = conditions, within_chunks
+    def __init__(self, conditions: Sequence[Condition], every: Every, makes_inner_records: bool = False) -> None:
+        self.conditions, self._checks_inner_records = conditions, makes_inner_records
         self._schedule = Schedule("event_every", every)
-        self.found: dict[str, int] = {}
+        self.first_steps: dict[str, int] = {}
         self._provisional: list[str] = []
         self._last: SavedState | None = None  # at the last scheduled check
-        self.wants_losses = any(event.name == "train_loss" for event in conditions)
+        self.needs_losses = any(event.name == "train_loss" for event in conditions)
 
     def next_step(self, step: int) -> int:
         """Return the next step to check."""
-        return NEVER if self._within_chunks or not self._open else self._schedule.next_after(step)
+        return NEVER if self._checks_inner_records or not self._pending else self._schedule.next_after(step)
 
     def observe(self, view: View) -> None:
         """Check a chunk of steps."""
-        if not self._open or view.interrupted:
+        if not self._pending or view.is_interrupted:
             return
         if view.losses is not None:
-            for event in self._open:
+            for event in self._pending:
                 if event.name == "train_loss" and (holds := event.holds(view.losses)).any():
-                    self.found[event.text] = view.begin + int(holds.argmax())
-        if view.within:
-            self._check_within(view)
+                    self.first_steps[event.text] = view.begin + int(holds.argmax())
+        if view.inner_records:
+            self._check_inner_records(view)
         is_due = self._schedule.due(view.step) and (self._last is None or self._last.step != view.step)
         if view.is_final or is_due:
             self._check(view)
@@ -67,12 +67,12 @@ class Events(Observer):
         last = self._last
         state = {} if last is None else {f"{_STATE}{name}": array for name, array in last.state.items()}
         step = None if last is None else last.step
-        return {"found": dict(self.found), "provisional": list(self._provisional), "look_step": step, **state}
+        return {"found": dict(self.first_steps), "provisional": list(self._provisional), "look_step": step, **state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned; provisional events are searched again."""
         provisional = state.get("provisional", ())
-        self.found = {text: step for text, step in state.get("found", {}).items() if text not in provisional}
+        self.first_steps = {text: step for text, step in state.get("found", {}).items() if text not in provisional}
         if (step := state.get("look_step")) is not None:
             arrays = {name: array for name, array in state.items() if name.startswith(_STATE)}
             self._last = SavedState(
@@ -80,9 +80,9 @@ class Events(Observer):
             )
 
     @property
-    def _open(self) -> list[Condition]:
+    def _pending(self) -> list[Condition]:
         """The conditions that have not held yet."""
-        return [event for event in self.conditions if event.text not in self.found]
+        return [event for event in self.conditions if event.text not in self.first_steps]
 
     def _check(self, view: View) -> None:
         """Check a state, and find where the conditions that hold began to."""
@@ -90,7 +90,7 @@ class Events(Observer):
         if values is None:
             return
         found: dict[str, int] = {}
-        for event in self._open:
+        for event in self._pending:
             if event.name not in values or not event.holds(values[event.name]):
                 continue
             # An end in time is one step after the last own step; losses were checked at every step.
@@ -101,18 +101,18 @@ class Events(Observer):
                 found[event.text] = step
             else:
                 return
-        self.found |= found
+        self.first_steps |= found
         if self._schedule.due(view.step) and not view.ahead:
             self._last = SavedState(view.step, view.state)
         else:
             self._provisional += found
 
-    def _check_within(self, view: View) -> None:
+    def _check_inner_records(self, view: View) -> None:
         """Find where conditions began to hold at the records within a chunk."""
         assert self._last is not None
         here = view.state
-        records = [*view.within, (view.step, view.values or view.record or {})]
-        for event in self._open:
+        records = [*view.inner_records, (view.step, view.values or view.record or {})]
+        for event in self._pending:
             holds = event.holds(np.array([record.get(event.name, np.nan) for _, record in records]))
             if not holds.any():
                 continue
@@ -124,7 +124,7 @@ class Events(Observer):
                 before = SavedState(before_step, view.stepper.save())
             step = self._first_step(view, event, before, records[first][0])
             assert step is not None
-            self.found[event.text] = step
+            self.first_steps[event.text] = step
         self._last = SavedState(view.step, here)
 
     def _first_step(self, view: View, event: Condition, before: SavedState, step: int) -> int | None:
@@ -134,12 +134,12 @@ class Events(Observer):
         together take the steps at most once. Replays within a chunk are short, and not interrupted.
         """
         here, stepper = view.state, view.stepper
-        never = view.is_final or view.ended is not None or view.within
-        is_wanted = (lambda: True) if never else (lambda: not view.stop_requested())
+        never = view.is_final or view.outcome is not None or view.inner_records
+        should_continue = (lambda: True) if never else (lambda: not view.stop_requested())
         while step - before.step > 1:
             middle = (before.step + step) // 2
             stepper.restore(before.state)
-            if not _advance(stepper, middle - before.step, is_wanted):
+            if not _advance(stepper, middle - before.step, should_continue):
                 stepper.restore(here)
                 return None
             reached, values = SavedState(middle, stepper.save()), stepper.record()
@@ -151,14 +151,14 @@ class Events(Observer):
         return step
 
 
-def _advance(stepper: ChunkStepper, steps: int, is_wanted: Callable[[], bool]) -> bool:
+def _advance(stepper: ChunkStepper, steps: int, should_continue: Callable[[], bool]) -> bool:
     """Take steps in parts that take no longer than a chunk; return False once they are not wanted any more."""
     taken, part = 0, 1
     while taken < steps:
-        if not is_wanted():
+        if not should_continue():
             return False
         part = min(part, steps - taken)
         began = time.perf_counter()
         stepper.advance(part)
-        taken, part = taken + part, next_chunk(part, time.perf_counter() - began)
+        taken, part = taken + part, plan_chunk(part, time.perf_counter() - began)
     return True

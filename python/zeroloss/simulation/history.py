@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class History(RowObserver[dict[str, Any]]):
     """The observer that makes the records, up to the step ``end``, with the values of ``measures``.
 
-    ``settings`` are those of the run. ``within_chunks`` says whether the stepper can make records within a chunk.
+    ``settings`` are those of the run. ``makes_inner_records`` says whether the stepper can make records within a chunk.
     ``before`` is the last record of an earlier part of the run, which fixes the shapes of measured values.
     """
 
@@ -30,36 +30,36 @@ class History(RowObserver[dict[str, Any]]):
         settings: dict[str, Any],
         measures: Measures,
         end: int,
-        within_chunks: bool,
+        makes_inner_records: bool,
         done: int | None = None,
         before: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__("record_every", settings["record_every"], done)
         self._settings = settings
         self.measures = MeasureCalls(measures, self.schedule, end)
-        self.wants_losses = bool(settings.get("loss_extremes", False))
-        self.within_chunks = within_chunks and isinstance(self.schedule.every, int) and not measures
+        self.needs_losses = bool(settings.get("loss_extremes", False))
+        self.makes_inner_records = makes_inner_records and isinstance(self.schedule.every, int) and not measures
         self._before = before or {}
         self._extremes: tuple[float, float] | None = None  # of the training loss since the last record
 
     def next_step(self, step: int) -> int:
         """Return the next step with a record, or with a network that a measure compares with."""
-        if self.within_chunks:
+        if self.makes_inner_records:
             return NEVER
         return min(self.schedule.next_after(step), self.measures.next_compared(step))
 
-    def steps_within(self, step: int, goal: int) -> list[int]:
-        """Return the steps after ``step`` up to ``goal`` whose records one chunk can make."""
-        if not self.within_chunks:
+    def inner_record_steps(self, step: int, chunk_end: int) -> list[int]:
+        """Return the steps after ``step`` up to ``chunk_end`` whose records one chunk can make."""
+        if not self.makes_inner_records:
             return []
         assert isinstance(self.schedule.every, int)
-        return list(range(self.schedule.next_after(step), goal + 1, self.schedule.every))
+        return list(range(self.schedule.next_after(step), chunk_end + 1, self.schedule.every))
 
     def observe(self, view: View) -> Outcome | None:
         """Make the records of a chunk; return an outcome if a measure meets a singular matrix."""
-        self._add_within(view)
+        self._add_inner_records(view)
         if self.measures.is_compared(view.step):
-            self.measures.keep(view.step, view.network)
+            self.measures.store_network(view.step, view.network)
         if not self.is_due(view):
             return None
         assert view.record is not None
@@ -70,8 +70,8 @@ class History(RowObserver[dict[str, Any]]):
             failure = Outcome(Ending.SINGULAR, f"at step {view.step} a measure failed: {error}")
             if not before:
                 return failure
-            record = {**{name: _unknown(value) for name, value in before.items()}, **record}
-        if self.wants_losses and view.stepper.knows_losses:
+            record = {**{name: _missing_value(value) for name, value in before.items()}, **record}
+        if self.needs_losses and view.stepper.knows_losses:
             loss = record["train_loss"]
             least, greatest = self._extremes or (loss, loss)
             least, greatest = min(least, loss), max(greatest, loss)
@@ -96,11 +96,11 @@ class History(RowObserver[dict[str, Any]]):
         activation = self._settings["network"]["activation"]
         self.measures.earlier = {at: Network(state[f"E {at}"], state[f"W {at}"], activation) for at in steps}
 
-    def pending(self) -> int:
+    def pending_bytes(self) -> int:
         """Return the bytes of the records in memory."""
         return RECORD * len(self._rows)
 
-    def columns(self, steps: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> Columns:
+    def to_columns(self, steps: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> Columns:
         """Return records as columns, time coordinates first and under marked names."""
         if not rows:
             return {}
@@ -109,31 +109,31 @@ class History(RowObserver[dict[str, Any]]):
             columns[f"{TIME}{name}" if name in TIMES else name] = np.asarray([row[name] for row in rows])
         return columns
 
-    def dataset(self, begin: int = 0, earlier: xr.Dataset | None = None) -> xr.Dataset:
+    def to_dataset(self, begin: int = 0, earlier: xr.Dataset | None = None) -> xr.Dataset:
         """Return the records, after those up to ``begin`` of an earlier part of the run."""
-        columns = self.columns(self._steps, self._rows)
+        columns = self.to_columns(self._steps, self._rows)
         later = history_dataset(columns, self._settings, self.measures.descriptions())
-        whole = self.after(earlier, later, begin)
+        whole = self.join_earlier(earlier, later, begin)
         assert whole is not None
         return whole
 
-    def _add_within(self, view: View) -> None:
+    def _add_inner_records(self, view: View) -> None:
         """Add the records within a chunk, and note the extremes of its losses."""
-        if view.losses is not None and self.wants_losses:
-            bounds = [0, *(step - view.begin for step, _ in view.within)]
+        if view.losses is not None and self.needs_losses:
+            bounds = [0, *(step - view.begin for step, _ in view.inner_records)]
             least, greatest = np.minimum.reduceat(view.losses, bounds), np.maximum.reduceat(view.losses, bounds)
             if self._extremes is not None:
                 least[0], greatest[0] = min(least[0], self._extremes[0]), max(greatest[0], self._extremes[1])
             self._extremes = float(least[-1]), float(greatest[-1])
-            own = np.array([record["train_loss"] for _, record in view.within])
+            own = np.array([record["train_loss"] for _, record in view.inner_records])
             lows, highs = np.minimum(least[:-1], own).tolist(), np.maximum(greatest[:-1], own).tolist()
-            for (_, record), low, high in zip(view.within, lows, highs, strict=True):
+            for (_, record), low, high in zip(view.inner_records, lows, highs, strict=True):
                 record["train_loss_min"], record["train_loss_max"] = low, high
-        for step, record in view.within:
+        for step, record in view.inner_records:
             self.add(step, record)
 
 
-def _unknown(value: Any) -> Any:
+def _missing_value(value: Any) -> Any:
     """Return NaN in the shape of a value, or −1 if it is an integer."""
     array = np.asarray(value)
     return np.full_like(array, -1 if array.dtype.kind in "biu" else np.nan)

@@ -22,7 +22,7 @@ class Interruption:
         self._before: dict[signal.Signals, Any] = {}
 
     @property
-    def requested(self) -> signal.Signals | None:
+    def stop_signal(self) -> signal.Signals | None:
         """The signal that asks for the end, or None."""
         return self._received
 
@@ -48,17 +48,17 @@ class Interruption:
         self._received = signal.Signals(number)
 
 
-class Asked(Interruption):
+class ExternalStop(Interruption):
     """An interruption without handlers, for one of many simulations that are ended together.
 
-    ``asked`` returns the signal that asks for the end, or None. It is called often, also from other threads.
+    ``read_signal`` returns the signal that asks for the end, or None. It is called often, also from other threads.
     """
 
-    def __init__(self, asked: Callable[[], signal.Signals | None]) -> None:
+    def __init__(self, read_signal: Callable[[], signal.Signals | None]) -> None:
         super().__init__(())
-        self._asked = asked
+        self._read_signal = read_signal
 
     @property
-    def requested(self) -> signal.Signals | None:
+    def stop_signal(self) -> signal.Signals | None:
         """The signal that asks for the end, or None."""
-        return self._asked()
+        return self._read_signal()

@@ -13,15 +13,15 @@ class Log(Observer):
     """The observer that writes a line for each event, for decay lost to rounding, and for a signal."""
 
     def __init__(
-        self, write: Callable[[str], None], events: Events, requested: Callable[[], signal.Signals | None]
+        self, write: Callable[[str], None], events: Events, stop_signal: Callable[[], signal.Signals | None]
     ) -> None:
-        self._write, self._events, self._requested = write, events, requested
-        self._logged = set(events.found)
+        self._write, self._events, self._stop_signal = write, events, stop_signal
+        self._logged = set(events.first_steps)
         self._has_logged_decay = False
 
     def observe(self, view: View) -> None:
         """Write new lines."""
-        for text, step in self._events.found.items():
+        for text, step in self._events.first_steps.items():
             if text not in self._logged:
                 self._logged.add(text)
                 self._write(f"{text} at step {step}")
@@ -29,5 +29,5 @@ class Log(Observer):
         if abs(share - 1) > 0.01 and not self._has_logged_decay:
             self._has_logged_decay = True
             self._write(f"rounding leaves {share:.3g} of the weight decay at step {view.step}")
-        if view.interrupted and (number := self._requested()) is not None:
+        if view.is_interrupted and (number := self._stop_signal()) is not None:
             self._write(f"interrupted by {number.name} after {view.step} steps")

@@ -35,7 +35,7 @@ class MeasureCalls:
             return False
         return step == 0 or any(self._next_compared(step - 1, lag) == step for lag in self._lags)
 
-    def keep(self, step: int, network: Network) -> None:
+    def store_network(self, step: int, network: Network) -> None:
         """Store a network to compare with, and forget those with which no coming record compares."""
         self.earlier = {at: net for at, net in self.earlier.items() if at >= step - max(self._lags)}
         self.earlier[step] = network
@@ -74,7 +74,7 @@ class MeasureCalls:
             for key, description in getattr(measure, "descriptions", {}).items()
         }
 
-    def makes(self, name: str) -> bool:
+    def has_variable(self, name: str) -> bool:
         """Whether a variable of a history is one that these measures make."""
         return any(name == own or name.startswith(f"{own}_") for own in self.measures)
 

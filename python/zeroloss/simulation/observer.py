@@ -37,14 +37,14 @@ class View:
         The state there.
     losses : array (step − begin,) or None
         The training loss before each step of the chunk, if an observer wants it.
-    within : sequence of (int, mapping)
+    inner_records : sequence of (int, mapping)
         The records within the chunk, with their steps.
-    last : bool
+    is_last : bool
         Whether this is the last step of the run, at which records are made although none is scheduled.
     is_final : bool
         Whether no step of the run follows. A flow that ends at a time ends with two views: its last own step, which is
         final, and the state at that time, which is final, last and ``ahead``: an extension takes that step anew.
-    ended : Outcome or None
+    outcome : Outcome or None
         The outcome with which an observer before this one, or a signal, ended the run.
     values : mapping
         The record with measured values, once it has been made.
@@ -57,11 +57,11 @@ class View:
     begin: int
     before: State = field(default_factory=dict)
     losses: NDArray[np.float64] | None = None
-    within: Sequence[tuple[int, dict[str, Any]]] = ()
-    last: bool = False
+    inner_records: Sequence[tuple[int, dict[str, Any]]] = ()
+    is_last: bool = False
     is_final: bool = False
     ahead: bool = False
-    ended: Outcome | None = None
+    outcome: Outcome | None = None
     values: Mapping[str, Any] | None = None
     stop_requested: Callable[[], bool] = lambda: False
 
@@ -81,24 +81,24 @@ class View:
         return self.stepper.save()
 
     @property
-    def is_begin(self) -> bool:
+    def is_start(self) -> bool:
         """Whether no step has been taken since the run, or its continuation, began."""
         return self.step == self.begin
 
     @property
-    def interrupted(self) -> bool:
+    def is_interrupted(self) -> bool:
         """Whether a signal ends the run here."""
-        return self.ended is not None and self.ended.ending is Ending.STOPPED_BY_THE_USER
+        return self.outcome is not None and self.outcome.ending is Ending.STOPPED_BY_THE_USER
 
 
 class Observer:
     """An observer of a simulation. It says which step it has to see next, and gets a view of every chunk.
 
-    ``wants_losses`` says whether it needs the training loss at every step. An observer without a schedule or a state
+    ``needs_losses`` says whether it needs the training loss at every step. An observer without a schedule or a state
     leaves the other methods as they are here.
     """
 
-    wants_losses = False
+    needs_losses = False
 
     def next_step(self, step: int) -> int:
         """Return the first step after ``step`` at which a chunk has to end."""

@@ -14,7 +14,7 @@ from .observer import Observer, View
 ShowProgress = bool | Callable[[int], None] | None
 
 #: A function that is called with the step and the values of every record.
-Announce = Callable[[int, Mapping[str, Any]], None]
+OnRecord = Callable[[int, Mapping[str, Any]], None]
 
 
 class Progress(Observer):
@@ -24,25 +24,25 @@ class Progress(Observer):
     """
 
     def __init__(
-        self, bar: tqdm[None], count: Callable[[int], Any], announce: Announce | None = None, done: int | None = None
+        self, bar: tqdm[None], count: Callable[[int], Any], on_record: OnRecord | None = None, done: int | None = None
     ) -> None:
-        self._bar, self._count, self._announce = bar, count, announce
-        self._announced = -1 if done is None else done
+        self._bar, self._count, self._on_record = bar, count, on_record
+        self._last_step = -1 if done is None else done
 
     def observe(self, view: View) -> None:
-        """Count the steps and announce the records of a chunk."""
-        if view.interrupted:
+        """Count the steps and on_record the records of a chunk."""
+        if view.is_interrupted:
             return
-        if not view.is_begin and not view.ahead:
+        if not view.is_start and not view.ahead:
             self._count(view.step - view.begin)
             if not self._bar.disable and view.values is not None:
                 self._bar.set_postfix_str(_summary(view.values), refresh=False)
-        if self._announce is None:
+        if self._on_record is None:
             return
-        for step, values in [*view.within, (view.step, view.values)]:
-            if values is not None and step > self._announced:
-                self._announced = step
-                self._announce(step, values)
+        for step, values in [*view.inner_records, (view.step, view.values)]:
+            if values is not None and step > self._last_step:
+                self._last_step = step
+                self._on_record(step, values)
 
 
 def _summary(record: Mapping[str, Any]) -> str:

@@ -34,16 +34,16 @@ class RowObserver(Observer, Generic[Row]):
         self._stored = 0  # rows at the front that are stored already
 
     @abstractmethod
-    def columns(self, steps: Sequence[int], rows: Sequence[Row]) -> Columns:
+    def to_columns(self, steps: Sequence[int], rows: Sequence[Row]) -> Columns:
         """Return rows as columns; none if there are no rows."""
 
     @abstractmethod
-    def pending(self) -> int:
+    def pending_bytes(self) -> int:
         """Return the bytes of the rows in memory."""
 
     def is_due(self, view: View) -> bool:
         """Whether a row is to be made: on the schedule or at the last step, unless it was made before."""
-        return (view.last or self.schedule.due(view.step)) and view.step != self._last
+        return (view.is_last or self.schedule.due(view.step)) and view.step != self._last
 
     def add(self, step: int, row: Row) -> None:
         """Add a row."""
@@ -58,17 +58,19 @@ class RowObserver(Observer, Generic[Row]):
         """
         due = [at for at, step in enumerate(self._steps) if self.schedule.due(step) and step <= end]
         new = due[self._stored :]
-        taken = self.columns([self._steps[at] for at in new], [self._rows[at] for at in new])
+        taken = self.to_columns([self._steps[at] for at in new], [self._rows[at] for at in new])
         if due:
             self._steps, self._rows, self._stored = self._steps[due[-1] :], self._rows[due[-1] :], 1
         return taken
 
-    def unscheduled(self, end: int) -> Columns:
+    def unscheduled_columns(self, end: int) -> Columns:
         """Return the last row if it is not on the schedule, or after step ``end``."""
         last = self._steps[-1:]
-        return self.columns(last, self._rows[-1:] if last and (last[0] > end or not self.schedule.due(last[0])) else [])
+        return self.to_columns(
+            last, self._rows[-1:] if last and (last[0] > end or not self.schedule.due(last[0])) else []
+        )
 
-    def after(self, earlier: xr.Dataset | None, later: xr.Dataset | None, begin: int) -> xr.Dataset | None:
+    def join_earlier(self, earlier: xr.Dataset | None, later: xr.Dataset | None, begin: int) -> xr.Dataset | None:
         """Return two parts of a run as one. The earlier one keeps its rows on the schedule up to step ``begin``."""
         if earlier is None:
             return later

@@ -23,15 +23,15 @@ from ..provenance import describe_build
 from ..results import DESCRIPTIONS, Ending, Measures
 from ..results.schedule import Schedule
 from . import engine
-from .conditions import Condition, check_names, parsed_events, parsed_stop
+from .conditions import Condition, check_names, parse_events, parse_stop_rules
 from .context import current_cell
-from .engine import End, Ended
+from .engine import Completion, End
 from .events import Events
 from .history import History
 from .interruption import Interruption
 from .measures import checked_measures
 from .observer import Observer, View
-from .progress import Announce, Progress, ShowProgress
+from .progress import OnRecord, Progress, ShowProgress
 from .snapshots import Snapshots
 from .stopping import GRADIENT_NORM, StoppingRules
 
@@ -66,8 +66,8 @@ class Plan:
             snapshot_every=None if snapshots is None else Schedule("snapshot_every", snapshots).every,
             measures=checked_measures(self.measures),
             event_every=None if self.event_every is None else _checks.integer("event_every", self.event_every, 1),
-            conditions=parsed_events(self.events or ()),
-            rules=parsed_stop(self.stop or ()),
+            conditions=parse_events(self.events or ()),
+            rules=parse_stop_rules(self.stop or ()),
         )
         if self.conditions and self.event_every is None and self.record_every == "log":
             raise ArgumentValueError(
@@ -88,7 +88,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierPart:
     """The end of an earlier part of a run: its step and record, and the states of the stepper and of the observers."""
 
     step: int
@@ -110,7 +110,7 @@ class Simulation:
         Where the run ends.
     plan : Plan
         Measures, events and rules. How often records and snapshots are made is taken from the settings.
-    earlier : Earlier, optional
+    earlier : EarlierPart, optional
         The end of an earlier part of the run.
 
     Raises
@@ -120,32 +120,34 @@ class Simulation:
     """
 
     def __init__(
-        self, stepper: ChunkStepper, settings: dict[str, Any], end: End, plan: Plan, earlier: Earlier | None = None
+        self, stepper: ChunkStepper, settings: dict[str, Any], end: End, plan: Plan, earlier: EarlierPart | None = None
     ) -> None:
         self._stepper, self._end = stepper, end
         self.settings, self.plan = settings, plan
-        self.done = None if earlier is None else earlier.step
+        self.earlier_step = None if earlier is None else earlier.step
         before = None if earlier is None else earlier.record
-        self.history = History(settings, plan.measures or {}, end.step, stepper.makes_records, self.done, before)
+        self.history = History(
+            settings, plan.measures or {}, end.step, stepper.makes_records, self.earlier_step, before
+        )
         every = settings["snapshot_every"]
-        self.snapshots = None if every is None else Snapshots(every, self.done)
+        self.snapshots = None if every is None else Snapshots(every, self.earlier_step)
         self.stopping = StoppingRules(plan.rules, self.history.schedule, plan.stop_minutes)
         event_every = plan.event_every or settings["record_every"]
-        within_chunks = self.history.within_chunks and event_every == settings["record_every"]
-        self.events = Events(plan.conditions, event_every, within_chunks)
+        makes_inner_records = self.history.makes_inner_records and event_every == settings["record_every"]
+        self.events = Events(plan.conditions, event_every, makes_inner_records)
         #: Those with a state, by the names under which it is stored.
         self._observers = {"history": self.history, "stopping": self.stopping, "events": self.events}
         if earlier is not None:
             stepper.restore(earlier.state)
             for name, observer in self._observers.items():
                 observer.load_state_dict(earlier.observers.get(name, {}))
-        self._begin = View(stepper, self.done or 0, self.done or 0)
+        self._begin = View(stepper, self.earlier_step or 0, self.earlier_step or 0)
         if earlier is None and (plan.conditions or plan.rules):
             self._check_names()
 
-    def unknown(self, names: Iterable[str]) -> list[str]:
+    def find_unrecorded(self, names: Iterable[str]) -> list[str]:
         """Return the variables of an earlier part that this one would not record: measured ones."""
-        names = [name for name in names if name not in DESCRIPTIONS and not self.history.measures.makes(name)]
+        names = [name for name in names if name not in DESCRIPTIONS and not self.history.measures.has_variable(name)]
         return [name for name in names if name not in (self._begin.record or {})] if names else []
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
@@ -153,29 +155,29 @@ class Simulation:
         return {name: observer.state_dict() for name, observer in self._observers.items()}
 
     def run(
-        self, interruption: Interruption, progress: ShowProgress, *others: Observer, announce: Announce | None = None
-    ) -> Ended:
+        self, interruption: Interruption, progress: ShowProgress, *others: Observer, on_record: OnRecord | None = None
+    ) -> Completion:
         """Take the steps until the end or an interruption.
 
         The functions of the caller are called last: if one of them raises, the other observers have seen the chunk.
         """
         begin, end, cell = self._begin, self._end, current_cell()
         if cell is not None and progress is None:  # the cells of a grid share one bar
-            progress = cell.tell
+            progress = cell.on_steps
         total = end.step if end.time is None else None
         bar = progress_bar(False if callable(progress) else progress, initial=begin.step, total=total)
-        shown = Progress(bar, progress if callable(progress) else bar.update, announce, self.done)
+        shown = Progress(bar, progress if callable(progress) else bar.update, on_record, self.earlier_step)
         observers = [self.stopping, self.events, *others, shown]
         if self.snapshots:
             observers.insert(0, self.snapshots)
 
         def stop_requested() -> bool:
-            return interruption.requested is not None or (cell is not None and cell.asked() is not None)
+            return interruption.stop_signal is not None or (cell is not None and cell.stop_signal() is not None)
 
         with interruption, bar:
-            ended = engine.run(self._stepper, self.history, observers, begin, end, stop_requested)
+            ended = engine.run_loop(self._stepper, self.history, observers, begin, end, stop_requested)
         if cell is not None and ended.outcome.ending is Ending.STOPPED_BY_THE_USER:
-            cell.stopped = True
+            cell.was_stopped = True
         return ended
 
     def _check_names(self) -> None:
@@ -184,14 +186,16 @@ class Simulation:
             return
         check_names("events", self.plan.conditions, record)
         recorded = {*record, GRADIENT_NORM}
-        if self.history.wants_losses and self._stepper.knows_losses:
+        if self.history.needs_losses and self._stepper.knows_losses:
             recorded |= {"train_loss_min", "train_loss_max"}
-        check_names("stop", [one for one in self.plan.rules if not self.history.measures.makes(one.name)], recorded)
+        check_names(
+            "stop", [one for one in self.plan.rules if not self.history.measures.has_variable(one.name)], recorded
+        )
         if any(rule.name == GRADIENT_NORM for rule in self.plan.rules):
             self._stepper.gradient_norm()
 
 
-def start(dynamics: Dynamics, data: Dataset, network: Network, threads: int | None) -> ChunkStepper:
+def start_stepper(dynamics: Dynamics, data: Dataset, network: Network, threads: int | None) -> ChunkStepper:
     """Return the stepper, once it is known to fit the machine."""
     needed = cost(dynamics, data, network)
     check_memory(type(dynamics).__name__, needed.memory)
@@ -206,7 +210,7 @@ def start(dynamics: Dynamics, data: Dataset, network: Network, threads: int | No
     return stepper
 
 
-def check_one_is_given(steps: int | None, duration: float | None) -> None:
+def check_steps_or_duration(steps: int | None, duration: float | None) -> None:
     """Raise ValueError unless exactly one of the two is given."""
     if (steps is None) == (duration is None):
         got = "neither" if steps is None else f"both, {steps} and {duration}"
@@ -215,7 +219,7 @@ def check_one_is_given(steps: int | None, duration: float | None) -> None:
 
 def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None, step: int = 0, time: float = 0.0) -> End:
     """Return the end that is ``steps`` or ``duration``, exactly one of them, after a step and its time."""
-    check_one_is_given(steps, duration)
+    check_steps_or_duration(steps, duration)
     if duration is None:
         count = _checks.integer("steps", steps, 0)
         if count > MOST_STEPS:

@@ -13,7 +13,7 @@ RECORD = 900  # bytes of a record in memory: Python's numbers in dictionaries
 STORED_RECORD = 100  # bytes of a record on disk
 
 
-def counts(settings: Mapping[str, Any], begin: int, end: int) -> tuple[int, int]:
+def count_rows(settings: Mapping[str, Any], begin: int, end: int) -> tuple[int, int]:
     """Return the numbers of records and snapshots from one step to another."""
     every = settings["snapshot_every"]
     snapshots = 0 if every is None else Schedule("snapshot_every", every).count(begin, end)
@@ -22,7 +22,7 @@ def counts(settings: Mapping[str, Any], begin: int, end: int) -> tuple[int, int]
 
 def check_results_fit(settings: Mapping[str, Any], networks: Sequence[Network], begin: int, end: int) -> None:
     """Raise ValueError if the records and snapshots of runs, one for each network, cannot fit in memory."""
-    records, snapshots = counts(settings, begin, end)
+    records, snapshots = count_rows(settings, begin, end)
     needed = snapshots * sum(network.E.nbytes + network.W.nbytes for network in networks)
     if needed:
         check_memory(f"snapshot_every: {len(networks) * snapshots} snapshots", needed)

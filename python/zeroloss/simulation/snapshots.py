@@ -36,11 +36,11 @@ class Snapshots(RowObserver[Row]):
             times = {name: view.record[name] for name in TIMES if name in view.record}
             self.add(view.step, (times, view.network))
 
-    def pending(self) -> int:
+    def pending_bytes(self) -> int:
         """Return the bytes of the snapshots in memory."""
         return len(self._rows) * sum(network.E.nbytes + network.W.nbytes for _, network in self._rows[:1])
 
-    def columns(self, steps: Sequence[int], rows: Sequence[Row]) -> Columns:
+    def to_columns(self, steps: Sequence[int], rows: Sequence[Row]) -> Columns:
         """Return snapshots as columns."""
         columns = _times(steps, rows)
         if rows:
@@ -48,9 +48,9 @@ class Snapshots(RowObserver[Row]):
             columns["W"] = np.stack([network.W for _, network in rows])
         return columns
 
-    def dataset(self, begin: int = 0, earlier: xr.Dataset | None = None) -> xr.Dataset | None:
+    def to_dataset(self, begin: int = 0, earlier: xr.Dataset | None = None) -> xr.Dataset | None:
         """Return the snapshots, after those up to ``begin`` of an earlier part of the run; they are forgotten here."""
-        return self.after(earlier, snapshot_dataset(self._all()) if self._rows else None, begin)
+        return self.join_earlier(earlier, snapshot_dataset(self._all()) if self._rows else None, begin)
 
     def _all(self) -> Columns:
         """Return all snapshots as columns; each is forgotten as it is copied, so that they are not in memory twice."""

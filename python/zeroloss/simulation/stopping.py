@@ -34,7 +34,7 @@ class StoppingRules(Observer):
 
     def observe(self, view: View) -> Outcome | None:
         """Return an outcome if a rule holds. The step at which a run begins or continues is not checked."""
-        if view.is_begin or view.interrupted or view.ahead:
+        if view.is_start or view.is_interrupted or view.ahead:
             return None
         if view.values is not None and self._records.due(view.step):
             for rule in self._conditions:

@@ -14,7 +14,7 @@ from ..config import from_settings
 from ..dynamics.registry import register_dynamics
 from ..results import Ending, InUseError, Outcome, RunDirectory, UnreadableError, file_lock
 from ..results.files import reading, write_atomically
-from ..simulation.interruption import Asked, Interruption
+from ..simulation.interruption import ExternalStop, Interruption
 
 _LOOK = 0.5  # seconds between two looks at a lock
 
@@ -61,7 +61,7 @@ class Task:
         while True:
             try:
                 with file_lock(Path(self.lock)):
-                    return Report(self.name, _carried_out(self, tell, Asked(asked)))
+                    return Report(self.name, _carried_out(self, tell, ExternalStop(asked)))
             except InUseError:
                 if asked() or time.monotonic() >= deadline:
                     return Report(self.name, None)

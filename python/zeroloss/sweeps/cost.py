@@ -14,7 +14,7 @@ from ..geometry import AlignmentMeasure
 from ..results import Ending
 from ..simulation.engine import End
 from ..simulation.interruption import Interruption
-from ..simulation.simulation import Earlier, Plan, Simulation, checked_end, start
+from ..simulation.simulation import EarlierPart, Plan, Simulation, checked_end, start_stepper
 from .grid import Cell
 
 _ENOUGH = 0.1  # seconds that a trial takes, at least
@@ -61,7 +61,7 @@ class CostModel:
     def _unit(self, configuration: Configuration) -> float:
         """Return the seconds a step or, of adaptive steps, a unit of time."""
         data, dynamics, run = configuration.data, configuration.dynamics, configuration.run
-        stepper = start(dynamics, data, configuration.network, run.threads or 1)
+        stepper = start_stepper(dynamics, data, configuration.network, run.threads or 1)
         plan = Plan(
             record_every=run.record_every,
             measures={name: AlignmentMeasure(data) for name in run.measures},
@@ -73,7 +73,7 @@ class CostModel:
         steps, taken = 1, 0
         while True:
             began = time.perf_counter()
-            simulation = Simulation(stepper, settings, End(taken + steps), plan, Earlier(taken, stepper.save()))
+            simulation = Simulation(stepper, settings, End(taken + steps), plan, EarlierPart(taken, stepper.save()))
             outcome = simulation.run(Interruption(), False).outcome
             if outcome.ending is Ending.STOPPED_BY_THE_USER:
                 raise KeyboardInterrupt

@@ -172,7 +172,7 @@ class _Job:
             tell(taken)
 
         context = CellContext(asked, tell_own if self.steps else lambda taken: None, self.threads)
-        with context.entered(), threadpool_limits(1, "blas"):  # on any worker: the bits of products depend on it
+        with context.activate(), threadpool_limits(1, "blas"):  # on any worker: the bits of products depend on it
             try:
                 found = self.cell(**self.arguments, **self.also)
             except KeyboardInterrupt:
@@ -181,7 +181,7 @@ class _Job:
                 return self.about, None
             except NumericalFailureError as failure:
                 raise NumericalFailureError(failure.run, self.words) from failure
-        if context.stopped:
+        if context.was_stopped:
             return self.about, None
         tell(left)  # the rest of a run that diverged
         return self.about, _arrays(found)
@@ -267,7 +267,7 @@ def _collect(
 
         def look(steps: int) -> signal.Signals | None:
             bar.update(steps - bar.n if in_steps else 0)
-            return interruption.requested
+            return interruption.stop_signal
 
         for about, arrays in pool.reports(jobs, look):
             if arrays is not None:

@@ -18,7 +18,7 @@ from ..networks import Network
 from ..results import Measures, Run
 from ..results.ensemble import Ensemble
 from ..simulation.api import carry_out, prepare
-from ..simulation.interruption import Asked, Interruption
+from ..simulation.interruption import ExternalStop, Interruption
 from ..simulation.simulation import Plan
 from ..simulation.sizes import check_results_fit
 from .workers import Workers
@@ -92,7 +92,7 @@ def simulate_many(
 
         def look(steps: int) -> signal.Signals | None:
             bar.update(steps - bar.n)
-            return interruption.requested
+            return interruption.stop_signal
 
         runs |= Workers(together, processes=False).reports(jobs, look)
     for job in jobs:
@@ -120,7 +120,7 @@ class _Job:
         needed = cost(*self.member)
         threads = min(self.share, checked_threads(None, needed.flops, needed.flops_for_threads))
         own = _own(self.plan, self.measures, self.member[1])
-        return self.place, carry_out(*self.member, own, threads, tell, Asked(asked))
+        return self.place, carry_out(*self.member, own, threads, tell, ExternalStop(asked))
 
 
 def _own(plan: Plan, measures: ManyMeasures, data: Dataset) -> Plan:

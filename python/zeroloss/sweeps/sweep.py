@@ -188,7 +188,7 @@ def sweep(
                 _carry_out(plan, tasks, cluster, interruption, progress)
         if plan.outcomes:
             store.write_cube()
-        plan.signal = interruption.requested
+        plan.signal = interruption.stop_signal
     return plan
 
 
@@ -233,7 +233,7 @@ def _carry_out(plan: Sweep, tasks: list[Task], workers: Any, interruption: Inter
     def look(steps: int) -> signal.Signals | None:
         bar.update(steps - bar.n)
         bar.set_postfix_str(str(plan), refresh=False)
-        return interruption.requested
+        return interruption.stop_signal
 
     with bar:
         try:
