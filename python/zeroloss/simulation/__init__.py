@@ -1,4 +1,4 @@
-"""Simulations: one engine that takes the steps of a dynamics, and the observers that watch it."""
+"""Simulations: an engine that takes the steps of a dynamics, and observers that record and end the run."""
 
 from .api import simulate
 

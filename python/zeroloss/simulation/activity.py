@@ -1,4 +1,4 @@
-"""Networks without an active hidden unit: their outputs are zero, and no gradient changes that."""
+"""Warnings about networks without an active hidden unit. Their outputs are zero, and no gradient changes that."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ..geometry.solver import dead_units
 from ..networks import Network
 from ..results import Outcome
 
-_WHAT = "no hidden unit is active on the training samples: all outputs are zero, and no gradient changes that"
+_MESSAGE = "no hidden unit is active on the training samples: all outputs are zero, and no gradient changes that"
 
 
 def warn_if_inactive(network: Network, data: Dataset) -> None:
-    """Warn of a start at which no unit is active."""
+    """Warn if no hidden unit of the starting network is active."""
     if _is_inactive(network, data):
-        warnings.warn(f"network: {_WHAT}", ZerolossWarning, stacklevel=4)
+        warnings.warn(f"network: {_MESSAGE}", ZerolossWarning, stacklevel=4)
 
 
 def mention_inactivity(outcome: Outcome, network: Network, data: Dataset) -> Outcome:
-    """Return the outcome of a run, which says so if no unit of its last network is active."""
+    """Return the outcome of a run. Its message mentions it if no hidden unit of the last network is active."""
     if not _is_inactive(network, data):
         return outcome
-    return dataclasses.replace(outcome, message=f"{outcome.message}; {_WHAT}")
+    return dataclasses.replace(outcome, message=f"{outcome.message}; {_MESSAGE}")
 
 
 def _is_inactive(network: Network, data: Dataset) -> bool:
@@ -36,6 +36,6 @@ def _is_inactive(network: Network, data: Dataset) -> bool:
         first = rows.data[:count] @ network.E[rows.indices[:count]]
     else:
         first = rows[0] @ network.E
-    if (first > 0).any():  # which spares most networks the products of all samples
+    if (first > 0).any():  # The first sample decides for most networks. The others need not be evaluated.
         return False
     return bool(dead_units(network, data).all())

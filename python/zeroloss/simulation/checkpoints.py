@@ -1,4 +1,4 @@
-"""Checkpoints of a run in a directory: the state of the stepper and of each observer, and the rows made so far."""
+"""Checkpoints of a run in a directory: the states of the stepper and of the observers, and all rows so far."""
 
 from __future__ import annotations
 
@@ -9,13 +9,24 @@ from ..results import Checkpoint, Outcome, RunDirectory
 from .observer import NEVER, Observer, View
 from .simulation import Simulation
 
-_MOST_PENDING = 32 * 2**20  # bytes of records and snapshots between two checkpoints
+#: A checkpoint is written when the records and snapshots in memory take more bytes.
+_MOST_PENDING = 32 * 2**20
 
 
 class Checkpoints(Observer):
-    """The observer that writes the states of a simulation: at the beginning, on its schedules, and on a signal.
+    """The observer that writes checkpoints: at the beginning of a run, on its schedules, and after a signal.
 
-    ``about`` holds settings, fingerprint of the samples and end of the run; it is the last checkpoint of a resumed run.
+    Parameters
+    ----------
+    directory : RunDirectory
+        The directory.
+    run : RunSettings
+        How often checkpoints are written, and how many are kept.
+    about : Checkpoint
+        A checkpoint with the settings, the fingerprint of the samples and the end of the run. For a resumed run it is
+        the last checkpoint.
+    simulation : Simulation
+        The simulation whose states are written.
     """
 
     def __init__(self, directory: RunDirectory, run: RunSettings, about: Checkpoint, simulation: Simulation) -> None:
@@ -30,19 +41,33 @@ class Checkpoints(Observer):
         return NEVER if every is None else (step // every + 1) * every
 
     def observe(self, view: View) -> None:
-        """Write a checkpoint if one is due, but not of a run that ends here: its last one comes with its outcome."""
-        under_way = view.outcome is None and not view.is_final and not view.is_start
-        due = view.is_interrupted or self._is_new or (under_way and self._is_due(view.step))
-        if due and view.record is not None:
+        """Write a checkpoint if one is due. At the end of a run, `write` is called later, with the outcome."""
+        is_running = view.outcome is None and not view.is_final and not view.is_start
+        is_due = view.is_interrupted or self._is_new or (is_running and self._is_due(view.step))
+        if is_due and view.record is not None:
             self._is_new = False
             self.write(view)
 
     def write(
         self, view: View, outcome: Outcome | None = None, last: View | None = None, out_of_time: bool = False
     ) -> Checkpoint:
-        """Write the rows made since the last checkpoint, and then a checkpoint that counts them.
+        """Write the rows since the last checkpoint, and then a checkpoint that counts them.
 
-        A run that has ended has an outcome, and a ``last`` state that may be ahead of the stepper's own steps.
+        Parameters
+        ----------
+        view : View
+            The state that the checkpoint stores.
+        outcome : Outcome, optional
+            The outcome of a run that has ended.
+        last : View, optional
+            The end of a flow that ends at a time, which may be after the last own step.
+        out_of_time : bool
+            Whether the run ended because of ``stop_minutes``.
+
+        Returns
+        -------
+        Checkpoint
+            The checkpoint.
         """
         step, simulation, about = view.step, self._simulation, self._about
         history, snapshots = simulation.history, simulation.snapshots
@@ -52,7 +77,7 @@ class Checkpoints(Observer):
         if snapshots and (rows := snapshots.take_scheduled(step)):
             self._directory.snapshots.append(self._snapshots, rows)
             self._snapshots += len(rows["step"])
-        written = Checkpoint(
+        checkpoint = Checkpoint(
             step=step,
             settings=about.settings,
             data=about.data,
@@ -69,9 +94,9 @@ class Checkpoints(Observer):
             seconds=about.seconds + time.monotonic() - self._began,
             descriptions=history.measures.descriptions(),
         )
-        self._directory.write_checkpoint(written, self._run.keep_checkpoints)
+        self._directory.write_checkpoint(checkpoint, self._run.keep_checkpoints)
         self._last = time.monotonic()
-        return written
+        return checkpoint
 
     def _is_due(self, step: int) -> bool:
         every, minutes = self._run.checkpoint_every, self._run.checkpoint_minutes

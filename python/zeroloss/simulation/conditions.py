@@ -1,4 +1,7 @@
-"""Conditions on recorded values, as texts: ``test_accuracy >= 0.95``, and for stopping rules ``… for 3 records``."""
+"""Conditions on recorded values, written as texts: ``test_accuracy >= 0.95``.
+
+A stopping rule may end with ``for 3 records``: the condition then has to hold for so many records in a row.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,11 @@ class Condition:
     Attributes
     ----------
     text : str
-        As it was given, with single spaces.
+        The text, with single spaces.
     name, comparison, level : str, str, float
-        Its parts.
+        The parts of the text.
     records : int
-        Number of consecutive records at which it has to hold.
+        The number of consecutive records at which the condition has to hold.
     """
 
     text: str
@@ -44,44 +47,43 @@ class Condition:
     records: int = 1
 
     def holds(self, values: Any) -> Any:
-        """Whether the condition holds, for a number or each of an array."""
+        """Whether the condition holds for a number, or for each number of an array."""
         return _COMPARISONS[self.comparison](values, self.level)
 
 
 def parse_events(texts: Sequence[str]) -> list[Condition]:
-    """Return the events that texts describe, such as ``test_accuracy >= 0.95``.
+    """Parse the texts of events, such as ``test_accuracy >= 0.95``.
 
     Raises
     ------
     ValueError, TypeError
-        If a text is no condition.
+        If a text is not a condition.
     """
     return _parse("events", texts)
 
 
 def parse_stop_rules(texts: Sequence[str]) -> list[Condition]:
-    """Return the stopping rules that texts describe, such as ``test_accuracy >= 1 for 3 records``.
+    """Parse the texts of stopping rules, such as ``test_accuracy >= 1 for 3 records``.
 
     Raises
     ------
     ValueError, TypeError
-        If a text is no condition, or if one of two rules always holds.
+        If a text is not a condition, or if one of two rules always holds.
     """
     rules = _parse("stop", texts)
-    for one, other in itertools.product(rules, repeat=2):
-        if one.name == other.name and one.comparison in {">", ">="} and other.comparison in {"<", "<="}:
-            strict = {one.comparison, other.comparison} == {">", "<"}
-            if one.level < other.level or (one.level == other.level and not strict):
+    for lower, upper in itertools.product(rules, repeat=2):
+        if lower.name == upper.name and lower.comparison in {">", ">="} and upper.comparison in {"<", "<="}:
+            strict = {lower.comparison, upper.comparison} == {">", "<"}
+            if lower.level < upper.level or (lower.level == upper.level and not strict):
                 raise ArgumentValueError(
                     "stop",
-                    f"expected rules that leave values to run at, got {one.text!r} and {other.text!r}, "
-                    "of which one always holds",
+                    f"one of {lower.text!r} and {upper.text!r} always holds, so the run would end at once",
                 )
     return rules
 
 
 def check_names(argument: str, conditions: Sequence[Condition], recorded: Collection[str]) -> None:
-    """Raise ValueError if a condition is on a value that is not among ``recorded``."""
+    """Raise ValueError if a condition names a value that is not in ``recorded``."""
     for condition in conditions:
         if condition.name not in recorded:
             raise ArgumentValueError(
@@ -97,14 +99,14 @@ def _parse(argument: str, texts: object) -> list[Condition]:
 
 
 def _parse_condition(argument: str, text: object) -> Condition:
-    wish = f"expected a condition on a recorded value, as {_EXAMPLES[argument]}, got {shown(text)}"
+    problem = f"expected a condition on a recorded value, such as {_EXAMPLES[argument]}, got {shown(text)}"
     if not isinstance(text, str):
-        raise ArgumentTypeError(argument, wish)
-    if found := _CONDITION.fullmatch(text):
-        name, comparison, level, records = found.groups()
-        with contextlib.suppress(ValueError):  # of a level that is no number, or of more digits than Python converts
+        raise ArgumentTypeError(argument, problem)
+    if match := _CONDITION.fullmatch(text):
+        name, comparison, level, records = match.groups()
+        with contextlib.suppress(ValueError):  # The level is not a number, or has more digits than Python converts.
             number, count = float(level), int(records or 1)
             if not math.isnan(number) and count >= 1 and (records is None or argument == "stop"):
                 sustained = f" for {count} records" if count > 1 else ""
                 return Condition(f"{name} {comparison} {level}{sustained}", name, comparison, number, count)
-    raise ArgumentValueError(argument, wish)
+    raise ArgumentValueError(argument, problem)

@@ -1,7 +1,8 @@
-"""The context of a cell: simulations in it report their steps to the whole, and end when the whole is to end.
+"""The context of a cell of a grid: a shared progress bar, and a shared interruption.
 
-A grid of cells is carried out on several threads or processes. A cell calls ``simulate`` as a program would; this
-context is how its simulations share one progress bar, and how Ctrl-C reaches them off the main thread.
+A grid of cells runs on several threads or processes. A cell calls ``simulate`` as any program does. Through this
+context, the simulations of all cells share one progress bar, and Ctrl-C ends them although they are not on the main
+thread.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ __all__ = ["CellContext", "check_interruption", "current_cell"]
 
 @dataclass
 class CellContext:
-    """What a cell's simulations share with the whole.
+    """The context of the simulations in one cell.
 
     Attributes
     ----------
     stop_signal : function
-        Returns the signal that asks for the end, or None; it is called often.
+        Returns the signal that stops the grid, or None. It is called often.
     on_steps : function
         Called with numbers of steps as they are taken.
     threads : int
-        Threads for one step of a simulation that is not given a number of them.
+        Threads for one step of a simulation without the argument ``threads``.
     was_stopped : bool
-        Whether a simulation ended before its end because it was asked to.
+        Whether a simulation was stopped before its end.
     """
 
     stop_signal: Callable[[], signal.Signals | None]
@@ -38,7 +39,13 @@ class CellContext:
 
     @contextlib.contextmanager
     def activate(self) -> Iterator[CellContext]:
-        """Make this the context of the current thread for a while."""
+        """Make this the context of the current thread, in a ``with`` block.
+
+        Yields
+        ------
+        CellContext
+            This context.
+        """
         token = _current.set(self)
         try:
             yield self
@@ -50,12 +57,18 @@ _current: ContextVar[CellContext | None] = ContextVar("zeroloss_cell", default=N
 
 
 def current_cell() -> CellContext | None:
-    """Return the context of the cell that the current thread carries out; None outside of cells."""
+    """Return the context of the cell that runs on the current thread.
+
+    Returns
+    -------
+    CellContext or None
+        The context; None outside of cells.
+    """
     return _current.get()
 
 
 def check_interruption() -> None:
-    """Raise KeyboardInterrupt if the cell is asked to end: for long loops that simulate nothing."""
+    """Raise KeyboardInterrupt if the grid was stopped. Long loops of a cell that do not call ``simulate`` call this."""
     cell = current_cell()
     if cell is not None and cell.stop_signal() is not None:
         raise KeyboardInterrupt
