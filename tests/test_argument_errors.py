@@ -10,7 +10,7 @@ import pytest
 
 import zeroloss as zl
 from test_arguments import BAD
-from zeroloss._checks import ArgumentError, ArgumentTypeError, ArgumentValueError, part_of
+from zeroloss._checks import ArgumentError, ArgumentTypeError, ArgumentValueError, error_of_part
 
 PACKAGE = Path(zl.__file__).parent
 
@@ -55,7 +55,7 @@ def test_an_error_of_a_part_names_the_whole_argument():
     error = error_of(lambda: zl.GradientDescent(lr={"schedule": "cosine", "lr": 1.0, "steps": 0}))
     assert str(error) == "lr: steps: expected an integer of at least 1, got 0"
     assert error.names == ("lr",)
-    assert isinstance(part_of("lr", TypeError("steps: expected an integer, got 'x'")), ArgumentTypeError)
+    assert isinstance(error_of_part("lr", TypeError("steps: expected an integer, got 'x'")), ArgumentTypeError)
 
 
 def plain_errors(tree):

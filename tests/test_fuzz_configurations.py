@@ -147,7 +147,7 @@ FILES = {
     "a long number": (b"a = " + b"9" * 10_000, "expected TOML, got"),
     "a large file": (b"#" * (17 * 2**20), "expected a configuration file of at most 16777216 bytes"),
     "a key twice": (b"[data]\np = 7\np = 8\n", "expected TOML, got"),
-    "deep lists": (b"[data]\np = " + b"[" * 100 + b"]" * 100, "expected at most 20 lists or tables within one another"),
+    "deep lists": (b"[data]\np = " + b"[" * 100 + b"]" * 100, "expected at most 20 levels of nested lists and tables"),
 }
 
 

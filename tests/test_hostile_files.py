@@ -253,5 +253,5 @@ def test_an_archive_with_an_impossible_expanded_size_is_rejected(tmp_path):
 def test_a_file_larger_than_memory_is_rejected(kind, tmp_path, monkeypatch):
     save_small_checkpoint(kind, path := tmp_path / "a")
     monkeypatch.setattr("zeroloss._resources.available_memory", lambda: 10)
-    with pytest.raises(ValueError, match=r"a: what it holds: expected to fit in 0\.0 GiB of free memory"):
+    with pytest.raises(ValueError, match=r"a: its content: expected to fit in 0\.0 GiB of free memory"):
         zl.networks.from_checkpoint(path)

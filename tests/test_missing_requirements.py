@@ -26,7 +26,7 @@ def assert_one_line(done, *parts):
 def test_studies_with_a_missing_extra_are_rejected_before_the_first_starts(study, tmp_path):
     done = run_without("lifelines", "study", "vanishing-decay", study, "--quick", "--out", tmp_path / "a")
     assert_one_line(
-        done, f"study {study}: laws of delays: expected lifelines", "pip install lifelines, or", '".[survival]"'
+        done, f"study {study}: laws of delays: needs lifelines", "pip install lifelines, or", '".[survival]"'
     )
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "a").exists()
@@ -62,7 +62,7 @@ def digits(tmp_path):
 
 
 def test_runs_and_sweeps_of_digits_name_scikit_learn(digits, tmp_path):
-    parts = ("digits: expected scikit-learn", "pip install scikit-learn, or", 'pip install ".[data]"')
+    parts = ("digits: needs scikit-learn", "pip install scikit-learn, or", 'pip install ".[data]"')
     assert_one_line(run_without("sklearn.datasets", "run", digits, "--out", tmp_path / "a"), *parts)
     digits.write_text(digits.read_text() + '[sweep]\n"network.seed" = [1, 2]\n')
     assert_one_line(run_without("sklearn.datasets", "sweep", digits, "--out", tmp_path / "a"), *parts)
@@ -72,11 +72,11 @@ def test_runs_and_sweeps_of_digits_name_scikit_learn(digits, tmp_path):
 def test_a_sweep_on_a_cluster_names_dask(digits, tmp_path):
     digits.write_text('[sweep]\n"network.seed" = [1, 2]\n')
     done = run_without("distributed", "sweep", digits, "--out", tmp_path / "a", "--scheduler", "tcp://127.0.0.1:9")
-    assert_one_line(done, "scheduler: expected Dask", "pip install distributed, or", 'pip install ".[cluster]"')
+    assert_one_line(done, "scheduler: needs Dask", "pip install distributed, or", 'pip install ".[cluster]"')
     assert not (tmp_path / "a").exists()
 
 
 def test_the_library_names_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(config.ConfigurationError, match="expected scikit-learn"):
+    with pytest.raises(config.ConfigurationError, match="needs scikit-learn"):
         config.from_settings({"data": {"task": "digits", "train_count": 3}})

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 import zeroloss as zl
-from zeroloss._reading import kind_of, read_npz, reading
+from zeroloss._reading import describe_kind, read_npz, reading
 
 CASES = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SAMPLES = {"X_train": np.eye(3), "Y_train": np.ones((3, 2)), "X_test": np.eye(3)[:1], "Y_test": np.ones((1, 2))}
@@ -228,4 +228,4 @@ def test_the_command_names_the_file(tmp_path):
     assert done.returncode == 2
     assert f"{tmp_path / 'a.npz'}: expected an npz file of samples, got a named pipe" in done.stderr
     assert stat.S_ISFIFO((tmp_path / "a.npz").stat().st_mode)
-    assert kind_of(b"\xff\xd8\xff") == "a picture"
+    assert describe_kind(b"\xff\xd8\xff") == "a picture"

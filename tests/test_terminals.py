@@ -12,7 +12,7 @@ import pytest
 import zeroloss as zl
 from test_runs import settings
 from zeroloss import config
-from zeroloss._checks import one_line, shown
+from zeroloss._checks import format_value, to_one_line
 
 COMMAND = [sys.executable, "-m", "zeroloss"]
 
@@ -99,19 +99,19 @@ def test_names_are_written_escaped_and_short(name, tmp_path, file):
         assert text.startswith("zeroloss: ")
         assert all(part.isprintable() for part in text.splitlines())
         assert len(text) < 5000
-    assert len(shown(name)) <= 80
-    assert shown(name).isprintable()
-    assert one_line(name).isprintable()
+    assert len(format_value(name)) <= 80
+    assert format_value(name).isprintable()
+    assert to_one_line(name).isprintable()
 
 
 def test_values_are_shown_within_bounds():
-    assert shown("fast") == "'fast'"
-    assert shown(10**5000) == "an integer of about 5000 digits"
+    assert format_value("fast") == "'fast'"
+    assert format_value(10**5000) == "an integer of about 5000 digits"
     deep = []
     for _ in range(10**5):
         deep = [deep]
     for value in (deep, list(range(10**6)), {i: str(i) * 100 for i in range(100)}, b"x" * 10**6):
-        assert len(shown(value)) <= 80
+        assert len(format_value(value)) <= 80
 
 
 def test_the_command_shows_warnings_of_this_package_alone():

@@ -1,4 +1,7 @@
-"""Arguments are checked once, at the Python door: argument, expectation, what came."""
+"""Checks of arguments, and errors that name the argument, the expected value and the value given.
+
+Public functions check each argument once. A function here that is named after a type returns the checked value.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +20,29 @@ Choice = TypeVar("Choice")
 
 DTYPES = ("float64", "float32")
 
-_LONGEST_VALUE = 80  # characters of a value or a name in a message
+#: Characters of a value or a name in a message.
+_LONGEST_VALUE = 80
+#: Characters of a message.
 _LONGEST_LINE = 2000
-_LONGEST_PATH = 250  # its half
+#: Characters at each end of a path in a message.
+_LONGEST_PATH = 250
 
 
 class ZerolossWarning(RuntimeWarning):
-    """A warning of this package: the command shows these and no others."""
+    """A warning of this package. The command prints these warnings and no others."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that an argument allows, in words: "above 0", "in [0, 1)".
+    """The range of a number. As a string it is a phrase: "above 0", "in [0, 1)".
 
-    With `typing.Annotated` it is a part of a type, as those of `zeroloss._choices`. The names are those of
+    With `typing.Annotated` it is part of a type, see `zeroloss._choices`. Its attributes are named as in
     annotated_types.
 
     Parameters
     ----------
     ge, gt, le, lt : float, optional
-        The bounds: at least, above, at most, below.
+        The bounds: at least, above, at most, below. A number has no bound by default.
     """
 
     ge: float | None = None
@@ -69,21 +75,21 @@ BELOW_ONE = Range(ge=0, lt=1)
 
 
 class ArgumentError(Exception):
-    """An error that knows the arguments at fault; its text is "name: problem", or "name, name: problem".
+    """An error about arguments, raised as `ArgumentValueError` or `ArgumentTypeError`.
 
-    It is raised as `ArgumentValueError` or `ArgumentTypeError`.
+    Its text is "name: problem", or "name, name: problem" for several arguments.
 
     Parameters
     ----------
     names : str or sequence of str
-        The arguments. An entry of one is given with its index, as ``betas[0]``.
+        The names of the arguments. An entry of a sequence has an index, such as ``betas[0]``.
     problem : str
-        What is wrong: expected …, got ….
+        The problem in words, often "expected …, got …".
 
     Attributes
     ----------
     names : tuple of str
-        The arguments, without indices.
+        The names of the arguments, without indices.
     """
 
     def __init__(self, names: str | Sequence[str], problem: str) -> None:
@@ -97,21 +103,21 @@ class ArgumentError(Exception):
 
 
 class ArgumentValueError(ArgumentError, ValueError):
-    """A ValueError that knows the arguments at fault, see `ArgumentError`."""
+    """A ValueError with the names of the arguments at fault, see `ArgumentError`."""
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
-    """A TypeError that knows the arguments at fault, see `ArgumentError`."""
+    """A TypeError with the names of the arguments at fault, see `ArgumentError`."""
 
 
-def part_of(name: str, error: ValueError | TypeError) -> ArgumentError:
-    """Return the error of a part of an argument as an error of the argument: "lr: steps: expected …"."""
+def error_of_part(name: str, error: ValueError | TypeError) -> ArgumentError:
+    """Return an error about a part of an argument as an error about the argument: "lr: steps: expected …"."""
     kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError
     return kind(name, str(error))
 
 
 class _Repr(reprlib.Repr):
-    """A bounded ``repr``: containers are cut short before they are written out."""
+    """A bounded ``repr``: containers are shortened before they are written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +126,7 @@ class _Repr(reprlib.Repr):
         self.maxstring = self.maxother = 2 * _LONGEST_VALUE
 
     def repr_int(self, x: int, level: int) -> str:
-        """Write an integer; Python refuses to write one of more than some thousand digits."""
+        """Return the digits of an integer. Python raises an error for more than some thousand digits."""
         digits = int(abs(x).bit_length() * math.log10(2))
         return repr(x) if digits < _LONGEST_VALUE // 2 else f"an integer of about {digits} digits"
 
@@ -128,27 +134,27 @@ class _Repr(reprlib.Repr):
 _REPR = _Repr()
 
 
-def shown(value: object, most: int = _LONGEST_VALUE) -> str:
-    """Return ``repr(value)`` for a message: on one line, without control characters, at most ``most`` characters."""
-    text = one_line(_REPR.repr(value))
+def format_value(value: object, most: int = _LONGEST_VALUE) -> str:
+    """Return ``repr(value)`` for a message: one line without control characters, of at most ``most`` characters."""
+    text = to_one_line(_REPR.repr(value))
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def one_line(text: str) -> str:
-    """Return a text as one line for a terminal: control characters are escaped, and a long middle is left out."""
-    return _escaped(" ".join(_cut(text).split()))
+def to_one_line(text: str) -> str:
+    """Return a text as one line for a terminal. Control characters are escaped, and a long text loses its middle."""
+    return _escape_controls(" ".join(_cut(text).split()))
 
 
-def shown_path(path: str | bytes | os.PathLike[str]) -> str:
-    """Return the name of a file for a message: on one line, without control characters."""
-    return _escaped(_cut(os.fsdecode(path), _LONGEST_PATH))
+def format_path(path: str | bytes | os.PathLike[str]) -> str:
+    """Return the name of a file for a message: one line without control characters."""
+    return _escape_controls(_cut(os.fsdecode(path), _LONGEST_PATH))
 
 
 def _cut(text: str, most: int = _LONGEST_LINE // 2) -> str:
     return text if len(text) <= 2 * most else f"{text[:most]}…{text[-most:]}"
 
 
-def _escaped(text: str) -> str:
+def _escape_controls(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
@@ -157,26 +163,26 @@ def _escape(character: str) -> str:
 
 
 def integer(name: str, value: object, at_least: int) -> int:
-    """Return ``value`` as an int not below ``at_least``; a bool or a float is a TypeError."""
+    """Return ``value`` as an int that is not below ``at_least``. A bool or a float raises TypeError."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise ArgumentTypeError(name, f"expected an integer, got {shown(value)}") from None
+        raise ArgumentTypeError(name, f"expected an integer, got {format_value(value)}") from None
     if number < at_least:
-        raise ArgumentValueError(name, f"expected an integer of at least {at_least}, got {shown(number)}")
+        raise ArgumentValueError(name, f"expected an integer of at least {at_least}, got {format_value(number)}")
     return number
 
 
 def real(name: str, value: object) -> float:
     """Return ``value`` as a finite float."""
     if isinstance(value, bool | np.bool_ | str | bytes) or np.ndim(value) != 0:  # type: ignore[arg-type]
-        raise ArgumentTypeError(name, f"expected a number, got {shown(value)}")
+        raise ArgumentTypeError(name, f"expected a number, got {format_value(value)}")
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
-        raise ArgumentTypeError(name, f"expected a number, got {shown(value)}") from None
+        raise ArgumentTypeError(name, f"expected a number, got {format_value(value)}") from None
     if not math.isfinite(number):
         raise ArgumentValueError(name, f"expected a finite number, got {number}")
     return number
@@ -215,8 +221,8 @@ def below_one(name: str, value: object) -> float:
     return within(name, value, BELOW_ONE)
 
 
-def convert(settings: object, **checked: object) -> None:
-    """Put checked values in place of those that the fields of a frozen dataclass came with."""
+def set_fields(settings: object, **checked: object) -> None:
+    """Set fields of a frozen dataclass to their checked values."""
     for name, value in checked.items():
         object.__setattr__(settings, name, value)
 
@@ -224,33 +230,42 @@ def convert(settings: object, **checked: object) -> None:
 def choice(name: str, value: Choice, options: Collection[str]) -> Choice:
     """Return ``value``, one of ``options``."""
     if not isinstance(value, str) or value not in options:
-        raise ArgumentValueError(name, f"expected one of {', '.join(options)}, got {shown(value)}")
+        raise ArgumentValueError(name, f"expected one of {', '.join(options)}, got {format_value(value)}")
     return value
 
 
-def different(name: str, values: Collection[object], at_least: int) -> None:
-    """Raise ValueError unless there are so many values at least, no two of them the same."""
+def check_distinct(name: str, values: Collection[object], at_least: int) -> None:
+    """Raise ValueError unless there are at least ``at_least`` values, all of them different."""
     if len(values) < at_least or len(set(values)) < len(values):
         got = ", ".join(str(value) for value in values) or "none"
-        wish = f"at least {at_least} value{'s' * (at_least > 1)}" if at_least else "values"
-        raise ArgumentValueError(name, f"expected {wish}, each once, got {got}")
+        expected = f"at least {at_least} value{'s' * (at_least > 1)}" if at_least else "values"
+        raise ArgumentValueError(name, f"expected {expected}, each once, got {got}")
 
 
-def instance(name: str, value: object, expected: type) -> None:
-    """Raise TypeError unless ``value`` is an ``expected``."""
+def check_instance(name: str, value: object, expected: type) -> None:
+    """Raise TypeError unless ``value`` is an instance of ``expected``."""
     if not isinstance(value, expected):
         raise ArgumentTypeError(name, f"expected a {expected.__name__}, got {type(value).__name__}")
 
 
 def matrix(name: str, value: Any, dtype: str | None = None, copy: bool = True) -> NDArray[Any]:
-    """Return a contiguous, read-only, finite real matrix: in ``dtype``, else float64 unless it is float32.
+    """Return a matrix as a contiguous, read-only array of finite numbers.
 
-    Without ``copy`` an array that is as it should be becomes read-only itself.
+    Parameters
+    ----------
+    name : str
+        The argument, for errors.
+    value : array, sparse matrix or nested sequence
+        The matrix.
+    dtype : str, optional
+        The precision. By default float32 stays float32, and everything else becomes float64.
+    copy : bool, default True
+        Whether to copy always. Otherwise an array that has the right form is returned itself, and becomes read-only.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise ArgumentTypeError(name, "expected an array without a mask, got a masked one; fill it")
     try:
-        array = value.toarray() if hasattr(value, "toarray") else np.asarray(value)  # a sparse matrix
+        array = value.toarray() if hasattr(value, "toarray") else np.asarray(value)  # A sparse matrix has ``toarray``.
     except ValueError:
         raise ArgumentValueError(name, "expected a matrix, got lists of unequal lengths") from None
     if array.ndim != 2:
@@ -259,7 +274,7 @@ def matrix(name: str, value: Any, dtype: str | None = None, copy: bool = True) -
         raise ArgumentTypeError(name, f"expected real numbers, got dtype {array.dtype}")
     if dtype is None:
         dtype = "float32" if array.dtype.itemsize == 4 and array.dtype.kind == "f" else "float64"
-    with np.errstate(over="ignore"):  # what overflows is told below
+    with np.errstate(over="ignore"):  # An overflow raises the error below.
         checked = np.array(array, dtype=dtype, order="C", copy=True if copy else None)
     if not np.isfinite(checked).all():
         raise ArgumentValueError(
@@ -269,9 +284,9 @@ def matrix(name: str, value: Any, dtype: str | None = None, copy: bool = True) -
     return checked
 
 
-def missing(argument: str, library: str, extra: str, package: str | None = None) -> ImportError:
-    """Return the error of an argument that needs a library which is not there, and which an extra brings."""
+def missing_library(argument: str, library: str, extra: str, package: str | None = None) -> ImportError:
+    """Return an ImportError for a missing library that is part of an extra of this package."""
     return ImportError(
-        f'{argument}: expected {library}, which the extra "{extra}" brings; pip install {package or library}, or '
+        f'{argument}: needs {library}, which is part of the extra "{extra}"; pip install {package or library}, or '
         f'in the folder of the repository: pip install ".[{extra}]"'
     )

@@ -1,7 +1,7 @@
-"""Types of arguments.
+"""Types of arguments, and names of arguments that other packages have.
 
-Of a choice between strings editors offer the alternatives, and mypy refuses others. Of a number the configuration
-prints the range. Names of arguments that the package does not have are here too.
+Editors offer the strings of a Literal type, and mypy rejects others. ``zeroloss run --print-defaults`` prints the range
+of an annotated number.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ._checks import BELOW_ONE, FRACTION, NOT_NEGATIVE, POSITIVE, SHARE, Range
 
 @dataclass(frozen=True)
 class OneOf:
-    """The strings that an argument allows, if they are known only when the package is imported."""
+    """The allowed strings of an argument, if they are only known when the package is imported."""
 
     options: tuple[str, ...]
 
@@ -28,7 +28,7 @@ Fraction = Annotated[float, FRACTION]
 Share = Annotated[float, SHARE]
 BelowOne = Annotated[float, BELOW_ONE]
 
-Every = AtLeastOne | Literal["log"]  # steps between two records, or the steps nearest to 10^(k/20)
+Every = AtLeastOne | Literal["log"]  # the steps between two records; "log": the integers nearest to 10^(k/20)
 Dtype = Literal["float64", "float32"]
 Rows = Literal["auto", "sparse", "dense"]
 Pairs = Literal["unordered", "ordered"]
@@ -46,7 +46,7 @@ Values = Literal["all", "extremes"]
 Direction = Literal["above", "below"]
 Distribution = Literal["log_normal", "weibull", "log_logistic"]
 
-#: Words for what the package does not have, and what it has instead.
+#: Arguments that this package does not have, with the argument or value to use instead.
 ABSENT = {
     **dict.fromkeys(("batch_size", "minibatch", "batch"), "every step is over all training samples (full batch)"),
     **dict.fromkeys(("epochs", "epoch"), "one step is one epoch (full batch): say steps"),

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from ._checks import Range, shown
+from ._checks import Range, format_value
 from ._choices import ABSENT, OneOf
 
 _WORDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
@@ -85,11 +85,11 @@ def describe_errors(error: ValidationError, keys: Mapping[str, Any], known: Mapp
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         key = str(problem["loc"][0])
         if key not in known:
-            lines[key] = f"{shown(key)[1:-1]}: {describe_unknown(key, known)}"
+            lines[key] = f"{format_value(key)[1:-1]}: {describe_unknown(key, known)}"
         elif key not in keys:
             lines[key] = f"{key}: missing; expected {known[key]}"
         else:
-            lines[key] = f"{key}: expected {known[key]}, got {shown(keys[key])}"
+            lines[key] = f"{key}: expected {known[key]}, got {format_value(keys[key])}"
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Settings as plain data: numbers, texts, lists and mappings, with names of files that hold wherever one is."""
+"""Settings as plain data: numbers, strings, lists and mappings, with absolute names of files."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ import numpy as np
 
 from ._checks import ArgumentValueError
 
+#: Levels of nested lists and mappings.
 _DEEPEST = 20
 _MOST_VALUES = 10_000
 _LONGEST_TEXT = 100_000
 
 
 def to_plain(value: Any, deepest: int = _DEEPEST) -> Any:
-    """Return settings with NumPy's numbers and arrays, and dataclasses, as plain Python values; Nones left out.
+    """Return settings as plain Python values: arrays become lists, dataclasses mappings, and None is left out.
 
     Raises
     ------
     ValueError
-        For lists or mappings within one another more than 20 levels deep.
+        If lists and mappings are nested more than 20 levels deep.
     """
     if deepest < 0:
-        raise ArgumentValueError(
-            "settings", f"expected at most {_DEEPEST} lists or tables within one another, got more"
-        )
+        raise ArgumentValueError("settings", f"expected at most {_DEEPEST} levels of nested lists and tables, got more")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
@@ -39,7 +38,7 @@ def to_plain(value: Any, deepest: int = _DEEPEST) -> Any:
 
 
 def largest_allowed(value: Any) -> str | None:
-    """Return what a value has to be at most, if it is larger than any setting needs to be."""
+    """Return the limit that a value exceeds, in words; None if it is within the limits of settings."""
     if isinstance(value, int) and abs(value) >= 2**256:
         return "an integer of at most 256 bits"
     if isinstance(value, str) and len(value) > _LONGEST_TEXT:
@@ -52,21 +51,24 @@ def largest_allowed(value: Any) -> str | None:
 
 
 def resolve_file_names(directory: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with names of files, also those that a sweep lists, relative to a directory made absolute."""
+    """Return settings in which the names of files are absolute, also in the lists of a sweep.
 
-    def absolute(key: str, value: Any) -> Any:
-        keys = [one.strip() for one in key.split(",")]
-        if isinstance(value, list | tuple) and len(keys) > 1:  # of a sweep, rows of keys that vary together
+    A relative name is relative to ``directory``.
+    """
+
+    def make_absolute(key: str, value: Any) -> Any:
+        keys = [part.strip() for part in key.split(",")]
+        if isinstance(value, list | tuple) and len(keys) > 1:  # keys of a sweep that vary together
             rows = (row if isinstance(row, list | tuple) else [row] for row in value)
-            return [[absolute(*pair) for pair in zip(keys, row, strict=False)] for row in rows]
+            return [[make_absolute(*pair) for pair in zip(keys, row, strict=False)] for row in rows]
         if key.rpartition(".")[2] != "file":
             return value
         if isinstance(value, list | tuple):
-            return [absolute(key, one) for one in value]
-        return os.path.abspath(directory / value) if isinstance(value, str) else value  # noqa: PTH100 — it never fails
+            return [make_absolute(key, entry) for entry in value]
+        return os.path.abspath(directory / value) if isinstance(value, str) else value  # noqa: PTH100 — unlike Path.resolve, it never fails
 
     return {
-        name: {key: absolute(str(key), value) for key, value in section.items()}
+        name: {key: make_absolute(str(key), value) for key, value in section.items()}
         if isinstance(section, Mapping)
         else section
         for name, section in settings.items()

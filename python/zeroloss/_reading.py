@@ -1,7 +1,7 @@
-"""Read files that others wrote: regular files only, and no more memory than their content is worth.
+"""Read files from other programs safely: only regular files, with bounded memory.
 
-A compressed file may expand to 64 MiB plus 100 times its own size, and to no more than the free memory. NumPy's
-archives that need more can be written again without compression (``numpy.savez``).
+A compressed file may expand to at most 64 MiB plus 100 times its own size, and to at most the free memory. An archive
+of NumPy that needs more can be written again without compression (``numpy.savez``).
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import ArgumentTypeError, one_line, shown, shown_path
+from ._checks import ArgumentTypeError, format_path, format_value, to_one_line
 from ._resources import check_memory
 
 Arrays = dict[str, NDArray[Any]]
 
 _FREE_EXPANSION, _EXPANSION = 64 * 2**20, 100
-_LARGEST_DIRECTORY = 4 * 2**20  # bytes of an archive's list of entries
+#: Bytes of the list of entries of an archive.
+_LARGEST_DIRECTORY = 4 * 2**20
 _MOST_ARRAYS = 2000
-_LONGEST_HEADER = 1000  # characters of an array's description
+#: Characters of the description of an array.
+_LONGEST_HEADER = 1000
+#: Bytes that are read at a time.
 _CHUNK = 2**20
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -42,50 +45,55 @@ _KINDS = (
 
 
 class RefusedError(ValueError):
-    """The content of a file cannot be read: a sentence, expected … got …."""
+    """The content of a file is rejected. The message says why: "expected …, got …"."""
 
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]:
-    """Open a regular file, and name it in the errors of those who read it.
+    """Open a regular file. Errors within the context are raised again with the name of the file.
 
     Parameters
     ----------
     path : path
-        The file. Pipes, sockets and devices are refused, so that opening never blocks.
+        The file. Pipes, sockets and devices are rejected, because opening one may block.
     what : str
-        What is expected in it, as "a checkpoint".
+        The expected content, such as "a checkpoint".
 
     Raises
     ------
     OSError
-        If it does not exist or cannot be read. This never means that it is damaged.
-    ValueError, TypeError
-        If it is no regular file, or its content is damaged or refused.
+        If the file does not exist or cannot be read. Its content may be valid.
+    ValueError
+        If it is not a regular file, or its content is damaged or rejected.
+    TypeError
+        If ``path`` is not a path.
     """
     if not isinstance(path, str | os.PathLike):
-        raise ArgumentTypeError("path", f"expected the name of {what}, got {shown(path)}")
-    where = shown_path(path)
+        raise ArgumentTypeError("path", f"expected the name of {what}, got {format_value(path)}")
+    where = format_path(path)
     try:
-        with _opened(path, what) as file:
+        with _open_regular(path, what) as file:
             yield file
-    except RefusedError as refused:
-        raise ValueError(f"{where}: {refused}") from None
+    except RefusedError as error:
+        raise ValueError(f"{where}: {error}") from None
     except FileNotFoundError:
         raise FileNotFoundError(f"{where}: expected {what}, found no such file") from None
     except MemoryError:
-        raise ValueError(f"{where}: expected {what} that fits in memory, got one that does not") from None
-    except Exception as error:  # of NumPy, zipfile, zlib, struct and json, whose errors are many
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: sought at an odd place
+        raise ValueError(f"{where}: expected {what} that fits in memory") from None
+    except Exception as error:  # NumPy, zipfile, zlib, struct and json raise many types.
+        if isinstance(error, OSError) and error.errno not in (
+            None,
+            errno.EINVAL,
+        ):  # EINVAL: a seek to an invalid position
             raise type(error)(f"{where}: cannot be read: {error.strerror}") from None
-        reason = one_line(str(error)[:120]) or type(error).__name__
-        raise ValueError(f"{where}: expected {what}, got a damaged one ({reason})") from None
+        reason = to_one_line(str(error)[:120]) or type(error).__name__
+        raise ValueError(f"{where}: expected {what}, got a damaged file ({reason})") from None
 
 
-def _opened(path: str | os.PathLike[str], what: str) -> BinaryIO:
+def _open_regular(path: str | os.PathLike[str], what: str) -> BinaryIO:
     if "\0" in os.fspath(path):
-        raise RefusedError(f"expected the name of {what}, got one with a NUL character")
-    _check_regular(Path(path).stat().st_mode, what)  # before it is opened: that alone can act on a device
+        raise RefusedError(f"expected the name of {what}, got a name with a NUL character")
+    _check_regular(Path(path).stat().st_mode, what)  # before the file is opened, because opening can act on a device
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
     file = _Reader(io.FileIO(descriptor))
@@ -99,11 +107,11 @@ def _opened(path: str | os.PathLike[str], what: str) -> BinaryIO:
 
 def _check_regular(mode: int, what: str) -> None:
     if not stat.S_ISREG(mode):
-        kind = next((name for holds, name in _KINDS if holds(mode)), "something else")
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
         raise RefusedError(f"expected {what}, got {kind}")
 
 
-#: How files of other kinds begin, what they are, and how to continue.
+#: The first bytes of files of other kinds, with the name of the kind and what to do.
 _FOREIGN = (
     (b"\x89HDF\r\n", "an HDF5 file (as of Keras); write its arrays with numpy.savez(FILE, E=…, W=…)"),
     (b"\x93NUMPY", "a single array (npy); write all arrays with numpy.savez"),
@@ -125,8 +133,8 @@ _FOREIGN = (
 )
 
 
-def kind_of(head: bytes) -> str:
-    """Say what a file is, by its first bytes, and how to continue with it."""
+def describe_kind(head: bytes) -> str:
+    """Return the kind of a file by its first bytes, and what to do with it."""
     for start, kind in _FOREIGN:
         if head.startswith(start):
             return kind
@@ -138,28 +146,29 @@ def kind_of(head: bytes) -> str:
         return "a tar archive; unpack it first"
     if not head:
         return "an empty file"
-    text = head.decode("utf-8", "replace")[:-4] or "\0"  # a character that is cut in two is no sign
+    text = head.decode("utf-8", "replace")[:-4] or "\0"  # The last character may be cut in two.
     return "a text file" if all(c.isprintable() or c.isspace() for c in text) else "a file of another kind"
 
 
 class _Reader(io.BufferedReader):
-    """A file whose single reads can be bounded."""
+    """A file with a limit on the size of a single read."""
 
+    #: The limit in bytes.
     most: int | None = None
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read bytes; RefusedError for more than ``most`` at once."""
+        """Read bytes. RefusedError is raised for more than ``most`` bytes."""
         if self.most is not None:
-            wanted = size_of(self) - self.tell() if size is None or size < 0 else size
-            if wanted > self.most:
+            requested = file_size(self) - self.tell() if size is None or size < 0 else size
+            if requested > self.most:
                 raise RefusedError(
-                    f"expected an archive whose list of entries takes at most {self.most} bytes, got {wanted}"
+                    f"expected an archive whose list of entries takes at most {self.most} bytes, got {requested}"
                 )
         return super().read(size)
 
 
 def is_special(path: Path) -> bool:
-    """Whether there is a pipe, a socket or a device at a path: to open one may block."""
+    """Return whether a path is a pipe, a socket or a device, which may block when it is opened."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -167,51 +176,54 @@ def is_special(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def size_of(file: BinaryIO) -> int:
+def file_size(file: BinaryIO) -> int:
     """Return the size of an open file in bytes."""
     return os.fstat(file.fileno()).st_size
 
 
 @contextlib.contextmanager
-def zip_archive(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive, unless it would expand too far or holds a name twice."""
+def open_zip(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive. It is rejected if it would expand to too many bytes, or has a name twice."""
     if isinstance(file, _Reader):
-        file.most = _LARGEST_DIRECTORY  # Python reads the list at once, whatever its size
+        file.most = _LARGEST_DIRECTORY  # Python reads the whole list of entries at once.
     with zipfile.ZipFile(file) as archive:
         if isinstance(file, _Reader):
             file.most = None
         entries = archive.infolist()
         names = {entry.filename for entry in entries}
         if len(names) < len(entries):
-            raise RefusedError("expected every entry once in the archive, got a name twice")
+            raise RefusedError("expected different names in the archive, got a name twice")
         if any(entry.flag_bits & 1 or entry.compress_type not in _COMPRESSIONS for entry in entries):
             raise RefusedError("expected an archive without a password, stored or deflated, got another")
         expanded = sum(entry.file_size for entry in entries)
-        most = _FREE_EXPANSION + _EXPANSION * size_of(file)
+        most = _FREE_EXPANSION + _EXPANSION * file_size(file)
         if expanded > most:
             raise RefusedError(
                 f"expected an archive that expands to at most {most / 2**20:.0f} MiB "
                 f"(64 MiB and {_EXPANSION} times its size), got {expanded / 2**20:.0f} MiB; "
                 "write it without compression, as numpy.savez does"
             )
-        check_fits(expanded)
+        check_fits_in_memory(expanded)
         yield archive
 
 
-def read_npz(file: BinaryIO, wanted: Callable[[str], bool] = bool) -> Arrays:
-    """Return the arrays of numbers and texts in an npz file whose names are wanted; by default all."""
+def read_npz(file: BinaryIO, select: Callable[[str], bool] = bool) -> Arrays:
+    """Return the arrays of numbers and strings in an npz file.
+
+    ``select`` decides by the name whether an array is read; by default all are.
+    """
     head = file.read(512)
     if head[:2] != b"PK":
-        raise RefusedError(f"expected an npz file, got {kind_of(head)}")
-    with zip_archive(file) as archive:
+        raise RefusedError(f"expected an npz file, got {describe_kind(head)}")
+    with open_zip(file) as archive:
         if wrong := [name for name in archive.namelist() if not name.endswith(".npy")]:
-            raise RefusedError(f"expected an npz file, got another zip archive, with {shown(wrong[0])}")
+            raise RefusedError(f"expected an npz file, got another zip archive, with {format_value(wrong[0])}")
         if len(archive.namelist()) > _MOST_ARRAYS:
             raise RefusedError(f"expected at most {_MOST_ARRAYS} arrays, got {len(archive.namelist())}")
         names = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
         arrays = {}
         for name, entry in names.items():
-            if not wanted(name):
+            if not select(name):
                 continue
             with archive.open(entry) as stream:
                 arrays[name] = read_npy(stream, entry.file_size, name)  # type: ignore[arg-type]
@@ -219,7 +231,7 @@ def read_npz(file: BinaryIO, wanted: Callable[[str], bool] = bool) -> Arrays:
 
 
 def read_npy(stream: BinaryIO, size: int, name: str) -> NDArray[Any]:
-    """Return the array of an npy file of ``size`` bytes; nothing is allocated before its header has been checked."""
+    """Return the array of an npy file of ``size`` bytes. Its header is checked before memory is allocated."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream, _LONGEST_HEADER)
@@ -228,36 +240,38 @@ def read_npy(stream: BinaryIO, size: int, name: str) -> NDArray[Any]:
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream, _LONGEST_HEADER)
         header = 12
     else:
-        raise RefusedError(f"expected npy format 1.0 or 2.0, got {version[0]}.{version[1]} in {shown(name)}")
+        raise RefusedError(f"expected npy format 1.0 or 2.0, got {version[0]}.{version[1]} in {format_value(name)}")
     if dtype.kind not in "biufcSU":
-        what = "Python objects" if dtype.hasobject else f"dtype {shown(str(dtype))}"
-        raise RefusedError(f"expected arrays of numbers, got {what} in {shown(name)}")
+        what = "Python objects" if dtype.hasobject else f"dtype {format_value(str(dtype))}"
+        raise RefusedError(f"expected arrays of numbers, got {what} in {format_value(name)}")
     if any(n < 0 for n in shape) or dtype.itemsize == 0:
-        raise RefusedError(f"expected an array, got shape {shown(shape)} and {dtype.itemsize} bytes an entry")
+        raise RefusedError(f"expected an array, got shape {format_value(shape)} and {dtype.itemsize} bytes an entry")
     needed = math.prod(shape) * dtype.itemsize
     if not 0 <= size - header - needed <= 2**16:
-        raise RefusedError(f"expected {size - header} bytes, got a header that says {shown(needed)} in {shown(name)}")
+        raise RefusedError(
+            f"expected {size - header} bytes, got a header that says {format_value(needed)} in {format_value(name)}"
+        )
     array = np.empty(needed, np.uint8)
-    fill(stream, array)
+    fill_array(stream, array)
     if stream.read(1):
-        raise RefusedError(f"expected nothing after the {needed} bytes of {shown(name)}, got more")
+        raise RefusedError(f"expected nothing after the {needed} bytes of {format_value(name)}, got more")
     entries = array.view(dtype)
     return entries.reshape(shape[::-1]).T if fortran else entries.reshape(shape)
 
 
-def check_fits(size: int) -> None:
-    """Raise RefusedError if so many bytes do not fit in memory."""
+def check_fits_in_memory(size: int) -> None:
+    """Raise RefusedError if ``size`` bytes do not fit in memory."""
     try:
-        check_memory("what it holds", size)
+        check_memory("its content", size)
     except ValueError as error:
         raise RefusedError(str(error)) from None
 
 
-def fill(stream: BinaryIO, array: NDArray[np.uint8]) -> None:
-    """Fill an array with the next bytes of a stream; EOFError if it ends before."""
-    at, into = 0, array.data
-    while at < len(into):
-        got = stream.readinto(into[at : at + _CHUNK])  # type: ignore[attr-defined]
-        if not got:
-            raise EOFError(f"it ends {len(into) - at} bytes early")
-        at += got
+def fill_array(stream: BinaryIO, array: NDArray[np.uint8]) -> None:
+    """Fill an array with the next bytes of a stream. EOFError is raised if the stream ends before."""
+    position, target = 0, array.data
+    while position < len(target):
+        count = stream.readinto(target[position : position + _CHUNK])  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError(f"it ends {len(target) - position} bytes early")
+        position += count

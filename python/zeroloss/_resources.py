@@ -1,4 +1,7 @@
-"""What this process may use of the machine: processors and memory, within affinity and control-group limits."""
+"""The processors, the memory and the disk space that this process may use.
+
+The affinity of the process and the limits of its control group are respected.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_processors() -> int:
-    """Return the processors this process may run on; ``ZEROLOSS_NUM_THREADS`` bounds them."""
+    """Return the number of processors for this process, at most ``ZEROLOSS_NUM_THREADS`` if that is set."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _words(_CGROUP / "cpu.max")
+    quota = _read_words(_CGROUP / "cpu.max")
     if len(quota) == 2 and quota[0] != "max":
         count = min(count, math.ceil(int(quota[0]) / int(quota[1])))
     bound = os.environ.get("ZEROLOSS_NUM_THREADS")
@@ -29,22 +32,22 @@ def available_processors() -> int:
 
 
 def available_memory() -> int:
-    """Return the bytes that can still be allocated without swapping."""
-    import psutil  # noqa: PLC0415 — needed only with the first step
+    """Return the number of bytes that can be allocated without swapping."""
+    import psutil  # noqa: PLC0415 — needed only for the first step
 
     free = [psutil.virtual_memory().available]
-    limit, used = _words(_CGROUP / "memory.max"), _words(_CGROUP / "memory.current")
+    limit, used = _read_words(_CGROUP / "memory.max"), _read_words(_CGROUP / "memory.current")
     if limit and used and limit[0] != "max":
         free.append(max(int(limit[0]) - int(used[0]), 0))
     return min(free)
 
 
 def check_memory(what: str, needed: int) -> None:
-    """Raise ValueError where ``needed`` bytes cannot fit."""
+    """Raise ValueError if ``needed`` bytes do not fit in the free memory. ``what`` is the start of the message."""
     available = available_memory()
     if needed > available:
         gib = 2**30
-        least = "" if needed < 2**80 else "more than "  # a number beyond the floats cannot be divided
+        least = "" if needed < 2**80 else "more than "  # An integer above the range of floats cannot be divided.
         raise ValueError(
             f"{what}: expected to fit in {available / gib:.1f} GiB of free memory, "
             f"needs {least}{min(needed, 2**80) / gib:.1f} GiB"
@@ -52,7 +55,7 @@ def check_memory(what: str, needed: int) -> None:
 
 
 def check_disk(what: str, directory: Path, needed: int) -> None:
-    """Raise ValueError if ``needed`` bytes cannot fit on the disk of a directory, which may not exist yet."""
+    """Raise ValueError if ``needed`` bytes do not fit on the disk of a directory, which may not exist yet."""
     place = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     if needed > free:
@@ -63,26 +66,34 @@ def check_disk(what: str, directory: Path, needed: int) -> None:
 
 
 def checked_threads(threads: object, work: float, worthwhile: float) -> int:
-    """Return a number of threads: as asked for, within what is available, or by the flops of a step.
+    """Return the number of threads for a step.
 
-    By default it is 1 for a step of less than ``worthwhile`` flops, and every available processor above.
+    Parameters
+    ----------
+    threads : int or None
+        The requested number. ``ZEROLOSS_NUM_THREADS`` limits it. None stands for 1 if ``work`` is below ``worthwhile``,
+        and otherwise for all available processors.
+    work : float
+        Floating-point operations of a step.
+    worthwhile : float
+        Operations from which on several threads are faster than one.
     """
     available = available_processors()
     if threads is None:
         return available if work >= worthwhile else 1
-    wanted = _checks.integer("threads", threads, 1)
-    if wanted > _MOST_THREADS:
-        raise ArgumentValueError("threads", f"expected at most {_MOST_THREADS}, got {wanted}")
-    return min(wanted, available) if os.environ.get("ZEROLOSS_NUM_THREADS") else wanted
+    count = _checks.integer("threads", threads, 1)
+    if count > _MOST_THREADS:
+        raise ArgumentValueError("threads", f"expected at most {_MOST_THREADS}, got {count}")
+    return min(count, available) if os.environ.get("ZEROLOSS_NUM_THREADS") else count
 
 
 def checked_workers(name: str, workers: object) -> int:
-    """Return how many things to do at a time: as asked for, within ``ZEROLOSS_NUM_THREADS``."""
-    wanted = _checks.integer(name, workers, 1)
-    return min(wanted, available_processors()) if os.environ.get("ZEROLOSS_NUM_THREADS") else wanted
+    """Return the number of workers. ``ZEROLOSS_NUM_THREADS`` limits it."""
+    count = _checks.integer(name, workers, 1)
+    return min(count, available_processors()) if os.environ.get("ZEROLOSS_NUM_THREADS") else count
 
 
-def _words(path: Path) -> list[str]:
+def _read_words(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="ascii").split()
     except OSError:

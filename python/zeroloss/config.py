@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from . import _deprecated, _plain, _toml, datasets
-from ._checks import ArgumentError, ArgumentTypeError, one_line, shown
+from ._checks import ArgumentError, ArgumentTypeError, format_value, to_one_line
 from ._fingerprint import fingerprint_of
 from ._hints import check_types, describe_errors, describe_hint, describe_unknown, get_defaults, suggest
-from ._reading import RefusedError, reading, size_of
+from ._reading import RefusedError, file_size, reading
 from ._run_settings import RunSettings
 from ._sections import BUILT, Section, defaults_text
 from .datasets import Dataset
@@ -47,7 +47,7 @@ class ConfigurationError(ValueError):
     """
 
     def __init__(self, problems: list[str]) -> None:
-        self.problems = [one_line(problem) for problem in problems]
+        self.problems = [to_one_line(problem) for problem in problems]
         super().__init__("; ".join(self.problems))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -161,7 +161,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the sections of a configuration file as they are, except that names of files become absolute."""
     try:
         with reading(path, "a configuration file") as file:
-            if size_of(file) > _LARGEST_FILE:
+            if file_size(file) > _LARGEST_FILE:
                 raise RefusedError(f"expected a configuration file of at most {_LARGEST_FILE} bytes, got a larger file")
             try:
                 settings = _toml.loads(file.read())
@@ -197,7 +197,7 @@ def from_settings(settings: Settings) -> Configuration:
     64
     """
     if not isinstance(settings, Mapping):
-        raise ArgumentTypeError("settings", f"expected a mapping of sections, got {shown(settings)}")
+        raise ArgumentTypeError("settings", f"expected a mapping of sections, got {format_value(settings)}")
     problems: list[str] = []
     sections = extract_sections(with_new_names(settings), problems)
     parts = {name: check_section(name, sections.get(name, {})) for name in ("data", "dynamics")}
@@ -253,7 +253,7 @@ def check_section(name: str, keys: Mapping[str, Any], context: Any = None) -> Ch
     problems = _Problems(name)
     limits = {key: limit for key, value in keys.items() if (limit := _plain.largest_allowed(value))}
     for key, limit in limits.items():
-        problems.add([key], f"{shown(key)[1:-1]}: expected {limit}, got more")
+        problems.add([key], f"{format_value(key)[1:-1]}: expected {limit}, got more")
     keys = {key: value for key, value in keys.items() if key not in limits}
     if name == "run":
         run = _build_run_settings(keys, problems)
@@ -279,9 +279,9 @@ def extract_sections(settings: Settings, problems: list[str]) -> dict[str, dict[
         if name == "sweep":
             problems.append("sweep: a single run cannot have this section; use zeroloss sweep")
         elif name not in SECTIONS:
-            problems.append(f"{shown(name)[1:-1]}: {describe_unknown(name, SECTIONS, 'section')}")
+            problems.append(f"{format_value(name)[1:-1]}: {describe_unknown(name, SECTIONS, 'section')}")
         elif not isinstance(settings[name], Mapping):
-            problems.append(f"{name}: expected a section [{name}], got {shown(settings[name])}")
+            problems.append(f"{name}: expected a section [{name}], got {format_value(settings[name])}")
     sections = {name: settings[name] for name in SECTIONS if isinstance(settings.get(name), Mapping)}
     return {name: {str(key): value for key, value in keys.items()} for name, keys in sections.items()}
 
@@ -293,7 +293,7 @@ def _resolve_keys(section: Section, keys: Settings, problems: _Problems) -> dict
     if isinstance(choice, str):
         choice = section.synonyms.get(choice, choice)
     if not isinstance(choice, str) or choice not in section.choices:
-        expected = f"expected one of {', '.join(section.names)}, got {shown(choice)}"
+        expected = f"expected one of {', '.join(section.names)}, got {format_value(choice)}"
         problems.add([section.selector], f"{section.selector}: {expected}{suggest(choice, section.names)}")
         choice = next(iter(section.choices))
     function = section.choices[choice]

@@ -70,10 +70,10 @@ class FourierSummary:
         return {name: float(getattr(self, name)) for name in names}
 
     def __repr__(self) -> str:
-        return _display.lines(self._title(), self.numbers())
+        return _display.format_lines(self._title(), self.numbers())
 
     def _repr_html_(self) -> str:
-        return _display.table(self._title(), self.numbers())
+        return _display.format_html(self._title(), self.numbers())
 
     def _title(self) -> str:
         return f"Fourier features of {len(np.unique(self.frequency))} frequencies"
@@ -99,7 +99,7 @@ def group_rows(data: Dataset) -> tuple[NDArray[np.intp], ...]:
     ValueError, TypeError
         For data of another task.
     """
-    _checks.instance("data", data, Dataset)
+    _checks.check_instance("data", data, Dataset)
     task, p = data.settings.get("task"), data.settings.get("p", 0)
     if task in _SUMS:
         order = np.arange(p)

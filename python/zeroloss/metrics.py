@@ -56,8 +56,8 @@ class Level:
     direction: Direction = "above"
 
     def __post_init__(self) -> None:
-        _checks.instance("curve", self.curve, str)
-        _checks.convert(
+        _checks.check_instance("curve", self.curve, str)
+        _checks.set_fields(
             self,
             level=_checks.real("level", self.level),
             sustained=_checks.integer("sustained", self.sustained, 1),

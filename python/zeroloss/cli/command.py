@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from .. import _toml
-from .._checks import ZerolossWarning, one_line
+from .._checks import ZerolossWarning, to_one_line
 from .._deprecated import ZerolossDeprecationWarning
 from ..provenance import build_info
 
@@ -149,7 +149,7 @@ def _import_modules(context: click.Context, option: click.Parameter, modules: Se
 def print_line(line: str) -> None:
     """Write a line to standard error. Characters that the terminal cannot show are escaped."""
     with contextlib.suppress(OSError):  # Standard error may be closed.
-        click.echo(f"zeroloss: {one_line(line)}", err=True)
+        click.echo(f"zeroloss: {to_one_line(line)}", err=True)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:

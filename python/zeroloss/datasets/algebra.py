@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import _checks
-from .._checks import ArgumentValueError, shown
+from .._checks import ArgumentValueError, format_value
 from .._choices import AtLeastOne, AtLeastTwo, Count, Fraction, Inputs, Pairs, Share
 from .._resources import check_memory
 from .dataset import Dataset
@@ -297,7 +297,7 @@ def modular_polynomial(
         raise ArgumentValueError(
             ("pairs", "inputs"),
             'expected "ordered" and "concatenated", because the polynomial depends on the order, '
-            f"got {shown(pairs)} and {shown(inputs)}",
+            f"got {format_value(pairs)} and {format_value(inputs)}",
         )
     about = {"task": "modular_polynomial", "p": p, "terms": checked, "pairs": pairs, "inputs": inputs}
     split = Split(train_fraction, train_count, test_count, label_noise, seed)
@@ -363,7 +363,7 @@ def _checked_terms(terms: object) -> list[list[int]]:
         rows = []
     if not rows or any(len(row) != 3 for row in rows):
         raise ArgumentValueError(
-            "terms", f"expected (coefficient, power of a, power of b), one or more, got {shown(terms)}"
+            "terms", f"expected (coefficient, power of a, power of b), one or more, got {format_value(terms)}"
         )
     least = (-(2**63), 0, 0)
     return [[_checks.integer(f"terms[{i}][{j}]", row[j], least[j]) for j in range(3)] for i, row in enumerate(rows)]

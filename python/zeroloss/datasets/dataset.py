@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array, issparse
 
 from .. import _checks, _display
-from .._checks import ArgumentValueError, shown
+from .._checks import ArgumentValueError, format_value
 from .._choices import Rows
 from .._kernels import kernels
 from .._reading import RefusedError, read_npz, reading
@@ -89,7 +89,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         rows = "sparse" if isinstance(self.rows_train, csr_array) else "dense"
-        made = _display.keywords(self.settings)
+        made = _display.format_keywords(self.settings)
         classes = "" if self.classes is None else f", {self.classes} classes with chance level {self.chance_level:.3g}"
         return (
             f"Dataset({self.train_count} training and {self.test_count} test samples, "
@@ -103,9 +103,9 @@ class Dataset:
             "inputs": f"{self.d_in}, in {'sparse' if isinstance(self.rows_train, csr_array) else 'dense'} rows",
             "outputs": self.d_out,
             "classes": "none: targets are not one-hot" if self.classes is None else self.classes,
-            "made from": _display.keywords(self.settings),
+            "made from": _display.format_keywords(self.settings),
         }
-        return _display.table("Dataset", rows)
+        return _display.format_html("Dataset", rows)
 
 
 def from_arrays(
@@ -213,7 +213,7 @@ def from_file(file: str | os.PathLike[str], rows: Rows = "auto") -> Dataset:
     with reading(file, "an npz file of samples") as stream:
         arrays = read_npz(stream)
         if not {"X_train", "Y_train"} <= arrays.keys() <= {"X_train", "Y_train", "X_test", "Y_test"}:
-            got = shown(sorted(arrays)) if arrays else "no arrays"
+            got = format_value(sorted(arrays)) if arrays else "no arrays"
             raise RefusedError(f"expected arrays X_train, Y_train and possibly X_test, Y_test, got {got}")
         try:
             return _from_arrays(

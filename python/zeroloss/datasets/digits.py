@@ -58,7 +58,7 @@ def digits(
     try:
         from sklearn.datasets import load_digits  # noqa: PLC0415 — an extra, and slow to import
     except ImportError:
-        raise _checks.missing("digits", "scikit-learn", "data") from None
+        raise _checks.missing_library("digits", "scikit-learn", "data") from None
     pixels, labels = load_digits(return_X_y=True)
     Y = np.eye(10)[labels] if targets == "one_hot" else labels[:, None].astype(np.float64)
     return split.of(np.asarray(pixels, np.float64) / 16, Y, {"task": "digits", "targets": targets})

@@ -39,7 +39,7 @@ def with_label_noise(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
         If the fraction is outside [0, 1], the seed is negative, the targets are not labels, or the labels already have
         noise.
     """
-    _checks.instance("data", data, Dataset)
+    _checks.check_instance("data", data, Dataset)
     fraction, seed = _checks.fraction("fraction", fraction), _checks.integer("seed", seed, 0)
     if before := data.settings.get("label_noise"):
         raise ArgumentValueError("data", f"expected labels without noise, got label_noise={before}")

@@ -29,7 +29,7 @@ class Split:
     seed: Count
 
     def __post_init__(self) -> None:
-        _checks.convert(
+        _checks.set_fields(
             self,
             label_noise=_checks.fraction("label_noise", self.label_noise),
             seed=_checks.integer("seed", self.seed, 0),

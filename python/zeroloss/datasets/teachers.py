@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
-from .._checks import ArgumentValueError, shown
+from .._checks import ArgumentValueError, format_value
 from .._choices import AtLeastOne, Count, NotNegative
 from .._resources import check_memory
 from .dataset import Dataset, read_only
@@ -135,9 +135,9 @@ def teacher_layers(data: Dataset) -> Layers:
     ValueError, TypeError
         If the dataset is not one of these.
     """
-    _checks.instance("data", data, Dataset)
+    _checks.check_instance("data", data, Dataset)
     if data.settings.get("task") not in ("linear_teacher", "relu_teacher"):
-        task = shown(data.settings.get("task"))
+        task = format_value(data.settings.get("task"))
         raise ArgumentValueError("data", f"expected a linear_teacher or relu_teacher, got task {task}")
     return _layers(data.settings, np.random.default_rng(data.settings["seed"]).spawn(1)[0])
 

@@ -88,7 +88,7 @@ class AdamW(DescentSettings):
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise ArgumentTypeError("betas", f"expected two numbers, got {self.betas!r}")
         betas = tuple(_checks.below_one(f"betas[{place}]", beta) for place, beta in enumerate(self.betas))
-        _checks.convert(self, betas=betas, eps=_checks.positive("eps", self.eps))
+        _checks.set_fields(self, betas=betas, eps=_checks.positive("eps", self.eps))
 
     def _kernel_optimizer(self) -> kernels.Optimizer:
         """Return the optimizer as the kernel takes it."""

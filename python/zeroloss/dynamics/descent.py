@@ -58,7 +58,7 @@ class DescentSettings(ABC):
 
     def __post_init__(self) -> None:
         scheduled = isinstance(self.lr, LearningRate | Mapping)
-        _checks.convert(
+        _checks.set_fields(
             self,
             lr=learning_rate.from_settings("lr", self.lr) if scheduled else _checks.positive("lr", self.lr),
             weight_decay=_checks.not_negative("weight_decay", self.weight_decay),
@@ -70,7 +70,7 @@ class DescentSettings(ABC):
 
     def _check_norm_constraint(self) -> None:
         _checks.choice("norm_layers", self.norm_layers, LAYERS)
-        _checks.convert(
+        _checks.set_fields(
             self,
             norm_ratio=_checks.positive("norm_ratio", self.norm_ratio),
             norm_from_step=_checks.integer("norm_from_step", self.norm_from_step, 0),

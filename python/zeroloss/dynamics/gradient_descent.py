@@ -89,8 +89,8 @@ class GradientDescent(DescentSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _checks.convert(self, momentum=_checks.below_one("momentum", self.momentum))
-        _checks.instance("compensated", self.compensated, bool)
+        _checks.set_fields(self, momentum=_checks.below_one("momentum", self.momentum))
+        _checks.check_instance("compensated", self.compensated, bool)
 
     def _kernel_optimizer(self) -> kernels.Optimizer:
         """Return the optimizer as the kernel takes it."""

@@ -41,7 +41,7 @@ class LearningRate(ABC):
     lr: float
 
     def __post_init__(self) -> None:
-        _checks.convert(self, lr=_checks.positive("lr", self.lr))
+        _checks.set_fields(self, lr=_checks.positive("lr", self.lr))
 
     def at(self, step: int) -> float:
         """Return the rate of one step.
@@ -136,12 +136,12 @@ class LinearWarmUp(LearningRate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _checks.convert(self, steps=_count("steps", self.steps), start=_checks.fraction("start", self.start))
+        _checks.set_fields(self, steps=_count("steps", self.steps), start=_checks.fraction("start", self.start))
         if self.then is not None:
             then = from_settings("then", self.then)
             if then.lr != self.lr:
                 raise ArgumentValueError("then", f"expected a schedule of the same lr, {self.lr}, got {then.lr}")
-            _checks.convert(self, then=then)
+            _checks.set_fields(self, then=then)
 
     def _rates(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
         rates: NDArray[np.float64] = self.lr * (
@@ -175,7 +175,7 @@ class Step(LearningRate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _checks.convert(self, every=_count("every", self.every), factor=_checks.fraction("factor", self.factor))
+        _checks.set_fields(self, every=_count("every", self.every), factor=_checks.fraction("factor", self.factor))
 
     def _rates(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
         return self.lr * _power(self.factor, t // self.every)
@@ -207,7 +207,7 @@ class Cosine(LearningRate):
         lowest = _checks.not_negative("lowest", self.lowest)
         if lowest > self.lr:
             raise ArgumentValueError("lowest", f"expected a number of at most lr = {self.lr}, got {lowest}")
-        _checks.convert(self, steps=_count("steps", self.steps), lowest=lowest)
+        _checks.set_fields(self, steps=_count("steps", self.steps), lowest=lowest)
 
     def _rates(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
         t = np.minimum(t, self.steps)
@@ -275,7 +275,7 @@ def from_settings(name: str, settings: object) -> LearningRate:
     try:
         return kind(**arguments)
     except (ValueError, TypeError) as error:
-        raise _checks.part_of(name, error) from None
+        raise _checks.error_of_part(name, error) from None
 
 
 def _count(name: str, value: object) -> int:

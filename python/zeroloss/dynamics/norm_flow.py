@@ -70,7 +70,7 @@ class NormFlow:
     retraction_tolerance: Positive = 1e-10
 
     def __post_init__(self) -> None:
-        _checks.convert(
+        _checks.set_fields(
             self,
             retraction_tolerance=_checks.positive("retraction_tolerance", self.retraction_tolerance),
             **convert_step_settings(self.step_size, self.rtol, self.atol),

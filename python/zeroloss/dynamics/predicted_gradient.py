@@ -60,7 +60,7 @@ class PredictedGradient:
 
     def __post_init__(self) -> None:
         step = convert_step_settings(self.step_size, self.rtol, self.atol)
-        _checks.convert(self, ridge=_checks.not_negative("ridge", self.ridge), **step)
+        _checks.set_fields(self, ridge=_checks.not_negative("ridge", self.ridge), **step)
 
     def start(
         self, data: Dataset, network: Network, threads: int = 1

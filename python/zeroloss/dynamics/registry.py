@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .. import _deprecated, _plain
-from .._checks import ArgumentTypeError, ArgumentValueError, shown
+from .._checks import ArgumentTypeError, ArgumentValueError, format_value
 from .adamw import AdamW
 from .gradient_descent import GradientDescent
 from .norm_flow import NormFlow
@@ -61,9 +61,9 @@ def register_dynamics(name: str, kind: type[Any]) -> None:
     >>> zl.register_dynamics("noisy", NoisyDescent)
     """
     if not isinstance(name, str) or not name.isidentifier():
-        raise ArgumentValueError("name", f"expected an identifier, got {shown(name)}")
+        raise ArgumentValueError("name", f"expected an identifier, got {format_value(name)}")
     if not isinstance(kind, type):
-        raise ArgumentTypeError("kind", f"expected a frozen dataclass, got {shown(kind)}")
+        raise ArgumentTypeError("kind", f"expected a frozen dataclass, got {format_value(kind)}")
     _check_kind("kind", kind)
     known = _registered.get(name)
     if known is not None and (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):
@@ -90,7 +90,7 @@ def check_dynamics(dynamics: object) -> None:
             json.dumps(_plain.to_plain(value))
         except (TypeError, ValueError):
             raise ArgumentTypeError(
-                "dynamics", f"fields must be numbers, strings, lists or mappings, got {name} = {shown(value)}"
+                "dynamics", f"fields must be numbers, strings, lists or mappings, got {name} = {format_value(value)}"
             ) from None
 
 

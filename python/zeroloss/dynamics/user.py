@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import ArgumentTypeError, one_line, shown
+from .._checks import ArgumentTypeError, format_value, to_one_line
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network
@@ -65,22 +65,24 @@ class UserStepper(ChunkStepper):
         network = self.network()
         record = self._call("record", self._inner.record)
         if not isinstance(record, Mapping):
-            raise self._contract_error("record", f"expected a mapping of names to numbers, got {shown(record)}")
+            raise self._contract_error("record", f"expected a mapping of names to numbers, got {format_value(record)}")
         values = {**self._evaluator(network.E, network.W), "time": self._step_size * self._steps}
         for name, value in record.items():
             if not isinstance(name, str) or not name.isidentifier():
-                raise self._contract_error("record", f"expected identifiers as names, got {shown(name)}")
+                raise self._contract_error("record", f"expected identifiers as names, got {format_value(name)}")
             try:
                 values[name] = float(value)
             except (TypeError, ValueError):
-                raise self._contract_error("record", f"expected a number for {name}, got {shown(value)}") from None
+                raise self._contract_error(
+                    "record", f"expected a number for {name}, got {format_value(value)}"
+                ) from None
         return values
 
     def network(self) -> Network:
         """Return a copy of the parameters."""
         network = self._call("network", self._inner.network)
         if not isinstance(network, Network):
-            raise self._contract_error("network", f"expected a Network, got {shown(network)}")
+            raise self._contract_error("network", f"expected a Network, got {format_value(network)}")
         if (network.shape, network.dtype) != (self._start.shape, self._start.dtype):
             raise self._contract_error(
                 "network",
@@ -92,14 +94,16 @@ class UserStepper(ChunkStepper):
         """Return a copy of the complete state."""
         saved = self._call("save", self._inner.save)
         if not isinstance(saved, Mapping):
-            raise self._contract_error("save", f"expected a mapping of names to arrays, got {shown(saved)}")
+            raise self._contract_error("save", f"expected a mapping of names to arrays, got {format_value(saved)}")
         state: State = {}
         for name, value in saved.items():
             if not isinstance(name, str) or name == _STEPS or not name:
-                raise self._contract_error("save", f"expected strings as names, got {shown(name)}")
+                raise self._contract_error("save", f"expected strings as names, got {format_value(name)}")
             array: NDArray[Any] = np.asarray(value)
             if array.dtype.kind not in _KINDS:
-                raise self._contract_error("save", f"expected an array of numbers for {name}, got {shown(value)}")
+                raise self._contract_error(
+                    "save", f"expected an array of numbers for {name}, got {format_value(value)}"
+                )
             state[name] = array.copy()
         layout = {name: (array.shape, array.dtype) for name, array in state.items()}
         if self._layout not in (None, layout):
@@ -145,7 +149,7 @@ class UserStepper(ChunkStepper):
             raise self._contract_error(method, f"{type(error).__name__}: {error}{_format_place(error)}") from error
 
     def _contract_error(self, method: str, what: str) -> DynamicsError:
-        return DynamicsError(one_line(f"{self._name}.{method}: {what}"))
+        return DynamicsError(to_one_line(f"{self._name}.{method}: {what}"))
 
 
 def fixed_step(dynamics: Dynamics) -> float | None:

@@ -189,7 +189,7 @@ class AlignmentMeasure:
         lr: float = 1.0,
         solver: Solver = "auto",
     ) -> None:
-        _checks.instance("data", data, Dataset)
+        _checks.check_instance("data", data, Dataset)
         self.lag = _checks.integer("lag", lag, 1)
         self._arguments = (_checks.choice("projection", projection, PROJECTIONS), _checks.positive("lr", lr), solver)
         resolve_method(solver, data)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from .. import _checks
-from .._checks import ArgumentTypeError, ArgumentValueError, shown, shown_path
+from .._checks import ArgumentTypeError, ArgumentValueError, format_path, format_value
 from .._reading import Arrays
 from .network import Network, from_arrays
 from .tensor_files import read_tensors
@@ -82,13 +82,13 @@ def from_checkpoint(
     ``from_checkpoint("mlp.pth", names={"E": "fc1.weight", "W": "fc2.weight"}, activation="gelu")``
     """
     if not isinstance(ignore, Iterable):
-        raise ArgumentTypeError("ignore", f"expected names, got {shown(ignore)}")
+        raise ArgumentTypeError("ignore", f"expected names, got {format_value(ignore)}")
     patterns = [ignore] if isinstance(ignore, str) else list(ignore)
     for pattern in patterns:
-        _checks.instance("ignore", pattern, str)
+        _checks.check_instance("ignore", pattern, str)
     given = None if names is None else _checked_names(names)
     tensors, metadata = read_tensors(path, _wanted(given, patterns))
-    where = shown_path(path)
+    where = format_path(path)
     biases = {name for name in tensors if _is_ignored(name, patterns)} - _layers(given)
     ignored = {name: tensors.pop(name) for name in biases}
     try:
@@ -98,7 +98,9 @@ def from_checkpoint(
     for name, bias in sorted(ignored.items()):
         if np.any(bias):
             size = f"entries up to {np.abs(bias).max():.3g}"
-            message = f"{where}: {shown(name)} is dropped but not zero ({size}), so the network is another function"
+            message = (
+                f"{where}: {format_value(name)} is dropped but not zero ({size}), so the network is another function"
+            )
             warnings.warn(message, _checks.ZerolossWarning, stacklevel=2)
     return net
 
@@ -153,7 +155,7 @@ def _network(
             without = "networks here have two layers" if tensor.ndim == 2 else "there are no biases here"
             raise ValueError(
                 f"expected no further tensors than {' and '.join(map(_name, sorted(layers)))} unless zero or named in "
-                f"ignore ({without}), got {shown(name)} {shown(tensor.shape)}"
+                f"ignore ({without}), got {format_value(name)} {format_value(tensor.shape)}"
             )
     net = from_arrays(E, W, metadata.get("activation", "relu") if activation is None else activation)
     settings = {"init": "checkpoint", "file": file, "hidden": net.hidden}
@@ -185,7 +187,7 @@ def to_checkpoint(net: Network, path: str | os.PathLike[str], names: Mapping[str
     FileExistsError
         If ``path`` is a file that this function did not write.
     """
-    _checks.instance("net", net, Network)
+    _checks.check_instance("net", net, Network)
     chosen = _checked_names(_CONVENTIONS[1] if names is None else names)
     tensors = {
         name: np.ascontiguousarray(A.T if layout == "transposed" else A)
@@ -232,7 +234,7 @@ def _checked_names(names: object) -> dict[str, tuple[str, str]]:
         raise ArgumentValueError("names", f'expected {{"E": name, "W": name}}, got {got or "nothing"}')
     chosen = {layer: _name_and_layout(names[layer]) for layer in ("E", "W")}
     if chosen["E"][0] == chosen["W"][0]:
-        raise ArgumentValueError("names", f"expected two tensors, got {shown(chosen['E'][0])} for both layers")
+        raise ArgumentValueError("names", f"expected two tensors, got {format_value(chosen['E'][0])} for both layers")
     return chosen
 
 
@@ -242,7 +244,9 @@ def _name_and_layout(value: object) -> tuple[str, str]:
     match value:
         case [str(name), str(layout)] if layout in _LAYOUTS:
             return name, layout
-    raise ArgumentValueError("names", f'expected a name, or a name and "transposed" or "as_is", got {shown(value)}')
+    raise ArgumentValueError(
+        "names", f'expected a name, or a name and "transposed" or "as_is", got {format_value(value)}'
+    )
 
 
 def _conventional_names(tensors: Arrays) -> dict[str, tuple[str, str]]:
@@ -262,30 +266,30 @@ def _likely_layers(tensors: Arrays) -> tuple[str, str]:
     matrices = [name for name, array in tensors.items() if array.ndim == 2 and name.rsplit(".", 1)[-1] == "weight"]
     for first, second in itertools.pairwise(matrices):
         if tensors[second].shape[1] == tensors[first].shape[0]:
-            return shown(first), shown(second)
+            return format_value(first), format_value(second)
     return "…", "…"
 
 
 def _layer(tensors: Arrays, name: str, layout: str) -> NDArray[Any]:
     if name not in tensors:
-        raise ValueError(f"expected a tensor {shown(name)}, got {_listed(tensors)}")
+        raise ValueError(f"expected a tensor {format_value(name)}, got {_listed(tensors)}")
     tensor = tensors[name]
     if tensor.ndim != 2:
-        raise ValueError(f"expected {shown(name)} to be a matrix, got shape {shown(tensor.shape)}")
+        raise ValueError(f"expected {format_value(name)} to be a matrix, got shape {format_value(tensor.shape)}")
     if tensor.dtype.kind != "f" or tensor.dtype.itemsize not in (2, 4, 8):
         got = tensor.dtype.name
-        raise ValueError(f"expected {shown(name)} of 16 to 64-bit floating-point numbers, got {got}")
+        raise ValueError(f"expected {format_value(name)} of 16 to 64-bit floating-point numbers, got {got}")
     matrix = tensor.T if layout == "transposed" else tensor
     return matrix.astype(np.float32) if tensor.dtype.itemsize == 2 else matrix
 
 
 def _listed(tensors: Arrays) -> str:
-    parts = [f"{_name(name)} {shown(array.shape)}" for name, array in tensors.items()]
+    parts = [f"{_name(name)} {format_value(array.shape)}" for name, array in tensors.items()]
     return ", ".join(parts[:8]) + (f" and {len(parts) - 8} more" if len(parts) > 8 else "") or "no tensors"
 
 
 def _name(name: str) -> str:
-    return shown(name)[1:-1]
+    return format_value(name)[1:-1]
 
 
 def _checksum(tensors: Mapping[str, NDArray[Any]], activation: str) -> str:

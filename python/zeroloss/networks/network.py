@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from .. import _checks, _display
-from .._checks import ArgumentTypeError, ArgumentValueError, shown
+from .._checks import ArgumentTypeError, ArgumentValueError, format_value
 from .._choices import AtLeastOne, Count, Dtype, OneOf, Positive
 from .._kernels import kernels
 from .._resources import check_memory
@@ -111,12 +111,16 @@ class Network:
         return Network(self.E, self.W, self.activation, settings)
 
     def __repr__(self) -> str:
-        made = _display.keywords(self.settings)
+        made = _display.format_keywords(self.settings)
         return f"Network({self.shape}, activation={self.activation!r}, dtype={self.dtype.name!r}; {made})"
 
     def _repr_html_(self) -> str:
-        rows = {"activation": self.activation, "dtype": self.dtype.name, "made from": _display.keywords(self.settings)}
-        return _display.table(f"Network {self.shape}, without biases", rows)
+        rows = {
+            "activation": self.activation,
+            "dtype": self.dtype.name,
+            "made from": _display.format_keywords(self.settings),
+        }
+        return _display.format_html(f"Network {self.shape}, without biases", rows)
 
     @property
     def shape(self) -> str:
@@ -160,7 +164,7 @@ def normal(
     ValueError, TypeError
         For hidden < 1, a standard deviation that is not above 0, a negative seed, an unknown activation or dtype.
     """
-    _checks.instance("data", data, Dataset)
+    _checks.check_instance("data", data, Dataset)
     hidden, seed = _checks.integer("hidden", hidden, 1), _checks.integer("seed", seed, 0)
     std = _checks.positive("std", std)
     check_memory(f"a network of {hidden} hidden units", 16 * hidden * (data.d_in + data.d_out))
@@ -198,7 +202,7 @@ def uniform_fan_in(
     ValueError, TypeError
         For hidden < 1, a negative seed, an unknown activation or dtype.
     """
-    _checks.instance("data", data, Dataset)
+    _checks.check_instance("data", data, Dataset)
     hidden, seed = _checks.integer("hidden", hidden, 1), _checks.integer("seed", seed, 0)
     check_memory(f"a network of {hidden} hidden units", 16 * hidden * (data.d_in + data.d_out))
     random = np.random.default_rng(seed)
@@ -254,8 +258,8 @@ def check_fits(network: Network, data: Dataset) -> None:
             f"expected a Network, got {type(network).__name__}; of a PyTorch module of two Linear layers and "
             "no biases take zeroloss.networks.from_arrays(E, W), E = layer1.weight.T and W = layer2.weight.T",
         )
-    _checks.instance("network", network, Network)
-    _checks.instance("data", data, Dataset)
+    _checks.check_instance("network", network, Network)
+    _checks.check_instance("data", data, Dataset)
     got, expected = (len(network.E), network.W.shape[1]), (data.d_in, data.d_out)
     if got != expected:
         raise ArgumentValueError("network", f"expected (inputs, outputs) = {expected}, as the data have, got {got}")
@@ -270,21 +274,21 @@ def kernel_activation(network: Network) -> kernels.Activation:
 def _parse_activation(name: object) -> tuple[str, float | None]:
     found = re.fullmatch(r"(\w+)(?:\((.*)\))?", name) if isinstance(name, str) else None
     if found is None or found[1] not in ACTIVATIONS:
-        raise ArgumentValueError("activation", f"expected one of {', '.join(ACTIVATIONS)}, got {shown(name)}")
+        raise ArgumentValueError("activation", f"expected one of {', '.join(ACTIVATIONS)}, got {format_value(name)}")
     kind, text = found[1], found[2]
     default = ACTIVATIONS[kind]
     if text is None:
         return kind, default
     if default is None:
-        raise ArgumentValueError("activation", f"expected {kind} without a parameter, got {shown(name)}")
+        raise ArgumentValueError("activation", f"expected {kind} without a parameter, got {format_value(name)}")
     try:
         parameter = float(text)
     except ValueError:
-        raise ArgumentValueError("activation", f"expected a number in {kind}(…), got {shown(name)}") from None
+        raise ArgumentValueError("activation", f"expected a number in {kind}(…), got {format_value(name)}") from None
     lowest = 1e-30 if kind == "softplus" else -_GREATEST_PARAMETER
     if not lowest <= parameter <= _GREATEST_PARAMETER:
         raise ArgumentValueError(
-            "activation", f"expected {kind}(…) in [{lowest:g}, {_GREATEST_PARAMETER:g}], got {shown(name)}"
+            "activation", f"expected {kind}(…) in [{lowest:g}, {_GREATEST_PARAMETER:g}], got {format_value(name)}"
         )
     return kind, parameter
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import shown
+from .._checks import format_value
 from .._reading import RefusedError
 from .known_globals import (
     DICTIONARIES,
@@ -96,7 +96,7 @@ def known(module: object, name: object) -> Global:
     if isinstance(module, str) and isinstance(name, str):
         if (module, name) in _KNOWN:
             return Global(module, name)
-        mention = shown(f"{module}.{name}", 100)
+        mention = format_value(f"{module}.{name}", 100)
     else:
         mention = "'a computed name'"
     raise RefusedError(

@@ -9,8 +9,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .._checks import shown
-from .._reading import Arrays, RefusedError, check_fits, fill, kind_of, read_npz, reading, size_of, zip_archive
+from .._checks import format_value
+from .._reading import (
+    Arrays,
+    RefusedError,
+    check_fits_in_memory,
+    describe_kind,
+    file_size,
+    fill_array,
+    open_zip,
+    read_npz,
+    reading,
+)
 from .torch_files import Wanted, bfloat16_to_float32, read_torch_stream, read_torch_zip
 
 _SAFETENSORS_TYPES = {
@@ -59,12 +69,13 @@ def read_tensors(path: str | os.PathLike[str], wanted: Wanted) -> tuple[Arrays, 
         if head[8:9] == b"{":
             return _read_safetensors(file, wanted)
         raise RefusedError(
-            f"expected a safetensors, npz or PyTorch file, got none of these ({size_of(file)} bytes): {kind_of(head)}"
+            f"expected a safetensors, npz or PyTorch file, got none of these ({file_size(file)} bytes): "
+            f"{describe_kind(head)}"
         )
 
 
 def _read_zip(file: BinaryIO, wanted: Wanted) -> Arrays:
-    with zip_archive(file) as archive:
+    with open_zip(file) as archive:
         entries = {name.rsplit("/", 1)[-1] for name in archive.namelist()}
         if kind := next((kind for entry, kind in _ARCHIVES.items() if entry in entries), None):
             raise RefusedError(f"expected an npz or PyTorch archive, got {kind}")
@@ -81,40 +92,44 @@ def _read_zip(file: BinaryIO, wanted: Wanted) -> Arrays:
 def _read_safetensors(file: BinaryIO, wanted: Wanted) -> tuple[Arrays, dict[str, str]]:
     length = int.from_bytes(file.read(8), "little")
     start = 8 + length
-    if length > min(size_of(file) - 8, _LONGEST_HEADER):
+    if length > min(file_size(file) - 8, _LONGEST_HEADER):
         raise RefusedError(
-            f"expected a safetensors header of at most {_LONGEST_HEADER} bytes within a file of {size_of(file)}, "
+            f"expected a safetensors header of at most {_LONGEST_HEADER} bytes within a file of {file_size(file)}, "
             f"got one of {length}"
         )
     header = json.loads(file.read(length).decode(), object_pairs_hook=_without_repetition)
     metadata = header.pop("__metadata__", {})
     if not all(isinstance(text, str) for text in metadata.values()):
         raise RefusedError("expected metadata that are texts, got others")
-    check_fits(size_of(file))
+    check_fits_in_memory(file_size(file))
     arrays: Arrays = {}
     end = 0
     for name, about in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         begin, until = about["data_offsets"]
-        if begin != end or not begin <= until <= size_of(file) - start:
-            raise EOFError(f"{shown(name)} is at {begin} to {until} of {size_of(file) - start} bytes, after {end}")
+        if begin != end or not begin <= until <= file_size(file) - start:
+            raise EOFError(
+                f"{format_value(name)} is at {begin} to {until} of {file_size(file) - start} bytes, after {end}"
+            )
         end = until
         if not wanted(name):
             continue
         if about["dtype"] not in _SAFETENSORS_TYPES:
             raise RefusedError(
-                f"expected real numbers of 16 to 64 bits or integers, got {about['dtype']} in {shown(name)}"
+                f"expected real numbers of 16 to 64 bits or integers, got {about['dtype']} in {format_value(name)}"
             )
         dtype = np.dtype(_SAFETENSORS_TYPES[about["dtype"]])
         shape = about["shape"]
         if any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize != until - begin:
-            raise RefusedError(f"expected {until - begin} bytes, got shape {shown(shape)} for {shown(name)}")
+            raise RefusedError(
+                f"expected {until - begin} bytes, got shape {format_value(shape)} for {format_value(name)}"
+            )
         raw = np.empty(until - begin, np.uint8)
         file.seek(start + begin)
-        fill(file, raw)
+        fill_array(file, raw)
         entries = raw.view(dtype).reshape(shape)
         arrays[name] = bfloat16_to_float32(entries) if about["dtype"] == "BF16" else entries
-    if end != size_of(file) - start:
-        raise EOFError(f"expected {end} bytes of tensors, got {size_of(file) - start}")
+    if end != file_size(file) - start:
+        raise EOFError(f"expected {end} bytes of tensors, got {file_size(file) - start}")
     return arrays, metadata
 
 

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import shown
-from .._reading import Arrays, RefusedError, check_fits, fill, size_of
+from .._checks import format_value
+from .._reading import Arrays, RefusedError, check_fits_in_memory, file_size, fill_array
 from .known_globals import STORAGE_LETTERS, UNTYPED_LETTERS
 from .pickle_values import NumpyArray, OtherTensor, Storage, Tensor
 from .pickled import Pickle, read_pickle
@@ -38,7 +38,7 @@ def read_torch_zip(archive: zipfile.ZipFile, pickle_name: str, wanted: Wanted) -
         raise RefusedError("expected a PyTorch archive that is not compressed, got a compressed one")
     order = archive.read(f"{root}byteorder").decode() if f"{root}byteorder" in archive.namelist() else "little"
     if order not in ("little", "big"):
-        raise RefusedError(f"expected byteorder little or big, got {shown(order)}")
+        raise RefusedError(f"expected byteorder little or big, got {format_value(order)}")
 
     def raw(storage: Storage) -> NDArray[np.uint8]:
         entry = archive.getinfo(f"{root}data/{storage.key}")
@@ -52,7 +52,7 @@ def read_torch_zip(archive: zipfile.ZipFile, pickle_name: str, wanted: Wanted) -
 
 def read_torch_stream(stream: BinaryIO, wanted: Wanted) -> Arrays:
     """Return the wanted tensors by name, of a file in the legacy format: five pickles, and the storages behind them."""
-    size = size_of(stream)
+    size = file_size(stream)
     magic, protocol = read_pickle(stream, size).value, None
     if magic == _LEGACY_MAGIC:
         protocol = read_pickle(stream, size).value
@@ -62,7 +62,7 @@ def read_torch_stream(stream: BinaryIO, wanted: Wanted) -> Arrays:
         )
     if read_pickle(stream, size).value["little_endian"] is not True:
         raise RefusedError("expected a legacy PyTorch file of a little-endian machine, got one of a big-endian machine")
-    check_fits(size)
+    check_fits_in_memory(size)
     found = read_pickle(stream, size)
     places: dict[str, tuple[int, int]] = {}
     for key in read_pickle(stream, size).value:  # 8 bytes of length, and the entries
@@ -90,7 +90,7 @@ def bfloat16_to_float32(bits: NDArray[Any]) -> NDArray[np.float32]:
 
 def _filled(stream: BinaryIO, size: int) -> NDArray[np.uint8]:
     raw = np.empty(size, np.uint8)
-    fill(stream, raw)
+    fill_array(stream, raw)
     return raw
 
 
@@ -108,15 +108,15 @@ def _tensors(
     entries = 0
     for name, tensor in _Tree(found, wanted).tensors():
         if name in arrays:
-            raise RefusedError(f"expected different names, got {shown(name)} twice")
+            raise RefusedError(f"expected different names, got {format_value(name)} twice")
         if isinstance(tensor, NumpyArray):
             if tensor.array is not None:
                 arrays[name] = tensor.array
             continue
         if isinstance(tensor, OtherTensor):
             raise RefusedError(
-                f"expected dense tensors, got {shown(name)}, a {tensor.kind} one; name it in ignore, or save it as a "
-                "dense one"
+                f"expected dense tensors, got {format_value(name)}, a {tensor.kind} one; name it in ignore, or save it "
+                "as a dense one"
             )
         if tensor.storage not in storages:
             storages[tensor.storage] = _storage_array(raw(tensor.storage), tensor.storage, order)
@@ -157,7 +157,7 @@ class _Tree:
                     if isinstance(inner, AnyTensor) or _is_container(inner):
                         if len(below) > _LONGEST_NAME:
                             raise RefusedError(
-                                f"expected names of at most {_LONGEST_NAME} characters, got {shown(below)}"
+                                f"expected names of at most {_LONGEST_NAME} characters, got {format_value(below)}"
                             )
                         if isinstance(inner, AnyTensor) or self._wanted(f"{below}."):
                             visit(below, inner)
@@ -192,7 +192,7 @@ def _is_container(value: object) -> bool:
 def _storage_array(raw: NDArray[np.uint8], storage: Storage, order: str) -> NDArray[Any]:
     dtype = np.dtype(_LETTERS[storage.kind]).newbyteorder("<" if order == "little" else ">")
     if len(raw) != storage.length * dtype.itemsize:
-        expected = f"{storage.length * dtype.itemsize} bytes of storage {shown(storage.key, 20)}"
+        expected = f"{storage.length * dtype.itemsize} bytes of storage {format_value(storage.key, 20)}"
         raise RefusedError(f"expected {expected}, got {len(raw)}")
     array = raw.view(dtype)
     return bfloat16_to_float32(array) if storage.kind == "BFloat16Storage" else array
@@ -203,10 +203,12 @@ def _strided(name: str, tensor: Tensor, entries: NDArray[Any]) -> NDArray[Any]:
     count = math.prod(tensor.shape)
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
     if count > 0 and last >= len(entries):
-        raise RefusedError(f"expected {shown(name)} within its storage of {len(entries)} entries, got one up to {last}")
+        raise RefusedError(
+            f"expected {format_value(name)} within its storage of {len(entries)} entries, got one up to {last}"
+        )
     if count > len(entries):
         raise RefusedError(
-            f"expected {shown(name)} with entries of its own, got an expanded tensor; save a clone() of it"
+            f"expected {format_value(name)} with entries of its own, got an expanded tensor; save a clone() of it"
         )
     if count == 0:
         return np.zeros(tensor.shape, entries.dtype)

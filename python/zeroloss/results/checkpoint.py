@@ -80,7 +80,7 @@ class Checkpoint:
 
     def __repr__(self) -> str:
         rows = {"outcome": str(self.outcome or "in progress"), "records": self.records, "network": self.network}
-        return _display.lines(f"Checkpoint at step {self.step}", rows)
+        return _display.format_lines(f"Checkpoint at step {self.step}", rows)
 
     def write(self, path: Path) -> None:
         """Write the checkpoint to a file, atomically."""

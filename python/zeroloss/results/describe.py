@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from .._display import Rows, keywords
+from .._display import Rows, format_keywords
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,7 +20,7 @@ def describe_run(run: Run) -> tuple[str, Rows]:
     rows: dict[str, object] = {
         "dynamics": _dynamics(run),
         "data": _samples(run.data),
-        "network": f"{run.network.shape}; {keywords(run.settings['network'])}",
+        "network": f"{run.network.shape}; {format_keywords(run.settings['network'])}",
         "records": _records(run.history),
     }
     if run.history.sizes["step"]:
@@ -48,7 +48,7 @@ def describe_ensemble(ensemble: Ensemble) -> tuple[str, Rows]:
 
 def _dynamics(run: Run) -> str:
     settings = dict(run.settings["dynamics"])
-    return f"{settings.pop('kind')}({keywords(settings)})"
+    return f"{settings.pop('kind')}({format_keywords(settings)})"
 
 
 def _samples(data: Dataset) -> str:

@@ -60,10 +60,10 @@ class Ensemble:
         return history
 
     def __repr__(self) -> str:
-        return _display.lines(*describe_ensemble(self))
+        return _display.format_lines(*describe_ensemble(self))
 
     def _repr_html_(self) -> str:
-        return _display.table(*describe_ensemble(self))
+        return _display.format_html(*describe_ensemble(self))
 
     def __len__(self) -> int:
         return len(self.runs)

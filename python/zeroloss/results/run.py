@@ -88,10 +88,10 @@ class Run:
         self.network = describe_origin(self.network, self.settings, self.step)
 
     def __repr__(self) -> str:
-        return _display.lines(*describe_run(self))
+        return _display.format_lines(*describe_run(self))
 
     def _repr_html_(self) -> str:
-        return _display.table(*describe_run(self))
+        return _display.format_html(*describe_run(self))
 
     @property
     def step(self) -> int:

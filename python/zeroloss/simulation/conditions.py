@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._checks import ArgumentTypeError, ArgumentValueError, shown
+from .._checks import ArgumentTypeError, ArgumentValueError, format_value
 
 _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
@@ -94,12 +94,12 @@ def check_names(argument: str, conditions: Sequence[Condition], recorded: Collec
 
 def _parse(argument: str, texts: object) -> list[Condition]:
     if isinstance(texts, str) or not isinstance(texts, Sequence):
-        raise ArgumentTypeError(argument, f"expected a list of conditions, got {shown(texts)}")
+        raise ArgumentTypeError(argument, f"expected a list of conditions, got {format_value(texts)}")
     return [_parse_condition(argument, text) for text in texts]
 
 
 def _parse_condition(argument: str, text: object) -> Condition:
-    problem = f"expected a condition on a recorded value, such as {_EXAMPLES[argument]}, got {shown(text)}"
+    problem = f"expected a condition on a recorded value, such as {_EXAMPLES[argument]}, got {format_value(text)}"
     if not isinstance(text, str):
         raise ArgumentTypeError(argument, problem)
     if match := _CONDITION.fullmatch(text):

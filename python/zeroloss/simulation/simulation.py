@@ -60,7 +60,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         snapshots = self.snapshot_every
-        _checks.convert(
+        _checks.set_fields(
             self,
             record_every=Schedule("record_every", self.record_every).every,
             snapshot_every=None if snapshots is None else Schedule("snapshot_every", snapshots).every,

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from pydantic import TypeAdapter, ValidationError
 
 from .. import plots
-from .._checks import ArgumentValueError, shown
+from .._checks import ArgumentValueError, format_value
 from .._hints import describe_hint
 from ..provenance import build_info
 from ..results import Run, RunDirectory, labels
@@ -343,7 +343,9 @@ def _change_settings(settings: Any, changes: Mapping[str, object]) -> Any:
         try:
             values[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError:
-            raise ArgumentValueError(name, f"expected {describe_hint(hints[name])}, got {shown(value)}") from None
+            raise ArgumentValueError(
+                name, f"expected {describe_hint(hints[name])}, got {format_value(value)}"
+            ) from None
     return replace(settings, **values)
 
 

@@ -217,7 +217,7 @@ def check_installed() -> None:
     try:
         import lifelines  # noqa: F401, PLC0415
     except ImportError:
-        raise _checks.missing("laws of delays", "lifelines", "survival") from None
+        raise _checks.missing_library("laws of delays", "lifelines", "survival") from None
 
 
 def _quantile(confidence: float) -> float:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .. import _toml
-from .._checks import shown
+from .._checks import format_value
 from .._fingerprint import EXECUTION_KEYS, combine_fingerprint, section_text
 from .._plain import to_plain
 from .._progress import progress_bar
@@ -74,7 +74,7 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
     section = settings.get("sweep")
     if not isinstance(section, Mapping) or not section:
         raise ConfigurationError(
-            [f'sweep: expected a section [sweep] with lists, as "network.seed" = [1, 2], got {shown(section)}']
+            [f'sweep: expected a section [sweep] with lists, as "network.seed" = [1, 2], got {format_value(section)}']
         )
     problems: list[str] = []
     found, seen = [], set[str]()
@@ -84,18 +84,18 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
             problems.append(f'sweep.{name}: expected quotes around a key, as "{name}.{next(iter(values), "seed")}"')
             continue
         if any(key.count(".") != 1 or key.startswith("sweep.") for key in keys):
-            problems.append(f"sweep: expected keys as section.key, got {shown(name)}")
+            problems.append(f"sweep: expected keys as section.key, got {format_value(name)}")
         if idle := [key for key in keys if key.removeprefix("run.") in EXECUTION_KEYS and key.startswith("run.")]:
             problems.append(f"sweep.{idle[0]}: expected a key on which records depend, got one that changes none")
         if twice := [key for key in keys if key in seen or keys.count(key) > 1]:
             problems.append(f"sweep: expected every key once, got {twice[0]} again")
         seen.update(keys)
         if not isinstance(values, list | tuple) or not values:
-            problems.append(f"sweep.{name}: expected a list of values, got {shown(values)}")
+            problems.append(f"sweep.{name}: expected a list of values, got {format_value(values)}")
             continue
         rows = [(value,) for value in values] if len(keys) == 1 else values
         if wrong := [row for row in rows if not isinstance(row, list | tuple) or len(row) != len(keys)]:
-            problems.append(f"sweep.{name}: expected lists of {len(keys)} values, got {shown(wrong[0])}")
+            problems.append(f"sweep.{name}: expected lists of {len(keys)} values, got {format_value(wrong[0])}")
             continue
         texts = [_toml.dump_value(row) for row in rows]
         if len(set(texts)) < len(texts):
@@ -118,7 +118,7 @@ def cells(settings: Mapping[str, Any], progress: bool | None = None) -> list[Cel
     lines = axes(settings)
     count = math.prod(len(axis.values) for axis in lines)
     if count > _MOST_CELLS:
-        raise ConfigurationError([f"sweep: expected at most {_MOST_CELLS} combinations, got {shown(count)}"])
+        raise ConfigurationError([f"sweep: expected at most {_MOST_CELLS} combinations, got {format_value(count)}"])
     try:
         base = to_plain({name: section for name, section in settings.items() if name != "sweep"})
     except ValueError as error:

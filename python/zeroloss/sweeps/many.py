@@ -139,9 +139,9 @@ def _checked(place: int, member: object, plan: Plan, measures: ManyMeasures) -> 
         raise ArgumentTypeError(f"members[{place}]", f"expected (dynamics, data, network), got {member!r}")
     dynamics, data, network = member
     try:
-        _checks.instance("data", data, Dataset)
-        _checks.instance("network", network, Network)
+        _checks.check_instance("data", data, Dataset)
+        _checks.check_instance("network", network, Network)
         prepare(dynamics, data, network, _own(plan, measures, data), 1)
     except (ValueError, TypeError) as error:
-        raise _checks.part_of(f"members[{place}]", error) from error
+        raise _checks.error_of_part(f"members[{place}]", error) from error
     return dynamics, data, network

@@ -109,7 +109,7 @@ class Store:
         return is_sweep(directory / "cells.json")
 
     def __repr__(self) -> str:
-        return f"Store({str(self.path)!r}, {len(self.names)} cells of {_display.cut(', '.join(self.keys()), 200)})"
+        return f"Store({str(self.path)!r}, {len(self.names)} cells of {_display.shorten(', '.join(self.keys()), 200)})"
 
     def keys(self) -> list[str]:
         """Return the keys that vary, as section.key."""

@@ -81,10 +81,10 @@ class Sweep:
         return self.store.cube()
 
     def __repr__(self) -> str:
-        return _display.lines(*self._described())
+        return _display.format_lines(*self._described())
 
     def _repr_html_(self) -> str:
-        return _display.table(*self._described())
+        return _display.format_html(*self._described())
 
     def _described(self) -> tuple[str, _display.Rows]:
         endings = Counter(str(outcome.ending) for outcome in self.outcomes.values())
@@ -221,7 +221,7 @@ def connect(address: str) -> Client:
     try:
         from . import cluster  # noqa: PLC0415 — an extra
     except ImportError:
-        raise _checks.missing("scheduler", "Dask", "cluster", "distributed") from None
+        raise _checks.missing_library("scheduler", "Dask", "cluster", "distributed") from None
     return cluster.connect(address)
 
 

@@ -48,9 +48,9 @@ class Settings(DelaySettings):
 
 def check(s: Settings) -> None:
     """Raise ValueError for settings without laws, and ImportError if the extra that fits them is missing."""
-    _checks.different("learning_rates", s.learning_rates, at_least=2)
-    _checks.different("weight_decays", s.weight_decays, at_least=2)
-    _checks.different("budgets", s.budgets, at_least=1)
+    _checks.check_distinct("learning_rates", s.learning_rates, at_least=2)
+    _checks.check_distinct("weight_decays", s.weight_decays, at_least=2)
+    _checks.check_distinct("budgets", s.budgets, at_least=1)
     for budget in s.budgets:
         _checks.integer("budgets", budget, at_least=1)
     _delays.check_places(s, [(lr, decay) for lr in s.learning_rates for decay in s.weight_decays])

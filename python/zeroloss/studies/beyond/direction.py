@@ -80,7 +80,7 @@ def check(s: Settings) -> None:
     """Raise ValueError for settings without paths."""
     for name in s.rules:
         _checks.choice("rules", name, RULES)
-    _checks.different("rules", s.rules, at_least=0)
+    _checks.check_distinct("rules", s.rules, at_least=0)
     for name in ("duration", "most_time", "redraw_every", "kept_time"):
         _checks.positive(name, getattr(s, name))
     _checks.integer("span", s.span, at_least=1)

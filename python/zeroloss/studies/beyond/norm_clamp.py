@@ -66,7 +66,7 @@ class Settings(AdditionSettings):
 
 def check(s: Settings) -> None:
     """Raise ValueError for settings without delays."""
-    _checks.different("ratios", s.ratios, at_least=1)
+    _checks.check_distinct("ratios", s.ratios, at_least=1)
     for ratio in s.ratios:
         _checks.positive("ratios", ratio)
     _checks.integer("steps", s.steps, at_least=1)

@@ -76,8 +76,8 @@ def phase_of(history: xr.Dataset, diverged: bool, *, accuracy: float, sustained:
 
 def check(s: Settings) -> None:
     """Raise ValueError for settings without a diagram, and ImportError if the extra that fits laws is missing."""
-    _checks.different("fractions", s.fractions, at_least=1)
-    _checks.different("weight_decays", s.weight_decays, at_least=1)
+    _checks.check_distinct("fractions", s.fractions, at_least=1)
+    _checks.check_distinct("weight_decays", s.weight_decays, at_least=1)
     _checks.positive("law_decay", s.law_decay)
     _delays.check_places(s, [(s.lr, decay) for _ in s.fractions for decay in s.weight_decays])
 

@@ -48,7 +48,7 @@ class Settings(AdditionSettings):
 
 def check(s: Settings) -> None:
     """Raise ValueError for weight decays that are equal or not above 0."""
-    _checks.different("weight_decays", s.weight_decays, at_least=1)
+    _checks.check_distinct("weight_decays", s.weight_decays, at_least=1)
     for decay in s.weight_decays:
         _checks.positive("weight_decays", decay)
 

@@ -74,7 +74,7 @@ def descend(p: int, hidden: int, activation: str, seed: int, weight_decay: float
 def check(s: Settings) -> None:
     """Raise ValueError for weight decays that are equal or not above 0."""
     for name in ("decays_product", "decays_network"):
-        _checks.different(name, getattr(s, name), at_least=1)
+        _checks.check_distinct(name, getattr(s, name), at_least=1)
         for decay in getattr(s, name):
             _checks.positive(name, decay)
 
