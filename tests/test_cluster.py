@@ -20,6 +20,7 @@ from test_own_dynamics import settings as own_settings
 from test_sweeps import run_sweep, settings, with_sweep
 from zeroloss import cli, sweeps
 from zeroloss.studies import Cells
+from zeroloss.studies.paper import figure3
 from zeroloss.studies.theorems import theorem51
 
 needs_base = pytest.mark.skipif(len(LEVELS) == 1 or "base" not in LEVELS, reason="only one level is compiled")
@@ -203,12 +204,14 @@ def test_a_study_on_a_cluster_has_the_numbers_of_this_machine(tmp_path, capsys, 
     """Cells return arrays, and are stored in a directory in which workers also check whether they should continue."""
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     settings = replace(theorem51.STUDY.quick, points=7, seeds=1)
+    short = replace(figure3.STUDY.quick, duration=0.2, duration_on_set=0.2)  # Its cells train networks.
     with cluster({}, {}) as (address, _), sweeps.connect(address) as client:
         with pytest.raises(ValueError, match="cells: expected a directory that all workers of the cluster see"):
             theorem51.STUDY.run(settings, client=client)
         cells = Cells(tmp_path / "cells")
         found = theorem51.STUDY.run(settings, client=client, cells=cells)
         again = theorem51.STUDY.run(settings, cells=Cells(tmp_path / "cells"))
+        trained = figure3.STUDY.run(short, client=client, cells=Cells(tmp_path / "trained"))
         words = ["--set", "points=7", "--seeds", "1", "--scheduler", address, "--out", str(tmp_path / "out")]
         with pytest.raises(SystemExit) as ended:
             cli.main(["check", "5.1", "--quick", *words])
@@ -216,5 +219,6 @@ def test_a_study_on_a_cluster_has_the_numbers_of_this_machine(tmp_path, capsys, 
     assert "check 5.1 (quick): " in capsys.readouterr().out
     assert not list((tmp_path / "cells").glob("wanted-*"))
     xr.testing.assert_identical(found.numbers, again.numbers)
+    xr.testing.assert_identical(trained.numbers, figure3.STUDY.run(short).numbers)
     with xr.open_dataset(tmp_path / "out" / "theorem51.nc", engine="h5netcdf") as stored:
         xr.testing.assert_identical(stored.load(), theorem51.STUDY.run(settings).numbers)

@@ -218,7 +218,8 @@ def _draw_budgets(axes: Axes, numbers: xr.Dataset) -> None:
         values, low, high = shown.by_budget.sel(way=way).transpose("end", "budget").values
         options: Any = {"color": plots.COLOURS[colour], "markersize": 4, "label": label}
         axes.errorbar(at + shift, values, yerr=(values - low, high - values), fmt="o", **options)
-    axes.axhline(float(numbers.exponent[list(numbers.definition.values).index(LAW), 0]), color="black", linewidth=0.9)
+    exponent = numbers.exponent.sel(kind=f"lr · decay, {LAW}", end="value")
+    axes.axhline(float(exponent), color="black", linewidth=0.9)
     axes.axhline(-1, color="black", linewidth=0.9, linestyle=":")
     words = [
         f"{budget:,}\n{share:.0%}".replace(",", " ").replace("%", " %")
