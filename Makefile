@@ -86,14 +86,14 @@ sanitize: $(VENV)/installed $(CHECKED)-address/installed $(CHECKED)-thread/insta
 # The widest level of this machine.
 test-clang: need-clang $(VENV)/installed $(CHECKED)-clang/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-clang $(BIN)/python -c "import zeroloss as zl; assert 'Clang' in zl.build_info()['compiler']"
-	PYTHONPATH=$(CHECKED)-clang $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) tests/test_norm_control.py tests/test_proximal.py
+	PYTHONPATH=$(CHECKED)-clang $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) tests/test_norm_constraint.py tests/test_proximal.py
 
 need-clang:
 	@command -v clang++-19 >/dev/null || { echo "missing: clang++-19 (on Debian: apt install clang-19)"; exit 1; }
 
 # Needs Debian's cross compiler, emulator and debootstrap, and the rights of root once, for debootstrap. A step takes 160
 # to 400 times as long under the emulator, so tests of long runs are left out by name.
-AARCH64_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient activations gradient_descent norm_control \
+AARCH64_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient activations gradient_descent norm_constraint \
   predicted_gradient cross_entropy_and_adamw)
 AARCH64_SLOW := rounding_unit or grokking or finer_precision or divergence_is or 200_steps or extending_and_threads or \
   compensation_includes or fixed_norm or slow_time

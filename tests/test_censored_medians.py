@@ -1,4 +1,4 @@
-"""Medians of events that some runs do not reach: by hand, by lifelines, and over a sweep."""
+"""Medians of events that some runs do not reach, computed by hand, by lifelines, and over a sweep."""
 
 import math
 
@@ -19,34 +19,34 @@ SEEDS = xr.DataArray([10.0, 20.0], dims="seed", coords={"seed": [0, 1]})
     ("steps", "ends", "expected"),
     [
         ([30, 10, 20], 99, 20),
-        ([40, 10, 30, 20], 99, 20),  # the first step by which half of the runs have the event
-        ([17_326, 9_000, NAN, NAN, NAN], 20_000, INF),  # np.nanmedian: 13 163
+        ([40, 10, 30, 20], 99, 20),  # By this step half of the runs have the event.
+        ([17_326, 9_000, NAN, NAN, NAN], 20_000, INF),  # np.nanmedian would be 13 163.
         ([10, 20, 30, NAN, NAN], 99, 30),
-        ([10, 20, NAN, NAN], 99, 20),  # exactly half
-        ([30, None, None], [9, 10, 20], 30),  # those censored before say nothing of step 30
+        ([10, 20, NAN, NAN], 99, 20),  # Exactly half have it.
+        ([30, None, None], [9, 10, 20], 30),  # Runs censored before step 30 carry no information about it.
         ([10, 20, None, 40], [9, 9, 15, 9], 20),  # 3/4, then 3/4 · 1/2
         ([10, 20, None, None, 40], [9, 9, 15, 25, 9], 40),  # 4/5, 4/5 · 2/3 = 8/15, then 0
         ([10, INF, 20], [9, 5, 9], 10),
         ([10, 20, NAN, NAN], [99, 99, INF, INF], 20),
-        ([10, 20, NAN, NAN, NAN], [99, 99, INF, INF, 15], INF),  # diverged runs stay at risk, whenever they ended
-        ([10, NAN, NAN], [99, NAN, NAN], 10),  # NaN ends: no runs
+        ([10, 20, NAN, NAN, NAN], [99, 99, INF, INF, 15], INF),  # Diverged runs stay at risk.
+        ([10, NAN, NAN], [99, NAN, NAN], 10),  # An end of NaN means that there is no run.
         ([NAN, NAN], [NAN, NAN], NAN),
         ([NAN, NAN], [5, 9], INF),
         ([], [], NAN),
         ([0, 0, 5], 9, 0),
     ],
 )
-def test_medians_by_hand(steps, ends, expected):
+def test_medians_agree_with_medians_by_hand(steps, ends, expected):
     np.testing.assert_equal(median(steps, ends), expected)
 
 
-def test_six_runs_reach_one_half_in_spite_of_rounding():
-    """5/6 · 4/5 · 3/4 is 1/2, and not in floating point."""
+def test_one_half_is_reached_in_spite_of_rounding():
+    """5/6 · 4/5 · 3/4 is 1/2, but not in floating point."""
     for runs in range(2, 60, 2):
         assert median(np.arange(runs), runs) == runs / 2 - 1
 
 
-def test_against_lifelines_with_ties():
+def test_medians_with_ties_agree_with_lifelines():
     random = np.random.default_rng(0)
     for _ in range(100):
         runs = random.integers(1, 12)
@@ -58,8 +58,8 @@ def test_against_lifelines_with_ties():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_intervals_against_lifelines():
-    """Records at spacings of their own, so that intervals overlap: Turnbull's estimate."""
+def test_medians_of_intervals_agree_with_lifelines():
+    """Records have different spacings, so that intervals overlap. The oracle is Turnbull's estimate."""
     random = np.random.default_rng(1)
     reached = 0
     for _ in range(40):
@@ -71,7 +71,7 @@ def test_intervals_against_lifelines():
         curve = lifelines.KaplanMeierFitter().fit_interval_censoring(
             np.where(happened, earliest, ends), np.where(happened, latest, INF), tol=1e-10
         )
-        share = curve.survival_function_["NPMLE_estimate_lower"]  # at the end of an interval all of its share is gone
+        share = curve.survival_function_["NPMLE_estimate_lower"]  # The share of an interval is removed at its end.
         if np.abs(share.values - 0.5).min() < 1e-3:
             continue
         expected = share.index[np.argmax(share.values < 0.5)]
@@ -80,20 +80,20 @@ def test_intervals_against_lifelines():
     assert reached > 10
 
 
-def test_records_of_one_schedule_give_the_median_record():
-    """Intervals that do not overlap are Kaplan and Meier's estimate at the records."""
+def test_medians_of_one_schedule_are_records():
+    """Without overlapping intervals the estimate is Kaplan and Meier's at the records."""
     steps, ends = np.array([100, 100, 200, NAN, 400]), np.array([9, 9, 9, 250, 9])
     assert median(steps, ends, earliest=steps - 99) == median(steps, ends) == 200
 
 
-def test_the_bounds_of_crossings_and_delays():
+def test_crossings_and_delays_can_be_passed_with_their_bounds():
     history = xr.Dataset({"curve": ("step", [0.0, 0.0, 1.0])}, {"step": [0, 100, 200]})
     found = [zl.metrics.crossing(history.curve, level) for level in (0.5, 0.7, 2.0)]
     steps, earliest = [one.step for one in found], [one.earliest for one in found]
     assert median(steps, np.subtract(earliest, 1), earliest=earliest) == 200
 
 
-def test_dimensions():
+def test_medians_are_taken_over_named_dimensions():
     steps = xr.DataArray([[[10.0, 20, 30]], [[10, NAN, NAN]]], dims=("decay", "kind", "seed"), coords={"decay": [1, 2]})
     found = median(steps, xr.DataArray([99, 99, 99], dims="seed"), "seed")
     assert found.dims == ("decay", "kind")
@@ -111,10 +111,10 @@ def test_dimensions():
         (([1, 2], 9, "seed"), "dim: expected with DataArrays only, got 'seed'"),
         ((SEEDS, 9, "decay"), r"dim: expected dimensions of the arrays \(seed\), got 'decay'"),
         ((SEEDS, 9, []), "dim: expected at least one dimension"),
-        ((SEEDS, SEEDS.assign_coords(seed=[1, 2])), "cannot align"),  # other runs than those of the steps
+        ((SEEDS, SEEDS.assign_coords(seed=[1, 2])), "cannot align"),  # The runs are not the same.
     ],
 )
-def test_bad_input(arguments, told):
+def test_invalid_arguments_are_rejected(arguments, told):
     with pytest.raises(ValueError, match=told):
         median(*arguments)
     for earliest in ([1.0, 3.0], [1.0, NAN]):
@@ -122,7 +122,7 @@ def test_bad_input(arguments, told):
             median([1.0, 2.0], 9, earliest=earliest)
 
 
-def test_a_sweep_in_which_some_runs_end_before(tmp_path):
+def test_a_sweep_with_censored_and_diverged_runs_has_a_median(tmp_path):
     """Two of four cells have the event, one ends before, and one diverges."""
     given = {
         "data": {"p": 5, "test_count": 3},
@@ -139,7 +139,7 @@ def test_a_sweep_in_which_some_runs_end_before(tmp_path):
     assert np.isnan(steps).tolist() == [False, True, False, True]
     assert median(cube.event_step.sel(event="train_accuracy >= 1"), cube.last_step) == np.nanmin(steps)
     _, accuracy, loss, _ = sweeps.report(tmp_path / "out")
-    # of the three runs that are known at these steps the one that diverged never has the event
+    # Three runs are known at these steps. The one that diverged never has the event.
     first, last = f"{np.nanmin(steps):.0f}", f"{np.nanmax(steps):.0f}"
     assert accuracy.endswith(f"in 2 of 4 cells, at steps {first} to {last}, median {last}")
     assert loss == "train_loss < 1e-30: in 0 of 4 cells"

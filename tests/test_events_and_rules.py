@@ -1,4 +1,4 @@
-"""Events and stopping rules of `simulate`: the same conditions, steps and outcomes as of a run in a directory."""
+"""Events and stopping rules of `simulate` have the conditions, steps and outcomes of a run in a directory."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from zeroloss.simulation.conditions import parse_stop_rules
 TEXTS = ["train_accuracy >= 0.6", "train_loss < 0.08", "test_loss > 0.15", "norm_W > 3", "norm_E < 1", "time >= 33"]
 
 
-def simulated(kind="gradient_descent", steps=300, **options):
+def simulate(kind="gradient_descent", steps=300, **options):
     given = config.from_settings(settings(kind))
     options = {"record_every": 40, "progress": False, **options}
     return zl.simulate(given.dynamics, given.data, given.network, steps=steps, **options)
@@ -21,17 +21,17 @@ def simulated(kind="gradient_descent", steps=300, **options):
 
 @pytest.mark.parametrize("kind", ["gradient_descent", "adamw", "predicted_gradient", "predicted_flow"])
 @pytest.mark.parametrize("every", [None, 30])
-def test_events_are_those_of_a_run_in_a_directory(tmp_path, kind, every):
-    run = simulated(kind, events=TEXTS, event_every=every, loss_extremes=True)
+def test_events_agree_with_a_run_in_a_directory(tmp_path, kind, every):
+    run = simulate(kind, events=TEXTS, event_every=every, loss_extremes=True)
     in_directory = run_in(tmp_path / "a", kind, events=TEXTS, event_every=every)
     assert run.events == in_directory.events
     assert run.events.keys() == set(TEXTS)
     assert any(step is not None for step in run.events.values())
 
 
-def test_events_happen_at_the_first_step_of_records_of_every_step():
-    run = simulated(events=TEXTS)
-    every = simulated(record_every=1).history
+def test_events_agree_with_records_of_every_step():
+    run = simulate(events=TEXTS)
+    every = simulate(record_every=1).history
     for text, step in run.events.items():
         name, comparison, level = text.split()
         holds = {">=": np.greater_equal, ">": np.greater, "<": np.less}[comparison](every[name].values, float(level))
@@ -39,9 +39,9 @@ def test_events_happen_at_the_first_step_of_records_of_every_step():
 
 
 @pytest.mark.parametrize("kind", ["gradient_descent", "predicted_gradient"])
-def test_events_of_an_extended_run_are_those_of_a_longer_one(tmp_path, kind):
-    whole = simulated(kind, events=TEXTS)
-    parts = simulated(kind, steps=50, events=TEXTS)
+def test_an_extended_run_has_the_events_of_a_longer_one(tmp_path, kind):
+    whole = simulate(kind, events=TEXTS)
+    parts = simulate(kind, steps=50, events=TEXTS)
     parts.save(tmp_path / "a")
     parts.extend(250, progress=False)
     assert parts.events == whole.events
@@ -64,8 +64,8 @@ def test_events_of_an_extended_run_are_those_of_a_longer_one(tmp_path, kind):
         ("train_loss <= 0.02 for 2 records", {"stop": ["train_loss <= 0.02 for 2 records"]}, "train loss 0.02 for 2"),
     ],
 )
-def test_rules_end_a_run_as_in_a_directory(tmp_path, rule, key, sentence):
-    run = simulated(stop=[rule], loss_extremes=True)
+def test_rules_end_a_run_at_the_step_of_a_run_in_a_directory(tmp_path, rule, key, sentence):
+    run = simulate(stop=[rule], loss_extremes=True)
     in_directory = run_in(tmp_path / "a", **key)
     assert run.outcome.ending is Ending.STOPPED_BY_A_RULE
     assert sentence in str(run.outcome)
@@ -74,8 +74,8 @@ def test_rules_end_a_run_as_in_a_directory(tmp_path, rule, key, sentence):
     assert same_bits(run.history, in_directory.history)
 
 
-def test_a_rule_on_a_measure():
-    run = simulated(stop=["corner < 1e9 for 2 records"], measures={"corner": lambda net: net.E[0, 0]})
+def test_a_rule_can_use_a_measure():
+    run = simulate(stop=["corner < 1e9 for 2 records"], measures={"corner": lambda net: net.E[0, 0]})
     assert run.step == 80
 
 
@@ -90,7 +90,7 @@ def test_members_of_an_ensemble_have_events_and_rules():
 
 
 def test_a_run_in_a_directory_is_extended_there(tmp_path):
-    """Not in memory, where what was added could not be saved."""
+    """An extension in memory could not be saved there."""
     whole = run_in(tmp_path / "whole")
     run_in(tmp_path / "a", steps=130)
     run = zl.load(tmp_path / "a")
@@ -135,9 +135,9 @@ def test_a_run_in_a_directory_is_extended_there(tmp_path):
         ),
     ],
 )
-def test_what_is_refused_before_the_first_step(options, error, words):
+def test_invalid_conditions_are_rejected_before_the_first_step(options, error, words):
     with pytest.raises(error, match=words) as raised:
-        simulated(**options)
+        simulate(**options)
     assert raised.value.names == (words.partition(":")[0],)
 
 
@@ -151,7 +151,7 @@ def test_what_is_refused_before_the_first_step(options, error, words):
         (">= 1", "<= 1", True),
     ],
 )
-def test_rules_of_which_one_always_holds(one, other, always):
+def test_rules_of_which_one_always_holds_are_rejected(one, other, always):
     texts = [f"norm_E {one}", f"norm_E {other}"]
     if always:
         with pytest.raises(ValueError, match="always holds, so the run would end at once"):

@@ -15,7 +15,7 @@ from zeroloss.dynamics.learning_rate import SCHEDULES, Constant, Cosine, LinearW
 
 EPSILON = 2.0**-52
 
-#: Schedule, PyTorch's own, and its definition at step t for mpmath.
+#: A schedule, PyTorch's scheduler, and the definition at step t for mpmath.
 CASES = [
     (Constant(0.3), lambda o: torch.optim.lr_scheduler.ConstantLR(o, factor=1.0), lambda t: mpmath.mpf(0.3)),
     (
@@ -25,7 +25,7 @@ CASES = [
     ),
     (
         LinearWarmUp(7.0, 33),
-        None,  # LinearLR has no start at 0
+        None,  # LinearLR cannot start at 0.
         lambda t: mpmath.mpf(7) * min(t, 33) / 33,
     ),
     (
@@ -48,7 +48,7 @@ IDS = [repr(case[0]) for case in CASES]
 
 
 @pytest.mark.parametrize(("schedule", "_", "definition"), CASES, ids=IDS)
-def test_rates_are_their_definition_to_a_few_units(schedule, _, definition):
+def test_rates_agree_with_their_definition_to_a_few_units(schedule, _, definition):
     rates = schedule.rates(0, 150)
     with mpmath.workdps(40):
         expected = [definition(t) for t in range(150)]
@@ -62,9 +62,9 @@ def test_rates_are_their_definition_to_a_few_units(schedule, _, definition):
 @pytest.mark.parametrize(
     ("schedule", "scheduler"), [case[:2] for case in CASES if case[1]], ids=lambda one: type(one).__name__
 )
-def test_pytorch_s_schedulers(schedule, scheduler):
-    """Their closed forms round about as ours; stepping on, the error of a step adds to those before."""
-    steps = getattr(schedule, "steps", 120) + 1  # CosineAnnealingLR rises from there on
+def test_rates_agree_with_pytorch_s_schedulers(schedule, scheduler):
+    """The closed forms of both round alike. If PyTorch steps, the error of each step is added."""
+    steps = getattr(schedule, "steps", 120) + 1  # CosineAnnealingLR rises after these steps.
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=schedule.lr)
     theirs = scheduler(optimizer)
     stepped, closed = [], []
@@ -89,7 +89,7 @@ def test_any_window_has_the_same_bits(schedule):
     assert [schedule.at(t) for t in range(230)] == whole.tolist()
 
 
-def test_ends():
+def test_rates_have_their_values_at_the_ends():
     assert LinearWarmUp(2.0, 10).rates(9, 3).tolist() == [1.8, 2.0, 2.0]
     assert Cosine(2.0, 10).rates(10, 3).tolist() == [0.0, 0.0, 0.0]
     assert Cosine(2.0, 10, 0.5).at(10**15) == 0.5
@@ -101,7 +101,7 @@ def test_ends():
 
 
 @pytest.mark.parametrize("factor", [0.999, 0.7, 1 / 3, 1 - 2.0**-52])
-def test_powers_after_many_changes(factor):
+def test_powers_agree_after_many_changes(factor):
     t = [1, 2, 3, 63, 64, 999, 20_000, 10**6, 2**45]
     with mpmath.workdps(40):
         expected = [mpmath.mpf(factor) ** n for n in t]
@@ -110,7 +110,7 @@ def test_powers_after_many_changes(factor):
                 assert abs(Step(1.0, 1, factor).at(n) - exact) <= 1e-15 * exact
 
 
-def test_schedules_are_data():
+def test_schedules_are_written_as_data():
     for schedule, *_ in CASES:
         kind = next(name for name, made in SCHEDULES.items() if made is type(schedule))
         assert kind == schedule.schedule
@@ -138,7 +138,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("call", "error", "message"), BAD, ids=[message for _, _, message in BAD])
-def test_bad_arguments(call, error, message):
+def test_invalid_arguments_are_rejected(call, error, message):
     with pytest.raises(error, match=message):
         call()
 
@@ -147,7 +147,7 @@ def schedulers():
     return torch.optim.lr_scheduler
 
 
-#: Schedule and PyTorch's own, of a learning rate.
+#: A schedule and PyTorch's scheduler for a learning rate.
 SCHEDULED = {
     "warm-up": (
         lambda lr: LinearWarmUp(lr, 60, 0.1),
@@ -166,11 +166,11 @@ SCHEDULED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:The epoch parameter:UserWarning")  # SequentialLR gives it to its parts
+@pytest.mark.filterwarnings("ignore:The epoch parameter:UserWarning")  # SequentialLR passes it to its parts.
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("schedule", SCHEDULED)
-def test_descents_follow_the_schedule_as_pytorch_s(schedule, optimizer):
-    """Smooth activation, 200 steps: the errors of steps are not multiplied beyond 1e-9."""
+def test_descents_with_a_schedule_agree_with_pytorch(schedule, optimizer):
+    """With a smooth activation the errors of 200 steps do not grow beyond 1e-9."""
     data = zl.datasets.modular_addition(7, train_fraction=0.7, seed=0)
     net = zl.networks.normal(data, hidden=32, std=0.4, seed=1, activation="tanh")
     E, W = torch_parameters(net)
@@ -195,7 +195,7 @@ def same_layers(a, b):
     return same_bits(a.E, b.E) and same_bits(a.W, b.W)
 
 
-def test_time_is_the_sum_of_the_rates_whatever_the_records_and_extensions(tmp_path):
+def test_time_is_the_sum_of_the_rates_for_any_records_and_extensions(tmp_path):
     data = zl.datasets.modular_addition(7, train_fraction=0.7, seed=0)
     net = zl.networks.uniform_fan_in(data, hidden=16, seed=1)
     schedule = LinearWarmUp(0.7, 90, then=Step(0.7, 100, 0.5))
@@ -223,7 +223,7 @@ def test_a_constant_schedule_has_the_bits_of_a_number():
     assert same_layers(runs[0].network, runs[2].network)
 
 
-def test_a_configuration_with_a_schedule(tmp_path):
+def test_a_configuration_can_have_a_schedule(tmp_path):
     lr = {"schedule": "linear_warm_up", "lr": 0.5, "steps": 10, "then": {"schedule": "cosine", "lr": 0.5, "steps": 90}}
     configuration = config.from_settings({"dynamics": {"lr": lr}, "run": {"steps": 100}})
     assert configuration.dynamics.lr == LinearWarmUp(0.5, 10, then=Cosine(0.5, 90))
@@ -248,7 +248,7 @@ BAD_IN_DYNAMICS = [
 
 
 @pytest.mark.parametrize(("lr", "error", "message"), BAD_IN_DYNAMICS, ids=[message for *_, message in BAD_IN_DYNAMICS])
-def test_bad_schedules_of_dynamics(lr, error, message):
+def test_invalid_schedules_of_dynamics_are_rejected(lr, error, message):
     with pytest.raises(error, match=message):
         zl.GradientDescent(lr=lr)
 

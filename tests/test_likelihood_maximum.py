@@ -1,4 +1,4 @@
-"""Fits without a maximum of the likelihood are refused, and no others: by cases, and by a general optimiser."""
+"""Exactly the fits whose likelihood has no maximum are rejected: by cases, and by a general optimiser."""
 
 import math
 
@@ -13,7 +13,7 @@ from zeroloss.survival.maximum import without_maximum
 INF = math.inf
 DECAY = {"powers": {"decay": [1e-3, 5e-4, 2.5e-4]}}
 
-#: The logarithms of the density, up to a constant, and of the survival function of each noise.
+#: For each noise, the logarithms of the density, up to a constant, and of the survival function.
 NOISE = {
     "log_normal": (lambda u: -(u**2) / 2, lambda u: scipy.special.log_ndtr(-u)),
     "weibull": (lambda u: u - np.exp(u), lambda u: -np.exp(u)),
@@ -59,13 +59,13 @@ NOISE = {
         ([0, 9, 5, 6], [5, INF, 6, 7], {"rates": {"a": [1, 0, 0, 0]}}, "a separates the censored runs from the others"),
     ],
 )
-def test_what_has_no_maximum_is_refused(earliest, latest, covariates, told, distribution):
+def test_a_likelihood_without_a_maximum_is_rejected(earliest, latest, covariates, told, distribution):
     with pytest.raises(UndeterminedError, match=f"^fit_law: {told}"):
         fit_law(earliest, latest, **covariates, distribution=distribution)
 
 
-def test_what_has_a_maximum_is_not():
-    """Near the cases above: one delay that does not fit, censored runs on both sides, contradicting intervals."""
+def test_a_likelihood_with_a_maximum_is_fitted():
+    """These cases are close to the ones above: one exception, censored runs on both sides, contradicting intervals."""
     fit_law([1000, 2000, 4100], [1000, 2000, 4100], **DECAY)
     fit_law([1000, 1100, 5000, 5000], [1000, 1100, INF, INF], rates={"a": [0, 0, 1, -1]})
     found = fit_law([950, 1950, 3950, 1900], [1050, 2050, 4050, INF], powers={"decay": [1e-3, 5e-4, 2.5e-4, 1e-3]})
@@ -73,7 +73,7 @@ def test_what_has_a_maximum_is_not():
 
 
 def log_likelihood(parameters, low, high, design, noise):
-    """In (γ, τ) = (coefficients, 1) / scale, where it is concave; bounds are logarithms."""
+    """Return the log likelihood in (γ, τ) = (coefficients, 1) / scale, where it is concave; bounds are logarithms."""
     density, survival = noise
     *slopes, tau = parameters
     below, above = (np.clip(tau * bound - design @ slopes, -700, 700) for bound in (low, high))
@@ -88,27 +88,34 @@ def log_likelihood(parameters, low, high, design, noise):
 
 
 def has_maximum(low, high, values, noise):
-    """Whether a point with the greatest value that is found has a curvature: without a maximum it is flat there."""
+    """Return whether the likelihood is curved at its greatest value. Without a maximum it is flat there."""
     design = np.column_stack([values, np.ones(len(values))])
 
-    def lost(parameters):
+    def minus_log_likelihood(parameters):
         return min(-log_likelihood(parameters, low, high, design, noise), 1e6) if parameters[-1] > 0 else 1e6
 
     ends = [*[(-99, 99)] * design.shape[1], (1e-3, 99)]
-    found = scipy.optimize.minimize(lost, [0, low[np.isfinite(low)].mean(), 1], method="L-BFGS-B", bounds=ends)
-    found = scipy.optimize.minimize(lost, found.x, method="Nelder-Mead", bounds=ends, options={"maxiter": 2000})
+    found = scipy.optimize.minimize(
+        minus_log_likelihood, [0, low[np.isfinite(low)].mean(), 1], method="L-BFGS-B", bounds=ends
+    )
+    found = scipy.optimize.minimize(
+        minus_log_likelihood, found.x, method="Nelder-Mead", bounds=ends, options={"maxiter": 2000}
+    )
     size = 1e-2
     unit = size * np.eye(len(found.x))
     hessian = [
-        [sum(s * t * lost(found.x + s * a + t * b) for s in (1, -1) for t in (1, -1)) / (4 * size**2) for a in unit]
+        [
+            sum(s * t * minus_log_likelihood(found.x + s * a + t * b) for s in (1, -1) for t in (1, -1)) / (4 * size**2)
+            for a in unit
+        ]
         for b in unit
     ]
     return np.abs(found.x).max() < 90 and np.linalg.eigvalsh(hessian)[0] > 1e-3
 
 
 @pytest.mark.parametrize("distribution", NOISE)
-def test_against_a_general_optimiser(distribution):
-    """Small problems of few different values, in which separation and perfect fits are common."""
+def test_verdicts_agree_with_a_general_optimiser(distribution):
+    """Separation and perfect fits are common in small problems with few different values."""
     random = np.random.default_rng(2)
     verdicts = []
     for _ in range(24):

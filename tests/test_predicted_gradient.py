@@ -28,15 +28,18 @@ SHAPES = {
 }
 
 
-def autograd(net, data, ridge):
-    """−½ ∇ (R/λ) in float64."""
+def gradient_by_autograd(net, data, ridge):
+    """Return −½ ∇ (R/λ) in float64."""
     E, _ = torch_parameters(net)
     torch_cost(E, data, net.activation, ridge).backward()
     return -0.5 * E.grad.numpy()
 
 
 def solve_bound(net, data, ridge, dtype="float64"):
-    """A backward-stable solve errs by a few √n u cond(K) (Higham 2002, ch. 10); 20 u covers the sums around it."""
+    """Return a bound on the error: a backward-stable solve errs by a few √n u cond(K) (Higham 2002, ch. 10).
+
+    The factor 20 u covers the sums around the solve.
+    """
     n = min(len(data.Y_train), net.hidden)
     return UNIT_ROUNDOFF[dtype] * (20 + 4 * np.sqrt(n) * gram_condition(data, net, ridge))
 
@@ -44,42 +47,42 @@ def solve_bound(net, data, ridge, dtype="float64"):
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_autograd(activation, shape, rows):
+def test_the_predicted_gradient_agrees_with_autograd(activation, shape, rows):
     n, d_in, h, d_out, ridge = SHAPES[shape]
     data = random_data(n, d_in, d_out, rows, seed=3)
     net = random_network(data, h, activation)
     if activation in ("identity", "square") and ridge == 0:
-        ridge = 0.1  # K has rank at most d_in (d_in (d_in + 1)/2)
+        ridge = 0.1  # The rank of K is at most d_in (d_in (d_in + 1)/2).
     delta, _ = zl.predicted_gradient(net, data, ridge=ridge)
-    assert relative(delta, autograd(net, data, ridge)) < solve_bound(net, data, ridge)
+    assert relative(delta, gradient_by_autograd(net, data, ridge)) < solve_bound(net, data, ridge)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "softplus(5)"])
-def test_well_conditioned_to_1e_12(activation):
-    """A ridge of the size of K: nothing is lost to conditioning."""
+def test_a_well_conditioned_problem_agrees_to_1e_12(activation):
+    """With a ridge of the size of K no digits are lost."""
     for n, h in ((20, 60), (60, 20)):
         data = random_data(n, 8, 4, "dense")
         net = random_network(data, h, activation)
         delta, W = zl.predicted_gradient(net, data, ridge=30.0)
         assert gram_condition(data, net, 30.0) < 1e3
-        assert relative(delta, autograd(net, data, 30.0)) < 1e-12
+        assert relative(delta, gradient_by_autograd(net, data, 30.0)) < 1e-12
         H = torch_activation(activation)(torch.tensor(data.X_train @ net.E)).numpy()
-        normal_matrix = H.T @ H + 30.0 * np.eye(h)  # φ(E) solves the normal equations
+        normal_matrix = H.T @ H + 30.0 * np.eye(h)  # φ(E) solves the normal equations.
         assert relative(normal_matrix @ W, H.T @ data.Y_train) < 1e-12
 
 
-def test_figure_6_setting():
-    """cond(K) is 3–4·10⁶: the issue's 1e-10 is within the bound u √n cond."""
+def test_the_setting_of_figure_6_agrees_within_its_condition():
+    """cond(K) is 3–4·10⁶, so that 1e-10 is within the bound u √n cond."""
     data, net = figure6()
     delta, W = zl.predicted_gradient(net, data)
-    assert relative(delta, autograd(net, data, 0.0)) < 1e-10
+    assert relative(delta, gradient_by_autograd(net, data, 0.0)) < 1e-10
     F = np.maximum(data.X_train @ net.E, 0) @ W
     assert np.abs(F - data.Y_train).max() < 1e-9
     float32, _ = zl.predicted_gradient(net.astype("float32"), data)
-    assert relative(float32, delta) < 0.3  # u cond = 0.24: two to three digits are what float32 keeps
+    assert relative(float32, delta) < 0.3  # u cond = 0.24
 
 
-def test_taylor_remainder_has_slope_2():
+def test_the_taylor_remainder_has_slope_2():
     """R/λ(E + εV) − R/λ(E) + 2ε ΔE·V falls as ε²."""
     data = random_data(10, 6, 3, "dense")
     net = random_network(data, 16, "tanh")
@@ -97,7 +100,7 @@ def test_taylor_remainder_has_slope_2():
     assert np.polyfit(np.log(sizes), np.log(remainders), 1)[0] == pytest.approx(2, abs=0.05)
 
 
-def test_cost_and_condition_in_the_history():
+def test_the_history_has_cost_and_condition():
     data, net = figure6()
     history = zl.simulate(zl.PredictedGradient(step_size=1e-3), data, net, steps=0).history
     E, _ = torch_parameters(net)
@@ -106,7 +109,7 @@ def test_cost_and_condition_in_the_history():
     assert 0.3 * exact < history.condition.item() < 1.01 * exact
 
 
-def test_cost_never_rises_along_small_steps():
+def test_the_cost_never_rises_along_small_steps():
     data = zl.datasets.modular_addition(7, train_fraction=0.7)
     net = zl.networks.normal(data, hidden=64, std=7**-0.5, seed=1)
     history = zl.simulate(zl.PredictedGradient(step_size=1e-4), data, net, steps=500, record_every=10).history
@@ -124,19 +127,19 @@ def test_every_level_takes_the_same_steps_to_rounding(level):
     assert stepper.advance(E, 1e-3, 20) == 20
     expected = net.E.copy()
     for _ in range(20):
-        expected += 1e-3 * autograd(zl.networks.from_arrays(expected, net.W), data, 0.1)
+        expected += 1e-3 * gradient_by_autograd(zl.networks.from_arrays(expected, net.W), data, 0.1)
     assert relative(E, expected) < 20 * solve_bound(net, data, 0.1)
 
 
-#: Around the widths of panels (3 to 48), of blocks of panels (48, 96, 192 rows) and of slices of a product (96 to 384).
+#: Sizes around the widths of panels (3 to 48), of blocks (48, 96, 192 rows) and of slices of a product (96 to 384).
 SIZES = ((3, 5), (7, 13), (25, 47), (49, 97), (53, 151), (97, 101), (203, 293), (317, 149), (1009, 1021))
 
 
 @pytest.mark.parametrize(("n", "h"), SIZES)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("level", LEVELS)
-def test_sizes_that_fill_no_panel_block_or_slice(level, dtype, n, h):
-    """By dense algebra: W = Hᵀ (K + λI)⁻¹ Y or (HᵀH + λI)⁻¹ Hᵀ Y, at a λ of the size of K's diagonal."""
+def test_sizes_that_fill_no_panel_block_or_slice_agree_with_dense_algebra(level, dtype, n, h):
+    """The oracle is W = Hᵀ (K + λI)⁻¹ Y or (HᵀH + λI)⁻¹ Hᵀ Y, with λ of the size of K's diagonal."""
     data = random_data(n, 13, 11, "sparse", seed=n)
     net = random_network(data, h)
     Z = data.X_train @ net.E
@@ -163,7 +166,7 @@ def test_the_second_layer_is_ignored():
         assert (ours == theirs).all()
 
 
-def test_singular_matrices_are_told():
+def test_singular_matrices_are_errors():
     duplicate = zl.datasets.from_arrays([[1.0, 0.0], [1.0, 0.0]], [[1.0], [1.0]])
     net = random_network(duplicate, 8)
     with pytest.raises(np.linalg.LinAlgError, match=r"could not be factored.*ridge 0, condition number"):
@@ -176,8 +179,8 @@ def test_singular_matrices_are_told():
     zl.predicted_gradient(random_network(duplicate, 1), duplicate, ridge=0.1)
 
 
-def test_an_early_stop_keeps_the_records_before_it():
-    """A dead start is met on the way: one huge step turns every unit off, and K is zero."""
+def test_a_failure_leaves_the_records_before_it():
+    """One huge step turns every unit off, so that K is zero."""
     data = zl.datasets.modular_addition(5, train_fraction=0.7)
     net = zl.networks.normal(data, hidden=32, std=1.0, seed=1)
     run = zl.simulate(zl.PredictedGradient(step_size=1e200), data, net, steps=10, record_every=1)

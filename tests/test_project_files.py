@@ -127,6 +127,22 @@ def test_the_make_targets_named_in_the_guides_exist():
         assert named <= targets, name
 
 
+def test_the_makefile_selects_tests_that_exist():
+    """The targets sanitize and test-aarch64 leave out tests by parts of their names, and name files by their stems."""
+    makefile = read_page("Makefile").replace("\\\n", "")
+    words = re.findall(r"not (\w+)", re.search(r'-k "(not .*)"$', makefile, re.MULTILINE)[1])
+    words += re.search(r"^AARCH64_SLOW := (.*)$", makefile, re.MULTILINE)[1].split(" or ")
+    tests = [
+        name for path in (ROOT / "tests").glob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    ]
+    assert [word for word in words if not any(word.strip() in name for name in tests)] == []
+    stems = " ".join(
+        re.findall(r"^\w+_TESTS := \$\(patsubst %,tests/test_%.py,(.*)\)$", makefile, re.MULTILINE)
+    ).split()
+    assert len(stems) > 12
+    assert [stem for stem in stems if not (ROOT / "tests" / f"test_{stem}.py").exists()] == []
+
+
 def test_the_symbols_named_in_the_guide_exist():
     """Phrases like: `SYMBOL` in `FILE`."""
     phrases = re.findall(r"`(\w+)`(?: and `(\w+)`)?\s+(?:in|of)\s+`([\w./-]+\.\w+)`", read_page("CONTRIBUTING.md"))

@@ -1,4 +1,4 @@
-"""The implicit steps of the norm flow: optimality conditions, oracles, laws, order, outcomes, extension."""
+"""Implicit steps of the norm flow: optimality conditions, oracles, laws, order, outcomes, extension."""
 
 import itertools
 
@@ -11,21 +11,21 @@ from problems import LEVELS, figure5, flat, kernels_of, random_data, same_bits
 from zeroloss.datasets import kernel_samples
 from zeroloss.networks import kernel_activation
 
-#: σ(z) = a z + b max(z, 0)
+#: (a, b) of σ(z) = a z + b max(z, 0).
 SLOPES = {"relu": (0.0, 1.0), "leaky_relu(0.1)": (0.1, 0.9), "leaky_relu(2)": (2.0, -1.0), "identity": (1.0, 0.0)}
 SMOOTH = ("tanh", "softplus(5)", "gelu")
 
 
 def on_the_set(activation, rows="sparse", n=9, d_in=6, h=24, d_out=4, seed=0):
-    n = min(n, d_in) if activation == "identity" else n  # a linear network fits no more
+    n = min(n, d_in) if activation == "identity" else n  # A linear network fits no more samples.
     data = random_data(n, d_in, d_out, rows, seed=seed)
     data = zl.datasets.from_arrays(data.X_train, 0.5 * data.Y_train, rows=rows)
     net = zl.networks.normal(data, hidden=h, std=0.5, seed=seed + 1, activation=activation)
     return data, zl.geometry.project(net, data).network
 
 
-def nearest(data, net, centre, level=None, tolerance=1e-11, iterations=60):
-    """The kernel's nearest point of the set to a centre, from a network: E, W, τ, Λ, and how it ended."""
+def solve_nearest(data, net, centre, level=None, tolerance=1e-11, iterations=60):
+    """Return the kernel's nearest point of the set to a centre: E, W, τ, Λ, and the outcome."""
     kernels = kernels_of(level or LEVELS[-1])
     samples = kernel_samples(data, "train", np.dtype("float64"))
     if level is not None:
@@ -39,21 +39,21 @@ def nearest(data, net, centre, level=None, tolerance=1e-11, iterations=60):
     return E, W, T, multiplier, found
 
 
-def shrunk(net, size):
+def shrink(net, size):
     return net.E / (1 + size), net.W / (1 + size)
 
 
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
 @pytest.mark.parametrize("activation", SLOPES)
-def test_optimality_conditions(activation, rows):
-    """Stationarity and feasibility to rounding; on, off and pinned pairs where they are; none pinned where b g > 0."""
+def test_optimality_conditions_hold_to_rounding(activation, rows):
+    """These are stationarity, feasibility, and the places of on, off and pinned pairs; none is pinned where b g > 0."""
     data, net = on_the_set(activation, rows)
-    E, W, T, multiplier, found = nearest(data, net, shrunk(net, 0.1))
+    E, W, T, multiplier, found = solve_nearest(data, net, shrink(net, 0.1))
     assert found[0] == "converged"
     (a, b), Z, g = SLOPES[activation], data.X_train @ E, multiplier @ W.T
     H = a * Z + b * np.maximum(Z, 0)
     assert np.abs(H @ W - data.Y_train).max() <= 1e-11
-    cE, cW = shrunk(net, 0.1)
+    cE, cW = shrink(net, 0.1)
     assert np.abs(E - cE - data.X_train.T @ ((a + b * T) * g)).max() < 1e-12
     assert np.abs(W - cW - H.T @ multiplier).max() < 1e-12
     pinned = (T > 0) & (T < 1)
@@ -67,11 +67,11 @@ def test_optimality_conditions(activation, rows):
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_nearest_point_against_a_general_optimiser(activation):
-    """SLSQP knows neither units nor multipliers; it starts at the kernel's answer moved aside within a smooth piece."""
+def test_the_nearest_point_agrees_with_a_general_optimiser(activation):
+    """SLSQP knows no units or multipliers. It starts next to the kernel's answer, within the same smooth piece."""
     data, net = on_the_set(activation, n=4, h=8, d_out=2)
-    centre = shrunk(net, 0.02)
-    E, W, T, _, found = nearest(data, net, centre)
+    centre = shrink(net, 0.02)
+    E, W, T, _, found = solve_nearest(data, net, centre)
     assert found[0] == "converged"
     pinned = np.argwhere((T > 0) & (T < 1))
     sigma = np.tanh if activation == "tanh" else lambda z: np.where(T > 0, z, 0)
@@ -95,16 +95,16 @@ def test_nearest_point_against_a_general_optimiser(activation):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_levels_agree(level):
+def test_levels_agree_to_rounding(level):
     data, net = on_the_set("relu", "dense")
-    E, W, *_ = nearest(data, net, shrunk(net, 0.05), level)
-    other_E, other_W, *_ = nearest(data, net, shrunk(net, 0.05))
+    E, W, *_ = solve_nearest(data, net, shrink(net, 0.05), level)
+    other_E, other_W, *_ = solve_nearest(data, net, shrink(net, 0.05))
     assert np.abs(flat(E, W) - flat(other_E, other_W)).max() < 1e-10
 
 
-def test_retraction_holds_the_pinned_pairs():
+def test_a_retraction_does_not_move_pinned_pairs():
     data, net = on_the_set("relu")
-    E, W, T, *_ = nearest(data, net, shrunk(net, 0.1), tolerance=1e-2, iterations=1)
+    E, W, T, *_ = solve_nearest(data, net, shrink(net, 0.1), tolerance=1e-2, iterations=1)
     pinned = (T > 0) & (T < 1)
     solver = kernels_of(LEVELS[-1]).Proximal(
         kernel_samples(data, "train", np.dtype("float64")), kernel_activation(net), 500
@@ -117,8 +117,8 @@ def test_retraction_holds_the_pinned_pairs():
 
 
 @pytest.mark.parametrize("activation", SMOOTH)
-def test_order_of_the_fixed_steps(activation):
-    """Second order on smooth activations: differences between runs with halved steps fall by four."""
+def test_fixed_steps_have_second_order(activation):
+    """Differences between runs with halved steps fall by four on smooth activations."""
     data, net = on_the_set(activation)
     ends = [
         zl.simulate(
@@ -139,7 +139,7 @@ def test_smooth_flows_agree_with_explicit_steps(activation):
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu(0.1)"])
-def test_balance_law_along_kinks(activation):
+def test_the_balance_law_holds_along_kinks(activation):
     """‖E‖² − ‖W‖² = D₀ e^{−2s} holds exactly for positively homogeneous activations, pinned pairs or not."""
     data, net = on_the_set(activation)
     errors = []
@@ -155,16 +155,18 @@ def test_balance_law_along_kinks(activation):
 
 
 @pytest.fixture(scope="module")
-def memorised():
+def grokking_setting():
     data, net = figure5()
     net = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4), data, net, steps=2000).network
     return data, zl.geometry.project(net, data).network
 
 
-def test_few_steps_along_the_corners(memorised):
-    """At figure 5's setting: within 0.03 of plain steps, whose own error is below 0.02, in a sixth of them. A flow that
-    stays at corners which descent leaves is 0.06 away by then."""
-    data, net = memorised
+def test_few_proximal_steps_follow_many_plain_steps(grokking_setting):
+    """In figure 5's setting the distance from plain steps is below 0.03 with a sixth of the steps.
+
+    The error of the plain steps is below 0.02. A flow that stays at corners which descent leaves is 0.06 away by then.
+    """
+    data, net = grokking_setting
     run = zl.simulate(zl.NormFlow(rtol=3e-3, method="proximal"), data, net, duration=0.8, record_every=1)
     plain = zl.simulate(zl.NormFlow(step_size=2e-3), data, net, duration=0.8).network
     assert run.history.evaluations[-1] <= 70
@@ -173,8 +175,8 @@ def test_few_steps_along_the_corners(memorised):
     assert np.linalg.norm(flat(run.network.E - plain.E, run.network.W - plain.W)) < 0.03
 
 
-def test_to_the_grokked_state(memorised):
-    data, net = memorised
+def test_the_flow_reaches_the_grokked_state(grokking_setting):
+    data, net = grokking_setting
     run = zl.simulate(zl.NormFlow(rtol=3e-2, method="proximal"), data, net, duration=6.0)
     history = run.history
     assert run.outcome.ending == "reached the end"
@@ -195,9 +197,9 @@ def test_extension_has_the_bits_of_one_long_run(flow, tmp_path):
     assert same_bits(loaded.network.W, whole.network.W)
 
 
-def test_a_step_that_does_not_converge_is_an_outcome(memorised):
-    """Far too long steps: everything before is kept, with residual and pinned pairs told."""
-    data, net = memorised
+def test_a_step_that_does_not_converge_is_an_outcome(grokking_setting):
+    """Steps are far too long. The records before them are saved; the message has the residual and the pinned pairs."""
+    data, net = grokking_setting
     run = zl.simulate(zl.NormFlow(step_size=3.0, method="proximal"), data, net, steps=50, record_every=1)
     assert run.outcome.ending == "not converged"
     assert "max|F − Y| = " in run.outcome.message
@@ -206,8 +208,8 @@ def test_a_step_that_does_not_converge_is_an_outcome(memorised):
     assert run.history.largest_residual.max() <= 1e-10
 
 
-def test_start_off_the_set_and_float32_are_refused(memorised):
-    data, net = memorised
+def test_a_start_off_the_set_and_float32_are_rejected(grokking_setting):
+    data, net = grokking_setting
     flow = zl.NormFlow(rtol=1e-2, method="proximal")
     with pytest.raises(ValueError, match=r"network: is not on the zero-loss set.*zeroloss\.geometry\.project"):
         zl.simulate(flow, data, zl.networks.from_arrays(2 * net.E, net.W), steps=1)

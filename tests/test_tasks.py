@@ -16,11 +16,11 @@ ARRAYS = ("X_train", "Y_train", "X_test", "Y_test")
 PERMUTATIONS = list(itertools.permutations(range(4)))
 
 
-def composed(a, b):
+def compose(a, b):
     return PERMUTATIONS.index(tuple(PERMUTATIONS[a][i] for i in PERMUTATIONS[b]))
 
 
-#: task, its arguments, how many numbers there are, operands of a sample, its class, and which operands are samples.
+#: Task, arguments, number of numbers, number of operands, class of the operands, and which operands are samples.
 ALGEBRA = [
     ("modular_addition", {"p": 7}, 7, 2, lambda a, b: (a + b) % 7, lambda a, b: a <= b),
     ("modular_addition", {"p": 6, "pairs": "ordered"}, 6, 2, lambda a, b: (a + b) % 6, lambda a, b: True),
@@ -59,7 +59,7 @@ ALGEBRA = [
         lambda a, b: (-2 * a**3 + a * b * b + 5) % 7,
         lambda a, b: True,
     ),
-    ("permutation_composition", {"symbols": 4}, 24, 2, composed, lambda a, b: True),
+    ("permutation_composition", {"symbols": 4}, 24, 2, compose, lambda a, b: True),
 ]
 
 
@@ -72,14 +72,14 @@ def operands(row, numbers, count, inputs):
 
 
 @pytest.mark.parametrize(("task", "arguments", "numbers", "count", "result", "sampled"), ALGEBRA)
-def test_tasks_of_algebra(task, arguments, numbers, count, result, sampled):
+def test_tasks_of_algebra_agree_with_their_definitions(task, arguments, numbers, count, result, sampled):
     data = TASKS[task](**arguments, train_fraction=0.4, seed=2)
     X, Y = np.vstack([data.X_train, data.X_test]), np.vstack([data.Y_train, data.Y_test])
     inputs = data.settings.get("inputs", "concatenated")
     assert (inputs == "sum") == (data.d_in == numbers)
     found = [operands(row, numbers, count, inputs) for row in X]
     expected = [t for t in itertools.product(range(numbers), repeat=count) if sampled(*t)]
-    key = sorted if inputs == "sum" else list  # a sum does not tell the order
+    key = sorted if inputs == "sum" else list  # The order of the terms cannot be found from their sum.
     assert sorted(map(key, found)) == sorted(map(key, expected))
     assert (np.eye(numbers)[[result(*t) for t in found]] == Y).all()
     assert data.train_count == len(data.X_train) == math.floor(0.4 * len(expected))
@@ -88,14 +88,14 @@ def test_tasks_of_algebra(task, arguments, numbers, count, result, sampled):
     assert f"{numbers} classes with chance level {1 / numbers:.3g}" in repr(data)
 
 
-def test_composition_of_five_symbols():
+def test_compositions_of_five_symbols_have_their_sizes():
     data = zl.datasets.permutation_composition(train_count=1000)
     assert (data.d_in, data.d_out, data.train_count + data.test_count) == (240, 120, 14400)
 
 
 @pytest.mark.parametrize("bits", [7, 40, 100])
 @pytest.mark.parametrize("targets", ["one_hot", "sign"])
-def test_sparse_parity(bits, targets):
+def test_sparse_parity_agrees_with_its_definition(bits, targets):
     data = zl.datasets.sparse_parity(bits, 3, train_count=100, test_count=28, targets=targets, seed=4)
     X, Y = np.vstack([data.X_train, data.X_test]), np.vstack([data.Y_train, data.Y_test])
     assert set(np.unique(X)) == {-1.0, 1.0}
@@ -104,10 +104,10 @@ def test_sparse_parity(bits, targets):
     assert ((np.where(odd, -1, 1)[:, None] if targets == "sign" else np.stack([~odd, odd], axis=1)) == Y).all()
     assert data.classes == (2 if targets == "one_hot" else None)
     assert data.chance_level == (0.5 if targets == "one_hot" else None)
-    assert np.abs(X.mean(axis=0)).max() < 6 * 128**-0.5  # six standard deviations of a mean of 128 signs
+    assert np.abs(X.mean(axis=0)).max() < 6 * 128**-0.5  # This is six standard deviations of a mean of 128 signs.
 
 
-def test_linear_teacher():
+def test_a_linear_teacher_fits_its_samples_exactly():
     data = zl.datasets.linear_teacher(6, 3, train_count=50, test_count=20, seed=1)
     A, *none = zl.datasets.teacher_layers(data)
     assert none == []
@@ -127,13 +127,13 @@ def test_relu_teacher_is_a_network_without_loss():
 
 
 @pytest.mark.parametrize("task", ["linear_teacher", "relu_teacher"])
-def test_spreads_noise_and_streams_of_teachers(task):
+def test_teachers_have_their_spreads_and_independent_noise(task):
     arguments = {"d_in": 40, "d_out": 30, **({"hidden": 50} if task == "relu_teacher" else {})}
     make = TASKS[task]
     plain, noisy = (make(**arguments, train_count=300, test_count=20, noise=noise, seed=5) for noise in (0, 0.3))
     assert same_bits(plain.X_train, noisy.X_train)
     assert same_bits(plain.Y_test, noisy.Y_test)
-    deviation = 6 * (2 * 9000) ** -0.5  # six standard deviations of the relative error of a spread from 9000 draws
+    deviation = 6 * (2 * 9000) ** -0.5  # six standard deviations of the relative error of 9000 draws
     assert (noisy.Y_train - plain.Y_train).std() == pytest.approx(0.3, rel=deviation)
     for layer in zl.datasets.teacher_layers(plain):
         assert layer.std() == pytest.approx(len(layer) ** -0.5, rel=6 * (2 * layer.size) ** -0.5)
@@ -143,7 +143,7 @@ def test_spreads_noise_and_streams_of_teachers(task):
     assert same_bits(other.Y_test, plain.Y_test)
 
 
-def test_digits():
+def test_digits_agree_with_scikit_learn():
     datasets = pytest.importorskip("sklearn.datasets")
     X, labels = datasets.load_digits(return_X_y=True)
     data, value = (zl.datasets.digits(train_count=1400, targets=targets, seed=3) for targets in ("one_hot", "value"))
@@ -171,7 +171,7 @@ NOISY = [
 
 
 @pytest.mark.parametrize(("task", "arguments"), NOISY)
-def test_label_noise(task, arguments):
+def test_label_noise_changes_its_share_of_labels(task, arguments):
     plain, noisy = (TASKS[task](**arguments, label_noise=noise, seed=6) for noise in (0.0, 0.29))
     for name in ("X_train", "X_test", "Y_test"):
         assert same_bits(getattr(plain, name), getattr(noisy, name))
@@ -190,7 +190,7 @@ def test_wrong_labels_are_uniform_over_the_other_classes():
     data = zl.datasets.with_label_noise(zl.datasets.from_arrays(np.ones((30000, 1)), Y), 1.0, seed=8)
     counts = data.Y_train.sum(axis=0)
     assert counts[0] == 0
-    assert np.abs(counts[1:] - 10000).max() < 6 * (30000 * 2 / 9) ** 0.5  # six standard deviations
+    assert np.abs(counts[1:] - 10000).max() < 6 * (30000 * 2 / 9) ** 0.5  # These are six standard deviations.
 
 
 EVERY_TASK = {
@@ -207,12 +207,12 @@ EVERY_TASK = {
 }
 
 
-def test_the_table_names_every_task():
+def test_every_task_is_in_the_table():
     assert set(TASKS) == set(EVERY_TASK) <= set(zl.datasets.__all__)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_settings_make_the_same_dataset_again_and_seeds_others(task):
+def test_settings_determine_the_dataset(task):
     data = TASKS[task](**EVERY_TASK[task], seed=1)
     again = TASKS[task](**{name: value for name, value in data.settings.items() if name != "task"})
     other = TASKS[task](**EVERY_TASK[task], seed=2)
@@ -291,13 +291,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("task", "arguments", "error", "message"), BAD)
-def test_bad_arguments(task, arguments, error, message):
+def test_invalid_arguments_are_rejected(task, arguments, error, message):
     with pytest.raises(error, match=message) as caught:
         TASKS[task](**arguments)
     assert "\n" not in str(caught.value)
 
 
-def test_noise_upon_noise_and_other_tasks_teachers_are_refused():
+def test_noise_on_noise_and_teachers_of_other_tasks_are_rejected():
     data = zl.datasets.modular_addition(5, test_count=3, label_noise=0.2)
     with pytest.raises(ValueError, match=r"data: expected labels without noise, got label_noise=0\.2"):
         zl.datasets.with_label_noise(data, 0.1)

@@ -1,4 +1,4 @@
-"""A norm held, capped or set once while descending, against NumPy; what is recorded, carried, refused."""
+"""Descent with a norm that is fixed, bounded or set once, against NumPy."""
 
 import math
 
@@ -18,7 +18,7 @@ def norm_of(theta, layers):
 
 
 def gradients(theta, data, activation):
-    """Those of the mean squared error, from its definition."""
+    """Return the gradients of the mean squared error, from its definition."""
     X, Y, E, W = data.X_train, data.Y_train, theta["E"], theta["W"]
     Z = X @ E
     H, slope = (np.maximum(Z, 0), Z > 0) if activation == "relu" else (np.tanh(Z), 1 - np.tanh(Z) ** 2)
@@ -26,8 +26,8 @@ def gradients(theta, data, activation):
     return {"E": X.T @ (G @ W.T * slope), "W": H.T @ G}
 
 
-def by_numpy(dynamics, data, net, steps):
-    """E and W after steps, each step and each scaling written down from its definition."""
+def run_numpy(dynamics, data, net, steps):
+    """Return E and W after steps. Each step and each scaling follow their definitions."""
     theta = {"E": net.E.copy(), "W": net.W.copy()}
     first = {name: np.zeros_like(A) for name, A in theta.items()}
     second = {name: np.zeros_like(A) for name, A in theta.items()}
@@ -47,15 +47,15 @@ def by_numpy(dynamics, data, net, steps):
                 first[name] = dynamics.momentum * first[name] + gradient + decay * A
                 theta[name] = A - lr * first[name]
         norm, target = norm_of(theta, dynamics.norm_layers), dynamics.norm_ratio * reference
-        begun = t == dynamics.norm_from_step if dynamics.norm_constraint == "once" else t >= dynamics.norm_from_step
-        if begun and (dynamics.norm_constraint != "at_most" or norm > target):
+        is_active = t == dynamics.norm_from_step if dynamics.norm_constraint == "once" else t >= dynamics.norm_from_step
+        if is_active and (dynamics.norm_constraint != "at_most" or norm > target):
             for name in LAYERS[dynamics.norm_layers]:
                 theta[name] = theta[name] * (target / norm)
     return theta
 
 
 def descents():
-    """Every control of every choice of layers, on the paths of the kernel and for each optimizer."""
+    """Yield every constraint for every choice of layers, on every path of the kernel and for each optimizer."""
     for control in CONSTRAINTS:
         for layers in LAYERS:
             settings = {
@@ -82,10 +82,10 @@ def problem(rows, activation):
 
 
 @pytest.mark.parametrize(("rows", "activation", "dynamics"), list(descents()), ids=str)
-def test_200_steps_against_numpy(rows, activation, dynamics):
+def test_200_steps_agree_with_numpy(rows, activation, dynamics):
     data, net = problem(rows, activation)
     run = zl.simulate(dynamics, data, net, steps=200)
-    expected = by_numpy(dynamics, data, net, 200)
+    expected = run_numpy(dynamics, data, net, 200)
     assert relative(run.network.E, expected["E"]) < 1e-12
     assert relative(run.network.W, expected["W"]) < 1e-12
 
@@ -93,7 +93,7 @@ def test_200_steps_against_numpy(rows, activation, dynamics):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_level_scales_to_the_target(level, dtype):
-    """One step of the kernel of each level; the norm is at its target to the rounding of θ."""
+    """After one step of the kernel of each level the norm is at its target, to the rounding of θ."""
     kernels, data = kernels_of(level), random_data(13, 5, 7)
     net = random_network(data, 37, "relu", dtype)
     bits = dtype.removeprefix("float")
@@ -122,11 +122,11 @@ def test_every_level_scales_to_the_target(level, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("compensated", [False, True])
 @pytest.mark.parametrize("layers", LAYERS)
-def test_a_held_norm_stays_at_its_target(layers, compensated, dtype):
-    """To 2 units: one of θ's rounding, and one below which a change of θ rounds to none.
+def test_a_fixed_norm_stays_at_its_target(layers, compensated, dtype):
+    """The bound is 2 units: one for the rounding of θ, and one below which a change of θ rounds to zero.
 
-    And to what the norm's two sums in float64, by the control and by the record, may be off: each half of one unit for
-    each of the N/16 terms that one register's lane adds up, and for the 5 sums of lanes and of layers.
+    The errors of the norm's two sums in float64, one by the constraint and one by the record, are added. Each is half a
+    unit for each of the N/16 terms that one lane of a register adds, and for the 5 sums of lanes and of layers.
     """
     data, net = figure5(dtype)
     sums = ((net.E.size + net.W.size) / 16 + 5) * UNIT_ROUNDOFF["float64"]
@@ -143,13 +143,13 @@ def test_a_held_norm_stays_at_its_target(layers, compensated, dtype):
     plain = zl.simulate(zl.GradientDescent(1.0, 1e-4, compensated=compensated), data, net, steps=50, record_every=10)
     norms = {"E": history.norm_E, "W": history.norm_W, "both": np.hypot(history.norm_E, history.norm_W)}[layers]
     target = 0.9 * float(norms.sel(step=50))
-    held = norms.sel(step=slice(60, None)).values
-    assert np.abs(held / target - 1).max() < 2 * UNIT_ROUNDOFF[dtype] + sums
+    fixed = norms.sel(step=slice(60, None)).values
+    assert np.abs(fixed / target - 1).max() < 2 * UNIT_ROUNDOFF[dtype] + sums
     assert same_bits(history.sel(step=slice(0, 50)), plain.history)
     assert history.train_loss[-1] < history.train_loss[0]
 
 
-def test_a_cap_is_never_passed_and_changes_nothing_below():
+def test_a_bound_is_never_exceeded_and_changes_nothing_below():
     data, net = figure5()
     plain = zl.simulate(zl.GradientDescent(1.0, 1e-4), data, net, steps=300, record_every=1)
     norms = np.hypot(plain.history.norm_E, plain.history.norm_W).values
@@ -165,7 +165,7 @@ def test_a_cap_is_never_passed_and_changes_nothing_below():
     assert found[0] == norms[0]
 
 
-def test_a_rescaling_is_one_scaling_between_two_descents():
+def test_a_norm_set_once_is_one_scaling_between_two_descents():
     data, net = figure5()
     descent = zl.GradientDescent(1.0, 1e-4, norm_constraint="once", norm_ratio=1.5, norm_from_step=40)
     run = zl.simulate(descent, data, net, steps=100, record_every=1)
@@ -182,8 +182,8 @@ def test_a_rescaling_is_one_scaling_between_two_descents():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("control", CONSTRAINTS)
-def test_extending_and_threads_keep_the_bits(tmp_path, control, dtype):
-    """From before the reference is taken and from after it, through a file; by any chunks and threads."""
+def test_extending_and_threads_change_no_bit(tmp_path, control, dtype):
+    """The parts end before and after the reference is taken, and go through a file; chunks and threads vary."""
     data, net = figure5(dtype)
     descent = zl.GradientDescent(
         1.0, 1e-4, momentum=0.5, compensated=True, norm_constraint=control, norm_ratio=0.9, norm_from_step=25
@@ -199,18 +199,18 @@ def test_extending_and_threads_keep_the_bits(tmp_path, control, dtype):
         assert same_bits(whole.state["reference_norm"], run.state["reference_norm"])
 
 
-def test_compensation_keeps_the_rounding_of_the_scaling():
-    """Steps of which float32 keeps nothing add up while the norm is held: against the same in float64."""
+def test_compensation_includes_the_rounding_of_the_scaling():
+    """Steps that float32 rounds to zero add up while the norm is fixed, as they do in float64."""
     data, net = figure5("float32")
     settings = {"lr": 1e-5, "weight_decay": 0.0, "norm_constraint": "fixed", "norm_ratio": 1.0}
-    plain, kept = (
+    plain, compensated_end = (
         zl.simulate(zl.GradientDescent(**settings, compensated=compensated), data, net, steps=3000).network
         for compensated in (False, True)
     )
     fine = zl.simulate(zl.GradientDescent(**settings), data, net.astype("float64"), steps=3000).network
     moved = np.linalg.norm(fine.E - net.E)
-    assert np.linalg.norm(kept.E - fine.E) < 0.01 * moved
-    assert np.linalg.norm(plain.E - fine.E) > 5 * np.linalg.norm(kept.E - fine.E)
+    assert np.linalg.norm(compensated_end.E - fine.E) < 0.01 * moved
+    assert np.linalg.norm(plain.E - fine.E) > 5 * np.linalg.norm(compensated_end.E - fine.E)
 
 
 def test_a_norm_of_zero_stays():
@@ -222,7 +222,7 @@ def test_a_norm_of_zero_stays():
     assert run.outcome.ending.name == "REACHED_THE_END"
 
 
-def test_divergence_under_control_is_an_outcome():
+def test_divergence_under_a_constraint_is_an_outcome():
     data, net = figure5()
     run = zl.simulate(zl.GradientDescent(1e200, norm_constraint="at_most", norm_ratio=1e150), data, net, steps=50)
     assert run.outcome.ending.name == "DIVERGED"
@@ -248,12 +248,12 @@ def test_divergence_under_control_is_an_outcome():
         ({"norm_from_step": 5}, "norm_from_step: needs norm_constraint"),
     ],
 )
-def test_bad_settings(kind, settings, message):
+def test_invalid_settings_are_rejected(kind, settings, message):
     with pytest.raises(ValueError, match=message):
         kind(lr=1.0, **settings)
 
 
-def test_a_configuration_and_a_saved_run_hold_it(tmp_path):
+def test_a_configuration_has_the_constraint(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text('[dynamics]\nnorm_constraint = "fixed"\nnorm_layers = "W"\nnorm_ratio = 0.5\nnorm_from_step = 3\n')
     configured = zl.config.from_file(path)
@@ -267,7 +267,7 @@ def test_a_configuration_and_a_saved_run_hold_it(tmp_path):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("ratio", [1e-12, 1e-6, 1e-3, 0.3, 0.5, 0.7, 30.0])
 def test_a_norm_set_once_has_its_target_to_rounding_for_every_ratio(ratio, dtype, compensated):
-    """Each entry is a few roundings off, the norm no more than that."""
+    """Each entry has a few roundings, and so has the norm."""
     data = zl.datasets.modular_addition(7, train_fraction=0.8, seed=0)
     net = zl.networks.uniform_fan_in(data, 37, 1, dtype=dtype)
     descent = zl.GradientDescent(
