@@ -75,7 +75,7 @@ html_theme_options = {
 html_sidebars = {"index": [], "quick-start": [], "questions": [], "gallery": [], "performance": []}
 
 
-def public_names(module):
+def group_public_names(module):
     """Return the names in ``__all__`` of a module, by the headings of its page."""
     groups = {"Functions": [], "Classes": [], "Exceptions": [], "Constants": []}
     for name in module.__all__:
@@ -89,7 +89,7 @@ def public_names(module):
 
 modules = {f"zeroloss.{name}": getattr(zeroloss, name) for name in zeroloss.__all__}
 modules = {"zeroloss": zeroloss} | {name: module for name, module in modules.items() if inspect.ismodule(module)}
-autosummary_context = {"public_names": {name: public_names(module) for name, module in modules.items()}}
+autosummary_context = {"public_names": {name: group_public_names(module) for name, module in modules.items()}}
 sys.modules.update(modules)  # zeroloss.learning_rate is a module of zeroloss.dynamics: autodoc imports by name
 
 
@@ -100,7 +100,7 @@ def join_thousands(app, docname, source):
     source[0] = "".join(parts)
 
 
-def class_signature(app, what, name, value, options, signature, returns):
+def shorten_class_signature(app, what, name, value, options, signature, returns):
     """Return the signature of a class as callers see it, without types, also if the class has a ``__new__``."""
     if what != "class" or signature is None:
         return None
@@ -112,7 +112,7 @@ def class_signature(app, what, name, value, options, signature, returns):
 def write_notebooks(app):
     """Write the notebooks that the pages with cells offer for download."""
     app.config.html_context["notebooks"] = {
-        page: f"notebooks/{notebooks.notebook_name(page)}"
+        page: f"notebooks/{notebooks.name_notebook(page)}"
         for page in notebooks.write_notebooks(Path(app.outdir) / "notebooks")
     }
 
@@ -120,5 +120,5 @@ def write_notebooks(app):
 def setup(app):
     """Connect the functions above to the build."""
     app.connect("builder-inited", write_notebooks)
-    app.connect("autodoc-process-signature", class_signature)
+    app.connect("autodoc-process-signature", shorten_class_signature)
     app.connect("source-read", join_thousands)

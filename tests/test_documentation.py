@@ -252,14 +252,14 @@ def test_the_reference_has_a_page_for_every_public_module():
     listed = re.findall(r"^   (zeroloss\S*)$", read_page("docs/reference/index.rst"), re.MULTILINE)
     assert sorted(listed) == sorted({"zeroloss", *modules})
     assert {f"{module}.{name}" for module in modules for name in eval(module, {"zeroloss": zl}).__all__} <= (
-        check_site.public_names()
+        check_site.list_public_names()
     )
 
 
 def test_broken_links_of_a_site_are_found(tmp_path):
     (tmp_path / "a.html").write_text('<a href="b.html#here">b</a> <a href="b.html#there"></a> <a href="c.html"></a>')
     (tmp_path / "b.html").write_text('<p id="here"></p> <a href="https://arxiv.org">paper</a> <a href="a.html"></a>')
-    assert check_site.broken_links(tmp_path) == ["a.html: b.html#there", "a.html: c.html"]
+    assert check_site.find_broken_links(tmp_path) == ["a.html: b.html#there", "a.html: c.html"]
 
 
 def test_notebooks_have_the_cells_of_their_pages(tmp_path):
@@ -267,7 +267,7 @@ def test_notebooks_have_the_cells_of_their_pages(tmp_path):
     assert {f"docs/{page}.md" for page in pages} == {page for page in PAGES if cells(page)}
     assert len(list(tmp_path.iterdir())) == len(pages)
     for page in pages:
-        content = json.loads((tmp_path / notebooks.notebook_name(page)).read_text(encoding="utf-8"))
+        content = json.loads((tmp_path / notebooks.name_notebook(page)).read_text(encoding="utf-8"))
         sources = {"code": [], "markdown": []}
         for cell in content["cells"]:
             sources[cell["cell_type"]].append(cell["source"])

@@ -171,8 +171,8 @@ def test_pythons_are_found_on_the_path_and_in_pyenv(tmp_path, monkeypatch, capsy
         script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folders['path']}:/usr/bin:/bin")
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(pythons, "passes", lambda python, version: version == "3.12")
-    assert pythons.versions()[:3] == ["3.11", "3.12", "3.13"]
+    monkeypatch.setattr(pythons, "tests_pass", lambda python, version: version == "3.12")
+    assert pythons.list_versions()[:3] == ["3.11", "3.12", "3.13"]
     assert pythons.main(["3.12", "3.13", "3.99"]) == 1
     printed = capsys.readouterr().out
     assert f"Python 3.12: {folders['3.12.1']}/python3.12" in printed

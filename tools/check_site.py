@@ -23,7 +23,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Collect what a tag links to and how it is named."""
+        """Collect the links and the names of a tag."""
         for name, value in attrs:
             if value and name in {"href", "src"}:
                 self.links.add(value)
@@ -31,8 +31,8 @@ class Page(HTMLParser):
                 self.anchors.add(value)
 
 
-def broken_links(site: Path) -> list[str]:
-    """Return a line for every internal link that leads nowhere."""
+def find_broken_links(site: Path) -> list[str]:
+    """Return a line for every internal link without a target."""
     files = [path for path in site.rglob("*.html") if path.relative_to(site).parts[0] != "_static"]  # templates
     pages = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in files}
     lines = []
@@ -50,7 +50,7 @@ def broken_links(site: Path) -> list[str]:
     return lines
 
 
-def public_names() -> set[str]:
+def list_public_names() -> set[str]:
     """Return every public name, as ``zeroloss.simulate`` and ``zeroloss.datasets.digits``."""
     names = set()
     for name in zeroloss.__all__:
@@ -61,7 +61,7 @@ def public_names() -> set[str]:
     return names
 
 
-def documented_names(site: Path) -> set[str]:
+def read_documented_names(site: Path) -> set[str]:
     """Return the Python names in the inventory of the site."""
     from sphinx.util.inventory import InventoryFile  # noqa: PLC0415 — not installed with the tests
 
@@ -70,9 +70,9 @@ def documented_names(site: Path) -> set[str]:
 
 
 def main(site: Path) -> int:
-    """Print what is wrong with a site, and return the number of lines."""
-    lines = [f"broken link in {line}" for line in broken_links(site)]
-    lines += [f"not in the API reference: {name}" for name in sorted(public_names() - documented_names(site))]
+    """Print the errors of a site, one a line, and return their number."""
+    lines = [f"broken link in {line}" for line in find_broken_links(site)]
+    lines += [f"not in the API reference: {name}" for name in sorted(list_public_names() - read_documented_names(site))]
     print("\n".join(lines), end="\n" if lines else "")
     return len(lines)
 

@@ -14,19 +14,19 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
 
-def notebook_name(page: str) -> str:
+def name_notebook(page: str) -> str:
     """Return the file name of the notebook of a page: ``sweeps.ipynb`` for ``how-to/sweeps``."""
     return f"{page.rpartition('/')[2]}.ipynb"
 
 
-def plain_links(text: str) -> str:
+def strip_links(text: str) -> str:
     """Replace links to other pages and to the reference by their text, and leave out pictures. Web addresses stay."""
     text = re.sub(r"\{py:\w+\}(`[^`]+`)", r"\1", text)
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)\n*", "", text)
     return re.sub(r"\[([^\]]+)\]\((?!https?://)[^)]*\)", r"\1", text)
 
 
-def notebook(text: str) -> dict[str, Any]:
+def make_notebook(text: str) -> dict[str, Any]:
     """Return the notebook of a page, in the JSON form of nbformat 4."""
     body = re.sub(r"\A---\n.*?^---\n", "", text, flags=re.MULTILINE | re.DOTALL)
     parts = re.split(r"^```\{code-cell\} ipython3\n(.*?)^```$", body, flags=re.MULTILINE | re.DOTALL)
@@ -36,13 +36,13 @@ def notebook(text: str) -> dict[str, Any]:
         if place % 2:
             cells.append({"cell_type": "code", "source": source, "execution_count": None, "outputs": []})
         elif source:
-            cells.append({"cell_type": "markdown", "source": plain_links(source)})
+            cells.append({"cell_type": "markdown", "source": strip_links(source)})
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     cells = [cell | {"metadata": {}} for cell in cells]
     return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4}
 
 
-def pages_with_cells() -> list[str]:
+def find_pages_with_cells() -> list[str]:
     """Return the pages with code cells by their path in the documentation, such as ``how-to/sweeps``."""
     texts = {page: page.read_text(encoding="utf-8") for page in sorted(DOCS.rglob("*.md"))}
     return [str(page.relative_to(DOCS).with_suffix("")) for page, text in texts.items() if "```{code-cell}" in text]
@@ -51,11 +51,11 @@ def pages_with_cells() -> list[str]:
 def write_notebooks(directory: Path) -> list[str]:
     """Write the notebook of each page with code cells into a directory, and return these pages."""
     directory.mkdir(parents=True, exist_ok=True)
-    pages = pages_with_cells()
+    pages = find_pages_with_cells()
     for page in pages:
-        content = notebook((DOCS / f"{page}.md").read_text(encoding="utf-8"))
+        content = make_notebook((DOCS / f"{page}.md").read_text(encoding="utf-8"))
         text = json.dumps(content, indent=1, ensure_ascii=False)
-        (directory / notebook_name(page)).write_text(f"{text}\n", encoding="utf-8")
+        (directory / name_notebook(page)).write_text(f"{text}\n", encoding="utf-8")
     return pages
 
 

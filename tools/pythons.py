@@ -1,8 +1,8 @@
 """Test the package on every Python that pyproject.toml names, or on some: ``pythons.py [3.12 …]``.
 
-An interpreter is looked for on the PATH and among the versions of pyenv. Each gets an environment in build/, which
-stays, with the kernels of this machine and everything that the tests need except PyTorch: its wheels are large, and
-some versions of Python have none. Tests that compare with PyTorch skip themselves; ``make test`` runs them.
+Interpreters are searched on the PATH and among the versions of pyenv. Each has an environment in build/, which is used
+again, with the kernels of this machine and all requirements of the tests except PyTorch: its wheels are large, and some
+versions of Python have none. Tests that compare with PyTorch are skipped; ``make test`` runs them.
 """
 
 import os
@@ -16,13 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def versions() -> list[str]:
+def list_versions() -> list[str]:
     """Return the versions of Python that pyproject.toml names, such as 3.11."""
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["classifiers"]
     return re.findall(r"^Programming Language :: Python :: (3\.\d+)$", "\n".join(classifiers), re.M)
 
 
-def interpreter(version: str) -> str | None:
+def find_interpreter(version: str) -> str | None:
     """Return the path of a Python of this version that can make environments; None if there is none."""
     pyenv = Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}")
     check = f"import sys, venv, ensurepip; assert sys.version.startswith('{version}.'); print(sys.executable)"
@@ -34,8 +34,8 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-def passes(python: str, version: str) -> bool:
-    """Install the package and what its tests need with a Python, and run the tests."""
+def tests_pass(python: str, version: str) -> bool:
+    """Install the package and the requirements of its tests with a Python, and run the tests."""
     place = ROOT / "build" / f"python-{version}"
     if not (place / "bin" / "python").exists():
         subprocess.run([python, "-m", "venv", place], check=True)
@@ -59,13 +59,13 @@ def passes(python: str, version: str) -> bool:
 
 
 def main(wanted: list[str]) -> int:
-    """Test on each version, and print what became of it; return 1 if the tests fail on one, or if none is found."""
+    """Run the tests on each version and print the results; return 1 if one fails, or if no interpreter is found."""
     lines = {}
-    for version in wanted or versions():
-        python = interpreter(version)
+    for version in wanted or list_versions():
+        python = find_interpreter(version)
         print(f"Python {version}: {python or 'not found on the PATH or in ~/.pyenv/versions'}", flush=True)
         if python:
-            lines[version] = "passed" if passes(python, version) else "failed"
+            lines[version] = "passed" if tests_pass(python, version) else "failed"
     print(*(f"Python {version}: the tests {line}" for version, line in lines.items()), sep="\n")
     return int("failed" in lines.values() or not lines)
 

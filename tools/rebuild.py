@@ -1,4 +1,4 @@
-"""Compile what changed in an editable installation. Other installations stay as they are."""
+"""Compile changed sources of an editable installation. Other installations are not changed."""
 
 import importlib.util
 

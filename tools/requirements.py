@@ -1,6 +1,6 @@
-"""Print requirements of pyproject.toml, one shell word each: ``requirements.py build`` or ``requirements.py EXTRA…``.
+"""Print requirements of pyproject.toml, each as one word: ``requirements.py build`` or ``requirements.py EXTRA…``.
 
-``build`` stands for the build requirements, with CMake and Ninja. Any other word is an optional extra.
+``build`` means the build requirements, with CMake and Ninja. Any other word is the name of an optional extra.
 """
 
 import sys

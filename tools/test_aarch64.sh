@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Compiles the kernels for AArch64 with Debian's cross compiler and runs tests of them under an emulator:
-# tools/test_aarch64.sh PYTHON PYTEST-ARGUMENTS…, where PYTHON has the build requirements. Everything is in
-# build/aarch64, and what is there already is used again. PyTorch is not installed: tests with it as an oracle are
-# skipped.
+# tools/test_aarch64.sh PYTHON PYTEST-ARGUMENTS…. PYTHON has the build requirements. All files are in build/aarch64, and
+# existing ones are used again. PyTorch is not installed: tests with it as an oracle are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$(realpath --no-symlinks "$1")
@@ -27,14 +26,14 @@ if [[ ! -e $debian/unpacked ]]; then
   touch "$debian/unpacked"
 fi
 
-# The Python of the emulator. It starts itself again under this name, as sys.executable.
+# This script is the Python of the emulator. Python starts its children with it, as sys.executable.
 cat >"$build/python" <<END
 #!/bin/sh
 exec qemu-aarch64-static -L "$debian" -0 "\$0" -E PYTHONHOME="$debian/usr" "$debian/usr/bin/python3.11" "\$@"
 END
 chmod +x "$build/python"
 
-# What the package and its tests need, as wheels for arm64.
+# Install the requirements of the package and its tests from wheels for arm64.
 packages=$build/packages
 if [[ pyproject.toml -nt $packages ]]; then
   rm -rf "$packages"
