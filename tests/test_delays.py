@@ -1,4 +1,4 @@
-"""Delays by several definitions, and the laws fitted to them where some runs are censored."""
+"""Delays by several definitions, and laws fitted to them if some runs are censored."""
 
 import sys
 
@@ -26,7 +26,7 @@ def curve(*values):
         ((0.5, 0, 0, 0, 0, 0), {}, Crossing(0, 0)),
         ((0, 0, 0, 0, 0, 0.4), {}, Crossing(161, None)),
         ((0, 0.4, 0.6, 0.2, 0.6, 0.9), {"sustained": 2}, Crossing(41, 80)),
-        ((0, 0.4, 0.6, 0.2, 0.6, 0.9), {"sustained": 3}, Crossing(41, None)),  # the end cuts it short
+        ((0, 0.4, 0.6, 0.2, 0.6, 0.9), {"sustained": 3}, Crossing(41, None)),  # The curve ends too early.
         ((0, 0.9, 0.9, 0.9, 0.9, 0.2), {"sustained": 5}, Crossing(161, None)),
         ((0.9, 0.9), {"sustained": 3}, Crossing(0, None)),
         ((0.9, np.nan, 0.6, 0.5, 0.1, 0), {"direction": "below"}, Crossing(21, 40)),
@@ -34,12 +34,12 @@ def curve(*values):
         ((), {}, Crossing(0, None)),
     ],
 )
-def test_crossing_and_what_the_records_leave_open(values, options, expected):
+def test_crossings_have_the_bounds_of_their_records(values, options, expected):
     assert zl.metrics.crossing(curve(*values), 0.5, **options) == expected
     assert zl.metrics.crossing_step(curve(*values), 0.5, **options) == expected.step
 
 
-def test_delays_by_several_definitions():
+def test_delays_agree_with_their_definitions():
     history = xr.Dataset(
         {
             "train_accuracy": curve(0, 1, 0, 1, 1, 1),
@@ -77,8 +77,8 @@ def test_delays_by_several_definitions():
         Level("test_loss", 0.1, direction="under")
 
 
-def test_bounds_hold_the_delay_however_records_are_spaced():
-    """Curves that cross once, seen at random records: the true delay is within the bounds, or beyond a censored one."""
+def test_bounds_contain_the_delay_for_any_spacing_of_records():
+    """The curves cross once and have random records. The true delay is within the bounds, or beyond a censored one."""
     random = np.random.default_rng(0)
     definitions = {"": (Level("train_accuracy", 1.0), Level("test_accuracy", 0.5, sustained=2))}
     censored = 0
@@ -93,8 +93,8 @@ def test_bounds_hold_the_delay_however_records_are_spaced():
     assert 20 < censored < 180
 
 
-def runs_of_a_law(seed, runs=60, noise=0.7, share=0.4):
-    """log delay = 2 − log x + normal noise; one budget for all, so that the given share is censored."""
+def draw_runs_of_a_law(seed, runs=60, noise=0.7, share=0.4):
+    """Draw log delay = 2 − log x + normal noise, with one budget for all, so that the given share is censored."""
     random = np.random.default_rng(seed)
     x = np.exp(random.uniform(np.log(3e-4), np.log(1e-2), runs))
     delay = np.exp(2 - np.log(x) + noise * random.standard_normal(runs))
@@ -102,15 +102,15 @@ def runs_of_a_law(seed, runs=60, noise=0.7, share=0.4):
     return x, np.minimum(delay, budget), np.where(delay < budget, delay, np.inf)
 
 
-def least_squares(x, delay):
-    """The exponent by least squares on log–log axes, and the ends of Student's 95 % interval."""
+def fit_least_squares(x, delay):
+    """Return the exponent by least squares on log–log axes, and the ends of Student's 95 % interval."""
     fit = scipy.stats.linregress(np.log(x), np.log(delay))
     half = scipy.stats.t.ppf(0.975, len(x) - 2) * fit.stderr
     return fit.slope, fit.slope - half, fit.slope + half
 
 
-def test_the_true_exponent_is_recovered_where_naive_fits_fail():
-    x, low, high = runs_of_a_law(0, runs=100)
+def test_the_true_exponent_is_recovered_and_naive_fits_fail():
+    x, low, high = draw_runs_of_a_law(0, runs=100)
     law = fit_law(low, high, powers={"x": x})
     assert (law.runs, law.censored) == (100, 40)
     assert law.powers["x"].covers(-1.0)
@@ -118,27 +118,27 @@ def test_the_true_exponent_is_recovered_where_naive_fits_fail():
     assert law.powers["x"].high < -0.75
     assert law.scale == pytest.approx(0.7, abs=0.15)
     ended = np.isfinite(high)
-    for values in (least_squares(x[ended], low[ended]), least_squares(x, low)):
-        assert values[1] > -1  # flatter: all of the interval on one side of the true exponent
+    for values in (fit_least_squares(x[ended], low[ended]), fit_least_squares(x, low)):
+        assert values[1] > -1  # All of the interval is on one side of the true exponent.
 
 
-def test_intervals_cover_as_often_as_they_say():
-    """Of 20 sets at 95 %, fewer than 15 covered would have the probability 0.0003 by the binomial law."""
+def test_intervals_have_their_coverage():
+    """Of 20 sets at 95 %, fewer than 15 covered would have a probability of 0.0003 by the binomial law."""
     least = int(scipy.stats.binom.ppf(1e-3, 20, 0.95))
     assert (least, scipy.stats.binom.cdf(least - 1, 20, 0.95)) == (15, pytest.approx(3.3e-4, abs=1e-5))
     covered = dropped = taken = 0
     for seed in range(20):
-        x, low, high = runs_of_a_law(100 + seed)
+        x, low, high = draw_runs_of_a_law(100 + seed)
         covered += fit_law(low, high, powers={"x": x}).powers["x"].covers(-1.0)
         ended = np.isfinite(high)
-        dropped += least_squares(x[ended], low[ended])[1] <= -1.0
-        taken += least_squares(x, low)[1] <= -1.0
+        dropped += fit_least_squares(x[ended], low[ended])[1] <= -1.0
+        taken += fit_least_squares(x, low)[1] <= -1.0
     assert covered >= least
     assert dropped < least
     assert taken == 0
 
 
-#: log S and log density of the standardised log delay, and the name of each distribution.
+#: The distribution of the standardised log delay for each name.
 NOISE = {
     "log_normal": scipy.stats.norm,
     "weibull": scipy.stats.gumbel_l,
@@ -146,8 +146,8 @@ NOISE = {
 }
 
 
-def oracle(low, high, columns, noise):
-    """The censored likelihood as it is written in a book, by a general optimiser: values, errors, log-likelihood."""
+def fit_by_hand(low, high, columns, noise):
+    """Maximise the censored likelihood with a general optimiser; return values, errors and log-likelihood."""
     design = np.stack([*columns, np.ones(len(low))], axis=1)
     exact, open_ended = low == high, np.isinf(high)
 
@@ -178,8 +178,8 @@ def oracle(low, high, columns, noise):
 
 
 @pytest.mark.parametrize("distribution", NOISE)
-def test_fit_against_a_likelihood_written_by_hand(distribution):
-    """Known delays, intervals and censored ones together, and both kinds of covariates."""
+def test_fits_agree_with_a_likelihood_written_by_hand(distribution):
+    """Known delays, intervals and censored ones occur together, with both kinds of covariates."""
     random = np.random.default_rng(3)
     x, z = np.exp(random.uniform(-12, -6, 80)), random.uniform(0.3, 0.9, 80)
     noise = NOISE[distribution]
@@ -188,7 +188,7 @@ def test_fit_against_a_likelihood_written_by_hand(distribution):
     low[:30], high[:30] = 0.9 * delay[:30], 1.1 * delay[:30]
     budget = np.quantile(delay, 0.7)
     low, high = np.minimum(low, budget), np.where(high < budget, high, np.inf)
-    values, errors, log_likelihood = oracle(low, high, [np.log(x), z], noise)
+    values, errors, log_likelihood = fit_by_hand(low, high, [np.log(x), z], noise)
     law = fit_law(low, high, powers={"x": x}, rates={"z": z}, distribution=distribution, confidence=0.9)
     found = (law.powers["x"], law.rates["z"], law.intercept)
     quantile = scipy.stats.norm.ppf(0.95)
@@ -198,7 +198,7 @@ def test_fit_against_a_likelihood_written_by_hand(distribution):
         assert estimate.high == pytest.approx(value + quantile * error, abs=1e-2 * error)
     assert law.scale == pytest.approx(np.exp(values[-1]), rel=1e-3)
     assert law.log_likelihood == pytest.approx(log_likelihood, abs=1e-4)
-    assert law.aic == pytest.approx(8 - 2 * log_likelihood, abs=1e-3)  # four parameters
+    assert law.aic == pytest.approx(8 - 2 * log_likelihood, abs=1e-3)  # There are four parameters.
     centre = np.log([1e-4, np.e, np.e]) * [1, 0.5, 1]
     expected = centre @ values[:-1] + np.exp(values[-1]) * noise.median()
     assert law.median(x=1e-4, z=0.5) == pytest.approx(np.exp(expected), rel=1e-3)
@@ -207,21 +207,21 @@ def test_fit_against_a_likelihood_written_by_hand(distribution):
     assert (above > law.median(x=[1e-4, 1e-5], z=0.5)).all()
 
 
-def test_a_fit_of_steps_in_the_hundred_thousands():
-    """Narrow intervals far from 1, with covariates far from 0: lifelines by itself stops where there is no maximum."""
+def test_a_fit_of_narrow_intervals_far_from_1_agrees():
+    """The covariates are far from 0. Lifelines alone stops at a point that is not a maximum."""
     random = np.random.default_rng(0)
     x, z = np.repeat([1e-5, 3e-5], 15), np.tile([0.8, 0.9, 0.95], 10)
     delay = np.exp(14 - 0.8 * np.log(x) - 12 * z + 0.4 * random.standard_normal(30))
     low, high = np.minimum(0.94 * delay, 12 / x), np.where(1.06 * delay < 12 / x, 1.06 * delay, np.inf)
-    values, errors, log_likelihood = oracle(low, high, [np.log(x) + 11, z - 0.9], scipy.stats.norm)
+    values, errors, log_likelihood = fit_by_hand(low, high, [np.log(x) + 11, z - 0.9], scipy.stats.norm)
     law = fit_law(low, high, powers={"x": x}, rates={"z": z})
     assert law.powers["x"].value == pytest.approx(values[0], abs=5e-3 * errors[0])
     assert law.rates["z"].value == pytest.approx(values[1], abs=5e-3 * errors[1])
     assert law.log_likelihood == pytest.approx(log_likelihood, abs=1e-4)
 
 
-def test_the_better_law_has_the_lesser_criterion():
-    """Delays that fall exponentially with the training fraction, a third of them censored, against a power of it."""
+def test_the_better_law_has_the_smaller_criterion():
+    """Delays fall exponentially with the training fraction, and a third is censored. The other law is a power of it."""
     random = np.random.default_rng(5)
     fraction = random.uniform(0.1, 0.95, 150)
     delay = np.exp(12 - 6 * fraction + 0.3 * random.standard_normal(150))
@@ -233,9 +233,8 @@ def test_the_better_law_has_the_lesser_criterion():
     assert exponential.aic < power.aic - 10
 
 
-def test_a_delay_that_may_be_nothing():
-    """A lower bound of 0 or less says as little as a very small one."""
-    x, low, high = runs_of_a_law(7)
+def test_a_lower_bound_below_0_counts_as_a_small_one():
+    x, low, high = draw_runs_of_a_law(7)
     low[:3], high[:3] = -5.0, 2 * low[:3]
     one = fit_law(low, high, powers={"x": x}).powers["x"]
     low[:3] = 1e-3
@@ -257,20 +256,20 @@ def test_a_delay_that_may_be_nothing():
         ({"confidence": 1.0}, r"confidence: expected a number in \[0, 1\), got 1.0"),
     ],
 )
-def test_bad_input_of_a_fit(change, told):
-    x, low, high = runs_of_a_law(1)
+def test_invalid_arguments_of_a_fit_are_rejected(change, told):
+    x, low, high = draw_runs_of_a_law(1)
     with pytest.raises(ValueError, match=told):
         fit_law(**{"earliest": low, "latest": high, "powers": {"x": x}, **change})
 
 
-def test_unknown_covariates_of_a_law():
-    x, low, high = runs_of_a_law(1)
+def test_unknown_covariates_of_a_law_are_rejected():
+    x, low, high = draw_runs_of_a_law(1)
     with pytest.raises(ValueError, match="covariates: expected x, got z"):
         fit_law(low, high, powers={"x": x}).median(z=1.0)
 
 
 def test_without_lifelines_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "lifelines", None)
-    x, low, high = runs_of_a_law(1)
+    x, low, high = draw_runs_of_a_law(1)
     with pytest.raises(ImportError, match=r'laws of delays: .*pip install lifelines, or .*"\.\[survival\]"'):
         fit_law(low, high, powers={"x": x})

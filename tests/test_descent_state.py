@@ -1,4 +1,4 @@
-"""The state of a descent is bound to the kernel once; each call takes it and a request for steps."""
+"""The state of a descent is bound to the kernel once; each call gets this state and a request for steps."""
 
 import gc
 
@@ -29,24 +29,24 @@ def problem():
     return data, zl.networks.normal(data, HIDDEN, 0.5, 1)
 
 
-def descent(problem, momentum=0.0, rule="sgd", control=None):
+def make_descent(problem, momentum=0.0, rule="sgd", control=None):
     data, net = problem
     train, test = (kernel_samples(data, part, net.dtype) for part in ("train", "test"))
     loss, optimizer = kernels.Loss("mse", "mean"), kernels.Optimizer(rule, 0.1, 0.0, 0.0, momentum, 0.9, 1e-8)
     return kernels.Descent64(train, test, kernel_activation(net), loss, optimizer, HIDDEN, 1, control)
 
 
-def arrays(problem, **others):
+def copy_arrays(problem, **others):
     _, net = problem
     return {"E": net.E.copy(), "W": net.W.copy(), "steps": np.zeros((), np.int64), **others}
 
 
-def test_arrays_are_checked_when_they_are_bound(problem):
+def test_arrays_are_checked_on_binding(problem):
     _, net = problem
     read_only = net.E.copy()
     read_only.flags.writeable = False
-    plain, momentum = descent(problem), descent(problem, 0.9)
-    controlled = descent(problem, control=kernels.NormControl("hold", True, True, 1.0, 0))
+    plain, momentum = make_descent(problem), make_descent(problem, 0.9)
+    controlled = make_descent(problem, control=kernels.NormControl("hold", True, True, 1.0, 0))
     velocity = {"velocity_E": np.zeros_like(net.E), "velocity_W": np.zeros_like(net.W)}
     for kernel, bad, message in (
         (plain, {"E": net.E[:, 1:].copy()}, r"E: expected shape \(5, 12\), got \(5, 11\)"),
@@ -62,22 +62,22 @@ def test_arrays_are_checked_when_they_are_bound(problem):
         (plain, {"reference_norm": np.zeros(())}, "reference_norm: expected None, got an array"),
     ):
         with pytest.raises(ValueError, match=message):
-            kernel.bind(**arrays(problem, **bad))
+            kernel.bind(**copy_arrays(problem, **bad))
     for bad in ({"E": net.E.astype("float32")}, {"E": np.asfortranarray(net.E)}, {"W": None}, {"steps": np.zeros(())}):
         with pytest.raises(TypeError, match="incompatible function arguments"):
-            plain.bind(**arrays(problem, **bad))
+            plain.bind(**copy_arrays(problem, **bad))
 
 
-def test_a_state_belongs_to_descents_of_its_kind(problem):
-    plain, momentum = descent(problem), descent(problem, 0.9)
-    state = plain.bind(**arrays(problem))
-    assert descent(problem).advance(state, kernels.DescentChunk(1)).finite
+def test_a_state_is_rejected_by_descents_of_another_kind(problem):
+    plain, momentum = make_descent(problem), make_descent(problem, 0.9)
+    state = plain.bind(**copy_arrays(problem))
+    assert make_descent(problem).advance(state, kernels.DescentChunk(1)).finite
     for call in (lambda: momentum.advance(state, kernels.DescentChunk(1)), lambda: momentum.record(state)):
         with pytest.raises(ValueError, match="state: expected arrays that this descent has bound"):
             call()
 
 
-def test_requests_are_checked_when_they_are_made(problem):
+def test_requests_are_checked_on_construction(problem):
     for bad, message in (
         ({"steps": -1}, "steps: expected at least 0, got -1"),
         ({"rates": np.ones(2)}, r"rates: expected shape \(3\), got \(2\)"),
@@ -90,13 +90,13 @@ def test_requests_are_checked_when_they_are_made(problem):
             kernels.DescentChunk(**{"steps": 3, **bad})
     with pytest.raises(TypeError, match="incompatible constructor arguments"):
         kernels.DescentChunk(3, rates=np.ones(3, "float32"))
-    state = descent(problem).bind(**arrays(problem, steps=np.array(-1)))
+    state = make_descent(problem).bind(**copy_arrays(problem, steps=np.array(-1)))
     with pytest.raises(ValueError, match="steps: expected at least 0, got -1"):
-        descent(problem).advance(state, kernels.DescentChunk(1))
+        make_descent(problem).advance(state, kernels.DescentChunk(1))
 
 
-def test_an_answer_has_what_was_asked_for(problem):
-    kernel, own = descent(problem), arrays(problem)
+def test_an_answer_has_the_requested_parts(problem):
+    kernel, own = make_descent(problem), copy_arrays(problem)
     state = kernel.bind(**own)
     answer = kernel.advance(state, kernels.DescentChunk(3))
     assert answer.finite
@@ -112,8 +112,8 @@ def test_an_answer_has_what_was_asked_for(problem):
 
 
 def test_bound_arrays_live_as_long_as_the_state(problem):
-    kernel, own = descent(problem), arrays(problem)
-    expected, bound = arrays(problem), kernel.bind(**own)
+    kernel, own = make_descent(problem), copy_arrays(problem)
+    expected, bound = copy_arrays(problem), kernel.bind(**own)
     steps = kernels.DescentChunk(5)
     kernel.advance(kernel.bind(**expected), steps)
     E = own.pop("E")[:]
@@ -126,7 +126,7 @@ def test_bound_arrays_live_as_long_as_the_state(problem):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", DESCENTS)
 def test_a_restored_state_continues_to_the_same_bits(name, dtype):
-    """In the arrays of the stepper, which the kernel works on."""
+    """It is restored into the arrays of the stepper, which the kernel uses."""
     data, net = figure5(dtype)
     stepper = DESCENTS[name].start(data, net)
     stepper.advance(4)

@@ -1,4 +1,4 @@
-"""The documentation site: cells and commands run as printed, and links, paths and the list of modules are complete."""
+"""The documentation site: cells and commands run as printed; links, paths and the list of modules are complete."""
 
 import inspect
 import json
@@ -22,7 +22,7 @@ BY_THEMSELVES = [words for words in COMMANDS if words not in ONE_AFTER_THE_OTHER
 
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
-    """A working directory in which the examples are found, as in the repository."""
+    """Change to a directory with the examples of the repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
@@ -117,7 +117,7 @@ def check_delays(lines, _):
     assert -2 < float(value) < 0
 
 
-#: What the cells of a page print.
+#: The check of the lines that the cells of a page print.
 CHECKS_OF_PAGES = {
     "docs/quick-start.md": check_quick_start,
     "docs/questions.md": check_questions,
@@ -139,7 +139,7 @@ def test_every_page_with_cells_is_checked():
 
 
 @pytest.mark.parametrize("page", CHECKS_OF_PAGES)
-def test_cells_run_in_their_order(page, folder, monkeypatch):
+def test_cells_run_in_order_and_print_the_expected_lines(page, folder, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
     names = {"__name__": "page"}
@@ -163,8 +163,8 @@ def test_the_table_of_tasks_is_complete():
     assert set(re.findall(r"`(\w+)\(", " ".join(tasks))) == {*datasets.TASKS, "from_arrays"}
 
 
-def test_commands_on_a_run(folder, capsys):
-    """Each continues with the files of the one before."""
+def test_commands_on_a_run_work_one_after_the_other(folder, capsys):
+    """Each one continues with the files of the previous one."""
     for words in ONE_AFTER_THE_OTHER:
         with pytest.raises(SystemExit) as ended:
             cli.main(words)
@@ -174,8 +174,8 @@ def test_commands_on_a_run(folder, capsys):
 
 
 @pytest.mark.parametrize("words", BY_THEMSELVES, ids=" ".join)
-def test_package_commands(words, folder, capsys):
-    """As printed; in the quick form of one seed if the printed one takes minutes."""
+def test_commands_of_the_package_work(words, folder, capsys):
+    """Commands that take minutes run in the quick form with one seed."""
     takes_minutes = words[0] in {"reproduce", "check", "study"} and "--quick" not in words
     quick = ["--quick", "--seeds", "1"] if takes_minutes else []
     with pytest.raises(SystemExit) as ended:
@@ -185,13 +185,13 @@ def test_package_commands(words, folder, capsys):
     assert printed.out
 
 
-def test_the_example_of_a_long_run(folder):
+def test_the_example_of_a_long_run_runs(folder):
     (example,) = code_blocks("docs/how-to/long-runs.md", "python")
     (line,) = run_and_read(example)
     assert line.startswith("reached the end: 1000 steps {'train_accuracy >= 1': ")
 
 
-def test_the_command_of_a_long_run(folder, capsys):
+def test_the_command_of_a_long_run_works(folder, capsys):
     (words,) = commands("docs/how-to/long-runs.md")
     with pytest.raises(SystemExit) as ended:
         cli.main(words[1:])
@@ -199,7 +199,7 @@ def test_the_command_of_a_long_run(folder, capsys):
     assert capsys.readouterr().out == "out/a: reached the end: 1000 steps\n"
 
 
-def test_the_command_of_a_sweep(folder, capsys):
+def test_the_command_of_a_sweep_works(folder, capsys):
     (words,) = commands("docs/how-to/sweeps.md")
     with pytest.raises(SystemExit) as ended:
         cli.main([*words[1:], "--use-threads"])
@@ -211,7 +211,7 @@ def test_the_command_of_a_sweep(folder, capsys):
 
 
 def commands_within_sentences():
-    """The commands between backticks, as ``zeroloss resume DIR --out OTHER``."""
+    """Yield the commands in backquotes, as ``zeroloss resume DIR --out OTHER``."""
     for page in PAGES:
         text = " ".join(read_page(page).split())
         yield from re.findall(r"`zeroloss (\w[^`…]*)`", text)
@@ -219,7 +219,7 @@ def commands_within_sentences():
 
 @pytest.mark.parametrize("command", sorted(set(commands_within_sentences())))
 def test_commands_within_sentences_exist(command):
-    """Their options are known, and so are the figures, theorems and studies; a bare name is a command."""
+    """Their options are known, and so are the figures, theorems and studies. A single name is a command."""
     name, *words = shlex.split(command)
     (found,) = [one for one in cli.COMMANDS if one.name == name]
     if words and words != ["--help"]:

@@ -1,4 +1,4 @@
-"""Records and snapshots that cannot fit are refused before the first step, and many are never in memory at once."""
+"""Records and snapshots that cannot fit are rejected before the first step; many are never in memory at once."""
 
 import importlib
 import shutil
@@ -15,7 +15,7 @@ from zeroloss.results.schedule import Schedule
 from zeroloss.results.stored_rows import StoredRows
 
 DATA = zl.datasets.modular_addition(31, train_count=12)
-NET = zl.networks.normal(DATA, hidden=512, std=0.1, seed=1)  # a quarter of a MB
+NET = zl.networks.normal(DATA, hidden=512, std=0.1, seed=1)  # This takes a quarter of a MB.
 DESCENT = zl.GradientDescent(lr=0.1)
 MB = 2**20
 EVERY = [({"snapshot_every": 1}, "snapshot_every"), ({"record_every": 1}, "record_every")]
@@ -31,7 +31,7 @@ LARGE = {
 @pytest.mark.parametrize(
     ("every", "message"), [({"snapshot_every": 1}, "snapshot_every"), ({"record_every": 1}, "record")]
 )
-def test_what_cannot_fit_in_memory_is_refused(every, message):
+def test_records_beyond_the_memory_are_rejected(every, message):
     many = rf"{message}.*: expected to fit in .* GiB of free memory, needs"
     with pytest.raises(ValueError, match=many):
         zl.simulate(DESCENT, DATA, NET, steps=10**9, **every)
@@ -43,7 +43,7 @@ def test_what_cannot_fit_in_memory_is_refused(every, message):
     assert run.step == 2
 
 
-def test_what_cannot_fit_on_the_disk_is_refused(tmp_path, monkeypatch):
+def test_snapshots_beyond_the_disk_are_rejected(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(MB, 0, MB)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(ValueError, match=r"run.snapshot_every: 129 snapshots: .* free space on the disk of"):
@@ -56,30 +56,30 @@ def test_what_cannot_fit_on_the_disk_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("every", [1, 7, 100, "log"])
 @pytest.mark.parametrize(("begin", "end"), [(0, 0), (0, 250), (3, 100), (100, 101), (99, 99)])
-def test_how_many_steps_are_due(every, begin, end):
+def test_counts_of_a_schedule_agree_with_its_steps(every, begin, end):
     schedule = Schedule("record_every", every)
     assert schedule.count(begin, end) == sum(schedule.due(step) for step in range(begin, end + 1))
 
 
 @pytest.fixture
 def peak():
-    """Return a function that measures the most memory that a function takes, without what imports take."""
+    """Return a function that measures the peak memory of a call, without the memory of imports."""
     for library in ("filelock", "h5netcdf", "tqdm.auto", "xarray"):
         importlib.import_module(library)
 
-    def measured(function):
+    def measure(function):
         tracemalloc.start()
         found = function()
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found, most / MB
 
-    return measured
+    return measure
 
 
 @pytest.mark.slow
 def test_snapshots_are_never_all_in_memory(tmp_path, monkeypatch, peak):
-    """33 MB of them, with the bounds on what is in memory at a time divided by 16."""
+    """They take 33 MB, and the limits on parts in memory are divided by 16."""
     for name in ("simulation.checkpoints._MOST_PENDING", "results.directory._LAZY_ABOVE", "results.table._JOIN_UP_TO"):
         monkeypatch.setattr(f"zeroloss.{name}", MB)
     monkeypatch.setattr("zeroloss.results.stored_rows._AT_A_TIME", MB)
@@ -100,7 +100,7 @@ def test_snapshots_are_never_all_in_memory(tmp_path, monkeypatch, peak):
     loaded.save(tmp_path / "saved")
     again = zl.load(tmp_path / "saved")
     assert same_bits(again.snapshots.E[100].values, alone.snapshots.E[100].values)
-    again.save(tmp_path / "saved")  # over the files that it is read from
+    again.save(tmp_path / "saved")  # This replaces the files that it is read from.
     assert same_bits(again.snapshots.E[100].values, alone.snapshots.E[100].values)
     _, most = peak(lambda: runs.resume(tmp_path / "a", extend=8, progress=False))
     assert most < 20
@@ -110,8 +110,8 @@ def test_snapshots_are_never_all_in_memory(tmp_path, monkeypatch, peak):
     assert same_bits(extended.E[3].values, longer.E[3].values)
 
 
-def test_many_snapshots_of_a_run_under_way(tmp_path, monkeypatch):
-    """They are read from the pieces; the last one of an interrupted run is not on the schedule."""
+def test_many_snapshots_of_an_unfinished_run_are_read(tmp_path, monkeypatch):
+    """They are read from the pieces. The last snapshot of an interrupted run is not on the schedule."""
     monkeypatch.setattr("zeroloss.results.directory._LAZY_ABOVE", 0)
 
     def crash(step, values):
@@ -129,20 +129,20 @@ def test_many_snapshots_of_a_run_under_way(tmp_path, monkeypatch):
     assert same_bits(under_way.isel(step=[1, 3, 4]).load().E.values, alone.E.values[[1, 3, 4]])
     runs.resume(tmp_path / "a", progress=False)
     assert zl.load(tmp_path / "a").snapshots.load().equals(alone)
-    assert under_way.E.values.shape == (8, 7, 32)  # now from the NetCDF file
+    assert under_way.E.values.shape == (8, 7, 32)  # It is now read from the NetCDF file.
     assert same_bits(under_way.E.values, alone.E.values[:8])
 
 
-def test_one_snapshot_after_the_other_is_read_from_few_blocks(tmp_path, monkeypatch):
+def test_single_snapshots_are_read_from_few_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr("zeroloss.results.directory._LAZY_ABOVE", 0)
     run = runs.run(config.from_settings(settings(snapshot_every=1)), tmp_path / "a", progress=False)
     blocks, real = [], StoredRows.blocks
 
-    def counted(self, *arguments):
+    def read_and_count(self, *arguments):
         blocks.append(arguments)
         return real(self, *arguments)
 
-    monkeypatch.setattr(StoredRows, "blocks", counted)
+    monkeypatch.setattr(StoredRows, "blocks", read_and_count)
     assert sum(1 for snapshot in run.snapshots.E if snapshot.values.shape == (7, 32)) == 301
     assert len(blocks) == 1
 

@@ -1,4 +1,4 @@
-"""What a network was made from stays with it: through training, extension, projection, files and reports."""
+"""A network's settings say how it was made, after training, extension, projection, saving and in reports."""
 
 import zeroloss as zl
 from zeroloss import config, runs
@@ -11,7 +11,7 @@ def problem():
     return data, zl.networks.uniform_fan_in(data, hidden=16, seed=1, activation="softplus(5)")
 
 
-def test_a_simulation_adds_its_steps(tmp_path):
+def test_a_simulation_adds_its_steps_to_the_origin(tmp_path):
     data, net = problem()
     run = zl.simulate(zl.GradientDescent(lr=0.5), data, net, steps=20, record_every=10, progress=False)
     assert run.network.settings == {**MADE, "then": ["gradient_descent, 20 steps"]}
@@ -26,7 +26,7 @@ def test_a_simulation_adds_its_steps(tmp_path):
     assert zl.simulate(zl.GradientDescent(lr=0.5), data, net, steps=0, progress=False).network.settings == MADE
 
 
-def test_one_thing_after_another():
+def test_the_origin_lists_all_operations_in_order():
     data, net = problem()
     descent = zl.simulate(zl.GradientDescent(lr=0.5), data, net, steps=2000, progress=False).network
     start = zl.geometry.project(descent.astype("float64"), data, "chord").network
@@ -36,7 +36,7 @@ def test_one_thing_after_another():
     assert run.settings["network"]["then"] == then[:2]
 
 
-def test_a_run_in_a_directory_and_its_report(tmp_path):
+def test_a_report_has_the_origin_of_the_network(tmp_path):
     given = {
         "data": {"p": 5, "test_count": 3},
         "network": {"hidden": 16, "seed": 1},

@@ -11,7 +11,7 @@ from zeroloss._kernels import kernels
 from zeroloss.datasets import kernel_inputs
 from zeroloss.networks import _parse_activation, kernel_activation
 
-#: σ by name, and a bound of its slope at z.
+#: σ by name, and a bound on its slope at z.
 SIGMA = {
     "identity": (lambda z: z, lambda z: 1.0),
     "relu": (lambda z: np.maximum(z, 0), lambda z: 1.0),
@@ -23,12 +23,12 @@ SIGMA = {
 }
 
 
-def expected(net, X):
-    """The outputs for inputs that the dtype holds, and a bound of what rounding may change, entry by entry.
+def outputs_and_bound(net, X):
+    """Return the outputs for the inputs in the network's dtype, and a bound on rounding errors, entry by entry.
 
-    To first order in the unit roundoff u: a sum of N products is off by N u times the sum of their sizes, σ by 12 u
-    max(1, |z|) of its own (test_activations.py), and the errors of z and σ go through σ' and W. The second order is
-    far less than what the sums leave: their errors grow as √N.
+    To first order in the unit roundoff u, a sum of N products has an error of N u times the sum of their sizes. σ has
+    an error of 12 u max(1, |z|) (test_activations.py). The errors of z and σ go through σ' and W. Errors of sums grow
+    only as √N, so that the bound covers the second order.
     """
     value, slope = SIGMA[net.activation]
     E, W = net.E.astype(np.float64), net.W.astype(np.float64)
@@ -47,21 +47,21 @@ def test_every_activation_has_an_oracle():
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("rows", ["dense", "sparse"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_outputs_at_every_level(activation, rows, dtype, level):
-    """Numbers of samples around the blocks of 128, in which the kernel takes them."""
+def test_outputs_agree_with_numpy_at_every_level(activation, rows, dtype, level):
+    """The kernel uses blocks of 128 samples; the numbers of samples are around this."""
     data = random_data(300, 9, 5, rows)
     net = random_network(data, 37, activation, dtype)
     for n in (1, 127, 128, 129, 300):
         X = data.rows_train[:n]
         F = kernels_of(level).outputs(samples_of(level, X, net), net.E, net.W, activation_of(level, net))
-        exact, bound = expected(net, data.X_train[:n])
+        exact, bound = outputs_and_bound(net, data.X_train[:n])
         assert F.dtype == net.dtype
         assert F.shape == (n, 5)
         assert (np.abs(F - exact) <= bound).all()
 
 
 def samples_of(level, X, net):
-    """The kernel's samples at one level, without targets."""
+    """Return the kernel's samples at one level, without targets."""
     kind, Y = getattr(kernels_of(level), f"Samples{8 * net.dtype.itemsize}"), np.empty((X.shape[0], 0), net.dtype)
     if isinstance(X, csr_array):
         return kind(X.indptr.astype("i8"), X.indices.astype("i8"), X.data.astype(net.dtype), X.shape[1], Y)
@@ -75,11 +75,11 @@ def activation_of(level, net):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_any_form_of_the_inputs_gives_the_same_outputs(dtype):
-    """Dense rows, sparse ones, lists, integers and booleans."""
+    """The forms are dense and sparse rows, lists, integers and booleans."""
     data = zl.datasets.modular_addition(7, test_count=9, seed=0)
     net = random_network(data, 20, dtype=dtype)
     F = net.outputs(data.rows_test)
-    exact, bound = expected(net, data.X_test)
+    exact, bound = outputs_and_bound(net, data.X_test)
     assert F.dtype == net.dtype
     assert (np.abs(F - exact) <= bound).all()
     for X in (coo_array(data.rows_test), data.rows_test.tocsc(), data.rows_test.astype(np.int8)):
@@ -92,7 +92,7 @@ def test_any_form_of_the_inputs_gives_the_same_outputs(dtype):
 
 
 @pytest.mark.parametrize("rows", ["dense", "sparse"])
-def test_inputs_are_left_as_they_are(rows):
+def test_inputs_are_not_changed(rows):
     data = random_data(5, 4, 3)
     X = data.X_train.copy() if rows == "dense" else csr_array(data.X_train)
     entries = X if rows == "dense" else X.data
@@ -103,7 +103,7 @@ def test_inputs_are_left_as_they_are(rows):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_no_inputs_have_no_outputs(dtype):
+def test_an_empty_input_has_an_empty_output(dtype):
     data = random_data(5, 4, 3)
     net = random_network(data, 6, dtype=dtype)
     for X in (np.empty((0, 4)), csr_array((0, 4))):
@@ -112,7 +112,7 @@ def test_no_inputs_have_no_outputs(dtype):
         assert F.dtype == net.dtype
 
 
-def test_the_loss_is_that_of_the_outputs():
+def test_the_loss_agrees_with_the_outputs():
     """Both are sums of the same 60 squares."""
     data = random_data(20, 4, 3)
     net = random_network(data, 6, "gelu")
@@ -143,13 +143,13 @@ def test_outputs_beyond_the_dtype_are_infinite():
         (np.ma.masked_array(np.zeros((1, 4))), TypeError, "X: expected an array without a mask"),
     ],
 )
-def test_bad_inputs(X, error, message):
+def test_invalid_inputs_are_rejected(X, error, message):
     net = random_network(random_data(5, 4, 3), 6, dtype="float32")
     with pytest.raises(error, match=message):
         net.outputs(X)
 
 
-def test_the_kernel_checks_what_it_takes():
+def test_the_kernel_checks_shapes():
     net = random_network(random_data(5, 4, 3), 6)
     inputs, sigma = kernel_inputs("X", np.zeros((2, 4)), 4, net.dtype), kernel_activation(net)
     for E, W in ((net.E[:3].copy(), net.W), (net.E, net.W[:3].copy()), (net.E, net.W[0].copy())):

@@ -1,4 +1,4 @@
-"""Directories of the format before this one: written by the package then, and kept as test data."""
+"""Directories of the previous format, which the package wrote then, and which are test data now."""
 
 import shutil
 from pathlib import Path
@@ -20,15 +20,15 @@ def earlier(tmp_path):
 
 
 def assert_close(one, other):
-    """Another level may have written it, so that the last digits may differ."""
+    """Compare to rounding, because the files may come from another instruction-set level."""
     assert set(one.variables) == set(other.variables)
     for name in one.variables:
         np.testing.assert_allclose(one[name], other[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 @pytest.mark.filterwarnings("ignore:the run began with another build")
-def test_a_run_that_was_interrupted_goes_on(earlier, tmp_path):
-    """Its last look for events, the extremes of the loss and the networks that a measure compares with are there."""
+def test_an_interrupted_run_is_resumed(earlier, tmp_path):
+    """It has its last check for events, the loss extremes, and the networks that a measure compares."""
     before = zl.load(earlier / "interrupted")
     assert before.outcome.ending is Ending.STOPPED_BY_THE_USER
     assert before.events == {"train_loss <= 0.1": 15, "norm_E >= 1e9": None}

@@ -1,4 +1,4 @@
-"""A study of a user's own, as the documentation shows it: its numbers, its files, and what all studies share."""
+"""A user's own study, as the documentation shows it: its numbers, its files, and the parts that all studies share."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ EXAMPLE = re.search(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"),
 
 @pytest.fixture(scope="module")
 def norms(tmp_path_factory):
-    """The example as a module."""
+    """Import the example as a module."""
     file = tmp_path_factory.mktemp("example") / "norms.py"
     file.write_text(EXAMPLE, encoding="utf-8")
     found = importlib.util.spec_from_file_location("norms", file)
@@ -41,7 +41,7 @@ def test_the_example_is_short():
     assert len(code) < 60
 
 
-def test_the_numbers_are_those_of_simulate(norms, small):
+def test_the_numbers_agree_with_simulate(norms, small):
     numbers = norms.STUDY.run(small).numbers
     for seed in range(2):
         seeds = derive_seeds(seed)
@@ -53,7 +53,7 @@ def test_the_numbers_are_those_of_simulate(norms, small):
             assert float(numbers.norm.sel(seed=seed, weight_decay=decay)) == pytest.approx(float(expected), rel=1e-15)
 
 
-def test_its_files_carry_the_picture(norms, small, tmp_path):
+def test_the_files_have_the_numbers_of_the_picture(norms, small, tmp_path):
     result = norms.STUDY.run(small)
     picture = result.save(tmp_path)
     assert picture == tmp_path / "norms.png"
@@ -70,14 +70,14 @@ def test_its_files_carry_the_picture(norms, small, tmp_path):
     assert other.save(tmp_path) == tmp_path / "norms-quick.png"
 
 
-def test_it_is_run_as_a_program(monkeypatch, tmp_path, capsys):
+def test_the_example_runs_as_a_program(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(EXAMPLE, "norms.py", "exec"), {"__name__": "__main__"})
     assert re.fullmatch(r"norm from \d+\.\d\d to \d+\.\d\d\n", capsys.readouterr().out)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["norms.json", "norms.nc", "norms.png"]
 
 
-def test_cells_are_stored_and_other_seeds_are_added(norms, small, tmp_path):
+def test_stored_cells_are_used_if_seeds_are_added(norms, small, tmp_path):
     norms.STUDY.run(replace(small, seeds=1), cells=Cells(tmp_path))
     cells = Cells(tmp_path)
     found = norms.STUDY.run(small, cells=cells)
@@ -94,27 +94,29 @@ def test_changes_are_checked_against_the_types(norms):
         norms.STUDY.settings(changes={"prime": 7})
 
 
-def square(x, plus=0):
+def compute_square(x, plus=0):
     return {"square": x * x + plus, "row": np.full(x, 1.0)}
 
 
-def test_a_cube_has_single_cells_and_arrays_of_all():
-    grid = Grid(square, {"x": [1, 2], "sign": [1, -1]}, lambda x, sign: {"x": x}, also=lambda x, sign: {"plus": 0})
+def test_a_cube_has_single_cells_and_joint_arrays():
+    grid = Grid(
+        compute_square, {"x": [1, 2], "sign": [1, -1]}, lambda x, sign: {"x": x}, also=lambda x, sign: {"plus": 0}
+    )
     (cube,) = engine.carry_out([grid])
     assert isinstance(cube, Cube)
     np.testing.assert_array_equal(cube["square"], [[1, 1], [4, 4]])
     assert [len(cell["row"]) for cell in cube] == [1, 1, 2, 2]
     assert cube[3] is cube[1, 1]
-    assert cube[2] is cube[3]  # cells of the same arguments are computed once
+    assert cube[2] is cube[3]  # Cells of the same arguments are computed once.
 
 
 def test_processes_give_the_bits_of_threads(norms, small):
-    grid = Grid(square, {"x": [1, 2, 3]})
+    grid = Grid(compute_square, {"x": [1, 2, 3]})
     by_processes, by_threads = (engine.carry_out([grid], processes=processes)[0] for processes in (True, False))
     np.testing.assert_array_equal(by_processes["square"], by_threads["square"])
 
 
-def blas_threads(x):
+def count_blas_threads(x):
     blas = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
     return {"threads": max(blas, default=1)}
 
@@ -122,5 +124,5 @@ def blas_threads(x):
 @pytest.mark.parametrize("processes", [True, False])
 def test_cells_use_one_thread_of_blas_on_any_worker(processes):
     """The bits of NumPy's products depend on the number of threads."""
-    (cube,) = engine.carry_out([Grid(blas_threads, {"x": [1, 2]})], processes=processes, workers=2)
+    (cube,) = engine.carry_out([Grid(count_blas_threads, {"x": [1, 2]})], processes=processes, workers=2)
     assert cube["threads"].tolist() == [1, 1]

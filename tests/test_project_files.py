@@ -1,4 +1,4 @@
-"""Files about the project agree with it: versions, requirements, the changelog, the guide for contributors."""
+"""Files about the project agree with it: versions, requirements, the changelog, the guides."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def yaml_of(name):
     return yaml.safe_load(read_page(name))
 
 
-def test_every_file_has_the_version():
+def test_every_file_has_the_same_version():
     version = PROJECT["version"]
     assert yaml_of("CITATION.cff")["version"] == version
     assert yaml_of("conda/recipe.yaml")["context"]["version"] == version
@@ -48,7 +48,7 @@ def test_the_changelog_is_ordered():
         assert found == [kind for kind in kinds if kind in found], version.split("\n")[0]
 
 
-def test_the_citation():
+def test_the_citation_agrees_with_the_project():
     citation = yaml_of("CITATION.cff")
     assert {"authors", "cff-version", "message", "title"} <= citation.keys()
     assert citation["title"] == PROJECT["name"]
@@ -110,7 +110,7 @@ def test_links_of_the_guides_lead_to_files(name):
 
 
 def test_the_files_named_in_the_guides_exist():
-    """Names in backquotes with a folder or a suffix of ours. NAME stands for a name to choose."""
+    """These are names in backquotes with a folder or one of our suffixes. NAME stands for a name to choose."""
     made = ("build/", "dist/", "examples/notebooks/")
     for name in GUIDES:
         quoted = re.findall(r"`([\w.-]+(?:/[\w.-]*)*)`", read_page(name))
@@ -144,7 +144,7 @@ def test_the_makefile_selects_tests_that_exist():
 
 
 def test_the_symbols_named_in_the_guide_exist():
-    """Phrases like: `SYMBOL` in `FILE`."""
+    """The phrases are like: `SYMBOL` in `FILE`."""
     phrases = re.findall(r"`(\w+)`(?: and `(\w+)`)?\s+(?:in|of)\s+`([\w./-]+\.\w+)`", read_page("CONTRIBUTING.md"))
     assert phrases
     for *symbols, file in phrases:

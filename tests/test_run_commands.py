@@ -30,7 +30,7 @@ def file(tmp_path):
     return path
 
 
-def test_from_a_file_to_a_report(tmp_path, file):
+def test_run_resume_and_report_work_on_one_directory(tmp_path, file):
     done = zeroloss("run", file, "--out", tmp_path / "a", "--json")
     assert done.returncode == 0
     records = [json.loads(line) for line in done.stdout.splitlines()]
@@ -41,13 +41,13 @@ def test_from_a_file_to_a_report(tmp_path, file):
     extended = zeroloss("resume", tmp_path / "a", "--extend", "20")
     assert extended.stdout.endswith("reached the end: 320 steps\n")
     assert_same_run(zl.load(tmp_path / "a"), run_in(tmp_path / "b", steps=320))
-    told = zeroloss("report", tmp_path / "a")
-    assert told.returncode == 0
-    assert "reached the end: 320 steps" in told.stdout
+    report = zeroloss("report", tmp_path / "a")
+    assert report.returncode == 0
+    assert "reached the end: 320 steps" in report.stdout
     assert (tmp_path / "a" / "report.png").exists()
 
 
-def test_settings_on_the_command_line(tmp_path, file):
+def test_settings_on_the_command_line_override_the_file(tmp_path, file):
     words = ("--set", "run.steps=3", "--set", "network.activation=tanh", "--set", "run.events=[]")
     done = zeroloss("run", file, "--out", tmp_path / "a", *words)
     assert done.returncode == 0
@@ -55,7 +55,7 @@ def test_settings_on_the_command_line(tmp_path, file):
     assert (run.step, run.network.activation, run.events) == (3, "tanh", {})
 
 
-def test_print_defaults():
+def test_print_defaults_prints_the_defaults():
     done = zeroloss("run", "--print-defaults")
     assert done.returncode == 0
     assert done.stdout == config.defaults_text()
@@ -75,7 +75,7 @@ def test_print_defaults():
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_bad_input_is_a_line_and_status_2(tmp_path, file, words, line):
+def test_bad_input_is_one_line_and_status_2(tmp_path, file, words, line):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("years of work")
     (tmp_path / "empty").mkdir()
@@ -96,8 +96,8 @@ def test_divergence_is_status_1(tmp_path, file):
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.toml")))
-def test_examples(tmp_path, name):
-    """Each is complete and runs; few steps of it, from a network made here where it takes a file."""
+def test_examples_run(tmp_path, name):
+    """Each runs for a few steps. If it reads a network from a file, the test writes one."""
     overrides = {"run": {"steps": 3, "record_every": 1}}
     if name == "norm_flow":
         data = zl.datasets.modular_addition(11, test_count=7, seed=4)
@@ -112,8 +112,8 @@ def test_examples(tmp_path, name):
     assert zl.runs.run(configuration, tmp_path / "a", progress=False).step >= 1
 
 
-def test_examples_do_what_their_first_lines_say(tmp_path):
-    """At full length: AdamW stops by its rule, and descent memorises by step 200 and generalises by 30 000."""
+def test_examples_have_the_results_in_their_first_lines(tmp_path):
+    """At full length AdamW stops by its rule, and descent memorises by step 200 and generalises by 30 000."""
     adamw, grokking = (
         zl.runs.run(config.from_file(EXAMPLES / f"{name}.toml"), tmp_path / name, progress=False)
         for name in ("adamw", "grokking")
@@ -127,8 +127,8 @@ def test_examples_do_what_their_first_lines_say(tmp_path):
     assert grokking.history.test_accuracy[-1] == 1
 
 
-def test_the_norm_flow_starts_from_what_its_script_writes(tmp_path):
-    """Both files of the example, one after the other, as the first line of the configuration says."""
+def test_the_norm_flow_starts_from_the_file_of_its_script(tmp_path):
+    """Both files of the example run one after the other, as the first line of the configuration says."""
     shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("*.npz"))
     runpy.run_path(str(tmp_path / "examples" / "norm_flow.py"))
     configuration = config.from_file(tmp_path / "examples" / "norm_flow.toml")
@@ -138,8 +138,8 @@ def test_the_norm_flow_starts_from_what_its_script_writes(tmp_path):
     assert run.history.norm_E[-1] < run.history.norm_E[0]
 
 
-def test_the_predicted_gradient_makes_circles(tmp_path):
-    """Real and imaginary parts become equally long and orthogonal, and each unit gets a frequency of its own."""
+def test_features_of_the_predicted_gradient_become_circles(tmp_path):
+    """Real and imaginary parts become equally long and orthogonal, and each unit specialises on one frequency."""
     run = zl.runs.run(config.from_file(EXAMPLES / "predicted_gradient.toml"), tmp_path / "out", progress=False)
     before, after = (zl.fourier.summary(E, run.data) for E in (run.snapshots.E[0], run.network.E))
     assert after.spread < before.spread / 2

@@ -1,4 +1,4 @@
-"""The picture of ``zeroloss report``: what it shows of the units, and where its axis and its labels are."""
+"""The picture of ``zeroloss report``: the units, the axis of steps, and the labels."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from zeroloss.runs import picture
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def simulated(data, steps=40, activation="relu", **options):
+def simulate(data, steps=40, activation="relu", **options):
     net = zl.networks.uniform_fan_in(data, hidden=24, seed=1, activation=activation)
     options = {"record_every": 10, "snapshot_every": 20, **options}
     return zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-3), data, net, steps=steps, progress=False, **options)
 
 
-def drawn(run):
-    """The figure after its layout, and all of its visible texts with their extents in pixels."""
+def draw(run):
+    """Return the figure after its layout, and all visible texts with their extents in pixels."""
     figure = picture.draw(run, "name")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -30,23 +30,23 @@ def drawn(run):
 
 
 def test_labels_of_events_stay_in_the_figure():
-    """Early and late, many at one step, and a very long one."""
-    run = simulated(zl.datasets.modular_addition(5, test_count=3), steps=2000)
+    """Events are early and late, several are at one step, and one is very long."""
+    run = simulate(zl.datasets.modular_addition(5, test_count=3), steps=2000)
     long = "test_accuracy >= 0.123456789 for 3 records, after something that takes many words to say"
     run.events = {"train_loss <= 1": 0, "a >= 1": 1, "b >= 1": 2000, "c >= 1": 2000, long: 1999, "d >= 1": 60}
-    figure, texts = drawn(run)
-    told = [text for text in texts if ": step" in text]
-    assert len(told) == len(run.events)
-    for text in told:
+    figure, texts = draw(run)
+    labels = [text for text in texts if ": step" in text]
+    assert len(labels) == len(run.events)
+    for text in labels:
         assert figure.bbox.x0 <= texts[text].x0 < texts[text].x1 <= figure.bbox.x1, text
         assert figure.bbox.y0 <= texts[text].y0 < texts[text].y1 <= figure.bbox.y1, text
-        others = [extent for other, extent in texts.items() if other != text and other in told]
+        others = [extent for other, extent in texts.items() if other != text and other in labels]
         assert not any(texts[text].overlaps(other) for other in others), text
 
 
-def test_step_0_has_a_place_of_its_own():
-    """The axis is linear up to the first record after step 0 and says so; its ticks do not crowd there."""
-    figure, texts = drawn(simulated(zl.datasets.modular_addition(5, test_count=3), steps=2000, record_every=30))
+def test_step_0_is_on_the_logarithmic_axis():
+    """The axis is linear up to the first record after step 0, with a label that says so and no crowded ticks."""
+    figure, texts = draw(simulate(zl.datasets.modular_addition(5, test_count=3), steps=2000, record_every=30))
     axes = figure.axes[1]
     assert axes.get_xscale() == "symlog"
     assert "step (logarithmic from 30 on)" in texts
@@ -56,7 +56,7 @@ def test_step_0_has_a_place_of_its_own():
 
 def test_runs_without_further_steps_are_drawn():
     for steps in (0, 1):
-        figure, _ = drawn(simulated(zl.datasets.modular_addition(5, test_count=3), steps=steps))
+        figure, _ = draw(simulate(zl.datasets.modular_addition(5, test_count=3), steps=steps))
         assert len(figure.axes) > 3
         loss = figure.axes[1]
         assert all((line.get_marker() == "o") == (steps == 0) for line in loss.get_lines()[:2])
@@ -64,15 +64,15 @@ def test_runs_without_further_steps_are_drawn():
 
 
 def test_frequencies_have_whole_numbers():
-    """Two frequencies, between which an axis of numbers has ticks at halves."""
-    figure, _ = drawn(simulated(zl.datasets.modular_addition(5, test_count=3)))
+    """With two frequencies, an axis of numbers would have ticks at halves."""
+    figure, _ = draw(simulate(zl.datasets.modular_addition(5, test_count=3)))
     axes = next(axes for axes in figure.axes if axes.get_ylabel() == "frequency")
     assert {1, 2} <= set(axes.get_yticks())
     assert all(tick == round(tick) for tick in axes.get_yticks())
 
 
 def titles(run):
-    return [axes.get_title(loc="left") for axes in drawn(run)[0].axes if axes.get_title(loc="left")]
+    return [axes.get_title(loc="left") for axes in draw(run)[0].axes if axes.get_title(loc="left")]
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def titles(run):
     ],
     ids=lambda value: value.settings["task"] if hasattr(value, "settings") else "",
 )
-def test_shares_of_units_by_operand(data, operands, tmp_path):
-    """In words and in the picture; nothing where the data have no cyclic group."""
-    run = simulated(data)
+def test_shares_of_units_are_given_by_operand(data, operands, tmp_path):
+    """They are in the report and in the picture, except for data without a cyclic group."""
+    run = simulate(data)
     run.save(tmp_path / "a")
     found = picture.strongest_shares(run)
     assert list(found) == operands
@@ -100,11 +100,11 @@ def test_shares_of_units_by_operand(data, operands, tmp_path):
     assert len(lines) == len(operands)
     shown = " ".join(titles(run))
     assert ("share of a unit's power" in shown) == ("share of each frequency" in shown) == bool(operands)
-    assert "share of a unit's power" not in " ".join(titles(simulated(data, snapshot_every=None)))
+    assert "share of a unit's power" not in " ".join(titles(simulate(data, snapshot_every=None)))
 
 
-def test_the_example_of_circles(tmp_path):
-    """examples/predicted_gradient.toml: units specialise, and so the picture says."""
+def test_units_of_the_example_of_circles_specialise(tmp_path):
+    """The example is examples/predicted_gradient.toml. The picture shows the mean share."""
     settings = zl.config.from_file(EXAMPLES / "predicted_gradient.toml", run={"record_every": 1000})
     run = zl.runs.run(settings, tmp_path / "a", progress=False)
     ((first, last),) = picture.strongest_shares(run).values()

@@ -1,4 +1,4 @@
-"""The loop: records, snapshots, measures, extension, saving, interruption."""
+"""Simulations: records, snapshots, measures, extension, saving, interruption."""
 
 import os
 import signal
@@ -27,19 +27,19 @@ def dynamics(request):
     return DYNAMICS[request.param]
 
 
-def short(dynamics, steps, dtype="float64", **options):
+def simulate(dynamics, steps, dtype="float64", **options):
     data, net = figure5(dtype)
     return zl.simulate(dynamics, data, net, steps=steps, progress=False, **options)
 
 
-def test_records_at_zero_the_multiples_and_the_last_step(dynamics):
-    assert short(dynamics, 10, record_every=4).history.step.values.tolist() == [0, 4, 8, 10]
-    assert short(dynamics, 0).history.step.values.tolist() == [0]
-    assert short(dynamics, 8, record_every=4).history.step.values.tolist() == [0, 4, 8]
+def test_records_are_at_zero_the_multiples_and_the_last_step(dynamics):
+    assert simulate(dynamics, 10, record_every=4).history.step.values.tolist() == [0, 4, 8, 10]
+    assert simulate(dynamics, 0).history.step.values.tolist() == [0]
+    assert simulate(dynamics, 8, record_every=4).history.step.values.tolist() == [0, 4, 8]
 
 
 def test_logarithmic_records_are_20_a_decade():
-    steps = short(DYNAMICS["descent"], 1000, record_every="log").history.step.values
+    steps = simulate(DYNAMICS["descent"], 1000, record_every="log").history.step.values
     assert steps[0] == 0
     assert {1, 10, 100, 1000} <= set(steps)
     assert (np.diff(steps) > 0).all()
@@ -47,7 +47,7 @@ def test_logarithmic_records_are_20_a_decade():
 
 
 def test_a_record_describes_its_step(dynamics):
-    run = short(dynamics, 6, record_every=1, snapshot_every=2)
+    run = simulate(dynamics, 6, record_every=1, snapshot_every=2)
     assert run.snapshots.step.values.tolist() == [0, 2, 4, 6]
     assert same_bits(run.snapshots.E.values[-1], run.network.E)
     for at in (0, 2, 4, 6):
@@ -57,7 +57,7 @@ def test_a_record_describes_its_step(dynamics):
 
 
 def test_recording_does_not_change_the_bits(dynamics):
-    often, seldom = short(dynamics, 60, record_every=1), short(dynamics, 60, record_every=60)
+    often, seldom = simulate(dynamics, 60, record_every=1), simulate(dynamics, 60, record_every=60)
     assert same_bits(often.network.E, seldom.network.E)
     assert same_bits(often.network.W, seldom.network.W)
     assert same_bits(often.history.isel(step=[0, -1]), seldom.history)
@@ -66,8 +66,8 @@ def test_recording_does_not_change_the_bits(dynamics):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_extension_has_the_bits_of_one_long_run(dynamics, dtype, tmp_path):
     options = {"record_every": 7, "snapshot_every": 10, "measures": {"corner": lambda net: net.E[:2, :2]}}
-    whole = short(dynamics, 50, dtype, **options)
-    parts = short(dynamics, 20, dtype, **options)
+    whole = simulate(dynamics, 50, dtype, **options)
+    parts = simulate(dynamics, 20, dtype, **options)
     assert parts.extend(steps=13) is parts
     parts.save(tmp_path / "run")
     loaded = zl.load(tmp_path / "run").extend(steps=17, measures=options["measures"])
@@ -78,14 +78,14 @@ def test_extension_has_the_bits_of_one_long_run(dynamics, dtype, tmp_path):
     assert same_bits(loaded.network.W, whole.network.W)
 
 
-def test_a_loaded_run_wants_its_measures_back(tmp_path):
-    short(DYNAMICS["descent"], 2, measures={"one": lambda net: 1.0}).save(tmp_path / "run")
+def test_a_loaded_run_needs_its_measures(tmp_path):
+    simulate(DYNAMICS["descent"], 2, measures={"one": lambda net: 1.0}).save(tmp_path / "run")
     with pytest.raises(ValueError, match="measures: expected one, as the history holds"):
         zl.load(tmp_path / "run").extend(steps=1)
 
 
 def test_saving_is_lossless(dynamics, tmp_path):
-    run = short(dynamics, 20, record_every=5, snapshot_every=10)
+    run = simulate(dynamics, 20, record_every=5, snapshot_every=10)
     run.save(tmp_path / "run")
     loaded = zl.load(tmp_path / "run")
     assert same_bits(loaded.history, run.history)
@@ -106,7 +106,7 @@ def test_saving_is_lossless(dynamics, tmp_path):
 
 
 def test_saving_replaces_a_run_and_nothing_else(tmp_path):
-    run = short(DYNAMICS["descent"], 2)
+    run = simulate(DYNAMICS["descent"], 2)
     run.save(tmp_path / "run")
     run.extend(steps=3).save(tmp_path / "run")
     assert zl.load(tmp_path / "run").step == 5
@@ -120,7 +120,9 @@ def test_saving_replaces_a_run_and_nothing_else(tmp_path):
 
 
 def test_measures_are_numbers_or_arrays():
-    run = short(DYNAMICS["predicted"], 4, record_every=2, measures={"total": lambda m: m.E.sum(), "W": lambda m: m.W})
+    run = simulate(
+        DYNAMICS["predicted"], 4, record_every=2, measures={"total": lambda m: m.E.sum(), "W": lambda m: m.W}
+    )
     assert run.history.total.dims == ("step",)
     assert run.history.W.shape == (3, 128, 11)
     assert same_bits(run.history.W.values[-1], run.network.W)
@@ -128,13 +130,13 @@ def test_measures_are_numbers_or_arrays():
 
 def test_inputs_are_not_changed(dynamics):
     data, net = figure5()
-    kept = [A.copy() for A in (net.E, net.W, data.X_train, data.Y_train)]
+    copies = [A.copy() for A in (net.E, net.W, data.X_train, data.Y_train)]
     zl.simulate(dynamics, data, net, steps=5)
-    assert all(same_bits(a, b) for a, b in zip(kept, (net.E, net.W, data.X_train, data.Y_train), strict=True))
+    assert all(same_bits(a, b) for a, b in zip(copies, (net.E, net.W, data.X_train, data.Y_train), strict=True))
 
 
 def test_the_settings_alone_determine_the_history(dynamics):
-    assert same_bits(short(dynamics, 30, record_every=3).history, short(dynamics, 30, record_every=3).history)
+    assert same_bits(simulate(dynamics, 30, record_every=3).history, simulate(dynamics, 30, record_every=3).history)
 
 
 def test_accuracy_is_nan_without_one_hot_targets_and_test_values_without_a_test_set():
@@ -149,16 +151,16 @@ def test_accuracy_is_nan_without_one_hot_targets_and_test_values_without_a_test_
     assert np.isnan(history.test_accuracy).all()
 
 
-def test_progress_goes_to_standard_error_when_wanted(capsys):
-    short(DYNAMICS["descent"], 5)
+def test_progress_goes_to_standard_error_if_requested(capsys):
+    simulate(DYNAMICS["descent"], 5)
     assert capsys.readouterr().err == ""
     data, net = figure5()
     zl.simulate(DYNAMICS["descent"], data, net, steps=5, progress=True)
     assert "5/5" in capsys.readouterr().err.replace(".00", "")
 
 
-def interrupted(signals):
-    """Run a long simulation in a process of its own, interrupt it, and return what it printed."""
+def run_and_interrupt(signals):
+    """Run a long simulation in a process, interrupt it, and return its output."""
     script = textwrap.dedent("""
         import zeroloss as zl
         data = zl.datasets.modular_addition(11, test_count=7)
@@ -183,13 +185,13 @@ def interrupted(signals):
     return out
 
 
-def test_ctrl_c_ends_a_run_with_what_there_is():
-    assert "stopped by the user: after" in interrupted(1)
+def test_ctrl_c_ends_a_run_with_partial_results():
+    assert "stopped by the user: after" in run_and_interrupt(1)
 
 
-def test_no_handler_is_set_off_the_main_thread():
+def test_no_signal_handler_is_set_outside_the_main_thread():
     runs = []
-    thread = threading.Thread(target=lambda: runs.append(short(DYNAMICS["descent"], 5)))
+    thread = threading.Thread(target=lambda: runs.append(simulate(DYNAMICS["descent"], 5)))
     before = signal.getsignal(signal.SIGINT)
     thread.start()
     thread.join()
@@ -197,7 +199,7 @@ def test_no_handler_is_set_off_the_main_thread():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_crossing_step():
+def test_crossing_step_is_the_first_sustained_step():
     series = xr.DataArray([0.0, 0.6, 0.4, 0.7, np.nan, 0.8, 0.9], {"step": [0, 10, 20, 30, 40, 50, 60]}, "step")
     assert zl.metrics.crossing_step(series, 0.5) == 10
     assert zl.metrics.crossing_step(series, 0.5, sustained=2) == 50
@@ -210,13 +212,14 @@ def test_crossing_step():
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_records_made_on_the_way_are_those_made_one_by_one(activation, loss, dtype):
-    """Many records a chunk by the kernel, or a chunk for each: the same bits, and those of single evaluations."""
+def test_batched_records_have_the_bits_of_single_ones(activation, loss, dtype):
+    """The kernel makes many records in a chunk, or a chunk ends at each one. Both agree with NumPy."""
     data, net = figure5(dtype)
     net = zl.networks.from_arrays(net.E, net.W, activation)
     descent = zl.GradientDescent(lr=0.5, weight_decay=1e-2, loss=loss)
     many = zl.simulate(descent, data, net, steps=210, record_every=3, loss_extremes=True)
-    measures = {"E": lambda network: network.E, "W": lambda network: network.W}  # so that nothing is done on the way
+    # With measures, chunks end at every record.
+    measures = {"E": lambda network: network.E, "W": lambda network: network.W}
     each = zl.simulate(descent, data, net, steps=210, record_every=3, loss_extremes=True, measures=measures)
     assert same_bits(many.history, each.history.drop_vars(measures))
     roundoff = 2.0**-53 if dtype == "float64" else 2.0**-24
@@ -244,7 +247,7 @@ def train_outputs(data, E, W, activation):
 
 
 def test_labels_of_axes_are_short():
-    """xarray writes long_name on axes: a name, while the sentence stands in the description."""
+    """Xarray writes long_name on axes, so that the sentence is in the description."""
     data, net = figure5()
     measures = {"a": zl.geometry.AlignmentMeasure(data), "own_number": lambda net: 1.0}
     run = zl.simulate(

@@ -1,4 +1,4 @@
-"""Snapshots have the times of the history: of fixed and adaptive steps, in memory and on disk."""
+"""Snapshots have the times of the history, for fixed and adaptive steps, in memory and on the disk."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def problem():
 
 
 def assert_times_agree(run):
-    """Those of the records at the same steps."""
+    """Check that the times are the times of the records at the same steps."""
     assert set(run.snapshots.coords) == set(run.history.coords) >= {"step", "time"}
     records = run.history.sel(step=run.snapshots.step)
     for name in run.history.coords:
@@ -34,7 +34,7 @@ DYNAMICS = {
 
 @pytest.mark.parametrize("name", DYNAMICS)
 @pytest.mark.parametrize("lazy", [False, True])
-def test_in_memory_extended_and_saved(tmp_path, monkeypatch, name, lazy):
+def test_times_agree_in_memory_and_after_saving_and_extending(tmp_path, monkeypatch, name, lazy):
     if lazy:
         monkeypatch.setattr(directory, "_LAZY_ABOVE", 0)
     data, net = problem()
@@ -50,7 +50,7 @@ def test_in_memory_extended_and_saved(tmp_path, monkeypatch, name, lazy):
     assert_times_agree(longer)
 
 
-def test_in_a_directory(tmp_path):
+def test_times_agree_in_a_directory(tmp_path):
     given = {
         "data": {"p": 5, "test_count": 3},
         "network": {"hidden": 24, "seed": 1},
@@ -70,8 +70,8 @@ def test_in_a_directory(tmp_path):
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_the_record_at_the_end_of_a_duration_gives_way(tmp_path, resumed):
-    """It is taken between two steps; also if its step is on the schedule, an extension replaces it."""
+def test_an_extension_replaces_the_record_at_the_end_of_a_duration(tmp_path, resumed):
+    """That record is between two steps. This holds even if its step is on the schedule."""
     data, net = problem()
     options = {"record_every": 1, "snapshot_every": 1, "progress": False}
     zl.simulate(zl.NormFlow(rtol=1e-3), data, net, duration=0.05, **options).save(tmp_path / "a")

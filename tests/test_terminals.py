@@ -1,4 +1,4 @@
-"""The command's output under every encoding, with closed streams, and with names that no terminal should see raw."""
+"""The command's output in every encoding, with closed streams, and with names that need escaping."""
 
 import os
 import re
@@ -45,8 +45,8 @@ def test_output_works_in_every_encoding(encoding, tmp_path, file):
     assert b"Traceback" not in done.stderr
 
 
-def with_closed_output(*words):
-    """Run the command with nobody left to read its output."""
+def run_with_closed_output(*words):
+    """Run the command with a pipe whose reader is closed."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -57,30 +57,30 @@ def with_closed_output(*words):
 
 def test_a_closed_pipe_ends_the_command_quietly(tmp_path, file):
     for words in (("run", "--print-defaults"), ("--help",), ("--version",), ("info",)):
-        done = with_closed_output(*words)
+        done = run_with_closed_output(*words)
         assert (done.returncode, done.stderr) == (141, b"")
-    done = with_closed_output("run", file, "--out", tmp_path / "a", "--json")
+    done = run_with_closed_output("run", file, "--out", tmp_path / "a", "--json")
     assert (done.returncode, done.stderr) == (141, b"")
     assert zeroloss("resume", tmp_path / "a").returncode == 0
     assert zl.load(tmp_path / "a").step == 300
 
 
 @pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_streams_that_are_closed_from_the_start(streams, tmp_path, file):
+def test_streams_may_be_closed_from_the_start(streams, tmp_path, file):
     words = " ".join([*COMMAND, "run", str(file), "--out", str(tmp_path / "a")])
     done = subprocess.run(f"{words} {streams}", shell=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert zl.load(tmp_path / "a").step == 300
 
 
-def test_without_a_home_pictures_are_drawn_without_a_remark(tmp_path, file):
+def test_pictures_are_drawn_without_a_home_directory(tmp_path, file):
     environment = {key: value for key, value in os.environ.items() if key != "HOME"} | {"MPLCONFIGDIR": "/proc/none"}
     assert zeroloss("run", file, "--out", tmp_path / "a").returncode == 0
     done = subprocess.run([*COMMAND, "report", tmp_path / "a"], capture_output=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_full_disk_behind_standard_output_is_a_line():
+def test_a_full_disk_behind_standard_output_is_one_line():
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([*COMMAND, "info"], stdout=full, stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (2, b"zeroloss: No space left on device\n")
@@ -104,7 +104,7 @@ def test_names_are_written_escaped_and_short(name, tmp_path, file):
     assert to_one_line(name).isprintable()
 
 
-def test_values_are_shown_within_bounds():
+def test_values_in_messages_are_short():
     assert format_value("fast") == "'fast'"
     assert format_value(10**5000) == "an integer of about 5000 digits"
     deep = []
@@ -114,7 +114,7 @@ def test_values_are_shown_within_bounds():
         assert len(format_value(value)) <= 80
 
 
-def test_the_command_shows_warnings_of_this_package_alone():
+def test_the_command_shows_only_warnings_of_this_package():
     code = (
         "import sys, warnings, zeroloss.cli; from zeroloss._checks import ZerolossWarning as Z;"
         "c = sys.modules['zeroloss.cli.command'];"
