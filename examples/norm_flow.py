@@ -1,4 +1,4 @@
-"""Write the start for norm_flow.toml next to this file: a network that has memorised, projected on the set."""
+"""Write the start for norm_flow.toml next to this file: a network that has memorised, on the zero-loss set."""
 
 from pathlib import Path
 

@@ -276,6 +276,13 @@ def test_notebooks_have_the_cells_of_their_pages(tmp_path):
         assert re.findall(r"\]\((?!https?://)", "".join(sources["markdown"])) == []
 
 
+def test_the_guide_to_the_examples_lists_every_file():
+    guide = read_page("examples/README.md")
+    files = {path.name for path in (ROOT / "examples").iterdir() if path.suffix in {".toml", ".py"}}
+    assert set(re.findall(r"`(?:python examples/)?(\w+\.(?:toml|py))`", guide)) == files
+    assert [link for link in re.findall(r"\]\((\S+)\)", guide) if not (ROOT / "examples" / link).exists()] == []
+
+
 #: Constructions of the section "Style" of CONTRIBUTING.md.
 AVOIDED = r"in place of|but for |\bbeside\b|\bgo(?:es)? on\b|\btold\b|\btells?\b|what there is|\blikewise\b"
 
