@@ -180,7 +180,7 @@ def test_a_measure_may_return_several_named_values():
     assert run.history.m_a.values.tolist() == [1, 1]
     assert run.history.m_b.shape == (2, 11)
     twice = {"m": lambda net: {"a": 1.0}, "m_a": lambda net: 2.0}
-    with pytest.raises(ValueError, match="measures: expected names of their own, got m_a twice"):
+    with pytest.raises(ValueError, match="measures: two recorded values have the name m_a"):
         zl.simulate(DESCENT, data, net, steps=2, measures=twice)
 
 

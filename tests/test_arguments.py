@@ -99,9 +99,9 @@ BAD = [
     (lambda: simulate(record_every=0), ValueError, "record_every: expected an integer of at least 1, got 0"),
     (lambda: simulate(record_every="often"), ValueError, "record_every: .* \"log\", got 'often'"),
     (lambda: simulate(snapshot_every=-2), ValueError, "snapshot_every: expected an integer of at least 1"),
-    (lambda: simulate(measures={"time": len}), ValueError, "measures: expected an identifier that no record uses"),
+    (lambda: simulate(measures={"time": len}), ValueError, "measures: expected an identifier that no recorded"),
     (lambda: simulate(measures={"a b": len}), ValueError, "measures: expected an identifier"),
-    (lambda: simulate(measures={"a": 3}), TypeError, "measures: expected a function of the network for 'a', got int"),
+    (lambda: simulate(measures={"a": 3}), TypeError, "measures: 'a' must be a function of the network, got int"),
     (
         lambda: simulate(dynamics="descent"),
         TypeError,

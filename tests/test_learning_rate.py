@@ -256,7 +256,7 @@ def test_invalid_schedules_of_dynamics_are_rejected(lr, error, message):
 def test_a_duration_needs_a_constant_rate():
     data = zl.datasets.modular_addition(5, train_fraction=0.7, seed=0)
     net = zl.networks.uniform_fan_in(data, hidden=4, seed=1)
-    with pytest.raises(ValueError, match="duration: expected steps in its place with a learning-rate schedule, got 2"):
+    with pytest.raises(ValueError, match="duration: cannot be used with a learning-rate schedule; use steps"):
         zl.simulate(zl.GradientDescent(lr=Cosine(1.0, 10)), data, net, duration=2.0, progress=False)
     with pytest.raises(ValueError, match=r"then: expected a schedule of the same lr, 1\.0, got 2\.0"):
         LinearWarmUp(1.0, 5, then=Constant(2.0))

@@ -80,7 +80,7 @@ def test_extension_has_the_bits_of_one_long_run(dynamics, dtype, tmp_path):
 
 def test_a_loaded_run_needs_its_measures(tmp_path):
     simulate(DYNAMICS["descent"], 2, measures={"one": lambda net: 1.0}).save(tmp_path / "run")
-    with pytest.raises(ValueError, match="measures: expected one, as the history holds"):
+    with pytest.raises(ValueError, match="measures: the history has one, so the measures must be given again"):
         zl.load(tmp_path / "run").extend(steps=1)
 
 

@@ -1,4 +1,4 @@
-"""Simulations in memory: `simulate`, and runs that continue."""
+"""Simulations in memory: `simulate`, and the extension of runs."""
 
 from __future__ import annotations
 
@@ -38,62 +38,77 @@ def simulate(
 ) -> Run:
     """Simulate a dynamics for a number of steps, or for a duration.
 
-    Every step uses the full batch: all training samples, in double or single precision on the CPU.
+    Every step uses the full batch, which is all training samples, in double or single precision on the CPU.
 
     Parameters
     ----------
     dynamics : GradientDescent, AdamW, PredictedGradient, NormFlow or Dynamics
-        What is simulated, with its settings. Your own dynamics: see `zeroloss.Dynamics`.
+        The dynamics with its settings. For dynamics of your own see `zeroloss.Dynamics`.
     data : Dataset
-        Training samples, and test samples for the records.
+        The training samples, and the test samples for the records.
     network : Network
-        The start; its dtype is the precision of the simulation. It is not changed.
+        The start. Its dtype is the precision of the simulation. It is not changed.
     steps : int
-        Number of steps, at least 0.
+        The number of steps, at least 0. Give either ``steps`` or ``duration``.
     duration : float
-        Instead of steps: the time of the dynamics to cover. Fixed steps are taken until they have covered it; the
-        last adaptive one is shortened to end there.
+        The time of the dynamics to cover, at least 0. The last of several fixed steps may exceed it. The last adaptive
+        step is shortened to end there.
     record_every : int or "log"
-        Records are made at step 0, at the multiples, and at the last step; "log" records 20 steps a decade.
+        The number of steps between records, at least 1, or "log" for 20 records per decade of steps. Step 0 and the
+        last step are always recorded.
     snapshot_every : int or "log", optional
-        E and W are recorded at step 0, at the multiples, and at the last step.
-    measures : mapping of name to function, optional
-        Each function is called with the network at every record; the number or array it returns is recorded, or
-        several, each under its key, if it returns a mapping. One with an attribute ``lag`` is called with the
-        network of ``lag`` steps before as its second argument, at first that of step 0 (None if an interruption
-        lost it), and one with ``descriptions`` (key: unit, meaning) describes its variables: see
-        `zeroloss.geometry.AlignmentMeasure`.
+        The number of steps between snapshots of E and W, at least 1, or "log". By default there are no snapshots.
+    measures : mapping of str to function, optional
+        Functions of the network that are called at every record, by name. Their values are recorded; see the notes.
     loss_extremes : bool
-        Whether descents record the least and greatest training loss since the record before.
+        Whether gradient descent and AdamW record the least and the greatest training loss since the last record.
     events : sequence of str, optional
-        Conditions on values that the dynamics records, as ``"test_accuracy >= 0.95"`` with one of <, <=, >, >=.
-        ``Run.events`` says at which step each of them first held: the exact step, found by replaying the steps
-        between two checks. A condition that begins and ceases to hold between two checks is missed.
+        Conditions on recorded values, such as ``"test_accuracy >= 0.95"``, with one of <, <=, >, >=. ``Run.events`` has
+        the exact first step at which each of them holds. See the notes.
     event_every : int, optional
-        Steps between checks for events, ``record_every`` by default.
+        The number of steps between checks for events, at least 1; by default ``record_every``.
     stop : sequence of str, optional
-        Conditions on recorded values, ``slow_time`` or ``gradient_norm`` (‖∇loss + weight_decay · θ‖, of descents), as
-        ``"test_accuracy >= 1 for 3 records"``. The run ends at the first scheduled record after its first at which one
-        of them holds, or has held for so many records in a row.
+        Conditions that end the run, such as ``"test_accuracy >= 1 for 3 records"``: on recorded values, ``slow_time``
+        or ``gradient_norm`` (‖∇loss + weight_decay · θ‖ of gradient descent and AdamW). They are checked at every
+        scheduled record after the first one.
     threads : int, optional
-        Threads for one step; by default one for a small step, else every processor this process may use.
-        ``ZEROLOSS_NUM_THREADS`` bounds them. The bits do not depend on it.
+        Threads for one step, at least 1. By default a small step uses one thread, and a larger one every processor that
+        this process may use. ``ZEROLOSS_NUM_THREADS`` limits them. The bits of the results do not depend on it.
     progress : bool, optional
-        Whether to show a progress bar. By default it is shown once a second has passed, if standard error is a
-        terminal or the code runs in a notebook (a widget if ipywidgets is installed, else text).
+        Whether to show a progress bar. By default it is shown after one second if standard error is a terminal or
+        the code runs in a notebook (as a widget if ipywidgets is installed).
 
     Returns
     -------
     Run
-        With the history, the final network and the outcome. Ctrl-C ends the run with partial results; a second one
-        raises. A loss or weight that is not finite, or a matrix that cannot be factored, ends it at the last finite
-        step, and an error of your own dynamics at the last step before it: see ``outcome``.
+        The history, the final network and the outcome. Ctrl-C ends the run with partial results; a second Ctrl-C raises
+        KeyboardInterrupt. If a loss or a weight is not finite, or a matrix cannot be factored, the run ends at the last
+        finite step. If dynamics of your own raise an error, it ends at the last step before. ``Run.outcome`` has the
+        reason.
 
     Raises
     ------
     ValueError, TypeError
-        Before any work, for arguments out of their range or of the wrong kind, and for results that cannot fit in
-        memory.
+        If an argument is out of its range or of the wrong type, or if the results cannot fit in memory. These errors
+        are raised before the first step.
+
+    Notes
+    -----
+    A measure returns a number, an array, or a mapping of several values. It may have two attributes. With ``lag``, it
+    is also called with the network of ``lag`` steps earlier: of step 0 in the first steps, and None if an interruption
+    lost it. ``descriptions`` maps keys to units and meanings. See `zeroloss.geometry.AlignmentMeasure`.
+
+    The step of an event is found by replaying the steps between two checks. A condition that becomes true and false
+    again between two checks is not detected.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, test_count=7)
+    >>> net = zl.networks.uniform_fan_in(data, hidden=128, seed=1)
+    >>> run = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4), data, net, steps=1000, record_every=100)
+    >>> run.history.train_loss.sizes["step"]
+    11
     """
     plan = Plan(steps, duration, record_every, snapshot_every, measures, loss_extremes, events, event_every, stop)
     return carry_out(dynamics, data, network, plan, threads, progress, Interruption())
@@ -108,7 +123,7 @@ def carry_out(
     progress: ShowProgress,
     interruption: Interruption,
 ) -> Run:
-    """Simulate as `simulate` describes, until an interruption."""
+    """Simulate like `simulate`, until the end or an interruption."""
     simulation = prepare(dynamics, data, network, plan, threads)
     warn_if_inactive(network, data)
     results = _collect_results(simulation, progress, interruption, data)
@@ -116,7 +131,7 @@ def carry_out(
 
 
 def prepare(dynamics: Dynamics, data: Dataset, network: Network, plan: Plan, threads: int | None) -> Simulation:
-    """Check all arguments of `simulate`, and start the dynamics."""
+    """Check all arguments of `simulate`, and return the simulation, ready to run."""
     check_dynamics(dynamics)
     check_fits(network, data)
     end = checked_end(dynamics, plan.steps, plan.duration)
@@ -133,9 +148,10 @@ def prepare(dynamics: Dynamics, data: Dataset, network: Network, plan: Plan, thr
 def extend_run(
     run: Run, steps: int | None, duration: float | None, *, measures: Measures | None, progress: bool | None
 ) -> None:
-    """Continue a run in memory, in place: its records are those of one long run.
+    """Continue a run in memory, in place. Its records are the same as in one long run.
 
-    All is computed before anything of the run changes, so an exception, also Ctrl-C at any moment, leaves it as it was.
+    The run changes only after everything is computed. An exception, including Ctrl-C at any moment, leaves it
+    unchanged.
     """
     dynamics = run.dynamics or dynamics_from_settings(run.settings["dynamics"])
     time = float(run.history.time[-1]) if "time" in run.history.coords else 0.0
@@ -150,10 +166,11 @@ def extend_run(
     stepper = start_stepper(dynamics, run.data, run.network, None)
     simulation = Simulation(stepper, run.settings, end, plan, EarlierPart(begin, run.state, run.observers, before))
     if missing := simulation.find_unrecorded(map(str, run.history.data_vars)):
-        raise ArgumentValueError("measures", f"expected {', '.join(sorted(missing))}, as the history holds, got none")
+        names = ", ".join(sorted(missing))
+        raise ArgumentValueError("measures", f"the history has {names}, so the measures must be given again")
     results = _collect_results(simulation, progress, Interruption(), run.data, run)
     results["network"] = describe_origin(results["network"], run.settings, int(results["history"].step[-1]))
-    vars(run).update({"dynamics": dynamics, **results})  # one operation, which no signal interrupts
+    vars(run).update({"dynamics": dynamics, **results})  # One operation, which no signal interrupts.
 
 
 def _collect_results(
@@ -163,18 +180,22 @@ def _collect_results(
     data: Dataset,
     earlier: Run | None = None,
 ) -> dict[str, Any]:
-    """Take the steps, and return the results of the run, an earlier part of it included."""
-    ended = simulation.run(interruption, progress)
-    begin, network, snapshots = simulation.earlier_step or 0, ended.last.network, earlier.snapshots if earlier else None
+    """Take the steps, and return the results of the whole run, including the earlier part."""
+    completion = simulation.run(interruption, progress)
+    begin, network, snapshots = (
+        simulation.earlier_step or 0,
+        completion.last.network,
+        earlier.snapshots if earlier else None,
+    )
     if simulation.snapshots:
         snapshots = simulation.snapshots.to_dataset(begin, snapshots)
     return {
         "history": simulation.history.to_dataset(begin, earlier.history if earlier else None),
         "snapshots": snapshots,
         "network": network,
-        "state": ended.own.state,
-        "own_steps": ended.own.step,
-        "outcome": mention_inactivity(ended.outcome, network, data),
+        "state": completion.own.state,
+        "own_steps": completion.own.step,
+        "outcome": mention_inactivity(completion.outcome, network, data),
         "measures": simulation.plan.measures,
         "observers": simulation.state_dict(),
         "events": {event.text: simulation.events.first_steps.get(event.text) for event in simulation.plan.conditions},

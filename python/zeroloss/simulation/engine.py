@@ -1,8 +1,8 @@
-"""The one loop: chunks of steps in the kernels, and between them observers that record, store, and end the run.
+"""The loop of a run: chunks of steps in the kernels, and observers that record, store and end the run between them.
 
-`run_loop` asks the observers for the next step that one of them has to see, takes the steps up to there (or for 50 ms),
-and shows the state to each observer in turn. It ends at the last step, with the outcome of an observer, on a signal, or
-at the last finite step of a run that diverges.
+`run_loop` asks every observer for the next step that it has to see. It takes the steps up to the earliest of them, for
+at most about 50 ms, and shows the state to each observer in turn. A run ends at its last step, with the outcome of an
+observer, on a signal, or at the last finite step of a run that diverges.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .observer import Observer, View
 
 @dataclass(frozen=True)
 class End:
-    """Where a run ends: at a step, or, with adaptive steps, at a time before it."""
+    """The end of a run: a step or, with adaptive steps, a time that is reached before this step."""
 
     step: int
     time: float | None = None
@@ -32,7 +32,7 @@ class End:
 
 @dataclass(frozen=True)
 class Completion:
-    """How a run ended, with the views of its last own step and of its end, which may be a time after that step."""
+    """The completion of a run: its outcome, its last own step, and its end, which may be a time after this step."""
 
     outcome: Outcome
     own: View
@@ -47,10 +47,10 @@ def run_loop(
     end: End,
     stop_requested: Callable[[], bool],
 ) -> Completion:
-    """Take the steps from the view ``begin``, at which the stepper is, to the end.
+    """Take the steps from ``begin``, where the stepper is, to ``end``.
 
-    Every observer sees every chunk: first the history, whose records the others see, then the others in their order.
-    An outcome of one of them ends the run. ``stop_requested`` is called between chunks.
+    Every observer sees every chunk: first the history, whose records the others need, then the others in their order.
+    An outcome of an observer ends the run. ``stop_requested`` is called between chunks.
     """
     everyone: Sequence[Observer] = (history, *observers)
     chunks = Chunks(stepper, history, end.step, any(observer.needs_losses for observer in everyone))
@@ -69,25 +69,25 @@ def run_loop(
         outcome = observe(view)
         while outcome is None and view.step < chunks.end:
             if stop_requested():
-                outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {view.step} steps; extend goes on")
+                outcome = Outcome(Ending.STOPPED_BY_THE_USER, f"after {view.step} steps; continue with extend")
             elif end.time is not None and stepper.reaches(end.time):
                 return _finish_at_time(stepper, view.step, end.time, observe)
             else:
                 chunk_end = min(observer.next_step(view.step) for observer in everyone)
                 view = chunks.advance(view, chunk_end, single=end.time is not None)
                 outcome = observe(view)
-            if outcome is not None and not view.is_last:  # this is the last step, which was not known before
+            if outcome is not None and not view.is_last:  # Only now this step is known to be the last.
                 view = View(stepper, view.step, view.step, is_last=True, outcome=outcome)
                 if view.record is None:
                     view = chunks.restore_last_finite(view.step)
                     outcome = observe(view)
                 else:
                     observe(view)
-    except DynamicsError as error:  # not while it took steps: a state cannot be described, saved or restored
+    except DynamicsError as error:  # The user's stepper cannot describe, save or restore a state.
         if (last := chunks.last_view) is None:
             raise
         outcome = Outcome(Ending.BROKEN_OFF, f"after step {last.step} {error}")
-        with contextlib.suppress(DynamicsError):  # the last record, if it can be made
+        with contextlib.suppress(DynamicsError):  # The last record, if the stepper can make it.
             stepper.restore(last.state)
             observe(View(stepper, last.step, last.step, is_last=True, is_final=True, outcome=outcome))
         return Completion(outcome, last, last)
@@ -97,7 +97,7 @@ def run_loop(
 def _finish_at_time(
     stepper: ChunkStepper, step: int, time: float, observe: Callable[[View], Outcome | None]
 ) -> Completion:
-    """Observe the last own step and, one step after it, the state at ``time``, which no extension starts from."""
+    """Observe the last own step and, one step later, the state at ``time``. An extension starts from the own step."""
     own, ahead, outcome = View(stepper, step, step, is_final=True), None, None
     if own.record is not None and own.record["time"] != time:
         try:

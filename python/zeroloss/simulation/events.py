@@ -16,32 +16,40 @@ from .conditions import Condition
 from .divergence import SavedState
 from .observer import NEVER, Observer, View
 
-_STATE = "state "  # before the names of arrays in `Events.state_dict`
+#: The prefix of the names of the stepper's arrays in `Events.state_dict`.
+_STATE = "state "
 
 
 class Events(Observer):
     """The observer that finds the first step at which each condition holds.
 
     The training loss of a descent is known at every step. Other values are checked every ``every`` steps. If a
-    condition holds at a check and did not at the check before, bisection replays the steps between them until it finds
-    a step at which the condition holds, and not at the step before. A condition that begins and ceases to hold between
-    two checks is missed.
+    condition holds at a check and not at the check before, bisection replays the steps between them, until it finds a
+    step at which the condition holds and not at the step before. A condition that becomes true and false again between
+    two checks is not detected.
 
-    A signal that asks for the end interrupts a replay. The check is then repeated when the run continues, from the same
-    check before it. The check at the end of a run is never interrupted, because nothing comes after it.
+    A signal interrupts a replay. The check is then repeated when the run continues. The check at the end of a run is
+    not interrupted, because no later check could repeat it.
 
-    The last step of a run is checked even if it is not scheduled. Events found there are provisional: an extended run
-    repeats the search from the last scheduled check.
+    The last step of a run is checked even if it is not scheduled. Events that are found there are provisional: an
+    extended run repeats the search from the last scheduled check, so that it agrees with one long run.
 
-    ``makes_inner_records`` says that the checks are at the records that a chunk makes within it.
+    Parameters
+    ----------
+    conditions : sequence of Condition
+        The events.
+    every : int or "log"
+        The steps between two checks.
+    checks_inner_records : bool
+        Whether the scheduled checks are at the records that a chunk makes within it.
     """
 
-    def __init__(self, conditions: Sequence[Condition], every: Every, makes_inner_records: bool = False) -> None:
-        self.conditions, self._checks_inner_records = conditions, makes_inner_records
+    def __init__(self, conditions: Sequence[Condition], every: Every, checks_inner_records: bool = False) -> None:
+        self.conditions, self._checks_inner_records = conditions, checks_inner_records
         self._schedule = Schedule("event_every", every)
         self.first_steps: dict[str, int] = {}
         self._provisional: list[str] = []
-        self._last: SavedState | None = None  # at the last scheduled check
+        self._last: SavedState | None = None  # The state at the last scheduled check.
         self.needs_losses = any(event.name == "train_loss" for event in conditions)
 
     def next_step(self, step: int) -> int:
@@ -63,14 +71,14 @@ class Events(Observer):
             self._check(view)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the events found so far, and the state at the last scheduled check."""
+        """Return the first steps so far, and the stepper's state at the last scheduled check."""
         last = self._last
         state = {} if last is None else {f"{_STATE}{name}": array for name, array in last.state.items()}
         step = None if last is None else last.step
         return {"found": dict(self.first_steps), "provisional": list(self._provisional), "look_step": step, **state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned; provisional events are searched again."""
+        """Load a state that `state_dict` returned. Provisional events are dropped, and searched again."""
         provisional = state.get("provisional", ())
         self.first_steps = {text: step for text, step in state.get("found", {}).items() if text not in provisional}
         if (step := state.get("look_step")) is not None:
@@ -81,11 +89,11 @@ class Events(Observer):
 
     @property
     def _pending(self) -> list[Condition]:
-        """The conditions that have not held yet."""
+        """The conditions that have not held so far."""
         return [event for event in self.conditions if event.text not in self.first_steps]
 
     def _check(self, view: View) -> None:
-        """Check a state, and find where the conditions that hold began to."""
+        """Check the state of a view, and find the first step of each condition that holds."""
         values = view.values or view.record
         if values is None:
             return
@@ -93,7 +101,7 @@ class Events(Observer):
         for event in self._pending:
             if event.name not in values or not event.holds(values[event.name]):
                 continue
-            # An end in time is one step after the last own step; losses were checked at every step.
+            # The end of a flow at a time is one step after its last own step. Losses were checked at every step.
             is_first = view.ahead or (event.name == "train_loss" and view.losses is not None)
             if is_first or self._last is None or self._last.step == view.step:
                 found[event.text] = view.step
@@ -108,7 +116,7 @@ class Events(Observer):
             self._provisional += found
 
     def _check_inner_records(self, view: View) -> None:
-        """Find where conditions began to hold at the records within a chunk."""
+        """Check the records within a chunk, and find the first step of each condition that holds."""
         assert self._last is not None
         here = view.state
         records = [*view.inner_records, (view.step, view.values or view.record or {})]
@@ -128,14 +136,25 @@ class Events(Observer):
         self._last = SavedState(view.step, here)
 
     def _first_step(self, view: View, event: Condition, before: SavedState, step: int) -> int | None:
-        """Return a step up to ``step`` at which a condition holds, and not at the step before; None after a signal.
+        """Return a step at which a condition holds and not at the step before; None after a signal.
 
-        Each replay continues from the last step at which the condition is known not to hold, so that all of them
-        together take the steps at most once. Replays within a chunk are short, and not interrupted.
+        Each replay starts from the last step at which the condition is known not to hold. All replays together take
+        each step at most once. Replays within a chunk are short and are not interrupted.
+
+        Parameters
+        ----------
+        view : View
+            The view whose stepper replays the steps. Its state is restored.
+        event : Condition
+            The condition.
+        before : SavedState
+            A state at which the condition does not hold.
+        step : int
+            A later step at which it holds.
         """
         here, stepper = view.state, view.stepper
-        never = view.is_final or view.outcome is not None or view.inner_records
-        should_continue = (lambda: True) if never else (lambda: not view.stop_requested())
+        never_stops = view.is_final or view.outcome is not None or view.inner_records
+        should_continue = (lambda: True) if never_stops else (lambda: not view.stop_requested())
         while step - before.step > 1:
             middle = (before.step + step) // 2
             stepper.restore(before.state)
@@ -152,7 +171,7 @@ class Events(Observer):
 
 
 def _advance(stepper: ChunkStepper, steps: int, should_continue: Callable[[], bool]) -> bool:
-    """Take steps in parts that take no longer than a chunk; return False once they are not wanted any more."""
+    """Take steps in parts as short as chunks. Return False as soon as ``should_continue`` returns False."""
     taken, part = 0, 1
     while taken < steps:
         if not should_continue():

@@ -1,4 +1,4 @@
-"""Records on a schedule, with the values of measures and the extremes of the training loss between them."""
+"""Records on a schedule, with the values of measures and the extremes of the training loss between records."""
 
 from __future__ import annotations
 
@@ -19,10 +19,22 @@ if TYPE_CHECKING:
 
 
 class History(RowObserver[dict[str, Any]]):
-    """The observer that makes the records, up to the step ``end``, with the values of ``measures``.
+    """The observer that makes the records of a run.
 
-    ``settings`` are those of the run. ``makes_inner_records`` says whether the stepper can make records within a chunk.
-    ``before`` is the last record of an earlier part of the run, which fixes the shapes of measured values.
+    Parameters
+    ----------
+    settings : mapping
+        The settings of the run.
+    measures : mapping of str to function
+        The measures, by name.
+    end : int
+        The last step.
+    makes_inner_records : bool
+        Whether the stepper can make records within a chunk.
+    earlier_step : int, optional
+        The last step of an earlier part of the run.
+    before : mapping, optional
+        The last record of an earlier part of the run. Measured values keep its shapes.
     """
 
     def __init__(
@@ -40,23 +52,23 @@ class History(RowObserver[dict[str, Any]]):
         self.needs_losses = bool(settings.get("loss_extremes", False))
         self.makes_inner_records = makes_inner_records and isinstance(self.schedule.every, int) and not measures
         self._before = before or {}
-        self._extremes: tuple[float, float] | None = None  # of the training loss since the last record
+        self._extremes: tuple[float, float] | None = None  # The extremes of the training loss since the last record.
 
     def next_step(self, step: int) -> int:
-        """Return the next step with a record, or with a network that a measure compares with."""
+        """Return the next step with a record, or with a network that a later measure needs."""
         if self.makes_inner_records:
             return NEVER
         return min(self.schedule.next_after(step), self.measures.next_compared(step))
 
     def inner_record_steps(self, step: int, chunk_end: int) -> list[int]:
-        """Return the steps after ``step`` up to ``chunk_end`` whose records one chunk can make."""
+        """Return the steps after ``step``, up to ``chunk_end``, at which a chunk can make records."""
         if not self.makes_inner_records:
             return []
         assert isinstance(self.schedule.every, int)
         return list(range(self.schedule.next_after(step), chunk_end + 1, self.schedule.every))
 
     def observe(self, view: View) -> Outcome | None:
-        """Make the records of a chunk; return an outcome if a measure meets a singular matrix."""
+        """Make the records of a chunk. Return an outcome if a measure needs a singular matrix."""
         self._add_inner_records(view)
         if self.measures.is_compared(view.step):
             self.measures.store_network(view.step, view.network)
@@ -83,13 +95,13 @@ class History(RowObserver[dict[str, Any]]):
         return failure
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the extremes since the last record, and the networks that measures compare with."""
+        """Return the extremes since the last record, and the networks that later measures need."""
         networks = {f"E {step}": network.E for step, network in self.measures.earlier.items()}
         networks |= {f"W {step}": network.W for step, network in self.measures.earlier.items()}
         return {"extremes": self._extremes, **networks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Load a state that `state_dict` returned."""
         least, greatest = state.get("extremes") or (None, None)
         self._extremes = None if least is None or greatest is None else (least, greatest)
         steps = sorted(int(name.removeprefix("E ")) for name in state if name.startswith("E "))
@@ -97,11 +109,11 @@ class History(RowObserver[dict[str, Any]]):
         self.measures.earlier = {at: Network(state[f"E {at}"], state[f"W {at}"], activation) for at in steps}
 
     def pending_bytes(self) -> int:
-        """Return the bytes of the records in memory."""
+        """Return the bytes that the records in memory take."""
         return RECORD * len(self._rows)
 
     def to_columns(self, steps: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> Columns:
-        """Return records as columns, time coordinates first and under marked names."""
+        """Return records as columns. Time coordinates come first, and their names have a prefix."""
         if not rows:
             return {}
         columns: Columns = {"step": np.array(steps, np.int64)}
@@ -110,7 +122,7 @@ class History(RowObserver[dict[str, Any]]):
         return columns
 
     def to_dataset(self, begin: int = 0, earlier: xr.Dataset | None = None) -> xr.Dataset:
-        """Return the records, after those up to ``begin`` of an earlier part of the run."""
+        """Return the records of an earlier part of the run up to step ``begin``, and of this part."""
         columns = self.to_columns(self._steps, self._rows)
         later = history_dataset(columns, self._settings, self.measures.descriptions())
         whole = self.join_earlier(earlier, later, begin)
@@ -118,15 +130,15 @@ class History(RowObserver[dict[str, Any]]):
         return whole
 
     def _add_inner_records(self, view: View) -> None:
-        """Add the records within a chunk, and note the extremes of its losses."""
+        """Add the records within a chunk, with the extremes of the losses between them."""
         if view.losses is not None and self.needs_losses:
             bounds = [0, *(step - view.begin for step, _ in view.inner_records)]
             least, greatest = np.minimum.reduceat(view.losses, bounds), np.maximum.reduceat(view.losses, bounds)
             if self._extremes is not None:
                 least[0], greatest[0] = min(least[0], self._extremes[0]), max(greatest[0], self._extremes[1])
             self._extremes = float(least[-1]), float(greatest[-1])
-            own = np.array([record["train_loss"] for _, record in view.inner_records])
-            lows, highs = np.minimum(least[:-1], own).tolist(), np.maximum(greatest[:-1], own).tolist()
+            losses = np.array([record["train_loss"] for _, record in view.inner_records])
+            lows, highs = np.minimum(least[:-1], losses).tolist(), np.maximum(greatest[:-1], losses).tolist()
             for (_, record), low, high in zip(view.inner_records, lows, highs, strict=True):
                 record["train_loss_min"], record["train_loss_max"] = low, high
         for step, record in view.inner_records:
@@ -134,6 +146,6 @@ class History(RowObserver[dict[str, Any]]):
 
 
 def _missing_value(value: Any) -> Any:
-    """Return NaN in the shape of a value, or −1 if it is an integer."""
+    """Return an array of NaN in the shape of a value; of −1 if the value has integers."""
     array = np.asarray(value)
     return np.full_like(array, -1 if array.dtype.kind in "biu" else np.nan)

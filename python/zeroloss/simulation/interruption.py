@@ -1,4 +1,4 @@
-"""Signals as requests: the first ends a simulation with partial results, the second raises at once."""
+"""Signals that end a simulation: the first one with partial results, the second one at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from typing import Any
 
 
 class Interruption:
-    """A context in which the first signal only sets ``requested``; off the main thread it changes nothing.
+    """A context in which the first signal only sets ``stop_signal``, and the second one raises KeyboardInterrupt.
 
-    Handlers of other code stay: SIGINT is taken only from Python's own handler, and other signals only if they are
-    named. A handler that C code installed stays too, because Python could not restore it.
+    It handles SIGINT only if Python's default handler is installed, and other signals only if they are named. It leaves
+    handlers of C code alone, because Python could not restore them. On other threads than the main one it does nothing.
+
+    Parameters
+    ----------
+    signals : sequence of Signals
+        The signals to handle.
     """
 
     def __init__(self, signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> None:
@@ -23,13 +28,13 @@ class Interruption:
 
     @property
     def stop_signal(self) -> signal.Signals | None:
-        """The signal that asks for the end, or None."""
+        """The signal that stops the simulation, or None."""
         return self._received
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in self._signals:
-                before = signal.getsignal(number)  # None: of C code
+                before = signal.getsignal(number)  # None for a handler of C code.
                 if before is not None and (number != signal.SIGINT or before is signal.default_int_handler):
                     self._before[number] = before
                     signal.signal(number, self._handle)
@@ -49,9 +54,12 @@ class Interruption:
 
 
 class ExternalStop(Interruption):
-    """An interruption without handlers, for one of many simulations that are ended together.
+    """An interruption from outside, for simulations that are stopped together. It installs no handlers.
 
-    ``read_signal`` returns the signal that asks for the end, or None. It is called often, also from other threads.
+    Parameters
+    ----------
+    read_signal : function
+        Returns the signal that stops the simulation, or None. It is called often, also from other threads.
     """
 
     def __init__(self, read_signal: Callable[[], signal.Signals | None]) -> None:
@@ -60,5 +68,5 @@ class ExternalStop(Interruption):
 
     @property
     def stop_signal(self) -> signal.Signals | None:
-        """The signal that asks for the end, or None."""
+        """The signal that stops the simulation, or None."""
         return self._read_signal()

@@ -1,4 +1,4 @@
-"""The log of a run in a directory."""
+"""The log file of a run in a directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .observer import Observer, View
 
 
 class Log(Observer):
-    """The observer that writes a line for each event, for decay lost to rounding, and for a signal."""
+    """The observer that writes a line for each event, for decay that rounding changes, and for a signal."""
 
     def __init__(
         self, write: Callable[[str], None], events: Events, stop_signal: Callable[[], signal.Signals | None]
@@ -20,7 +20,7 @@ class Log(Observer):
         self._has_logged_decay = False
 
     def observe(self, view: View) -> None:
-        """Write new lines."""
+        """Write the new lines."""
         for text, step in self._events.first_steps.items():
             if text not in self._logged:
                 self._logged.add(text)

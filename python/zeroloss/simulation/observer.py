@@ -1,4 +1,4 @@
-"""Observers of a simulation, and the view of the state that each of them gets."""
+"""Observers of a simulation, and the view of the state that the engine shows to each of them."""
 
 from __future__ import annotations
 
@@ -15,41 +15,43 @@ from ..networks import Network
 from ..results import Ending, Outcome
 from .divergence import finite_record
 
-#: After the end of any run: the answer of an observer that need not see a coming step.
+#: A step after the end of any run. Observers that need not see a later step return it.
 NEVER = 2**62
 
 
 @dataclass(eq=False)
 class View:
-    """The state of a run at a step, after a chunk of steps that led to it.
+    """The state of a run at a step, and the chunk of steps that led to it.
 
-    Record, network and saved state are computed once, when an observer asks for them.
+    The record, the network and the saved state are computed once, when an observer first reads them.
 
     Attributes
     ----------
     stepper : ChunkStepper
-        At the step. An observer that replays steps restores it.
+        The stepper, at this step. An observer that replays steps restores it.
     step : int
-        Number of steps taken.
+        The number of steps taken.
     begin : int
         The step at which the chunk began.
     before : mapping of arrays
-        The state there.
+        The state at the beginning of the chunk.
     losses : array (step − begin,) or None
-        The training loss before each step of the chunk, if an observer wants it.
+        The training loss before each step of the chunk, if an observer needs it.
     inner_records : sequence of (int, mapping)
         The records within the chunk, with their steps.
     is_last : bool
-        Whether this is the last step of the run, at which records are made although none is scheduled.
+        Whether this is the last step of the run. Its record is made even if it is not scheduled.
     is_final : bool
-        Whether no step of the run follows. A flow that ends at a time ends with two views: its last own step, which is
-        final, and the state at that time, which is final, last and ``ahead``: an extension takes that step anew.
+        Whether no own step of the run follows. A flow that ends at a time has two final views: its last own step, and
+        the state at that time, which is last and ``ahead``.
+    ahead : bool
+        Whether this is the state at an end in time, after the last own step. An extension takes that step again.
     outcome : Outcome or None
-        The outcome with which an observer before this one, or a signal, ended the run.
-    values : mapping
-        The record with measured values, once it has been made.
+        The outcome with which an earlier observer, or a signal, ended the run.
+    values : mapping or None
+        The record with measured values, after the history has made it.
     stop_requested : function
-        Whether a signal has asked for the end.
+        Returns whether a signal has stopped the run.
     """
 
     stepper: ChunkStepper
@@ -67,7 +69,7 @@ class View:
 
     @cached_property
     def record(self) -> Record | None:
-        """The record of the state, time coordinates among the values; None if the run has diverged there."""
+        """The record of the state, with time coordinates; None if the run has diverged here."""
         return finite_record(self.stepper)
 
     @cached_property
@@ -82,7 +84,7 @@ class View:
 
     @property
     def is_start(self) -> bool:
-        """Whether no step has been taken since the run, or its continuation, began."""
+        """Whether the run, or its continuation, has not taken a step yet."""
         return self.step == self.begin
 
     @property
@@ -92,25 +94,25 @@ class View:
 
 
 class Observer:
-    """An observer of a simulation. It says which step it has to see next, and gets a view of every chunk.
+    """An observer of a simulation. It names the next step that it has to see, and gets a view of every chunk.
 
-    ``needs_losses`` says whether it needs the training loss at every step. An observer without a schedule or a state
-    leaves the other methods as they are here.
+    ``needs_losses`` is True if it needs the training loss at every step. An observer without a schedule, or without a
+    state, need not override the other methods.
     """
 
     needs_losses = False
 
     def next_step(self, step: int) -> int:
-        """Return the first step after ``step`` at which a chunk has to end."""
+        """Return the first step after ``step`` at which a chunk has to end for this observer."""
         return NEVER
 
     def observe(self, view: View) -> Outcome | None:
-        """Observe the state after a chunk; return an outcome to end the run."""
+        """Observe the state after a chunk. Return an outcome to end the run."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the observer's state, which a continued run needs: arrays, and values that JSON can hold."""
+        """Return the state that a continued run needs: arrays, and values that JSON can represent."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Load a state that `state_dict` returned."""

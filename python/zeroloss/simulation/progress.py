@@ -1,4 +1,4 @@
-"""The progress of a run: a bar, and functions of the caller that get numbers of steps and records."""
+"""The progress of a run: a progress bar, and functions of the caller that get numbers of steps and records."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from tqdm import tqdm
 
 from .observer import Observer, View
 
-#: Whether to show a bar (None: the default of `simulate`), or a function that is called with numbers of steps taken.
+#: Whether to show a bar (None for the default of `simulate`), or a function that gets numbers of steps as they are
+#: taken.
 ShowProgress = bool | Callable[[int], None] | None
 
-#: A function that is called with the step and the values of every record.
+#: A function that gets the step and the values of every record.
 OnRecord = Callable[[int, Mapping[str, Any]], None]
 
 
 class Progress(Observer):
-    """The observer that shows the newest record next to a bar, counts steps, and announces each record once.
+    """The observer that updates the progress bar, and calls the functions of the caller.
 
-    The records up to step ``done`` were announced by an earlier part of the run.
+    Parameters
+    ----------
+    bar : tqdm
+        The bar, next to which the newest record is shown.
+    count : function
+        Called with numbers of steps as they are taken.
+    on_record : function, optional
+        Called once for each record.
+    done : int, optional
+        The last step of an earlier part of the run, which has reported the records up to it.
     """
 
     def __init__(
@@ -30,13 +40,13 @@ class Progress(Observer):
         self._last_step = -1 if done is None else done
 
     def observe(self, view: View) -> None:
-        """Count the steps and on_record the records of a chunk."""
+        """Report the steps and the records of a chunk."""
         if view.is_interrupted:
             return
         if not view.is_start and not view.ahead:
             self._count(view.step - view.begin)
             if not self._bar.disable and view.values is not None:
-                self._bar.set_postfix_str(_summary(view.values), refresh=False)
+                self._bar.set_postfix_str(_summarise(view.values), refresh=False)
         if self._on_record is None:
             return
         for step, values in [*view.inner_records, (view.step, view.values)]:
@@ -45,7 +55,7 @@ class Progress(Observer):
                 self._on_record(step, values)
 
 
-def _summary(record: Mapping[str, Any]) -> str:
+def _summarise(record: Mapping[str, Any]) -> str:
     norm = np.hypot(record["norm_E"], record["norm_W"])
     accuracies = f"accuracy {record['train_accuracy']:.3f} train, {record['test_accuracy']:.3f} test"
     return f"loss {record['train_loss']:.2e}, {accuracies}, norm {norm:.4g}"

@@ -1,4 +1,4 @@
-"""The plan of a simulation, and a stepper together with its observers, ready to begin or to continue."""
+"""The plan of a simulation, and a simulation: a stepper with its observers, which can begin or continue a run."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ from .progress import OnRecord, Progress, ShowProgress
 from .snapshots import Snapshots
 from .stopping import GRADIENT_NORM, StoppingRules
 
-MOST_STEPS = 2**53  # up to which float64 counts
+#: The greatest number of steps. Float64 represents all integers up to it.
+MOST_STEPS = 2**53
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The arguments of `simulate`, checked, and ``stop_minutes``, after which a run in a directory ends.
+    """The checked arguments of `simulate`, and ``stop_minutes``, the wall-clock limit of a run in a directory.
 
     ``conditions`` and ``rules`` are parsed from the texts in ``events`` and ``stop``.
     """
@@ -70,12 +71,10 @@ class Plan:
             rules=parse_stop_rules(self.stop or ()),
         )
         if self.conditions and self.event_every is None and self.record_every == "log":
-            raise ArgumentValueError(
-                "event_every", 'expected an integer of at least 1 with record_every = "log", got none'
-            )
+            raise ArgumentValueError("event_every", 'needs a value with record_every = "log": an integer of at least 1')
 
     def settings(self, dynamics: Dynamics, data: Dataset, network: Network) -> dict[str, Any]:
-        """Return the settings of a run: all that determines it, except events and rules."""
+        """Return the settings that determine the records of a run. Events and rules are not among them."""
         return {
             "dynamics": settings_of(dynamics),
             "data": dict(data.settings),
@@ -89,7 +88,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class EarlierPart:
-    """The end of an earlier part of a run: its step and record, and the states of the stepper and of the observers."""
+    """The end of an earlier part of a run: its step, its record, and the states of the stepper and of the observers."""
 
     step: int
     state: State
@@ -98,25 +97,25 @@ class EarlierPart:
 
 
 class Simulation:
-    """A stepper together with the observers that every run has.
+    """A stepper with the observers that every run has.
 
     Parameters
     ----------
     stepper : ChunkStepper
-        At the first step; it is put to the step at which ``earlier`` ended.
+        The stepper, at the first step. It is restored to the end of ``earlier``.
     settings : mapping
-        All that determines the run, from `Plan.settings`.
+        The settings that determine the run, from `Plan.settings`. They include the schedules of records and snapshots.
     end : End
-        Where the run ends.
+        The end of the run.
     plan : Plan
-        Measures, events and rules. How often records and snapshots are made is taken from the settings.
+        Measures, events and rules.
     earlier : EarlierPart, optional
         The end of an earlier part of the run.
 
     Raises
     ------
     ValueError
-        If an event or a rule of a new run is on a value that is not recorded.
+        If an event or a rule of a new run names a value that is not recorded.
     """
 
     def __init__(
@@ -135,7 +134,7 @@ class Simulation:
         event_every = plan.event_every or settings["record_every"]
         makes_inner_records = self.history.makes_inner_records and event_every == settings["record_every"]
         self.events = Events(plan.conditions, event_every, makes_inner_records)
-        #: Those with a state, by the names under which it is stored.
+        #: The observers with a state, by the names under which checkpoints store it.
         self._observers = {"history": self.history, "stopping": self.stopping, "events": self.events}
         if earlier is not None:
             stepper.restore(earlier.state)
@@ -146,28 +145,45 @@ class Simulation:
             self._check_names()
 
     def find_unrecorded(self, names: Iterable[str]) -> list[str]:
-        """Return the variables of an earlier part that this one would not record: measured ones."""
+        """Return the names of measured variables of an earlier part that this part does not record."""
         names = [name for name in names if name not in DESCRIPTIONS and not self.history.measures.has_variable(name)]
         return [name for name in names if name not in (self._begin.record or {})] if names else []
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Return the states of the observers."""
+        """Return the states of the observers by name."""
         return {name: observer.state_dict() for name, observer in self._observers.items()}
 
     def run(
         self, interruption: Interruption, progress: ShowProgress, *others: Observer, on_record: OnRecord | None = None
     ) -> Completion:
-        """Take the steps until the end or an interruption.
+        """Take the steps to the end, or until an interruption.
 
-        The functions of the caller are called last: if one of them raises, the other observers have seen the chunk.
+        The functions of the caller are called last. If one of them raises an error, the other observers have seen the
+        chunk.
+
+        Parameters
+        ----------
+        interruption : Interruption
+            The context that can stop the run.
+        progress : bool or function, optional
+            See `ShowProgress`.
+        *others : Observer
+            Further observers.
+        on_record : function, optional
+            See `OnRecord`.
+
+        Returns
+        -------
+        Completion
+            The outcome and the last views.
         """
         begin, end, cell = self._begin, self._end, current_cell()
-        if cell is not None and progress is None:  # the cells of a grid share one bar
+        if cell is not None and progress is None:  # The cells of a grid share one bar.
             progress = cell.on_steps
         total = end.step if end.time is None else None
         bar = progress_bar(False if callable(progress) else progress, initial=begin.step, total=total)
-        shown = Progress(bar, progress if callable(progress) else bar.update, on_record, self.earlier_step)
-        observers = [self.stopping, self.events, *others, shown]
+        count = progress if callable(progress) else bar.update
+        observers = [self.stopping, self.events, *others, Progress(bar, count, on_record, self.earlier_step)]
         if self.snapshots:
             observers.insert(0, self.snapshots)
 
@@ -175,10 +191,10 @@ class Simulation:
             return interruption.stop_signal is not None or (cell is not None and cell.stop_signal() is not None)
 
         with interruption, bar:
-            ended = engine.run_loop(self._stepper, self.history, observers, begin, end, stop_requested)
-        if cell is not None and ended.outcome.ending is Ending.STOPPED_BY_THE_USER:
+            completion = engine.run_loop(self._stepper, self.history, observers, begin, end, stop_requested)
+        if cell is not None and completion.outcome.ending is Ending.STOPPED_BY_THE_USER:
             cell.was_stopped = True
-        return ended
+        return completion
 
     def _check_names(self) -> None:
         record = self._begin.record
@@ -188,15 +204,14 @@ class Simulation:
         recorded = {*record, GRADIENT_NORM}
         if self.history.needs_losses and self._stepper.knows_losses:
             recorded |= {"train_loss_min", "train_loss_max"}
-        check_names(
-            "stop", [one for one in self.plan.rules if not self.history.measures.has_variable(one.name)], recorded
-        )
+        rules = [rule for rule in self.plan.rules if not self.history.measures.has_variable(rule.name)]
+        check_names("stop", rules, recorded)
         if any(rule.name == GRADIENT_NORM for rule in self.plan.rules):
             self._stepper.gradient_norm()
 
 
 def start_stepper(dynamics: Dynamics, data: Dataset, network: Network, threads: int | None) -> ChunkStepper:
-    """Return the stepper, once it is known to fit the machine."""
+    """Return the stepper of a dynamics. Raise ValueError if it cannot fit in memory."""
     needed = cost(dynamics, data, network)
     check_memory(type(dynamics).__name__, needed.memory)
     cell = current_cell()
@@ -218,7 +233,7 @@ def check_steps_or_duration(steps: int | None, duration: float | None) -> None:
 
 
 def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None, step: int = 0, time: float = 0.0) -> End:
-    """Return the end that is ``steps`` or ``duration``, exactly one of them, after a step and its time."""
+    """Return the end that is ``steps`` or ``duration`` (exactly one of them) after a step and its time."""
     check_steps_or_duration(steps, duration)
     if duration is None:
         count = _checks.integer("steps", steps, 0)
@@ -228,13 +243,11 @@ def checked_end(dynamics: Dynamics, steps: int | None, duration: float | None, s
     duration = _checks.not_negative("duration", duration)
     size = fixed_step(dynamics)
     if isinstance(dynamics, DescentSettings) and dynamics._schedule:
-        refused = "a learning-rate schedule"
-    elif size is None and not is_built_in(dynamics):
-        refused = type(dynamics).__name__
-    elif size is None:
+        raise ArgumentValueError("duration", "cannot be used with a learning-rate schedule; use steps")
+    if size is None and not is_built_in(dynamics):
+        raise ArgumentValueError("duration", f"cannot be used with {type(dynamics).__name__}; use steps")
+    if size is None:
         return End(sys.maxsize, time + duration)
-    elif duration / size > MOST_STEPS:
+    if duration / size > MOST_STEPS:
         raise ArgumentValueError("duration", f"expected at most 2^53 steps, got {duration:g} in steps of {size:g}")
-    else:
-        return End(step + math.ceil(duration / size * (1 - 1e-12)))
-    raise ArgumentValueError("duration", f"expected steps in its place with {refused}, got {duration:g}")
+    return End(step + math.ceil(duration / size * (1 - 1e-12)))

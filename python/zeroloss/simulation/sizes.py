@@ -1,4 +1,4 @@
-"""How much memory and disk records and snapshots take."""
+"""The memory and disk space that records and snapshots take."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from .._resources import check_memory
 from ..networks import Network
 from ..results.schedule import Schedule
 
-RECORD = 900  # bytes of a record in memory: Python's numbers in dictionaries
-STORED_RECORD = 100  # bytes of a record on disk
+#: The bytes of a record in memory: Python numbers in dictionaries.
+RECORD = 900
+#: The bytes of a record on disk.
+STORED_RECORD = 100
 
 
 def count_rows(settings: Mapping[str, Any], begin: int, end: int) -> tuple[int, int]:
-    """Return the numbers of records and snapshots from one step to another."""
+    """Return the numbers of records and snapshots between two steps."""
     every = settings["snapshot_every"]
     snapshots = 0 if every is None else Schedule("snapshot_every", every).count(begin, end)
     return Schedule("record_every", settings["record_every"]).count(begin, end), snapshots

@@ -16,7 +16,7 @@ from .rows import Columns, RowObserver
 if TYPE_CHECKING:
     import xarray as xr
 
-Row = tuple[Mapping[str, float], Network]  # with the time coordinates
+Row = tuple[Mapping[str, float], Network]  # The time coordinates, and the network.
 
 
 class Snapshots(RowObserver[Row]):
@@ -37,7 +37,7 @@ class Snapshots(RowObserver[Row]):
             self.add(view.step, (times, view.network))
 
     def pending_bytes(self) -> int:
-        """Return the bytes of the snapshots in memory."""
+        """Return the bytes that the snapshots in memory take."""
         return len(self._rows) * sum(network.E.nbytes + network.W.nbytes for _, network in self._rows[:1])
 
     def to_columns(self, steps: Sequence[int], rows: Sequence[Row]) -> Columns:
@@ -49,11 +49,11 @@ class Snapshots(RowObserver[Row]):
         return columns
 
     def to_dataset(self, begin: int = 0, earlier: xr.Dataset | None = None) -> xr.Dataset | None:
-        """Return the snapshots, after those up to ``begin`` of an earlier part of the run; they are forgotten here."""
-        return self.join_earlier(earlier, snapshot_dataset(self._all()) if self._rows else None, begin)
+        """Return the snapshots of an earlier part up to step ``begin``, and of this part, which are then dropped."""
+        return self.join_earlier(earlier, snapshot_dataset(self._take_all()) if self._rows else None, begin)
 
-    def _all(self) -> Columns:
-        """Return all snapshots as columns; each is forgotten as it is copied, so that they are not in memory twice."""
+    def _take_all(self) -> Columns:
+        """Return all snapshots as columns. Each one is dropped after it is copied, because two copies may not fit."""
         rows, columns = self._rows, _times(self._steps, self._rows)
         _, first = rows[0]
         for name, layer in (("E", first.E), ("W", first.W)):

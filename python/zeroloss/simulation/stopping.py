@@ -11,15 +11,23 @@ from ..results.schedule import Schedule
 from .conditions import Condition
 from .observer import NEVER, Observer, View
 
-#: A value for rules that is not recorded: it is computed only if a rule asks for it.
+#: A value for rules that is not recorded. It is computed only if a rule needs it.
 GRADIENT_NORM = "gradient_norm"
 
 
 class StoppingRules(Observer):
     """The observer that ends a run at the first scheduled record at which a condition holds, or after some minutes.
 
-    A condition that has to hold for several records ends the run at the last of them. ``minutes`` is a wall-clock time,
-    after which the run ends with the current chunk.
+    A condition for several records ends the run at the last of these records.
+
+    Parameters
+    ----------
+    conditions : sequence of Condition
+        The rules.
+    records : Schedule
+        The schedule of the records.
+    minutes : float, optional
+        A wall-clock time. The run ends with the chunk during which it has passed.
     """
 
     def __init__(self, conditions: Sequence[Condition], records: Schedule, minutes: float | None = None) -> None:
@@ -33,7 +41,7 @@ class StoppingRules(Observer):
         return self._records.next_after(step) if self._conditions else NEVER
 
     def observe(self, view: View) -> Outcome | None:
-        """Return an outcome if a rule holds. The step at which a run begins or continues is not checked."""
+        """Return an outcome if a rule holds. The first step of a run, or of its continuation, is not checked."""
         if view.is_start or view.is_interrupted or view.ahead:
             return None
         if view.values is not None and self._records.due(view.step):
@@ -50,11 +58,11 @@ class StoppingRules(Observer):
         return Outcome(Ending.STOPPED_BY_A_RULE, f"after {self._minutes:g} minutes") if self.out_of_time else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return for how many records in a row each condition has held."""
+        """Return the number of records in a row at which each condition has held."""
         return {"in_a_row": dict(self._in_a_row)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Load a state that `state_dict` returned."""
         self._in_a_row = dict(state.get("in_a_row", {}))
 
     def _is_time_up(self) -> bool:
