@@ -115,7 +115,11 @@ BAD = [
         "batch_size: there is no such argument; every step is",
     ),
     (lambda: zl.AdamW(epochs=3), TypeError, "epochs: there is no such argument; one step is one epoch"),
-    (lambda: simulate(net=Module()), TypeError, "got Module; of a PyTorch module of two Linear layers and no biases"),
+    (
+        lambda: simulate(net=Module()),
+        TypeError,
+        "got Module; convert a PyTorch module of two Linear layers without biases",
+    ),
     (lambda: zl.loss_and_gradient(NET, addition(7, test_count=3)), ValueError, "network: expected"),
     (lambda: zl.loss_and_gradient(NET, DATA, loss="l1"), ValueError, "loss: expected one of mse"),
     (lambda: zl.predicted_gradient(NET, DATA, ridge=-1), ValueError, "ridge: expected a number of at least 0"),

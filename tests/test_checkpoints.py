@@ -96,7 +96,7 @@ def test_a_training_checkpoint_needs_names_of_its_other_tensors(save, tmp_path):
     checkpoint = {"model": layers.state_dict(), "optimizer": optimizer.state_dict(), "losses": [0.5, 2], "epoch": 3}
     save({**checkpoint, "parameters": tuple(layers.parameters())}, tmp_path / "model.pth")
     names = {"E": "model.0.weight", "W": "model.2.weight"}
-    with pytest.raises(ValueError, match=r"expected no further tensors .* got 'optimizer\.state\.0\.momentum_buffer'"):
+    with pytest.raises(ValueError, match=r"expected no other tensors .* got 'optimizer\.state\.0\.momentum_buffer'"):
         zl.networks.from_checkpoint(tmp_path / "model.pth", names, ignore=["parameters.*"])
     net = zl.networks.from_checkpoint(tmp_path / "model.pth", names, ignore=["optimizer.*", "parameters.*"])
     assert (net.E == layers[0].weight.detach().numpy().T).all()
@@ -133,7 +133,7 @@ def test_biases_are_rejected_unless_zero_or_ignored(save, tmp_path):
     with torch.no_grad():
         layers[2].bias.zero_()
     save(layers.state_dict(), tmp_path / "model")
-    with pytest.raises(ValueError, match=r"unless zero or named in ignore \(there are no biases here\), got '0\.bias'"):
+    with pytest.raises(ValueError, match=r"or named in ignore \(networks here have no biases\), got '0\.bias'"):
         zl.networks.from_checkpoint(tmp_path / "model")
     largest = re.escape(f"{layers[0].bias.abs().max().item():.3g}")
     with pytest.warns(RuntimeWarning, match=rf"model: '0\.bias' is dropped but not zero \(entries up to {largest}\)"):
@@ -240,7 +240,7 @@ print([zl.networks.from_checkpoint(path).hidden for path in pathlib.Path(sys.arg
 
 E, W = np.ones((D_IN, HIDDEN)), np.ones((HIDDEN, D_OUT))
 BAD = [
-    ({"E": E}, {}, r"expected tensors E and W, or 0.weight and 2.weight, got neither among E \(5, 7\); say names="),
+    ({"E": E}, {}, r"expected tensors E and W, or 0.weight and 2.weight, got neither among E \(5, 7\); set names="),
     ({"E": E, "W": W, "0.weight": E, "2.weight": W}, {}, "got both among"),
     ({"E": E, "W": W}, {"names": {"E": "a", "W": "W"}}, r"expected a tensor 'a', got E \(5, 7\), W \(7, 3\)"),
     ({"E": E, "W": W}, {"names": {"E": "E"}}, 'names: expected {"E": name, "W": name}, got E'),
@@ -252,7 +252,7 @@ BAD = [
     ({"E": E, "W": W + 1j}, {}, "expected 'W' of 16 to 64-bit floating-point numbers, got complex128"),
     ({"E": E, "W": W * np.nan}, {}, "W: expected finite numbers"),
     ({"E": E[:0], "W": W}, {}, "expected at least one"),
-    ({"E": E, "W": W, "b": np.full(3, np.nan)}, {}, "expected no further tensors .* got 'b'"),
+    ({"E": E, "W": W, "b": np.full(3, np.nan)}, {}, "expected no other tensors .* got 'b'"),
     ({"E": E, "W": W}, {"activation": "elu"}, "activation: expected one of"),
     ({"E": E, "W": W.astype(object)}, {}, "expected arrays of numbers, got Python objects in 'W'"),
 ]
@@ -284,7 +284,7 @@ def test_files_of_other_kinds_are_rejected(tmp_path):
     with pytest.raises(ValueError, match="expected a dictionary of tensors, got a tensor"):
         zl.networks.from_checkpoint(tmp_path / "a")
     torch.save({"E": torch.ones(1).expand(D_IN, HIDDEN), "W": torch.ones(HIDDEN, D_OUT)}, tmp_path / "a")
-    with pytest.raises(ValueError, match="expected 'E' with entries of its own, got an expanded tensor"):
+    with pytest.raises(ValueError, match="expected 'E' with separate entries, got an expanded tensor"):
         zl.networks.from_checkpoint(tmp_path / "a")
     save_zip(model().state_dict(), tmp_path / "a")
     write_zip(tmp_path / "a", zip_entries(tmp_path / "a"), zipfile.ZIP_DEFLATED)

@@ -201,7 +201,7 @@ PICKLES = {
     "before its storage": (tensor((2, 3), (-3, 1), offset=3), "expected sizes that are whole numbers"),
     "a negative size": (tensor((-2, 3), (3, 1)), "expected sizes that are whole numbers"),
     "more strides than sizes": (tensor((2, 3), (3, 1, 1)), "expected a stride for each of up to 64 sizes"),
-    "a million million entries": (tensor((10**6, 10**6), (0, 0)), "with entries of its own, got an expanded tensor"),
+    "a million million entries": (tensor((10**6, 10**6), (0, 0)), "with separate entries, got an expanded tensor"),
     "many sizes": (tensor(70 * (1,), 70 * (1,)), "expected a stride for each of up to 64 sizes"),
     "no entry, but far": (tensor((0, 2**62, 2**62), (1, 1, 1)), "damaged"),
     "a longer storage": (tensor((2, 3), (3, 1), length=7), "expected 28 bytes of storage '0', got 24"),

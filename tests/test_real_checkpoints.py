@@ -94,7 +94,7 @@ FURTHER = {
 def test_further_tensors_are_rejected_unless_ignored(name, new_format, tmp_path):
     content = {"model": LAYERS.state_dict(), "more": FURTHER[name]}
     torch.save(content, tmp_path / "a", _use_new_zipfile_serialization=new_format)
-    with pytest.raises(ValueError, match=r"expected no further tensors .* got 'more"):
+    with pytest.raises(ValueError, match=r"expected no other tensors .* got 'more"):
         zl.networks.from_checkpoint(tmp_path / "a", NAMES)
     net = zl.networks.from_checkpoint(tmp_path / "a", NAMES, ignore="more*")
     assert (net.W == LAYERS[2].weight.detach().numpy().T).all()
@@ -141,7 +141,7 @@ def test_a_training_checkpoint_is_read_without_its_optimizer(new_format, tmp_pat
         "train_losses": [torch.tensor(0.5)] * 2000,
     }
     torch.save(content, tmp_path / "a.ckpt", _use_new_zipfile_serialization=new_format)
-    say = r"say names=\{\"E\": 'state_dict\.net\.0\.weight', \"W\": 'state_dict\.net\.2\.weight'\}"
+    say = r"set names=\{\"E\": 'state_dict\.net\.0\.weight', \"W\": 'state_dict\.net\.2\.weight'\}"
     with pytest.raises(ValueError, match=say):
         zl.networks.from_checkpoint(tmp_path / "a.ckpt")
     names = {"E": "state_dict.net.0.weight", "W": "state_dict.net.2.weight"}
@@ -203,7 +203,7 @@ OTHERS = {
         lambda: saved_bytes(LAYERS, _use_new_zipfile_serialization=False),
         r"torch\.save\(model\.state_dict\(\)",
     ),
-    "one's own model": (lambda: saved_bytes(Model()), r"Model'; of a whole model save its weights alone"),
+    "one's own model": (lambda: saved_bytes(Model()), r"Model'; save only the weights of a model"),
     "a list of models": (lambda: saved_bytes([LAYERS]), r"torch\.save\(model\.state_dict\(\)"),
     "a tensor": (lambda: saved_bytes(torch.ones(3)), "expected a dictionary of tensors, got a tensor; torch"),
     "an array": (lambda: saved_bytes(np.ones(3)), "expected a dictionary of tensors, got a NumPy array"),

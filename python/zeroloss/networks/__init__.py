@@ -1,4 +1,4 @@
-"""Two-layer networks F(X) = σ(X E) W without biases: made, initialised, read from and written to checkpoints."""
+"""Two-layer networks F(X) = σ(X E) W without biases: initialisation, and checkpoints."""
 
 from .checkpoint import from_checkpoint, to_checkpoint
 from .network import ACTIVATIONS, Network, from_arrays, normal, uniform_fan_in

@@ -1,10 +1,10 @@
-"""The globals that pickles of PyTorch may mention, as names: nothing is imported from them."""
+"""The globals that pickles of PyTorch may mention, as names. Nothing is imported from them."""
 
 from __future__ import annotations
 
 Name = tuple[str, str]  # module and name
 
-#: NumPy's letters of what a storage holds; bfloat16 and 8-bit floats have none, and are read as their bits.
+#: NumPy's letters for the entries of a storage. bfloat16 and 8-bit floats have none and are read as bits.
 STORAGE_LETTERS = {
     "DoubleStorage": "f8",
     "FloatStorage": "f4",
@@ -21,7 +21,7 @@ STORAGE_LETTERS = {
     "UntypedStorage": "u1",
 }
 
-#: The letters of types without a storage type of their own.
+#: The letters of types that have no separate storage type.
 UNTYPED_LETTERS = {
     "uint16": "u2",
     "uint32": "u4",
@@ -95,7 +95,7 @@ _PATHS = ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "Pure
 #: Types that are read as dictionaries.
 DICTIONARIES = frozenset({("collections", "OrderedDict"), ("collections", "defaultdict"), ("collections", "Counter")})
 
-#: Types of which an instance may be made without a call: Lightning's dictionaries, and namespaces.
+#: Types of which an instance may be made without a call: Lightning's dictionaries, namespaces and others.
 WRAPPERS = {
     **{(module, "AttributeDict"): "dictionary" for module in _LIGHTNING},
     ("argparse", "Namespace"): "value",
@@ -109,13 +109,13 @@ NUMPY_ARRAYS = frozenset((module, "_reconstruct") for module in _NUMPY)
 NUMPY_TYPE = ("numpy", "dtype")
 ENCODES = frozenset({("_codecs", "encode"), *((module, "bytes") for module in _BUILTINS)})
 
-#: Types that hold other values, which are read as lists.
+#: Containers that are read as lists.
 LISTS = frozenset((module, name) for module in _BUILTINS for name in ("set", "frozenset", "list", "tuple")) | {
     ("collections", "deque"),
     ("torch", "Size"),
 }
 
-#: Types and functions whose values are of no interest.
+#: Types and functions whose values are not used.
 VALUES = frozenset(
     {
         *(

@@ -18,7 +18,7 @@ from .._kernels import kernels
 from .._resources import check_memory
 from ..datasets import Dataset, kernel_inputs
 
-#: The activations by name, with the default of the parameter that may stand in the name, as in ``softplus(5)``.
+#: The activations by name, with the default of the parameter that a name may have, as in ``softplus(5)``.
 ACTIVATIONS: Mapping[str, float | None] = {
     "identity": None,
     "relu": None,
@@ -32,27 +32,27 @@ ACTIVATIONS: Mapping[str, float | None] = {
 #: The name of an activation, as an argument.
 ActivationName = Annotated[str, OneOf(tuple(ACTIVATIONS))]
 
-_GREATEST_PARAMETER = 1e30  # within float32, with room for products
+_GREATEST_PARAMETER = 1e30  # below the largest float32, with room for products
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """The parameters θ = (E, W) of a network of two layers without biases, F(X) = σ(X E) W.
+    """A network of two layers without biases, F(X) = σ(X E) W, with the parameters θ = (E, W).
 
-    The functions of this module make networks.
+    The functions of this module make networks. The arrays are read-only.
 
     Attributes
     ----------
     E : ndarray, (d_in, h)
-        First layer, the embedding; read-only.
+        The first layer, called the embedding.
     W : ndarray, (h, d_out)
-        Second layer; read-only.
+        The second layer.
     activation : str
-        σ by name: ``identity``, ``relu``, ``leaky_relu(0.1)`` (default 0.01), ``square``, ``tanh``, ``gelu`` (the
-        exact erf form) or ``softplus(5)`` = log(1 + e^{5z})/5 (default 1).
+        The name of σ: ``identity``, ``relu``, ``leaky_relu(0.1)`` (default 0.01), ``square``, ``tanh``, ``gelu`` (the
+        exact form with erf) or ``softplus(5)`` = log(1 + e^{5z})/5 (default 1).
     settings : mapping
-        What the parameters were made from: the initialisation, its numbers and its seed, and under ``then`` what was
-        done with them since, such as ``"gradient_descent, 5000 steps"``.
+        The origin of the parameters: the initialisation, its numbers and its seed. The entry ``then`` lists later
+        operations, such as ``"gradient_descent, 5000 steps"``.
 
     Notes
     -----
@@ -71,34 +71,50 @@ class Network:
 
     @property
     def hidden(self) -> int:
-        """Number of hidden units, h."""
+        """The number of hidden units, h."""
         return int(self.E.shape[1])
 
     def astype(self, dtype: Dtype) -> Network:
-        """Return the same network in another precision, ``"float64"`` or ``"float32"``."""
+        """Convert the network to another precision.
+
+        Parameters
+        ----------
+        dtype : {"float64", "float32"}
+            The precision.
+
+        Returns
+        -------
+        Network
+            The network with rounded parameters.
+
+        Raises
+        ------
+        ValueError
+            If the precision is another one, or a parameter is not finite in it.
+        """
         name = _dtype_name(dtype)
         E, W = _checks.matrix("E", self.E, name), _checks.matrix("W", self.W, name)
-        return _network(E, W, self.activation, self.settings)
+        return _make_network(E, W, self.activation, self.settings)
 
     def outputs(self, X: ArrayLike | csr_array) -> NDArray[Any]:
-        """Return the outputs F(X) = σ(X E) W; ``net(X)`` is the same.
+        """Compute the outputs F(X) = σ(X E) W. ``net(X)`` is the same.
 
         Parameters
         ----------
         X : array_like or sparse array, (n, d_in)
-            One input a row, such as ``data.X_test``, or ``data.rows_test``, whose rows may be sparse. They are rounded
-            to the network's dtype. n may be 0.
+            The inputs, one a row, such as ``data.X_test`` or ``data.rows_test``. They are rounded to the precision of
+            the network. n may be 0.
 
         Returns
         -------
         ndarray, (n, d_out)
-            In the network's dtype. Outputs beyond its range are infinite or NaN.
+            The outputs in the precision of the network. Outputs beyond its range are infinite or NaN.
 
         Raises
         ------
         ValueError, TypeError
-            For another shape, also that of a single input (d_in,), complex numbers, and entries that are not finite in
-            the network's dtype.
+            If the shape is another one (a single input has shape (1, d_in)), or entries are complex or not finite in
+            the precision of the network.
         """
         inputs = kernel_inputs("X", X, len(self.E), self.dtype)
         return kernels.outputs(inputs, self.E, self.W, kernel_activation(self))
@@ -106,7 +122,20 @@ class Network:
     __call__ = outputs
 
     def after(self, start: Mapping[str, Any], what: str) -> Network:
-        """Return the same network with the settings of the one it comes from, and what was done since."""
+        """Return this network with the settings of an earlier one and a further operation.
+
+        Parameters
+        ----------
+        start : mapping
+            The settings of the network from which this one was made.
+        what : str
+            The operation, which is added to the entry ``then``.
+
+        Returns
+        -------
+        Network
+            The same parameters with these settings.
+        """
         settings = {**start, "then": [*start.get("then", ()), what]}
         return Network(self.E, self.W, self.activation, settings)
 
@@ -124,7 +153,7 @@ class Network:
 
     @property
     def shape(self) -> str:
-        """The numbers of inputs, hidden units and outputs in words: ``11 → 128 → 11``."""
+        """The numbers of inputs, hidden units and outputs as text: ``11 → 128 → 11``."""
         return f"{self.E.shape[0]} → {self.hidden} → {self.W.shape[1]}"
 
 
@@ -137,32 +166,37 @@ def normal(
     dtype: Dtype = "float64",
     std_W: Positive | None = None,
 ) -> Network:
-    """Draw independent normal entries: E with standard deviation ``std``, W with ``std_W`` (default 1/√hidden).
+    """Make a network with independent normal entries.
 
-    The network has two layers without biases. The draws are made in float64 from ``seed`` (E before W) and rounded to
-    ``dtype``.
+    The entries are drawn in float64 from ``seed``, first E, then W, and rounded to ``dtype``.
 
     Parameters
     ----------
     data : Dataset
-        The samples that it is for.
+        The dataset, whose numbers of inputs and outputs the network gets.
     hidden : int
-        Number of hidden units, at least 1.
+        The number of hidden units. At least 1.
     std : float
-        Standard deviation of E, above 0.
+        The standard deviation of E. Above 0.
     seed : int
-        Of the draws, at least 0.
+        The seed of the draws. At least 0.
     activation : str
-        By name, see `Network`; a parameter may follow, as ``softplus(5)``.
+        The name of the activation, see `Network`. By default ``relu``. A parameter may follow, as in ``softplus(5)``.
     dtype : {"float64", "float32"}
         The precision.
     std_W : float, optional
-        Standard deviation of W, above 0; 1/√hidden by default.
+        The standard deviation of W. Above 0, by default 1/√hidden.
+
+    Returns
+    -------
+    Network
+        The network.
 
     Raises
     ------
     ValueError, TypeError
-        For hidden < 1, a standard deviation that is not above 0, a negative seed, an unknown activation or dtype.
+        If a number is out of its range, the activation or the precision is unknown, or the network does not fit in
+        memory.
     """
     _checks.check_instance("data", data, Dataset)
     hidden, seed = _checks.integer("hidden", hidden, 1), _checks.integer("seed", seed, 0)
@@ -174,33 +208,47 @@ def normal(
         E = std * random.standard_normal((data.d_in, hidden))
         W = spread_W * random.standard_normal((hidden, data.d_out))
     settings = {"init": "normal", "hidden": hidden, "std": std, "std_W": spread_W, "seed": seed}
-    return _initialised(E, W, activation, dtype, settings)
+    return _initialise(E, W, activation, dtype, settings)
 
 
 def uniform_fan_in(
     data: Dataset, hidden: AtLeastOne, seed: Count, activation: ActivationName = "relu", dtype: Dtype = "float64"
 ) -> Network:
-    """Draw entries uniform in ±1/√fan_in, fan_in = d_in for E and hidden for W, as PyTorch's ``Linear`` does.
+    """Make a network with the default initialisation of PyTorch's ``Linear``, entries uniform in ±1/√fan_in.
 
-    The network has two layers without biases.
+    fan_in is d_in for E and hidden for W. The entries are drawn in float64 from ``seed``, first E, then W, and rounded
+    to ``dtype``.
 
     Parameters
     ----------
     data : Dataset
-        The samples that it is for.
+        The dataset, whose numbers of inputs and outputs the network gets.
     hidden : int
-        Number of hidden units, at least 1.
+        The number of hidden units. At least 1.
     seed : int
-        Of the draws, at least 0.
+        The seed of the draws. At least 0.
     activation : str
-        By name, see `Network`; a parameter may follow, as ``softplus(5)``.
+        The name of the activation, see `Network`. By default ``relu``. A parameter may follow, as in ``softplus(5)``.
     dtype : {"float64", "float32"}
         The precision.
+
+    Returns
+    -------
+    Network
+        The network.
 
     Raises
     ------
     ValueError, TypeError
-        For hidden < 1, a negative seed, an unknown activation or dtype.
+        If a number is out of its range, the activation or the precision is unknown, or the network does not fit in
+        memory.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, test_count=7, seed=0)
+    >>> zl.networks.uniform_fan_in(data, hidden=128, seed=1).shape
+    '11 → 128 → 11'
     """
     _checks.check_instance("data", data, Dataset)
     hidden, seed = _checks.integer("hidden", hidden, 1), _checks.integer("seed", seed, 0)
@@ -208,27 +256,33 @@ def uniform_fan_in(
     random = np.random.default_rng(seed)
     E = random.uniform(-1, 1, (data.d_in, hidden)) * data.d_in**-0.5
     W = random.uniform(-1, 1, (hidden, data.d_out)) * hidden**-0.5
-    return _initialised(E, W, activation, dtype, {"init": "uniform_fan_in", "hidden": hidden, "seed": seed})
+    return _initialise(E, W, activation, dtype, {"init": "uniform_fan_in", "hidden": hidden, "seed": seed})
 
 
 def from_arrays(E: ArrayLike, W: ArrayLike, activation: ActivationName = "relu") -> Network:
-    """Take one's own parameters, copied; float32 if both are, else float64.
+    """Make a network from arrays, which are copied.
 
-    The network has two layers without biases.
+    The precision is float32 if both arrays have it, and float64 otherwise.
 
     Parameters
     ----------
     E : array_like, (d_in, h)
-        First layer: the transpose of a PyTorch ``Linear.weight``.
+        The first layer, the transpose of a PyTorch ``Linear.weight``.
     W : array_like, (h, d_out)
-        Second layer, likewise.
+        The second layer, the transpose of a PyTorch ``Linear.weight``.
     activation : str
-        By name, see `Network`.
+        The name of the activation, see `Network`. By default ``relu``.
+
+    Returns
+    -------
+    Network
+        The network.
 
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not fit together, complex, object, NaN or infinite entries, an unknown activation.
+        If the shapes do not fit together, an entry is complex, an object, NaN or infinite, or the activation is
+        unknown.
     """
     first, second = _checks.matrix("E", E), _checks.matrix("W", W)
     if 0 in first.shape or 0 in second.shape:
@@ -241,41 +295,42 @@ def from_arrays(E: ArrayLike, W: ArrayLike, activation: ActivationName = "relu")
         )
     name = np.result_type(first, second).name
     settings = {"init": "arrays", "hidden": first.shape[1]}
-    return _network(first.astype(name), second.astype(name), checked_activation(activation), settings)
+    return _make_network(first.astype(name), second.astype(name), checked_activation(activation), settings)
 
 
 def checked_activation(name: str) -> str:
-    """Return the name, or raise ValueError where it names no activation."""
+    """Return the name of an activation, or raise ValueError if it is unknown."""
     _parse_activation(name)
     return name
 
 
 def check_fits(network: Network, data: Dataset) -> None:
-    """Raise unless ``network`` is one for the samples of ``data``."""
+    """Raise an error unless the network has the numbers of inputs and outputs of the data."""
     if hasattr(network, "state_dict"):
         raise ArgumentTypeError(
             "network",
-            f"expected a Network, got {type(network).__name__}; of a PyTorch module of two Linear layers and "
-            "no biases take zeroloss.networks.from_arrays(E, W), E = layer1.weight.T and W = layer2.weight.T",
+            f"expected a Network, got {type(network).__name__}; convert a PyTorch module of two Linear layers without "
+            "biases with zeroloss.networks.from_arrays(E, W), E = layer1.weight.T and W = layer2.weight.T",
         )
     _checks.check_instance("network", network, Network)
     _checks.check_instance("data", data, Dataset)
     got, expected = (len(network.E), network.W.shape[1]), (data.d_in, data.d_out)
     if got != expected:
-        raise ArgumentValueError("network", f"expected (inputs, outputs) = {expected}, as the data have, got {got}")
+        raise ArgumentValueError("network", f"expected (inputs, outputs) = {expected} as in the data, got {got}")
 
 
 def kernel_activation(network: Network) -> kernels.Activation:
-    """Return the kernels' form of the network's activation."""
+    """Convert the activation of a network to the form of the kernels."""
     kind, parameter = _parse_activation(network.activation)
     return kernels.Activation(kind, 0.0 if parameter is None else parameter)
 
 
 def _parse_activation(name: object) -> tuple[str, float | None]:
-    found = re.fullmatch(r"(\w+)(?:\((.*)\))?", name) if isinstance(name, str) else None
-    if found is None or found[1] not in ACTIVATIONS:
+    """Return the kind of an activation and its parameter."""
+    match = re.fullmatch(r"(\w+)(?:\((.*)\))?", name) if isinstance(name, str) else None
+    if match is None or match[1] not in ACTIVATIONS:
         raise ArgumentValueError("activation", f"expected one of {', '.join(ACTIVATIONS)}, got {format_value(name)}")
-    kind, text = found[1], found[2]
+    kind, text = match[1], match[2]
     default = ACTIVATIONS[kind]
     if text is None:
         return kind, default
@@ -294,6 +349,7 @@ def _parse_activation(name: object) -> tuple[str, float | None]:
 
 
 def _dtype_name(dtype: object) -> str:
+    """Return the name of a precision, float64 or float32."""
     try:
         name = np.dtype(dtype).name  # type: ignore[call-overload]
     except TypeError:
@@ -301,13 +357,15 @@ def _dtype_name(dtype: object) -> str:
     return str(_checks.choice("dtype", name, _checks.DTYPES))
 
 
-def _initialised(E: NDArray[Any], W: NDArray[Any], activation: str, dtype: str, settings: Mapping[str, Any]) -> Network:
+def _initialise(E: NDArray[Any], W: NDArray[Any], activation: str, dtype: str, settings: Mapping[str, Any]) -> Network:
+    """Make a network of a precision from drawn entries."""
     name = _dtype_name(dtype)
-    return _network(
+    return _make_network(
         _checks.matrix("E", E, name), _checks.matrix("W", W, name), checked_activation(activation), settings
     )
 
 
-def _network(E: NDArray[Any], W: NDArray[Any], activation: str, settings: Mapping[str, Any]) -> Network:
+def _make_network(E: NDArray[Any], W: NDArray[Any], activation: str, settings: Mapping[str, Any]) -> Network:
+    """Make a network, with read-only arrays."""
     E.flags.writeable = W.flags.writeable = False
     return Network(E, W, activation, settings)

@@ -1,4 +1,4 @@
-"""The values that pickles of PyTorch files are made of, and the calls that make them, as data."""
+"""The values in pickles of PyTorch files, as data, and the calls that make them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from .known_globals import (
     WRAPPERS,
 )
 
-_MOST_DIMENSIONS = 64  # NumPy's
+_MOST_DIMENSIONS = 64  # NumPy's limit
 
 
 class Storage(NamedTuple):
-    """The flat array that a tensor is part of: its type (a key of STORAGES), its name in the file, its length."""
+    """The flat array of which tensors are parts: its type (a key of STORAGE_LETTERS), name in the file, and length."""
 
     kind: str
     key: str
@@ -39,9 +39,9 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A strided part of a storage; offset and strides in entries.
+    """A strided part of a storage, with offset and strides in entries.
 
-    It is ``negated`` if the storage holds its negative, as that of the imaginary part of a conjugated tensor does.
+    ``negated`` is true if the storage has the negative entries, as for the imaginary part of a conjugated tensor.
     """
 
     storage: Storage
@@ -52,23 +52,23 @@ class Tensor(NamedTuple):
 
 
 class OtherTensor(NamedTuple):
-    """A tensor that is not part of a storage, and is not read: sparse, nested or meta."""
+    """A tensor that is not part of a storage and is not read: sparse, nested or meta."""
 
     kind: str
 
 
 class Global(NamedTuple):
-    """A mention of something in a module: a name, no more."""
+    """The name of an object in a module, which is not imported."""
 
     module: str
     name: str
 
 
 class Value:
-    """A value that is of no interest: a date, a path, a device."""
+    """A value that is not used, such as a date, a path or a device."""
 
 
-#: The only one of its kind.
+#: The only instance.
 VALUE = Value()
 
 
@@ -79,7 +79,7 @@ class NumpyType:
         self.letters, self.order = letters, "<"
 
     def dtype(self) -> np.dtype[Any]:
-        """Return the type; only of numbers and texts."""
+        """Return the dtype, or raise an error unless it is a type of numbers or texts."""
         dtype = np.dtype(self.letters).newbyteorder(">" if self.order == ">" else "<")
         expect(dtype.kind in "biufcSU" and dtype.itemsize > 0, "arrays of numbers")
         return dtype
@@ -91,8 +91,8 @@ class NumpyArray:
     array: NDArray[Any] | None = None
 
 
-def known(module: object, name: object) -> Global:
-    """Return a global that may be mentioned; RefusedError for every other."""
+def checked_global(module: object, name: object) -> Global:
+    """Return a global that a file may mention, or raise RefusedError."""
     if isinstance(module, str) and isinstance(name, str):
         if (module, name) in _KNOWN:
             return Global(module, name)
@@ -101,12 +101,12 @@ def known(module: object, name: object) -> Global:
         mention = "'a computed name'"
     raise RefusedError(
         f"expected a dictionary of tensors and nothing to execute, got a mention of {mention}; "
-        "of a whole model save its weights alone: torch.save(model.state_dict(), FILE)"
+        "save only the weights of a model: torch.save(model.state_dict(), FILE)"
     )
 
 
-def made(function: Any, arguments: Any) -> Any:
-    """Return what a call of a known function makes."""
+def call_known(function: Any, arguments: Any) -> Any:
+    """Return the value that a call of a known function makes, or raise RefusedError."""
     if isinstance(function, Global) and isinstance(arguments, tuple):
         for names, make in _MAKERS:
             if function in names:
@@ -115,6 +115,7 @@ def made(function: Any, arguments: Any) -> Any:
 
 
 def _dictionary(function: Global, *arguments: Any) -> dict[Any, Any]:
+    """Make a dictionary."""
     match function.name, arguments:
         case ("Counter", (dict(counts),)):
             return counts
@@ -124,6 +125,7 @@ def _dictionary(function: Global, *arguments: Any) -> dict[Any, Any]:
 
 
 def _list(function: Global, *arguments: Any) -> list[Any] | tuple[Any, ...]:
+    """Make a list."""
     match arguments:
         case () | ((), *_):  # A deque has its greatest length behind the empty tuple; its items follow.
             return []
@@ -133,6 +135,7 @@ def _list(function: Global, *arguments: Any) -> list[Any] | tuple[Any, ...]:
 
 
 def _tensor(function: Global, *arguments: Any) -> Any:
+    """Make a tensor from the arguments of one of PyTorch's functions."""
     match function.name, arguments:
         case ("_rebuild_from_type_v2", (Global() as rebuild, Global(), tuple(inner), _)) if rebuild in REBUILDS:
             return _tensor(rebuild, *inner)
@@ -143,21 +146,22 @@ def _tensor(function: Global, *arguments: Any) -> Any:
             fits = isinstance(shape, list | tuple) and len(shape) == len(strides) <= _MOST_DIMENSIONS
             expect(fits, f"a stride for each of up to {_MOST_DIMENSIONS} sizes")
             if function.name == "_rebuild_tensor_v3":
-                storage = _typed(storage, rest[5])
+                storage = _with_type(storage, rest[5])
             metadata = rest[-1] if isinstance(rest[-1], dict) else {}
             negated = metadata.get("neg") is True
             return Tensor(storage, natural(offset), tuple(map(natural, shape)), tuple(map(natural, strides)), negated)
     raise _other_call()
 
 
-def _typed(storage: Storage, dtype: Any) -> Storage:
-    """Return an untyped storage, of bytes, as one of a type."""
+def _with_type(storage: Storage, dtype: Any) -> Storage:
+    """Return an untyped storage of bytes as a storage of a type."""
     expect(isinstance(dtype, Global) and dtype.name in UNTYPED_LETTERS, "a type of numbers that is known")
     itemsize = np.dtype(UNTYPED_LETTERS[dtype.name]).itemsize
     return Storage(dtype.name, storage.key, storage.length // itemsize)
 
 
-def _encoded(function: Global, *arguments: Any) -> bytes:
+def _encode(function: Global, *arguments: Any) -> bytes:
+    """Make bytes from text."""
     match arguments:
         case (str(text), "latin1"):
             return text.encode("latin1")
@@ -167,7 +171,7 @@ def _encoded(function: Global, *arguments: Any) -> bytes:
 
 
 def numpy_array(shape: Any, dtype: Any, fortran: Any, content: Any) -> NDArray[Any]:
-    """Return a NumPy array of its parts."""
+    """Make a NumPy array from its parts."""
     expect(isinstance(dtype, NumpyType) and isinstance(content, bytes), "an array of numbers")
     expect(isinstance(shape, tuple) and len(shape) <= _MOST_DIMENSIONS, "an array of numbers")
     kind = dtype.dtype()
@@ -176,6 +180,7 @@ def numpy_array(shape: Any, dtype: Any, fortran: Any, content: Any) -> NDArray[A
 
 
 def _numpy_type(function: Global, *arguments: Any) -> NumpyType:
+    """Make a NumPy type under construction."""
     expect(bool(arguments) and isinstance(arguments[0], str) and len(arguments[0]) < 10, "a NumPy type")
     return NumpyType(arguments[0])
 
@@ -186,7 +191,7 @@ _MAKERS: tuple[tuple[frozenset[tuple[str, str]], Callable[..., Any]], ...] = (
     (LISTS, _list),
     (NUMPY_ARRAYS, lambda *_: NumpyArray()),
     (frozenset({NUMPY_TYPE}), _numpy_type),
-    (ENCODES, _encoded),
+    (ENCODES, _encode),
     (frozenset(OTHER_TENSORS), lambda function, *_: OtherTensor(OTHER_TENSORS[function])),
     (VALUES | NUMPY_SCALARS, lambda *_: VALUE),
 )
@@ -194,16 +199,17 @@ _KNOWN = frozenset().union(*(names for names, _ in _MAKERS), STORAGES, DTYPES, W
 
 
 def natural(number: object) -> int:
-    """Return an integer of at least 0."""
+    """Return an integer of at least 0, or raise RefusedError."""
     expect(isinstance(number, int) and not isinstance(number, bool) and number >= 0, "sizes that are whole numbers")
     return number  # type: ignore[return-value]
 
 
 def expect(holds: bool, what: str) -> None:
-    """Raise RefusedError unless a condition holds."""
+    """Raise RefusedError unless a condition is true."""
     if not holds:
         raise RefusedError(f"expected {what}, got a pickle with something else")
 
 
 def _other_call() -> RefusedError:
+    """Return the error for a call that is not allowed."""
     return RefusedError("expected a dictionary of tensors, got a pickle with a call that makes something else")

@@ -1,4 +1,4 @@
-"""The tensors of a file of ``torch.save``: the zip archive of today and the stream of before PyTorch 1.6."""
+"""The tensors of a file of ``torch.save``: the zip archive of today, and the stream of PyTorch before 1.6."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from .pickled import Pickle, read_pickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-_MOST_VALUES = 100_000  # dictionaries, lists and tensors, as often as they occur, unless a file has more opcodes
+_MOST_VALUES = 100_000  # containers and tensors, each as often as it occurs; more if a file has more opcodes
 _DEEPEST = 32
 _LONGEST_NAME = 1000
 _LETTERS = {**STORAGE_LETTERS, **UNTYPED_LETTERS}
 
 AnyTensor = Tensor | NumpyArray | OtherTensor
 
-#: Whether a tensor is wanted, by its name; and whether any below a name and a dot is, by both.
-Wanted = Callable[[str], bool]
+#: A function of a name that returns whether the tensor is read. For a name with a dot at its end, it returns whether
+#: any tensor within this dictionary is read.
+NameFilter = Callable[[str], bool]
 
 
-def read_torch_zip(archive: zipfile.ZipFile, pickle_name: str, wanted: Wanted) -> Arrays:
-    """Return the wanted tensors by name, of an archive whose dictionary is in ``pickle_name``."""
+def read_torch_zip(archive: zipfile.ZipFile, pickle_name: str, is_wanted: NameFilter) -> Arrays:
+    """Read the wanted tensors of an archive, whose dictionary is in ``pickle_name``, by name."""
     root = pickle_name.removesuffix("data.pkl")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
         raise RefusedError("expected a PyTorch archive that is not compressed, got a compressed one")
@@ -43,15 +44,15 @@ def read_torch_zip(archive: zipfile.ZipFile, pickle_name: str, wanted: Wanted) -
     def raw(storage: Storage) -> NDArray[np.uint8]:
         entry = archive.getinfo(f"{root}data/{storage.key}")
         with archive.open(entry) as stream:
-            return _filled(stream, entry.file_size)  # type: ignore[arg-type]
+            return _read_bytes(stream, entry.file_size)  # type: ignore[arg-type]
 
     content = archive.read(pickle_name)  # the whole archive fits in memory
-    found = read_pickle(io.BytesIO(content), len(content))
-    return _tensors(found, raw, order, wanted, sum(entry.file_size for entry in archive.infolist()))
+    pickle = read_pickle(io.BytesIO(content), len(content))
+    return _tensors(pickle, raw, order, is_wanted, sum(entry.file_size for entry in archive.infolist()))
 
 
-def read_torch_stream(stream: BinaryIO, wanted: Wanted) -> Arrays:
-    """Return the wanted tensors by name, of a file in the legacy format: five pickles, and the storages behind them."""
+def read_torch_stream(stream: BinaryIO, is_wanted: NameFilter) -> Arrays:
+    """Read the wanted tensors of a file in the legacy format, five pickles followed by the storages, by name."""
     size = file_size(stream)
     magic, protocol = read_pickle(stream, size).value, None
     if magic == _LEGACY_MAGIC:
@@ -63,11 +64,11 @@ def read_torch_stream(stream: BinaryIO, wanted: Wanted) -> Arrays:
     if read_pickle(stream, size).value["little_endian"] is not True:
         raise RefusedError("expected a legacy PyTorch file of a little-endian machine, got one of a big-endian machine")
     check_fits_in_memory(size)
-    found = read_pickle(stream, size)
+    pickle = read_pickle(stream, size)
     places: dict[str, tuple[int, int]] = {}
-    for key in read_pickle(stream, size).value:  # 8 bytes of length, and the entries
+    for key in read_pickle(stream, size).value:  # 8 bytes with the length, then the entries
         (length,) = struct.unpack("<q", stream.read(8))
-        itemsize = np.dtype(_LETTERS[found.storages[key].kind]).itemsize
+        itemsize = np.dtype(_LETTERS[pickle.storages[key].kind]).itemsize
         places[key] = stream.tell(), length * itemsize
         if length < 0 or size - stream.tell() < length * itemsize:
             raise EOFError(f"storage {key!r} is cut short")
@@ -76,37 +77,39 @@ def read_torch_stream(stream: BinaryIO, wanted: Wanted) -> Arrays:
     def raw(storage: Storage) -> NDArray[np.uint8]:
         start, length = places[storage.key]
         stream.seek(start)
-        return _filled(stream, length)
+        return _read_bytes(stream, length)
 
-    return _tensors(found, raw, "little", wanted, size)
+    return _tensors(pickle, raw, "little", is_wanted, size)
 
 
 def bfloat16_to_float32(bits: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the numbers of 16-bit patterns: the upper half of a float32's, so that this is exact."""
+    """Convert 16-bit patterns to numbers. A pattern is the upper half of a float32, so the result is exact."""
     wide = bits.astype(np.uint32)
     np.left_shift(wide, np.uint32(16), out=wide)
     return wide.view(np.float32)
 
 
-def _filled(stream: BinaryIO, size: int) -> NDArray[np.uint8]:
+def _read_bytes(stream: BinaryIO, size: int) -> NDArray[np.uint8]:
+    """Read a number of bytes."""
     raw = np.empty(size, np.uint8)
     fill_array(stream, raw)
     return raw
 
 
 def _tensors(
-    found: Pickle, raw: Callable[[Storage], NDArray[np.uint8]], order: str, wanted: Wanted, size: int
+    pickle: Pickle, raw: Callable[[Storage], NDArray[np.uint8]], order: str, is_wanted: NameFilter, size: int
 ) -> Arrays:
-    if not isinstance(found.value, dict):
+    """Read the wanted tensors of a dictionary. ``raw`` returns the bytes of a storage."""
+    if not isinstance(pickle.value, dict):
         kinds = {"Tensor": "tensor", "OtherTensor": "tensor", "NumpyArray": "NumPy array"}
-        kind = kinds.get(name := type(found.value).__name__, name.lower())
+        kind = kinds.get(name := type(pickle.value).__name__, name.lower())
         raise RefusedError(
             f"expected a dictionary of tensors, got a {kind}; torch.save(model.state_dict(), FILE) writes one"
         )
     arrays: Arrays = {}
     storages: dict[Storage, NDArray[Any]] = {}
     entries = 0
-    for name, tensor in _Tree(found, wanted).tensors():
+    for name, tensor in _Tree(pickle, is_wanted).tensors():
         if name in arrays:
             raise RefusedError(f"expected different names, got {format_value(name)} twice")
         if isinstance(tensor, NumpyArray):
@@ -115,12 +118,12 @@ def _tensors(
             continue
         if isinstance(tensor, OtherTensor):
             raise RefusedError(
-                f"expected dense tensors, got {format_value(name)}, a {tensor.kind} one; name it in ignore, or save it "
-                "as a dense one"
+                f"expected dense tensors, got the {tensor.kind} tensor {format_value(name)}; name it in ignore, or save it "
+                "as a dense tensor"
             )
         if tensor.storage not in storages:
             storages[tensor.storage] = _storage_array(raw(tensor.storage), tensor.storage, order)
-        arrays[name] = _strided(name, tensor, storages[tensor.storage])
+        arrays[name] = _view_storage(name, tensor, storages[tensor.storage])
         entries += arrays[name].size
         if entries > 16 * size:
             raise RefusedError(f"expected at most {16 * size} entries in all tensors, got more: they share storages")
@@ -128,7 +131,7 @@ def _tensors(
 
 
 class _Shape(NamedTuple):
-    """The values in a container and in those within it, how deep it is, and whether it holds tensors."""
+    """The number of values in a container and its inner containers, its depth, and whether it has tensors."""
 
     values: int
     depth: int
@@ -136,21 +139,21 @@ class _Shape(NamedTuple):
 
 
 class _Tree:
-    """The dictionaries, lists and tuples of a file, which may hold one another many times over."""
+    """The dictionaries, lists and tuples of a file, which may contain one another many times."""
 
-    def __init__(self, found: Pickle, wanted: Wanted) -> None:
-        self._root, self._wanted = found.value, wanted
-        self._most = max(_MOST_VALUES, found.opcodes)
+    def __init__(self, pickle: Pickle, is_wanted: NameFilter) -> None:
+        self._root, self._is_wanted = pickle.value, is_wanted
+        self._most = max(_MOST_VALUES, pickle.opcodes)
         self._shapes: dict[int, _Shape] = {}
 
     def tensors(self) -> list[tuple[str, AnyTensor]]:
         """Return the wanted tensors and arrays, with their keys joined by dots."""
-        found: list[tuple[str, AnyTensor]] = []
+        tensors: list[tuple[str, AnyTensor]] = []
 
         def visit(name: str, value: Any) -> None:
             if isinstance(value, AnyTensor):
-                if self._wanted(name):
-                    found.append((name, value))
+                if self._is_wanted(name):
+                    tensors.append((name, value))
             elif self._shape(value, 0).tensors:
                 for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
                     below = f"{name}.{key}" if name else str(key)
@@ -159,14 +162,14 @@ class _Tree:
                             raise RefusedError(
                                 f"expected names of at most {_LONGEST_NAME} characters, got {format_value(below)}"
                             )
-                        if isinstance(inner, AnyTensor) or self._wanted(f"{below}."):
+                        if isinstance(inner, AnyTensor) or self._is_wanted(f"{below}."):
                             visit(below, inner)
 
         visit("", self._root)
-        return found
+        return tensors
 
     def _shape(self, value: Any, depth: int) -> _Shape:
-        """Return the shape of a container, found once."""
+        """Compute the shape of a container, once for each."""
         if id(value) in self._shapes:
             return self._shapes[id(value)]
         values, deepest, tensors = 1, 0, False
@@ -186,10 +189,12 @@ class _Tree:
 
 
 def _is_container(value: object) -> bool:
+    """Return whether a value is a dictionary, a list or a tuple."""
     return isinstance(value, dict | list) or type(value) is tuple
 
 
 def _storage_array(raw: NDArray[np.uint8], storage: Storage, order: str) -> NDArray[Any]:
+    """Convert the bytes of a storage to an array of its type."""
     dtype = np.dtype(_LETTERS[storage.kind]).newbyteorder("<" if order == "little" else ">")
     if len(raw) != storage.length * dtype.itemsize:
         expected = f"{storage.length * dtype.itemsize} bytes of storage {format_value(storage.key, 20)}"
@@ -198,8 +203,8 @@ def _storage_array(raw: NDArray[np.uint8], storage: Storage, order: str) -> NDAr
     return bfloat16_to_float32(array) if storage.kind == "BFloat16Storage" else array
 
 
-def _strided(name: str, tensor: Tensor, entries: NDArray[Any]) -> NDArray[Any]:
-    """Return the tensor as a view of its storage."""
+def _view_storage(name: str, tensor: Tensor, entries: NDArray[Any]) -> NDArray[Any]:
+    """Return a tensor as a view of its storage."""
     count = math.prod(tensor.shape)
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
     if count > 0 and last >= len(entries):
@@ -208,7 +213,7 @@ def _strided(name: str, tensor: Tensor, entries: NDArray[Any]) -> NDArray[Any]:
         )
     if count > len(entries):
         raise RefusedError(
-            f"expected {format_value(name)} with entries of its own, got an expanded tensor; save a clone() of it"
+            f"expected {format_value(name)} with separate entries, got an expanded tensor; save a clone() of it"
         )
     if count == 0:
         return np.zeros(tensor.shape, entries.dtype)
