@@ -105,15 +105,15 @@ def test_further_tensors_are_rejected_unless_ignored(name, new_format, tmp_path)
 def test_tensors_that_are_not_dense_are_named_unless_ignored(new_format, tmp_path):
     mask = torch.eye(3)
     others = {
-        "a sparse": [mask.to_sparse(), mask.to_sparse_csr()],
-        "a meta": [torch.empty(3, device="meta")],
-        "a nested": [torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])],
+        "sparse": [mask.to_sparse(), mask.to_sparse_csr()],
+        "meta": [torch.empty(3, device="meta")],
+        "nested": [torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])],
     }
     for kind, tensors in others.items():
         for tensor in tensors:
             file = tmp_path / "model.pth"
             torch.save({**LAYERS.state_dict(), "mask": tensor}, file, _use_new_zipfile_serialization=new_format)
-            with pytest.raises(ValueError, match=f"got 'mask', {kind} one; name it in ignore"):
+            with pytest.raises(ValueError, match=f"got the {kind} tensor 'mask'; name it in ignore"):
                 zl.networks.from_checkpoint(file)
             assert zl.networks.from_checkpoint(file, ignore=["mask"]).E.shape == (3, 4)
 

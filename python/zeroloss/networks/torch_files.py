@@ -118,8 +118,8 @@ def _tensors(
             continue
         if isinstance(tensor, OtherTensor):
             raise RefusedError(
-                f"expected dense tensors, got the {tensor.kind} tensor {format_value(name)}; name it in ignore, or save it "
-                "as a dense tensor"
+                f"expected dense tensors, got the {tensor.kind} tensor {format_value(name)}; name it in ignore, or "
+                "save it as a dense tensor"
             )
         if tensor.storage not in storages:
             storages[tensor.storage] = _storage_array(raw(tensor.storage), tensor.storage, order)
