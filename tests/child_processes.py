@@ -1,4 +1,4 @@
-"""Functions that the tests run in child processes, and one that waits for what they do.
+"""Functions that the tests run in child processes, and a function that waits for them.
 
 The module does not import PyTorch, so that a fork server which has loaded everything starts children at once.
 """

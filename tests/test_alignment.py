@@ -19,7 +19,7 @@ def cosine(a, b):
 
 
 @pytest.fixture(scope="module")
-def memorised():
+def memorised_networks():
     """Networks of figure 5 at steps 1000 and 1010."""
     data, net = figure5()
     run = zl.simulate(DESCENT, data, net, steps=1000, record_every=1000)
@@ -29,9 +29,9 @@ def memorised():
 
 @pytest.mark.parametrize("solver", ["dense", "matrix_free"])
 @pytest.mark.parametrize("projection", ["chord", "gauss_newton", "momentum"])
-def test_every_number_agrees_with_its_definition(memorised, projection, solver):
+def test_every_number_agrees_with_its_definition(memorised_networks, projection, solver):
     """The oracle uses the pseudo-inverse of autograd's J at the point that `project` returns."""
-    data, earlier, net = memorised
+    data, earlier, net = memorised_networks
     found = geometry.alignment(net, earlier, data, projection=projection, solver=solver)
     point = geometry.project(net, data, method=projection, solver=solver)
     J = torch_jacobian(point.network, data)
@@ -49,8 +49,8 @@ def test_every_number_agrees_with_its_definition(memorised, projection, solver):
     assert found.explanation == "nothing is NaN"
 
 
-def test_alignment_takes_at_most_three_factorisations(memorised):
-    data, earlier, net = memorised
+def test_alignment_takes_at_most_three_factorisations(memorised_networks):
+    data, earlier, net = memorised_networks
     assert geometry.alignment(net, earlier, data).factorisations <= 3
     assert geometry.alignment(net, earlier, data, "gauss_newton").factorisations > 3
 
@@ -82,8 +82,8 @@ def test_a_smooth_activation_is_aligned():
     assert float(geometry.alignment(run.extend(steps=10).network, earlier, data)) > 0.95
 
 
-def test_cosines_of_zero_vectors_are_nan_with_a_reason(memorised):
-    data, _, net = memorised
+def test_cosines_of_zero_vectors_are_nan_with_a_reason(memorised_networks):
+    data, _, net = memorised_networks
     still = geometry.alignment(net, net, data)
     assert np.isnan([still.cosine, still.decay_cosine, still.tangent_share]).all()
     assert still.explanation == "there was no update: the two networks are equal"
@@ -207,8 +207,8 @@ def test_a_singular_jacobian_ends_the_simulation_with_an_outcome():
     assert run.history.train_loss.values[1] < run.history.train_loss.values[0]
 
 
-def test_a_projection_that_does_not_converge_is_nan_with_a_reason(memorised, monkeypatch):
-    data, earlier, net = memorised
+def test_a_projection_that_does_not_converge_is_nan_with_a_reason(memorised_networks, monkeypatch):
+    data, earlier, net = memorised_networks
     monkeypatch.setattr(importlib.import_module("zeroloss.geometry.alignment"), "_MOST_ITERATIONS", 1)
     found = geometry.AlignmentMeasure(data)(net, earlier)
     assert np.isnan([found[name] for name in NUMBERS[:-1]]).all()
@@ -218,16 +218,16 @@ def test_a_projection_that_does_not_converge_is_nan_with_a_reason(memorised, mon
     assert geometry.AlignmentMeasure(data)(net, None)["reason"] == 4
 
 
-def test_a_measure_can_be_sent_to_another_process(memorised):
-    data, earlier, net = memorised
+def test_a_measure_can_be_sent_to_another_process(memorised_networks):
+    data, earlier, net = memorised_networks
     measure = geometry.AlignmentMeasure(data, "momentum", lag=3, lr=0.5)
     copy = pickle.loads(pickle.dumps(measure))
     assert copy.lag == 3
     assert copy(net, earlier) == measure(net, earlier)
 
 
-def test_invalid_arguments_are_rejected(memorised):
-    data, earlier, net = memorised
+def test_invalid_arguments_are_rejected(memorised_networks):
+    data, earlier, net = memorised_networks
     with pytest.raises(ValueError, match="projection: expected one of gauss_newton, chord, momentum, got 'svd'"):
         geometry.alignment(net, earlier, data, projection="svd")
     with pytest.raises(TypeError, match="astype"):
@@ -275,9 +275,9 @@ def test_the_cosine_of_digits_memorised_far_from_the_set_is_nan():
     assert found.explanation == "the network is further from the zero-loss set than from the origin"
 
 
-def test_each_projection_reaches_its_own_point(memorised):
+def test_each_projection_reaches_its_own_point(memorised_networks):
     """ "gauss_newton" factorises at every step in `project` and in `alignment`; "chord" reaches another point."""
-    data, earlier, net = memorised
+    data, earlier, net = memorised_networks
     points = {method: geometry.project(net, data, method) for method in ("gauss_newton", "chord")}
     assert points["gauss_newton"].factorisations == len(points["gauss_newton"].residuals) - 1
     assert points["chord"].factorisations < len(points["chord"].residuals) - 1

@@ -105,7 +105,7 @@ def test_medians_are_taken_over_named_dimensions():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (([1, 2], [1, 2, 3]), "steps, ends, earliest: shape mismatch"),
         (([1, 2], 9, "seed"), "dim: expected with DataArrays only, got 'seed'"),
@@ -114,8 +114,8 @@ def test_medians_are_taken_over_named_dimensions():
         ((SEEDS, SEEDS.assign_coords(seed=[1, 2])), "cannot align"),  # The runs are not the same.
     ],
 )
-def test_invalid_arguments_are_rejected(arguments, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_arguments_are_rejected(arguments, message):
+    with pytest.raises(ValueError, match=message):
         median(*arguments)
     for earliest in ([1.0, 3.0], [1.0, NAN]):
         with pytest.raises(ValueError, match="expected an earliest step up to the step of the event"):

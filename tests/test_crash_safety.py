@@ -256,15 +256,15 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(tmp_path, da
     run_and_crash(tmp_path / "a")
     newest, *_ = RunDirectory(tmp_path / "a").checkpoint_paths()
     newest.write_bytes(damage(newest.read_bytes()))
-    told = []
-    resumed = runs.resume(tmp_path / "a", progress=False, tell=told.append)
-    assert newest.name in told[0]
-    assert "the previous checkpoint is used" in told[0]
+    lines = []
+    resumed = runs.resume(tmp_path / "a", progress=False, tell=lines.append)
+    assert newest.name in lines[0]
+    assert "the previous checkpoint is used" in lines[0]
     assert_same_run(whole, resumed)
     for path in RunDirectory(tmp_path / "a").checkpoint_paths():
         path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DamagedError, match="no valid checkpoint; 3 damaged: "):
-        runs.resume(tmp_path / "a", progress=False, tell=told.append)
+        runs.resume(tmp_path / "a", progress=False, tell=lines.append)
 
 
 def test_damaged_rows_are_an_error(tmp_path):
@@ -272,10 +272,10 @@ def test_damaged_rows_are_an_error(tmp_path):
     run_and_crash(tmp_path / "a")
     *_, last = sorted((tmp_path / "a" / "rows").glob("history-*"))
     last.write_bytes(truncate(last.read_bytes()))
-    told = []
+    lines = []
     with pytest.raises(DamagedError, match=f"got 3 damaged ones: {last.name}"):
-        runs.resume(tmp_path / "a", progress=False, tell=told.append)
-    assert told == []
+        runs.resume(tmp_path / "a", progress=False, tell=lines.append)
+    assert lines == []
 
 
 def test_a_checkpoint_of_a_newer_version_is_rejected(tmp_path, monkeypatch):

@@ -242,7 +242,7 @@ def test_a_lower_bound_below_0_counts_as_a_small_one():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"earliest": [1.0, 2.0]}, "earliest, latest: expected two vectors of one length, got shapes"),
         ({"latest": np.full(60, 1e-9)}, "earliest, latest: expected finite earliest ≤ latest"),
@@ -256,9 +256,9 @@ def test_a_lower_bound_below_0_counts_as_a_small_one():
         ({"confidence": 1.0}, r"confidence: expected a number in \[0, 1\), got 1.0"),
     ],
 )
-def test_invalid_arguments_of_a_fit_are_rejected(change, told):
+def test_invalid_arguments_of_a_fit_are_rejected(change, message):
     x, low, high = draw_runs_of_a_law(1)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         fit_law(**{"earliest": low, "latest": high, "powers": {"x": x}, **change})
 
 

@@ -31,7 +31,7 @@ SMALL = replace(
 
 
 def problem(activation="softplus(5)", rows="dense"):
-    """A network off the set, with J by autograd."""
+    """Return data, a network off the set, J by autograd, and θ."""
     data = random_data(7, 9, 3, rows)
     net = random_network(data, 14, activation)
     return data, net, torch_jacobian(net, data), flat(net.E, net.W)
@@ -41,18 +41,18 @@ def random_vectors(count, size, seed=3):
     return np.random.default_rng(seed).standard_normal((count, size))
 
 
-def off_null_space(A, v):
-    """The projection of v on the null space of A, from its singular vectors."""
+def project_on_null_space(A, v):
+    """Return the projection of v on the null space of A, from its singular vectors."""
     basis = scipy.linalg.null_space(A)
     return basis @ (basis.T @ v)
 
 
 def dense_steepest(J, theta, D):
-    """The steepest direction in the norm Σ v²/D: −√D times the part of √D θ in the null space of J √D."""
+    """Return the steepest direction in the norm Σ v²/D: −√D times the part of √D θ in the null space of J √D."""
     moves = D > 0
     root = np.sqrt(D[moves])
     v = np.zeros_like(theta)
-    v[moves] = -root * off_null_space(J[:, moves] * root, root * theta[moves])
+    v[moves] = -root * project_on_null_space(J[:, moves] * root, root * theta[moves])
     return v
 
 
@@ -70,13 +70,13 @@ def mobilities(net, theta):
 @pytest.mark.parametrize("rows", ["sparse", "dense"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("name", ["all", "E", "W", "E more", "entries"])
-def test_steepest_direction_against_dense_algebra(name, activation, rows):
+def test_the_steepest_direction_agrees_with_dense_algebra(name, activation, rows):
     data, net, J, theta = problem(activation, rows)
     D = mobilities(net, theta)[name]
     condition = np.linalg.cond(J * np.sqrt(D))
     assert condition < 100
     v = TangentSpace(net, data).steepest_direction(D)
-    bound = 100 * EPS * condition**2  # of normal equations, for a dozen roundings of entries of v
+    bound = 100 * EPS * condition**2  # The normal equations have a dozen roundings of entries of v.
     assert relative(v, dense_steepest(J, theta, D)) < bound
     assert np.linalg.norm(J @ v) < bound * np.linalg.norm(theta)
     assert (v[D == 0] == 0).all()
@@ -86,59 +86,62 @@ def test_steepest_direction_against_dense_algebra(name, activation, rows):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_steepest_within_and_with_something_kept(activation):
-    """Projections of −θ on null spaces of J with more rows, and on a span within the null space of J."""
+def test_constrained_steepest_directions_agree_with_dense_algebra(activation):
+    """The oracles project −θ on null spaces of J with more rows, and on a span within the null space of J."""
     data, net, J, theta = problem(activation)
     space, vectors = TangentSpace(net, data), random_vectors(5, theta.size)
-    tangent = off_null_space(J, vectors.T)
+    tangent = project_on_null_space(J, vectors.T)
     share = np.linalg.lstsq(tangent, -theta, rcond=None)[0]
     assert relative(space.project_on_span(vectors), tangent @ share) < 1e-10
     for gradients in (space.layer_balance(), vectors, vectors[:1]):
-        kept = space.conserve(gradients)
-        assert relative(kept, -off_null_space(np.concatenate([J, gradients]), theta)) < 1e-10
-        assert theta @ kept == pytest.approx(-(kept @ kept), rel=1e-10)
+        v = space.conserve(gradients)
+        assert relative(v, -project_on_null_space(np.concatenate([J, gradients]), theta)) < 1e-10
+        assert theta @ v == pytest.approx(-(v @ v), rel=1e-10)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("degrees", [5, 30, 80])
-def test_a_tilted_direction_has_its_angle_and_the_rate_of_the_optimal_one(degrees, activation):
+def test_a_tilted_direction_has_its_angle_and_the_optimal_rate(degrees, activation):
     data, net, J, theta = problem(activation)
     space, vector = TangentSpace(net, data), random_vectors(1, theta.size)[0]
-    g, v = -off_null_space(J, theta), space.tilt(degrees, vector)
+    g, v = -project_on_null_space(J, theta), space.tilt(degrees, vector)
     assert np.linalg.norm(J @ v) < 1e-10 * np.linalg.norm(v)
     assert v @ g / np.linalg.norm(v) / np.linalg.norm(g) == pytest.approx(np.cos(np.radians(degrees)), rel=1e-10)
     assert theta @ v == pytest.approx(theta @ g, rel=1e-10)
     assert v @ vector > g @ vector
-    plane = np.stack([g, off_null_space(J, vector)])
-    assert np.linalg.norm(off_null_space(plane, v)) < 1e-10 * np.linalg.norm(v)
+    plane = np.stack([g, project_on_null_space(J, vector)])
+    assert np.linalg.norm(project_on_null_space(plane, v)) < 1e-10 * np.linalg.norm(v)
 
 
 @pytest.mark.parametrize("keeps_layers", [False, True])
-def test_a_level_direction_keeps_the_norm(keeps_layers):
+def test_a_level_direction_conserves_the_norm(keeps_layers):
     data, net, J, theta = problem()
     space, vector = TangentSpace(net, data), random_vectors(1, theta.size)[0]
     v = space.level_direction(vector, space.layer_balance() if keeps_layers else None)
     rows = np.concatenate([J, theta[None], *([space.layer_balance()] if keeps_layers else [])])
     assert np.abs(rows @ v).max() < 1e-10 * np.linalg.norm(v)
-    expected = off_null_space(rows, vector)
+    expected = project_on_null_space(rows, vector)
     assert relative(v / np.linalg.norm(v), expected / np.linalg.norm(expected)) < 1e-10
-    assert np.linalg.norm(v) == pytest.approx(np.linalg.norm(off_null_space(J, theta)), rel=1e-10)
+    assert np.linalg.norm(v) == pytest.approx(np.linalg.norm(project_on_null_space(J, theta)), rel=1e-10)
 
 
 @pytest.mark.parametrize("activation", HOMOGENEOUS)
-def test_for_homogeneous_activations_the_balances_are_tangent(activation):
-    """J c_u = 0 for c_u = (E_u, −W_u), as a unit may be scaled; they are orthogonal, so each is taken off by itself."""
+def test_balances_of_homogeneous_activations_are_tangent(activation):
+    """J c_u = 0 for c_u = (E_u, −W_u), because a unit can be scaled.
+
+    They are orthogonal, so that each is projected out alone.
+    """
     data, net, J, theta = problem(activation)
     space = TangentSpace(net, data)
     balances = space.unit_balances()
     assert np.abs(J @ balances.T).max() < 1e-12
     assert same_bits(space.layer_balance()[0], balances.sum(axis=0))
-    g = -off_null_space(J, theta)
+    g = -project_on_null_space(J, theta)
     expected = g - sum((c @ g) / (c @ c) * c for c in balances)
     assert relative(space.conserve(balances), expected) < 1e-10
 
 
-def test_what_has_no_solution_raises():
+def test_directions_without_a_solution_raise():
     data, net, _, theta = problem()
     space, vectors = TangentSpace(net, data), random_vectors(3, theta.size)
     with pytest.raises(np.linalg.LinAlgError, match="the tangent parts of the 4 vectors are linearly dependent"):
@@ -148,14 +151,14 @@ def test_what_has_no_solution_raises():
     twice = zl.datasets.from_arrays(data.X_train[[0, 0, 1]], data.Y_train[:3])
     with pytest.raises(np.linalg.LinAlgError, match="J is singular: 1 training inputs are duplicates of others"):
         TangentSpace(net, twice).steepest_direction()
-    many = random_data(20, 9, 3)  # more samples than units: the second layer alone has no room
+    many = random_data(20, 9, 3)  # There are more samples than units, so that the second layer alone cannot move.
     space = TangentSpace(random_network(many, 14, "tanh"), many)
     with pytest.raises(np.linalg.LinAlgError, match="J D Jᵀ is singular: the parameters with a mobility cannot hold"):
         space.steepest_direction(space.layer_mobility("W"))
     assert np.linalg.norm(space.steepest_direction(space.layer_mobility("E"))) > 0.1
 
 
-def test_what_is_no_mobility_layer_or_angle_is_told():
+def test_invalid_mobilities_layers_and_angles_are_rejected():
     data, net, _, theta = problem()
     space = TangentSpace(net, data)
     one = np.ones_like(theta)
@@ -178,8 +181,8 @@ def test_what_is_no_mobility_layer_or_angle_is_told():
 
 
 @functools.cache
-def memorised():
-    """A small network on the set, by descent, and its random vectors."""
+def memorised_problem():
+    """Return data, a small network that descent brought onto the set, and its random vectors."""
     data = zl.datasets.modular_addition(5, test_count=3, seed=0)
     net = zl.networks.uniform_fan_in(data, hidden=32, seed=1, activation="softplus(5)")
     run = zl.simulate(zl.GradientDescent(lr=1.0), data, net, steps=2000, record_every=2000)
@@ -187,24 +190,24 @@ def memorised():
     return data, start, Random(0, start.E.size + start.W.size, 5, 0.1)
 
 
-def path_of(name, rtol=1e-5, most_time=20.0, **ends):
-    data, start, random = memorised()
+def follow_path(name, rtol=1e-5, most_time=20.0, **ends):
+    data, start, random = memorised_problem()
     return _direction_paths.follow(name, random, data, start, zl.NormFlow(rtol=rtol), most_time=most_time, **ends)
 
 
-def test_the_optimal_rule_is_the_norm_flow():
-    data, start, _ = memorised()
+def test_the_optimal_rule_agrees_with_the_norm_flow():
+    data, start, _ = memorised_problem()
     flow = zl.NormFlow(rtol=1e-4)
-    path = path_of(OPTIMAL, rtol=1e-4, most_time=1.0)
+    path = follow_path(OPTIMAL, rtol=1e-4, most_time=1.0)
     run = zl.simulate(flow, data, start, steps=len(path.times) - 1, record_every=1)
     np.testing.assert_allclose(path.times, run.history.time.values, rtol=1e-8)
     assert relative(path.theta[-1], flat(run.network.E, run.network.W)) < 1e-8
 
 
 def test_the_second_layer_alone_relaxes_to_its_least_norm():
-    """W(t) = H⁺Y + e^(−t) (W(0) − H⁺Y), E fixed: the global error is a few times rtol = 10⁻⁵."""
-    data, start, _ = memorised()
-    path = path_of("second layer alone", least_rate=1e-8)
+    """W(t) = H⁺Y + e^(−t) (W(0) − H⁺Y) with E fixed. The global error is a few times rtol = 10⁻⁵."""
+    data, start, _ = memorised_problem()
+    path = follow_path("second layer alone", least_rate=1e-8)
     assert path.ending is PathEnding.EXHAUSTED
     H = np.logaddexp(0, 5 * data.X_train @ start.E) / 5
     least = np.linalg.pinv(H) @ data.Y_train
@@ -216,23 +219,23 @@ def test_the_second_layer_alone_relaxes_to_its_least_norm():
 
 
 def test_a_single_random_direction_is_soon_exhausted():
-    """At its end θ is orthogonal to the tangent part of the vector, and the norm has hardly fallen."""
-    data, start, random = memorised()
-    path = path_of("a random direction", least_rate=1e-9)
+    """At the end of its path θ is orthogonal to the tangent part of the vector, and the norm has hardly fallen."""
+    data, start, random = memorised_problem()
+    path = follow_path("a random direction", least_rate=1e-9)
     assert path.ending is PathEnding.EXHAUSTED
     E, W = np.split(path.theta[-1], [start.E.size])
     end = zl.networks.from_arrays(E.reshape(start.E.shape), W.reshape(start.W.shape), start.activation)
-    tangent = off_null_space(torch_jacobian(end, data), random.fixed)
+    tangent = project_on_null_space(torch_jacobian(end, data), random.fixed)
     cosine = path.theta[-1] @ tangent / np.linalg.norm(path.theta[-1]) / np.linalg.norm(tangent)
     assert abs(cosine) < 1e-3
     assert path.norms_squared[-1] > 0.9 * path.norms_squared[0]
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_along_every_rule_the_norm_falls_on_the_set(name):
-    data, start, _ = memorised()
+def test_the_norm_falls_on_the_set_along_every_rule(name):
+    data, start, _ = memorised_problem()
     norm = np.sum(start.E**2) + np.sum(start.W**2)
-    path = path_of(name, rtol=1e-3, norm_squared=0.97 * norm, least_rate=1e-4)
+    path = follow_path(name, rtol=1e-3, norm_squared=0.97 * norm, least_rate=1e-4)
     assert path.ending in {PathEnding.FOLLOWED, PathEnding.EXHAUSTED}
     assert (np.diff(path.norms_squared) < 0).all()
     assert path.norms_squared[0] == pytest.approx(norm, rel=1e-12)
@@ -243,17 +246,17 @@ def test_along_every_rule_the_norm_falls_on_the_set(name):
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_along_a_control_the_norm_stays(name):
-    """To the error of the steps, which falls with their tolerance."""
+def test_the_norm_stays_along_a_control(name):
+    """The error of the steps falls with their tolerance."""
     drift = []
     for rtol in (1e-2, 1e-4):
-        norms = path_of(name, rtol, most_time=0.2).norms_squared
+        norms = follow_path(name, rtol, most_time=0.2).norms_squared
         drift.append(np.abs(norms / norms[0] - 1).max())
     assert drift[1] < min(1e-3, drift[0])
 
 
-def test_a_path_between_the_ends_of_its_steps():
-    """On θ = e^(−t) θ₀, whose norms and times are known, cubics are of fourth order."""
+def test_paths_between_steps_are_of_fourth_order():
+    """On θ = e^(−t) θ₀ the norms and times are known."""
     start = np.array([3.0, 4.0])
     errors = []
     for count in (6, 11):
@@ -269,8 +272,8 @@ def test_a_path_between_the_ends_of_its_steps():
     assert errors[0] / errors[1] > 10
 
 
-def test_where_a_vector_is_redrawn_each_step_keeps_its_own_direction():
-    """Straight steps with a corner between them: the cubic of each is straight."""
+def test_steps_end_at_corners_if_a_vector_is_redrawn():
+    """The cubic of each straight step is straight, up to the corner between them."""
     theta = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
     right, up = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     path = Path(np.arange(3.0), theta, np.array([right, right, up]), np.array([right, up, up]), PathEnding.LATE)
@@ -281,18 +284,18 @@ def test_where_a_vector_is_redrawn_each_step_keeps_its_own_direction():
 
 
 def test_a_direction_that_ceases_to_exist_ends_its_path(monkeypatch):
-    def fails_later(space, time, random):
+    def fail_later(space, time, random):
         if time > 0:
             raise np.linalg.LinAlgError
         return space.steepest_direction()
 
-    monkeypatch.setitem(_direction_paths.RULES, OPTIMAL, fails_later)
-    path = path_of(OPTIMAL, rtol=1e-2)
+    monkeypatch.setitem(_direction_paths.RULES, OPTIMAL, fail_later)
+    path = follow_path(OPTIMAL, rtol=1e-2)
     assert path.ending is PathEnding.FAILED
     assert len(path.times) == 1
 
 
-def test_when_accuracy_is_at_a_level_for_good():
+def test_generalisation_is_the_last_rise_above_the_level():
     nan, times = np.nan, np.array([0.0, 1.0, 2.0, 3.0])
     curves = [
         [0, 1, 1, 1],
@@ -312,8 +315,8 @@ def small_result():
     return direction.STUDY.run(SMALL)
 
 
-def test_what_is_compared_has_the_same_norm():
-    """At every slow time that a path reaches, to what a retraction from between the ends of steps changes."""
+def test_rules_are_compared_at_the_same_norm():
+    """At every slow time of a path the norms agree, to the change by a retraction between the ends of steps."""
     numbers = small_result().numbers
     norm = numbers.norm_E_squared + numbers.norm_W_squared
     apart = np.abs(norm / norm.sel(rule=OPTIMAL) - 1)
@@ -328,15 +331,15 @@ def test_what_is_compared_has_the_same_norm():
 
 
 @pytest.mark.parametrize("rules", [("30° off",), ()])
-def test_a_part_of_the_rules_has_its_picture(rules, tmp_path):
-    """In which panels without any of them show the optimal one alone."""
+def test_a_subset_of_the_rules_has_a_picture(rules, tmp_path):
+    """Panels without any of these rules show only the optimal one."""
     result = direction.STUDY.run(replace(SMALL, rules=rules, duration=0.5, marks=5, kept_time=0.1, seeds=1))
     assert result.numbers.rule.values.tolist() == [OPTIMAL, *rules]
     result.save(tmp_path, "out")
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"rules": ("31° off",)}, r"rules: expected one of optimal, 30° off, .*metric of entries, got '31° off'"),
         ({"rules": ("norm kept",)}, r"rules: expected one of optimal, 30° off, .*metric of entries, got 'norm kept'"),
@@ -349,22 +352,22 @@ def test_a_part_of_the_rules_has_its_picture(rules, tmp_path):
         ({"marks": 1}, "marks: expected an integer of at least 2, got 1"),
     ],
 )
-def test_bad_settings_are_told_before_the_work(changes, told, monkeypatch):
+def test_invalid_settings_are_rejected_before_the_work(changes, message, monkeypatch):
     monkeypatch.setattr(direction, "follow", None)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         direction.STUDY.run(replace(SMALL, **changes))
 
 
-def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
+def test_an_interrupted_study_is_continued(tmp_path, monkeypatch):
     follow, calls = _direction_paths.follow, []
 
-    def interrupted(name, *arguments, **options):
+    def follow_and_interrupt(name, *arguments, **options):
         calls.append(name)
         if len(calls) == 9:
             raise KeyboardInterrupt
         return follow(name, *arguments, **options)
 
-    monkeypatch.setattr(direction, "follow", interrupted)
+    monkeypatch.setattr(direction, "follow", follow_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         direction.STUDY.run(SMALL, cells=Cells(tmp_path), workers=1)
     cells = Cells(tmp_path)

@@ -52,7 +52,7 @@ def check_questions(lines, _):
 
 
 def check_port(lines, _):
-    """The step of descent is that of PyTorch: the page quotes what its script prints."""
+    """A step of descent agrees with PyTorch, whose result the page quotes."""
     printed = float(re.search(r"It prints `(\S+)`", read_page("docs/how-to/port-a-pytorch-script.md"))[1])
     assert float(lines[0]) == pytest.approx(printed, rel=1e-9)
 

@@ -207,11 +207,11 @@ def test_the_setting_of_figure_5_has_the_measured_geometry():
 
 def test_threads_change_no_bit_and_inputs_stay():
     data, net = problem()
-    kept = net.E.copy(), net.W.copy()
+    copies = net.E.copy(), net.W.copy()
     for call in (geometry.gram, geometry.norm_direction, geometry.singular_values, geometry.project):
         call(net, data)
-    assert same_bits(net.E, kept[0])
-    assert same_bits(net.W, kept[1])
+    assert same_bits(net.E, copies[0])
+    assert same_bits(net.W, copies[1])
 
 
 SINGULAR = {

@@ -172,7 +172,7 @@ OPCODE = "expected a dictionary of tensors, got a pickle with opcode"
 PICKLES = {
     "a mention": (b"cposix\nsystem\n", rf"{EXECUTE} 'posix\.system'"),
     "a mention put together": (text("builtins") + text("eval") + b"\x93", rf"{EXECUTE} 'builtins\.eval'"),
-    "an attribute of what is known": (
+    "an attribute of a known function": (
         text("torch._utils") + text("_rebuild_tensor_v2.__globals__") + b"\x93",
         rf"{EXECUTE} 'torch\._utils\._rebuild_tensor_v2\.__globals__'",
     ),

@@ -23,7 +23,7 @@ NOISE = {
 
 @pytest.mark.parametrize("distribution", NOISE)
 @pytest.mark.parametrize(
-    ("earliest", "latest", "covariates", "told"),
+    ("earliest", "latest", "covariates", "message"),
     [
         (
             [950, 1950, 3950],
@@ -59,8 +59,8 @@ NOISE = {
         ([0, 9, 5, 6], [5, INF, 6, 7], {"rates": {"a": [1, 0, 0, 0]}}, "a separates the censored runs from the others"),
     ],
 )
-def test_a_likelihood_without_a_maximum_is_rejected(earliest, latest, covariates, told, distribution):
-    with pytest.raises(UndeterminedError, match=f"^fit_law: {told}"):
+def test_a_likelihood_without_a_maximum_is_rejected(earliest, latest, covariates, message, distribution):
+    with pytest.raises(UndeterminedError, match=f"^fit_law: {message}"):
         fit_law(earliest, latest, **covariates, distribution=distribution)
 
 

@@ -13,7 +13,7 @@ import pytest
 import zeroloss as zl
 from zeroloss import _choices, _sections, config
 from zeroloss._hints import get_hints, list_choices
-from zeroloss.datasets import algebra, dataset
+from zeroloss.datasets import dataset, operands
 from zeroloss.dynamics import descent, norm_flow
 from zeroloss.geometry import projection, solver
 
@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent
 SAME = [
     (_choices.Dtype, zl._checks.DTYPES),
     (_choices.Rows, dataset._ROWS),
-    (_choices.Pairs, algebra._PAIRS),
-    (_choices.Inputs, algebra._INPUTS),
+    (_choices.Pairs, operands.PAIRS),
+    (_choices.Inputs, operands._INPUTS),
     (_choices.Loss, descent.LOSSES),
     (_choices.Reduction, descent.REDUCTIONS),
     (_choices.Layers, descent.LAYERS),
