@@ -18,7 +18,7 @@ from zeroloss import config, runs
 def begin_or_resume(settings, directory):
     """Begin a run, or resume it if it has begun."""
     if zl.results.RunDirectory(directory).configuration.exists():
-        runs.resume(directory, progress=False, tell=lambda line: None)
+        runs.resume(directory, progress=False, on_warning=lambda line: None)
     else:
         runs.run(config.from_settings(settings), directory, progress=False)
 

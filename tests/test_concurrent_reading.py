@@ -48,7 +48,7 @@ def test_reading_a_run_without_a_checkpoint_is_an_error(tmp_path, monkeypatch):
         patched.setattr("zeroloss.runs.execute.write_samples", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run_in(tmp_path / "a")
-    with pytest.raises(ValueError, match="has no checkpoint yet; zeroloss resume begins it again"):
+    with pytest.raises(ValueError, match="has no checkpoint yet; zeroloss resume starts it again"):
         zl.load(tmp_path / "a")
     assert runs.resume(tmp_path / "a", progress=False).step == 300
 

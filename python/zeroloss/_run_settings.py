@@ -15,49 +15,69 @@ Every = Annotated[int, Field(ge=1)] | Literal["log"]
 class RunSettings(BaseModel):
     """The section ``[run]``: the length of a run, its records, checkpoints and rules.
 
-    The documentation of each field is its comment in ``zeroloss run --print-defaults``.
+    ``zeroloss run --print-defaults`` prints the first sentence about each attribute.
+
+    Attributes
+    ----------
+    steps : int, optional
+        Number of steps; 100 000 if there is no duration either.
+    duration : float, optional
+        Instead of steps: length in time of the dynamics.
+    record_every : int or "log", default 100
+        Steps between records; "log": 20 records in each decade of steps.
+    snapshot_every : int or "log", optional
+        Steps between snapshots of E and W.
+    loss_extremes : bool, default True
+        Whether to record the least and greatest training loss between records.
+    events : list of str
+        Conditions on recorded values; the run finds the first step of each. A condition that becomes true and false
+        again between two checks is not detected.
+    event_every : int, optional
+        Steps between checks of the events; record_every by default.
+    checkpoint_every : int, optional
+        Steps between checkpoints.
+    checkpoint_minutes : float, default 1
+        Minutes between checkpoints.
+    keep_checkpoints : int, default 3
+        Number of checkpoints that stay on the disk.
+    measures : list of "alignment"
+        Further values to record; "alignment": cosines of the updates.
+    stop_minutes : float, optional
+        Stop after this number of minutes.
+    stop_test_accuracy : float, optional
+        Stop when the test accuracy has reached this value.
+    stop_sustained_records : int, default 10
+        Number of records in a row that need stop_test_accuracy.
+    stop_gradient_norm : float, optional
+        Stop when ‖∇loss + weight_decay · θ‖ is at most this value.
+    stop : list of str, optional
+        Rules that end the run, such as ["train_loss <= 0.1 for 3 records"].
+    stop_slow_time : float, optional
+        Stop at this slow time.
+    threads : int, optional
+        Threads of one step; by default chosen by the size of the step.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    steps: int | None = Field(default=None, ge=0, description="number of steps; 100 000 if there is no duration either")
-    duration: float | None = Field(default=None, ge=0, description="instead of steps: length in time of the dynamics")
-    record_every: Every = Field(
-        default=100, description='steps between records; "log": 20 records in each decade of steps'
-    )
-    snapshot_every: Every | None = Field(default=None, description="steps between snapshots of E and W")
-    loss_extremes: bool = Field(default=True, description="record the least and greatest training loss between records")
-    events: list[str] = Field(
-        default=["train_accuracy >= 1", "test_accuracy >= 0.5", "test_accuracy >= 0.95", "test_accuracy >= 1"],
-        description="conditions on recorded values; the run finds the first step of each. "
-        "A condition that becomes true and false again between two checks is not detected",
-    )
-    event_every: int | None = Field(
-        default=None, ge=1, description="steps between checks of the events; record_every by default"
-    )
-    checkpoint_every: int | None = Field(default=None, ge=1, description="steps between checkpoints")
-    checkpoint_minutes: float | None = Field(default=1.0, gt=0, description="minutes between checkpoints")
-    keep_checkpoints: int = Field(default=3, ge=1, description="number of checkpoints that stay on the disk")
-    measures: list[Literal["alignment"]] = Field(
-        default=[], description='further values to record; ["alignment"]: cosines of the updates'
-    )
-    stop_minutes: float | None = Field(default=None, gt=0, description="stop after this number of minutes")
-    stop_test_accuracy: float | None = Field(
-        default=None, ge=0, le=1, description="stop when the test accuracy has reached this value"
-    )
-    stop_sustained_records: int = Field(
-        default=10, ge=1, description="number of records in a row that need stop_test_accuracy"
-    )
-    stop_gradient_norm: float | None = Field(
-        default=None, ge=0, description="stop when ‖∇loss + weight_decay · θ‖ is not above this value"
-    )
-    stop: list[str] | None = Field(
-        default=None, description='rules that end the run, such as ["train_loss <= 0.1 for 3 records"]'
-    )
-    stop_slow_time: float | None = Field(default=None, gt=0, description="stop at this slow time")
-    threads: int | None = Field(
-        default=None, ge=1, description="threads of one step; by default chosen by the size of the step"
-    )
+    steps: int | None = Field(default=None, ge=0)
+    duration: float | None = Field(default=None, ge=0)
+    record_every: Every = 100
+    snapshot_every: Every | None = None
+    loss_extremes: bool = True
+    events: list[str] = ["train_accuracy >= 1", "test_accuracy >= 0.5", "test_accuracy >= 0.95", "test_accuracy >= 1"]
+    event_every: int | None = Field(default=None, ge=1)
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    checkpoint_minutes: float | None = Field(default=1.0, gt=0)
+    keep_checkpoints: int = Field(default=3, ge=1)
+    measures: list[Literal["alignment"]] = []
+    stop_minutes: float | None = Field(default=None, gt=0)
+    stop_test_accuracy: float | None = Field(default=None, ge=0, le=1)
+    stop_sustained_records: int = Field(default=10, ge=1)
+    stop_gradient_norm: float | None = Field(default=None, ge=0)
+    stop: list[str] | None = None
+    stop_slow_time: float | None = Field(default=None, gt=0)
+    threads: int | None = Field(default=None, ge=1)
 
     @property
     def stop_records(self) -> int:

@@ -131,9 +131,10 @@ def defaults_text() -> str:
             lines.append(f'{mark}{section.selector} = "{choice}"{options}')
             lines += [*_lines(section, choice, mark), ""]
     lines.append("[run]")
+    docs = parse_parameter_docs(RunSettings)
     for key, entry in RunSettings.model_fields.items():
         allowed = describe_hint(entry.annotation, entry.metadata)
-        lines.append(_line(key, 100_000 if key == "steps" else entry.default, allowed, entry.description))
+        lines.append(_line(key, 100_000 if key == "steps" else entry.default, allowed, docs.get(key)))
     return "\n".join(lines) + "\n"
 
 

@@ -57,6 +57,13 @@ def exit_status(number: signal.Signals | None) -> int:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit.
 
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The words after ``zeroloss``; by default those of the process.
+
+    Notes
+    -----
     The exit status is 0 if the work is done, 1 after a numerical failure, 2 for invalid input, 130 or 143 after an
     interruption by SIGINT or SIGTERM, and 141 if standard output was closed.
     """

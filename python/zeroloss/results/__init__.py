@@ -4,7 +4,7 @@ from typing import Any
 
 from .._deprecated import find_renamed
 from .checkpoint import Checkpoint
-from .directory import RunDirectory
+from .directory import RunDirectory as RunDirectory  # for other parts of the package, not for users
 from .ensemble import Ensemble, side_by_side
 from .files import DamagedError, NewerFormatError, UnreadableError
 from .history import DESCRIPTIONS, TIME, TIMES, columns_of, history_dataset, labels, read_records, snapshot_dataset
@@ -27,7 +27,6 @@ __all__ = [
     "NewerFormatError",
     "Outcome",
     "Run",
-    "RunDirectory",
     "UnreadableError",
     "columns_of",
     "describe_origin",

@@ -83,7 +83,13 @@ class Checkpoint:
         return _display.format_lines(f"Checkpoint at step {self.step}", rows)
 
     def write(self, path: Path) -> None:
-        """Write the checkpoint to a file, atomically."""
+        """Write the checkpoint to a file, atomically.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        """
         about = {
             "format": FORMAT,
             "step": self.step,

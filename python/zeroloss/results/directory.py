@@ -33,7 +33,7 @@ from .netcdf import write_netcdf, write_netcdf_in_pieces
 from .outcome import Ending, Outcome
 from .recognition import RUN_MARK, is_empty, is_run, is_written_by_us, json_object
 from .replacement import CURRENT, current, replacing, settle
-from .stored_rows import StoredRows, lazily, sliced
+from .stored_rows import StoredRows, open_lazily, slice_steps
 from .table import Table
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class RunDirectory:
             sample = snapshot_dataset(next(stored.blocks(0, 1)))
             path = self.path.absolute()  # The working directory may change before the snapshots are read.
             home = RunDirectory(path.parent if path.name == CURRENT else path)
-            return history, lazily(home.snapshots_of(checkpoint), checkpoint.snapshots, last, sample)
+            return history, open_lazily(home.snapshots_of(checkpoint), checkpoint.snapshots, last, sample)
         rows = stack_rows([*stored.blocks(), last])
         return history, snapshot_dataset(rows) if count_rows(rows) else None
 
@@ -288,7 +288,9 @@ class RunDirectory:
         write_atomically(self.history_file, lambda file: write_netcdf(file, history))
         if snapshots is not None:
             steps = snapshots.sizes["step"]
-            write_atomically(self.snapshots_file, lambda file: write_netcdf_in_pieces(file, steps, sliced(snapshots)))
+            write_atomically(
+                self.snapshots_file, lambda file: write_netcdf_in_pieces(file, steps, slice_steps(snapshots))
+            )
         self.describe(checkpoint)
 
     def outcome(self) -> Outcome | None:

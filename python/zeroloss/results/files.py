@@ -25,23 +25,6 @@ from numpy.typing import NDArray
 
 from .._reading import is_special
 
-__all__ = [
-    "UNFINISHED",
-    "DamagedError",
-    "NewerFormatError",
-    "UnreadableError",
-    "encode_checksummed",
-    "is_checksummed",
-    "read_checksummed",
-    "read_npz",
-    "reading",
-    "remove_unfinished",
-    "sync_directory",
-    "sync_file",
-    "write_atomically",
-    "write_checksummed",
-]
-
 Arrays = dict[str, NDArray[Any]]
 
 #: The end of the name of a temporary file.

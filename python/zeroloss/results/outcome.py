@@ -9,7 +9,31 @@ from .._deprecated import warn_renamed
 
 
 class Ending(StrEnum):
-    """The kind of ending of a simulation."""
+    """The kind of ending of a simulation.
+
+    Attributes
+    ----------
+    REACHED_THE_END : str
+        The last step or the end of the duration was reached.
+    RUNNING : str
+        A process is running the simulation.
+    INTERRUPTED : str
+        The process was killed, so that the run continues from its newest valid checkpoint.
+    STOPPED_BY_THE_USER : str
+        A signal such as Ctrl-C ended the run, with a checkpoint.
+    STOPPED_BY_A_RULE : str
+        A condition of ``stop`` was met.
+    DIVERGED : str
+        A parameter or the loss is not finite.
+    SINGULAR : str
+        A matrix could not be factored.
+    STIFF : str
+        The adaptive step of a flow became too small.
+    NOT_CONVERGED : str
+        An iteration within a step did not converge.
+    BROKEN_OFF : str
+        A user's code raised an error.
+    """
 
     REACHED_THE_END = "reached the end"
     RUNNING = "running"

@@ -1,4 +1,4 @@
-"""Read the directory of a run, ended or under way, while another process may write in it."""
+"""Read the directory of a run, also while another process writes into it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,30 @@ from .outcome import Ending, Outcome
 from .run import Run
 from .samples import read_samples
 
-_PATIENCE = 10.0  # seconds in which a process that has just begun may write its first checkpoint
-_AT_LEAST = 0.5  # seconds for a process that is between two files
-_AGAIN = 0.01
+#: Seconds to wait for the first checkpoint of a running process.
+_PATIENCE = 10.0
+#: Seconds to wait if no process holds the lock, because one may be about to take it.
+_SHORT_PATIENCE = 0.5
+#: Seconds between two attempts.
+_PAUSE = 0.01
 
 Damaged = list[tuple[Path, str]]
 
 
 def read(path: str | os.PathLike[str], extender: Callable[..., None]) -> Run:
-    """Read the directory of a run, ended or under way; ``extender`` is how it can go on.
+    """Read a run from its directory, whether it has ended or is in progress.
+
+    Parameters
+    ----------
+    path : path
+        The directory.
+    extender : function
+        The function that ``Run.extend`` calls.
+
+    Returns
+    -------
+    Run
+        The run at its newest valid checkpoint.
 
     Raises
     ------
@@ -33,7 +48,7 @@ def read(path: str | os.PathLike[str], extender: Callable[..., None]) -> Run:
     UnreadableError
         If a file cannot be read at the moment.
     DamagedError
-        If no checkpoint is whole.
+        If no checkpoint is valid.
     ValueError
         If there is no checkpoint yet.
     """
@@ -42,36 +57,36 @@ def read(path: str | os.PathLike[str], extender: Callable[..., None]) -> Run:
         raise FileNotFoundError(f"directory: expected a run, found no directory {directory.path}")
     if not directory.is_ours():
         raise FileNotFoundError(f"directory: expected a run, found no checkpoints in {directory.path}")
-    began = time.monotonic()
+    start = time.monotonic()
     while True:
         before = directory.identity()
         try:
-            found = _read(directory, extender)
-        except (FileNotFoundError, DamagedError):  # unless another run took the place of this one in the meantime
+            result = _read(directory, extender)
+        except (FileNotFoundError, DamagedError):  # Another run may have replaced this one in the meantime.
             if directory.identity() == before:
                 raise
             continue
         if directory.identity() != before:
             continue
-        if found is not None:
+        if result is not None:
             break
-        in_use, waited = directory.holder() is not None, time.monotonic() - began
-        if waited > (_PATIENCE if in_use else _AT_LEAST):
-            hint = "it has just begun; try again later" if in_use else "zeroloss resume begins it again"
+        in_use, waited = directory.holder() is not None, time.monotonic() - start
+        if waited > (_PATIENCE if in_use else _SHORT_PATIENCE):
+            hint = "it has just started; try again later" if in_use else "zeroloss resume starts it again"
             raise ArgumentValueError("directory", f"the run in {directory.path} has no checkpoint yet; {hint}")
-        time.sleep(_AGAIN)
-    run, damaged = found
-    for file, why in damaged:
-        warnings.warn(f"{file.parent.parent}: {why}; the previous checkpoint is used", ZerolossWarning, stacklevel=3)
+        time.sleep(_PAUSE)
+    run, damaged = result
+    for file, reason in damaged:
+        warnings.warn(f"{file.parent.parent}: {reason}; the previous checkpoint is used", ZerolossWarning, stacklevel=3)
     return run
 
 
 def _read(directory: RunDirectory, extender: Callable[..., None]) -> tuple[Run, Damaged] | None:
     """Return the run and its damaged checkpoints; None if there is no checkpoint."""
-    here = directory.current()
-    checkpoint, damaged = here.newest()
+    current = directory.current()
+    checkpoint, damaged = current.newest()
     if checkpoint is not None:
-        run = run_at(here, checkpoint, extender)
+        run = run_at(current, checkpoint, extender)
         run.outcome = _outcome(directory, checkpoint)
         return run, damaged
     if damaged:
@@ -80,24 +95,39 @@ def _read(directory: RunDirectory, extender: Callable[..., None]) -> tuple[Run, 
 
 
 def _outcome(directory: RunDirectory, checkpoint: Checkpoint) -> Outcome:
-    """Return how a run ended, or that it is under way or was interrupted."""
-    said, process = directory.current().recorded_outcome(), directory.holder()
-    if process is not None and said is None:
+    """Return the outcome of a run, which may also be in progress or interrupted."""
+    recorded, process = directory.current().recorded_outcome(), directory.holder()
+    if process is not None and recorded is None:
         return Outcome(Ending.RUNNING, f"{checkpoint.step} steps at the last checkpoint so far, in process {process}")
     if checkpoint.outcome is not None:
         return checkpoint.outcome
-    if said is not None and said.ending is Ending.STOPPED_BY_THE_USER:
-        return said
+    if recorded is not None and recorded.ending is Ending.STOPPED_BY_THE_USER:
+        return recorded
     return Outcome(
         Ending.INTERRUPTED, f"after {checkpoint.step} steps at the last checkpoint; zeroloss resume continues it"
     )
 
 
 def run_at(directory: RunDirectory, checkpoint: Checkpoint, extender: Callable[..., None]) -> Run:
-    """Return the run as it was at a checkpoint; without an outcome there, it counts as interrupted."""
+    """Return a run at one of its checkpoints.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+        The directory of the run.
+    checkpoint : Checkpoint
+        The checkpoint. Without an outcome the run is "interrupted".
+    extender : function
+        The function that ``Run.extend`` calls.
+
+    Returns
+    -------
+    Run
+        The run.
+    """
     history, snapshots = directory.datasets(checkpoint)
     interrupted = Outcome(Ending.INTERRUPTED, f"after {checkpoint.step} steps")
-    found = checkpoint.events
+    events = checkpoint.events
     return Run(
         history=history,
         network=checkpoint.network,
@@ -109,5 +139,5 @@ def run_at(directory: RunDirectory, checkpoint: Checkpoint, extender: Callable[.
         extender=extender,
         own_steps=checkpoint.step,
         observers=checkpoint.observers,
-        events={text: found.get(text) for text in [*checkpoint.settings.get("events", ()), *found]},
+        events={text: events.get(text) for text in [*checkpoint.settings.get("events", ()), *events]},
     )

@@ -56,6 +56,10 @@ class Run:
         The samples.
     state : mapping of arrays
         The complete state of the dynamics at the last step, from which ``extend`` continues.
+    extender : function
+        The function that `extend` calls.
+    measures : mapping of str to function
+        The functions of the user whose values are recorded.
     own_steps : int
         The number of steps that led to ``state``. If a flow ended at a time between two steps, its last record is one
         shortened step later.

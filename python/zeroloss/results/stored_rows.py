@@ -1,6 +1,6 @@
-"""The rows of a run on disk: in pieces while it is under way, in a NetCDF file when it has ended.
+"""The stored rows of a run: in pieces while it is in progress, and in a NetCDF file when it has ended.
 
-They are read a few at a time, also while another process adds rows, joins pieces or ends the run.
+A few rows are read at a time, also while another process adds rows, joins pieces or ends the run.
 """
 
 from __future__ import annotations
@@ -26,18 +26,31 @@ if TYPE_CHECKING:
 
 Columns = dict[str, NDArray[Any]]
 
-_AT_A_TIME = 8 * 2**20  # bytes of rows that are read at a time
+#: Bytes of rows that are read at a time.
+_AT_A_TIME = 8 * 2**20
 
 
 class StoredRows:
-    """The rows on a schedule up to a checkpoint, ``count`` of them."""
+    """The scheduled rows up to a checkpoint.
+
+    Parameters
+    ----------
+    table : Table
+        The pieces of a run in progress.
+    exported : Path
+        The NetCDF file of a run that has ended.
+    count : int
+        The number of rows.
+    every : int, "log" or None
+        The schedule.
+    """
 
     def __init__(self, table: Table, exported: Path, count: int, every: Every | None) -> None:
         self._table, self._exported, self._count = table, exported, count
         self._schedule = Schedule("every", "log" if every is None else every)
 
     def check(self) -> None:
-        """Raise DamagedError unless all rows are there; those in pieces are read for that."""
+        """Raise DamagedError unless all rows exist. Rows in pieces are read to check them."""
         try:
             for _ in self._table.blocks(self._count):
                 pass
@@ -48,7 +61,7 @@ class StoredRows:
                 self._places(columns)
 
     def blocks(self, begin: int = 0, end: int | None = None) -> Iterator[Columns]:
-        """Return the rows [begin, end) a few at a time."""
+        """Yield the rows [begin, end), a few at a time."""
         end = self._count if end is None else end
         try:
             for block in self._table.blocks(end, begin):
@@ -60,7 +73,7 @@ class StoredRows:
             yield from self._exported_blocks(begin, end)
 
     def reopen(self) -> None:
-        """Put the rows of an ended run back into pieces."""
+        """Write the rows of a run that has ended as pieces again."""
         if not self._table.holds(self._count):
             first = 0
             for block in self._exported_blocks(0, self._count):
@@ -81,29 +94,38 @@ class StoredRows:
                 yield block
 
     def _places(self, columns: Mapping[str, h5py.Dataset]) -> NDArray[np.intp]:
-        """Return where in the file the rows are, which also has the last row of the run, on the schedule or not."""
+        """Return the positions of the rows in the file, which may also have a last row that is not scheduled."""
         with damage_of(self._exported):
             steps = columns["step"][()].tolist()
             places = np.flatnonzero([self._schedule.due(step) for step in steps])[: self._count]
         if len(places) < self._count:
-            raise DamagedError(f"{self._exported.name}: expected {self._count} rows on the schedule, got {len(places)}")
+            raise DamagedError(f"{self._exported.name}: expected {self._count} scheduled rows, got {len(places)}")
         return places
 
 
-def sliced(dataset: xr.Dataset) -> Iterator[xr.Dataset]:
-    """Return a dataset a few steps at a time."""
+def slice_steps(dataset: xr.Dataset) -> Iterator[xr.Dataset]:
+    """Yield the pieces of a dataset with a few steps each."""
     size = sum(variable.nbytes for variable in dataset.variables.values()) // max(dataset.sizes["step"], 1)
     step = max(1, _AT_A_TIME // max(size, 1))
     for begin in range(0, dataset.sizes["step"], step):
         yield dataset.isel(step=slice(begin, begin + step)).load()
 
 
-def lazily(
+def open_lazily(
     stored: Callable[[], StoredRows], count: int, last: Mapping[str, NDArray[Any]], sample: xr.Dataset
 ) -> xr.Dataset:
-    """Return ``count`` rows, and a last one if there is one, as a dataset whose variables are read when asked for.
+    """Return a dataset whose variables are read when they are needed.
 
-    ``stored`` returns the rows, and ``sample`` is a dataset of one row.
+    Parameters
+    ----------
+    stored : function
+        Returns the stored rows.
+    count : int
+        The number of stored rows.
+    last : mapping of str to array
+        A last row that is not stored there; may be empty.
+    sample : xarray.Dataset
+        A dataset of one row, from which shapes, types and attributes are taken.
     """
     import xarray as xr  # noqa: PLC0415
     from xarray.backends import BackendArray  # noqa: PLC0415
@@ -112,50 +134,50 @@ def lazily(
     total = count + (len(last["step"]) if last else 0)
 
     class Column(BackendArray):
-        """One column of the rows."""
+        """A column of the rows."""
 
         def __init__(self, name: str, values: NDArray[Any]) -> None:
             self.name, self.shape, self.dtype = name, (total, *values.shape[1:]), values.dtype
-            self._ahead = max(1, _AT_A_TIME // max(values.nbytes, 1))  # rows; ``values`` are one
+            self._ahead = max(1, _AT_A_TIME // max(values.nbytes, 1))  # number of rows; ``values`` is one row
             self._begin, self._rows = 0, np.empty((0, *values.shape[1:]), values.dtype)
 
         def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
             return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
         def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
-            wanted = np.arange(total)[key[0]]
-            if wanted.ndim == 0:
-                return self._row(int(wanted))[key[1:]].copy()
-            found = np.empty((len(wanted), *self.shape[1:]), self.dtype)
-            if len(wanted):
-                self._fill(found, wanted)
-            return found[(slice(None), *key[1:])]
+            indices = np.arange(total)[key[0]]
+            if indices.ndim == 0:
+                return self._row(int(indices))[key[1:]].copy()
+            rows = np.empty((len(indices), *self.shape[1:]), self.dtype)
+            if len(indices):
+                self._fill(rows, indices)
+            return rows[(slice(None), *key[1:])]
 
         def _row(self, place: int) -> NDArray[Any]:
-            """Return one row. Those after it are read, too, for who asks for one after the other."""
+            """Return a row. The rows after it are read, too, because rows are often read in order."""
             if not self._begin <= place < self._begin + len(self._rows):
-                wanted = np.arange(place, min(place + self._ahead, total))
-                rows = np.empty((len(wanted), *self.shape[1:]), self.dtype)
-                self._fill(rows, wanted)
+                indices = np.arange(place, min(place + self._ahead, total))
+                rows = np.empty((len(indices), *self.shape[1:]), self.dtype)
+                self._fill(rows, indices)
                 self._begin, self._rows = place, rows
             return self._rows[place - self._begin]  # type: ignore[no-any-return]
 
-        def _fill(self, found: NDArray[Any], wanted: NDArray[np.intp]) -> None:
-            begin, end = int(wanted.min()), min(int(wanted.max()) + 1, count)
+        def _fill(self, rows: NDArray[Any], indices: NDArray[np.intp]) -> None:
+            begin, end = int(indices.min()), min(int(indices.max()) + 1, count)
             for block in stored().blocks(begin, end) if begin < end else ():
-                here = (wanted >= begin) & (wanted < begin + len(block["step"]))
-                found[here] = block[self.name][wanted[here] - begin]
+                selected = (indices >= begin) & (indices < begin + len(block["step"]))
+                rows[selected] = block[self.name][indices[selected] - begin]
                 begin += len(block["step"])
             if last:
-                found[wanted == count] = last[self.name][0]
+                rows[indices == count] = last[self.name][0]
 
     columns = {name: "step" if name == "step" else f"{TIME}{name}" for name in sample.coords}
-    found: dict[str, list[NDArray[Any]]] = {column: [] for column in columns.values()}
+    parts: dict[str, list[NDArray[Any]]] = {column: [] for column in columns.values()}
     for block in itertools.chain(stored().blocks(), [last] if last else []):
-        for column, values in found.items():
+        for column, values in parts.items():
             values.append(block[column])
     coordinates = {
-        name: xr.Variable("step", np.concatenate(found[column]), sample[name].attrs) for name, column in columns.items()
+        name: xr.Variable("step", np.concatenate(parts[column]), sample[name].attrs) for name, column in columns.items()
     }
     variables = {}
     for name, variable in sample.data_vars.items():

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["draw", "strongest_shares"]
-
 _PARTS = {"train": plots.COLOURS["blue"], "test": plots.COLOURS["vermilion"]}
 _OPERANDS = [plots.COLOURS[name] for name in ("blue", "orange", "green", "purple")]
 _LONGEST_EVENT = 60  # characters

@@ -13,8 +13,6 @@ from ..results.files import write_atomically
 from . import picture
 from .execute import load
 
-__all__ = ["report", "report_of"]
-
 
 def report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> list[str]:
     """Draw a run, which has ended or is in progress, and return a summary.
