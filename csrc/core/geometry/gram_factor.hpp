@@ -47,27 +47,30 @@ class GramFactor {
     return failed_pivot_ < 0;
   }
 
-  /// X ← K⁻¹ X.  X: size × right-hand sides, column-major
+  /// x ← K⁻¹ x.  x: one right-hand side, or a few as columns
   template <class Columns>
-  void solve(Columns&& X, const Team& team = Team()) const {
-    const auto solve = [this](auto&& columns) {
-      L_.triangularView<Eigen::Lower>().solveInPlace(columns);
-      L_.transpose().triangularView<Eigen::Upper>().solveInPlace(columns);
-    };
-    if constexpr (std::remove_reference_t<Columns>::ColsAtCompileTime == 1) {
-      const FlushDenormals flush;
-      solve(X);
-    } else {
-      const Index blocks = ceil_div(X.cols(), columns_);
-      for_blocks(team, X.cols(), ceil_div(X.cols(), blocks),
-                 [&](Index begin, Index length) { solve(X.middleCols(begin, length)); });
-    }
+  void solve_in_place(Columns&& x) const {
+    L_.triangularView<Eigen::Lower>().solveInPlace(x);
+    L_.transpose().triangularView<Eigen::Upper>().solveInPlace(x);
+  }
+
+  /// X = K⁻¹ R for many right-hand sides, the columns of R, in blocks of columns.  R, X: size × right-hand sides
+  void solve(const Team& team, const Matrix<double>& R, Matrix<double>& X) {
+    X.resize(R.rows(), R.cols());
+    columns_.resize(R.rows(), R.cols());
+    const Index blocks = ceil_div(R.cols(), most_columns_);
+    for_blocks(team, R.cols(), ceil_div(R.cols(), blocks), [&](Index begin, Index length) {
+      auto columns = columns_.middleCols(begin, length);
+      columns = R.middleCols(begin, length);
+      solve_in_place(columns);
+      X.middleCols(begin, length) = columns;
+    });
   }
 
   Index failed_pivot() const { return failed_pivot_; }  ///< its index, or −1
 
  private:
-  static constexpr Index columns_ = 20;  // in a block of right-hand sides, at most: each block packs L
+  static constexpr Index most_columns_ = 20;  // in a block of right-hand sides, because each block packs L
 
   void factor_diagonal(Index begin, Index width) {
     auto D = L_.block(begin, begin, width, width);
@@ -85,7 +88,7 @@ class GramFactor {
     }
   }
 
-  Eigen::MatrixXd L_;
+  Eigen::MatrixXd L_, columns_;
   Eigen::VectorXd smallest_allowed_;
   Index failed_pivot_ = -1;
 };

@@ -43,7 +43,11 @@ class Jacobian {
   }
 
   /// R = J v = ((X v_E) ⊙ σ'(Z)) W + H v_W, n × d_out: one forward pass.
-  void multiply(const Parameters& v, Matrix<double>& R) { multiply_both(v.E, &v.W, R); }
+  void multiply(const Parameters& v, Matrix<double>& R) {
+    multiply_first(v.E, R, [&](Index begin, Index length) {
+      R.middleRows(begin, length).noalias() += H_.middleRows(begin, length) * v.W;
+    });
+  }
 
   /// v = Jᵀ R = (Xᵀ((R Wᵀ) ⊙ σ'(Z)), Hᵀ R): one backward pass.
   void multiply_transposed(const Matrix<double>& R, Parameters& v) {
@@ -51,8 +55,21 @@ class Jacobian {
     multiply_by_rows(team_, H_.transpose(), R, v.W);
   }
 
-  /// R = J v and v = Jᵀ R of the first layer alone.
-  void multiply_first(const Matrix<double>& v_E, Matrix<double>& R) { multiply_both(v_E, nullptr, R); }
+  /// R = J v of the first layer alone. Calls add(begin, length) for each block of rows of R when it is complete.
+  template <class Add>
+  void multiply_first(const Matrix<double>& v_E, Matrix<double>& R, Add&& add) {
+    G_.resize(H_.rows(), H_.cols());
+    R.resize(H_.rows(), W_.cols());
+    for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
+      samples_.multiply_rows(v_E, begin, length, G_);
+      auto G = G_.middleRows(begin, length);
+      G.array() *= S_.middleRows(begin, length).array();
+      R.middleRows(begin, length).noalias() = G * W_;
+      add(begin, length);
+    });
+  }
+
+  /// v = Jᵀ R of the first layer alone.
   void multiply_first_transposed(const Matrix<double>& R, Matrix<double>& v_E) {
     G_.resize(H_.rows(), H_.cols());
     for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
@@ -70,18 +87,6 @@ class Jacobian {
   const Matrix<double>& W() const { return W_; }
 
  private:
-  void multiply_both(const Matrix<double>& v_E, const Matrix<double>* v_W, Matrix<double>& R) {
-    G_.resize(H_.rows(), H_.cols());
-    R.resize(H_.rows(), W_.cols());
-    for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
-      samples_.multiply_rows(v_E, begin, length, G_);
-      auto G = G_.middleRows(begin, length);
-      G.array() *= S_.middleRows(begin, length).array();
-      R.middleRows(begin, length).noalias() = G * W_;
-      if (v_W) R.middleRows(begin, length).noalias() += H_.middleRows(begin, length) * *v_W;
-    });
-  }
-
   const Samples<double>& samples_;
   Activation activation_;
   Team team_;

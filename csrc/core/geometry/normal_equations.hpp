@@ -61,7 +61,8 @@ class NormalEquations {
 
   /// The same with the factor, whatever its point. Dense only.
   void solve_with_factor(Matrix<double>& R) const {
-    gram_factor_.solve(Eigen::Map<Eigen::VectorXd>(R.data(), R.size()));
+    const FlushDenormals flush;  // as in blocks
+    gram_factor_.solve_in_place(Eigen::Map<Eigen::VectorXd>(R.data(), R.size()));
   }
 
   double trace() const { return trace_; }  ///< of J Jᵀ at the factor's point: ‖J‖²_F
@@ -83,9 +84,7 @@ class NormalEquations {
       Z = R;
       solve_with_factor(Z);
     } else {
-      columns_ = R;
-      mean_factor_.solve(columns_, team_);
-      Z = columns_;
+      mean_factor_.solve(team_, R, Z);
     }
   }
 
@@ -112,8 +111,7 @@ class NormalEquations {
         J.multiply_transposed(P_, back_);
       if (pins) pins->project(back_.E);
       if (readout_first) {
-        J.multiply_first(back_.E, KP_);
-        for_blocks(team_, KP_.rows(), [&](Index begin, Index length) {
+        J.multiply_first(back_.E, KP_, [&](Index begin, Index length) {
           KP_.middleRows(begin, length).noalias() += readout_.middleRows(begin, length) * P_;
         });
       } else {
@@ -144,7 +142,6 @@ class NormalEquations {
   GramFactor gram_factor_, mean_factor_;
   bool current_ = false;
   double trace_ = 0;
-  Eigen::MatrixXd columns_;
   Matrix<double> X_, Z_, P_, KP_, readout_;
   Parameters back_;
 };
