@@ -199,7 +199,7 @@ def test_a_full_disk_damages_nothing(tmp_path, server, whole_runs):
         assert "File too large" in message
         checkpoints = RunDirectory(directory).checkpoint_paths()
         if checkpoints:
-            assert "is whole" in message
+            assert f"the checkpoint of step {int(checkpoints[0].name[5:])} is valid" in message
             resumed = runs.resume(directory, out=tmp_path / f"{allowed} elsewhere", progress=False)
             assert_same_run(whole_runs[kind], resumed)
         assert not list(directory.rglob(".*-new"))
@@ -257,14 +257,14 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(tmp_path, da
     newest, *_ = RunDirectory(tmp_path / "a").checkpoint_paths()
     newest.write_bytes(damage(newest.read_bytes()))
     lines = []
-    resumed = runs.resume(tmp_path / "a", progress=False, tell=lines.append)
+    resumed = runs.resume(tmp_path / "a", progress=False, on_warning=lines.append)
     assert newest.name in lines[0]
     assert "the previous checkpoint is used" in lines[0]
     assert_same_run(whole, resumed)
     for path in RunDirectory(tmp_path / "a").checkpoint_paths():
         path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DamagedError, match="no valid checkpoint; 3 damaged: "):
-        runs.resume(tmp_path / "a", progress=False, tell=lines.append)
+        runs.resume(tmp_path / "a", progress=False, on_warning=lines.append)
 
 
 def test_damaged_rows_are_an_error(tmp_path):
@@ -273,8 +273,8 @@ def test_damaged_rows_are_an_error(tmp_path):
     *_, last = sorted((tmp_path / "a" / "rows").glob("history-*"))
     last.write_bytes(truncate(last.read_bytes()))
     lines = []
-    with pytest.raises(DamagedError, match=f"got 3 damaged ones: {last.name}"):
-        runs.resume(tmp_path / "a", progress=False, tell=lines.append)
+    with pytest.raises(DamagedError, match=f"no valid checkpoint; 3 damaged: {last.name}"):
+        runs.resume(tmp_path / "a", progress=False, on_warning=lines.append)
     assert lines == []
 
 
@@ -292,11 +292,11 @@ def test_changed_data_and_a_changed_configuration_are_rejected(tmp_path):
     other = config.from_settings({**settings(), "data": {"task": "modular_addition", "p": 7, "test_count": 9}})
     runs.run(other, tmp_path / "other", progress=False)
     (tmp_path / "other" / "data.npz").replace(tmp_path / "a" / "data.npz")
-    with pytest.raises(ValueError, match="data: expected the samples that the run began with"):
+    with pytest.raises(ValueError, match="data: expected the samples that the run was started with"):
         runs.resume(tmp_path / "a", progress=False)
     text = (tmp_path / "b" / "config.toml").read_text()
     (tmp_path / "b" / "config.toml").write_text(text.replace("momentum = 0.5", "momentum = 0.4"))
-    with pytest.raises(ValueError, match="a changed configuration is a new run"):
+    with pytest.raises(ValueError, match="use zeroloss run to start a new run with a changed configuration"):
         runs.resume(tmp_path / "b", progress=False)
 
 

@@ -26,7 +26,7 @@ def assert_close(one, other):
         np.testing.assert_allclose(one[name], other[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.filterwarnings("ignore:the run began with another build")
+@pytest.mark.filterwarnings("ignore:the run was started by another build")
 def test_an_interrupted_run_is_resumed(earlier, tmp_path):
     """It has its last check for events, the loss extremes, and the networks that a measure compares."""
     before = zl.load(earlier / "interrupted")
