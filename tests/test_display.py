@@ -120,7 +120,7 @@ def results(tmp_path_factory):
         "configuration": zl.config.from_settings({"run": {"steps": 5}}),
         "checkpoint": RunDirectory(folder / "run").newest()[0],
         "sweep": zl.sweeps.sweep(settings, folder / "sweep", processes=False, workers=1, progress=False),
-        "sweep's store": zl.sweeps.Store.opened(folder / "sweep"),
+        "sweep's store": zl.sweeps.Store.open(folder / "sweep"),
         "gradient": zl.GradientDescent(lr=zl.learning_rate.Cosine(1.0, 10)),
         "outcome": run.outcome,
         "experiment": figure4.STUDY.run(figure4.STUDY.quick),

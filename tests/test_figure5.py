@@ -13,7 +13,7 @@ import xarray as xr
 import zeroloss as zl
 from problems import is_labelled, same_bits
 from zeroloss import geometry, plots
-from zeroloss.studies import Cells, Grid, NumericalFailureError, finished
+from zeroloss.studies import Cells, Grid, NumericalFailureError, checked_run
 from zeroloss.studies._memorised import make_addition
 from zeroloss.studies.paper import memorisation
 from zeroloss.studies.paper._kink_alignment import KinkAlignment
@@ -190,7 +190,7 @@ def descend(seed, steps, wild=None):
     data, network = start_of(FIGURE5.quick, seed)
     if seed == wild:
         network = zl.networks.from_arrays(1e3 * network.E, 1e3 * network.W, "identity")
-    run = finished(zl.simulate(DESCENT, data, network, steps=steps, record_every=7))
+    run = checked_run(zl.simulate(DESCENT, data, network, steps=steps, record_every=7))
     return run.history.assign(E=(("input", "unit"), run.network.E))
 
 

@@ -133,7 +133,7 @@ def fail_at_each(failures, prepare, act, check, stride=1):
             try:
                 act()
                 ended = True
-            except (OSError, runs.RunInterruptedError, sweeps.BrokenError, KeyboardInterrupt):
+            except (OSError, runs.RunInterruptedError, sweeps.SweepInterruptedError, KeyboardInterrupt):
                 ended = False
             finally:
                 failures.failure = None

@@ -260,7 +260,7 @@ def test_the_plan_estimates_the_time(tmp_path, monkeypatch):
     """At a millisecond a step it is the time of the longest cell, or of all cells divided by the number of processors
     used.
     """
-    monkeypatch.setattr("zeroloss.sweeps.cost.CostModel._unit", lambda self, configuration: 1e-3)
+    monkeypatch.setattr("zeroloss.sweeps.cost.CostModel._measure_unit", lambda self, configuration: 1e-3)
     monkeypatch.setattr(sys.modules["zeroloss.sweeps.sweep"], "available_processors", lambda: 2)
     plans = []
     for given, workers in (
@@ -270,7 +270,7 @@ def test_the_plan_estimates_the_time(tmp_path, monkeypatch):
         (with_sweep({"run.duration": [100.0]}, dynamics={"lr": 0.5}, run={"steps": None}), 1),
     ):
         with pytest.raises(KeyboardInterrupt):
-            run_sweep(given, tmp_path / "out", workers=workers, planned=lambda plan: plans.append(plan) or stop())
+            run_sweep(given, tmp_path / "out", workers=workers, on_plan=lambda plan: plans.append(plan) or stop())
     per_cell = 0.1  # Each directory takes this time.
     assert [plan.seconds for plan in plans] == pytest.approx(
         [5 + 2 * per_cell, 5 + 2 * per_cell, 9 + per_cell, 0.2 + per_cell]

@@ -65,11 +65,11 @@ def sweep(
                 client=client,
                 retry=retry,
                 allow_different_bits=allow_different_bits,
-                planned=_print_plan,
+                on_plan=_print_plan,
             )
         except (sweeps.ClusterError, ImportError) as error:
             raise CommandError(BAD_INPUT, str(error)) from error
-        except sweeps.BrokenError as error:
+        except sweeps.SweepInterruptedError as error:
             raise CommandError(NUMERICAL_FAILURE, str(error)) from error
     line = f"{out}: {result}"
     if result.signal is not None:

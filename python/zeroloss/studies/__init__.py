@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from ..sweeps.engine import Cube, Grid, NumericalFailureError, finished
+from ..sweeps.engine import Cube, Grid, NumericalFailureError, checked_run
 from ..sweeps.sealed import Cells
 from ._layout import Layout, Places
 from ._study import Result, Study, derive_seeds, label_numbers, select_settings
@@ -26,8 +26,8 @@ __all__ = [
     "Places",
     "Result",
     "Study",
+    "checked_run",
     "derive_seeds",
-    "finished",
     "label_numbers",
     "load",
     "select_settings",

@@ -16,7 +16,7 @@ from ..results import Ending, InUseError, Outcome, RunDirectory, UnreadableError
 from ..results.files import reading, write_atomically
 from ..simulation.interruption import ExternalStop, Interruption
 
-_LOOK = 0.5  # seconds between two looks at a lock
+_POLL_SECONDS = 0.5  # seconds between two looks at a lock
 
 
 class ClusterError(RuntimeError):
@@ -24,7 +24,7 @@ class ClusterError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Report:
+class CellReport:
     """What became of a cell: how its run ended, or None where another process carries it out."""
 
     name: str
@@ -53,7 +53,9 @@ class Task:
         """The steps of the run; 0 if it has an end in time."""
         return float(self.settings["run"]["steps"] or 0)
 
-    def carry_out(self, asked: Callable[[], signal.Signals | None], tell: Callable[[int], None]) -> Report:
+    def carry_out(
+        self, stop_signal: Callable[[], signal.Signals | None], on_steps: Callable[[int], None]
+    ) -> CellReport:
         """Bring the cell to its end, from where it is; see `zeroloss.sweeps.workers.Job`."""
         for name, kind in self.users_dynamics.items():
             register_dynamics(name, kind)
@@ -61,24 +63,24 @@ class Task:
         while True:
             try:
                 with file_lock(Path(self.lock)):
-                    return Report(self.name, _carried_out(self, tell, ExternalStop(asked)))
+                    return CellReport(self.name, _carry_out_cell(self, on_steps, ExternalStop(stop_signal)))
             except InUseError:
-                if asked() or time.monotonic() >= deadline:
-                    return Report(self.name, None)
-            time.sleep(_LOOK)
+                if stop_signal() or time.monotonic() >= deadline:
+                    return CellReport(self.name, None)
+            time.sleep(_POLL_SECONDS)
 
 
-def failed(outcome: Outcome) -> bool:
+def has_failed(outcome: Outcome) -> bool:
     """Whether a cell ended in a numerical failure, or was broken off by an error."""
     return not outcome.ending.can_continue
 
 
-def stopped(outcome: Outcome) -> bool:
+def was_stopped(outcome: Outcome) -> bool:
     """Whether a cell is to go on the next time."""
     return not outcome.ending.is_final
 
 
-def ended(directory: Path) -> Outcome | None:
+def read_outcome(directory: Path) -> Outcome | None:
     """Return how a cell ended: as its run says, or by the error that broke it off; None while it has not."""
     try:
         with reading(_error_file(directory)):
@@ -87,15 +89,15 @@ def ended(directory: Path) -> Outcome | None:
         return RunDirectory(directory).outcome()
 
 
-def _carried_out(task: Task, tell: Callable[[int], None], interruption: Interruption) -> Outcome:
+def _carry_out_cell(task: Task, on_steps: Callable[[int], None], interruption: Interruption) -> Outcome:
     path = Path(task.directory)
-    before = ended(path)
-    if before is not None and not (task.retry and failed(before)):
+    before = read_outcome(path)
+    if before is not None and not (task.retry and has_failed(before)):
         return before
     if before is not None:
         _put_aside(path)
     try:
-        return _run(task, RunDirectory(path), tell, interruption)
+        return _run(task, RunDirectory(path), on_steps, interruption)
     except (runs.RunInterruptedError, runs.DifferentBuildError, InUseError):
         raise  # nothing of the cell's own
     except UnreadableError as error:
@@ -106,13 +108,13 @@ def _carried_out(task: Task, tell: Callable[[int], None], interruption: Interrup
         return Outcome(Ending.BROKEN_OFF, line)
 
 
-def _run(task: Task, directory: RunDirectory, tell: Callable[[int], None], interruption: Interruption) -> Outcome:
+def _run(task: Task, directory: RunDirectory, on_steps: Callable[[int], None], interruption: Interruption) -> Outcome:
     if not directory.has_begun():
         configuration = from_settings(task.settings)
-        return runs.run(configuration, directory.path, progress=tell, interruption=interruption).outcome
+        return runs.run(configuration, directory.path, progress=on_steps, interruption=interruption).outcome
     return runs.resume(
         directory.path,
-        progress=tell,
+        progress=on_steps,
         interruption=interruption,
         allow_different_bits=task.allow_different_bits,
         on_warning=directory.log,

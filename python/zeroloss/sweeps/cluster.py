@@ -27,9 +27,10 @@ from ..provenance import BIT_KEYS_IN_PYTHON, describe_build
 from .cell import ClusterError
 from .workers import Job
 
-_REACHED = 7.0  # seconds in which a scheduler has to answer
-_LOOK = 0.5  # seconds between two looks at what has ended, and of a worker at whether it is to stop
-_MOST = 1000  # jobs that are submitted at a time
+_CONNECT_SECONDS = 7.0  # seconds in which a scheduler has to answer
+_POLL_SECONDS = 0.5  # seconds between two looks at what has ended, and of a worker at whether it is to stop
+#: The greatest number of jobs that are submitted at a time.
+_MAX_SUBMITTED = 1000
 
 
 def connect(address: str) -> Client:
@@ -43,7 +44,7 @@ def connect(address: str) -> Client:
     if not re.fullmatch(r"(\w+://)?[^\s/]+:\d+", address):
         raise ClusterError(f"scheduler: expected an address as tcp://HOST:8786, got {address!r}")
     try:
-        return Client(address, timeout=_REACHED, set_as_default=False)
+        return Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, NotInTime, ValueError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClusterError(f"scheduler: expected one that answers at {address}, got: {line}") from None
@@ -57,8 +58,8 @@ class ClusterWorkers:
 
     def __init__(self, client: Client, directory: Path, at_most: int | None, allow_different_bits: bool) -> None:
         self._client, self._allowed = client, allow_different_bits
-        self._at_most = at_most or _MOST
-        self._wanted = (directory / f"wanted-{uuid.uuid4().hex}").resolve()  # there while this is
+        self._at_most = at_most or _MAX_SUBMITTED
+        self._continue_file = (directory / f"wanted-{uuid.uuid4().hex}").resolve()  # there while this is
         self._refused: set[str] = set()
 
     def check(self) -> None:
@@ -68,17 +69,19 @@ class ClusterWorkers:
         their first job.
         """
         builds = {} if self._allowed else self._client.run(describe_build)
-        if told := [line for name, build in builds.items() if (line := _different(name, build, describe_build()))]:
+        if told := [
+            line for name, build in builds.items() if (line := _describe_difference(name, build, describe_build()))
+        ]:
             raise ClusterError(f"{'; '.join(told)}, so its bits may differ; --allow-different-bits allows that")
-        self._wanted.touch()
+        self._continue_file.touch()
         try:
-            seen = self._client.run(_sees, str(self._wanted))
+            seen = self._client.run(_can_see, str(self._continue_file))
         finally:
-            self._wanted.unlink()
+            self._continue_file.unlink()
         if blind := [name for name, sees in seen.items() if not sees]:
             raise ClusterError(f"out: expected a directory that all workers see, {blind[0]} does not")
 
-    def reports(self, jobs: Sequence[Job], look: Callable[[int], signal.Signals | None]) -> Iterator[Any]:
+    def run_jobs(self, jobs: Sequence[Job], poll: Callable[[int], signal.Signals | None]) -> Iterator[Any]:
         """Carry out jobs, and yield the result of each as it ends; as `zeroloss.sweeps.workers.Workers.reports`.
 
         A worker that is lost leaves its jobs to others; runs in directories continue from the last checkpoint. One of
@@ -92,16 +95,16 @@ class ClusterWorkers:
         waiting = list(reversed(jobs))
         under_way: dict[Future, Job] = {}
         taken, stopping = 0.0, False
-        self._wanted.touch()
+        self._continue_file.touch()
         try:
             while under_way or (waiting and not stopping):
-                others = self._others()
+                others = self._accepted_workers()
                 while waiting and not stopping and len(under_way) < self._at_most and others != []:
-                    under_way |= self._submitted(waiting.pop(), others)
+                    under_way |= self._submit(waiting.pop(), others)
                 self._wait(under_way)
-                if not stopping and look(int(taken)) is not None:
+                if not stopping and poll(int(taken)) is not None:
                     stopping = True
-                    self._wanted.unlink()
+                    self._continue_file.unlink()
                 for future in [future for future in under_way if future.done()]:
                     job = under_way.pop(future)
                     result = self._result(future)
@@ -110,32 +113,32 @@ class ClusterWorkers:
                         waiting.append(job)
                     else:
                         taken += job.steps
-                        look(int(taken))
+                        poll(int(taken))
                         yield result
         finally:
-            self._wanted.unlink(missing_ok=True)  # who looks no more wants no more
+            self._continue_file.unlink(missing_ok=True)  # who looks no more wants no more
             with contextlib.suppress(Exception):  # of a scheduler that has gone
                 self._client.cancel(list(under_way))
 
-    def _others(self) -> list[str] | None:
+    def _accepted_workers(self) -> list[str] | None:
         """Return the workers that are not refused, once one is; None for all. There may be none for the time being."""
         if not self._refused:
             return None
         return [name for name in self._client.scheduler_info(n_workers=-1)["workers"] if name not in self._refused]
 
-    def _submitted(self, job: Job, workers: list[str] | None) -> dict[Future, Job]:
+    def _submit(self, job: Job, workers: list[str] | None) -> dict[Future, Job]:
         build = None if self._allowed else {name: describe_build()[name] for name in BIT_KEYS_IN_PYTHON}
         content = pickle.dumps(job)  # the scheduler reads what it is given, and may not know the job's modules
-        future = self._client.submit(_carry_out, content, str(self._wanted), build, pure=False, workers=workers)
+        future = self._client.submit(_carry_out, content, str(self._continue_file), build, pure=False, workers=workers)
         return {future: job}
 
     def _wait(self, futures: Collection[Future]) -> None:
         """Wait for one of the futures, or a little while."""
         if not futures:
-            time.sleep(_LOOK)
+            time.sleep(_POLL_SECONDS)
             return
         with contextlib.suppress(NotInTime), self._client.as_current():
-            wait(futures, timeout=_LOOK, return_when="FIRST_COMPLETED")
+            wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
 
     def _refuse(self, refusal: _Refusal) -> None:
         if refusal.worker not in self._refused:
@@ -165,15 +168,15 @@ def _carry_out(content: bytes, wanted: str, build: Mapping[str, Any] | None) -> 
     here = {name: describe_build()[name] for name in BIT_KEYS_IN_PYTHON}
     if build is not None and here != build:
         name = get_worker().address
-        return _Refusal(name, _different(name, here, build))
+        return _Refusal(name, _describe_difference(name, here, build))
     try:
         job: Job = pickle.loads(content)
     except ImportError as error:
         raise ClusterError(f"dynamics: expected a module that every worker can import, got: {error}") from None
-    return job.carry_out(_Stop(Path(wanted)), lambda taken: None)
+    return job.carry_out(_FileWatch(Path(wanted)), lambda taken: None)
 
 
-class _Stop:
+class _FileWatch:
     """Asks for an end once a file is gone, looked for now and then."""
 
     def __init__(self, path: Path) -> None:
@@ -181,16 +184,16 @@ class _Stop:
 
     def __call__(self) -> signal.Signals | None:
         if not self._gone and time.monotonic() >= self._next:
-            self._gone, self._next = not self._path.exists(), time.monotonic() + _LOOK
+            self._gone, self._next = not self._path.exists(), time.monotonic() + _POLL_SECONDS
         return signal.SIGTERM if self._gone else None
 
 
-def _different(name: str, build: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+def _describe_difference(name: str, build: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     parts = [
         f"{key} {build[key]} in place of {expected[key]}" for key in BIT_KEYS_IN_PYTHON if build[key] != expected[key]
     ]
     return f"{name} has {', '.join(parts)}" if parts else ""
 
 
-def _sees(path: str) -> bool:
+def _can_see(path: str) -> bool:
     return Path(path).is_file()

@@ -17,8 +17,8 @@ from ..simulation.interruption import Interruption
 from ..simulation.simulation import EarlierPart, Plan, Simulation, checked_end, start_stepper
 from .grid import Cell
 
-_ENOUGH = 0.1  # seconds that a trial takes, at least
-_DIRECTORY = 0.1  # seconds to begin and end a run in a directory
+_TRIAL_SECONDS = 0.1  # seconds that a trial takes, at least
+_DIRECTORY_SECONDS = 0.1  # seconds to begin and end a run in a directory
 
 
 class CostModel:
@@ -43,22 +43,22 @@ class CostModel:
         """
         found = []
         for cell in progress_bar(progress, iterable=cells, desc="sizes", unit="cell", leave=False):
-            size = _size(cell.settings)
+            size = _size_key(cell.settings)
             if size not in self._seconds:
                 try:
                     configuration = cell.configuration()
-                    self._seconds[size] = self._unit(configuration)
+                    self._seconds[size] = self._measure_unit(configuration)
                     self._bytes[size] = cost(configuration.dynamics, configuration.data, configuration.network).memory
                 except (ValueError, TypeError) as error:
                     raise ConfigurationError([f"{error} (with {cell})"]) from error
-            found.append(_DIRECTORY + self._seconds[size] * _units(cell))
+            found.append(_DIRECTORY_SECONDS + self._seconds[size] * _units(cell))
         return found
 
     def memory(self, cells: Sequence[Cell]) -> list[int]:
         """Return the bytes that each cell, of a size that was tried, needs."""
-        return [self._bytes[_size(cell.settings)] for cell in cells]
+        return [self._bytes[_size_key(cell.settings)] for cell in cells]
 
-    def _unit(self, configuration: Configuration) -> float:
+    def _measure_unit(self, configuration: Configuration) -> float:
         """Return the seconds a step or, of adaptive steps, a unit of time."""
         data, dynamics, run = configuration.data, configuration.dynamics, configuration.run
         stepper = start_stepper(dynamics, data, configuration.network, run.threads or 1)
@@ -78,7 +78,7 @@ class CostModel:
             if outcome.ending is Ending.STOPPED_BY_THE_USER:
                 raise KeyboardInterrupt
             seconds, taken = time.perf_counter() - began, taken + steps
-            if seconds >= _ENOUGH or outcome.ending is not Ending.REACHED_THE_END:
+            if seconds >= _TRIAL_SECONDS or outcome.ending is not Ending.REACHED_THE_END:
                 return seconds / (_time(stepper) if adaptive else steps)
             steps *= 4
 
@@ -99,7 +99,7 @@ def _time_of_a_step(cell: Cell) -> float:
     return float(dynamics.get("step_size") or dynamics.get("lr", 1.0))
 
 
-def _size(settings: Mapping[str, Mapping[str, Any]]) -> str:
+def _size_key(settings: Mapping[str, Mapping[str, Any]]) -> str:
     """Return what two cells that take as long have in common."""
     kept = {
         "data": {key: value for key, value in settings["data"].items() if key != "seed"},

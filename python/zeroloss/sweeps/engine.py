@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
 
-__all__ = ["Cube", "Grid", "NumericalFailureError", "carry_out", "finished"]
+__all__ = ["Cube", "Grid", "NumericalFailureError", "carry_out", "checked_run"]
 
 _LABELS = "labels of the dataset"  # the entry of a cell that was a dataset
 
@@ -54,7 +54,7 @@ class NumericalFailureError(Exception):
         return type(self), (self.run, str(self).removesuffix(f" {self.run.outcome}"))
 
 
-def finished(run: Run) -> Run:
+def checked_run(run: Run) -> Run:
     """Return a run that reached its end, or that was asked to end early with its cell.
 
     Raises
@@ -161,7 +161,7 @@ class _Job:
     about: Mapping[str, Any] = field(hash=False)
 
     def carry_out(
-        self, asked: Callable[[], signal.Signals | None], tell: Callable[[int], None]
+        self, stop_signal: Callable[[], signal.Signals | None], on_steps: Callable[[int], None]
     ) -> tuple[Mapping[str, Any], Arrays | None]:
         """Return what determines the cell with its arrays; None for them if it was asked to end before its end."""
         left = int(min(self.steps, 2**62))
@@ -169,22 +169,22 @@ class _Job:
         def tell_own(taken: int) -> None:
             nonlocal left
             left -= taken
-            tell(taken)
+            on_steps(taken)
 
-        context = CellContext(asked, tell_own if self.steps else lambda taken: None, self.threads)
+        context = CellContext(stop_signal, tell_own if self.steps else lambda taken: None, self.threads)
         with context.activate(), threadpool_limits(1, "blas"):  # on any worker: the bits of products depend on it
             try:
                 found = self.cell(**self.arguments, **self.also)
             except KeyboardInterrupt:
-                if asked() is None:
+                if stop_signal() is None:
                     raise
                 return self.about, None
             except NumericalFailureError as failure:
                 raise NumericalFailureError(failure.run, self.words) from failure
         if context.was_stopped:
             return self.about, None
-        tell(left)  # the rest of a run that diverged
-        return self.about, _arrays(found)
+        on_steps(left)  # the rest of a run that diverged
+        return self.about, _to_arrays(found)
 
 
 def carry_out(
@@ -227,7 +227,7 @@ def carry_out(
         If a run that has to reach its end does not.
     """
     cells = Cells() if cells is None else cells
-    places = [[_about(grid, labels) for labels in grid.labels()] for grid in grids]
+    places = [[_identify(grid, labels) for labels in grid.labels()] for grid in grids]
     names = [[json.dumps(about, sort_keys=True) for about in own] for own in places]
     found: dict[str, Arrays] = {}
     waiting: dict[str, tuple[Grid, dict[str, Any], Mapping[str, Any]]] = {}
@@ -247,7 +247,7 @@ def carry_out(
         pool = (
             Workers(at_once, processes and at_once > 1)
             if client is None
-            else on_cluster(client, _shared(cells), workers)
+            else on_cluster(client, _shared_directory(cells), workers)
         )
         _collect(pool, jobs, cells, found, at_once if client is None else None, progress)
     if missing := sum(name not in found for name in waiting):
@@ -265,18 +265,18 @@ def _collect(
     bar = progress_bar(progress, desc=title, total=total, unit="step" if in_steps else "cell", leave=False)
     with Interruption() as interruption, bar, threadpool_limits(1, "blas"):  # for as long as any thread works on a cell
 
-        def look(steps: int) -> signal.Signals | None:
+        def poll(steps: int) -> signal.Signals | None:
             bar.update(steps - bar.n if in_steps else 0)
             return interruption.stop_signal
 
-        for about, arrays in pool.reports(jobs, look):
+        for about, arrays in pool.run_jobs(jobs, poll):
             if arrays is not None:
                 found[json.dumps(about, sort_keys=True)] = arrays
                 cells.store(about, arrays)
             bar.update(0 if in_steps else 1)
 
 
-def _about(grid: Grid, labels: Mapping[str, Any]) -> dict[str, Any]:
+def _identify(grid: Grid, labels: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that determines a cell."""
     module = inspect.getmodule(grid.cell)
     name = f"{module.__name__ if module else ''}.{grid.cell.__qualname__}"
@@ -292,7 +292,7 @@ def _job(grid: Grid, labels: Mapping[str, Any], about: Mapping[str, Any], thread
     return _Job(grid.cell, arguments, grid.also(**labels), words, threads, steps, about)
 
 
-def _shared(cells: Cells) -> Path:
+def _shared_directory(cells: Cells) -> Path:
     """Return the directory of cells that a cluster shares."""
     if cells.directory is None:
         raise ArgumentValueError("cells", "expected a directory that all workers of the cluster see, got none")
@@ -300,7 +300,7 @@ def _shared(cells: Cells) -> Path:
     return cells.directory
 
 
-def _arrays(found: Any) -> Arrays:
+def _to_arrays(found: Any) -> Arrays:
     """Return the result of a cell as plain arrays; a dataset with an entry that holds its labels."""
     if not hasattr(found, "data_vars"):
         return {name: np.asarray(values) for name, values in found.items()}

@@ -28,9 +28,9 @@ from ..config import (
     from_settings,
 )
 
-_MOST_CELLS = 1_000_000
-_MOST_TOLD = 10  # problems of cells
-_MOST_BUILT = 16  # datasets and dynamics in memory while cells are checked
+_MAX_CELLS = 1_000_000
+_MAX_REPORTED = 10  # problems of cells
+_MAX_BUILT = 16  # datasets and dynamics in memory while cells are checked
 _GREATEST_SEED = 2**256
 
 
@@ -117,8 +117,8 @@ def cells(settings: Mapping[str, Any], progress: bool | None = None) -> list[Cel
     """
     lines = axes(settings)
     count = math.prod(len(axis.values) for axis in lines)
-    if count > _MOST_CELLS:
-        raise ConfigurationError([f"sweep: expected at most {_MOST_CELLS} combinations, got {format_value(count)}"])
+    if count > _MAX_CELLS:
+        raise ConfigurationError([f"sweep: expected at most {_MAX_CELLS} combinations, got {format_value(count)}"])
     try:
         base = to_plain({name: section for name, section in settings.items() if name != "sweep"})
     except ValueError as error:
@@ -132,7 +132,7 @@ def cells(settings: Mapping[str, Any], progress: bool | None = None) -> list[Cel
         labels = {key: value for axis, i in zip(lines, place, strict=True) for key, value in axis.labels[i]}
         if not found and not problems:
             others: list[str] = []
-            extract_sections(_with(base, labels), others)
+            extract_sections(_apply_labels(base, labels), others)
             problems |= dict.fromkeys(others, str(Cell(labels, {}, "")))
         own = {name: parts.at(name, place) for name in SECTIONS}
         if wrong := [line for part, _ in own.values() for line in part.problems]:
@@ -146,8 +146,8 @@ def cells(settings: Mapping[str, Any], progress: bool | None = None) -> list[Cel
         names[name] = cell
         found.append(cell)
     if problems:
-        told = [f"{line} (with {where})" for line, where in list(problems.items())[:_MOST_TOLD]]
-        raise ConfigurationError([*told, *_more(len(problems) - _MOST_TOLD)])
+        told = [f"{line} (with {where})" for line, where in list(problems.items())[:_MAX_REPORTED]]
+        raise ConfigurationError([*told, *_format_rest(len(problems) - _MAX_REPORTED)])
     return found
 
 
@@ -182,7 +182,7 @@ class _Parts:
             self._found[key] = part, text
         return self._found[key]
 
-    def _given(self, name: str, place: tuple[int, ...]) -> dict[str, Any]:
+    def _section_keys(self, name: str, place: tuple[int, ...]) -> dict[str, Any]:
         section = self._base.get(name, {})
         keys = dict(section) if isinstance(section, Mapping) else {}
         for i in self._axes[name]:
@@ -193,17 +193,17 @@ class _Parts:
     def _key(self, name: str, place: tuple[int, ...]) -> tuple[Any, ...]:
         """Return what tells apart the sections that are to be checked: not the seed, if it is one."""
         seedless = [i for i in self._axes[name] if self._lines[i].keys != (f"{name}.seed",)]
-        seed = self._given(name, place).get("seed", 0)
+        seed = self._section_keys(name, place).get("seed", 0)
         sound = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < _GREATEST_SEED
         own = (name, *(place[i] for i in (seedless if sound else self._axes[name])), sound)
         return own if name not in self._BASES else (*own, *self._key(self._BASES[name], place))
 
     def _part(self, name: str, place: tuple[int, ...]) -> CheckedSection:
-        key, given = self._key(name, place), self._given(name, place)
+        key, given = self._key(name, place), self._section_keys(name, place)
         if key not in self._checked:
             basis = self._basis(name, place)
             part = check_section(name, given, basis)
-            self._keep(key, part.built)
+            self._cache(key, part.built)
             self._checked[key] = CheckedSection(part.keys, None, part.problems)
         part = self._checked[key]
         return CheckedSection({**part.keys, "seed": given["seed"]}, None, part.problems) if "seed" in given else part
@@ -214,13 +214,13 @@ class _Parts:
         below = self._BASES[name]
         key = self._key(below, place)
         if key not in self._built:
-            self._keep(key, check_section(below, self._given(below, place)).built)
+            self._cache(key, check_section(below, self._section_keys(below, place)).built)
         return self._built[key]
 
-    def _keep(self, key: tuple[Any, ...], built: Any) -> None:
+    def _cache(self, key: tuple[Any, ...], built: Any) -> None:
         """Keep the newest few: data may be large."""
         self._built[key] = built
-        if len(self._built) > _MOST_BUILT:
+        if len(self._built) > _MAX_BUILT:
             del self._built[next(iter(self._built))]
 
     def _with_contents(self, keys: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -235,7 +235,7 @@ class _Parts:
         return {**keys, "file": self._contents[file]}
 
 
-def _with(base: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:
+def _apply_labels(base: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with the values of a cell."""
     own: dict[str, Any] = {name: dict(keys) if isinstance(keys, Mapping) else keys for name, keys in base.items()}
     for name, value in labels.items():
@@ -245,5 +245,5 @@ def _with(base: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:
     return own
 
 
-def _more(count: int) -> Sequence[str]:
+def _format_rest(count: int) -> Sequence[str]:
     return [f"and {count} more"] if count > 0 else []

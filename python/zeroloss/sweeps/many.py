@@ -73,7 +73,7 @@ def simulate_many(
     plan = Plan(steps, duration, record_every, snapshot_every, None, loss_extremes, events, event_every, stop)
     if not isinstance(members, Iterable):
         raise ArgumentTypeError("members", f"expected (dynamics, data, network), one or more, got {members!r}")
-    given = [_checked(place, member, plan, measures) for place, member in enumerate(members)]
+    given = [_checked_member(place, member, plan, measures) for place, member in enumerate(members)]
     if not given:
         raise ArgumentValueError("members", "expected at least one (dynamics, data, network), got none")
     memory = sorted(cost(*member).memory for member in given)
@@ -90,11 +90,11 @@ def simulate_many(
     runs: dict[int, Run] = {}
     with Interruption() as interruption, bar:
 
-        def look(steps: int) -> signal.Signals | None:
+        def poll(steps: int) -> signal.Signals | None:
             bar.update(steps - bar.n)
             return interruption.stop_signal
 
-        runs |= Workers(together, processes=False).reports(jobs, look)
+        runs |= Workers(together, processes=False).run_jobs(jobs, poll)
     for job in jobs:
         if job.place not in runs:  # it was not begun, and ends at its first step
             runs |= [job.carry_out(lambda: signal.SIGINT, lambda taken: None)]
@@ -115,15 +115,17 @@ class _Job:
     def steps(self) -> float:
         return float(self.plan.steps or 0)
 
-    def carry_out(self, asked: Callable[[], signal.Signals | None], tell: Callable[[int], None]) -> tuple[int, Run]:
+    def carry_out(
+        self, stop_signal: Callable[[], signal.Signals | None], on_steps: Callable[[int], None]
+    ) -> tuple[int, Run]:
         """Return the place of the member, and its run."""
         needed = cost(*self.member)
         threads = min(self.share, checked_threads(None, needed.flops, needed.flops_for_threads))
-        own = _own(self.plan, self.measures, self.member[1])
-        return self.place, carry_out(*self.member, own, threads, tell, ExternalStop(asked))
+        own = _member_plan(self.plan, self.measures, self.member[1])
+        return self.place, carry_out(*self.member, own, threads, on_steps, ExternalStop(stop_signal))
 
 
-def _own(plan: Plan, measures: ManyMeasures, data: Dataset) -> Plan:
+def _member_plan(plan: Plan, measures: ManyMeasures, data: Dataset) -> Plan:
     """Return the plan of a member, with its measures."""
     found = measures(data) if callable(measures) else measures
     if not isinstance(found, Mapping | None):
@@ -133,7 +135,7 @@ def _own(plan: Plan, measures: ManyMeasures, data: Dataset) -> Plan:
     return replace(plan, measures=found)
 
 
-def _checked(place: int, member: object, plan: Plan, measures: ManyMeasures) -> Member:
+def _checked_member(place: int, member: object, plan: Plan, measures: ManyMeasures) -> Member:
     """Return a member of which each part is what it should be, fits the others, and can be started."""
     if not isinstance(member, tuple | list) or len(member) != 3:
         raise ArgumentTypeError(f"members[{place}]", f"expected (dynamics, data, network), got {member!r}")
@@ -141,7 +143,7 @@ def _checked(place: int, member: object, plan: Plan, measures: ManyMeasures) -> 
     try:
         _checks.check_instance("data", data, Dataset)
         _checks.check_instance("network", network, Network)
-        prepare(dynamics, data, network, _own(plan, measures, data), 1)
+        prepare(dynamics, data, network, _member_plan(plan, measures, data), 1)
     except (ValueError, TypeError) as error:
         raise _checks.error_of_part(f"members[{place}]", error) from error
     return dynamics, data, network

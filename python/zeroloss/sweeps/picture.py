@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-_MOST_FAINT = 200  # curves of single cells
+_MAX_FAINT = 200  # curves of single cells
 _CURVES = ("test_accuracy", "test_loss", "train_loss")  # the first of them that the cells have
 
 
@@ -105,7 +105,7 @@ def _curves(place: SubFigure, letter: str, curves: xr.DataArray, by: str) -> Non
     axes: Axes = place.subplots()
     labels = _texts(curves[by])
     shades = mpl.colormaps["viridis"](np.linspace(0.9, 0.05, len(labels)))
-    faint = curves.size / curves.sizes["step"] <= _MOST_FAINT
+    faint = curves.size / curves.sizes["step"] <= _MAX_FAINT
     for shade, label, place_of in zip(shades, labels, range(len(labels)), strict=True):
         own = curves.isel({by: place_of})
         rows = own.transpose(..., "step").values.reshape(-1, own.sizes["step"])

@@ -63,7 +63,7 @@ class Cells:
         ZerolossWarning
             If the file of the cell is damaged: it has to be computed again.
         """
-        about, name = _about(settings)
+        about, name = _identify(settings)
         if name in self._memory:
             return self._memory[name]
         if self.directory is None:
@@ -83,13 +83,13 @@ class Cells:
 
     def store(self, settings: Mapping[str, Any], arrays: Arrays) -> None:
         """Store the arrays of a cell. Another process may store the same at this moment, with the same bits."""
-        about, name = _about(settings)
+        about, name = _identify(settings)
         self._memory[name] = arrays
         if self.directory is not None:
             self.directory.mkdir(parents=True, exist_ok=True)
             write_checksummed(self.directory / name, about, arrays)
 
 
-def _about(settings: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def _identify(settings: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     about: dict[str, Any] = json.loads(json.dumps({"settings": settings, "build": describe_build()}, allow_nan=False))
     return about, hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]

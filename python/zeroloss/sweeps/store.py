@@ -38,7 +38,7 @@ from ..results import DESCRIPTIONS, TIMES, Outcome, RunDirectory, file_lock, lab
 from ..results.files import reading, remove_unfinished, write_atomically
 from ..results.netcdf import write_netcdf
 from ..results.recognition import SWEEP_MARK, is_empty, is_sweep, json_object
-from .cell import ended
+from .cell import read_outcome
 from .grid import Axis, Cell, axes
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 NOT_ENDED = "not ended"
 
 #: What a cube has besides the swept keys and the recorded values.
-_OWN = {"step", "event", "event_step", "ending", "outcome", "cell", "last_step", *TIMES, *DESCRIPTIONS}
+_RESERVED_NAMES = {"step", "event", "event_step", "ending", "outcome", "cell", "last_step", *TIMES, *DESCRIPTIONS}
 
 
 def _name(key: str) -> str:
@@ -74,7 +74,7 @@ class Store:
         return cls(path, lines, [cell.name for cell in given], common)
 
     @classmethod
-    def opened(cls, directory: str | os.PathLike[str]) -> Store:
+    def open(cls, directory: str | os.PathLike[str]) -> Store:
         """Return the store in a directory; ValueError where there is none."""
         path = Path(directory)
         try:
@@ -124,7 +124,7 @@ class Store:
         own = [f"{section}.{name}" for section, keys in self.common.items() for name in keys]
         counts = collections.Counter(_name(key) for key in {*own, *self.keys()})
         return {
-            key: _name(key) if counts[_name(key)] == 1 and _name(key) not in _OWN else key.replace(".", "_")
+            key: _name(key) if counts[_name(key)] == 1 and _name(key) not in _RESERVED_NAMES else key.replace(".", "_")
             for key in self.keys()
         }
 
@@ -143,7 +143,7 @@ class Store:
         except OSError:
             return {}
         begun = (name for name in self.names if name in there)
-        return {name: outcome for name in begun if (outcome := ended(self.cell(name))) is not None}
+        return {name: outcome for name in begun if (outcome := read_outcome(self.cell(name))) is not None}
 
     def check_free(self) -> None:
         """Raise ValueError unless the directory is new, empty, or holds this sweep, wider or narrower.
@@ -223,7 +223,7 @@ class Store:
                 about = labels(names[key], "", f"value of {key}")
                 found = found.assign_coords({names[key]: (dim, _values([row[place] for row in axis.values]), about)})
         for over, meaning in (("step", "number of steps taken"), ("event", "condition whose first step is found")):
-            columns = _joined(histories, over)
+            columns = _join_histories(histories, over)
             found = found.assign_coords({over: (over, columns.pop(over)[0], labels(over, "", meaning))})
             for name, (values, attributes) in columns.items():
                 spread = np.full((len(self.names), *values.shape[1:]), np.nan)
@@ -258,7 +258,7 @@ Column = tuple[NDArray[Any], Mapping[str, Any]]
 _History = dict[str, Column]
 
 
-def _joined(histories: Mapping[int, _History], over: str) -> _History:
+def _join_histories(histories: Mapping[int, _History], over: str) -> _History:
     """Return variables over "step" or "event" of all cells, (cells, points), NaN where a cell has none."""
     points = {point: None for history in histories.values() if history for point in history[over][0].tolist()}
     kept = sorted(points) if over == "step" else list(points)
@@ -300,7 +300,7 @@ def open_sweep(directory: str | os.PathLike[str]) -> xr.Dataset:
     ValueError
         Where there is no sweep, or no cell has ended.
     """
-    return Store.opened(directory).cube()
+    return Store.open(directory).cube()
 
 
 def _toml_of(path: Path) -> Mapping[str, Any] | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _checks, _display
 from .._checks import ArgumentTypeError
+from .._deprecated import rename_arguments
 from .._plain import resolve_file_names, to_plain
 from .._progress import progress_bar
 from .._resources import available_processors, check_memory, checked_workers
@@ -21,7 +22,7 @@ from ..dynamics.registry import user_dynamics
 from ..results import Outcome
 from ..runs import RunInterruptedError
 from ..simulation.interruption import Interruption
-from .cell import Report, Task, failed, stopped
+from .cell import CellReport, Task, has_failed, was_stopped
 from .cost import CostModel
 from .grid import Cell, axes, cells
 from .store import Store
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-_LOST = 60.0  # seconds in which a cell's lock has to be free after its worker on a cluster was lost
+_LOST_WORKER_SECONDS = 60.0  # seconds in which a cell's lock has to be free after its worker on a cluster was lost
 
 
-class BrokenError(RuntimeError):
+class SweepInterruptedError(RuntimeError):
     """A worker ended unexpectedly: what had ended is kept, and what was under way goes on from its checkpoint."""
 
 
@@ -74,19 +75,19 @@ class Sweep:
     @property
     def failures(self) -> list[Cell]:
         """The cells that ended in a numerical failure, or were broken off by an error."""
-        return [cell for cell in self.cells if cell.name in self.outcomes and failed(self.outcomes[cell.name])]
+        return [cell for cell in self.cells if cell.name in self.outcomes and has_failed(self.outcomes[cell.name])]
 
     def cube(self) -> xr.Dataset:
         """Return all cells that have ended as one labelled cube: see `zeroloss.sweeps.open_sweep`."""
         return self.store.cube()
 
     def __repr__(self) -> str:
-        return _display.format_lines(*self._described())
+        return _display.format_lines(*self._describe())
 
     def _repr_html_(self) -> str:
-        return _display.format_html(*self._described())
+        return _display.format_html(*self._describe())
 
-    def _described(self) -> tuple[str, _display.Rows]:
+    def _describe(self) -> tuple[str, _display.Rows]:
         endings = Counter(str(outcome.ending) for outcome in self.outcomes.values())
         rows: dict[str, object] = {
             "directory": str(self.store.path),
@@ -97,12 +98,13 @@ class Sweep:
 
     def __str__(self) -> str:
         done, count = len(self.outcomes), len(self.cells)
-        count_failed = sum(failed(outcome) for outcome in self.outcomes.values())
+        count_failed = sum(has_failed(outcome) for outcome in self.outcomes.values())
         failures = f", {count_failed} of them failed" if count_failed else ""
         elsewhere = f", {len(self.elsewhere)} are under way in another process" if self.elsewhere else ""
         return f"{done} of {count} cells ended{failures}{elsewhere}"
 
 
+@rename_arguments(planned="on_plan")
 def sweep(
     configuration: str | os.PathLike[str] | Mapping[str, Any],
     out: str | os.PathLike[str],
@@ -113,7 +115,7 @@ def sweep(
     retry: bool = False,
     allow_different_bits: bool = False,
     progress: bool | None = None,
-    planned: Callable[[Sweep], None] | None = None,
+    on_plan: Callable[[Sweep], None] | None = None,
 ) -> Sweep:
     """Carry out all combinations of a configuration, each a run in a directory of its own, to the bits of a run alone.
 
@@ -138,7 +140,7 @@ def sweep(
         Whether another version, compiler or instruction-set level may go on with a cell.
     progress : bool, optional
         One progress bar for all steps, as for ``simulate``.
-    planned : function of a Sweep, optional
+    on_plan : function of a Sweep, optional
         Called with the plan and its expected time before the work starts.
 
     Returns
@@ -151,7 +153,7 @@ def sweep(
     ------
     ConfigurationError
         With all that is wrong, before anything starts.
-    BrokenError
+    SweepInterruptedError
         Where a worker ended unexpectedly, or a cell cannot be written. What had ended is kept.
     ClusterError
         Where a cluster has no workers that can carry out the sweep.
@@ -164,8 +166,8 @@ def sweep(
     processors = available_processors() if client is None else max(1, sum(client.nthreads().values()))
     count = processors if workers is None else checked_workers("workers", workers)
     plan = Sweep(store, found, count, store.outcomes())
-    plan.todo = [c for c in found if c.name not in plan.outcomes or (retry and failed(plan.outcomes[c.name]))]
-    plan.outcomes = {name: how for name, how in plan.outcomes.items() if not (retry and failed(how))}
+    plan.todo = [c for c in found if c.name not in plan.outcomes or (retry and has_failed(plan.outcomes[c.name]))]
+    plan.outcomes = {name: how for name, how in plan.outcomes.items() if not (retry and has_failed(how))}
     plan.workers = max(1, min(count, len(plan.todo)))
     model = CostModel()
     each = model.seconds(plan.todo, progress)
@@ -173,13 +175,13 @@ def sweep(
     plan.rough = model.rough
     if client is None:
         check_memory(f"{plan.workers} cells at a time", sum(sorted(model.memory(plan.todo))[-plan.workers :]))
-    if planned is not None:
-        planned(plan)
+    if on_plan is not None:
+        on_plan(plan)
     with Interruption((signal.SIGINT, signal.SIGTERM)) as interruption:
         store.prepare(settings)
         if plan.todo:
             longest_first = [cell for _, cell in sorted(zip(each, plan.todo, strict=True), key=lambda one: -one[0])]
-            patience = 0.0 if client is None else _LOST
+            patience = 0.0 if client is None else _LOST_WORKER_SECONDS
             tasks = [_task(cell, store, retry, allow_different_bits, patience) for cell in longest_first]
             if client is None:
                 _carry_out(plan, tasks, Workers(plan.workers, processes), interruption, progress)
@@ -230,24 +232,24 @@ def _carry_out(plan: Sweep, tasks: list[Task], workers: Any, interruption: Inter
     total = sum(task.settings["run"]["steps"] or 0 for task in tasks)
     bar = progress_bar(progress, desc="sweep", total=total or None)
 
-    def look(steps: int) -> signal.Signals | None:
+    def poll(steps: int) -> signal.Signals | None:
         bar.update(steps - bar.n)
         bar.set_postfix_str(str(plan), refresh=False)
         return interruption.stop_signal
 
     with bar:
         try:
-            for report in workers.reports(tasks, look):
-                _note(plan, report)
+            for report in workers.run_jobs(tasks, poll):
+                _store_report(plan, report)
         except RunInterruptedError as error:
-            raise BrokenError(f"{error}; or the same sweep goes on") from error
+            raise SweepInterruptedError(f"{error}; or the same sweep goes on") from error
         except BrokenExecutor as error:
             line = f"{plan.store.path}: a worker ended unexpectedly; {plan}, and the same sweep goes on with the others"
-            raise BrokenError(line) from error
+            raise SweepInterruptedError(line) from error
 
 
-def _note(plan: Sweep, report: Report) -> None:
+def _store_report(plan: Sweep, report: CellReport) -> None:
     if report.outcome is None:
         plan.elsewhere.add(report.name)
-    elif not stopped(report.outcome):
+    elif not was_stopped(report.outcome):
         plan.outcomes[report.name] = report.outcome

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .cluster import ClusterWorkers
 
-_LOOK = 0.2  # seconds between two looks at how far the workers are
+_POLL_SECONDS = 0.2  # seconds between two looks at how far the workers are
 
 
 class Job(Protocol):
@@ -36,14 +36,14 @@ class Job(Protocol):
     def steps(self) -> float:
         """The number of steps that it takes, as far as that is known."""
 
-    def carry_out(self, asked: Callable[[], signal.Signals | None], tell: Callable[[int], None]) -> Any:
+    def carry_out(self, stop_signal: Callable[[], signal.Signals | None], on_steps: Callable[[int], None]) -> Any:
         """Do the work, and return the result.
 
         Parameters
         ----------
-        asked : function
+        stop_signal : function
             Returns the signal that asks for the end, or None. A job that is asked ends early, with a partial result.
-        tell : function
+        on_steps : function
             Called with numbers of steps as they are taken.
         """
 
@@ -58,18 +58,18 @@ class Workers:
             context = multiprocessing.get_context("spawn")
             self._signal: Any = context.Value(ctypes.c_int, 0)
             self._steps: Any = context.Value(ctypes.c_longlong, 0)
-            self._pool = ProcessPoolExecutor(count, context, _begin, (self._signal, self._steps))
-            self._carry_out: Callable[[Job], Any] = _in_process
+            self._pool = ProcessPoolExecutor(count, context, _start_worker, (self._signal, self._steps))
+            self._carry_out: Callable[[Job], Any] = _carry_out_in_process
         else:
             self._signal = SimpleNamespace(value=0)
-            self._steps = SimpleNamespace(value=0, get_lock=functools.partial(_itself, threading.Lock()))
+            self._steps = SimpleNamespace(value=0, get_lock=functools.partial(_return_lock, threading.Lock()))
             self._pool = ThreadPoolExecutor(count, thread_name_prefix="zeroloss")
-            self._carry_out = _Shared(self._signal, self._steps).carry_out
+            self._carry_out = _SharedState(self._signal, self._steps).carry_out
 
-    def reports(self, jobs: Sequence[Job], look: Callable[[int], signal.Signals | None]) -> Iterator[Any]:
+    def run_jobs(self, jobs: Sequence[Job], poll: Callable[[int], signal.Signals | None]) -> Iterator[Any]:
         """Carry out jobs in their order, and yield the result of each as it ends.
 
-        ``look`` is called with the number of steps taken so far, often, and returns the signal that asks for an end:
+        ``poll`` is called with the number of steps taken so far, often, and returns the signal that asks for an end:
         jobs under way are then asked to end, and those not begun yet are dropped.
 
         Raises
@@ -83,11 +83,11 @@ class Workers:
         under_way: set[Future[Any]] = set()
         try:
             while under_way or waiting:
-                with _blocked():  # for processes that start with the first tasks: signals are for this one
+                with _block_signals():  # for processes that start with the first tasks: signals are for this one
                     while waiting and len(under_way) < 2 * self._count:
                         under_way.add(self._pool.submit(self._carry_out, waiting.pop()))
-                ended, under_way = wait(under_way, _LOOK, FIRST_COMPLETED)
-                if (number := look(self._steps.value)) is not None and not self._signal.value:
+                ended, under_way = wait(under_way, _POLL_SECONDS, FIRST_COMPLETED)
+                if (number := poll(self._steps.value)) is not None and not self._signal.value:
                     self._signal.value = int(number)
                     waiting = []
                     under_way = {job for job in under_way if not job.cancel()}
@@ -98,7 +98,7 @@ class Workers:
             self._pool.shutdown(wait=not (self._processes and under_way), cancel_futures=True)
 
 
-def _itself(lock: threading.Lock) -> threading.Lock:
+def _return_lock(lock: threading.Lock) -> threading.Lock:
     return lock
 
 
@@ -114,7 +114,7 @@ def on_cluster(
 
 
 @contextlib.contextmanager
-def _blocked() -> Iterator[None]:
+def _block_signals() -> Iterator[None]:
     """Let signals wait, here and for good in processes that start meanwhile; Windows cannot."""
     if sys.platform == "win32":
         yield
@@ -126,7 +126,7 @@ def _blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _Shared:
+class _SharedState:
     """The shared numbers, as a job sees them."""
 
     def __init__(self, number: Any, steps: Any) -> None:
@@ -136,39 +136,39 @@ class _Shared:
 
     def carry_out(self, job: Job) -> Any:
         """Carry out a job."""
-        return job.carry_out(self._asked, self._tell)
+        return job.carry_out(self._stop_signal, self._add_steps)
 
-    def _asked(self) -> signal.Signals | None:
+    def _stop_signal(self) -> signal.Signals | None:
         number = self._number.value
         return signal.Signals(number) if number else signal.SIGTERM if self.orphaned else None
 
-    def _tell(self, taken: int) -> None:
+    def _add_steps(self, taken: int) -> None:
         with self._steps.get_lock():
             self._steps.value += taken
 
 
-_shared: _Shared | None = None  # of this process, where it is a worker
+_shared: _SharedState | None = None  # of this process, where it is a worker
 
 
-def _begin(number: Any, steps: Any) -> None:
+def _start_worker(number: Any, steps: Any) -> None:
     """Make a process a worker, which does not outlive the one that started it."""
     global _shared  # noqa: PLW0603 — what an executor's initialiser leaves has no other place
-    _shared = _Shared(number, steps)
-    threading.Thread(target=_follow_parent, args=(_shared,), daemon=True).start()
+    _shared = _SharedState(number, steps)
+    threading.Thread(target=_exit_with_parent, args=(_shared,), daemon=True).start()
 
 
-def _in_process(job: Job) -> Any:
+def _carry_out_in_process(job: Job) -> Any:
     assert _shared is not None
     with _shared.busy:
         return _shared.carry_out(job)
 
 
-def _follow_parent(shared: _Shared) -> None:
+def _exit_with_parent(shared: _SharedState) -> None:
     """Wait for the end of the parent process, and end this one, with a checkpoint of what is under way."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait_for_end([parent.sentinel])
     shared.orphaned = True
     with shared.busy:
-        time.sleep(_LOOK)
+        time.sleep(_POLL_SECONDS)
     os._exit(1)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ... import plots
 from ...dynamics import Dynamics, GradientDescent, NormFlow
 from ...simulation import simulate
-from .. import Cube, Grid, Layout, Places, Study, finished, label_numbers, select_settings
+from .. import Cube, Grid, Layout, Places, Study, checked_run, label_numbers, select_settings
 from .._drawing import LOG_LOG, draw_curves, finish_axes
 from .._memorised import AdditionSettings, memorise
 
@@ -73,7 +73,7 @@ def follow(
         dynamics = NormFlow(rtol=value, method="proximal" if kind == "proximal" else None)
         size = 0.0
     started = time.thread_time()
-    run = finished(simulate(dynamics, data, start, record_every=every, snapshot_every=every, threads=1, **end))
+    run = checked_run(simulate(dynamics, data, start, record_every=every, snapshot_every=every, threads=1, **end))
     seconds = time.thread_time() - started
     assert run.snapshots is not None
     times = run.snapshots.step.values * size if size else run.history.time.values
@@ -103,7 +103,7 @@ def _distance(path: Path, fine: Path, times: NDArray[np.float64]) -> NDArray[np.
 def slide(p: int, hidden: int, activation: str, seed: int, rtol: float, duration: float, times: int) -> Path:
     """Follow the flow in proximal steps for a long time, and return pinned pairs and test accuracy at equal times."""
     flow = NormFlow(rtol=rtol, method="proximal")
-    run = finished(simulate(flow, *memorise(p, hidden, activation, seed), duration=duration, record_every=1))
+    run = checked_run(simulate(flow, *memorise(p, hidden, activation, seed), duration=duration, record_every=1))
     grid, history = np.linspace(0, duration, times), run.history
     return {
         name: np.interp(grid, history.time.values, history[name].values) for name in ("pinned_pairs", "test_accuracy")

@@ -20,7 +20,7 @@ from ... import _checks
 from ...dynamics import GradientDescent, NormFlow
 from ...simulation import simulate
 from ...simulation.context import check_interruption
-from .. import Cube, Grid, Layout, Places, Study, finished, label_numbers, select_settings
+from .. import Cube, Grid, Layout, Places, Study, checked_run, label_numbers, select_settings
 from .._drawing import ACTIVATION_COLOURS, LOG_LOG, choose_shades, draw_curves, finish_axes
 from .._memorised import AdditionSettings, estimate_flops, memorise
 from .._words import fit_log_slope
@@ -72,7 +72,7 @@ def _follow(dynamics: Any, problem: Any, parts: Sequence[Mapping[str, Any]]) -> 
     theta, accuracies = [], []
     for part in (None, *parts):
         if part is not None:
-            finished(run.extend(**part))
+            checked_run(run.extend(**part))
             check_interruption()
         theta.append(np.concatenate([run.network.E.ravel(), run.network.W.ravel()]))
         accuracies.append(float(run.history.test_accuracy[-1]))

@@ -21,7 +21,7 @@ from ... import datasets, networks, plots
 from ..._choices import Every
 from ...dynamics import GradientDescent
 from ...simulation import simulate
-from .. import Cube, Grid, Layout, Places, Study, finished, label_numbers, select_settings
+from .. import Cube, Grid, Layout, Places, Study, checked_run, label_numbers, select_settings
 from .._drawing import LOG_LOG, draw_curves, finish_axes
 from .._words import fit_log_slope
 from ._toys import Unit, count_slow_steps
@@ -66,7 +66,7 @@ def product_path(
     """Train ŷ = w₁w₂x on the sample 1 → target, and return the weights (record, 2)."""
     data, net = datasets.from_arrays([[1.0]], [[target]]), networks.from_arrays([[start[0]]], [[start[1]]], "identity")
     descent = GradientDescent(lr, weight_decay)
-    run = finished(simulate(descent, data, net, steps=steps, record_every=max(steps, 1), snapshot_every=every))
+    run = checked_run(simulate(descent, data, net, steps=steps, record_every=max(steps, 1), snapshot_every=every))
     assert run.snapshots is not None
     return {"weights": np.concatenate([run.snapshots.E.values[:, 0], run.snapshots.W.values[:, 0]], axis=-1)}
 

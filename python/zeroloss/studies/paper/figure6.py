@@ -21,7 +21,7 @@ from ...fourier import FourierSummary
 from ...networks import Network
 from ...results import labels
 from ...simulation import simulate
-from .. import Cube, Grid, Layout, Places, Study, derive_seeds, finished, select_settings
+from .. import Cube, Grid, Layout, Places, Study, checked_run, derive_seeds, select_settings
 from .._drawing import draw_curves
 from .._words import count_seeds, find_ranges, format_range
 
@@ -72,7 +72,7 @@ def predict(
 ) -> xr.Dataset:
     """Follow the predicted gradient from the start of a seed, and return the history with the final first layer."""
     data, net = make_problem(Settings(**settings), seed)
-    run = finished(simulate(PredictedGradient(**dynamics), data, net, record_every=every, **end))
+    run = checked_run(simulate(PredictedGradient(**dynamics), data, net, record_every=every, **end))
     return run.history.assign(E=(("input", "unit"), run.network.E))
 
 

@@ -20,7 +20,7 @@ from ...dynamics import GradientDescent
 from ...geometry import AlignmentMeasure
 from ...results import labels
 from ...simulation import simulate
-from .. import Cube, Grid, Layout, Places, Study, finished, select_settings
+from .. import Cube, Grid, Layout, Places, Study, checked_run, select_settings
 from .._memorised import AdditionSettings, make_addition
 from .._words import count_seeds, find_ranges, format_range
 from ._kink_alignment import KinkAlignment
@@ -78,7 +78,7 @@ def descend(
         function: Any = KinkAlignment(data, descent, measured["window"], measured["lag"])
     else:
         function = AlignmentMeasure(data, measured["projection"], lag=measured["lag"], lr=lr)
-    run = finished(simulate(descent, data, net, steps=steps, record_every=every, measures={measure: function}))
+    run = checked_run(simulate(descent, data, net, steps=steps, record_every=every, measures={measure: function}))
     names = dict.fromkeys(f"{measure}_{name}" for name in (*MEASURED, *KinkAlignment.descriptions))
     return run.history[[name for name in (*CURVES, *names) if name in run.history]]
 

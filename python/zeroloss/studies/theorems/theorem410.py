@@ -18,7 +18,7 @@ from ... import plots
 from ...dynamics import GradientDescent
 from ...geometry import AlignmentMeasure
 from ...simulation import simulate
-from .. import Cube, Grid, Layout, Places, Study, finished, label_numbers, select_settings
+from .. import Cube, Grid, Layout, Places, Study, checked_run, label_numbers, select_settings
 from .._drawing import draw_curves, finish_axes
 from .._memorised import AdditionSettings, make_addition
 from .._words import format_range, format_table
@@ -48,7 +48,7 @@ def descend(
     """Descend from the start of a seed, and return the smallest singular values of J at the projection."""
     data, net = make_addition(p, hidden, activation, seed)
     descent, measures = GradientDescent(1.0, weight_decay), {"a": AlignmentMeasure(data)}
-    run = finished(simulate(descent, data, net, steps=steps, record_every=every, measures=measures))
+    run = checked_run(simulate(descent, data, net, steps=steps, record_every=every, measures=measures))
     return {"step": run.history.step.values, "smallest": run.history.a_smallest_singular_value.values}
 
 

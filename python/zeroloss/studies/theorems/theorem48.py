@@ -17,7 +17,7 @@ from ... import _checks, geometry
 from ...dynamics import GradientDescent
 from ...networks import Network
 from ...simulation import simulate
-from .. import Cube, Grid, Layout, Places, Study, finished, label_numbers, select_settings
+from .. import Cube, Grid, Layout, Places, Study, checked_run, label_numbers, select_settings
 from .._drawing import ACTIVATION_COLOURS, LOG_LOG, draw_curves, finish_axes
 from .._memorised import AdditionSettings, estimate_flops, memorise
 from .._words import fit_log_slope, format_table
@@ -67,7 +67,7 @@ def descend(p: int, hidden: int, activation: str, seed: int, weight_decay: float
         return geometry.project(net, data, "chord", tolerance=1e-10).distance
 
     descent = GradientDescent(1.0, weight_decay)
-    run = finished(simulate(descent, data, net, steps=steps, record_every="log", measures={"distance": distance}))
+    run = checked_run(simulate(descent, data, net, steps=steps, record_every="log", measures={"distance": distance}))
     return {"distance": float(run.history.distance.max())}
 
 
