@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+from sphinx.ext import autosummary
+
 import zeroloss
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +51,7 @@ startup.write_text(
 # The reference: numpydoc docstrings, one page for each public name. Signatures have no types, because the sections
 # "Parameters" and "Returns" describe them in words. A single backquoted name is a link if it can be imported.
 autosummary_generate = True
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Eqs.", "Sec.", "Fig.", "Figs.")  # no end of a first sentence
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
@@ -101,9 +104,11 @@ def join_thousands(app, docname, source):
 
 
 def shorten_class_signature(app, what, name, value, options, signature, returns):
-    """Return the signature of a class as callers see it, without types, also if the class has a ``__new__``."""
+    """Return the signature of a class as callers see it, without types; none for a protocol, which nobody calls."""
     if what != "class" or signature is None:
         return None
+    if getattr(value, "_is_protocol", False):
+        return "", returns
     parameters = inspect.signature(value).parameters.values()
     bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
     return str(inspect.Signature(bare)), returns
