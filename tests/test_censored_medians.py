@@ -108,7 +108,7 @@ def test_medians_are_taken_over_named_dimensions():
     ("arguments", "message"),
     [
         (([1, 2], [1, 2, 3]), "steps, ends, earliest: shape mismatch"),
-        (([1, 2], 9, "seed"), "dim: expected with DataArrays only, got 'seed'"),
+        (([1, 2], 9, "seed"), "dim: expected only with DataArrays, got 'seed'"),
         ((SEEDS, 9, "decay"), r"dim: expected dimensions of the arrays \(seed\), got 'decay'"),
         ((SEEDS, 9, []), "dim: expected at least one dimension"),
         ((SEEDS, SEEDS.assign_coords(seed=[1, 2])), "cannot align"),  # The runs are not the same.
@@ -118,7 +118,7 @@ def test_invalid_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         median(*arguments)
     for earliest in ([1.0, 3.0], [1.0, NAN]):
-        with pytest.raises(ValueError, match="expected an earliest step up to the step of the event"):
+        with pytest.raises(ValueError, match="expected an earliest step of at most the step of the event"):
             median([1.0, 2.0], 9, earliest=earliest)
 
 

@@ -304,7 +304,7 @@ def without_an_entry(path, ending):
     return {name: content for name, content in zip_entries(path).items() if not name.endswith(ending)}
 
 
-@pytest.mark.parametrize(("ending", "message"), [("data/0", "damaged one .*data/0"), ("data.pkl", "another zip")])
+@pytest.mark.parametrize(("ending", "message"), [("data/0", "damaged file .*data/0"), ("data.pkl", "another zip")])
 def test_archives_with_missing_entries_are_rejected(ending, message, tmp_path):
     save_zip(model().state_dict(), tmp_path / "a")
     write_zip(tmp_path / "a", without_an_entry(tmp_path / "a", ending))

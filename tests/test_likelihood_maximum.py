@@ -8,7 +8,7 @@ import scipy.optimize
 import scipy.special
 
 from zeroloss.survival import UndeterminedError, fit_law
-from zeroloss.survival.maximum import without_maximum
+from zeroloss.survival.maximum import explain_no_maximum
 
 INF = math.inf
 DECAY = {"powers": {"decay": [1e-3, 5e-4, 2.5e-4]}}
@@ -38,7 +38,7 @@ NOISE = {
             "a law fits every known delay exactly, .* scale goes to 0; add",
         ),
         ([1000, 1950, 3950], [1000, 2050, INF], DECAY, "a law fits every known delay exactly"),
-        ([1000, 2100, 4000], [INF, INF, INF], DECAY, "every run is censored, so that the likelihood has no maximum"),
+        ([1000, 2100, 4000], [INF, INF, INF], DECAY, "every run is censored, so the likelihood has no maximum"),
         ([1000, 2100], [1000, 2100], {"powers": {"decay": [1e-3, 5e-4]}}, "a law fits every known delay exactly"),
         ([1000], [1000], {"powers": {"decay": [1e-3]}}, "2 coefficients need at least as many runs, got 1"),
         ([1000, 900, 990], [1000, 900, 990], {"powers": {"decay": [1e-3] * 3}}, "decay has the same value in every"),
@@ -55,7 +55,12 @@ NOISE = {
             {"rates": {"a": [0, 1, 2, 3], "b": [1, 3, 5, 7]}},
             "a and b are linearly dependent",
         ),
-        ([0, 0, 9, 9], [5, 6, INF, INF], {"rates": {"a": [0, 0, 1, -1]}}, "no delay has a lower bound above 0 and an"),
+        (
+            [0, 0, 9, 9],
+            [5, 6, INF, INF],
+            {"rates": {"a": [0, 0, 1, -1]}},
+            "no delay has both a lower bound above 0 and an",
+        ),
         ([0, 9, 5, 6], [5, INF, 6, 7], {"rates": {"a": [1, 0, 0, 0]}}, "a separates the censored runs from the others"),
     ],
 )
@@ -124,7 +129,7 @@ def test_verdicts_agree_with_a_general_optimiser(distribution):
         high = low + random.choice([0, 1, 2, INF], runs, p=[0.3, 0.2, 0.2, 0.3])
         low[(random.random(runs) < 0.1) & np.isfinite(high)] = -INF
         values = random.integers(0, 3, (runs, 1)).astype(float)
-        why = without_maximum(low, high, ["a"], values)
+        why = explain_no_maximum(low, high, ["a"], values)
         if why is not None and "same value" in why:
             continue
         assert (why is None) == has_maximum(low, high, values, NOISE[distribution]), (low, high, values.ravel(), why)

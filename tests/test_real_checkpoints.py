@@ -246,9 +246,9 @@ BOMBS = {
     "a memory at a huge place": (b"Nr\xff\xff\xff\x7f" * 9, None),
     "a million dictionaries": (b"(" + b"}" * 3_000_000 + b"t", "expected at most 2000000 values other than numbers"),
     "a deep list": (b"]" * 100_000 + b"a" * 99_999, "32 levels deep, got more"),
-    "a string beyond the end": (b"\x8d" + (2**62).to_bytes(8, "little"), "damaged one .it is cut short"),
-    "bytes beyond the end": (b"B\xff\xff\xff\x7f", "damaged one .it is cut short"),
-    "a long integer beyond the end": (b"\x8b\xff\xff\xff\x7f", "damaged one .it is cut short"),
+    "a string beyond the end": (b"\x8d" + (2**62).to_bytes(8, "little"), "damaged file .it is cut short"),
+    "bytes beyond the end": (b"B\xff\xff\xff\x7f", "damaged file .it is cut short"),
+    "a long integer beyond the end": (b"\x8b\xff\xff\xff\x7f", "damaged file .it is cut short"),
     "keys whose hashes are equal": (
         b"}(" + b"".join(number(i * (2**61 - 1)) + b"N" for i in range(1, 9)) + b"u",
         "keys that",

@@ -1,7 +1,7 @@
 """Times of events in runs that may end before the event: medians, and laws of delays by maximum likelihood.
 
-A run that ends first is a right-censored observation: its time is known to be longer. Leaving such runs out, or taking
-their last step for the time of the event, makes times look shorter than they are.
+A run that ends before the event is a right-censored observation: its time is known to be longer. If such runs were left
+out, or their last steps were taken for the times of the event, times would look shorter than they are.
 """
 
 from .kaplan_meier import median

@@ -1,15 +1,15 @@
-"""Whether the likelihood of a law has a maximum, decided by linear programmes.
+"""The existence of a maximum of the likelihood of a law, decided by linear programmes.
 
 With γ = b/scale and τ = 1/scale, the log-likelihood of log delays y = x·b + scale · noise is concave in (γ, τ), τ > 0,
-for every noise whose density is log-concave: normal, logistic and Gumbel are. Such a function has a maximum unless it
-does not decrease along some direction (g, t) ≠ 0, t ≥ 0. Along it the standardised bounds of a run move at the rates
-t · y − x·g, so its term does not decrease exactly if
+for every noise with a log-concave density, which the normal, logistic and Gumbel distributions have. Such a function
+has a maximum unless it does not decrease along some direction (g, t) ≠ 0, t ≥ 0. Along this direction the standardised
+bounds of a run move at the rates t · y − x·g, so its term does not decrease exactly if
 
-    t · log earliest ≤ x·g ≤ t · log latest,
+    t · log earliest ≤ x·g ≤ t · log latest.
 
-with both bounds equal for a known delay, and without the lower or the upper one if the run has none. For t = 1, g is a
-law that agrees with all runs: the scale goes to 0. For t = 0, g separates the runs with one bound from the others: a
-coefficient goes to infinity. (At τ = 0 the likelihood is 0 if any run has two bounds, so no maximum is there.)
+Both bounds are equal for a known delay, and a bound that the run does not have is left out. For t = 1, g is a law that
+agrees with all runs: the scale goes to 0. For t = 0, g separates the runs with one bound from the others: a coefficient
+goes to infinity. (At τ = 0 the likelihood is 0 if any run has two bounds, so the maximum is not there.)
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
-_ROUNDING = 1e-9  # of logarithms of delays, and of covariates with the standard deviation 1
+_ROUNDING = 1e-9  # the rounding of logarithms of delays, and of covariates with standard deviation 1
 
 
-def without_maximum(low: Vector, high: Vector, columns: Sequence[str], values: NDArray[np.float64]) -> str | None:
-    """Return why the likelihood has no maximum that determines all coefficients and the scale; None if it has one.
+def explain_no_maximum(low: Vector, high: Vector, columns: Sequence[str], values: NDArray[np.float64]) -> str | None:
+    """Return the cause if no maximum of the likelihood determines all coefficients and the scale, and None otherwise.
 
     Parameters
     ----------
     low, high : ndarray, (runs,)
-        The logarithms of the bounds: −inf and inf if there is none.
+        The logarithms of the bounds, −inf and inf if there is none.
     columns : sequence of str
         The names of the covariates.
     values : ndarray, (runs, covariates)
@@ -43,7 +43,7 @@ def without_maximum(low: Vector, high: Vector, columns: Sequence[str], values: N
 
 
 def _too_few(low: Vector, high: Vector, columns: Sequence[str], values: NDArray[np.float64]) -> str | None:
-    """Return why runs or their covariates are too few for any noise."""
+    """Return the cause if there are too few runs, or too few different covariates, for any noise."""
     coefficients = len(columns) + 1
     why = None
     if len(low) < coefficients:
@@ -53,39 +53,43 @@ def _too_few(low: Vector, high: Vector, columns: Sequence[str], values: NDArray[
     elif np.linalg.matrix_rank(_design(values), tol=_ROUNDING * len(low)) < coefficients:
         why = f"{' and '.join(columns)} are linearly dependent; leave one of them out"
     elif np.isinf(high).all():
-        why = "every run is censored, so that the likelihood has no maximum; simulate for more steps"
+        why = "every run is censored, so the likelihood has no maximum; simulate for more steps"
     elif not np.isfinite(high - low).any():
-        why = "no delay has a lower bound above 0 and an upper bound, to determine the scale; record more often"
+        why = "no delay has both a lower bound above 0 and an upper bound, which determine the scale; record more often"
     return why
 
 
 def _direction(low: Vector, high: Vector, columns: Sequence[str], values: NDArray[np.float64]) -> str | None:
-    """Return in which direction the likelihood grows without end, if it does in any."""
+    """Return the cause if the likelihood grows without bound along some direction."""
     design = _design(values)
-    separating = _separating(low, high, design)
+    separating = _find_separating(low, high, design)
     if separating is not None:
-        named = [name for name, one in zip(columns, separating, strict=False) if abs(one) > _ROUNDING]
+        named = [name for name, weight in zip(columns, separating, strict=False) if abs(weight) > _ROUNDING]
         return (
-            f"{' and '.join(named)} separates the censored runs from the others, so that the likelihood has no "
+            f"{' and '.join(named)} separates the censored runs from the others, so the likelihood has no "
             "maximum: it grows with the coefficient; simulate for more steps, or add runs"
         )
     if _fits(low, high, design):
         exact = (low == high).any()
         what = "every known delay exactly" if exact else "every run within its interval"
         return (
-            f"a law fits {what}, so that the likelihood has no maximum: it grows while the scale goes to 0; "
+            f"a law fits {what}, so the likelihood has no maximum: it grows while the scale goes to 0; "
             f"{'add runs' if exact else 'record more often, or add runs'}"
         )
     return None
 
 
 def _design(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the columns with mean 0 and standard deviation 1, and one of ones."""
+    """Scale the columns to mean 0 and standard deviation 1, and add a column of ones."""
     return np.column_stack([(values - values.mean(axis=0)) / values.std(axis=0), np.ones(len(values))])
 
 
-def _separating(low: Vector, high: Vector, design: NDArray[np.float64]) -> Vector | None:
-    """Return g with x·g = 0 for runs with two bounds, ≥ 0 with a lower one alone, ≤ 0 with an upper one, not all 0."""
+def _find_separating(low: Vector, high: Vector, design: NDArray[np.float64]) -> Vector | None:
+    """Find g ≠ 0 that separates the runs with one bound from the others.
+
+    x·g is 0 for runs with two bounds, at least 0 for runs with a lower bound only, at most 0 for runs with an upper
+    bound only, and not 0 for all.
+    """
     sides = np.where(np.isinf(high), 1.0, 0.0) - np.where(np.isneginf(low), 1.0, 0.0)
     one_sided, two_sided = sides[:, None] * design, design[sides == 0]
     least, g = _least(
@@ -100,7 +104,7 @@ def _separating(low: Vector, high: Vector, design: NDArray[np.float64]) -> Vecto
 
 
 def _fits(low: Vector, high: Vector, design: NDArray[np.float64]) -> bool:
-    """Whether some g has low ≤ x·g ≤ high for every run, to rounding."""
+    """Return whether some g has low ≤ x·g ≤ high for every run, to rounding."""
     below, above = np.isfinite(low), np.isfinite(high)
     rows = np.concatenate([-design[below], design[above]])
     beyond, _ = _least(
@@ -113,10 +117,10 @@ def _fits(low: Vector, high: Vector, design: NDArray[np.float64]) -> bool:
 
 
 def _least(objective: Vector, **problem: Any) -> tuple[float, Vector]:
-    """Return the least value of a linear programme, and where it is."""
+    """Return the least value of a linear programme, and its place."""
     import scipy.optimize  # noqa: PLC0415 — slow to import
 
-    found = scipy.optimize.linprog(objective, **problem, options={"primal_feasibility_tolerance": 1e-10})
-    if found.fun is None:
-        raise ArithmeticError(f"fit_law: {found.message}")
-    return float(found.fun), np.asarray(found.x)
+    solution = scipy.optimize.linprog(objective, **problem, options={"primal_feasibility_tolerance": 1e-10})
+    if solution.fun is None:
+        raise ArithmeticError(f"fit_law: {solution.message}")
+    return float(solution.fun), np.asarray(solution.x)
