@@ -254,7 +254,7 @@ def _draw_delays(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
 STUDY = Study(
     name="phase_diagram",
     title="What becomes of descent by training fraction and weight decay",
-    description="what becomes of descent on modular addition, by training fraction and weight decay",
+    description="the fate of descent on modular addition, by training fraction and weight decay",
     expected_time="3 min",
     full=Settings(),
     quick=replace(

@@ -222,7 +222,7 @@ def _draw_distances(axes: Axes, numbers: xr.Dataset) -> None:
 STUDY = Study(
     name="sliding",
     title="The norm flow along corners: cost, pinned pairs, branches",
-    description="the norm flow of ReLU slides along corners: what that costs by which steps",
+    description="the cost of the norm flow of ReLU along corners of the zero-loss set, by several methods",
     expected_time="3 min",
     full=Settings(),
     quick=replace(
