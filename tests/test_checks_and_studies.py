@@ -1,4 +1,4 @@
-"""The checks of theorems and the studies: what they must find, their files, their words, and what they refuse."""
+"""Checks of theorems and studies: their claims, their files, their lines, and the input that they reject."""
 
 import functools
 import json
@@ -54,13 +54,13 @@ SMALL = {
 
 @functools.cache
 def result_of(name):
-    """The result of each in a form of seconds."""
+    """Return the result of a small form that takes seconds."""
     module, settings = SMALL[name]
     return module.STUDY.run(settings)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_files_carry_the_picture(name, tmp_path):
+def test_picture_is_redrawn_from_the_file(name, tmp_path):
     result = result_of(name)
     result.save(tmp_path, "out")
     about = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def test_every_name_has_a_module_with_a_quick_form():
         assert load(module).quick.quick
 
 
-def test_distance_to_the_hyperbola_against_a_general_optimiser():
+def test_hyperbola_distance_agrees_with_a_general_optimiser():
     for w in np.random.default_rng(0).normal(0, 2, (10, 2)):
         feet = [
             scipy.optimize.minimize_scalar(
@@ -101,24 +101,24 @@ def test_theorem_4_8_distance_is_proportional_to_the_decay():
 
 
 def test_theorem_4_8_holds_for_networks():
-    """The sup distance of descent to its projection on the set, over two decades of the decay, and at its smallest."""
+    """The sup distance to the set is proportional to the decay over two decades, and small at the smallest decay."""
     decays = (1e-4, 1e-5, 1e-6)
     settings = replace(theorem48.STUDY.full, p=5, hidden=24, decays_network=decays, seeds=3, duration_product=0.1)
-    found = theorem48.STUDY.run(settings)
-    assert found.summary["slope_network"].keys() == {"softplus(5)", "relu"}
-    for slope in found.summary["slope_network"].values():
+    result = theorem48.STUDY.run(settings)
+    assert result.summary["slope_network"].keys() == {"softplus(5)", "relu"}
+    for slope in result.summary["slope_network"].values():
         assert slope == pytest.approx(1, abs=0.01)
-    assert (found.numbers.network.sel(decay=1e-6) < 2e-4).all()
+    assert (result.numbers.network.sel(decay=1e-6) < 2e-4).all()
 
 
-def test_theorem_4_10_no_singular_point_but_for_the_exception():
+def test_theorem_4_10_has_no_singular_point_except_for_target_0():
     result = result_of("4.10")
     assert result.summary["smallest"][0] > 0.3
     assert result.summary["smallest_of_product"]["1.0"] >= np.sqrt(2) - 1e-12
     assert result.summary["smallest_of_product"]["0.0"] < 0.01
 
 
-def test_theorem_4_14_slopes():
+def test_theorem_4_14_cosine_is_proportional_to_the_distance():
     result = result_of("4.14")
     for low, high in result.summary["slope"].values():
         assert low == pytest.approx(1, abs=0.01)
@@ -129,18 +129,18 @@ def test_theorem_4_14_slopes():
 
 def test_theorem_5_1_holds_to_the_accuracy_of_differences():
     result = result_of("5.1")
-    for own in result.summary.values():
-        assert set(own) == {"0", "0.01", "1", "100"}
-        assert max(own.values()) < 1e-7
+    for errors in result.summary.values():
+        assert set(errors) == {"0", "0.01", "1", "100"}
+        assert max(errors.values()) < 1e-7
 
 
 def test_the_flow_is_the_limit_of_vanishing_decay():
     """The sup distance falls with the decay, for both activations."""
     result = result_of("vanishing-decay")
-    for own in result.summary.values():
-        distances = list(own["sup_distance"].values())
+    for orders in result.summary.values():
+        distances = list(orders["sup_distance"].values())
         assert distances == sorted(distances, reverse=True)
-        assert own["order_early"] > 0.5
+        assert orders["order_early"] > 0.5
 
 
 def test_proximal_steps_are_fewer_for_a_smaller_error():
@@ -153,7 +153,7 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["check"], "THEOREM"),
         (["check", "4.9"], "check '4.9': unknown; there are 4.8, 4.10, 4.14, 5.1"),
@@ -168,14 +168,14 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
         ),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(words, told, capsys, monkeypatch):
+def test_bad_input_is_one_line_and_status_2(arguments, message, capsys, monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     with pytest.raises(SystemExit) as ended:
-        cli.main(words)
+        cli.main(arguments)
     printed = capsys.readouterr()
     assert (ended.value.code, printed.out) == (2, "")
     assert printed.err.count("\n") == 1
-    assert told in printed.err
+    assert message in printed.err
 
 
 def test_the_command_prints_table_and_line(capsys, monkeypatch, tmp_path):
@@ -194,13 +194,13 @@ def test_the_command_prints_table_and_line(capsys, monkeypatch, tmp_path):
     ("end", "status", "word"), [(KeyboardInterrupt, 130, "interrupted"), (Terminated, 143, "terminated")]
 )
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("delay-law", "study delay-law: {}; finished cells are saved, and the same command continues"),
         ("sliding", "{}; unfinished files were not written"),
     ],
 )
-def test_what_an_interruption_leaves_is_told(name, told, end, status, word, capsys, monkeypatch, tmp_path):
+def test_an_interruption_reports_saved_cells(name, message, end, status, word, capsys, monkeypatch, tmp_path):
     def interrupted(*_):
         raise end
 
@@ -213,4 +213,4 @@ def test_what_an_interruption_leaves_is_told(name, told, end, status, word, caps
     )
     with pytest.raises(SystemExit) as ended:
         cli.main(["study", name, "--out", str(tmp_path)])
-    assert (ended.value.code, capsys.readouterr().err) == (status, f"\nzeroloss: {told.format(word)}\n")
+    assert (ended.value.code, capsys.readouterr().err) == (status, f"\nzeroloss: {message.format(word)}\n")

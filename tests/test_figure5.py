@@ -1,4 +1,4 @@
-"""Figures 5 and 7 in their quick form: what descent does, beside the ranges of an independent implementation."""
+"""Figures 5 and 7 in their quick form, compared with the ranges of an independent implementation."""
 
 import json
 import os
@@ -24,7 +24,7 @@ DESCENT = zl.GradientDescent(lr=1.0, weight_decay=1e-4)
 
 
 def start_of(settings, seed):
-    """The data and the initial network of a seed index."""
+    """Return the data and the initial network of a seed index."""
     return make_addition(settings.p, settings.hidden, settings.activation, seed, test_count=settings.test_count)
 
 
@@ -39,7 +39,7 @@ def result(settings):
 
 
 @pytest.fixture(scope="module", params=[FIGURE5, FIGURE7], ids=lambda study: study.name)
-def written(request, result, settings, tmp_path_factory):
+def saved(request, result, settings, tmp_path_factory):
     """The study, the result and the directory of each figure, from one simulation."""
     directory = tmp_path_factory.mktemp("figure")
     own = replace(result, study=request.param)
@@ -47,7 +47,7 @@ def written(request, result, settings, tmp_path_factory):
     return request.param, own, directory
 
 
-def test_the_paper_s_setting():
+def test_defaults_are_the_paper_s_setting():
     expected = {"p": 11, "hidden": 128, "activation": "relu", "test_count": 7, "lr": 1, "weight_decay": 1e-4}
     expected |= {"steps": 40_000, "record_every": 1, "lag": 10, "seeds": 5, "quick": False}
     assert expected.items() <= asdict(FIGURE5.full).items()
@@ -82,15 +82,15 @@ def test_the_cosine_is_greatest_before_generalisation_and_above_the_naive_one(re
 
 
 @pytest.mark.parametrize("step", ["5000", "10000", "30000"])
-def test_why_the_cosine_is_not_1(result, step):
-    """With the pairs on kinks held, and with a smooth activation, the theory's direction is that of the updates."""
+def test_kink_aware_and_smooth_cosines_are_near_1(result, step):
+    """Updates follow the direction of the theory, if pairs on kinks are held or the activation is smooth."""
     assert min(result.summary["kink_cosine"][step]) > 0.97
     assert min(result.summary["smooth_cosine"][step]) > 0.94
     assert 0.05 < min(result.summary["kink_share"][step]) < max(result.summary["kink_share"][step]) < 0.16
 
 
-def test_the_kink_aware_cosine_is_that_of_the_direction(settings):
-    """Of a record that is a window after one before; another has none."""
+def test_kink_aware_cosine_equals_that_of_norm_direction(settings):
+    """Only a record that is a window after an earlier one has a cosine."""
     data, network = start_of(settings, 0)
     measure = KinkAlignment(data, DESCENT, lag=50, short=10)
     run = zl.simulate(DESCENT, data, network, steps=320, record_every=100, measures={"k": measure})
@@ -112,8 +112,8 @@ def test_no_singular_point_and_no_failed_projection_on_the_way(result):
     assert result.summary["records_not_measured"] == [0, 0]
 
 
-def test_the_numbers_are_those_of_the_measure(settings):
-    """At every step, and for runs that go on side by side."""
+def test_numbers_equal_those_of_alignment(settings):
+    """This holds at every step, and for runs in parallel."""
     short = replace(settings, seeds=3, steps=40, record_every=1)
     numbers = FIGURE5.run(short).numbers
     data, network = start_of(short, 2)
@@ -130,7 +130,7 @@ def test_the_numbers_are_those_of_the_measure(settings):
         assert float(numbers.alignment_smallest_singular_value.sel(seed=2, step=step)) == found.smallest_singular_value
 
 
-def test_the_paper_s_projection(settings):
+def test_momentum_projection_gives_the_paper_s_cosine(settings):
     short = replace(settings, seeds=1, steps=300, record_every=300, projection="momentum")
     (cosine,) = set(FIGURE5.run(short).summary["cosine"]["300"])
     assert cosine == pytest.approx(-0.11, abs=0.05)
@@ -147,7 +147,7 @@ def test_figure_7_is_not_simulated_again(settings, monkeypatch):
     assert other.line == first.line
 
 
-def test_a_level_that_is_not_reached_is_said(settings):
+def test_line_reports_a_level_that_is_not_reached(settings):
     short = FIGURE5.run(replace(settings, seeds=1, steps=20, record_every=10))
     assert short.summary["first_steps"]["train_accuracy_1"] is None
     assert short.line.startswith("1 seed; train accuracy 1 in no run, test accuracy > 1/2 in no run, ")
@@ -161,8 +161,8 @@ def test_runs_that_do_not_reach_a_level_are_counted():
     assert memorisation._format_steps("x", [7, None, None]) == "x at 7 in 1 of 3 runs"
 
 
-def test_the_files(written, settings, tmp_path):
-    study, result, directory = written
+def test_files_hold_numbers_settings_and_picture(saved, settings, tmp_path):
+    study, result, directory = saved
     assert sorted(path.name for path in directory.iterdir()) == [f"figure.{e}" for e in ("json", "nc", "png")]
     about = json.loads((directory / "figure.json").read_text(encoding="utf-8"))
     assert about["settings"] == asdict(settings)
@@ -177,8 +177,8 @@ def test_the_files(written, settings, tmp_path):
     assert (tmp_path / "again.png").read_bytes() == (directory / "figure.png").read_bytes()
 
 
-def test_only_quick_pictures_are_marked(written, settings):
-    study, result, _ = written
+def test_only_quick_pictures_are_marked(saved, settings):
+    study, result, _ = saved
     full = result.numbers.assign_attrs(settings=json.dumps(asdict(replace(settings, quick=False))))
     marked, unmarked = ([text.get_text() for text in study.draw(numbers).texts] for numbers in (result.numbers, full))
     assert marked == ["QUICK RUN  2 seeds, measured every 100 steps"]
@@ -186,7 +186,7 @@ def test_only_quick_pictures_are_marked(written, settings):
 
 
 def descend(seed, steps, wild=None):
-    """The history and the first layer of a descent, from a start that diverges for one seed."""
+    """Return the history and the first layer of a descent, which diverges for one seed."""
     data, network = start_of(FIGURE5.quick, seed)
     if seed == wild:
         network = zl.networks.from_arrays(1e3 * network.E, 1e3 * network.W, "identity")
@@ -194,30 +194,30 @@ def descend(seed, steps, wild=None):
     return run.history.assign(E=(("input", "unit"), run.network.E))
 
 
-def side_by_side(workers, progress=None, **options):
+def run_in_parallel(workers, progress=None, **options):
     grid = Grid(descend, {"seed": range(3)}, lambda seed: {"seed": seed, **options}, lambda steps, **_: steps)
     return engine.carry_out([grid], workers=workers, progress=progress)[0]
 
 
-def test_cells_side_by_side_have_the_bits_of_runs_alone():
-    together = side_by_side(3, steps=100).dataset()
+def test_cells_in_parallel_have_the_bits_of_single_runs():
+    together = run_in_parallel(3, steps=100).dataset()
     for seed in range(3):
         assert same_bits(together.sel(seed=seed, drop=True), descend(seed, 100))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_failure_is_told_and_ends_the_others(workers):
-    """With two workers it is the second cell, while the first has far to go."""
+def test_a_failure_raises_and_ends_the_other_cells(workers):
+    """With two workers the second cell fails, while the first one has many steps left."""
     with pytest.raises(NumericalFailureError, match=f"seed {workers - 1} diverged") as failure:
-        side_by_side(workers, steps=10**7, wild=workers - 1)
+        run_in_parallel(workers, steps=10**7, wild=workers - 1)
     assert np.isfinite(failure.value.run.network.E).all()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_ends_all_of_them(workers):
+def test_ctrl_c_ends_all_cells(workers):
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        side_by_side(workers, steps=10**7)
+        run_in_parallel(workers, steps=10**7)
     timer.join()
     assert [one.name for one in threading.enumerate() if one.name.startswith("zeroloss")] == []

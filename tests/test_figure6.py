@@ -1,4 +1,4 @@
-"""Figure 6 in its quick form: what the paper claims, and the files that carry it."""
+"""Figure 6 in its quick form: the claims of the paper, and the files."""
 
 import json
 import subprocess
@@ -32,14 +32,14 @@ def files(result, tmp_path_factory):
     return directory
 
 
-def test_the_paper_s_setting():
+def test_defaults_are_the_paper_s_setting():
     expected = {"p": 37, "hidden": 512, "activation": "relu", "train_fraction": 0.7, "step_size": 1e-3, "steps": 5000}
     assert expected.items() <= asdict(figure6.STUDY.full).items()
     assert (figure6.STUDY.full.seeds, figure6.STUDY.full.spread, figure6.STUDY.full.quick) == (5, "std", False)
 
 
-def test_the_first_steps_at_the_paper_s_setting():
-    """Step 1 throws ‖E‖² from about 507 to thousands: the fixed step is not converged there."""
+def test_first_step_is_not_converged_at_the_paper_s_setting():
+    """Step 1 moves ‖E‖² from about 507 to thousands."""
     data, network = figure6.make_problem(figure6.STUDY.full, 0)
     assert len(data.Y_train) == 492
     run = zl.simulate(zl.PredictedGradient(figure6.STUDY.full.step_size), data, network, steps=1, record_every=1)
@@ -68,7 +68,7 @@ def test_features_become_circles(result):
         assert final["frequencies_used"] == 8
 
 
-def test_the_norms_balance_as_the_flow_says(result, settings):
+def test_norms_follow_the_balance_of_the_flow(result, settings):
     """For ReLU d‖E‖²/dt = 2 (‖W‖² − ‖E‖²) along the flow, which the later steps resolve."""
     late = result.numbers.isel(seed=0).sel(step=slice(1000, None))
     balance = 2 * (late.norm_W**2 - late.norm_E**2)
@@ -76,7 +76,7 @@ def test_the_norms_balance_as_the_flow_says(result, settings):
     assert gained == pytest.approx(np.trapezoid(balance, late.time), rel=0.03)
 
 
-def test_crossings_are_those_of_the_curves(result):
+def test_crossings_agree_with_the_curves(result):
     for seed in result.summary["per_seed"]:
         accuracy = result.numbers.test_accuracy.sel(seed=seed["seed"])
         for level, step in seed["crossing_steps"].items():
@@ -93,18 +93,18 @@ def test_each_seed_has_its_own_split_and_start(settings):
 
 
 @pytest.mark.parametrize(("spread", "power"), [("std", -0.5), ("variance", -0.25)])
-def test_both_readings_of_the_spread(spread, power):
+def test_spread_is_a_standard_deviation_or_a_variance(spread, power):
     _, network = figure6.make_problem(replace(figure6.STUDY.full, spread=spread), 0)
     assert network.E.std() == pytest.approx(37**power, rel=0.03)
 
 
-def test_a_level_that_is_not_reached_is_said(settings):
+def test_line_reports_a_level_that_is_not_reached(settings):
     short = figure6.STUDY.run(replace(settings, seeds=1, steps=20))
     assert short.summary["crossing_steps"]["0.5"] is None
     assert short.line.startswith("1 seed; test accuracy reaches 0.5 not in every run")
 
 
-def test_the_numbers_of_the_picture(files, result, settings):
+def test_nc_file_holds_labelled_numbers(files, result, settings):
     with xr.open_dataset(files / "figure6.nc", engine="h5netcdf") as stored:
         xr.testing.assert_identical(stored.load(), result.numbers)
         assert stored.norm.dims == ("stage", "seed", "vector")
@@ -118,7 +118,7 @@ def test_the_numbers_of_the_picture(files, result, settings):
         np.testing.assert_array_equal(final.norm.sel(stage="final"), final.norm.sel(stage="initial"))
 
 
-def test_the_settings_and_the_summary(files, settings):
+def test_json_file_holds_settings_seeds_and_summary(files, settings):
     about = json.loads((files / "figure6.json").read_text(encoding="utf-8"))
     assert about["settings"] == asdict(settings)
     assert about["seeds"] == [{"seed": 0, "data": 0, "network": 1000}, {"seed": 1, "data": 1, "network": 1001}]
@@ -128,7 +128,7 @@ def test_the_settings_and_the_summary(files, settings):
     assert low <= about["summary"]["per_seed"][0]["final_norm_E_squared"] <= high
 
 
-def test_the_picture_is_made_of_the_numbers_alone(files, result, tmp_path):
+def test_picture_is_drawn_from_the_numbers_alone(files, result, tmp_path):
     picture = (files / "figure6.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     with xr.open_dataset(files / "figure6.nc", engine="h5netcdf") as stored, plots.style():
@@ -146,7 +146,7 @@ def test_only_quick_pictures_are_marked(result, settings):
 
 
 def test_pictures_leave_matplotlib_s_state_alone(files):
-    """Matplotlib is not loaded before the first picture, pyplot never, and the user's settings are kept."""
+    """Matplotlib is loaded with the first picture, pyplot never, and the user's settings do not change."""
     script = f"""
 import sys, pathlib
 import zeroloss, zeroloss.cli, zeroloss.studies.paper.figure6

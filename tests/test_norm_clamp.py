@@ -1,4 +1,4 @@
-"""The study of controlled norms: delays of made-up curves, the same paths before, and going on where it stopped."""
+"""The study of controlled norms: delays of synthetic curves, equal paths before the control, and interruptions."""
 
 import itertools
 from dataclasses import replace
@@ -16,8 +16,8 @@ SMALL = replace(norm_clamp.STUDY.quick, ratios=(0.8, 1.1), before=200, steps=150
 BRANCHES = SMALL.seeds * (1 + len(norm_clamp.VARIANTS) * len(SMALL.ratios))
 
 
-def made_up(settings, reached=None, lost=None, finite=True, mark=0):
-    """A cell whose test accuracy is 6/7 from a step on, but for a stretch, and that ends early where it diverged."""
+def make_cell(settings, reached=None, lost=None, finite=True, mark=0):
+    """Return a cell whose test accuracy is 6/7 from a step on, except in a stretch; it ends early if not finite."""
     steps = np.arange(0, settings.before + settings.steps + 1, settings.record_every)
     steps = steps if finite else steps[: len(steps) // 2]
     accuracy = np.zeros(len(steps)) if reached is None else np.where(steps >= reached, 6 / 7, 0.0)
@@ -34,24 +34,24 @@ def made_up(settings, reached=None, lost=None, finite=True, mark=0):
     }
 
 
-def study_of(settings, others):
-    """The numbers of runs that reach half at step 1000, but for others by key."""
+def analyse_cells(settings, others):
+    """Return the numbers of a study whose runs reach half at step 1000, except those in ``others``."""
     names = [norm_clamp.FREE, *norm_clamp.VARIANTS]
     over = {"seed": range(settings.seeds), "variant": names, "ratio": settings.ratios}
     keys = itertools.product(*over.values())
-    return norm_clamp.analyse(settings, Cube(over, [others.get(key, made_up(settings, 1000)) for key in keys]))
+    return norm_clamp.analyse(settings, Cube(over, [others.get(key, make_cell(settings, 1000)) for key in keys]))
 
 
-def test_delays_of_made_up_curves():
-    """From the control, of the first lasting stretch; what never comes, or ends in divergence, is censored."""
+def test_delays_of_synthetic_curves():
+    """Delays count from the control to the first lasting stretch, and are censored without one or by divergence."""
     others = {
-        (0, "hold both", 0.8): made_up(SMALL),
-        (1, "hold both", 0.8): made_up(SMALL, 400, lost=(450, 600)),
-        (0, "hold E", 0.8): made_up(SMALL, 0),
-        (0, "hold W", 1.1): made_up(SMALL, finite=False),
-        (1, "hold W", 1.1): made_up(SMALL, SMALL.before + SMALL.steps - 50),
+        (0, "hold both", 0.8): make_cell(SMALL),
+        (1, "hold both", 0.8): make_cell(SMALL, 400, lost=(450, 600)),
+        (0, "hold E", 0.8): make_cell(SMALL, 0),
+        (0, "hold W", 1.1): make_cell(SMALL, finite=False),
+        (1, "hold W", 1.1): make_cell(SMALL, SMALL.before + SMALL.steps - 50),
     }
-    numbers = study_of(SMALL, others)
+    numbers = analyse_cells(SMALL, others)
     half, all_of_them = (numbers.sel(accuracy=level) for level in norm_clamp.ACCURACIES)
 
     def delay(seed, variant, ratio):
@@ -82,19 +82,19 @@ def test_delays_of_made_up_curves():
 
 
 @pytest.mark.parametrize("mark", [0, 1])
-def test_different_paths_before_the_control_are_told(mark):
-    numbers = study_of(SMALL, {(1, "hold E", 1.1): made_up(SMALL, 1000, mark=mark)})
+def test_line_reports_different_paths_before_the_control(mark):
+    numbers = analyse_cells(SMALL, {(1, "hold E", 1.1): make_cell(SMALL, 1000, mark=mark)})
     assert numbers.identical_before.values.tolist() == [True, mark == 0]
     line = norm_clamp._format_line(SMALL, norm_clamp.summarise(SMALL, numbers))
     assert line.endswith(f"paths to step 200 {'NOT ' * mark}identical in every seed")
 
 
 def arguments(settings, seed, variant, ratio):
-    """The arguments of a cell."""
+    """Return the arguments of a cell."""
     return norm_clamp.grids(settings)[0].arguments(seed=seed, variant=variant, ratio=ratio)
 
 
-def test_a_run_s_digest_is_that_of_its_path():
+def test_digest_identifies_the_path_before_the_control():
     """It changes with the seed and with the step, and not with the control."""
     cell = arguments(SMALL, 0, "hold both", 0.8)
 
@@ -105,7 +105,7 @@ def test_a_run_s_digest_is_that_of_its_path():
     assert len({digest(), digest(before=250), digest(seed=1)}) == 3
 
 
-def test_a_run_is_that_of_a_descent_in_one_piece():
+def test_a_run_equals_a_descent_in_one_piece():
     data = zl.datasets.modular_addition(11, test_count=7, seed=1)
     net = zl.networks.uniform_fan_in(data, 128, 1001)
     descent = zl.GradientDescent(
@@ -117,7 +117,7 @@ def test_a_run_is_that_of_a_descent_in_one_piece():
         assert same_bits(own[name], history[name].values)
 
 
-def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
+def test_an_interrupted_study_resumes(tmp_path, monkeypatch):
     """The free run of a seed, which is the same for every ratio, is one cell."""
     simulate, count = norm_clamp.simulate, []
 
@@ -143,12 +143,14 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert whole.line == result.line
     assert whole.numbers.identical_before.all()
     more = Cells(tmp_path)
-    norm_clamp.STUDY.run(replace(SMALL, ratios=(0.8,), sustained=5), cells=more)  # the same runs, otherwise looked at
+    norm_clamp.STUDY.run(
+        replace(SMALL, ratios=(0.8,), sustained=5), cells=more
+    )  # The same runs, with another definition of the delay.
     assert more.found == SMALL.seeds * (1 + len(norm_clamp.VARIANTS))
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"ratios": ()}, "ratios: expected at least 1 value, each once, got none"),
         ({"ratios": (0.9, 0.9)}, "ratios: expected at least 1 value, each once, got 0.9, 0.9"),
@@ -160,9 +162,9 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
         ({"before": 110}, "before: expected a multiple of record_every, 50, got 110"),
     ],
 )
-def test_bad_settings_are_told_before_the_runs(changes, told, monkeypatch):
+def test_invalid_settings_are_rejected_before_the_runs(changes, message, monkeypatch):
     monkeypatch.setattr(norm_clamp, "simulate", None)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         norm_clamp.STUDY.run(replace(SMALL, **changes))
 
 
@@ -177,8 +179,8 @@ def test_runs_that_diverge_before_the_control_are_censored_at_it(tmp_path):
     result.save(tmp_path, "out")
 
 
-def test_what_the_study_finds_at_the_least():
-    """Held below the norm that free descent ends at, a network generalises within 4000 steps; held above, not."""
+def test_a_norm_held_below_the_free_one_leads_to_generalisation():
+    """A network generalises within 4000 steps if its norm is held below the end of free descent, and not above it."""
     cells = {
         name: norm_clamp.descend(**arguments(replace(norm_clamp.STUDY.full, steps=4000), 0, *name))
         for name in (("hold both", 0.8), ("hold both", 1.1))

@@ -25,9 +25,9 @@ def norms(tmp_path_factory):
     """Import the example as a module."""
     file = tmp_path_factory.mktemp("example") / "norms.py"
     file.write_text(EXAMPLE, encoding="utf-8")
-    found = importlib.util.spec_from_file_location("norms", file)
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    spec = importlib.util.spec_from_file_location("norms", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 

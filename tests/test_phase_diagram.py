@@ -1,4 +1,4 @@
-"""The studies of delays: phases told apart by rules, the settings' runs, and what interruption leaves."""
+"""The studies of delays: phases of synthetic and simulated runs, laws, budgets, and interruptions."""
 
 import io
 from dataclasses import replace
@@ -49,7 +49,7 @@ def test_phases_of_synthetic_histories(phase, train, test, norm):
     assert phase in PHASES
 
 
-def test_the_definitions_by_what_they_mean():
+def test_definitions_have_the_levels_of_their_meaning():
     """The constant prediction of a one-hot target has the loss (1 − 1/p)/p."""
     Y = np.eye(7)
     meant = _delays.definitions(7, 0.5, 2)
@@ -59,8 +59,8 @@ def test_the_definitions_by_what_they_mean():
     assert [levels[1].sustained for levels in meant.values()] == [1, 2, 2, 2]
 
 
-def made_up(lr, weight_decay, steps, seed, **_):
-    """A run of the delay 1/(lr · weight decay), one more seed by seed, but for one that generalises before."""
+def make_run(lr, weight_decay, steps, seed, **_):
+    """Return a run with the delay 1/(lr · weight decay), a little more for later seeds; seed 1 generalises first."""
     memorised, step = 100, np.unique(np.geomspace(1, steps, 100).round())
     generalised = 20 if seed == 1 else memorised + (1 + 0.1 * (seed % 7)) / (lr * weight_decay)
     train, test, ones = step >= memorised, step >= generalised, np.ones(len(step))
@@ -77,8 +77,8 @@ def made_up(lr, weight_decay, steps, seed, **_):
 )
 @pytest.mark.filterwarnings("error")
 def test_runs_that_generalise_first_are_left_out_and_counted(module, changes, monkeypatch, tmp_path):
-    """Of the fits, of those within budgets and of the picture, in which every learning rate has its points."""
-    monkeypatch.setattr(_delays, "descend", made_up)
+    """Fits, fits within budgets and the picture leave them out. The picture has points of every learning rate."""
+    monkeypatch.setattr(_delays, "descend", make_run)
     result = module.STUDY.run(replace(module.STUDY.quick, **changes, seeds=2))
     law = result.summary["laws"]["sustained"]
     assert law["runs"] == result.summary["runs"] - 1
@@ -86,9 +86,9 @@ def test_runs_that_generalise_first_are_left_out_and_counted(module, changes, mo
     assert result.summary["generalised_first"] == 1
     assert ", 1 left out that generalises before it memorises" in result.line
     result.save(tmp_path, "out")
-    told = [text.get_text() for axes in result.draw().axes for text in legend_of(axes)]
-    assert "1 left out: generalised first" in told
-    assert {f"lr {lr:g}" for lr in changes.get("learning_rates", ())} <= set(told)
+    labels = [text.get_text() for axes in result.draw().axes for text in legend_of(axes)]
+    assert "1 left out: generalised first" in labels
+    assert {f"lr {lr:g}" for lr in changes.get("learning_rates", ())} <= set(labels)
 
 
 def legend_of(axes):
@@ -100,7 +100,7 @@ def diagram():
 
 
 def test_the_diagram_has_the_phases_that_theory_expects():
-    """Zero is stable above some decay; beyond lr · weight_decay = 2 no step can be; few samples tell nothing."""
+    """θ = 0 is stable above some decay, steps diverge beyond lr · weight_decay = 2, and few samples do not grok."""
     numbers = diagram().numbers
     assert set(numbers.phase.sel(weight_decay=3.0).values.ravel()) == {"diverges"}
     assert set(numbers.phase.sel(weight_decay=0.1).values.ravel()) == {"collapses"}
@@ -111,8 +111,8 @@ def test_the_diagram_has_the_phases_that_theory_expects():
     assert diagram().summary["laws"]["sustained"]["rate_in_fraction"] is None  # one fraction has no rate
 
 
-def test_a_run_of_the_diagram_is_that_of_simulate():
-    """By its settings alone, against a run made by hand from the seeds that the result names."""
+def test_a_run_of_the_diagram_equals_one_by_hand():
+    """The run by hand uses the seeds that the result lists."""
     result, at = diagram(), 5  # seed 0, fraction 0.95, decay 1e-3
     seeds = result.seeds[at]
     data = zl.datasets.modular_addition(11, train_fraction=0.95, seed=seeds["data"])
@@ -125,8 +125,8 @@ def test_a_run_of_the_diagram_is_that_of_simulate():
     assert len({tuple(one.values()) for one in result.seeds}) == len(result.seeds)  # no two runs share a seed
 
 
-def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
-    """Stopped after three runs and begun again, it computes the others only, to the numbers of one that was not."""
+def test_an_interrupted_study_resumes(tmp_path, monkeypatch):
+    """After an interruption it computes only the missing runs, with the numbers of an undisturbed study."""
     settings = SMALL["phase-diagram"][1]
     simulate, count = _delays.simulate, []
 
@@ -150,7 +150,7 @@ def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
 
 
 def test_the_bar_reaches_its_end(tmp_path, monkeypatch):
-    """With runs that were stored and one that diverges, which takes fewer steps than it has."""
+    """This includes stored runs, and a run that diverges and takes fewer steps than planned."""
     bars = []
 
     def bar(*arguments, make=engine.progress_bar, **options):
@@ -176,7 +176,7 @@ def test_a_budget_cuts_a_run():
 
 
 def test_the_exponent_within_a_budget_needs_the_censored_runs():
-    """On delays of a known law with the exponent −1, half of which a budget cuts off."""
+    """The delays have a known law with the exponent −1, and a budget cuts off half of them."""
     random = np.random.default_rng(0)
     rate = np.exp(random.uniform(np.log(3e-4), np.log(1e-2), 80))
     delay = np.exp(2 - np.log(rate) + 0.7 * random.standard_normal(80))
@@ -190,7 +190,7 @@ def test_the_exponent_within_a_budget_needs_the_censored_runs():
     assert np.isnan([none["censored"], none["dropped"]]).all()
 
 
-def test_the_cost_is_told_before_the_work():
+def test_work_beyond_the_budget_is_rejected():
     settings = replace(phase_diagram.STUDY.quick, weight_decays=(1e-9,), fractions=(0.9,), seeds=1)
     expected = r"weight_decays: expected work of at most 24 hours, got 1 runs of 6.0e\+09 steps in all, about \S+ hours"
     with pytest.raises(ValueError, match=expected):
@@ -198,7 +198,7 @@ def test_the_cost_is_told_before_the_work():
 
 
 def test_a_diagram_without_a_law(tmp_path):
-    """Where nothing groks the picture is drawn all the same."""
+    """The picture is drawn even if nothing groks."""
     settings = replace(phase_diagram.STUDY.quick, fractions=(0.3,), weight_decays=(1e-2, 3.0), duration=0.1, seeds=1)
     result = phase_diagram.STUDY.run(settings)
     assert result.line.endswith("too few grok for a law")
@@ -208,7 +208,7 @@ def test_a_diagram_without_a_law(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"weight_decays": (1e-3, 0.0)}, "weight_decay: expected a number above 0, got 0.0"),
         ({"fractions": ()}, "fractions: expected at least 1 value, each once, got none"),
@@ -225,13 +225,13 @@ def test_a_diagram_without_a_law(tmp_path):
         ({"seeds": 1001}, "places, seeds: expected at least one place and at most 1000 seeds, got 24 and 1001"),
     ],
 )
-def test_grids_that_are_none(changes, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_settings_are_rejected(changes, message):
+    with pytest.raises(ValueError, match=message):
         phase_diagram.STUDY.run(replace(phase_diagram.STUDY.quick, **changes))
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"learning_rates": (1.0,)}, "learning_rates: expected at least 2 values, each once, got 1.0"),
         ({"learning_rates": (1.0, 1.0)}, "learning_rates: expected at least 2 values, each once, got 1.0, 1.0"),
@@ -243,14 +243,14 @@ def test_grids_that_are_none(changes, told):
         ({"sustained": 0}, "sustained: expected an integer of at least 1, got 0"),
     ],
 )
-def test_settings_without_laws_are_told_before_the_runs(changes, told, monkeypatch):
+def test_settings_without_laws_are_rejected_before_the_runs(changes, message, monkeypatch):
     monkeypatch.setattr(delay_law, "grids", None)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         delay_law.STUDY.run(replace(delay_law.STUDY.quick, **changes))
 
 
 def test_the_delay_law_of_a_small_grid():
-    """Four places of two runs: what the summary tells is what the fit of the numbers in the file says."""
+    """The exponent of the summary is that of a fit to the numbers in the file (four places of two runs)."""
     result = result_of("delay-law")
     numbers, law = result.numbers, result.summary["laws"]["sustained"]
     runs = numbers.sel(definition="sustained").stack(run=("seed", "lr", "weight_decay"))

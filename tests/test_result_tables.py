@@ -1,4 +1,4 @@
-"""The tables of results in the documentation are those of the files that commands wrote."""
+"""The tables of results in the documentation agree with the files that commands wrote."""
 
 import importlib.util
 import json
@@ -13,14 +13,14 @@ RESULTS = sorted(path.stem for path in (ROOT / "docs" / "results").glob("*.json"
 
 @pytest.fixture(scope="module")
 def tables():
-    found = importlib.util.spec_from_file_location("result_tables", ROOT / "tools" / "result_tables.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    spec = importlib.util.spec_from_file_location("result_tables", ROOT / "tools" / "result_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
-def test_tables_are_those_of_the_files(tables, page):
+def test_tables_agree_with_the_files(tables, page):
     text = read_page(page)
     assert tables.replace_tables(text) == text, "python tools/result_tables.py writes the tables again"
 
@@ -31,13 +31,13 @@ def test_every_table_is_on_a_page(tables):
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_files_are_of_the_full_form_of_today_s_settings(tables, name):
-    """A study whose settings or summary change has to be carried out again."""
-    study, about = tables.list_studies()[name], tables.read_result(name)
-    assert about["settings"] == json.loads(json.dumps(asdict(study.full)))
-    assert about["seeds"] == study.seeds(study.full)
-    assert about["build"]["zeroloss"]
-    assert study.line(tables.settings_of(study), about["summary"])
+def test_files_have_the_full_settings_of_today(tables, name):
+    """If the settings or the summary of a study change, its file has to be computed again."""
+    study, content = tables.list_studies()[name], tables.read_result(name)
+    assert content["settings"] == json.loads(json.dumps(asdict(study.full)))
+    assert content["seeds"] == study.seeds(study.full)
+    assert content["build"]["zeroloss"]
+    assert study.line(tables.settings_of(study), content["summary"])
 
 
 def test_a_table_that_differs_is_noticed(tables):

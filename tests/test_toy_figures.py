@@ -1,4 +1,4 @@
-"""Figures 1 to 4: closed forms and exact laws as oracles, and the files that carry them."""
+"""Figures 1 to 4: closed forms and exact laws as oracles, and the files."""
 
 import json
 from dataclasses import asdict, replace
@@ -26,7 +26,7 @@ def quick(request, tmp_path_factory):
 
 
 def closed_form(w0, x, y, lr, decay, steps, c_g=2, c_w=1):
-    """The weights (steps + 1, d) of descent on (x·w − y)², its recurrence solved along x and across it."""
+    """Return the weights (steps + 1, d) of descent on (x·w − y)²: its recurrence, solved along x and across it."""
     w0, x, t = np.asarray(w0), np.asarray(x), np.arange(steps + 1)[:, None]
     along = x * (x @ w0) / (x @ x)
     stiffness = c_g * (x @ x) + c_w * decay
@@ -83,7 +83,7 @@ def test_the_flow_stays_on_the_set_and_descends_the_norm(figure):
 
 
 def test_the_product_flow_solves_its_equation():
-    """dw/ds = −(I − n nᵀ) w with the normal n ∝ (w₂, w₁), by central differences; D₀ is that of the start."""
+    """dw/ds = −(I − n nᵀ) w with the normal n ∝ (w₂, w₁), by central differences. D₀ is w₁² − w₂² at the start."""
     starts, h = [(2.5, 0.4), (-0.3, -3.0), (2.0, -0.7)], 1e-4
     s = np.array([[t - h, t, t + h] for t in (0.0, 0.4, 1.5)]).ravel()
     flow = figure3.product_flow(starts, 1.0, s).reshape(3, 3, 3, 2)
@@ -132,7 +132,7 @@ def test_figure_3_leaky_unit_is_the_closed_form_on_either_side_of_the_kink():
         np.testing.assert_allclose(path, np.concatenate([sides[0][:-1], sides[1]]), rtol=0, atol=1e-12)
 
 
-def test_the_unit_s_gradient_is_that_of_its_loss():
+def test_gradient_of_the_unit_agrees_with_differences_of_its_loss():
     unit = Unit((1.0, -2.0, 0.5), 1.5, 0.1)
     w = np.random.default_rng(0).standard_normal((40, 3))
     differences = [(unit.loss(w + 1e-5 * e) - unit.loss(w - 1e-5 * e)) / 2e-5 for e in np.eye(3)]
@@ -152,13 +152,13 @@ def test_figure_4_is_the_closed_form_with_slope_1():
     assert np.all(np.diff(summary["angles_degrees"]) > 0)
 
 
-def test_figure_4_gradient_is_that_of_its_loss():
+def test_figure_4_gradient_agrees_with_differences_of_its_loss():
     points = np.random.default_rng(0).standard_normal((40, 2))
     differences = [(figure4.loss(points + 1e-5 * e) - figure4.loss(points - 1e-5 * e)) / 2e-5 for e in np.eye(2)]
     np.testing.assert_allclose(figure4.gradient(points), np.stack(differences, axis=-1), atol=1e-7)
 
 
-def test_the_files(quick, tmp_path):
+def test_files_hold_numbers_settings_and_picture(quick, tmp_path):
     number, result, directory = quick
     name = f"figure{number}"
     assert sorted(path.name for path in directory.iterdir()) == [f"{name}.{e}" for e in ("json", "nc", "png")]
@@ -189,7 +189,7 @@ def test_seeds_draw_test_samples():
     assert several.numbers.test_loss.std("seed").max() > 0.01
 
 
-def test_pictures_say_what_they_show():
+def test_pictures_have_headings_and_scales():
     """λ and the loss in the headings, and numbers along the axes of figure 2's space."""
 
     def texts(module):
