@@ -3,6 +3,7 @@
 import functools
 import json
 import signal
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import numpy as np
@@ -214,3 +215,20 @@ def test_an_interruption_reports_saved_cells(name, message, end, status, word, c
     with pytest.raises(SystemExit) as ended:
         cli.main(["study", name, "--out", str(tmp_path)])
     assert (ended.value.code, capsys.readouterr().err) == (status, f"\nzeroloss: {message.format(word)}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "continuation"),
+    [("delay-law", "; finished cells are saved, and the same command continues"), ("sliding", "")],
+)
+def test_a_worker_that_is_killed_ends_a_study_with_one_line(name, continuation, capsys, monkeypatch, tmp_path):
+    def lose_worker(*_):
+        raise BrokenProcessPool
+
+    module = SMALL[name][0]
+    study = replace(module.STUDY, check=lambda settings: None, analyse=None, grids=lose_worker, simulate=lose_worker)
+    monkeypatch.setattr(module, "STUDY", study)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["study", name, "--out", str(tmp_path)])
+    line = "a worker process ended unexpectedly; was it killed, or is there too little memory?"
+    assert (ended.value.code, capsys.readouterr().err) == (1, f"zeroloss: study {name}: {line}{continuation}\n")

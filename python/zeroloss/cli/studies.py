@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,10 @@ class _ConfiguredStudy:
             status, word = describe_interruption(error)
             line = f"{title}: {word}; finished cells are saved, and the same command continues"
             raise CommandError(status, line) from None
+        except BrokenExecutor as error:
+            saved = "; finished cells are saved, and the same command continues" if stores_cells else ""
+            line = f"{title}: a worker process ended unexpectedly; was it killed, or is there too little memory?{saved}"
+            raise CommandError(NUMERICAL_FAILURE, line) from error
         except (ImportError, ValueError) as error:
             raise CommandError(BAD_INPUT, f"{title}: {error}") from None
         except ArithmeticError as error:  # A fit failed.

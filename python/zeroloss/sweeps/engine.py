@@ -225,6 +225,8 @@ def carry_out(
         If the user stops it. Cells that had ended are in ``cells``.
     NumericalFailureError
         If a run that has to reach its end does not.
+    concurrent.futures.BrokenExecutor
+        If a worker process ended unexpectedly. Cells that had ended are in ``cells``.
     """
     cells = Cells() if cells is None else cells
     places = [[_identify(grid, labels) for labels in grid.labels()] for grid in grids]
