@@ -33,7 +33,7 @@ inline void check_shape(const char* name, const py::array& array, Index rows, In
 
 /// The number of hidden units that a first layer E (d_in × h) is for.
 template <class T>
-Index units(const Array<T>& E) {
+Index count_units(const Array<T>& E) {
   if (E.ndim() != 2) throw std::invalid_argument("E: expected a matrix, got shape " + shape_text(E));
   return E.shape(1);
 }

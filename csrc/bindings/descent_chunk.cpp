@@ -9,7 +9,7 @@ namespace {
 
 /// An argument with a number for each step, or none.
 template <class T>
-std::vector<T> copy(const char* name, const std::optional<Array<T>>& array) {
+std::vector<T> copy_vector(const char* name, const std::optional<Array<T>>& array) {
   if (!array) return {};
   if (array->ndim() != 1)
     throw std::invalid_argument(std::string(name) + ": expected a vector, got shape " + shape_text(*array));
@@ -19,12 +19,12 @@ std::vector<T> copy(const char* name, const std::optional<Array<T>>& array) {
 DescentChunk descent_chunk(Index steps, const std::optional<Array<double>>& rates, bool losses,
                            const std::optional<Array<Index>>& record_at) {
   check_at_least("steps", steps, 0);
-  DescentChunk chunk{steps, copy("rates", rates), losses, copy("record_at", record_at)};
+  DescentChunk chunk{steps, copy_vector("rates", rates), losses, copy_vector("record_at", record_at)};
   if (rates && rates->size() != steps)
     throw std::invalid_argument("rates: expected shape (" + std::to_string(steps) + "), got " + shape_text(*rates));
-  const std::vector<Index>& at = chunk.record_at;
-  const bool increasing = std::is_sorted(at.begin(), at.end(), std::less_equal<>());
-  if (!increasing || (!at.empty() && (at.front() < 0 || at.back() >= steps)))
+  const std::vector<Index>& steps_of_records = chunk.record_at;
+  const bool increasing = std::is_sorted(steps_of_records.begin(), steps_of_records.end(), std::less_equal<>());
+  if (!increasing || (!steps_of_records.empty() && (steps_of_records.front() < 0 || steps_of_records.back() >= steps)))
     throw std::invalid_argument("record_at: expected increasing steps from 0 to " + std::to_string(steps - 1));
   return chunk;
 }

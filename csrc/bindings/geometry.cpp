@@ -30,11 +30,11 @@ const char* name(RetractionEnding ending) {
 void bind_geometry(py::module_& m) {
   using Vectors = Array<double>;
   const auto read_E = [](ZeroLossSet& self, const char* name, const Vectors& E) {
-    check_at_least("hidden", units(E), 1);
-    return read(name, E, self.jacobian().samples().d_in(), units(E));
+    check_at_least("hidden", count_units(E), 1);
+    return read(name, E, self.jacobian().samples().d_in(), count_units(E));
   };
   const auto read_W = [](ZeroLossSet& self, const char* name, const Vectors& W, const Vectors& E) {
-    return read(name, W, units(E), self.jacobian().samples().d_out());
+    return read(name, W, count_units(E), self.jacobian().samples().d_out());
   };
 
   py::class_<ZeroLossSet>(m, "ZeroLossSet", py::module_local())
@@ -78,7 +78,7 @@ void bind_geometry(py::module_& m) {
       .def(
           "multiply",
           [=](ZeroLossSet& self, const Vectors& E, const Vectors& W, const Vectors& vE, const Vectors& vW) {
-            const auto e = read_E(self, "E", E), ve = read("vE", vE, E.shape(0), units(E));
+            const auto e = read_E(self, "E", E), ve = read("vE", vE, E.shape(0), count_units(E));
             const auto w = read_W(self, "W", W, E), vw = read_W(self, "vW", vW, E);
             Matrix<double> R;
             {
@@ -111,12 +111,12 @@ void bind_geometry(py::module_& m) {
             const auto e = read_E(self, "E", E);
             const auto w = read_W(self, "W", W, E);
             Parameters g;
-            bool found;
+            bool succeeded;
             {
               py::gil_scoped_release release;
-              found = self.direction(e, w, g);
+              succeeded = self.direction(e, w, g);
             }
-            if (!found) return py::none();
+            if (!succeeded) return py::none();
             return py::make_tuple(to_array(g.E), to_array(g.W));
           },
           py::arg("E").noconvert(), py::arg("W").noconvert())
@@ -126,32 +126,32 @@ void bind_geometry(py::module_& m) {
             const auto e = read_E(self, "E", E);
             const auto w = read_W(self, "W", W, E);
             const Samples<double>& samples = self.jacobian().samples();
-            const auto p = read("pinned", pinned, samples.n(), units(E));
+            const auto p = read("pinned", pinned, samples.n(), count_units(E));
             Parameters g;
-            Pins pins(samples);
-            bool found;
+            KinkConstraints constraints(samples);
+            bool succeeded;
             {
               py::gil_scoped_release release;
-              pins.assign(units(E), [&](Index i, Index u) { return p(i, u) != 0; });
-              found = self.pinned_direction(e, w, pins, g);
+              constraints.assign(count_units(E), [&](Index i, Index u) { return p(i, u) != 0; });
+              succeeded = self.pinned_direction(e, w, constraints, g);
             }
-            if (!found) return py::none();
-            return py::make_tuple(to_array(g.E), to_array(g.W), pins.rank());
+            if (!succeeded) return py::none();
+            return py::make_tuple(to_array(g.E), to_array(g.W), constraints.rank());
           },
           py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("pinned").noconvert())
       .def(
           "retract",
           [](ZeroLossSet& self, Vectors& E, Vectors& W, double tolerance, Index most_iterations, bool reuse_factor) {
             const Samples<double>& samples = self.jacobian().samples();
-            check_at_least("hidden", units(E), 1);
-            const MatrixMap<double> e(update("E", E, samples.d_in(), units(E)), samples.d_in(), units(E));
-            const MatrixMap<double> w(update("W", W, units(E), samples.d_out()), units(E), samples.d_out());
-            Retraction found;
+            check_at_least("hidden", count_units(E), 1);
+            const MatrixMap<double> e(update("E", E, samples.d_in(), count_units(E)), samples.d_in(), count_units(E));
+            const MatrixMap<double> w(update("W", W, count_units(E), samples.d_out()), count_units(E), samples.d_out());
+            Retraction result;
             {
               py::gil_scoped_release release;
-              found = self.retract(e, w, {tolerance, most_iterations, reuse_factor});
+              result = self.retract(e, w, {tolerance, most_iterations, reuse_factor});
             }
-            return py::make_tuple(name(found.ending), found.residuals, found.factorisations);
+            return py::make_tuple(name(result.ending), result.residuals, result.factorisations);
           },
           py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("tolerance"), py::arg("most_iterations"),
           py::arg("reuse_factor"))
@@ -161,13 +161,13 @@ void bind_geometry(py::module_& m) {
             const auto e = read_E(self, "E", E);
             const auto w = read_W(self, "W", W, E);
             SingularValue largest{}, smallest{};
-            bool found;
+            bool succeeded;
             {
               py::gil_scoped_release release;
-              found = self.factor(e, w) && self.smallest(accuracy, most, smallest);
-              if (found) largest = self.largest(accuracy, most);
+              succeeded = self.factor(e, w) && self.smallest(accuracy, most, smallest);
+              if (succeeded) largest = self.largest(accuracy, most);
             }
-            if (!found) return py::none();
+            if (!succeeded) return py::none();
             return py::make_tuple(largest.value, smallest.value, std::max(largest.accuracy, smallest.accuracy));
           },
           py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("accuracy"), py::arg("most"))
@@ -177,20 +177,21 @@ void bind_geometry(py::module_& m) {
               const Vectors& projected_E, const Vectors& projected_W, bool retracted, double accuracy,
               Index most) -> py::object {
             const Parameters theta{read_E(self, "E", E), read_W(self, "W", W, E)};
-            const Parameters earlier{read("earlier_E", earlier_E, E.shape(0), units(E)),
+            const Parameters earlier{read("earlier_E", earlier_E, E.shape(0), count_units(E)),
                                      read_W(self, "earlier_W", earlier_W, E)};
-            const auto e = read("projected_E", projected_E, E.shape(0), units(E));
+            const auto e = read("projected_E", projected_E, E.shape(0), count_units(E));
             const auto w = read_W(self, "projected_W", projected_W, E);
-            Alignment found;
-            bool sound;
+            Alignment alignment;
+            bool succeeded;
             {
               py::gil_scoped_release release;
-              sound =
-                  (retracted || self.factor(e, w)) && measure_alignment(self, theta, earlier, accuracy, most, found);
+              succeeded = (retracted || self.factor(e, w)) &&
+                          measure_alignment(self, theta, earlier, accuracy, most, alignment);
             }
-            if (!sound) return py::none();
-            return py::make_tuple(found.cosine, found.decay_cosine, found.tangent_share, found.smallest.value,
-                                  found.smallest.accuracy, found.update_is_zero, found.direction_is_zero);
+            if (!succeeded) return py::none();
+            return py::make_tuple(alignment.cosine, alignment.decay_cosine, alignment.tangent_share,
+                                  alignment.smallest.value, alignment.smallest.accuracy, alignment.update_is_zero,
+                                  alignment.direction_is_zero);
           },
           py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("earlier_E").noconvert(),
           py::arg("earlier_W").noconvert(), py::arg("projected_E").noconvert(), py::arg("projected_W").noconvert(),

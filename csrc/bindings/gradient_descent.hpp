@@ -21,22 +21,24 @@ class BoundState {
              Layer compensation_E, Layer compensation_W, Layer squares_E, Layer squares_W,
              std::optional<Array<double>> reference_norm)
       : d_in_(descent.d_in()), h_(descent.h()), d_out_(descent.d_out()) {
-    const Optimizer& by = descent.optimizer();
+    const Optimizer& optimizer = descent.optimizer();
     state_.theta = {bind("E", std::move(E), d_in_, h_), bind("W", std::move(W), h_, d_out_)};
     state_.steps = bind("steps", std::move(steps));
-    state_.velocity = bind("velocity", by.has_velocity(), std::move(velocity_E), std::move(velocity_W));
-    state_.compensation = bind("compensation", by.compensated, std::move(compensation_E), std::move(compensation_W));
-    state_.squares = bind("squares", by.has_squares(), std::move(squares_E), std::move(squares_W));
-    const bool controlled = descent.control().kind != NormControl::Kind::none;
-    state_.reference_norm = bind_if(controlled, "reference_norm", std::move(reference_norm));
+    state_.velocity = bind("velocity", optimizer.has_velocity(), std::move(velocity_E), std::move(velocity_W));
+    state_.compensation =
+        bind("compensation", optimizer.compensated, std::move(compensation_E), std::move(compensation_W));
+    state_.squares = bind("squares", optimizer.has_squares(), std::move(squares_E), std::move(squares_W));
+    const bool has_norm_control = descent.control().kind != NormControl::Kind::none;
+    state_.reference_norm = bind_if(has_norm_control, "reference_norm", std::move(reference_norm));
   }
 
   /// The state for a kernel, which may be another one than the arrays were checked for.
   const DescentState<T>& state_for(const Descent<T>& descent) const {
-    const Optimizer& by = descent.optimizer();
+    const Optimizer& optimizer = descent.optimizer();
     if (descent.d_in() != d_in_ || descent.h() != h_ || descent.d_out() != d_out_ ||
-        by.has_velocity() != (state_.velocity.E != nullptr) || by.compensated != (state_.compensation.E != nullptr) ||
-        by.has_squares() != (state_.squares.E != nullptr) ||
+        optimizer.has_velocity() != (state_.velocity.E != nullptr) ||
+        optimizer.compensated != (state_.compensation.E != nullptr) ||
+        optimizer.has_squares() != (state_.squares.E != nullptr) ||
         (descent.control().kind != NormControl::Kind::none) != (state_.reference_norm != nullptr))
       throw std::invalid_argument("state: expected arrays that this descent has bound, got those of another one");
     check_at_least("steps", *state_.steps, 0);
@@ -56,15 +58,15 @@ class BoundState {
     arrays_.push_back(array);
     return array.mutable_data();
   }
-  Layers<T> bind(const std::string& name, bool wanted, Layer E, Layer W) {
-    return {bind_if(wanted, name + "_E", std::move(E), d_in_, h_),
-            bind_if(wanted, name + "_W", std::move(W), h_, d_out_)};
+  Layers<T> bind(const std::string& name, bool in_use, Layer E, Layer W) {
+    return {bind_if(in_use, name + "_E", std::move(E), d_in_, h_),
+            bind_if(in_use, name + "_W", std::move(W), h_, d_out_)};
   }
   /// Null if there is none, as there should be unless it is wanted.
   template <class U, class... Shape>
-  U* bind_if(bool wanted, const std::string& name, std::optional<Array<U>> array, Shape... shape) {
-    if (wanted != array.has_value())
-      throw std::invalid_argument(name + ": expected " + (wanted ? "an array, got None" : "None, got an array"));
+  U* bind_if(bool in_use, const std::string& name, std::optional<Array<U>> array, Shape... shape) {
+    if (in_use != array.has_value())
+      throw std::invalid_argument(name + ": expected " + (in_use ? "an array, got None" : "None, got an array"));
     return array ? bind(name, *std::move(array), shape...) : nullptr;
   }
 
@@ -77,24 +79,24 @@ class BoundState {
 template <class T>
 void bind_descent(py::module_& m, const std::string& bits) {
   using Set = Samples<T>;
-  using Descending = Descent<T>;
+  using TypedDescent = Descent<T>;
   using State = BoundState<T>;
   using Layer = typename State::Layer;
   const py::class_<State> state_class(m, ("DescentState" + bits).c_str(), py::module_local());
-  py::class_<Descending>(m, ("Descent" + bits).c_str(), py::module_local())
+  py::class_<TypedDescent>(m, ("Descent" + bits).c_str(), py::module_local())
       .def(py::init([](const Set& samples, const Set& test, Activation activation, Loss loss,
                        const Optimizer& optimizer, Index hidden, int threads, std::optional<NormControl> control) {
              check_not_empty(samples);
              check_same_sizes(samples, test);
              check_at_least("hidden", hidden, 1);
-             return std::make_unique<Descending>(samples, test, activation, loss, optimizer,
-                                                 control.value_or(NormControl()), hidden, Team(threads));
+             return std::make_unique<TypedDescent>(samples, test, activation, loss, optimizer,
+                                                   control.value_or(NormControl()), hidden, Team(threads));
            }),
            py::arg("samples"), py::arg("test"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"),
            py::arg("hidden"), py::arg("threads"), py::arg("control") = py::none())
       .def(
           "bind",
-          [](const Descending& self, Array<T> E, Array<T> W, Array<Index> steps, Layer velocity_E, Layer velocity_W,
+          [](const TypedDescent& self, Array<T> E, Array<T> W, Array<Index> steps, Layer velocity_E, Layer velocity_W,
              Layer compensation_E, Layer compensation_W, Layer squares_E, Layer squares_W,
              std::optional<Array<double>> reference_norm) {
             return State(self, std::move(E), std::move(W), std::move(steps), std::move(velocity_E),
@@ -108,8 +110,8 @@ void bind_descent(py::module_& m, const std::string& bits) {
           py::arg("reference_norm").noconvert() = py::none())
       .def(
           "advance",
-          [](Descending& self, const State& state, const DescentChunk& chunk) {
-            const DescentState<T>& at = state.state_for(self);
+          [](TypedDescent& self, const State& state, const DescentChunk& chunk) {
+            const DescentState<T>& arrays = state.state_for(self);
             DescentAnswer answer{};
             double* losses = nullptr;
             Record* records = nullptr;
@@ -118,20 +120,20 @@ void bind_descent(py::module_& m, const std::string& bits) {
               records = answer.records.emplace(count).mutable_data();
             {
               py::gil_scoped_release release;
-              answer.finite = self.advance(at, chunk, losses, records);
+              answer.finite = self.advance(arrays, chunk, losses, records);
             }
             return answer;
           },
           py::arg("state"), py::arg("chunk"))
       .def(
           "record",
-          [](Descending& self, const State& state) {
-            const DescentState<T>& at = state.state_for(self);
-            Array<Record> found(1);
-            Record* const to = found.mutable_data();
+          [](TypedDescent& self, const State& state) {
+            const DescentState<T>& arrays = state.state_for(self);
+            Array<Record> record(1);
+            Record* const output = record.mutable_data();
             py::gil_scoped_release release;
-            *to = self.record(at.theta);
-            return found;
+            *output = self.record(arrays.theta);
+            return record;
           },
           py::arg("state"));
 }

@@ -7,11 +7,11 @@ namespace {
 
 template <class T>
 void bind_network_for(py::module_& m) {
-  using Set = Samples<T>;
+  using TypedSamples = Samples<T>;
   m.def(
       "hidden",
-      [](const Set& samples, const Array<T>& E, Activation activation) {
-        const auto e = read("E", E, samples.d_in(), units(E));
+      [](const TypedSamples& samples, const Array<T>& E, Activation activation) {
+        const auto e = read("E", E, samples.d_in(), count_units(E));
         Matrix<T> H, S;
         {
           py::gil_scoped_release release;
@@ -23,22 +23,22 @@ void bind_network_for(py::module_& m) {
 
   m.def(
       "outputs",
-      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation) {
-        const auto e = read("E", E, samples.d_in(), units(E));
-        const auto w = read("W", W, units(E), W.ndim() == 2 ? W.shape(1) : 0);
-        Array<T> found({samples.n(), w.cols()});
-        const MatrixMap<T> F(found.mutable_data(), samples.n(), w.cols());
+      [](const TypedSamples& samples, const Array<T>& E, const Array<T>& W, Activation activation) {
+        const auto e = read("E", E, samples.d_in(), count_units(E));
+        const auto w = read("W", W, count_units(E), W.ndim() == 2 ? W.shape(1) : 0);
+        Array<T> result({samples.n(), w.cols()});
+        const MatrixMap<T> F(result.mutable_data(), samples.n(), w.cols());
         py::gil_scoped_release release;
         outputs<T>(samples, e, w, activation, F);
-        return found;
+        return result;
       },
       py::arg("samples"), py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("activation"));
 
   m.def(
       "loss_and_gradient",
-      [](const Set& samples, const Array<T>& E, const Array<T>& W, Activation activation, Loss loss) {
-        const auto e = read("E", E, samples.d_in(), units(E));
-        const auto w = read("W", W, units(E), samples.d_out());
+      [](const TypedSamples& samples, const Array<T>& E, const Array<T>& W, Activation activation, Loss loss) {
+        const auto e = read("E", E, samples.d_in(), count_units(E));
+        const auto w = read("W", W, count_units(E), samples.d_out());
         Matrix<T> gE, gW;
         double value;
         {
@@ -51,15 +51,16 @@ void bind_network_for(py::module_& m) {
 
   m.def(
       "describe",
-      [](const Set& train, const Set& test, const Array<T>& E, const Array<T>& W, Activation activation, Loss loss) {
+      [](const TypedSamples& train, const TypedSamples& test, const Array<T>& E, const Array<T>& W,
+         Activation activation, Loss loss) {
         check_same_sizes(train, test);
-        const auto e = read("E", E, train.d_in(), units(E));
-        const auto w = read("W", W, units(E), train.d_out());
-        Array<Record> found(1);
-        Record* const to = found.mutable_data();
+        const auto e = read("E", E, train.d_in(), count_units(E));
+        const auto w = read("W", W, count_units(E), train.d_out());
+        Array<Record> result(1);
+        Record* const output = result.mutable_data();
         py::gil_scoped_release release;
-        *to = describe<T>(train, test, e, w, activation, loss);
-        return found;
+        *output = describe<T>(train, test, e, w, activation, loss);
+        return result;
       },
       py::arg("train"), py::arg("test"), py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("activation"),
       py::arg("loss"));

@@ -30,9 +30,9 @@ void bind_proximal(py::module_& m) {
     MatrixMap<double> E, W, T;
 
     Point(const Samples<double>& samples, Vectors& e, Vectors& w, Vectors& t)
-        : E(update("E", e, samples.d_in(), units(e)), samples.d_in(), units(e)),
-          W(update("W", w, units(e), samples.d_out()), units(e), samples.d_out()),
-          T(update("T", t, samples.n(), units(e)), samples.n(), units(e)) {}
+        : E(update("E", e, samples.d_in(), count_units(e)), samples.d_in(), count_units(e)),
+          W(update("W", w, count_units(e), samples.d_out()), count_units(e), samples.d_out()),
+          T(update("T", t, samples.n(), count_units(e)), samples.n(), count_units(e)) {}
 
     ProximalPoint copy() const { return {{E, W}, T}; }
     void assign(const ProximalPoint& point) {
@@ -52,20 +52,21 @@ void bind_proximal(py::module_& m) {
           [](Proximal& self, const Vectors& c_E, const Vectors& c_W, Vectors& E, Vectors& W, Vectors& T,
              Vectors& multiplier, double tolerance, double unit_tolerance, Index most_iterations, double forcing) {
             const Samples<double>& samples = self.samples();
-            Point at(samples, E, W, T);
-            const Parameters c{read("c_E", c_E, samples.d_in(), units(E)), read("c_W", c_W, units(E), samples.d_out())};
+            Point arrays(samples, E, W, T);
+            const Parameters c{read("c_E", c_E, samples.d_in(), count_units(E)),
+                               read("c_W", c_W, count_units(E), samples.d_out())};
             MatrixMap<double> multiplier_map(update("multiplier", multiplier, samples.n(), samples.d_out()),
                                              samples.n(), samples.d_out());
-            ProximalSolve found;
+            ProximalSolve result;
             {
               py::gil_scoped_release release;
-              ProximalPoint point = at.copy();
-              Matrix<double> own = multiplier_map;
-              found = self.solve(c, own, point, {tolerance, unit_tolerance, most_iterations, forcing});
-              at.assign(point);
-              multiplier_map = own;
+              ProximalPoint point = arrays.copy();
+              Matrix<double> multiplier_copy = multiplier_map;
+              result = self.solve(c, multiplier_copy, point, {tolerance, unit_tolerance, most_iterations, forcing});
+              arrays.assign(point);
+              multiplier_map = multiplier_copy;
             }
-            return py::make_tuple(name(found.ending), found.residual, found.iterations, found.linear_iterations,
+            return py::make_tuple(name(result.ending), result.residual, result.iterations, result.linear_iterations,
                                   self.pinned());
           },
           py::arg("c_E").noconvert(), py::arg("c_W").noconvert(), py::arg("E").noconvert(), py::arg("W").noconvert(),
@@ -75,15 +76,15 @@ void bind_proximal(py::module_& m) {
           "retract",
           [](Proximal& self, Vectors& E, Vectors& W, Vectors& T, double tolerance, Index most_iterations,
              double forcing) {
-            Point at(self.samples(), E, W, T);
-            ProximalSolve found;
+            Point arrays(self.samples(), E, W, T);
+            ProximalSolve result;
             {
               py::gil_scoped_release release;
-              ProximalPoint point = at.copy();
-              found = self.retract(point, {tolerance, 0, most_iterations, forcing});
-              at.assign(point);
+              ProximalPoint point = arrays.copy();
+              result = self.retract(point, {tolerance, 0, most_iterations, forcing});
+              arrays.assign(point);
             }
-            return py::make_tuple(name(found.ending), found.residual, found.iterations, found.linear_iterations,
+            return py::make_tuple(name(result.ending), result.residual, result.iterations, result.linear_iterations,
                                   self.pinned());
           },
           py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("T").noconvert(), py::arg("tolerance"),

@@ -7,7 +7,7 @@ namespace {
 template <class T>
 Samples<T> sparse_samples(const Array<Index>& starts, const Array<Index>& columns, const Array<T>& values, Index d_in,
                           const Array<T>& Y) {
-  const auto ends_well = [&] {
+  const auto is_valid = [&] {
     if (starts.ndim() != 1 || starts.size() < 1 || columns.ndim() != 1 || values.ndim() != 1 || Y.ndim() != 2)
       return false;
     if (columns.size() != values.size() || Y.shape(0) != starts.size() - 1) return false;
@@ -18,11 +18,11 @@ Samples<T> sparse_samples(const Array<Index>& starts, const Array<Index>& column
       if (columns.at(at) < 0 || columns.at(at) >= d_in) return false;
     return true;
   };
-  if (!ends_well()) throw std::invalid_argument("starts, columns, values: not compressed rows of X for the rows of Y");
-  return {SparseRows<T>{{starts.data(), starts.data() + starts.size()},
-                        {columns.data(), columns.data() + columns.size()},
-                        {values.data(), values.data() + values.size()},
-                        d_in},
+  if (!is_valid()) throw std::invalid_argument("starts, columns, values: not compressed rows of X for the rows of Y");
+  return {SparseInputs<T>{{starts.data(), starts.data() + starts.size()},
+                          {columns.data(), columns.data() + columns.size()},
+                          {values.data(), values.data() + values.size()},
+                          d_in},
           read("Y", Y, Y.shape(0), Y.shape(1))};
 }
 
@@ -31,13 +31,13 @@ Samples<T> dense_samples(const Array<T>& X, const Array<T>& Y) {
   if (X.ndim() != 2 || Y.ndim() != 2 || X.shape(0) != Y.shape(0))
     throw std::invalid_argument("X, Y: expected matrices with a row for each sample, got " + shape_text(X) + " and " +
                                 shape_text(Y));
-  return {DenseRows<T>{read("X", X, X.shape(0), X.shape(1))}, read("Y", Y, Y.shape(0), Y.shape(1))};
+  return {DenseInputs<T>{read("X", X, X.shape(0), X.shape(1))}, read("Y", Y, Y.shape(0), Y.shape(1))};
 }
 
 template <class T>
 void bind_samples_for(py::module_& m, const std::string& bits) {
-  using Set = Samples<T>;
-  py::class_<Set>(m, ("Samples" + bits).c_str(), py::module_local())
+  using TypedSamples = Samples<T>;
+  py::class_<TypedSamples>(m, ("Samples" + bits).c_str(), py::module_local())
       .def(py::init(&sparse_samples<T>), py::arg("starts").noconvert(), py::arg("columns").noconvert(),
            py::arg("values").noconvert(), py::arg("d_in"), py::arg("Y").noconvert())
       .def(py::init(&dense_samples<T>), py::arg("X").noconvert(), py::arg("Y").noconvert());

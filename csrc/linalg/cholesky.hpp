@@ -276,14 +276,14 @@ class Cholesky {
   }
 
   /// R_j -= Σ_i L_ijᵀ R_i over panels from <= i < to; a strip of L serves all right-hand sides.
-  void subtract_transposed(Index j, Index from, Index to, PanelMatrix<T>& R) const {
-    if (from == to) return;
+  void subtract_transposed(Index j, Index from, Index output, PanelMatrix<T>& R) const {
+    if (from == output) return;
     for (Index c = j * width; c < j * width + columns(j); c += tile_rows<T>) {
       for (Index g = 0; g < R.panels(); ++g) {
         with_vectors(R.vectors(g), [&]<int N>() {
           T* const x = R.panel(g);
           Tile<T, N> tile;
-          for (Index i = from; i < to; ++i) {
+          for (Index i = from; i < output; ++i) {
             accumulate<Operand::rows>(tile, columns(i), lower(i) + c * width, x + i * width * width);
           }
           for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
@@ -309,8 +309,8 @@ class Cholesky {
   /// x ← L⁻¹ x for one panel of right-hand sides, x [row][width].
   template <int N>
   void solve_panel(T* x) const {
-    const auto put = [](T* to) {
-      return [=](int r, int v, const Vector<T>& sum) { store(to + r * width + v * lanes<T>, sum); };
+    const auto put = [](T* output) {
+      return [=](int r, int v, const Vector<T>& sum) { store(output + r * width + v * lanes<T>, sum); };
     };
     for (Index j = 0; j < panels_; ++j) {
       T* const xj = x + j * width * width;

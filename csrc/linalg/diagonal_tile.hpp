@@ -39,13 +39,13 @@ Index eliminate_block(T* columns, T* rows, Index offset, const T* diagonal) {
       const Vector<T> factor = broadcast(column[offset + next] * reciprocal);
 #pragma GCC unroll 8
       for (int v = 0; v < N; ++v) {
-        T* const to = columns + next * width + v * step;
-        store(to, load(to) - factor * l[v]);
+        T* const output = columns + next * width + v * step;
+        store(output, load(output) - factor * l[v]);
       }
 #pragma GCC unroll 8
       for (int v = 0; v < M; ++v) {
-        T* const to = rows + next * width + v * step;
-        store(to, load(to) - factor * t[v]);
+        T* const output = rows + next * width + v * step;
+        store(output, load(output) - factor * t[v]);
       }
     }
     const Vector<T> scale = broadcast(std::sqrt(reciprocal));

@@ -60,14 +60,14 @@ class FactorVector {
       for (int v = 0; v < panel_vectors; ++v) sum[v] += load(column + v * lanes<T>) * broadcast(x[k]);
     }
     for (int v = 0; v < panel_vectors; ++v) {
-      T* const to = y + v * lanes<T>;
-      store(to, load(to) + broadcast(sign) * sum[v]);
+      T* const output = y + v * lanes<T>;
+      store(output, load(output) + broadcast(sign) * sum[v]);
     }
   }
 
   /// y_k += sign · (L_ikᵀ x_i) for columns from <= k < to.
-  void add_dots(Index i, Index from, Index to, const T* xi, T sign, T* y) const {
-    for (Index k = from; k < to; ++k) {
+  void add_dots(Index i, Index from, Index output, const T* xi, T sign, T* y) const {
+    for (Index k = from; k < output; ++k) {
       Vector<T> products{};
       for (int v = 0; v < panel_vectors; ++v) {
         products += load(L_.panel(i) + k * width + v * lanes<T>) * load(xi + v * lanes<T>);
@@ -89,7 +89,7 @@ template <class T>
 double condition_estimate(const Cholesky<T>& factor, int iterations = 12) {
   FactorVector<T> K(factor);
   Buffer<T> x(K.size());
-  const auto growth = [&](auto&& apply) {
+  const auto estimate_growth = [&](auto&& apply) {
     for (Index i = 0; i < K.size(); ++i) {  // a start of mixed signs and sizes, the same always
       const auto mixed = static_cast<double>((i * 7919 + 104729) % 1009);
       x.data()[i] = i < factor.size() ? static_cast<T>(mixed / 1009 - 0.4) : T{0};
@@ -109,8 +109,8 @@ double condition_estimate(const Cholesky<T>& factor, int iterations = 12) {
     }
     return norm;
   };
-  const double largest = growth([&](T* v) { K.multiply(v); });
-  const double inverse_of_smallest = growth([&](T* v) { K.solve(v); });
+  const double largest = estimate_growth([&](T* v) { K.multiply(v); });
+  const double inverse_of_smallest = estimate_growth([&](T* v) { K.solve(v); });
   return largest * inverse_of_smallest;
 }
 

@@ -38,19 +38,19 @@ class PanelMatrix {
   const T& operator()(Index k, Index i) const { return panel(i / width)[k * width + i % width]; }
 
   /// Takes rows of a row-major matrix, from (rows × count).
-  void assign_rows(const T* from, Index rows) {
+  void assign_rows(const T* source, Index rows) {
     for (Index j = 0; j < panels(); ++j) {
       for (Index k = 0; k < rows; ++k) {
-        std::copy_n(from + k * count_ + j * width, used(j), panel(j) + k * width);
+        std::copy_n(source + k * count_ + j * width, used(j), panel(j) + k * width);
       }
     }
   }
 
   /// Gives the first rows as a row-major matrix, to (rows × count).
-  void copy_rows(T* to, Index rows) const {
+  void copy_rows(T* output, Index rows) const {
     for (Index j = 0; j < panels(); ++j) {
       for (Index k = 0; k < rows; ++k) {
-        std::copy_n(panel(j) + k * width, used(j), to + k * count_ + j * width);
+        std::copy_n(panel(j) + k * width, used(j), output + k * count_ + j * width);
       }
     }
   }
@@ -63,13 +63,13 @@ class PanelMatrix {
 
 /// to[c · to_step + r] = from[r · from_step + c] for r, c < lanes.
 template <class T>
-[[gnu::always_inline]] inline void transpose_square(const T* from, Index from_step, T* to, Index to_step) {
+[[gnu::always_inline]] inline void transpose_square(const T* source, Index from_step, T* output, Index to_step) {
   Vector<T> row[lanes<T>];
 #pragma GCC unroll 16
-  for (int r = 0; r < lanes<T>; ++r) row[r] = load(from + r * from_step);
+  for (int r = 0; r < lanes<T>; ++r) row[r] = load(source + r * from_step);
   transpose<T>(row);
 #pragma GCC unroll 16
-  for (int r = 0; r < lanes<T>; ++r) store(to + r * to_step, row[r]);
+  for (int r = 0; r < lanes<T>; ++r) store(output + r * to_step, row[r]);
 }
 
 }  // namespace zeroloss

@@ -33,7 +33,7 @@ template <class T>
 /// `negative` where z has its sign bit set, as the NaN of arithmetic has on x86, and else `other`: the sign, spread
 /// over the lane, is the mask.
 template <class T>
-[[gnu::always_inline]] inline Vector<T> by_sign(Vector<T> z, Vector<T> negative, Vector<T> other) {
+[[gnu::always_inline]] inline Vector<T> select_by_sign(Vector<T> z, Vector<T> negative, Vector<T> other) {
   using Bits = Vector<LaneInteger<T>>;
   const Bits mask = (Bits)z >> (8 * sizeof(T) - 1);
   return (Vector<T>)(((Bits)negative & mask) | ((Bits)other & ~mask));

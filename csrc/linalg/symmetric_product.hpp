@@ -29,10 +29,10 @@ void product_tile(Index depth, const T* a, const T* b, T* c, const T* ahead = nu
   Tile<T, N, R> tile;
   accumulate<Operand::columns, fetch>(tile, depth, a, b, ahead);
   for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
-    T* to = c + r * width + v * lanes<T>;
-    if constexpr (update == Update::set) store(to, sum);
-    if constexpr (update == Update::add) store(to, load(to) + sum);
-    if constexpr (update == Update::subtract) store(to, load(to) - sum);
+    T* output = c + r * width + v * lanes<T>;
+    if constexpr (update == Update::set) store(output, sum);
+    if constexpr (update == Update::add) store(output, load(output) + sum);
+    if constexpr (update == Update::subtract) store(output, load(output) - sum);
   });
 }
 
@@ -55,8 +55,9 @@ void panel_product(Index depth, const T* a, Index columns, const T* b, int vecto
   for (Index column = 0; column < columns;) {
     const int skip = diagonal ? static_cast<int>(column / lanes<T>) : 0;
     const Index shift = skip * lanes<T>;
-    const auto tile = [&]<int N, int R, bool fetch = false>(const T* from = nullptr) {
-      detail::product_tile<update, T, N, R, fetch>(depth, a + column, b + shift, c + column * width + shift, from);
+    const auto tile = [&]<int N, int R, bool fetch = false>(const T* ahead_source = nullptr) {
+      detail::product_tile<update, T, N, R, fetch>(depth, a + column, b + shift, c + column * width + shift,
+                                                   ahead_source);
       column += R;
     };
     with_vectors(vectors - skip, [&]<int N>() {
@@ -64,9 +65,9 @@ void panel_product(Index depth, const T* a, Index columns, const T* b, int vecto
         with_vectors(static_cast<int>((columns - column) / rows),
                      [&]<int times>() { tile.template operator()<1, times * rows>(); });
       } else if (ahead.a) {
-        const Index turn = column / rows;
-        const T* const from = turn % 2 == 0 ? ahead.b : ahead.a;
-        tile.template operator()<N, rows, true>(from + turn / 2 * depth * fetch_stride<T>);
+        const Index tile_index = column / rows;
+        const T* const ahead_source = tile_index % 2 == 0 ? ahead.b : ahead.a;
+        tile.template operator()<N, rows, true>(ahead_source + tile_index / 2 * depth * fetch_stride<T>);
       } else {
         tile.template operator()<N, rows>();
       }

@@ -48,9 +48,9 @@ template <class T>
   for (int size = 1; size < part; size *= 2) {  // squares inside 128 bits
 #pragma GCC unroll 16
     for (int r = 0; r < L; ++r) {
-      const int from = r / part * part + r % part / 2;
-      u[r] = r % 2 == 0 ? detail::unpack<T, false>(v[from], v[from + part / 2], all)
-                        : detail::unpack<T, true>(v[from], v[from + part / 2], all);
+      const int source = r / part * part + r % part / 2;
+      u[r] = r % 2 == 0 ? detail::unpack<T, false>(v[source], v[source + part / 2], all)
+                        : detail::unpack<T, true>(v[source], v[source + part / 2], all);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < L; ++r) v[r] = u[r];
@@ -60,9 +60,9 @@ template <class T>
     for (int size = 1; size <= half; size *= 2) {  // squares of such squares
 #pragma GCC unroll 16
       for (int r = 0; r < L; ++r) {
-        const int to = r / part, from = to % half * 2 * part + r % part;
-        u[r] = to < half ? detail::deal<T, false>(v[from], v[from + part], all)
-                         : detail::deal<T, true>(v[from], v[from + part], all);
+        const int to = r / part, source = to % half * 2 * part + r % part;
+        u[r] = to < half ? detail::deal<T, false>(v[source], v[source + part], all)
+                         : detail::deal<T, true>(v[source], v[source + part], all);
       }
 #pragma GCC unroll 16
       for (int r = 0; r < L; ++r) v[r] = u[r];

@@ -42,18 +42,18 @@ template <class T>
 }
 
 template <class T>
-[[gnu::always_inline]] inline Vector<T> load(const T* from) {
+[[gnu::always_inline]] inline Vector<T> load(const T* source) {
   Vector<T> v;
-  std::memcpy(&v, from, sizeof v);
+  std::memcpy(&v, source, sizeof v);
   return v;
 }
 
 /// The same for whole registers, but never repeated: of two multiply-adds that share a register, GCC lets each load it
 /// again, and there are not more loads than multiply-adds in a cycle.
 template <class T>
-[[gnu::always_inline]] inline Vector<T> load_once(const T* from) {
+[[gnu::always_inline]] inline Vector<T> load_once(const T* source) {
   typedef Vector<T> Aliasing __attribute__((may_alias));
-  return *reinterpret_cast<const volatile Aliasing*>(from);
+  return *reinterpret_cast<const volatile Aliasing*>(source);
 }
 
 /// The integer as wide as a T.
@@ -63,15 +63,15 @@ using LaneInteger = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_
 /// A register full of *from, read as an integer: AMD's Zen 4 makes an integer's broadcast where it loads, a float's
 /// among the permutes.
 template <class T>
-[[gnu::always_inline]] inline Vector<T> broadcast_from(const T* from) {
+[[gnu::always_inline]] inline Vector<T> broadcast_from(const T* source) {
   LaneInteger<T> bits;
-  std::memcpy(&bits, from, sizeof bits);
+  std::memcpy(&bits, source, sizeof bits);
   return (Vector<T>)(bits - Vector<LaneInteger<T>>{});
 }
 
 template <class T>
-[[gnu::always_inline]] inline void store(T* to, Vector<T> v) {
-  std::memcpy(to, &v, sizeof v);
+[[gnu::always_inline]] inline void store(T* output, Vector<T> v) {
+  std::memcpy(output, &v, sizeof v);
 }
 
 }  // namespace zeroloss

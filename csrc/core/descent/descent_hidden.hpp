@@ -9,7 +9,7 @@ namespace zeroloss {
 
 /// Forward: H, or −H, stored as [unit][strip][lanes], samples along the lanes.
 template <class T, int strips, bool is_negated>
-struct StoredOutputsHidden {
+struct HiddenLoadedAlongSamples {
   static constexpr bool negated = is_negated;
   const T* H;
   [[gnu::always_inline]] void operator()(Index unit, Vector<T>* h) const {
@@ -20,7 +20,7 @@ struct StoredOutputsHidden {
 
 /// Registers in a row of Eᵀ (h × d_in, padded; stored as [h / lanes][source][lanes][lanes]), at most; with longer rows
 /// H is transposed instead. Below AVX-512 there are none: outputs_along_units.hpp needs neither.
-inline constexpr int max_sources = register_bytes == 64 ? 6 : 0;
+inline constexpr int max_registers_per_row = register_bytes == 64 ? 6 : 0;
 
 /// How the samples of one strip gather from a row of Eᵀ: a from the register at first_a, b likewise.
 /// The index is in 32-bit words, two for a double, so that one permute serves both types.
@@ -29,15 +29,16 @@ struct StripGather {
   static constexpr int words = sizeof(T) / 4;
   std::int32_t a[lanes<T> * words], b[lanes<T> * words];
   Index first_a, first_b;
-  bool pure;  // one register holds every a, and one every b
+  bool from_one_register;  // one register holds every a, and one every b
 
   explicit StripGather(const Pair* pairs)
       : first_a(pairs[0].a / lanes<T> / lanes<T> * lanes<T>),
         first_b(pairs[0].b / lanes<T> / lanes<T> * lanes<T>),
-        pure(true) {
+        from_one_register(true) {
     for (int i = 0; i < lanes<T>; ++i) {
       const Index row_a = pairs[i].a / lanes<T>, row_b = pairs[i].b / lanes<T>;
-      pure = pure && row_a / lanes<T> * lanes<T> == first_a && row_b / lanes<T> * lanes<T> == first_b;
+      from_one_register =
+          from_one_register && row_a / lanes<T> * lanes<T> == first_a && row_b / lanes<T> * lanes<T> == first_b;
       for (int word = 0; word < words; ++word) {
         a[i * words + word] = static_cast<std::int32_t>(row_a * words + word);
         b[i * words + word] = static_cast<std::int32_t>(row_b * words + word);
@@ -49,13 +50,14 @@ struct StripGather {
 /// Forward: −H = min(−E_a − E_b, 0) made on the fly by permuting rows of −Eᵀ. `mixed`: rows are two registers long
 /// and the strips may gather from both (slower: such a permute takes the place of a multiply-add).
 template <class T, int strips, bool mixed>
-struct PermutedHidden {
+struct HiddenByPermute {
   static constexpr bool negated = true;
   const T *row_a[strips], *row_b[strips];
-  Index sources;
+  Index registers_per_row;
   Vector<std::int32_t> a[strips], b[strips];
 
-  PermutedHidden(const T* E_transposed, Index sources_, const StripGather<T>* gather) : sources(sources_) {
+  HiddenByPermute(const T* E_transposed, Index row_registers, const StripGather<T>* gather)
+      : registers_per_row(row_registers) {
     for (int s = 0; s < strips; ++s) {
       row_a[s] = E_transposed + (mixed ? 0 : gather[s].first_a * lanes<T>);
       row_b[s] = E_transposed + (mixed ? 0 : gather[s].first_b * lanes<T>);
@@ -65,7 +67,7 @@ struct PermutedHidden {
   }
   [[gnu::always_inline]] void operator()(Index unit, Vector<T>* h) const {
     const auto u = static_cast<std::size_t>(unit), L = static_cast<std::size_t>(lanes<T>);
-    const std::size_t offset = (u / L * static_cast<std::size_t>(sources) * L + u % L) * L;
+    const std::size_t offset = (u / L * static_cast<std::size_t>(registers_per_row) * L + u % L) * L;
 #pragma GCC unroll 4
     for (int s = 0; s < strips; ++s) {
       h[s] = negative_part<T>(pick(row_a[s] + offset, a[s]) + pick(row_b[s] + offset, b[s]));
@@ -80,15 +82,15 @@ struct PermutedHidden {
   }
 };
 
-/// Forward: PermutedHidden from unit `first` on, kept on the way as StoredOutputsHidden reads it.
+/// Forward: HiddenByPermute from unit `first` on, kept on the way as HiddenLoadedAlongSamples reads it.
 template <class T, int strips, bool mixed>
-struct KeptHidden {
+struct HiddenByPermuteAndStored {
   static constexpr bool negated = true;
-  const PermutedHidden<T, strips, mixed>& made;
+  const HiddenByPermute<T, strips, mixed>& computed;
   Index first;
   T* H;
   [[gnu::always_inline]] void operator()(Index unit, Vector<T>* h) const {
-    made(first + unit, h);
+    computed(first + unit, h);
 #pragma GCC unroll 4
     for (int s = 0; s < strips; ++s) store(H + (unit * strips + s) * lanes<T>, h[s]);
   }
@@ -96,7 +98,7 @@ struct KeptHidden {
 
 /// Backward: H and the sums gH of the tiles so far are stored as [sample][lanes].
 template <class T>
-struct StoredGradientHidden {
+struct BackwardLoaded {
   static constexpr bool negated = false, first = false, last = false;
   const T* H;
   T* gH;
@@ -108,7 +110,7 @@ struct StoredGradientHidden {
 /// Backward for ReLU and pairs, on −E: −H = min(−E_a − E_b, 0) in the first tile,
 /// −gE_a −= gZ and −gE_b −= gZ with gZ = gH ⊙ (−H < 0) in the last one.
 template <class T, bool is_first, bool is_last>
-struct ReluPairs {
+struct BackwardReluPairs {
   static constexpr bool negated = true, first = is_first, last = is_last;
   const T* E;
   T* gE;
@@ -130,20 +132,20 @@ struct ReluPairs {
     }
   }
   [[gnu::always_inline]] Vector<T> finish_b(Index i, Vector<T> h, Vector<T> d) const {
-    const Vector<T> gZ = by_sign<T>(h, d, Vector<T>{});
+    const Vector<T> gZ = select_by_sign<T>(h, d, Vector<T>{});
     subtract_from(gE + pairs[i].b, gZ);
     return gZ;
   }
   [[gnu::always_inline]] void finish_a(Index i, Vector<T> gZ) const { subtract_from(gE + pairs[i].a, gZ); }
 
  private:
-  [[gnu::always_inline]] static void subtract_from(T* to, Vector<T> v) { store(to, load(to) - v); }
+  [[gnu::always_inline]] static void subtract_from(T* row, Vector<T> v) { store(row, load(row) - v); }
 };
 
 /// Backward for other activations and pairs: H and σ'(Z) are stored; gE_a += gZ and gE_b += gZ with
 /// gZ = gH ⊙ σ'(Z) in the last tile.
 template <class T, bool is_first, bool is_last>
-struct StoredPairs {
+struct BackwardLoadedPairs {
   static constexpr bool negated = false, first = is_first, last = is_last;
   const T *H, *S;
   T* gE;
@@ -167,7 +169,7 @@ struct StoredPairs {
   [[gnu::always_inline]] void finish_a(Index i, Vector<T> gZ) const { add_to(gE + pairs[i].a, gZ); }
 
  private:
-  [[gnu::always_inline]] static void add_to(T* to, Vector<T> v) { store(to, load(to) + v); }
+  [[gnu::always_inline]] static void add_to(T* row, Vector<T> v) { store(row, load(row) + v); }
 };
 
 }  // namespace zeroloss

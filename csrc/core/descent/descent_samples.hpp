@@ -14,12 +14,12 @@ struct DescentSamples {
   static constexpr int L = lanes<T>;
 
   DescentSamples(const Samples<T>& samples, const Loss& loss)
-      : X(std::visit([](const auto& rows) { return StripRows<T>(rows); }, samples.X)),
+      : X(std::visit([](const auto& inputs) { return StripInputs<T>(inputs); }, samples.X)),
         n(X.n),
         strips(strip_count<T>(n)),
-        hidden_step(((strips * L * register_bytes + 63) / 64 | 1) * 64 / register_bytes),
+        hidden_stride(((strips * L * register_bytes + 63) / 64 | 1) * 64 / register_bytes),
         d_out(samples.d_out()),
-        entropy(loss.kind == LossKind::cross_entropy),
+        is_cross_entropy(loss.kind == LossKind::cross_entropy),
         c(loss.scale(std::max<Index>(n, 1), d_out)),
         minus_Y(strips * d_out * L),
         G(strips * d_out * L),
@@ -28,15 +28,15 @@ struct DescentSamples {
         squares(strips * L),
         correct(strips * L) {
     for (Index i = 0; i < n; ++i) {
-      const auto row = samples.Y.row(X.order(i));
+      const auto row = samples.Y.row(X.caller_row(i));
       for (Index k = 0; k < d_out; ++k) minus_Y.data()[strip_offset<T>(d_out, k, i)] = -row(k);
       targets.data()[i] = static_cast<T>(std::max_element(row.data(), row.data() + d_out) - row.data());
     }
   }
 
   /// Of a strip of units; null where they are found again.
-  T* H_of(Index u) { return H.empty() ? nullptr : H.data() + u * hidden_step * L; }
-  T* S_of(Index u) { return S.empty() ? nullptr : S.data() + u * hidden_step * L; }
+  T* H_of(Index u) { return H.empty() ? nullptr : H.data() + u * hidden_stride * L; }
+  T* S_of(Index u) { return S.empty() ? nullptr : S.data() + u * hidden_stride * L; }
 
   T* G_of(Index s) { return G.data() + s * d_out * L; }
   const T* minus_Y_of(Index s) const { return minus_Y.data() + s * d_out * L; }
@@ -45,13 +45,13 @@ struct DescentSamples {
   /// record is, Σ_k (F − Y)² and whether the largest output is the target's, the first of equals. For the squared error
   /// G is there already.
   void finish(Index s, bool wants_loss, bool wants_record) {
-    T *const g = G_of(s), *const loss_of = losses.data() + s * L;
-    if (wants_record) describe(s);
-    if (entropy) return cross_entropy(d_out, static_cast<T>(c), minus_Y_of(s), g, loss_of);
+    T *const g = G_of(s), *const sample_losses = losses.data() + s * L;
+    if (wants_record) evaluate_outputs(s);
+    if (is_cross_entropy) return cross_entropy(d_out, static_cast<T>(c), minus_Y_of(s), g, sample_losses);
     if (!wants_loss) return;
     Vector<T> sum{};
     for (Index k = 0; k < d_out; ++k) sum += load(g + k * L) * load(g + k * L);
-    store(loss_of, sum * broadcast(static_cast<T>(1 / (4 * c * c))));
+    store(sample_losses, sum * broadcast(static_cast<T>(1 / (4 * c * c))));
   }
 
   double loss() const { return c * sum(losses); }
@@ -60,40 +60,40 @@ struct DescentSamples {
     return {loss(), sum(correct) / static_cast<double>(n), std::sqrt(sum(squares))};
   }
 
-  const StripRows<T> X;
+  const StripInputs<T> X;
   const Index n, strips;
-  const Index hidden_step;  // samples to a strip of H: an odd number of cache lines, lest strips compete for the same
+  const Index hidden_stride;  // samples to a strip of H: an odd number of cache lines, lest strips compete for the same
   const Index d_out;
-  const bool entropy;  // cross-entropy in place of the squared error
-  const double c;      // of the loss
+  const bool is_cross_entropy;  // cross-entropy in place of the squared error
+  const double c;               // of the loss
   Buffer<T> minus_Y, G;
   Buffer<T> losses;                     // [sample], without the factor c
   Buffer<T> targets, squares, correct;  // [sample]: place of the largest target, Σ_k (F − Y)², 1 or 0
   Buffer<T> H, S;                       // [strip of units][hidden_step][lanes], unless they are found again
-  std::vector<StripGather<T>> gather;   // [strip of samples], where Eᵀ is in use
+  std::vector<StripGather<T>> gathers;  // [strip of samples], where Eᵀ is in use
 
  private:
-  [[gnu::noipa, gnu::noinline]] void describe(Index s) {
+  [[gnu::noipa, gnu::noinline]] void evaluate_outputs(Index s) {
     const T *const g = G_of(s), *const minus_y = minus_Y_of(s);
     const Vector<T> unscale_G = broadcast(static_cast<T>(1 / (2 * c)));
-    Vector<T> sum{}, largest{}, place{};
+    Vector<T> sum{}, largest{}, largest_output{};
     for (Index k = 0; k < d_out; ++k) {
       const Vector<T> y = -load(minus_y + k * L);
-      const Vector<T> difference = entropy ? load(g + k * L) - y : load(g + k * L) * unscale_G;
-      const Vector<T> F = entropy ? load(g + k * L) : difference + y;
+      const Vector<T> difference = is_cross_entropy ? load(g + k * L) - y : load(g + k * L) * unscale_G;
+      const Vector<T> F = is_cross_entropy ? load(g + k * L) : difference + y;
       sum += difference * difference;
-      if (k > 0) place = F > largest ? broadcast(static_cast<T>(k)) : place;
+      if (k > 0) largest_output = F > largest ? broadcast(static_cast<T>(k)) : largest_output;
       if (k == 0)
         largest = F;
       else
         largest = F > largest ? F : largest;
     }
     store(squares.data() + s * L, sum);
-    store(correct.data() + s * L, place == load(targets.data() + s * L) ? broadcast(T(1)) : Vector<T>{});
+    store(correct.data() + s * L, largest_output == load(targets.data() + s * L) ? broadcast(T(1)) : Vector<T>{});
   }
 
-  double sum(const Buffer<T>& of) const {
-    return sum_of(n, [a = of.data()](Index i) { return static_cast<double>(a[i]); });
+  double sum(const Buffer<T>& values) const {
+    return sum_of(n, [a = values.data()](Index i) { return static_cast<double>(a[i]); });
   }
 };
 

@@ -50,8 +50,8 @@ struct OutputRange {
 };
 
 /// Cuts d_out outputs into the fewest tiles of at most `most`, as equal as possible.
-inline std::vector<OutputRange> cut_outputs(Index d_out, Index most) {
-  const Index tiles = (d_out + most - 1) / most;
+inline std::vector<OutputRange> cut_outputs(Index d_out, Index max_outputs) {
+  const Index tiles = (d_out + max_outputs - 1) / max_outputs;
   std::vector<OutputRange> ranges;
   for (Index t = 0, first = 0; t < tiles; first += ranges[t++].count)
     ranges.push_back({first, d_out / tiles + (t < d_out % tiles)});
@@ -135,18 +135,18 @@ struct GradientsTile {
   Index samples, grouped;  // of this chunk; of them in groups
   const T* G;              // [sample strip][G_rows][lanes], samples along the lanes
   Index G_rows;
-  T *W, *gW;             // [output][lanes] of one strip of hidden units
-  bool first, last;      // chunk of samples
-  const Step<T>* plain;  // the step that W takes after the last chunk; null where it is not a plain one
+  T *W, *gW;                  // [output][lanes] of one strip of hidden units
+  bool first, last;           // chunk of samples
+  const Step<T>* plain_step;  // the step that W takes after the last chunk; null where it is not a plain one
 };
 
 /// For one strip of hidden units, K outputs and one chunk of samples:
 ///   gH = G Wᵀ, handed to rows.finish;   gW += Hᵀ G, kept in gW from chunk to chunk;
 /// after the last chunk W takes its step, if that is a plain one.
-template <int K, class T, class Rows>
-void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
+template <int K, class T, class Backward>
+void gradients_tile(const Backward backward, const GradientsTile<T>& t) {
   constexpr int L = lanes<T>;
-  constexpr int sums = std::min(K, 2);                    // against long chains of additions
+  constexpr int partial_sums = std::min(K, 2);            // against long chains of additions
   constexpr int together = register_count == 32 ? 2 : 1;  // samples, neighbours in a strip of G
   static_assert(L % together == 0);
   Vector<T> w[K], g[K];
@@ -160,54 +160,55 @@ void gradients_tile(const Rows rows, const GradientsTile<T>& t) {
     for (int k = 0; k < K; ++k) g[k] = load(t.gW + k * L);
   const T* const G = t.G;
   const Index samples = t.samples, G_rows = t.G_rows;
-  const auto add = [&]<int count>(Number<count>, const T* r, Index i, const auto& end) __attribute__((always_inline)) {
-    Vector<T> h[count], d[count][sums];
+  const auto add = [&]<int count>(Number<count>, const T* r, Index i, const auto& put) __attribute__((always_inline)) {
+    Vector<T> h[count], d[count][partial_sums];
 #pragma GCC unroll 2
-    for (int s = 0; s < count; ++s) h[s] = rows.hidden(i + s);
+    for (int s = 0; s < count; ++s) h[s] = backward.hidden(i + s);
 #pragma GCC unroll 16
     for (int k = 0; k < K; ++k)
 #pragma GCC unroll 2
       for (int s = 0; s < count; ++s) {
         const Vector<T> r_ik = broadcast_from(r + k * L + s);
-        g[k] = with_product<Rows::negated>(g[k], r_ik, h[s]);
-        if (k >= sums)
-          d[s][k % sums] += r_ik * w[k];
-        else if (k == 0 && !Rows::first)
-          d[s][0] = rows.gradient_so_far(i + s) + r_ik * w[0];
+        g[k] = with_product<Backward::negated>(g[k], r_ik, h[s]);
+        if (k >= partial_sums)
+          d[s][k % partial_sums] += r_ik * w[k];
+        else if (k == 0 && !Backward::first)
+          d[s][0] = backward.gradient_so_far(i + s) + r_ik * w[0];
         else
           d[s][k] = r_ik * w[k];
       }
 #pragma GCC unroll 2
     for (int s = 0; s < count; ++s) {
 #pragma GCC unroll 2
-      for (int part = 1; part < sums; ++part) d[s][0] += d[s][part];
-      end(i + s, h[s], d[s][0]);
+      for (int part = 1; part < partial_sums; ++part) d[s][0] += d[s][part];
+      put(i + s, h[s], d[s][0]);
     }
   };
-  const auto alone = [&](Index i, Vector<T> h, Vector<T> d) { rows.finish(i, h, d); };
+  const auto finish_sample = [&](Index i, Vector<T> h, Vector<T> d) { backward.finish(i, h, d); };
   constexpr int unrolled = register_count == 32 ? together : pair_group<T>;  // samples that share an address
   Index i = 0;
-  if constexpr (Rows::last && pair_group<T> > 1)
+  if constexpr (Backward::last && pair_group<T> > 1)
     for (; i < t.grouped; i += unrolled) {
       const T* r = G + strip_offset<T>(G_rows, 0, i);
       Vector<T> shared{};
 #pragma GCC unroll 4
       for (int s = 0; s < unrolled; ++s)
-        add(Number<1>{}, r + s, i + s, [&](Index j, Vector<T> h, Vector<T> d) { shared += rows.finish_b(j, h, d); });
-      rows.finish_a(i, shared);
+        add(Number<1>{}, r + s, i + s,
+            [&](Index j, Vector<T> h, Vector<T> d) { shared += backward.finish_b(j, h, d); });
+      backward.finish_a(i, shared);
     }
   for (; i + unrolled <= samples; i += unrolled) {
     const T* r = G + strip_offset<T>(G_rows, 0, i);
 #pragma GCC unroll 4
-    for (int s = 0; s < unrolled; s += together) add(Number<together>{}, r + s, i + s, alone);
+    for (int s = 0; s < unrolled; s += together) add(Number<together>{}, r + s, i + s, finish_sample);
   }
-  for (; i < samples; ++i) add(Number<1>{}, G + strip_offset<T>(G_rows, 0, i), i, alone);
-  if (!t.last || !t.plain) {
+  for (; i < samples; ++i) add(Number<1>{}, G + strip_offset<T>(G_rows, 0, i), i, finish_sample);
+  if (!t.last || !t.plain_step) {
 #pragma GCC unroll 16
     for (int k = 0; k < K; ++k) store(t.gW + k * L, g[k]);
     return;
   }
-  const Step<T> step = *t.plain;
+  const Step<T> step = *t.plain_step;
 #pragma GCC unroll 16
   for (int k = 0; k < K; ++k) store(t.W + k * L, step(w[k], g[k]));
 }

@@ -11,16 +11,16 @@ namespace zeroloss {
 /// One set of samples under one θ.
 template <class T>
 struct ForwardProduct {
-  DescentSamples<T>& set;  // G becomes 2c (F − Y), or F for the cross-entropy
-  LayerStrips<T>& theta;   // of E negated where `fast`
+  DescentSamples<T>& samples;  // G becomes 2c (F − Y), or F for the cross-entropy
+  LayerStrips<T>& theta;       // of E negated where `fast`
   std::span<const OutputRange> tiles;
   Index h;
-  bool fast;                      // H of ReLU on pairs is made on the way; of others it is stored in `set`
-  Index sources;                  // registers in a row of E_transposed, or 0 where there is none
+  bool relu_on_pairs;             // H of ReLU on pairs is made on the way; of others it is stored in `set`
+  Index registers_per_row;        // registers in a row of E_transposed, or 0 where there is none
   const T *E_transposed, *zeros;  // zeros: where outputs of the cross-entropy start
 
-  const T* start(Index strip) const { return set.entropy ? zeros : set.minus_Y_of(strip); }
-  T scale() const { return set.entropy ? T{1} : static_cast<T>(2 * set.c); }
+  const T* initial_outputs(Index strip) const { return samples.is_cross_entropy ? zeros : samples.minus_Y_of(strip); }
+  T scale() const { return samples.is_cross_entropy ? T{1} : static_cast<T>(2 * samples.c); }
 };
 
 /// Whether hidden units lie along the lanes, outputs_along_units.hpp, or samples do, outputs_along_samples.hpp.

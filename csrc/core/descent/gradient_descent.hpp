@@ -44,23 +44,25 @@ class Descent {
         control_(control),
         team_(team),
         activation_(activation),
-        fast_(activation.kind == ActivationKind::relu && X_.are_pairs() && (test_.n == 0 || test_.X.are_pairs())),
-        sources_(fast_ && X_.d_in <= max_sources * L ? (X_.d_in + L - 1) / L : 0),
+        relu_on_pairs_(activation.kind == ActivationKind::relu && X_.are_pairs() &&
+                       (test_.n == 0 || test_.X.are_pairs())),
+        registers_per_row_(relu_on_pairs_ && X_.d_in <= max_registers_per_row * L ? (X_.d_in + L - 1) / L : 0),
         forward_tiles_(cut_outputs(d_out_, forward_outputs)),
         backward_tiles_(cut_outputs(d_out_, backward_outputs)),
         theta_(true, X_.d_in, h, d_out_),
         velocity_(optimizer.has_velocity(), X_.d_in, h, d_out_),
         compensation_(optimizer.compensated, X_.d_in, h, d_out_),
         squares_(optimizer.has_squares(), X_.d_in, h, d_out_),
-        E_transposed_(units() * sources_ * L),
-        zeros_(train_.entropy ? tile_strips * d_out_ * L : 0),
+        E_transposed_(units() * registers_per_row_ * L),
+        zeros_(train_.is_cross_entropy ? tile_strips * d_out_ * L : 0),
         scratch_size_(outputs_scratch() + gradients_scratch()),
         scratch_(scratch_size_ * team.size()) {
-    for (auto* set : {&train_, &test_}) {
-      for (Index s = 0; sources_ > 0 && s < set->strips; ++s) set->gather.emplace_back(set->X.pairs() + s * L);
-      if (fast_) continue;
-      set->H = Buffer<T>(units() * set->hidden_step);
-      set->S = Buffer<T>(units() * set->hidden_step);
+    for (auto* samples : {&train_, &test_}) {
+      for (Index s = 0; registers_per_row_ > 0 && s < samples->strips; ++s)
+        samples->gathers.emplace_back(samples->X.pairs() + s * L);
+      if (relu_on_pairs_) continue;
+      samples->H = Buffer<T>(units() * samples->hidden_stride);
+      samples->S = Buffer<T>(units() * samples->hidden_stride);
     }
   }
 
@@ -69,9 +71,9 @@ class Descent {
   /// last step covers every step.
   bool advance(const DescentState<T>& state, const DescentChunk& request, double* losses, Record* records) {
     const FlushDenormals flush;
-    take(state);
+    load_state(state);
     const Index panels = (strip_count<T>(h_) + panel_strips - 1) / panel_strips;
-    const Index taken = *state.steps;
+    const Index first_step = *state.steps;
     auto record_at = request.record_at.begin();
     for (Index t = 0; t < request.steps; ++t) {
       const bool recorded = record_at != request.record_at.end() && *record_at == t;
@@ -81,18 +83,21 @@ class Descent {
         *records++ = describe();
         ++record_at;
       }
-      if (control_.begins_at(taken + t)) *state.reference_norm = control_.norm(theta_);
+      if (control_.is_reference_step(first_step + t)) *state.reference_norm = control_.norm(theta_);
       const double rate = request.rates.empty() ? optimizer_.lr : request.rates[static_cast<std::size_t>(t)];
-      const Index number = taken + t + 1;
-      const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, number);
-      const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, number);
-      share(panels, [&](Index panel, T* scratch) { gradients(panel, step_E, step_W, scratch + outputs_scratch()); });
+      const Index step_number = first_step + t + 1;
+      const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, step_number);
+      const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, step_number);
+      run_tasks(panels, [&](Index panel, T* scratch) {
+        compute_gradients(panel, step_E, step_W, scratch + outputs_scratch());
+      });
       for (auto* layers : {&theta_, &velocity_, &compensation_, &squares_}) layers->clear_padding();
-      if (control_.follows(taken + t) && control_.apply(*state.reference_norm, theta_, compensation_)) transpose_E();
+      if (control_.applies_at(first_step + t) && control_.apply(*state.reference_norm, theta_, compensation_))
+        transpose_E();
     }
     bool finite = true;
     for (const auto* layers : {&theta_, &velocity_, &compensation_, &squares_}) finite &= layers->are_finite();
-    give(state);
+    store_state(state);
     *state.steps += request.steps;
     return finite;
   }
@@ -100,7 +105,7 @@ class Descent {
   /// Describes θ, to the bits that advance() gives.
   Record record(Layers<T> theta) {
     const FlushDenormals flush;
-    theta_.take(theta, fast_);
+    theta_.load_from(theta, relu_on_pairs_);
     transpose_E();
     forward(train_, true, true);
     return describe();
@@ -118,28 +123,28 @@ class Descent {
   static constexpr Index panel_strips = 64 / L;                     // strips of units that share a chunk of G: a task
   static_assert(chunk % L == 0);
 
-  void take(const DescentState<T>& state) {
-    theta_.take(state.theta, fast_), velocity_.take(state.velocity, fast_);
-    compensation_.take(state.compensation, fast_), squares_.take(state.squares, false);
+  void load_state(const DescentState<T>& state) {
+    theta_.load_from(state.theta, relu_on_pairs_), velocity_.load_from(state.velocity, relu_on_pairs_);
+    compensation_.load_from(state.compensation, relu_on_pairs_), squares_.load_from(state.squares, false);
     transpose_E();
   }
-  void give(const DescentState<T>& state) {
-    theta_.give(state.theta, fast_), velocity_.give(state.velocity, fast_);
-    compensation_.give(state.compensation, fast_), squares_.give(state.squares, false);
+  void store_state(const DescentState<T>& state) {
+    theta_.store_to(state.theta, relu_on_pairs_), velocity_.store_to(state.velocity, relu_on_pairs_);
+    compensation_.store_to(state.compensation, relu_on_pairs_), squares_.store_to(state.squares, false);
   }
   void transpose_E() {
-    for (Index u = 0; sources_ > 0 && u < strip_count<T>(h_); ++u)
+    for (Index u = 0; registers_per_row_ > 0 && u < strip_count<T>(h_); ++u)
       transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
   }
 
   /// Outputs of a set of samples, and from them G, losses and what a record says.
-  void forward(DescentSamples<T>& set, bool wants_loss, bool wants_record) {
-    if (!fast_) share(strip_count<T>(h_), [&](Index u, T*) { activate_strip(set, u); });
-    share((set.strips + task_strips - 1) / task_strips, [&](Index block, T* scratch) {
-      const Index begin = block * task_strips, end = std::min(set.strips, begin + task_strips);
-      make_outputs(set, begin, end, scratch);
-      if (!set.entropy && !wants_loss && !wants_record) return;
-      for (Index s = begin; s < end; ++s) set.finish(s, wants_loss || wants_record, wants_record);
+  void forward(DescentSamples<T>& samples, bool wants_loss, bool wants_record) {
+    if (!relu_on_pairs_) run_tasks(strip_count<T>(h_), [&](Index u, T*) { activate_strip(samples, u); });
+    run_tasks((samples.strips + task_strips - 1) / task_strips, [&](Index block, T* scratch) {
+      const Index begin = block * task_strips, end = std::min(samples.strips, begin + task_strips);
+      compute_outputs(samples, begin, end, scratch);
+      if (!samples.is_cross_entropy && !wants_loss && !wants_record) return;
+      for (Index s = begin; s < end; ++s) samples.finish(s, wants_loss || wants_record, wants_record);
     });
   }
 
@@ -157,7 +162,7 @@ class Descent {
 
   /// Runs the tasks, each worker with scratch of its own; which worker takes a task changes nothing.
   template <class F>
-  void share(Index tasks, F&& task) {
+  void run_tasks(Index tasks, F&& task) {
     const Index workers = std::min<Index>(team_.size(), tasks);
     team_.run(workers, [&](Index worker) {
       for (Index t = worker; t < tasks; t += workers) task(t, scratch_.data() + worker * scratch_size_);
@@ -166,40 +171,42 @@ class Descent {
 
   /// H = σ(X E) and S = σ'(X E) of one strip of units, kept for both phases: only ReLU on pairs is so cheap that it
   /// is found again where it is needed. Past n they stay zeros.
-  void activate_strip(DescentSamples<T>& set, Index u) {
-    T* const H = set.H_of(u);
-    set.X.multiply(theta_.E(u), H);
-    activate(activation_, H, H, set.S_of(u), static_cast<std::size_t>(set.n * L));
+  void activate_strip(DescentSamples<T>& samples, Index u) {
+    T* const H = samples.H_of(u);
+    samples.X.multiply(theta_.E(u), H);
+    activate(activation_, H, H, samples.S_of(u), static_cast<std::size_t>(samples.n * L));
   }
 
   /// G = 2c (H W − Y), or F for the cross-entropy, for strips [begin, end) of samples.
-  void make_outputs(DescentSamples<T>& set, Index begin, Index end, T* scratch) {
-    const ForwardProduct<T> of{set, theta_, forward_tiles_, h_, fast_, sources_, E_transposed_.data(), zeros_.data()};
+  void compute_outputs(DescentSamples<T>& samples, Index begin, Index end, T* scratch) {
+    const ForwardProduct<T> forward_product{
+        samples, theta_, forward_tiles_, h_, relu_on_pairs_, registers_per_row_, E_transposed_.data(), zeros_.data()};
     if constexpr (units_along_lanes) {
-      OutputsAlongUnits<T>(of, begin, end, scratch).make();
+      OutputsAlongUnits<T>(forward_product, begin, end, scratch).compute();
     } else if (end - begin == tile_strips) {
-      OutputsAlongSamples<T, tile_strips>(of, begin, scratch).make();
+      OutputsAlongSamples<T, tile_strips>(forward_product, begin, scratch).compute();
     } else {
-      for (Index s = begin; s < end; ++s) OutputsAlongSamples<T, 1>(of, s, scratch).make();
+      for (Index s = begin; s < end; ++s) OutputsAlongSamples<T, 1>(forward_product, s, scratch).compute();
     }
   }
 
   /// gW, gE and the update of one panel of hidden units.
-  void gradients(Index panel, const Step<T>& step_E, const Step<T>& step_W, T* scratch) {
+  void compute_gradients(Index panel, const Step<T>& step_E, const Step<T>& step_W, T* scratch) {
     const Index begin = panel * panel_strips;
     const Index end = std::min(begin + panel_strips, strip_count<T>(h_));
     T* gE = scratch + 2 * chunk * L;  // zeros here, before and after
     T* gW = gE + panel_strips * X_.d_in * L;
     const auto gE_of = [&](Index u) { return gE + (u - begin) * X_.d_in * L; };
     const Step<T>* plain = optimizer_.is_plain() ? &step_W : nullptr;
-    if (fast_ && backward_tiles_.size() == 1 && X_.n <= chunk && plain) {
-      with_number<backward_outputs>(d_out_, [&](auto K) { small_gradients<K>(begin, end, step_E, *plain, gE_of); });
+    if (relu_on_pairs_ && backward_tiles_.size() == 1 && X_.n <= chunk && plain) {
+      with_number<backward_outputs>(d_out_,
+                                    [&](auto K) { compute_small_gradients<K>(begin, end, step_E, *plain, gE_of); });
       return;
     }
     for (Index first = 0; first < X_.n; first += chunk) {
       const Index count = std::min(chunk, X_.n - first);
       for (Index u = begin; u < end; ++u)
-        gradients_of_chunk(u, first, count, plain, gE_of(u), gW + (u - begin) * d_out_ * L, scratch);
+        add_gradients_of_chunk(u, first, count, plain, gE_of(u), gW + (u - begin) * d_out_ * L, scratch);
     }
     for (Index u = begin; u < end; ++u) {
       update_E(u, step_E, gE_of(u));
@@ -211,12 +218,13 @@ class Descent {
 
   /// The same for one chunk, one tile of d_out outputs and plain steps: a problem so small that calls cost. The update
   /// of E comes one strip late, when no multiply-add under way has to end before it.
-  template <int d_out, class Where>
-  void small_gradients(Index begin, Index end, const Step<T>& step_E, const Step<T>& step_W, const Where& gE_of) {
+  template <int d_out, class GradientOf>
+  void compute_small_gradients(Index begin, Index end, const Step<T>& step_E, const Step<T>& step_W,
+                               const GradientOf& gE_of) {
     for (Index u = begin; u < end; ++u) {
-      const ReluPairs<T, true, true> rows{theta_.E(u), gE_of(u), X_.pairs(), nullptr, nullptr};
+      const BackwardReluPairs<T, true, true> backward{theta_.E(u), gE_of(u), X_.pairs(), nullptr, nullptr};
       gradients_tile<d_out>(
-          rows, GradientsTile<T>{X_.n, 0, train_.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
+          backward, GradientsTile<T>{X_.n, 0, train_.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
       if (u > begin) plain_update_E(u - 1, step_E, gE_of(u - 1));
     }
     plain_update_E(end - 1, step_E, gE_of(end - 1));
@@ -224,12 +232,12 @@ class Descent {
 
   /// gW (strip u) += Hᵀ G and gE (strip u) += Xᵀ gZ over samples [first, first + count);
   /// W takes its step after the last ones.
-  void gradients_of_chunk(Index u, Index first, Index count, const Step<T>* plain, T* gE, T* gW, T* scratch) {
+  void add_gradients_of_chunk(Index u, Index first, Index count, const Step<T>* plain, T* gE, T* gW, T* scratch) {
     const T* E = theta_.E(u);
     T *H = scratch, *gH = H + chunk * L;
-    const auto tile = [&](const auto& rows, Index k, Index width) {
+    const auto tile = [&](const auto& backward, Index k, Index width) {
       const GradientsTile<T> t{count,
-                               std::clamp<Index>(X_.grouped() - first, 0, count),
+                               std::clamp<Index>(X_.grouped_count() - first, 0, count),
                                train_.G.data() + first * d_out_ + k * L,
                                d_out_,
                                theta_.W(u) + k * L,
@@ -237,24 +245,24 @@ class Descent {
                                first == 0,
                                first + count == X_.n,
                                plain};
-      with_number<backward_outputs>(width, [&](auto K) { gradients_tile<K>(rows, t); });
+      with_number<backward_outputs>(width, [&](auto K) { gradients_tile<K>(backward, t); });
     };
     const Pair* pairs = X_.pairs() + first;
-    const Index at = fast_ ? 0 : first * L;
-    const T *stored_H = train_.H_of(u) + at, *S = train_.S_of(u) + at;
+    const Index offset = relu_on_pairs_ ? 0 : first * L;
+    const T *stored_H = train_.H_of(u) + offset, *S = train_.S_of(u) + offset;
     if (X_.are_pairs()) {
       for (const auto [k, width] : backward_tiles_) {
         with_ends(k == 0, k + width == d_out_, [&](auto is_first, auto is_last) {
-          if (fast_)
-            tile(ReluPairs<T, is_first, is_last>{E, gE, pairs, H, gH}, k, width);
+          if (relu_on_pairs_)
+            tile(BackwardReluPairs<T, is_first, is_last>{E, gE, pairs, H, gH}, k, width);
           else
-            tile(StoredPairs<T, is_first, is_last>{stored_H, S, gE, pairs, gH}, k, width);
+            tile(BackwardLoadedPairs<T, is_first, is_last>{stored_H, S, gE, pairs, gH}, k, width);
         });
       }
       return;
     }
     std::fill(gH, gH + count * L, T{});
-    for (const auto [k, width] : backward_tiles_) tile(StoredGradientHidden<T>{stored_H, gH}, k, width);
+    for (const auto [k, width] : backward_tiles_) tile(BackwardLoaded<T>{stored_H, gH}, k, width);
     for (Index i = 0; i < count; ++i) store(gH + i * L, load(gH + i * L) * load(S + i * L));
     X_.scatter(gH, first, first + count, gE);
   }
@@ -264,29 +272,29 @@ class Descent {
     if (optimizer_.is_plain()) return plain_update_E(u, step, gE);
     take_step(step, X_.d_in * L, theta_.E(u), gE, {velocity_.E(u), compensation_.E(u), squares_.E(u)});
     std::fill_n(gE, X_.d_in * L, T{});
-    if (sources_ > 0) transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
+    if (registers_per_row_ > 0) transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
   }
   [[gnu::always_inline]] void plain_update_E(Index u, const Step<T> step, T* gE) {
-    const auto row = [=, E = theta_.E(u)](Index j) {
+    const auto update_row = [=, E = theta_.E(u)](Index j) {
       const Vector<T> e = step(load(E + j * L), load(gE + j * L));
       store(E + j * L, e);
       store(gE + j * L, Vector<T>{});
       return e;
     };
-    if (sources_ > 0) return transpose_strip(u, row);
-    for (Index j = 0; j < X_.d_in; ++j) row(j);
+    if (registers_per_row_ > 0) return transpose_strip(u, update_row);
+    for (Index j = 0; j < X_.d_in; ++j) update_row(j);
   }
 
   /// (Inlined by force, as calls inside the strip loop cost the smallest problems 4 %.)
   /// Eᵀ for the units of strip u, a square block per register of a row; row(j) is row j of E's strip.
   template <class Row>
-  [[gnu::always_inline]] void transpose_strip(Index u, const Row row) {
-    T* Et = E_transposed_.data() + u * sources_ * L * L;
+  [[gnu::always_inline]] void transpose_strip(Index u, const Row update_row) {
+    T* Et = E_transposed_.data() + u * registers_per_row_ * L * L;
     const Index d_in = X_.d_in;
     for (Index first = 0; first < d_in; first += L, Et += L * L) {
       Vector<T> v[L];
 #pragma GCC unroll 16
-      for (int r = 0; r < L; ++r) v[r] = first + r < d_in ? row(first + r) : Vector<T>{};
+      for (int r = 0; r < L; ++r) v[r] = first + r < d_in ? update_row(first + r) : Vector<T>{};
       transpose<T>(v);
 #pragma GCC unroll 16
       for (int r = 0; r < L; ++r) store(Et + r * L, v[r]);
@@ -294,14 +302,14 @@ class Descent {
   }
 
   DescentSamples<T> train_, test_;
-  const StripRows<T>& X_;  // of the training samples
+  const StripInputs<T>& X_;  // of the training samples
   const Index h_, d_out_;
   const Optimizer optimizer_;
   const NormControl control_;
   const Team team_;
   const Activation activation_;
-  const bool fast_;      // ReLU on pairs
-  const Index sources_;  // registers per row of Eᵀ, 0 where H is transposed instead
+  const bool relu_on_pairs_;       // ReLU on pairs
+  const Index registers_per_row_;  // registers per row of Eᵀ, 0 where H is transposed instead
   const std::vector<OutputRange> forward_tiles_, backward_tiles_;
   LayerStrips<T> theta_, velocity_, compensation_, squares_;  // of E negated where `fast_`, but for the squares
   Buffer<T> E_transposed_;

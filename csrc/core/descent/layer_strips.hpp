@@ -19,8 +19,8 @@ struct Layers {
 template <class T>
 class LayerStrips {
  public:
-  LayerStrips(bool wanted, Index d_in, Index h, Index d_out)
-      : d_in_(d_in), h_(h), d_out_(d_out), E_(wanted ? padded() * d_in : 0), W_(wanted ? padded() * d_out : 0) {}
+  LayerStrips(bool in_use, Index d_in, Index h, Index d_out)
+      : d_in_(d_in), h_(h), d_out_(d_out), E_(in_use ? padded() * d_in : 0), W_(in_use ? padded() * d_out : 0) {}
 
   bool empty() const { return E_.empty(); }
   /// Rows of the strip of units u; null where there is none.
@@ -31,18 +31,18 @@ class LayerStrips {
   Index size_W() const { return W_.size(); }
 
   /// `negated`: E stands here as 0 − E, in which −0 becomes 0.
-  void take(Layers<T> from, bool negated) {
+  void load_from(Layers<T> arrays, bool negated) {
     if (empty()) return;
-    rows_to_strips(from.E, d_in_, h_, E_.data());
-    columns_to_strips(from.W, h_, d_out_, W_.data());
+    rows_to_strips(arrays.E, d_in_, h_, E_.data());
+    columns_to_strips(arrays.W, h_, d_out_, W_.data());
     clear_padding();  // A control of the norm scales these lanes too, by NaN in a run that diverges.
     if (negated) negate();
   }
-  void give(Layers<T> to, bool negated) {
+  void store_to(Layers<T> arrays, bool negated) {
     if (empty()) return;
     if (negated) negate();
-    rows_from_strips(E_.data(), d_in_, h_, to.E);
-    columns_from_strips(W_.data(), h_, d_out_, to.W);
+    rows_from_strips(E_.data(), d_in_, h_, arrays.E);
+    columns_from_strips(W_.data(), h_, d_out_, arrays.W);
   }
 
   /// Zeros the lanes of the last strip that belong to no unit: gradients do reach them, where σ(0) is not 0, and what

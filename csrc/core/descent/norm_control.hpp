@@ -39,14 +39,14 @@ struct NormControl {
   Index step = 0;
 
   /// Whether the reference is the norm of θ_t.
-  bool begins_at(Index t) const { return kind != Kind::none && t == step; }
+  bool is_reference_step(Index t) const { return kind != Kind::none && t == step; }
   /// Whether θ_{t+1} is brought to the target.
-  bool follows(Index t) const { return kind == Kind::rescale ? t == step : kind != Kind::none && t >= step; }
+  bool applies_at(Index t) const { return kind == Kind::rescale ? t == step : kind != Kind::none && t >= step; }
 
   template <class T>
   double norm(const LayerStrips<T>& theta) const {
-    const double of_E = E ? theta.norm_E() : 0, of_W = W ? theta.norm_W() : 0;
-    return std::sqrt(of_E * of_E + of_W * of_W);
+    const double E_norm = E ? theta.norm_E() : 0, W_norm = W ? theta.norm_W() : 0;
+    return std::sqrt(E_norm * E_norm + W_norm * W_norm);
   }
 
   /// Brings θ to the target, by the share (target − norm)/norm or the factor target/norm, and tells whether E has
@@ -54,13 +54,13 @@ struct NormControl {
   /// threads.
   template <class T>
   bool apply(double reference, LayerStrips<T>& theta, LayerStrips<T>& compensation) const {
-    const double now = norm(theta), target = ratio * reference;
-    if (now == 0 || (kind == Kind::cap && now <= target)) return false;
-    const bool small = std::isfinite(now) && target < now / 2;  // else what is not finite is to show
-    const auto bring = small ? shrink<T> : grow<T>;
-    const T by = static_cast<T>(small ? target / now : (target - now) / now);
-    if (E) bring(by, theta.size_E(), theta.E(0), compensation.E(0));
-    if (W) bring(by, theta.size_W(), theta.W(0), compensation.W(0));
+    const double current = norm(theta), target = ratio * reference;
+    if (current == 0 || (kind == Kind::cap && current <= target)) return false;
+    const bool shrinks = std::isfinite(current) && target < current / 2;  // else what is not finite is to show
+    const auto scale_layer = shrinks ? shrink<T> : grow<T>;
+    const T amount = static_cast<T>(shrinks ? target / current : (target - current) / current);
+    if (E) scale_layer(amount, theta.size_E(), theta.E(0), compensation.E(0));
+    if (W) scale_layer(amount, theta.size_W(), theta.W(0), compensation.W(0));
     return E;
   }
 };

@@ -38,17 +38,17 @@ struct Step {
   T lr, weight_decay, momentum;
   T second_momentum, epsilon, first_correction, second_correction;  // 1/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ)
 
-  Step(const Optimizer& by, double rate, double decay, Index t)
+  Step(const Optimizer& optimizer, double rate, double decay, Index t)
       : lr(static_cast<T>(rate)),
         weight_decay(static_cast<T>(decay)),
-        momentum(static_cast<T>(by.momentum)),
-        second_momentum(static_cast<T>(by.second_momentum)),
-        epsilon(static_cast<T>(by.epsilon)),
+        momentum(static_cast<T>(optimizer.momentum)),
+        second_momentum(static_cast<T>(optimizer.second_momentum)),
+        epsilon(static_cast<T>(optimizer.epsilon)),
         first_correction(1),
         second_correction(1) {
-    if (by.rule != Rule::adamw) return;
-    first_correction = static_cast<T>(1 / (1 - power(by.momentum, t)));
-    second_correction = static_cast<T>(1 / std::sqrt(1 - power(by.second_momentum, t)));
+    if (optimizer.rule != Rule::adamw) return;
+    first_correction = static_cast<T>(1 / (1 - power(optimizer.momentum, t)));
+    second_correction = static_cast<T>(1 / std::sqrt(1 - power(optimizer.second_momentum, t)));
   }
 
   /// θ ← θ − lr (∇ + wd θ): the plain step, of a register.
@@ -59,7 +59,7 @@ struct Step {
 
 /// What belongs to each of a layer's parameters besides its value; null where there is none.
 template <class T>
-struct Carried {
+struct OptimizerArrays {
   T* velocity;      // v of sgd with momentum, m of adamw
   T* compensation;  // what rounding added to θ so far
   T* squares;       // v of adamw
@@ -108,15 +108,15 @@ void adamw_step(const Step<T> step, Index count, T* __restrict theta, const T* _
 
 /// The step of `count` parameters by any rule but the plain one.
 template <class T>
-void take_step(const Step<T>& step, Index count, T* theta, const T* gradient, const Carried<T>& of) {
-  if (of.squares)
-    detail::adamw_step(step, count, theta, gradient, of.velocity, of.squares);
-  else if (of.compensation && of.velocity)
-    detail::compensated_step<true>(step, count, theta, gradient, of.velocity, of.compensation);
-  else if (of.compensation)
-    detail::compensated_step<false>(step, count, theta, gradient, of.velocity, of.compensation);
+void take_step(const Step<T>& step, Index count, T* theta, const T* gradient, const OptimizerArrays<T>& state) {
+  if (state.squares)
+    detail::adamw_step(step, count, theta, gradient, state.velocity, state.squares);
+  else if (state.compensation && state.velocity)
+    detail::compensated_step<true>(step, count, theta, gradient, state.velocity, state.compensation);
+  else if (state.compensation)
+    detail::compensated_step<false>(step, count, theta, gradient, state.velocity, state.compensation);
   else
-    detail::momentum_step(step, count, theta, gradient, of.velocity);
+    detail::momentum_step(step, count, theta, gradient, state.velocity);
 }
 
 }  // namespace zeroloss

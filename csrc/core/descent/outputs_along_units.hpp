@@ -9,7 +9,7 @@ namespace zeroloss {
 
 /// H, or −H if `negated`, of two neighbouring samples; stored, with `step` between strips of units.
 template <class T, bool is_negated>
-struct StoredNeighbours {
+struct HiddenLoaded {
   static constexpr bool negated = is_negated;
   const T* H;
   Index step;
@@ -22,7 +22,7 @@ struct StoredNeighbours {
 
 /// −H = min(−E_a − E_b, 0), made from strips of −E.
 template <class T>
-struct MadeNeighbours {
+struct HiddenComputed {
   static constexpr bool negated = true;
   const T* E;
   Index step;
@@ -35,15 +35,15 @@ struct MadeNeighbours {
   }
 };
 
-/// The same, kept on the way as StoredNeighbours reads it.
+/// The same, kept on the way as HiddenLoaded reads it.
 template <class T>
-struct KeptNeighbours {
+struct HiddenComputedAndStored {
   static constexpr bool negated = true;
-  MadeNeighbours<T> made;
+  HiddenComputed<T> computed;
   T* H;
 
   [[gnu::always_inline]] void operator()(Index u, Vector<T>* h) const {
-    made(u, h);
+    computed(u, h);
     store(H + u * 2 * lanes<T>, h[0]);
     store(H + (u * 2 + 1) * lanes<T>, h[1]);
   }
@@ -114,17 +114,23 @@ template <class T>
 template <class T>
 class OutputsAlongUnits {
  public:
-  OutputsAlongUnits(const ForwardProduct<T>& of, Index begin, Index end, T* scratch)
-      : of_(of), begin_(begin), end_(end), d_out_(of.set.d_out), sums_(scratch), H_(scratch + sums_size(d_out_)) {}
+  OutputsAlongUnits(const ForwardProduct<T>& forward, Index begin, Index end, T* scratch)
+      : forward_(forward),
+        begin_(begin),
+        end_(end),
+        d_out_(forward.samples.d_out),
+        sums_(scratch),
+        H_(scratch + sums_size(d_out_)) {}
 
   static Index scratch_size(Index d_out) { return sums_size(d_out) + task_strips * L * block * L; }
 
-  void make() const {
-    const Index all = strip_count<T>(of_.h);
+  void compute() const {
+    const Index all = strip_count<T>(forward_.h);
     for (Index first = 0; first < all; first += block)
-      for (const OutputRange& tile : of_.tiles) add(first, std::min(block, all - first), tile);
+      for (const OutputRange& tile : forward_.tiles) add_block(first, std::min(block, all - first), tile);
     for (Index s = begin_; s < end_; ++s)
-      sum_up(of_.start(s), sums_ + (s - begin_) * d_out_ * step, broadcast(of_.scale()), d_out_, of_.set.G_of(s));
+      finish_outputs(forward_.initial_outputs(s), sums_ + (s - begin_) * d_out_ * step, broadcast(forward_.scale()),
+                     d_out_, forward_.samples.G_of(s));
   }
 
  private:
@@ -135,31 +141,34 @@ class OutputsAlongUnits {
   static Index sums_size(Index d_out) { return task_strips * d_out * step; }
 
   /// One tile of outputs over one block of units.
-  void add(Index first, Index strips, const OutputRange& tile) const {
-    const auto each = [&](const auto& hidden) {
-      with_number<forward_outputs>(tile.count, [&](auto K) { neighbours<K>(hidden, first, strips, tile.first); });
+  void add_block(Index first, Index strips, const OutputRange& tile) const {
+    const auto compute_tile = [&](const auto& hidden) {
+      with_number<forward_outputs>(tile.count, [&](auto K) { add_tile<K>(hidden, first, strips, tile.first); });
     };
     const Index first_sample = begin_ * L;
-    if (!of_.fast)
-      return each([H = of_.set.H_of(first) + first_sample * L, between = of_.set.hidden_step * L](Index j) {
-        return StoredNeighbours<T, false>{H + 2 * j * L, between};
-      });
-    const auto kept = [H = H_](Index j) { return H + 2 * j * block * L; };
-    if (of_.tiles.size() > 2 && tile.first > 0)
-      return each([=](Index j) { return StoredNeighbours<T, true>{kept(j), 2 * L}; });
-    const auto made = [E = of_.theta.E(first), between = of_.set.X.d_in * L, x = of_.set.X.pairs() + first_sample](
-                          Index j) { return MadeNeighbours<T>{E, between, {x[2 * j], x[2 * j + 1]}}; };
-    if (of_.tiles.size() > 2)
-      each([=](Index j) { return KeptNeighbours<T>{made(j), kept(j)}; });
+    if (!forward_.relu_on_pairs)
+      return compute_tile(
+          [H = forward_.samples.H_of(first) + first_sample * L, stride = forward_.samples.hidden_stride * L](Index j) {
+            return HiddenLoaded<T, false>{H + 2 * j * L, stride};
+          });
+    const auto stored_H = [H = H_](Index j) { return H + 2 * j * block * L; };
+    if (forward_.tiles.size() > 2 && tile.first > 0)
+      return compute_tile([=](Index j) { return HiddenLoaded<T, true>{stored_H(j), 2 * L}; });
+    const auto computed = [E = forward_.theta.E(first), stride = forward_.samples.X.d_in * L,
+                           x = forward_.samples.X.pairs() + first_sample](Index j) {
+      return HiddenComputed<T>{E, stride, {x[2 * j], x[2 * j + 1]}};
+    };
+    if (forward_.tiles.size() > 2)
+      compute_tile([=](Index j) { return HiddenComputedAndStored<T>{computed(j), stored_H(j)}; });
     else
-      each(made);
+      compute_tile(computed);
   }
 
   /// The same for K outputs, each two neighbouring samples j with their hidden(j).
   template <int K, class Hidden>
-  void neighbours(const Hidden& hidden, Index first, Index strips, Index k) const {
-    const Index d_out = d_out_, count = (std::min(of_.set.n, end_ * L) - begin_ * L + 1) / 2;
-    const T* const W = of_.theta.W(first) + k * L;
+  void add_tile(const Hidden& hidden, Index first, Index strips, Index k) const {
+    const Index d_out = d_out_, count = (std::min(forward_.samples.n, end_ * L) - begin_ * L + 1) / 2;
+    const T* const W = forward_.theta.W(first) + k * L;
     for (Index j = 0; j < count; ++j) {
       T* const sums = sums_ + (j / (L / 2) * d_out + k) * step + j % (L / 2) * L;
       neighbours_tile<K>(hidden(j), strips, W, d_out, first == 0, sums, step);
@@ -167,11 +176,11 @@ class OutputsAlongUnits {
   }
 
   /// G = scale (start + sums) of a strip of samples.
-  static void sum_up(const T* start, const T* sums, Vector<T> scale, Index d_out, T* G) {
+  static void finish_outputs(const T* start, const T* sums, Vector<T> scale, Index d_out, T* G) {
     for (Index k = 0; k < d_out; ++k) store(G + k * L, scale * (load(start + k * L) + sum_lanes<T>(sums + k * step)));
   }
 
-  const ForwardProduct<T>& of_;
+  const ForwardProduct<T>& forward_;
   const Index begin_, end_, d_out_;
   T *const sums_, *const H_;
 };

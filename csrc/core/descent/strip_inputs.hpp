@@ -23,14 +23,15 @@ struct Pair {
 /// (shared ones would make the additions into gE wait for each other). Where tiles add for a group of samples
 /// at once, those that can be grouped come first.
 template <class T>
-class StripRows {
+class StripInputs {
  public:
-  explicit StripRows(const SparseRows<T>& X) : n(X.n()), d_in(X.d_in), order_(X.starts.size() - 1), begin_(X.starts) {
+  explicit StripInputs(const SparseInputs<T>& X)
+      : n(X.n()), d_in(X.d_in), order_(X.starts.size() - 1), row_start_(X.starts) {
     std::iota(order_.begin(), order_.end(), Index{0});
     for (std::size_t e = 0; e < X.columns.size(); ++e) entries_.push_back({X.columns[e] * L, X.values[e]});
     find_pairs();
   }
-  explicit StripRows(const DenseRows<T>& X)
+  explicit StripInputs(const DenseInputs<T>& X)
       : n(X.n()), d_in(X.X.cols()), order_(static_cast<std::size_t>(n)), X_(X.X.data(), X.X.data() + X.X.size()) {
     std::iota(order_.begin(), order_.end(), Index{0});
   }
@@ -39,9 +40,9 @@ class StripRows {
   /// In strips of samples, the last one padded with copies that no result depends on.
   const Pair* pairs() const { return pairs_.data(); }
   /// How many of them, in front, stand in groups of pair_group that share their a.
-  Index grouped() const { return grouped_; }
+  Index grouped_count() const { return grouped_count_; }
   /// The caller's row that stands at position i.
-  Index order(Index i) const { return order_[i]; }
+  Index caller_row(Index i) const { return order_[i]; }
 
   /// Z = X E for one strip of hidden units.
   void multiply(const T* E, T* Z) const {
@@ -59,7 +60,7 @@ class StripRows {
     }
     for (Index i = 0; i < n; ++i, Z += L) {
       Vector<T> z{};
-      for (Index e = begin_[order_[i]]; e < begin_[order_[i] + 1]; ++e)
+      for (Index e = row_start_[order_[i]]; e < row_start_[order_[i] + 1]; ++e)
         z += broadcast(entries_[e].value) * load(E + entries_[e].offset);
       store(Z, z);
     }
@@ -75,9 +76,9 @@ class StripRows {
       return;
     }
     for (Index i = first; i < last; ++i, gZ += L)
-      for (Index e = begin_[order_[i]]; e < begin_[order_[i] + 1]; ++e) {
-        T* to = gE + entries_[e].offset;
-        store(to, load(to) + broadcast(entries_[e].value) * load(gZ));
+      for (Index e = row_start_[order_[i]]; e < row_start_[order_[i] + 1]; ++e) {
+        T* output = gE + entries_[e].offset;
+        store(output, load(output) + broadcast(entries_[e].value) * load(gZ));
       }
   }
 
@@ -92,8 +93,8 @@ class StripRows {
   void find_pairs() {
     std::vector<Pair> pairs;
     for (Index i = 0; i < n; ++i) {
-      const Entry* x = entries_.data() + begin_[i];
-      const Index count = begin_[i + 1] - begin_[i];
+      const Entry* x = entries_.data() + row_start_[i];
+      const Index count = row_start_[i + 1] - row_start_[i];
       const auto offset = [&](Index e) { return static_cast<std::uint32_t>(x[e].offset); };
       if (count == 2 && x[0].value == 1 && x[1].value == 1) {
         pairs.push_back({std::min(offset(0), offset(1)), std::max(offset(0), offset(1))});
@@ -103,31 +104,31 @@ class StripRows {
         return;
       }
     }
-    const auto place = [&](Index i) {
+    const auto sort_key = [&](Index i) {
       const Index a = pairs[i].a / L, b = pairs[i].b / L;
       return std::tuple(a / L, b / L, (a + b) % d_in, a, i);
     };
-    std::sort(order_.begin(), order_.end(), [&](Index i, Index j) { return place(i) < place(j); });
-    if constexpr (pair_group<T> > 1) group(pairs);
+    std::sort(order_.begin(), order_.end(), [&](Index i, Index j) { return sort_key(i) < sort_key(j); });
+    if constexpr (pair_group<T> > 1) group_by_number(pairs);
     for (Index i = 0; i < strip_count<T>(n) * L; ++i) pairs_.push_back(pairs[order_[std::min(i, n - 1)]]);
   }
 
   /// Brings whole groups of samples that share a number to the front, and the shared number to a.
-  void group(std::vector<Pair>& pairs) {
+  void group_by_number(std::vector<Pair>& pairs) {
     std::vector<Index> front, rest = order_;
     for (const auto number : {&Pair::a, &Pair::b}) {
-      std::vector<std::vector<Index>> holders(static_cast<std::size_t>(d_in));
-      for (const Index i : rest) holders[pairs[i].*number / L].push_back(i);
+      std::vector<std::vector<Index>> samples_with_number(static_cast<std::size_t>(d_in));
+      for (const Index i : rest) samples_with_number[pairs[i].*number / L].push_back(i);
       rest.clear();
-      for (const auto& samples : holders) {
-        const auto whole = samples.begin() + static_cast<Index>(samples.size()) / pair_group<T> * pair_group<T>;
-        front.insert(front.end(), samples.begin(), whole);
-        rest.insert(rest.end(), whole, samples.end());
+      for (const auto& samples : samples_with_number) {
+        const auto groups_end = samples.begin() + static_cast<Index>(samples.size()) / pair_group<T> * pair_group<T>;
+        front.insert(front.end(), samples.begin(), groups_end);
+        rest.insert(rest.end(), groups_end, samples.end());
         if (number == &Pair::b)
-          std::for_each(samples.begin(), whole, [&](Index i) { std::swap(pairs[i].a, pairs[i].b); });
+          std::for_each(samples.begin(), groups_end, [&](Index i) { std::swap(pairs[i].a, pairs[i].b); });
       }
     }
-    grouped_ = static_cast<Index>(front.size());
+    grouped_count_ = static_cast<Index>(front.size());
     order_ = std::move(front);
     order_.insert(order_.end(), rest.begin(), rest.end());
   }
@@ -136,10 +137,10 @@ class StripRows {
   static constexpr int dense_rows = 8;  // of a tile of a dense product
   std::vector<Index> order_;
   std::vector<T> X_;  // n × d_in, of dense rows only
-  std::vector<Index> begin_;
+  std::vector<Index> row_start_;
   std::vector<Entry> entries_;
   std::vector<Pair> pairs_;
-  Index grouped_ = 0;
+  Index grouped_count_ = 0;
 };
 
 }  // namespace zeroloss

@@ -15,20 +15,20 @@ struct Overlap {
   double product;
 };
 
-inline std::vector<Overlap> overlaps(const SparseRows<double>& X) {
+inline std::vector<Overlap> find_overlaps(const SparseInputs<double>& X) {
   struct Entry {
     Index row;
     double value;
   };
   std::vector<std::vector<Entry>> columns(static_cast<std::size_t>(X.d_in));
   std::vector<double> products(static_cast<std::size_t>(X.n()));
-  std::vector<Overlap> found;
+  std::vector<Overlap> overlaps;
   Index row = 0;
   const auto finish_rows = [&](Index end) {  // columns hold the samples up to `row`, products row `row` of X Xᵀ
     for (; row < end; ++row)
       for (Index j = 0; j <= row; ++j)
         if (double& product = products[static_cast<std::size_t>(j)]; product != 0) {
-          found.push_back({row, j, product});
+          overlaps.push_back({row, j, product});
           product = 0;
         }
   };
@@ -39,21 +39,21 @@ inline std::vector<Overlap> overlaps(const SparseRows<double>& X) {
     for (const Entry& entry : entries) {
       const double product = value * entry.value;
       // A column listed twice in a row is its sum: each later mention meets the earlier ones twice.
-      const bool again = entry.row == i && &entry != &entries.back();
-      products[static_cast<std::size_t>(entry.row)] += again ? 2 * product : product;
+      const bool is_repeated = entry.row == i && &entry != &entries.back();
+      products[static_cast<std::size_t>(entry.row)] += is_repeated ? 2 * product : product;
     }
   });
   finish_rows(X.n());
-  return found;
+  return overlaps;
 }
 
-inline std::vector<Overlap> overlaps(const DenseRows<double>& X) {
+inline std::vector<Overlap> find_overlaps(const DenseInputs<double>& X) {
   const Matrix<double> products = X.X * X.X.transpose();
-  std::vector<Overlap> found;
+  std::vector<Overlap> overlaps;
   for (Index i = 0; i < X.n(); ++i)
     for (Index j = 0; j <= i; ++j)
-      if (products(i, j) != 0) found.push_back({i, j, products(i, j)});
-  return found;
+      if (products(i, j) != 0) overlaps.push_back({i, j, products(i, j)});
+  return overlaps;
 }
 
 class Gram {
@@ -61,7 +61,7 @@ class Gram {
   explicit Gram(const Samples<double>& samples, Team team = Team())
       : team_(team),
         workspaces_(static_cast<std::size_t>(team.size())),
-        overlaps_(std::visit([](const auto& rows) { return overlaps(rows); }, samples.X)) {}
+        overlaps_(std::visit([](const auto& inputs) { return find_overlaps(inputs); }, samples.X)) {}
 
   /// The lower triangle of J Jᵀ into K, column-major; what lies above the diagonal is kept.
   void lower_triangle(const Jacobian& J, Eigen::Ref<Eigen::MatrixXd> K) {
@@ -69,7 +69,7 @@ class Gram {
     for_blocks(team_, n * d_out, [&](Index begin, Index length) {
       for (Index column = begin; column < begin + length; ++column) K.col(column).tail(n * d_out - column).setZero();
     });
-    first_layer(J, [&](const Overlap& pair, Index k, Index l, double value) {
+    for_each_first_layer_entry(J, [&](const Overlap& pair, Index k, Index l, double value) {
       K(pair.i * d_out + k, pair.j * d_out + l) = value;
       if (pair.i != pair.j) K(pair.i * d_out + l, pair.j * d_out + k) = value;
     });
@@ -105,7 +105,7 @@ class Gram {
   /// Calls put(pair, k, l ≤ k, value) for the first layer's part, symmetric in k and l. The sums over u of all pairs
   /// are one product, of the pairs' rows (X Xᵀ)_ij σ'(Z_i) ⊙ σ'(Z_j) with the columns W_k ⊙ W_l; pairs in blocks.
   template <class Put>
-  void first_layer(const Jacobian& J, Put&& put) {
+  void for_each_first_layer_entry(const Jacobian& J, Put&& put) {
     const Matrix<double>&S = J.S(), &W = J.W();
     const Index h = W.rows(), d_out = W.cols(), count = static_cast<Index>(overlaps_.size());
     weights_.resize(h, d_out * (d_out + 1) / 2);

@@ -8,20 +8,20 @@
 
 namespace zeroloss {
 
-inline void dense_row(const SparseRows<double>& X, Index i, Eigen::VectorXd& x) {
+inline void dense_row(const SparseInputs<double>& X, Index i, Eigen::VectorXd& x) {
   x.setZero();
-  for (Index at = X.starts[static_cast<std::size_t>(i)]; at < X.starts[static_cast<std::size_t>(i) + 1]; ++at)
-    x[X.columns[static_cast<std::size_t>(at)]] += X.values[static_cast<std::size_t>(at)];
+  for (Index entry = X.starts[static_cast<std::size_t>(i)]; entry < X.starts[static_cast<std::size_t>(i) + 1]; ++entry)
+    x[X.columns[static_cast<std::size_t>(entry)]] += X.values[static_cast<std::size_t>(entry)];
 }
 
-inline void dense_row(const DenseRows<double>& X, Index i, Eigen::VectorXd& x) { x = X.X.row(i); }
+inline void dense_row(const DenseInputs<double>& X, Index i, Eigen::VectorXd& x) { x = X.X.row(i); }
 
 /// The pinned pairs of all units, as an orthonormal basis of each unit's constraints, which may be dependent.
-class Pins {
+class KinkConstraints {
  public:
-  explicit Pins(const Samples<double>& samples, Team team = Team()) : samples_(samples), team_(team) {}
+  explicit KinkConstraints(const Samples<double>& samples, Team team = Team()) : samples_(samples), team_(team) {}
 
-  /// Pins the pairs (i, u) of h units for which is_pinned(i, u).
+  /// KinkConstraints the pairs (i, u) of h units for which is_pinned(i, u).
   template <class IsPinned>
   void assign(Index h, IsPinned&& is_pinned) {
     blocks_.resize(static_cast<std::size_t>(ceil_div(h, units_)));
@@ -29,14 +29,14 @@ class Pins {
       Block& block = blocks_[static_cast<std::size_t>(first / units_)];
       block.clear(samples_.d_in());
       std::visit(
-          [&](const auto& rows) {
+          [&](const auto& inputs) {
             Eigen::VectorXd x(samples_.d_in());
             for (Index u = first; u < first + count; ++u) {
               const Index begin = block.rank();
               for (Index i = 0; i < samples_.n(); ++i)
                 if (is_pinned(i, u)) {
                   ++block.count;
-                  dense_row(rows, i, x);
+                  dense_row(inputs, i, x);
                   if (block.rank() - begin < samples_.d_in()) block.extend(begin, x);
                 }
               if (block.rank() > begin) block.pinned_units.push_back({u, begin, block.rank() - begin});
@@ -50,12 +50,12 @@ class Pins {
   void project(Matrix<double>& V) const {
     for_blocks(team_, static_cast<Index>(blocks_.size()), 1, [&](Index first, Index) {
       const Block& block = blocks_[static_cast<std::size_t>(first)];
-      Eigen::VectorXd column, along;
+      Eigen::VectorXd column, components;
       for (const Unit& unit : block.pinned_units) {
-        const auto B = block.basis_of(unit.begin, unit.rank);
+        const auto B = block.basis_rows(unit.begin, unit.rank);
         column = V.col(unit.u);
-        along.noalias() = B * column;
-        column.noalias() -= B.transpose() * along;
+        components.noalias() = B * column;
+        column.noalias() -= B.transpose() * components;
         V.col(unit.u) = column;
       }
     });
@@ -91,15 +91,17 @@ class Pins {
       basis.clear();
     }
 
-    ConstMatrixMap<double> basis_of(Index begin, Index size) const { return {basis.data() + begin * d_in, size, d_in}; }
+    ConstMatrixMap<double> basis_rows(Index begin, Index size) const {
+      return {basis.data() + begin * d_in, size, d_in};
+    }
 
     /// Adds to the basis vectors from `begin` on what x has outside their span, by Gram and Schmidt, twice.
     void extend(Index begin, Eigen::VectorXd& x) {
       const double length = x.norm();
-      const auto B = basis_of(begin, rank() - begin);
+      const auto B = basis_rows(begin, rank() - begin);
       for (int pass = 0; pass < 2; ++pass) {
-        const Eigen::VectorXd along = B * x;
-        x.noalias() -= B.transpose() * along;
+        const Eigen::VectorXd components = B * x;
+        x.noalias() -= B.transpose() * components;
       }
       const double rest = x.norm();
       if (!(rest > dependent_ * length)) return;
@@ -109,9 +111,9 @@ class Pins {
   };
 
   template <class Count>
-  Index sum(Count&& of) const {
+  Index sum(Count&& count_block) const {
     Index total = 0;
-    for (const Block& block : blocks_) total += of(block);
+    for (const Block& block : blocks_) total += count_block(block);
     return total;
   }
 

@@ -11,8 +11,8 @@ enum class SolverKind { dense, matrix_free };
 
 struct SolverSettings {
   SolverKind kind;
-  double tolerance;       ///< of conjugate gradients: the residual, relative to the right-hand side
-  Index most_iterations;  ///< of conjugate gradients, for one right-hand side
+  double tolerance;      ///< of conjugate gradients: the residual, relative to the right-hand side
+  Index max_iterations;  ///< of conjugate gradients, for one right-hand side
 };
 
 /// Dense takes (n·d_out)² doubles. Matrix-free takes n² of them, for the preconditioner M ⊗ I with M the mean over
@@ -28,19 +28,19 @@ class NormalEquations {
     if (settings_.kind == SolverKind::matrix_free) return prepare_mean(J);
     gram_.lower_triangle(J, gram_factor_.lower(J.rows()));
     trace_ = gram_factor_.trace();
-    current_ = gram_factor_.factor(team_);
-    return current_;
+    factor_is_current_ = gram_factor_.factor(team_);
+    return factor_is_current_;
   }
 
   /// Says that J has moved: from now on the factor is that of another point.
-  void moved() { current_ = false; }
+  void invalidate_factor() { factor_is_current_ = false; }
 
   /// R ← (J Jᵀ)⁻¹ R, R: n × d_out; by conjugate gradients where the factor is that of another point, which then
   /// preconditions. False where the tolerance is not reached.
   bool solve(Jacobian& J, Matrix<double>& R) {
     if (settings_.kind == SolverKind::matrix_free)
       return conjugate_gradients(J, R, settings_.tolerance, Preconditioner::mean);
-    if (!current_) return conjugate_gradients(J, R, settings_.tolerance, Preconditioner::gram);
+    if (!factor_is_current_) return conjugate_gradients(J, R, settings_.tolerance, Preconditioner::gram);
     solve_with_factor(R);
     return true;
   }
@@ -55,8 +55,9 @@ class NormalEquations {
 
   /// R ← (J P Jᵀ)⁻¹ R, P the projector off pinned pairs, to a relative residual, by conjugate gradients with the M of
   /// the last preparation; adds the iterations to `iterations`.
-  bool solve_pinned(Jacobian& J, const Pins& pins, Matrix<double>& R, double tolerance, Index& iterations) {
-    return conjugate_gradients(J, R, tolerance, Preconditioner::mean, &pins, &iterations);
+  bool solve_pinned(Jacobian& J, const KinkConstraints& constraints, Matrix<double>& R, double tolerance,
+                    Index& iterations) {
+    return conjugate_gradients(J, R, tolerance, Preconditioner::mean, &constraints, &iterations);
   }
 
   /// The same with the factor, whatever its point. Dense only.
@@ -79,8 +80,8 @@ class NormalEquations {
     return mean_factor_.factor(team_);
   }
 
-  void precondition(Preconditioner by, const Matrix<double>& R, Matrix<double>& Z) {
-    if (by == Preconditioner::gram) {
+  void precondition(Preconditioner preconditioner, const Matrix<double>& R, Matrix<double>& Z) {
+    if (preconditioner == Preconditioner::gram) {
       Z = R;
       solve_with_factor(Z);
     } else {
@@ -88,36 +89,36 @@ class NormalEquations {
     }
   }
 
-  bool conjugate_gradients(Jacobian& J, Matrix<double>& R, double tolerance, Preconditioner by,
-                           const Pins* pins = nullptr, Index* iterations = nullptr) {
-    const double goal = tolerance * R.norm();
+  bool conjugate_gradients(Jacobian& J, Matrix<double>& R, double tolerance, Preconditioner preconditioner,
+                           const KinkConstraints* constraints = nullptr, Index* iterations = nullptr) {
+    const double target = tolerance * R.norm();
     const bool readout_first = J.H().rows() <= J.H().cols();  // then (H Hᵀ) P is quicker than H (Hᵀ P)
-    if (readout_first) make_readout(J.H());
+    if (readout_first) compute_readout(J.H());
     X_.setZero(R.rows(), R.cols());
-    double descent = 0;
-    for (Index iteration = 0; R.norm() > goal; ++iteration) {
+    double rz = 0;
+    for (Index iteration = 0; R.norm() > target; ++iteration) {
       if (iterations) ++*iterations;
-      precondition(by, R, Z_);
-      const double next = R.cwiseProduct(Z_).sum();
-      if (iteration == settings_.most_iterations || !(next > 0)) return false;
+      precondition(preconditioner, R, Z_);
+      const double next_rz = R.cwiseProduct(Z_).sum();
+      if (iteration == settings_.max_iterations || !(next_rz > 0)) return false;
       if (iteration == 0)
         P_ = Z_;
       else
-        P_ = Z_ + (next / descent) * P_;
-      descent = next;
+        P_ = Z_ + (next_rz / rz) * P_;
+      rz = next_rz;
       if (readout_first)
-        J.multiply_first_transposed(P_, back_.E);
+        J.multiply_first_transposed(P_, gradient_.E);
       else
-        J.multiply_transposed(P_, back_);
-      if (pins) pins->project(back_.E);
+        J.multiply_transposed(P_, gradient_);
+      if (constraints) constraints->project(gradient_.E);
       if (readout_first) {
-        J.multiply_first(back_.E, KP_, [&](Index begin, Index length) {
+        J.multiply_first(gradient_.E, KP_, [&](Index begin, Index length) {
           KP_.middleRows(begin, length).noalias() += readout_.middleRows(begin, length) * P_;
         });
       } else {
-        J.multiply(back_, KP_);
+        J.multiply(gradient_, KP_);
       }
-      const double step = descent / P_.cwiseProduct(KP_).sum();
+      const double step = rz / P_.cwiseProduct(KP_).sum();
       X_ += step * P_;
       R -= step * KP_;
     }
@@ -126,7 +127,7 @@ class NormalEquations {
   }
 
   /// H Hᵀ, all of it.
-  void make_readout(const Matrix<double>& H) {
+  void compute_readout(const Matrix<double>& H) {
     const Index n = H.rows();
     readout_.resize(n, n);
     multiply_by_own_transpose(team_, H, readout_);
@@ -140,10 +141,10 @@ class NormalEquations {
   Team team_;
   Gram gram_;
   GramFactor gram_factor_, mean_factor_;
-  bool current_ = false;
+  bool factor_is_current_ = false;
   double trace_ = 0;
   Matrix<double> X_, Z_, P_, KP_, readout_;
-  Parameters back_;
+  Parameters gradient_;
 };
 
 }  // namespace zeroloss

@@ -15,7 +15,7 @@ enum class RetractionEnding { converged, stalled, singular, too_many_iterations 
 
 struct RetractionSettings {
   double tolerance;  ///< of max|F − Y|
-  Index most_iterations;
+  Index max_iterations;
   bool reuse_factor;  ///< spare factorisations: rough steps at first, and chord steps while they contract fast enough
 };
 
@@ -38,7 +38,7 @@ class ZeroLossSet {
 
   /// Goes to (E: d_in × h, W: h × d_out) and factors J Jᵀ; false where J is singular.
   bool factor(MatrixView<double> E, MatrixView<double> W) {
-    go(E, W);
+    move_to(E, W);
     return normal_.prepare(jacobian_);
   }
 
@@ -65,19 +65,19 @@ class ZeroLossSet {
 
   /// The same with x_i · g_u = 0 for pinned pairs besides: g = −(I − A⁺A) θ, A the rows of J and of the pins, which may
   /// be dependent. With P the projector off the pins, that is −P θ + P Jᵀ (J P Jᵀ)⁻¹ J P θ; twice, as above.
-  bool pinned_direction(MatrixView<double> E, MatrixView<double> W, const Pins& pins, Parameters& g) {
-    go(E, W);
+  bool pinned_direction(MatrixView<double> E, MatrixView<double> W, const KinkConstraints& constraints, Parameters& g) {
+    move_to(E, W);
     if (!normal_.prepare_pinned(jacobian_)) return false;
     g.E = -E;
     g.W = -W;
-    pins.project(g.E);
+    constraints.project(g.E);
     for (int pass = 0; pass < 2; ++pass) {
       Index iterations = 0;
       jacobian_.multiply(g, R_);
-      if (!normal_.solve_pinned(jacobian_, pins, R_, normal_.tolerance(), iterations)) return false;
+      if (!normal_.solve_pinned(jacobian_, constraints, R_, normal_.tolerance(), iterations)) return false;
       jacobian_.multiply_transposed(R_, step_);
       g -= step_;
-      pins.project(g.E);
+      constraints.project(g.E);
     }
     return true;
   }
@@ -92,52 +92,52 @@ class ZeroLossSet {
       result.ending = ending;
       return result;
     };
-    go(E, W);
+    move_to(E, W);
     jacobian_.residual(residual_);
     double norm = residual_.norm();
-    bool factor_serves = false;
+    bool reuse_old_factor = false;
     for (Index iteration = 0;; ++iteration) {
       const double residual = residual_.lpNorm<Eigen::Infinity>();
       result.residuals.push_back(residual);
       if (residual <= settings.tolerance) return end(RetractionEnding::converged);
-      if (iteration == settings.most_iterations) return result;
+      if (iteration == settings.max_iterations) return result;
       const bool rough = settings.reuse_factor && residual > rough_ * settings.tolerance;
-      double reached = norm;
+      double new_norm = norm;
       if (rough && find_step([&](auto& R) { return normal_.solve_roughly(jacobian_, R, forcing_); }))
-        reached = search(E, W, norm);
-      else if (factor_serves && find_step([&](auto& R) { return normal_.solve_with_factor(R), true; }))
-        reached = move(E, W, 1);
-      if (!(reached < norm)) {  // nothing tried yet, or in vain: a new factor
-        go(E, W);
+        new_norm = search_step(E, W, norm);
+      else if (reuse_old_factor && find_step([&](auto& R) { return normal_.solve_with_factor(R), true; }))
+        new_norm = try_step(E, W, 1);
+      if (!(new_norm < norm)) {  // nothing tried yet, or in vain: a new factor
+        move_to(E, W);
         jacobian_.residual(residual_);
         ++result.factorisations;
         if (!normal_.prepare(jacobian_) || !find_step([&](auto& R) { return normal_.solve(jacobian_, R); }))
           return end(RetractionEnding::singular);
-        reached = search(E, W, norm);
-        if (!(reached < norm)) return end(RetractionEnding::stalled);
-        factor_serves = settings.reuse_factor && normal_.kind() == SolverKind::dense;
+        new_norm = search_step(E, W, norm);
+        if (!(new_norm < norm)) return end(RetractionEnding::stalled);
+        reuse_old_factor = settings.reuse_factor && normal_.kind() == SolverKind::dense;
       }
-      if (!rough) factor_serves = factor_serves && spares_a_factor(residual, reached / norm, settings.tolerance);
+      if (!rough) reuse_old_factor = reuse_old_factor && chord_steps_pay(residual, new_norm / norm, settings.tolerance);
       E = trial_.E;
       W = trial_.W;
-      norm = reached;
+      norm = new_norm;
     }
   }
 
   /// The largest singular value of J, from below, to a relative `accuracy` or as far as `most` iterations go.
-  SingularValue largest(double accuracy, Index most) {
-    const auto found = largest_eigenvalue(jacobian_.rows(), 2 * accuracy, most, [&](Eigen::VectorXd& v) {
+  SingularValue largest(double accuracy, Index max_iterations) {
+    const auto result = largest_eigenvalue(jacobian_.rows(), 2 * accuracy, max_iterations, [&](Eigen::VectorXd& v) {
       R_ = as_rows(v);
       jacobian_.multiply_transposed(R_, step_);
       jacobian_.multiply(step_, R_);
       as_rows(v) = R_;
     });
-    return {std::sqrt(found.value), found.accuracy / 2};
+    return {std::sqrt(result.value), result.accuracy / 2};
   }
 
   /// The smallest, likewise, from above; false where a solve fails. The vector is found with the factor, which may be
   /// that of a point nearby; its image under the present J Jᵀ gives value and accuracy.
-  bool smallest(double accuracy, Index most, SingularValue& found) {
+  bool smallest(double accuracy, Index max_iterations, SingularValue& result) {
     bool solved = true;
     Eigen::VectorXd v;
     const auto apply = [&](Eigen::VectorXd& x) {
@@ -148,13 +148,13 @@ class ZeroLossSet {
         solved = solved && normal_.solve(jacobian_, R_);
       as_rows(x) = R_;
     };
-    largest_eigenvalue(jacobian_.rows(), 2 * accuracy, most, apply, &v);
+    largest_eigenvalue(jacobian_.rows(), 2 * accuracy, max_iterations, apply, &v);
     apply(v);  // what is left of the great singular vectors would weigh cond(J)² in the image
     R_ = as_rows(v) / v.norm();
     jacobian_.multiply_transposed(R_, step_);
     jacobian_.multiply(step_, residual_);
     const double square = step_.dot(step_);
-    found = {std::sqrt(square), (residual_ - square * R_).norm() / (2 * square)};
+    result = {std::sqrt(square), (residual_ - square * R_).norm() / (2 * square)};
     return solved;
   }
 
@@ -173,9 +173,9 @@ class ZeroLossSet {
   static constexpr double sufficient_decrease_ = 1e-4;  // of what the linear model promises
   static constexpr double smallest_step_ = 0x1p-20;
 
-  void go(MatrixView<double> E, MatrixView<double> W) {
+  void move_to(MatrixView<double> E, MatrixView<double> W) {
     jacobian_.move(E, W);
-    normal_.moved();
+    normal_.invalidate_factor();
   }
 
   MatrixMap<double> as_rows(Eigen::VectorXd& v) const {
@@ -193,26 +193,26 @@ class ZeroLossSet {
   }
 
   /// Goes to θ − t step_; returns ‖F − Y‖ there.
-  double move(MatrixView<double> E, MatrixView<double> W, double t) {
+  double try_step(MatrixView<double> E, MatrixView<double> W, double t) {
     trial_.E = E - t * step_.E;
     trial_.W = W - t * step_.W;
-    go(trial_.E, trial_.W);
+    move_to(trial_.E, trial_.W);
     jacobian_.residual(residual_);
     return residual_.norm();
   }
 
   /// Halves t from 1 until ‖F − Y‖ falls from `norm`; returns it, or `norm` where no t is found.
-  double search(MatrixView<double> E, MatrixView<double> W, double norm) {
+  double search_step(MatrixView<double> E, MatrixView<double> W, double norm) {
     for (double t = 1; t >= smallest_step_; t /= 2)
-      if (const double reached = move(E, W, t); reached < (1 - sufficient_decrease_ * t) * norm) return reached;
+      if (const double new_norm = try_step(E, W, t); new_norm < (1 - sufficient_decrease_ * t) * norm) return new_norm;
     return norm;
   }
 
   /// Whether chord steps at this contraction reach the tolerance sooner than with a new factor, which costs about as
   /// much as size/24 of them.
-  bool spares_a_factor(double residual, double contraction, double tolerance) const {
-    const Index most = std::max<Index>(4, jacobian_.rows() / 24);
-    for (Index steps = 0; steps < most; ++steps)
+  bool chord_steps_pay(double residual, double contraction, double tolerance) const {
+    const Index max_steps = std::max<Index>(4, jacobian_.rows() / 24);
+    for (Index steps = 0; steps < max_steps; ++steps)
       if ((residual *= contraction) <= tolerance) return true;
     return false;
   }

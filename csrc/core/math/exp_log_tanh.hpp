@@ -124,9 +124,9 @@ template <class T, std::size_t size>
 
 /// Whether the compiler fuses multiplications and additions (a product that is added is not rounded before).
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-inline constexpr bool fused = true;
+inline constexpr bool has_fma = true;
 #else
-inline constexpr bool fused = false;
+inline constexpr bool has_fma = false;
 #endif
 
 /// Exponentials come times 1/unscale, so that they are normal numbers wherever eˣ ≤ 1 is not 0.
@@ -177,7 +177,7 @@ template <class T>
 [[gnu::always_inline]] inline Exponential<T> half_gaussian(Vector<T> a) {
   using C = Constants<T>;
   const Halvings<T> halvings(a * a, T(-0.5));
-  if constexpr (fused) {
+  if constexpr (has_fma) {
     constexpr T ratio = C::ln2_low / C::ln2_high;
     const Vector<T> n_high = halvings.n * C::ln2_high;  // exact; used twice, so that the other product is the fused one
     return halvings.exponential((T(-0.5) * a) * a - n_high - ratio * n_high);
@@ -209,7 +209,7 @@ struct SoftStep {
 
 /// eˣ for x ≤ 0, 0 where 4eˣ is.
 template <class T>
-[[gnu::always_inline]] inline Vector<T> decay(Vector<T> x) {
+[[gnu::always_inline]] inline Vector<T> exp_nonpositive(Vector<T> x) {
   return exponential<T>(at_least<T>(x, broadcast(Constants<T>::exp_zero))).scaled() * unscale<T>;
 }
 
@@ -220,7 +220,7 @@ template <class T>
   const Vector<T> u = T(1) + q, v = T(1) + T(0.5) * q, ratio = T(1) / (u * v);
   const Vector<T> w = q * (u * ratio), w2 = w * w;
   const Vector<T> P = polynomial<T>(w2, w2 * w2, Constants<T>::log);
-  return {q - T(0.5) * w * (q - w2 * P), by_sign<T>(z, q * v, v) * ratio};
+  return {q - T(0.5) * w * (q - w2 * P), select_by_sign<T>(z, q * v, v) * ratio};
 }
 
 /// φ(a) = exp(−a²/2)/√(2π) and Q(a) = ∫_a^∞ φ, the standard normal density and upper tail.

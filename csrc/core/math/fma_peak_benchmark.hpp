@@ -35,12 +35,12 @@ double fma_peak(double seconds) {
   constexpr int chains = register_count == 32 ? 24 : 12;  // the latency of 4 cycles times 2 a cycle needs 8
   constexpr long rounds = 20'000;
   constexpr double operations = 2.0 * chains * lanes<T> * rounds;
-  [[maybe_unused]] volatile T kept;
+  [[maybe_unused]] volatile T sink;
   double best = 0;
   const auto begin = Clock::now();
   for (auto now = begin; best == 0 || std::chrono::duration<double>(now - begin).count() < seconds;) {
     const auto before = now;
-    kept = multiply_add_chains<T, chains>(T(0.5), T(1), rounds);
+    sink = multiply_add_chains<T, chains>(T(0.5), T(1), rounds);
     now = Clock::now();
     best = std::max(best, operations / std::chrono::duration<double>(now - before).count());
   }

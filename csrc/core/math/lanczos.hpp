@@ -19,11 +19,11 @@ struct LargestEigenvalue {
 /// most `accuracy` times the value, or after `most` iterations; the value is usually far better, by the residual's
 /// square over the gap to the next. The start is fixed. `eigenvector`, where wanted, has length 1.
 template <class Apply>
-LargestEigenvalue largest_eigenvalue(Index size, double accuracy, Index most, Apply&& apply,
+LargestEigenvalue largest_eigenvalue(Index size, double accuracy, Index max_iterations, Apply&& apply,
                                      Eigen::VectorXd* eigenvector = nullptr) {
-  most = std::min(most, size);
-  Eigen::MatrixXd Q(size, most);
-  Eigen::VectorXd diagonal(most), off_diagonal(most), v(size);
+  max_iterations = std::min(max_iterations, size);
+  Eigen::MatrixXd Q(size, max_iterations);
+  Eigen::VectorXd diagonal(max_iterations), off_diagonal(max_iterations), v(size);
   std::uint64_t state = 1;  // a linear congruential generator: the same start at every call
   for (Index i = 0; i < size; ++i) {
     state = state * 6364136223846793005u + 1442695040888963407u;
@@ -35,12 +35,13 @@ LargestEigenvalue largest_eigenvalue(Index size, double accuracy, Index most, Ap
     apply(v);
     diagonal[m] = v.dot(Q.col(m));
     for (int pass = 0; pass < 2; ++pass) {  // twice is enough to keep Q orthogonal
-      const Eigen::VectorXd along = Q.leftCols(m + 1).transpose() * v;
-      v.noalias() -= Q.leftCols(m + 1) * along;
+      const Eigen::VectorXd components = Q.leftCols(m + 1).transpose() * v;
+      v.noalias() -= Q.leftCols(m + 1) * components;
     }
     off_diagonal[m] = v.norm();
     const bool complete = off_diagonal[m] <= std::numeric_limits<double>::epsilon() * diagonal[m] || m + 1 == size;
-    if (const bool last = complete || m + 1 == most; last || m % 3 == 2) {  // the small problem is not for nothing
+    if (const bool last = complete || m + 1 == max_iterations;
+        last || m % 3 == 2) {  // the small problem is not for nothing
       Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> ritz;
       const double scale = diagonal.head(m + 1).maxCoeff();  // the solver's thresholds are absolute
       ritz.computeFromTridiagonal(diagonal.head(m + 1) / scale, off_diagonal.head(m) / scale);

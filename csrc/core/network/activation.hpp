@@ -58,8 +58,8 @@ struct Gelu {
     const Vector<T> bounded_below = at_least<T>(z, broadcast(-limit));
     const Vector<T> bounded = at_most<T>(bounded_below, broadcast(limit));
     const NormalTail<T> normal = normal_tail<T>(magnitude<T>(bounded));
-    const Vector<T> below = by_sign<T>(z, normal.tail, T(1) - normal.tail);  // Φ(z)
-    return {bounded_below * below, below + bounded * normal.density};
+    const Vector<T> cdf = select_by_sign<T>(z, normal.tail, T(1) - normal.tail);  // Φ(z)
+    return {bounded_below * cdf, cdf + bounded * normal.density};
   }
 };
 
@@ -68,7 +68,7 @@ template <class T>
 struct Softplus {
   T b, inverse_b;
 
-  [[gnu::always_inline]] Vector<T> exponential(Vector<T> z) const { return decay<T>(-b * magnitude<T>(z)); }
+  [[gnu::always_inline]] Vector<T> exponential(Vector<T> z) const { return exp_nonpositive<T>(-b * magnitude<T>(z)); }
   [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z, Vector<T> q) const {
     const SoftStep<T> step = soft_step<T>(q, z);
     return {at_least<T>(z, Vector<T>{}) + step.log * inverse_b, step.logistic};
@@ -84,7 +84,7 @@ concept ExponentialFirst = requires(Sigma sigma, Vector<T> z) { sigma.exponentia
 /// sum here has two products as terms, of which the compiler could choose one to fuse: an element's bits must not
 /// depend on where it stands.
 template <class T, class Sigma>
-[[gnu::noipa, gnu::noinline]] void sweep(Sigma sigma, const T* Z, T* H, T* S, std::size_t registers) {
+[[gnu::noipa, gnu::noinline]] void apply_to_registers(Sigma sigma, const T* Z, T* H, T* S, std::size_t registers) {
   constexpr std::size_t width = lanes<T>, block = 64;
   for (std::size_t start = 0; start < registers; start += block) {
     const std::size_t begin = start * width, end = std::min(start + block, registers) * width;
@@ -107,14 +107,14 @@ template <class T, class Sigma>
 
 /// The last count % lanes elements go through a padded register.
 template <class T, class Sigma>
-void sweep_all(Sigma sigma, const T* Z, T* H, T* S, std::size_t count) {
+void apply_to_all(Sigma sigma, const T* Z, T* H, T* S, std::size_t count) {
   constexpr std::size_t width = lanes<T>;
   const std::size_t rest = count % width, whole = count - rest;
-  sweep(sigma, Z, H, S, whole / width);
+  apply_to_registers(sigma, Z, H, S, whole / width);
   if (rest == 0) return;
   T z[width] = {}, value[width], slope[width];
   std::copy_n(Z + whole, rest, z);
-  sweep(sigma, z, value, slope, 1);
+  apply_to_registers(sigma, z, value, slope, 1);
   std::copy_n(value, rest, H + whole);
   std::copy_n(slope, rest, S + whole);
 }
@@ -125,19 +125,19 @@ void activate(const Activation& activation, const T* Z, T* H, T* S, std::size_t 
   const T parameter = static_cast<T>(activation.parameter);
   switch (activation.kind) {
     case ActivationKind::identity:
-      return sweep_all(Identity<T>{}, Z, H, S, count);
+      return apply_to_all(Identity<T>{}, Z, H, S, count);
     case ActivationKind::relu:
-      return sweep_all(Relu<T>{}, Z, H, S, count);
+      return apply_to_all(Relu<T>{}, Z, H, S, count);
     case ActivationKind::leaky_relu:
-      return sweep_all(LeakyRelu<T>{parameter}, Z, H, S, count);
+      return apply_to_all(LeakyRelu<T>{parameter}, Z, H, S, count);
     case ActivationKind::square:
-      return sweep_all(Square<T>{}, Z, H, S, count);
+      return apply_to_all(Square<T>{}, Z, H, S, count);
     case ActivationKind::tanh:
-      return sweep_all(Tanh<T>{}, Z, H, S, count);
+      return apply_to_all(Tanh<T>{}, Z, H, S, count);
     case ActivationKind::gelu:
-      return sweep_all(Gelu<T>{}, Z, H, S, count);
+      return apply_to_all(Gelu<T>{}, Z, H, S, count);
     case ActivationKind::softplus:
-      return sweep_all(Softplus<T>{parameter, T(1) / parameter}, Z, H, S, count);
+      return apply_to_all(Softplus<T>{parameter, T(1) / parameter}, Z, H, S, count);
   }
 }
 

@@ -12,7 +12,7 @@ namespace zeroloss {
 
 /// Compressed rows: row i holds columns[starts[i] … starts[i + 1]) with their values.
 template <class T>
-struct SparseRows {
+struct SparseInputs {
   std::vector<Index> starts;
   std::vector<Index> columns;
   std::vector<T> values;
@@ -24,20 +24,20 @@ struct SparseRows {
   template <class F>
   void for_each(Index begin, Index end, F&& f) const {
     for (Index i = begin; i < end; ++i)
-      for (Index at = starts[static_cast<std::size_t>(i)]; at < starts[static_cast<std::size_t>(i) + 1]; ++at)
-        f(i, columns[static_cast<std::size_t>(at)], values[static_cast<std::size_t>(at)]);
+      for (Index entry = starts[static_cast<std::size_t>(i)]; entry < starts[static_cast<std::size_t>(i) + 1]; ++entry)
+        f(i, columns[static_cast<std::size_t>(entry)], values[static_cast<std::size_t>(entry)]);
   }
 };
 
 template <class T>
-struct DenseRows {
+struct DenseInputs {
   Matrix<T> X;
 
   Index n() const { return X.rows(); }
 };
 
 template <class T>
-using Rows = std::variant<SparseRows<T>, DenseRows<T>>;
+using Inputs = std::variant<SparseInputs<T>, DenseInputs<T>>;
 
 /// y ← y + a x, both of `count` entries.
 template <class T>
@@ -47,7 +47,7 @@ void add_multiple(T a, const T* __restrict x, T* __restrict y, Index count) {
 
 /// Z = X E for rows [begin, begin + count) of X.  E: d_in × h, Z: count × h
 template <class T>
-void multiply_rows(const SparseRows<T>& X, MatrixView<T> E, Index begin, Index count, MatrixMap<T> Z) {
+void multiply_rows(const SparseInputs<T>& X, MatrixView<T> E, Index begin, Index count, MatrixMap<T> Z) {
   Z.setZero();
   X.for_each(begin, begin + count, [&](Index i, Index j, T value) {
     add_multiple(value, E.row(j).data(), Z.row(i - begin).data(), Z.cols());
@@ -55,13 +55,14 @@ void multiply_rows(const SparseRows<T>& X, MatrixView<T> E, Index begin, Index c
 }
 
 template <class T>
-void multiply_rows(const DenseRows<T>& X, MatrixView<T> E, Index begin, Index count, MatrixMap<T> Z) {
+void multiply_rows(const DenseInputs<T>& X, MatrixView<T> E, Index begin, Index count, MatrixMap<T> Z) {
   Z.noalias() = X.X.middleRows(begin, count) * E;
 }
 
 /// Columns [begin, begin + count) of gE = Xᵀ gZ.  gZ: n × h, gE: d_in × h
 template <class T>
-void multiply_transposed_columns(const SparseRows<T>& X, const Matrix<T>& gZ, Index begin, Index count, Matrix<T>& gE) {
+void multiply_transposed_columns(const SparseInputs<T>& X, const Matrix<T>& gZ, Index begin, Index count,
+                                 Matrix<T>& gE) {
   gE.middleCols(begin, count).setZero();
   X.for_each(0, X.n(), [&](Index i, Index j, T value) {
     add_multiple(value, gZ.row(i).data() + begin, gE.row(j).data() + begin, count);
@@ -69,21 +70,22 @@ void multiply_transposed_columns(const SparseRows<T>& X, const Matrix<T>& gZ, In
 }
 
 template <class T>
-void multiply_transposed_columns(const DenseRows<T>& X, const Matrix<T>& gZ, Index begin, Index count, Matrix<T>& gE) {
+void multiply_transposed_columns(const DenseInputs<T>& X, const Matrix<T>& gZ, Index begin, Index count,
+                                 Matrix<T>& gE) {
   gE.middleCols(begin, count).noalias() = X.X.transpose() * gZ.middleCols(begin, count);
 }
 
 /// A set of samples: the rows of X and the targets Y (n × d_out).
 template <class T>
 struct Samples {
-  Rows<T> X;
+  Inputs<T> X;
   Matrix<T> Y;
 
   Index n() const { return Y.rows(); }
   Index d_out() const { return Y.cols(); }
   Index d_in() const {
-    if (const auto* sparse = std::get_if<SparseRows<T>>(&X)) return sparse->d_in;
-    return std::get<DenseRows<T>>(X).X.cols();
+    if (const auto* sparse = std::get_if<SparseInputs<T>>(&X)) return sparse->d_in;
+    return std::get<DenseInputs<T>>(X).X.cols();
   }
 
   /// Z = X E
@@ -97,8 +99,8 @@ struct Samples {
   }
   /// The same, to a place for these rows alone.
   void multiply_rows(MatrixView<T> E, Index begin, Index count, T* Z) const {
-    const MatrixMap<T> to(Z, count, E.cols());
-    std::visit([&](const auto& rows) { zeroloss::multiply_rows<T>(rows, E, begin, count, to); }, X);
+    const MatrixMap<T> output(Z, count, E.cols());
+    std::visit([&](const auto& inputs) { zeroloss::multiply_rows<T>(inputs, E, begin, count, output); }, X);
   }
   /// gE = Xᵀ gZ
   void multiply_transposed(const Matrix<T>& gZ, Matrix<T>& gE) const {
@@ -112,7 +114,7 @@ struct Samples {
   }
   /// Columns [begin, begin + count) of it, gE having its size.
   void multiply_transposed_columns(const Matrix<T>& gZ, Index begin, Index count, Matrix<T>& gE) const {
-    std::visit([&](const auto& rows) { zeroloss::multiply_transposed_columns<T>(rows, gZ, begin, count, gE); }, X);
+    std::visit([&](const auto& inputs) { zeroloss::multiply_transposed_columns<T>(inputs, gZ, begin, count, gE); }, X);
   }
 };
 

@@ -11,18 +11,18 @@
 namespace zeroloss {
 
 template <class T>
-class PanelRows {
+class PanelInputs {
  public:
   static constexpr Index width = panel_width<T>;
 
-  explicit PanelRows(const SparseRows<T>& X) : n_(X.n()), d_in_(X.d_in), row_start_(X.starts) {
+  explicit PanelInputs(const SparseInputs<T>& X) : n_(X.n()), d_in_(X.d_in), row_start_(X.starts) {
     by_sample_.reserve(X.columns.size());
     for (std::size_t e = 0; e < X.columns.size(); ++e) by_sample_.push_back({X.columns[e], X.values[e]});
     sort_by_input();
     find_pairs();
   }
 
-  explicit PanelRows(const DenseRows<T>& X)
+  explicit PanelInputs(const DenseInputs<T>& X)
       : n_(X.n()), d_in_(X.X.cols()), dense_samples_(n_, d_in_), dense_inputs_(d_in_, n_) {
     dense_inputs_.assign_rows(X.X.data(), n_);
     for (Index i = 0; i < n_; ++i) {
@@ -100,9 +100,9 @@ class PanelRows {
     for (Index e = begin; e < end; ++e) {
       const Entry& entry = entries[at(e)];
       const Vector<T> value = broadcast(entry.value);
-      const T* const from = panel + entry.other * width;
+      const T* const input_row = panel + entry.other * width;
 #pragma GCC unroll 8
-      for (int v = 0; v < N; ++v) sum[v] += value * load(from + v * lanes<T>);
+      for (int v = 0; v < N; ++v) sum[v] += value * load(input_row + v * lanes<T>);
     }
   }
 

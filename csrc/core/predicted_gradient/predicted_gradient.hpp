@@ -17,7 +17,7 @@
 namespace zeroloss {
 
 /// How far advance() came.
-struct Advance {
+struct AdvanceResult {
   Index steps = 0;  ///< steps done
   FactorStatus status;
 };
@@ -30,7 +30,7 @@ class PredictedGradient {
 
   /// λ = ridge, which must be > 0 if n > h.
   PredictedGradient(const Samples<T>& samples, Activation activation, T ridge, Index h, Team team = Team())
-      : X_(std::visit([](const auto& rows) { return PanelRows<T>(rows); }, samples.X)),
+      : X_(std::visit([](const auto& inputs) { return PanelInputs<T>(inputs); }, samples.X)),
         n_(X_.n()),
         h_(h),
         d_out_(samples.d_out()),
@@ -48,8 +48,9 @@ class PredictedGradient {
         factor_(std::min(n_, h), d_out_),
         workspaces_(static_cast<std::size_t>(team.size())) {
     Y_.assign_rows(samples.Y.data(), n_);
-    const bool copies = team.size() > 1 && wide_ && is_relu() && n_ * h * static_cast<Index>(sizeof(T)) <= copied_bytes;
-    hidden_.resize(copies ? workspaces_.size() : 1);
+    const bool copy_hidden =
+        team.size() > 1 && wide_ && is_relu() && n_ * h * static_cast<Index>(sizeof(T)) <= max_copy_bytes;
+    hidden_.resize(copy_hidden ? workspaces_.size() : 1);
     for (PanelMatrix<T>& H : hidden_) {
       H = wide_ ? PanelMatrix<T>(n_, round_up(h, lanes<T>)) : PanelMatrix<T>(h, n_padded_);
     }
@@ -77,21 +78,21 @@ class PredictedGradient {
 
   /// E (d_in × h) after `steps` steps E ← E + step_size ΔE, or as many as succeed: E is then
   /// where the failure met it. Runs in chunks give the bits of one run.
-  Advance advance(T* E, T step_size, Index steps) {
+  AdvanceResult advance(T* E, T step_size, Index steps) {
     const FlushDenormals flush;
-    Advance done;
+    AdvanceResult result;
     E_.assign_rows(E, X_.d_in());
     const Vector<T> eta = broadcast(step_size);
-    for (; done.steps < steps; ++done.steps) {
-      done.status = solve_second_layer();
-      if (!done.status.ok()) break;
+    for (; result.steps < steps; ++result.steps) {
+      result.status = solve_second_layer();
+      if (!result.status.ok()) break;
       move_first_layer([&](Index q, Index d, Index lane, const Vector<T>& delta) {
         T* const e = E_.panel(q) + d * width + lane;
         store(e, load(e) + eta * delta);
       });
     }
     E_.copy_rows(E, X_.d_in());
-    return done;
+    return result;
   }
 
   /// R(E)/λ = ‖E‖² + tr(YᵀB) (19, for every λ), of the last evaluation.
@@ -106,7 +107,7 @@ class PredictedGradient {
 
  private:
   /// Up to this size each member makes all of H for itself: to fetch what another core has just written takes longer.
-  static constexpr Index copied_bytes = Index{4} << 20;
+  static constexpr Index max_copy_bytes = Index{4} << 20;
 
   /// What n is padded to a multiple of: whole tiles and whole squares of vectors.
   static constexpr Index chunk = std::lcm<Index, Index>(lanes<T>, tile_rows<T>);
@@ -134,38 +135,39 @@ class PredictedGradient {
       for (Workspace& workspace : workspaces_) workspace.has_hidden = false;
     } else {
       team_.run(hidden_[0].panels(), [&](Index j, int member) {
-        make_hidden(j, workspaces_[static_cast<std::size_t>(member)], hidden_[0]);
+        compute_hidden(j, workspaces_[static_cast<std::size_t>(member)], hidden_[0]);
       });
     }
-    const auto hidden_of = [&](int member) -> const PanelMatrix<T>& {
+    const auto hidden_for_member = [&](int member) -> const PanelMatrix<T>& {
       if (hidden_.size() == 1) return hidden_[0];
       PanelMatrix<T>& H = hidden_[static_cast<std::size_t>(member)];
       Workspace& workspace = workspaces_[static_cast<std::size_t>(member)];
       if (!workspace.has_hidden) {
-        for (Index j = 0; j < H.panels(); ++j) make_hidden(j, workspace, H);
+        for (Index j = 0; j < H.panels(); ++j) compute_hidden(j, workspace, H);
         workspace.has_hidden = true;
       }
       return H;
     };
     const RightSide kind = wide_ ? RightSide::given : RightSide::product;
     PanelMatrix<T>& R = wide_ ? B_ : solution_;
-    const FactorStatus status = factor_.factor(team_, hidden_of, ridge_, Y_, kind, R);
+    const FactorStatus status = factor_.factor(team_, hidden_for_member, ridge_, Y_, kind, R);
     if (!status.ok()) return status;
     factor_.solve_transposed(team_, R);
-    if (!wide_) residual_from_solution();
+    if (!wide_) compute_residual_from_solution();
     return status;
   }
 
   /// Panel j of H, one of `hidden_`: of samples if n <= h, else of hidden units.
-  void make_hidden(Index j, Workspace& workspace, PanelMatrix<T>& H) {
-    if (wide_) return hidden_of_samples(j, workspace, H);
-    with_vectors(E_.vectors(j), [&]<int N>() { hidden_panel<N>(j, 0, n_padded_, H.panel(j), workspace.S.data()); });
+  void compute_hidden(Index j, Workspace& workspace, PanelMatrix<T>& H) {
+    if (wide_) return compute_hidden_of_samples(j, workspace, H);
+    with_vectors(E_.vectors(j),
+                 [&]<int N>() { compute_hidden_panel<N>(j, 0, n_padded_, H.panel(j), workspace.S.data()); });
   }
 
   /// H(i, panel q) for begin <= i < end into H (end − begin, width); S gets σ'(Z) unless the
   /// activation is ReLU, for which σ'(Z) = [H > 0]. Zero beyond n and h.
   template <int N>
-  void hidden_panel(Index q, Index begin, Index end, T* H, T* S) const {
+  void compute_hidden_panel(Index q, Index begin, Index end, T* H, T* S) const {
     const T* const E = E_.panel(q);
     if (is_relu()) {
       X_.template preactivations<N>(E, begin, end, [=](Index i, int v, const Vector<T>& z) {
@@ -183,23 +185,23 @@ class PredictedGradient {
   }
 
   /// Panel j of samples of H, transposed panel by panel of hidden units, so that memory is written in its order.
-  void hidden_of_samples(Index j, Workspace& workspace, PanelMatrix<T>& hidden) {
+  void compute_hidden_of_samples(Index j, Workspace& workspace, PanelMatrix<T>& hidden) {
     T* const H = workspace.H.data();
     const Index begin = j * width, count = std::min(width, n_padded_ - begin);
     for (Index q = 0; q < E_.panels(); ++q) {
-      T* const to = hidden.panel(j) + q * width * width;
+      T* const output = hidden.panel(j) + q * width * width;
       with_vectors(E_.vectors(q), [&]<int N>() {
-        hidden_panel<N>(q, begin, begin + count, H, workspace.S.data());
+        compute_hidden_panel<N>(q, begin, begin + count, H, workspace.S.data());
         for (Index v = 0; v < N * lanes<T>; v += lanes<T>) {
           for (Index i = 0; i < count; i += lanes<T>)
-            transpose_square(H + i * width + v, width, to + v * width + i, width);
+            transpose_square(H + i * width + v, width, output + v * width + i, width);
         }
       });
     }
   }
 
   /// B = (Y − H W)/λ, for n > h.
-  void residual_from_solution() {
+  void compute_residual_from_solution() {
     const Vector<T> scale = broadcast(1 / ridge_);
     const PanelMatrix<T>& H = hidden_[0];
     team_.run(B_.panels(), [&](Index g) {
@@ -225,9 +227,9 @@ class PredictedGradient {
       Workspace& workspace = workspaces_[static_cast<std::size_t>(member)];
       with_vectors(E_.vectors(q), [&]<int N>() {
         T* const H = workspace.H.data();
-        hidden_panel<N>(q, 0, n_padded_, H, workspace.S.data());
-        second_layer_panel<N>(q, H);
-        gradient_panel<N>(q, H, workspace.S.data());
+        compute_hidden_panel<N>(q, 0, n_padded_, H, workspace.S.data());
+        compute_second_layer_panel<N>(q, H);
+        compute_gradient_panel<N>(q, H, workspace.S.data());
         const T* const E = E_.panel(q);
         X_.template transposed_product<N>(H, [&](Index d, int v, const Vector<T>& sum) {
           move(q, d, v * lanes<T>, sum - load(E + d * width + v * lanes<T>));
@@ -238,7 +240,7 @@ class PredictedGradient {
 
   /// W(panel q, :) = Hᵀ B, or its copy from the solution if n > h.
   template <int N>
-  void second_layer_panel(Index q, const T* H) {
+  void compute_second_layer_panel(Index q, const T* H) {
     T* const W = W_.panel(q);
     if (!wide_) {
       for (Index k = 0; k < W_.used(q); ++k) {
@@ -263,7 +265,7 @@ class PredictedGradient {
 
   /// H ← (B Wᵀ) ⊙ σ'(Z) for panel q.
   template <int N>
-  void gradient_panel(Index q, T* H, const T* S) {
+  void compute_gradient_panel(Index q, T* H, const T* S) {
     const bool relu = is_relu();
     for (Index i = 0; i < n_; i += tile_rows<T>) {
       Tile<T, N> tile;
@@ -278,7 +280,7 @@ class PredictedGradient {
     }
   }
 
-  PanelRows<T> X_;
+  PanelInputs<T> X_;
   Index n_, h_, d_out_, n_padded_;
   bool wide_;  // n <= h: K is n × n
   Activation activation_;

@@ -14,7 +14,7 @@ enum class ProximalEnding { converged, stalled, units_do_not_settle, singular, t
 struct ProximalSettings {
   double tolerance;       ///< of max|F − Y|
   double unit_tolerance;  ///< of the units' own conditions, in entries of θ
-  Index most_iterations;  ///< of Newton's method, of which one is always done
+  Index max_iterations;   ///< of Newton's method, of which one is always done
   double forcing;         ///< the relative residual of its linear systems
 };
 
@@ -26,11 +26,11 @@ struct ProximalSolve {
 
 class Proximal {
  public:
-  Proximal(const Samples<double>& samples, Activation activation, Index most_linear_iterations, Team team = Team())
+  Proximal(const Samples<double>& samples, Activation activation, Index max_linear_iterations, Team team = Team())
       : jacobian_(samples, activation, team),
-        normal_(samples, {SolverKind::matrix_free, 0, most_linear_iterations}, team),
+        normal_(samples, {SolverKind::matrix_free, 0, max_linear_iterations}, team),
         units_(samples, activation, team),
-        pins_(samples, team) {}
+        constraints_(samples, team) {}
 
   /// From `point` and the multiplier Λ (n × d_out), in place: Newton's method on Λ, in which each trial solves the
   /// units. K d = Y − F with K = J P Jᵀ, P the projector off the pinned pairs, is semismooth Newton's equation without
@@ -41,33 +41,33 @@ class Proximal {
     const auto end = [&](ProximalEnding ending) {
       result.ending = ending;
       result.residual = residual_.lpNorm<Eigen::Infinity>();
-      pin(point);
+      pin_pairs(point);
       return result;
     };
     const bool settled = units_.solve(c, multiplier, settings.unit_tolerance, point, true);
-    double norm = go(point.theta);
+    double norm = move_to(point.theta);
     if (!settled) return end(ProximalEnding::units_do_not_settle);
     for (;; ++result.iterations) {
       if (result.iterations > 0 && residual_.lpNorm<Eigen::Infinity>() <= settings.tolerance)
         return end(ProximalEnding::converged);
-      if (result.iterations == settings.most_iterations) return end(ProximalEnding::too_many_iterations);
-      pin(point);
+      if (result.iterations == settings.max_iterations) return end(ProximalEnding::too_many_iterations);
+      pin_pairs(point);
       step_ = -residual_;
       if ((result.iterations == 0 && !normal_.prepare_pinned(jacobian_)) ||
-          !normal_.solve_pinned(jacobian_, pins_, step_, settings.forcing, result.linear_iterations))
+          !normal_.solve_pinned(jacobian_, constraints_, step_, settings.forcing, result.linear_iterations))
         return end(ProximalEnding::singular);
       double t = 1;
       for (; t >= smallest_step_; t /= 2) {
         trial_ = point;
         trial_multiplier_ = multiplier + t * step_;
         if (!units_.solve(c, trial_multiplier_, settings.unit_tolerance, trial_, false)) continue;
-        if (const double reached = go(trial_.theta); reached < (1 - sufficient_decrease_ * t) * norm) {
-          norm = reached;
+        if (const double new_norm = move_to(trial_.theta); new_norm < (1 - sufficient_decrease_ * t) * norm) {
+          norm = new_norm;
           break;
         }
       }
       if (t < smallest_step_) {
-        go(point.theta);
+        move_to(point.theta);
         return end(ProximalEnding::stalled);
       }
       std::swap(point, trial_);
@@ -83,56 +83,56 @@ class Proximal {
       result.residual = residual_.lpNorm<Eigen::Infinity>();
       return result;
     };
-    pin(point);
-    double norm = go(point.theta);
+    pin_pairs(point);
+    double norm = move_to(point.theta);
     for (;; ++result.iterations) {
       const double residual = residual_.lpNorm<Eigen::Infinity>();
       if (residual <= settings.tolerance) return end(ProximalEnding::converged);
-      if (result.iterations == settings.most_iterations) return end(ProximalEnding::too_many_iterations);
+      if (result.iterations == settings.max_iterations) return end(ProximalEnding::too_many_iterations);
       step_ = residual_;
       const double forcing = std::max(settings.forcing, 0.1 * settings.tolerance / residual);
       if ((result.iterations == 0 && !normal_.prepare_pinned(jacobian_)) ||
-          !normal_.solve_pinned(jacobian_, pins_, step_, forcing, result.linear_iterations))
+          !normal_.solve_pinned(jacobian_, constraints_, step_, forcing, result.linear_iterations))
         return end(ProximalEnding::singular);
       jacobian_.multiply_transposed(step_, direction_);
-      pins_.project(direction_.E);
+      constraints_.project(direction_.E);
       double t = 1;
       for (; t >= smallest_step_; t /= 2) {
         trial_.theta.E = point.theta.E - t * direction_.E;
         trial_.theta.W = point.theta.W - t * direction_.W;
-        if (const double reached = go(trial_.theta); reached < (1 - sufficient_decrease_ * t) * norm) {
-          norm = reached;
+        if (const double new_norm = move_to(trial_.theta); new_norm < (1 - sufficient_decrease_ * t) * norm) {
+          norm = new_norm;
           break;
         }
       }
       if (t < smallest_step_) {
-        go(point.theta);
+        move_to(point.theta);
         return end(ProximalEnding::stalled);
       }
       std::swap(point.theta, trial_.theta);
     }
   }
 
-  Index pinned() const { return pins_.count(); }  ///< pairs, after `solve` or `retract`
+  Index pinned() const { return constraints_.count(); }  ///< pairs, after `solve` or `retract`
   const Samples<double>& samples() const { return jacobian_.samples(); }
 
  private:
   static constexpr double smallest_step_ = 0x1p-5, sufficient_decrease_ = 1e-4;
 
-  double go(const Parameters& theta) {
+  double move_to(const Parameters& theta) {
     jacobian_.move(theta.E, theta.W);
     jacobian_.residual(residual_);
     return residual_.norm();
   }
 
-  void pin(const ProximalPoint& point) {
-    pins_.assign(point.T.cols(), [&](Index i, Index u) { return ProximalUnits::is_pinned(point.T(i, u)); });
+  void pin_pairs(const ProximalPoint& point) {
+    constraints_.assign(point.T.cols(), [&](Index i, Index u) { return ProximalUnits::is_pinned(point.T(i, u)); });
   }
 
   Jacobian jacobian_;
   NormalEquations normal_;
   ProximalUnits units_;
-  Pins pins_;
+  KinkConstraints constraints_;
   Matrix<double> residual_, step_, trial_multiplier_;
   ProximalPoint trial_;
   Parameters direction_;

@@ -49,9 +49,9 @@ class ProximalUnits {
       : samples_(samples), activation_(activation), kink_(activation), team_(team), squares_(samples.n()) {
     Eigen::VectorXd x(samples.d_in());
     std::visit(
-        [&](const auto& rows) {
+        [&](const auto& inputs) {
           for (Index i = 0; i < samples.n(); ++i) {
-            dense_row(rows, i, x);
+            dense_row(inputs, i, x);
             squares_[i] = x.squaredNorm();
           }
         },
@@ -69,12 +69,12 @@ class ProximalUnits {
     Parameters& theta = point.theta;
     trials_left_ = leave_corners && kink_.piecewise_linear && kink_.b != 0;
     if (trials_left_) {
-      changed_.setZero(point.T.rows(), point.T.cols());
+      flipped_.setZero(point.T.rows(), point.T.cols());
       stage_.assign(static_cast<std::size_t>(point.T.cols()), 0);
     }
     settled_ = true;
-    for (int turn = 0; turn < most_turns_; ++turn) {
-      may_try_ = turn < most_turns_ / 2;
+    for (int turn = 0; turn < max_turns_; ++turn) {
+      trials_allowed_ = turn < max_turns_ / 2;
       multiply_by_rows(team_, multiplier, theta.W.transpose(), G_);
       double change = kink_.piecewise_linear ? sweep_first_layer(c, tolerance, point) : move_first_layer(c, theta);
       W_.resize(c.W.rows(), c.W.cols());
@@ -93,7 +93,7 @@ class ProximalUnits {
   static bool is_pinned(double tau) { return tau > 0 && tau < 1; }
 
  private:
-  static constexpr int most_turns_ = 200, sweeps_a_turn_ = 4;
+  static constexpr int max_turns_ = 200, sweeps_a_turn_ = 4;
   static constexpr double divergent_ = 1e100;
   static constexpr double zero_ = 100;  // |z| in tolerances that is rounding of the sweeps
 
@@ -130,7 +130,7 @@ class ProximalUnits {
       for (int sweep = 0; sweep < sweeps_a_turn_; ++sweep) {
         for_blocks(team_, h, [&](Index begin, Index length) {
           changes_.segment(begin, length).setZero();
-          std::visit([&](const auto& rows) { this->sweep(rows, begin, length, E, point.T); }, samples_.X);
+          std::visit([&](const auto& inputs) { this->sweep(inputs, begin, length, E, point.T); }, samples_.X);
         });
         const double moved = changes_.maxCoeff();
         if (sweep == 0) change = moved;
@@ -142,9 +142,9 @@ class ProximalUnits {
       samples_.multiply_rows(E, begin, length, H_);
       const double* const tau = point.T.data() + begin * h;
       double* const H = H_.data() + begin * h;
-      for (Index at = 0; at < length * h; ++at) {
-        const double z = H[at], value = kink_.a * z + kink_.b * (z > 0 ? z : 0);
-        H[at] = tau[at] > 0 && tau[at] < 1 ? 0 : value;
+      for (Index entry = 0; entry < length * h; ++entry) {
+        const double z = H[entry], value = kink_.a * z + kink_.b * (z > 0 ? z : 0);
+        H[entry] = tau[entry] > 0 && tau[entry] < 1 ? 0 : value;
       }
     });
     return change;
@@ -161,10 +161,10 @@ class ProximalUnits {
       double* const tau = point.T.data() + begin * h;
       const double* const z = H_.data() + begin * h;
       const double* const G = G_.data() + begin * h;
-      for (Index at = 0; at < length * h; ++at) {
-        const double sign = z[at] > 0 ? 1 : 0, nearer = tau[at] >= 0.5 ? 1 : 0;
-        const double next = z[at] > zero || z[at] < -zero ? sign : nearer;
-        tau[at] = kink_.b * G[at] < 0 ? tau[at] : next;
+      for (Index entry = 0; entry < length * h; ++entry) {
+        const double sign = z[entry] > 0 ? 1 : 0, nearer = tau[entry] >= 0.5 ? 1 : 0;
+        const double next = z[entry] > zero || z[entry] < -zero ? sign : nearer;
+        tau[entry] = kink_.b * G[entry] < 0 ? tau[entry] : next;
       }
     });
     if (trials_left_) try_other_sides(point, zero);
@@ -182,67 +182,67 @@ class ProximalUnits {
 
   /// The same for the units [first, end); whether a trial has begun.
   bool try_other_sides(ProximalPoint& point, double zero, Index first, Index end) {
-    bool any_begun = false;
+    bool any_trial_started = false;
     const Index n = H_.rows();
-    const auto at_corner = [&](Index i, Index u) {
+    const auto is_at_corner = [&](Index i, Index u) {
       return kink_.b * G_(i, u) > 0 && std::abs(H_(i, u)) <= zero && squares_[i] > 0;
     };
     for (Index u = first; u < end; ++u) {
       Index& stage = stage_[static_cast<std::size_t>(u)];
       if (stage == n + 2) continue;
-      Index on = 0, off = 0;
+      Index on_count = 0, off_count = 0;
       for (Index i = 0; i < n; ++i) {
-        const bool corner = at_corner(i, u);
-        if (changed_(i, u) && corner) point.T(i, u) = 1 - point.T(i, u);
-        changed_(i, u) = 0;
-        if (corner) ++(point.T(i, u) > 0 ? on : off);
+        const bool is_corner = is_at_corner(i, u);
+        if (flipped_(i, u) && is_corner) point.T(i, u) = 1 - point.T(i, u);
+        flipped_(i, u) = 0;
+        if (is_corner) ++(point.T(i, u) > 0 ? on_count : off_count);
       }
       const auto change = [&](Index i) {
         point.T(i, u) = 1 - point.T(i, u);
-        changed_(i, u) = 1;
+        flipped_(i, u) = 1;
       };
-      bool begun = false;
-      for (; may_try_ && stage < n + 2 && !begun; ++stage) {
+      bool trial_started = false;
+      for (; trials_allowed_ && stage < n + 2 && !trial_started; ++stage) {
         if (stage < n) {
-          if ((begun = at_corner(stage, u))) change(stage);
-        } else if (const bool of_on = stage == n; (of_on ? on : off) > 1) {
+          if ((trial_started = is_at_corner(stage, u))) change(stage);
+        } else if (const bool flip_on = stage == n; (flip_on ? on_count : off_count) > 1) {
           for (Index i = 0; i < n; ++i)
-            if (at_corner(i, u) && (point.T(i, u) > 0) == of_on) change(i);
-          begun = true;
+            if (is_at_corner(i, u) && (point.T(i, u) > 0) == flip_on) change(i);
+          trial_started = true;
         }
       }
-      any_begun = any_begun || begun;
+      any_trial_started = any_trial_started || trial_started;
     }
-    return any_begun;
+    return any_trial_started;
   }
 
   /// A sweep of the units [first, first + count).
-  void sweep(const SparseRows<double>& X, Index first, Index count, Matrix<double>& E, Matrix<double>& T) {
+  void sweep(const SparseInputs<double>& X, Index first, Index count, Matrix<double>& E, Matrix<double>& T) {
     double* const z = z_.data() + first;
     for (Index i = 0; i < X.n(); ++i) {
       const auto begin = static_cast<std::size_t>(X.starts[static_cast<std::size_t>(i)]);
       const auto end = static_cast<std::size_t>(X.starts[static_cast<std::size_t>(i) + 1]);
       std::fill_n(z, count, 0.0);
-      for (std::size_t at = begin; at < end; ++at)
-        add_multiple(X.values[at], E.row(X.columns[at]).data() + first, z, count);
-      update(i, first, count, T);
-      for (std::size_t at = begin; at < end; ++at)
-        add_multiple(X.values[at], z, E.row(X.columns[at]).data() + first, count);
+      for (std::size_t entry = begin; entry < end; ++entry)
+        add_multiple(X.values[entry], E.row(X.columns[entry]).data() + first, z, count);
+      update_tau(i, first, count, T);
+      for (std::size_t entry = begin; entry < end; ++entry)
+        add_multiple(X.values[entry], z, E.row(X.columns[entry]).data() + first, count);
     }
   }
 
-  void sweep(const DenseRows<double>& X, Index first, Index count, Matrix<double>& E, Matrix<double>& T) {
+  void sweep(const DenseInputs<double>& X, Index first, Index count, Matrix<double>& E, Matrix<double>& T) {
     auto z = z_.segment(first, count);
     auto columns = E.middleCols(first, count);
     for (Index i = 0; i < X.n(); ++i) {
       z.noalias() = X.X.row(i) * columns;
-      update(i, first, count, T);
+      update_tau(i, first, count, T);
       columns.noalias() += X.X.row(i).transpose() * z;
     }
   }
 
   /// τ of the sample i for the units [first, first + count), from z_ to their change times b g in z_.
-  void update(Index i, Index first, Index count, Matrix<double>& T) {
+  void update_tau(Index i, Index first, Index count, Matrix<double>& T) {
     const Index begin = i * T.cols() + first;
     const double b = kink_.b, square = squares_[i];
     double* const __restrict tau = T.data() + begin;
@@ -250,9 +250,9 @@ class ProximalUnits {
     double* const __restrict changes = changes_.data() + first;
     const double* const __restrict G = G_.data() + begin;
     for (Index u = 0; u < count; ++u) {
-      const double bg = b * G[u], pull = bg * square, rest = z[u] - tau[u] * pull;
-      const double pinned = rest / -pull;  // where 0 < pinned < 1, for pull < 0
-      const double convex = rest <= 0 ? 0 : rest + pull >= 0 ? 1 : pinned;
+      const double bg = b * G[u], pull = bg * square, remainder = z[u] - tau[u] * pull;
+      const double pinned = remainder / -pull;  // where 0 < pinned < 1, for pull < 0
+      const double convex = remainder <= 0 ? 0 : remainder + pull >= 0 ? 1 : pinned;
       const double next = pull < 0 ? convex : tau[u];
       const double change = (next - tau[u]) * bg;
       const double size = change < 0 ? -change : change;
@@ -266,8 +266,8 @@ class ProximalUnits {
   Activation activation_;
   Kink kink_;
   Team team_;
-  bool settled_ = true, trials_left_ = false, may_try_ = false;
-  Eigen::Matrix<unsigned char, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> changed_;  // by the trial, n × h
+  bool settled_ = true, trials_left_ = false, trials_allowed_ = false;
+  Eigen::Matrix<unsigned char, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> flipped_;  // by the trial, n × h
   std::vector<Index> stage_;  // of the trials, by unit: each of n samples, all that are on, all that are off
   Eigen::VectorXd squares_;
   Matrix<double> G_, H_, S_, E_, W_, forces_;
