@@ -1,5 +1,5 @@
 // Reports which of the compiled instruction-set levels this machine can run.
-// It is compiled for the baseline alone, so that it can be loaded before the answer is known.
+// It is compiled for the baseline, so every machine can load it.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -9,7 +9,7 @@
 
 namespace {
 
-/// From the plainest to the widest.
+/// Returns the levels, from the baseline to the widest.
 std::vector<std::string> possible_levels() {
   const std::vector<std::string> compiled{ZEROLOSS_COMPILED_LEVELS};
   std::vector<std::string> levels = zeroloss::levels_of_this_machine();

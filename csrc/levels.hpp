@@ -6,8 +6,8 @@
 
 namespace zeroloss {
 
-/// Levels from the plainest to the widest. The compiler's run-time check reads CPUID and, through XGETBV, whether the
-/// operating system saves the wide registers.
+/// Returns the levels, from the baseline to the widest. The compiler's run-time check reads CPUID and, by XGETBV,
+/// whether the operating system saves the wide registers.
 inline std::vector<std::string> levels_of_this_machine() {
   std::vector<std::string> levels{"base"};
 #if defined(__x86_64__)

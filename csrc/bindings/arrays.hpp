@@ -1,4 +1,5 @@
-// The only place that includes pybind11: array types, named once, and their way into the core.
+// The array types of the bindings, and their conversion to the array types of the core. Only the bindings include
+// pybind11.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -14,7 +15,7 @@ namespace zeroloss {
 
 namespace py = pybind11;
 
-/// A C-contiguous array of exactly T; anything else is a TypeError, never a silent copy.
+/// A C-contiguous array of exactly T. Anything else raises a TypeError; nothing is copied silently.
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 
@@ -31,25 +32,25 @@ inline void check_shape(const char* name, const py::array& array, Index rows, In
                                 std::to_string(cols) + "), got " + shape_text(array));
 }
 
-/// The number of hidden units that a first layer E (d_in × h) is for.
+/// Returns the number of hidden units h of a first layer E (d_in × h).
 template <class T>
 Index count_units(const Array<T>& E) {
   if (E.ndim() != 2) throw std::invalid_argument("E: expected a matrix, got shape " + shape_text(E));
   return E.shape(1);
 }
 
-/// An argument that is read: rows × cols.
+/// Checks and maps an argument that is only read: rows × cols.
 template <class T>
 ConstMatrixMap<T> read(const char* name, const Array<T>& array, Index rows, Index cols) {
   check_shape(name, array, rows, cols);
   return {array.data(), rows, cols};
 }
 
-/// An argument that is updated in place: rows × cols, writeable.
+/// Checks an argument that is changed in place and returns its data: rows × cols, writeable.
 template <class T>
 T* update(const char* name, Array<T>& array, Index rows, Index cols) {
   check_shape(name, array, rows, cols);
-  return array.mutable_data();  // throws where the array is read-only
+  return array.mutable_data();  // throws if the array is read-only
 }
 
 template <class T>

@@ -1,4 +1,5 @@
-// The parts of the module, each in a file of its own: check shapes, map, release the GIL, call, return.
+// The functions that bind the parts of the module, one for each file. They check shapes, map arrays, release the GIL,
+// call the kernel and return.
 #pragma once
 
 #include "../core/network/inputs.hpp"
@@ -6,14 +7,14 @@
 
 namespace zeroloss {
 
-/// A number that a kernel takes for granted.
+/// Checks a number that a kernel does not check itself.
 inline void check_at_least(const char* name, Index value, Index least) {
   if (value < least)
     throw std::invalid_argument(std::string(name) + ": expected at least " + std::to_string(least) + ", got " +
                                 std::to_string(value));
 }
 
-/// What every kernel with a state takes for granted: a sample, an input and an output at least.
+/// Checks that there is at least one sample, one input and one output. Kernels with a state rely on it.
 template <class T>
 void check_not_empty(const Samples<T>& samples) {
   check_at_least("samples", samples.n(), 1);
@@ -21,11 +22,11 @@ void check_not_empty(const Samples<T>& samples) {
   check_at_least("d_out", samples.d_out(), 1);
 }
 
-/// What a kernel of two sets of samples takes for granted; a test set may be empty.
+/// Checks that training and test samples have the same inputs and outputs. The test samples may be empty.
 template <class T>
 void check_same_sizes(const Samples<T>& train, const Samples<T>& test) {
   if (test.n() > 0 && (test.d_in() != train.d_in() || test.d_out() != train.d_out()))
-    throw std::invalid_argument("test: expected the inputs and outputs of the training samples, got others");
+    throw std::invalid_argument("test: expected as many inputs and outputs as the training samples have");
 }
 
 void bind_samples(py::module_& m);

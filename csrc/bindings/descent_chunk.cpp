@@ -1,4 +1,4 @@
-// Requests for steps of a descent, and the answers: the same for both precisions.
+// Binds requests for steps of a descent and their answers, which are the same for both precisions.
 #include "descent_chunk.hpp"
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 namespace zeroloss {
 namespace {
 
-/// An argument with a number for each step, or none.
+/// Copies an optional vector argument; none becomes an empty vector.
 template <class T>
 std::vector<T> copy_vector(const char* name, const std::optional<Array<T>>& array) {
   if (!array) return {};

@@ -1,4 +1,4 @@
-// The answer to a request for steps.
+// The answer of a descent to a request for steps.
 #pragma once
 
 #include <optional>
@@ -10,7 +10,7 @@
 namespace zeroloss {
 
 struct DescentAnswer {
-  bool finite;                           ///< whether all numbers of the state are
+  bool finite;                           ///< whether all numbers of the state are finite
   std::optional<Array<double>> losses;   ///< (steps)
   std::optional<Array<Record>> records;  ///< (record_at)
 };

@@ -1,4 +1,4 @@
-// The geometry of the zero-loss set, in float64 alone.
+// Binds the geometry of the zero-loss set, in float64 only.
 #include "../core/geometry/alignment.hpp"
 #include "bindings.hpp"
 

@@ -1,4 +1,4 @@
-// Gradient descent, bound in one source file for each precision: its kernels take the longest to compile.
+// Binds gradient descent. Each precision has its own source file, because its kernels take the longest to compile.
 #pragma once
 
 #include "../core/descent/gradient_descent.hpp"
@@ -11,7 +11,7 @@
 
 namespace zeroloss {
 
-/// The caller's arrays for the state of a descent. They are checked once, here; the kernel then works in place.
+/// The caller's arrays for the state of a descent. They are checked once, here. The kernel then works in place.
 template <class T>
 class BoundState {
  public:
@@ -32,7 +32,7 @@ class BoundState {
     state_.reference_norm = bind_if(has_norm_control, "reference_norm", std::move(reference_norm));
   }
 
-  /// The state for a kernel, which may be another one than the arrays were checked for.
+  /// Returns the state, after a check that the arrays fit this kernel. They may have been bound for another one.
   const DescentState<T>& state_for(const Descent<T>& descent) const {
     const Optimizer& optimizer = descent.optimizer();
     if (descent.d_in() != d_in_ || descent.h() != h_ || descent.d_out() != d_out_ ||
@@ -62,7 +62,7 @@ class BoundState {
     return {bind_if(in_use, name + "_E", std::move(E), d_in_, h_),
             bind_if(in_use, name + "_W", std::move(W), h_, d_out_)};
   }
-  /// Null if there is none, as there should be unless it is wanted.
+  /// Returns null if the array is not in use. Checks that it is given exactly if it is in use.
   template <class U, class... Shape>
   U* bind_if(bool in_use, const std::string& name, std::optional<Array<U>> array, Shape... shape) {
     if (in_use != array.has_value())
@@ -72,7 +72,7 @@ class BoundState {
 
   Index d_in_, h_, d_out_;
   DescentState<T> state_;
-  std::vector<py::object> arrays_;  // kept alive
+  std::vector<py::object> arrays_;  // references that keep the arrays alive
 };
 
 /// Binds Descent<T> and its state as classes whose names end in `bits`.

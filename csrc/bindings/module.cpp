@@ -1,4 +1,4 @@
-// One extension module for each instruction-set level, all from this source: a table of contents.
+// The extension module. It is compiled once for each instruction-set level.
 #include <Eigen/Core>
 
 #include "../core/descent/norm_control.hpp"
@@ -61,7 +61,7 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
   using namespace zeroloss;
   m.doc() = "Kernels of zeroloss for one instruction-set level; zeroloss._kernels chooses among them.";
 
-  // Eigen cuts its products by the caches it finds: fixed sizes keep the bits the same on every machine.
+  // Eigen divides its products by the sizes of the caches. Fixed sizes give the same bits on every machine.
   Eigen::setCpuCacheSizes(32 * 1024, 512 * 1024, 4 * 1024 * 1024);
 
   m.attr("compiler") = __VERSION__;

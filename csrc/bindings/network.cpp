@@ -1,4 +1,4 @@
-// Single evaluations of a network.
+// Binds single evaluations of a network.
 #include "../core/network/network.hpp"
 #include "bindings.hpp"
 

@@ -1,4 +1,4 @@
-// The predicted gradient.
+// Binds the predicted gradient.
 #include "../core/predicted_gradient/predicted_gradient.hpp"
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// The nearest point of the zero-loss set, in float64 alone.
+// Binds the implicit steps of the norm flow, in float64 only.
 #include "../core/proximal/proximal.hpp"
 
 #include "bindings.hpp"

@@ -1,4 +1,4 @@
-// Samples: rows of X, sparse or dense, and targets.
+// Binds samples: inputs X, sparse or dense, and targets Y.
 #include "bindings.hpp"
 
 namespace zeroloss {

@@ -1,5 +1,5 @@
-// The array types of the core. Shapes are written with the letters of the paper:
-// n samples, d_in inputs, h hidden units, d_out outputs.
+// The array types of the core. Shapes are written with the letters of the paper: n samples, d_in inputs, h hidden
+// units, d_out outputs.
 #pragma once
 
 #include <Eigen/Core>
@@ -11,13 +11,13 @@ using Index = Eigen::Index;
 template <class T>
 using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-/// An array of the caller's, row-major and contiguous, seen without a copy.
+/// An array of the caller, row-major and contiguous, used without a copy.
 template <class T>
 using MatrixMap = Eigen::Map<Matrix<T>>;
 template <class T>
 using ConstMatrixMap = Eigen::Map<const Matrix<T>>;
 
-/// A matrix argument that is read: a Matrix, a map, or rows of either.
+/// A matrix argument that is only read: a Matrix, a map, or rows of either.
 template <class T>
 using MatrixView = Eigen::Ref<const Matrix<T>, 0, Eigen::OuterStride<>>;
 

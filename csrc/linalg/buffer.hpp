@@ -1,4 +1,4 @@
-// Memory of the kernels.
+// The memory of the kernels: aligned arrays.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace zeroloss {
 
-/// An array of zeros on a cache-line boundary; a large one asks for huge pages, where there are such.
+/// An array of zeros on a cache-line boundary. A large one requests huge pages if the system has them.
 template <class T>
 class Buffer {
  public:
@@ -22,7 +22,7 @@ class Buffer {
     const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T);
     data_.reset(static_cast<T*>(::operator new(bytes, alignment(size))));
 #ifdef MADV_HUGEPAGE
-    if (alignment(size) == huge_page) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a wish: no answer is needed
+    if (alignment(size) == huge_page) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // its result does not matter
 #endif
     std::fill_n(data_.get(), size, T{});
   }

@@ -1,4 +1,4 @@
-// Cholesky of K = P Pᵀ + λI, formed, factored and applied to right-hand sides in one sweep.
+// The Cholesky factor of K = P Pᵀ + λI. K is computed, factored and applied to right-hand sides in one sweep.
 #pragma once
 
 #include <algorithm>
@@ -12,27 +12,27 @@
 
 namespace zeroloss {
 
-/// Outcome of a factorisation.
+/// The outcome of a factorisation.
 struct FactorStatus {
-  Index failed_pivot = -1;  ///< index of the first pivot that is not positive enough, or -1
-  double pivot = 0;         ///< its value
+  Index failed_pivot = -1;  ///< index of the first pivot that is too small, or -1
+  double pivot = 0;         ///< the value of that pivot
 
   bool ok() const { return failed_pivot < 0; }
 };
 
-/// What the right-hand sides of the sweep are: the given matrix Y, or the product P Y.
+/// The right-hand sides of the sweep: the matrix Y itself, or the product P Y.
 enum class RightSide { given, product };
 
-/// The lower triangle of K (n × n), overwritten by its factor L. Panel i holds the rows
-/// i·width ... of L as [column][width], columns up to the diagonal, so that it is either operand
-/// of a panel_product. Blocks of panels are the tasks of the sweep; block (I, J) needs the blocks
-/// to its left in rows I and J, and the factor of (J, J). The order of every sum depends on n only.
+/// The lower triangle of K (n × n), which its factor L overwrites. Panel i holds the rows of L from i·width on as
+/// [column][width], with the columns up to the diagonal. It can be either operand of a panel_product. Blocks of panels
+/// are the tasks of the sweep. Block (I, J) needs the blocks to its left in rows I and J, and the factor of (J, J). The
+/// order of every sum depends only on n.
 template <class T>
 class Cholesky {
  public:
   static constexpr Index width = panel_width<T>;
 
-  /// For n × n matrices and right-hand sides of `right_count` columns.
+  /// Allocates memory for n × n matrices and right-hand sides with `right_count` columns.
   Cholesky(Index n, Index right_count)
       : n_(n),
         padded_(round_up(n, tile_rows<T>)),
@@ -51,13 +51,13 @@ class Cholesky {
   }
 
   Index size() const { return n_; }
-  /// Rows that a matrix of right-hand sides needs: whole panels of them.
+  /// The rows that a matrix of right-hand sides needs: whole panels.
   static Index right_rows(Index n) { return round_up(n, width); }
 
-  /// Factors K = P Pᵀ + ridge·I = L Lᵀ for P (n × depth, a panel holds rows of P side by side)
-  /// and solves for right-hand sides: R = L⁻¹ Y for a given Y (n × right_count), or R = L⁻¹ P Y
-  /// for Y (depth × right_count). R has room for whole panels of rows (see `right_rows`).
-  /// P_of(member) is P, where that member of the team reads it.
+  /// Factors K = P Pᵀ + ridge·I = L Lᵀ for P (n × depth, stored with rows side by side in a panel), and solves for the
+  /// right-hand sides: R = L⁻¹ Y for a given Y (n × right_count), or R = L⁻¹ P Y for Y (depth × right_count). R has
+  /// room for whole panels of rows (see `right_rows`). P_of(member) is the copy of P that this member of the team
+  /// reads.
   template <class Operand>
   FactorStatus factor(const Team& team, const Operand& P_of, T ridge, const PanelMatrix<T>& Y, RightSide kind,
                       PanelMatrix<T>& R) {
@@ -71,7 +71,7 @@ class Cholesky {
     return status_;
   }
 
-  /// R ← L⁻ᵀ R: blocks of rows from the last one up.
+  /// R ← L⁻ᵀ R, from the last block of rows to the first.
   void solve_transposed(const Team& team, PanelMatrix<T>& R) const {
     std::atomic<Index> unsolved{blocks_};
     team.run(blocks_, [&](Index task) {
@@ -82,7 +82,7 @@ class Cholesky {
     });
   }
 
-  /// R ← K⁻¹ R for any further right-hand sides, with room for whole panels of rows.
+  /// R ← K⁻¹ R for other right-hand sides, with room for whole panels of rows.
   void solve(const Team& team, PanelMatrix<T>& R) const {
     team.run(R.panels(), [&](Index g) { with_vectors(R.vectors(g), [&]<int N>() { solve_panel<N>(R.panel(g)); }); });
     solve_transposed(team, R);
@@ -91,12 +91,13 @@ class Cholesky {
   Index panels() const { return panels_; }
   /// Panel i of L: [column][width], zero above the diagonal.
   const T* panel(Index i) const { return lower(i); }
-  /// Columns of panel j that are computed; those beyond n are columns of the identity.
+  /// The number of columns of panel j that are computed. Columns beyond n are columns of the identity.
   Index columns(Index j) const { return std::min(width, padded_ - j * width); }
 
  private:
-  /// Panels in a block, of about a fifth of the rows: small blocks share a small matrix among threads, large ones
-  /// spare the memory traffic of a large one. 48 rows are whole panels at every level and precision.
+  /// The number of panels in a block, which has about a fifth of the rows. Small blocks distribute a small matrix over
+  /// the threads; large blocks reduce the memory traffic of a large one. 48 rows are whole panels at every level and
+  /// precision.
   static constexpr Index block_panels(Index n) {
     const Index rows = std::clamp<Index>((n / 5 + 24) / 48 * 48, 48, 192);
     return rows / width;
@@ -110,12 +111,12 @@ class Cholesky {
     PanelMatrix<T>& R;
   };
 
-  /// A panel of rows in the sweep: of K, or of Rᵀ, whose entries lie along the vectors.
+  /// A panel of rows in the sweep: rows of K, or of Rᵀ. Its entries lie along the vectors.
   struct Row {
     T* data;           ///< [column][width]
-    const T* operand;  ///< the rows' factor in the product that forms them
+    const T* operand;  ///< the rows' operand in the product P Pᵀ or P Y
     int vectors;
-    Index panel;  ///< its number in K, or a number beyond
+    Index panel;  ///< the number of the panel; from panels_ on, a panel of right-hand sides
   };
 
   T* lower(Index i) { return lower_.data() + width * width * (i * (i + 1) / 2); }
@@ -123,7 +124,7 @@ class Cholesky {
   T* inverse(Index j) { return inverse_.data() + width * width * j; }
   const T* inverse(Index j) const { return inverse_.data() + width * width * j; }
 
-  /// Panels of rows are numbered through: those of K, then those of right-hand sides.
+  /// Returns panel i. The panels of K come first, then the panels of right-hand sides.
   Row row(const Sweep& sweep, Index i) {
     if (i < panels_) {
       return {lower(i), sweep.P.panel(i), static_cast<int>(ceil_div(columns(i), lanes<T>)), i};
@@ -160,7 +161,7 @@ class Cholesky {
 
   bool failed() const { return failed_.load(std::memory_order_relaxed); }
 
-  /// K_IJ = P_I P_Jᵀ (+ λI), or a block of the given Y.
+  /// K_IJ = P_I P_Jᵀ (+ λI), or copies a block of the given Y.
   void form(const Sweep& sweep, Index I, Index J) {
     if (I >= blocks_ && sweep.kind == RightSide::given) {
       for (Index i = begin(I); i < end(I); ++i) {
@@ -186,9 +187,9 @@ class Cholesky {
                                                        [](const Row& rows) { return rows.data; });
   }
 
-  /// Block (I, J) gets A_I A_Jᵀ, where operand(row) is a panel of rows of A, slice by slice of the
-  /// depth. The squares of a slice share the fetching of the next slice, which stands behind it in each panel: without
-  /// it, large problems wait for memory.
+  /// Computes A_I A_Jᵀ for block (I, J), one slice of the depth after the other. operand(row) is a panel of rows of A.
+  /// The products of a slice also prefetch the next slice, which follows it in each panel. Without this, large problems
+  /// wait for memory.
   template <Update first, Update rest, class Operand>
   void multiply_block(const Sweep& sweep, Index I, Index J, Index depth, const Operand& operand) {
     for (Index k = 0, slice; k < depth; k += slice) {
@@ -213,7 +214,7 @@ class Cholesky {
     }
   }
 
-  /// Adds λ to the diagonal of square (j, j), or the identity beyond n, and remembers it.
+  /// Adds λ to the diagonal of square (j, j), or sets it to 1 beyond n, and stores a copy of the diagonal.
   void complete_diagonal(const Sweep& sweep, Index j) {
     for (Index c = 0; c < columns(j); ++c) {
       T& value = lower(j)[(j * width + c) * width + c];
@@ -236,7 +237,7 @@ class Cholesky {
     }
   }
 
-  /// The last columns of the update of square j of a row: those inside block J.
+  /// Makes the last part of the update of square j of a row: the columns inside block J.
   void subtract_within_block(const Row& rows, Index J, Index j) {
     const Index from = begin(J) * width;
     if (from == j * width) return;
@@ -250,7 +251,7 @@ class Cholesky {
     subtract_within_block(rows, J, j);
     T* const c = rows.data + j * width * width;
     with_vectors(rows.vectors, [&]<int N>() {
-      // Output column c needs input columns up to c, so the last go first, in place.
+      // Output column c needs the input columns up to c. The last columns go first, so this works in place.
       for (Index first = columns(j) - tile_rows<T>; first >= 0; first -= tile_rows<T>) {
         Tile<T, N> tile;
         accumulate<Operand::rows>(tile, first + tile_rows<T>, inverse(j) + first * width, c);
@@ -260,7 +261,7 @@ class Cholesky {
     });
   }
 
-  /// R_J ← L_JJ⁻ᵀ (R_J − Σ_{I>J} L_IJᵀ R_I), once wait_for(I) has seen each R_I solved.
+  /// R_J ← L_JJ⁻ᵀ (R_J − Σ_{I>J} L_IJᵀ R_I), after wait_for(I) has returned for each R_I.
   template <class Wait>
   void solve_transposed_block(Index J, PanelMatrix<T>& R, const Wait& wait_for) const {
     for (Index I = blocks_ - 1; I > J; --I) {
@@ -275,7 +276,7 @@ class Cholesky {
     }
   }
 
-  /// R_j -= Σ_i L_ijᵀ R_i over panels from <= i < to; a strip of L serves all right-hand sides.
+  /// R_j -= Σ_i L_ijᵀ R_i over the panels from <= i < to. Each part of L is read once for all right-hand sides.
   void subtract_transposed(Index j, Index from, Index output, PanelMatrix<T>& R) const {
     if (from == output) return;
     for (Index c = j * width; c < j * width + columns(j); c += tile_rows<T>) {
@@ -295,7 +296,7 @@ class Cholesky {
     }
   }
 
-  /// x ← L_jj⁻ᵀ x, x [row][width]; entry c needs entries from c on, so in place.
+  /// x ← L_jj⁻ᵀ x, x [row][width], in place: entry c needs the entries from c on.
   template <int N>
   void solve_transposed_square(Index j, T* x) const {
     for (Index c = 0; c < columns(j); c += tile_rows<T>) {
@@ -322,7 +323,7 @@ class Cholesky {
         for_each_vector(tile, put(xj + c * width));
       }
       for (Index c = columns(j) - tile_rows<T>; c >= 0; c -= tile_rows<T>) {
-        Tile<T, N> tile;  // entry c of L_jj⁻¹ x_j needs entries up to c, so in place from the last
+        Tile<T, N> tile;  // entry c of L_jj⁻¹ x_j needs the entries up to c: in place from the last
         accumulate<Operand::rows>(tile, c + tile_rows<T>, inverse(j) + c * width, xj);
         for_each_vector(tile, put(xj + c * width));
       }
@@ -332,7 +333,7 @@ class Cholesky {
   Index n_, padded_, panels_, right_panels_;
   Index block_, blocks_, right_blocks_;
   Buffer<T> lower_, inverse_, diagonal_;
-  std::vector<std::atomic<Index>> progress_;  // finished columns of blocks, by block row
+  std::vector<std::atomic<Index>> progress_;  // number of finished columns of blocks in each row of blocks
   std::vector<std::pair<Index, Index>> tasks_;
   std::atomic<bool> failed_{false};
   FactorStatus status_;

@@ -1,4 +1,4 @@
-// Cholesky of one diagonal square of panels, together with the inverse of its factor.
+// The Cholesky factor of one diagonal square of panels, and the inverse of the factor.
 #pragma once
 
 #include <cmath>
@@ -8,7 +8,7 @@
 
 namespace zeroloss {
 
-/// The verdict on a pivot: it has to stand out of the rounding errors of its own sum.
+/// Whether a pivot is large enough: it must be above the rounding errors of its sum.
 template <class T>
 bool acceptable_pivot(T pivot, T diagonal) {
   return pivot > 16 * std::numeric_limits<T>::epsilon() * diagonal;  // false for NaN
@@ -16,10 +16,10 @@ bool acceptable_pivot(T pivot, T diagonal) {
 
 namespace detail {
 
-/// Elimination inside a block of tile_rows columns of A and rows of T that has lost its multiples
-/// of all earlier ones: each later one loses its multiple of column c and row c. `columns` has
-/// the block's columns from the vector of its first row on, N vectors each; `rows` has M vectors
-/// each; the pivot of column c is at offset + c. Returns the failing column, or -1.
+/// Eliminates inside a block of tile_rows columns of A and rows of T, from which the multiples of all earlier columns
+/// and rows have been subtracted: subtracts the multiples of column c and row c from the later ones. `columns` has the
+/// block's columns from the vector of its first row on, N vectors each. `rows` has M vectors each. The pivot of column
+/// c is at offset + c. Returns the column whose pivot failed, or -1.
 template <int N, int M, class T>
 Index eliminate_block(T* columns, T* rows, Index offset, const T* diagonal) {
   constexpr Index width = panel_width<T>;
@@ -29,7 +29,7 @@ Index eliminate_block(T* columns, T* rows, Index offset, const T* diagonal) {
     T* const row = rows + c * width;
     const T pivot = column[offset + c];
     if (!acceptable_pivot(pivot, diagonal[c])) return c;
-    const T reciprocal = 1 / pivot;  // the root of it is not on the way to the next pivot
+    const T reciprocal = 1 / pivot;  // the next pivot does not have to wait for its square root
     Vector<T> l[N], t[M];
 #pragma GCC unroll 8
     for (int v = 0; v < N; ++v) l[v] = load(column + v * step);
@@ -59,12 +59,12 @@ Index eliminate_block(T* columns, T* rows, Index offset, const T* diagonal) {
 
 }  // namespace detail
 
-/// Factors A = L Lᵀ in place, A [column][width], lower part, with `size` columns, whole tiles, and
-/// writes T = L⁻¹ [row][width], zero above the diagonal. `diagonal` has the diagonal before any
-/// updates. Returns the failing column, or -1.
+/// Factors A = L Lᵀ in place (A: lower part, [column][width], `size` columns in whole tiles) and writes T = L⁻¹ to
+/// `inverse` ([row][width], zero above the diagonal). `diagonal` has the diagonal before any updates. Returns the
+/// column whose pivot failed, or -1.
 ///
-/// Both come from one elimination of (A | I), tile_rows columns at a time: a block of columns of
-/// A and rows of T first loses its multiples of all earlier ones, in one product.
+/// Both result from one elimination of (A | I), tile_rows columns at a time. For each block of columns of A and rows of
+/// T, one product first subtracts the multiples of all earlier ones.
 template <class T>
 Index factor_tile(T* A, Index size, const T* diagonal, T* inverse) {
   constexpr Index width = panel_width<T>;

@@ -1,5 +1,5 @@
-// One vector and a Cholesky factor: products and solves that stream once through L, and the
-// condition number they tell. Vectors x have whole panels of entries, zero beyond n.
+// Products and solves of one vector with a Cholesky factor, and an estimate of the condition number with them. Each
+// reads L once. Vectors x have whole panels of entries, zero beyond n.
 #pragma once
 
 #include "cholesky.hpp"
@@ -49,7 +49,7 @@ class FactorVector {
 
  private:
   const T* diagonal_square(Index i) const { return L_.panel(i) + i * width * width; }
-  /// Columns of panel i up to and with its diagonal square.
+  /// The number of columns of panel i up to the end of its diagonal square.
   Index filled(Index i) const { return i * width + L_.columns(i); }
 
   /// y_i += sign · Σ_k L_ik x_k over the first columns.
@@ -83,14 +83,14 @@ class FactorVector {
   Buffer<T> scratch_;
 };
 
-/// The condition number of K in the 2-norm, from below: `iterations` of power iteration with K
-/// for the largest eigenvalue and with K⁻¹ for the smallest, both from one fixed start.
+/// Returns a lower estimate of the condition number of K in the 2-norm, by `iterations` power iterations with K for the
+/// largest eigenvalue and with K⁻¹ for the smallest. Both start from the same fixed vector.
 template <class T>
 double condition_estimate(const Cholesky<T>& factor, int iterations = 12) {
   FactorVector<T> K(factor);
   Buffer<T> x(K.size());
   const auto estimate_growth = [&](auto&& apply) {
-    for (Index i = 0; i < K.size(); ++i) {  // a start of mixed signs and sizes, the same always
+    for (Index i = 0; i < K.size(); ++i) {  // a fixed start with mixed signs and sizes
       const auto mixed = static_cast<double>((i * 7919 + 104729) % 1009);
       x.data()[i] = i < factor.size() ? static_cast<T>(mixed / 1009 - 0.4) : T{0};
     }

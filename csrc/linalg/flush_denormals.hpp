@@ -1,5 +1,5 @@
-// Denormal numbers as zeros, for as long as a kernel runs: arithmetic on them takes up to a hundred times longer on
-// some processors, and weights that only decay end there.
+// Replaces denormal numbers by zero while a kernel runs. Arithmetic with them takes up to a hundred times longer on
+// some processors, and weights that only decay become denormal.
 #pragma once
 
 #if defined(__SSE__)
@@ -8,7 +8,8 @@
 
 namespace zeroloss {
 
-/// While it lives, this thread's floating-point results and operands below the normal range are zeros.
+/// While an object of this class exists, floating-point results and operands of this thread below the normal range are
+/// replaced by zero.
 class FlushDenormals {
  public:
   FlushDenormals() : before_(control()) { set_control(before_ | flush); }
@@ -25,7 +26,7 @@ class FlushDenormals {
 #elif defined(__aarch64__)
   using Word = unsigned long;
   static constexpr Word flush = 1ul << 24;  // FZ
-  static Word control() {                   // Clang lacks GCC's function for it
+  static Word control() {                   // Clang has no builtin for it
     Word word;
     asm volatile("mrs %0, fpcr" : "=r"(word));
     return word;

@@ -1,4 +1,4 @@
-// The one inner loop: a tile of outputs in registers gains a sum of outer products.
+// The inner loop of all products of panels: a sum of outer products is added to a tile of outputs in registers.
 #pragma once
 
 #include <algorithm>
@@ -7,16 +7,16 @@
 
 namespace zeroloss {
 
-/// Vectors side by side in a panel, and in the widest tile.
+/// The width of a panel and of the widest tile, in vectors.
 inline constexpr int panel_vectors = 3;
 
-/// Entries side by side in a panel.
+/// The width of a panel in entries.
 template <class T>
 inline constexpr int panel_width = panel_vectors * lanes<T>;
 
 namespace detail {
 
-/// The most rows, dividing the panel's width, whose tile fits the registers beside the operands.
+/// The most rows of a tile that fits into the registers together with the operands. They divide the panel's width.
 constexpr int fitting_rows(int width) {
   int rows = register_count == 32 ? 8 : 4;
   while (width % rows != 0 || rows * panel_vectors + panel_vectors + 1 > register_count) --rows;
@@ -25,31 +25,31 @@ constexpr int fitting_rows(int width) {
 
 }  // namespace detail
 
-/// Rows of a tile.
+/// The rows of a tile.
 template <class T>
 inline constexpr int tile_rows = detail::fitting_rows(panel_width<T>);
 
-/// A tile of outputs, R rows × N vectors, that lives in registers. It holds so many sums that none waits for its
-/// own last term: a tile one vector wide is taller where it can be.
+/// A tile of outputs, R rows × N vectors, in registers. It has enough sums that no addition has to wait for the
+/// previous one of the same sum. For this, a tile that is one vector wide has more rows if possible.
 template <class T, int N, int R = tile_rows<T>>
 struct Tile {
   static constexpr int rows = R;
   Vector<T> at[rows][N] = {};
 };
 
-/// How the broadcast operand of a product is read out of its panel, [depth][width].
+/// How a product reads its broadcast operand A from a panel, [depth][width].
 enum class Operand {
   columns,  ///< A(r, k) = a[k·width + r]: tile rows lie along the panel's width
   rows,     ///< A(r, k) = a[r·width + k]: tile rows lie along the panel's depth
 };
 
-/// Entries that a step of the inner loop fetches ahead: half of a long register, less of a short one, for its panels
-/// are narrower and more of them share what is to be fetched.
+/// How far the prefetched address moves in a step of the inner loop, in entries: half a long register. It is less for
+/// short registers, whose panels are narrower, because more of them share the memory to be fetched.
 template <class T>
 inline constexpr Index fetch_stride = std::max(1, static_cast<int>(register_bytes) * lanes<T> / 128);
 
-/// tile(r, :) += Σ_k A(r, k) b[k·width + :], k < depth. Beside it, memory from `ahead` on that is needed soon is
-/// fetched into the L2 cache, if there is such: a request every step costs less than to count the steps.
+/// tile(r, :) += Σ_k A(r, k) b[k·width + :], k < depth. If `fetch`, the loop also prefetches memory from `ahead` on
+/// into the L2 cache. One request in every step costs less than counting steps.
 template <Operand operand, bool fetch = false, class T, int N, int R>
 [[gnu::always_inline]] inline void accumulate(Tile<T, N, R>& tile, Index depth, const T* a, const T* b,
                                               const T* ahead = nullptr) {
@@ -73,7 +73,7 @@ template <Operand operand, bool fetch = false, class T, int N, int R>
   }
 }
 
-/// Applies f(r, v, vector) to every vector of the tile, at compile-time places.
+/// Calls f(r, v, vector) for every vector of the tile; r and v are known at compile time after unrolling.
 template <class T, int N, int R, class F>
 [[gnu::always_inline]] inline void for_each_vector(Tile<T, N, R>& tile, const F& f) {
 #pragma GCC unroll 32
@@ -83,7 +83,7 @@ template <class T, int N, int R, class F>
   }
 }
 
-/// Calls f.template operator()<R>() with R = rows, a number from 1 to tile_rows.
+/// Calls f.template operator()<R>() with R = rows, from 1 to tile_rows.
 template <class T, int R = tile_rows<T>, class F>
 [[gnu::always_inline]] inline void with_rows(std::ptrdiff_t rows, const F& f) {
   if constexpr (R > 1) {
@@ -92,7 +92,7 @@ template <class T, int R = tile_rows<T>, class F>
   f.template operator()<R>();
 }
 
-/// Calls f.template operator()<N>() with N = vectors, a number from 1 to panel_vectors.
+/// Calls f.template operator()<N>() with N = vectors, from 1 to panel_vectors.
 template <class F>
 [[gnu::always_inline]] inline void with_vectors(int vectors, const F& f) {
   switch (vectors) {

@@ -1,4 +1,5 @@
-// The one storage of matrices in the kernels: panels, as wide as a tile of the micro-kernel.
+// Panels: the storage of matrices for the predicted gradient and its Cholesky factor. A panel is as wide as a tile of
+// the micro-kernel.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +13,8 @@ namespace zeroloss {
 constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
 
-/// A matrix (depth × count) stored as [panel][depth][panel_width]: the entries of a row that lie
-/// side by side in a panel fill vectors. What lies beyond count stays zero.
+/// A matrix (depth × count) stored as [panel][depth][panel_width]. The entries of a row inside a panel are neighbours
+/// in memory and fill vectors. Entries beyond count stay zero.
 template <class T>
 class PanelMatrix {
  public:
@@ -29,15 +30,15 @@ class PanelMatrix {
   T* panel(Index j) { return data_.data() + j * depth_ * width; }
   const T* panel(Index j) const { return data_.data() + j * depth_ * width; }
 
-  /// Entries of panel j in use.
+  /// The number of entries in a row of panel j that are in use.
   Index used(Index j) const { return std::min(width, count_ - j * width); }
-  /// Vectors of panel j in use.
+  /// The number of vectors in a row of panel j that are in use.
   int vectors(Index j) const { return static_cast<int>(ceil_div(used(j), lanes<T>)); }
 
   T& operator()(Index k, Index i) { return panel(i / width)[k * width + i % width]; }
   const T& operator()(Index k, Index i) const { return panel(i / width)[k * width + i % width]; }
 
-  /// Takes rows of a row-major matrix, from (rows × count).
+  /// Copies the first rows from a row-major matrix (rows × count).
   void assign_rows(const T* source, Index rows) {
     for (Index j = 0; j < panels(); ++j) {
       for (Index k = 0; k < rows; ++k) {
@@ -46,7 +47,7 @@ class PanelMatrix {
     }
   }
 
-  /// Gives the first rows as a row-major matrix, to (rows × count).
+  /// Copies the first rows to a row-major matrix (rows × count).
   void copy_rows(T* output, Index rows) const {
     for (Index j = 0; j < panels(); ++j) {
       for (Index k = 0; k < rows; ++k) {
@@ -61,15 +62,15 @@ class PanelMatrix {
   Buffer<T> data_;
 };
 
-/// to[c · to_step + r] = from[r · from_step + c] for r, c < lanes.
+/// output[c · output_step + r] = source[r · source_step + c] for r, c < lanes.
 template <class T>
-[[gnu::always_inline]] inline void transpose_square(const T* source, Index from_step, T* output, Index to_step) {
+[[gnu::always_inline]] inline void transpose_square(const T* source, Index source_step, T* output, Index output_step) {
   Vector<T> row[lanes<T>];
 #pragma GCC unroll 16
-  for (int r = 0; r < lanes<T>; ++r) row[r] = load(source + r * from_step);
+  for (int r = 0; r < lanes<T>; ++r) row[r] = load(source + r * source_step);
   transpose<T>(row);
 #pragma GCC unroll 16
-  for (int r = 0; r < lanes<T>; ++r) store(output + r * to_step, row[r]);
+  for (int r = 0; r < lanes<T>; ++r) store(output + r * output_step, row[r]);
 }
 
 }  // namespace zeroloss

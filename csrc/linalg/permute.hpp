@@ -1,5 +1,5 @@
-// Permutes of registers by an index that is known at run time. They are defined for AVX-512 alone, where each is one
-// instruction; nothing calls them elsewhere.
+// Permutes of registers by an index that is known at run time. They are defined only for AVX-512, where each is one
+// instruction. Code for other levels does not call them.
 #pragma once
 
 #include "vector.hpp"

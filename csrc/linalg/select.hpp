@@ -1,4 +1,4 @@
-// Bounds and choices without comparisons, which some processors (AMD's) make in the place of a multiply-add.
+// Bounds and selections without comparisons. On some processors (AMD's) a comparison takes the place of a multiply-add.
 #pragma once
 
 #include <Eigen/Core>
@@ -14,7 +14,7 @@ using Packet = typename Eigen::internal::packet_traits<T>::type;
 
 }  // namespace detail
 
-/// min(x, bound); a NaN stays. By Eigen, for GCC makes two instructions of a comparison where one is enough.
+/// min(x, bound). A NaN stays a NaN. It uses Eigen's function, because GCC compiles a comparison into two instructions.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> at_most(Vector<T> x, Vector<T> bound) {
   using detail::Packet;
@@ -22,7 +22,7 @@ template <class T>
   return (Vector<T>)Eigen::internal::pmin((Packet<T>)x, (Packet<T>)bound);
 }
 
-/// max(x, bound); a NaN stays.
+/// max(x, bound). A NaN stays a NaN.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> at_least(Vector<T> x, Vector<T> bound) {
   using detail::Packet;
@@ -30,8 +30,8 @@ template <class T>
   return (Vector<T>)Eigen::internal::pmax((Packet<T>)x, (Packet<T>)bound);
 }
 
-/// `negative` where z has its sign bit set, as the NaN of arithmetic has on x86, and else `other`: the sign, spread
-/// over the lane, is the mask.
+/// Returns `negative` in the lanes in which the sign bit of z is set, and `other` in the others. The sign, copied to
+/// all bits of the lane, is the mask. (On x86, NaN from arithmetic has its sign bit set.)
 template <class T>
 [[gnu::always_inline]] inline Vector<T> select_by_sign(Vector<T> z, Vector<T> negative, Vector<T> other) {
   using Bits = Vector<LaneInteger<T>>;

@@ -1,10 +1,10 @@
-// The one storage of the descent: strips. A strip holds `lanes` neighbours (hidden units or samples)
-// along the lanes and every other index along its rows, so that a register is one row of a strip:
+// Strips: the storage of gradient descent and AdamW. A strip has `lanes` neighbouring hidden units or samples along the
+// lanes and the other index along its rows, so each row is one register:
 //   E  (d_in × h)   [h / lanes][d_in][lanes]      hidden units along the lanes
 //   W  (h × d_out)  [h / lanes][d_out][lanes]     hidden units along the lanes
 //   Y, F, G (n × d_out)  [n / lanes][d_out][lanes]     samples along the lanes
-// Every product reads one operand as rows of a strip and broadcasts single entries of another.
-// Conversions are permutations with padding: they change no bit.
+// Every product reads one operand as rows of a strip and broadcasts single entries of the other. Conversions only move
+// and pad entries; they change no bit.
 #pragma once
 
 #include <algorithm>
@@ -18,14 +18,14 @@ constexpr Index strip_count(Index length) {
   return (length + lanes<T> - 1) / lanes<T>;
 }
 
-/// Where entry (row, position) of a strip-wise array with `rows` rows stands.
+/// The offset of entry (row, position) in an array of strips with `rows` rows.
 template <class T>
 constexpr Index strip_offset(Index rows, Index row, Index position) {
-  const auto p = static_cast<std::size_t>(position);  // unsigned: the division is a shift
+  const auto p = static_cast<std::size_t>(position);  // unsigned, so the division is a shift
   return static_cast<Index>(p / lanes<T>) * rows * lanes<T> + row * lanes<T> + static_cast<Index>(p % lanes<T>);
 }
 
-/// A (rows × length, row-major): neighbours in a row go to neighbouring lanes.
+/// Copies A (rows × length, row-major) to strips: neighbours in a row become neighbouring lanes.
 template <class T>
 void rows_to_strips(const T* A, Index rows, Index length, T* strips) {
   for (Index r = 0; r < rows; ++r)
@@ -40,7 +40,7 @@ void rows_from_strips(const T* strips, Index rows, Index length, T* A) {
       std::copy_n(strips + strip_offset<T>(rows, r, j), std::min<Index>(lanes<T>, length - j), A + r * length + j);
 }
 
-/// A (length × rows, row-major): neighbours in a column go to neighbouring lanes.
+/// Copies A (length × rows, row-major) to strips: neighbours in a column become neighbouring lanes.
 template <class T>
 void columns_to_strips(const T* A, Index length, Index rows, T* strips) {
   for (Index i = 0; i < length; ++i)

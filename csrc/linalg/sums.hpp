@@ -1,4 +1,4 @@
-// Sums in double precision, in parts enough for the registers, always in the same order.
+// Sums in double precision, always in the same order. They have several partial sums, to fill the registers.
 #pragma once
 
 #include "vector.hpp"

@@ -1,23 +1,24 @@
-// Blocks of P Pᵀ for a matrix P in panels: half of the step's work, and the updates of Cholesky.
+// Blocks of P Pᵀ for a matrix P in panels. The Cholesky factor uses them to compute K, half of the work of a step, and
+// for its updates.
 #pragma once
 
 #include "panels.hpp"
 
 namespace zeroloss {
 
-/// What becomes of a product: C = P, C += P, C -= P.
+/// How a product P changes C: C = P, C += P, C -= P.
 enum class Update { set, add, subtract };
 
 namespace detail {
 
-/// Depth of the products between two visits to C: so little that a panel takes 18 KiB and both stay in the L1 cache,
-/// and that what is fetched for the next visit fits into the L2 cache beside them.
+/// The depth of the products between two visits to C. A panel then takes 18 KiB, so that both panels stay in the L1
+/// cache and the memory prefetched for the next visit also fits into the L2 cache.
 inline constexpr Index depth_block = 18 * 1024 / (panel_vectors * static_cast<Index>(register_bytes));
 
-/// The next slice of a depth, of which `left` is left: a block, or the rest where that is not much more.
+/// The next slice if a depth of `left` remains: a block, or everything if this is less than one and a half blocks.
 constexpr Index next_slice(Index left) { return left < depth_block * 3 / 2 ? left : depth_block; }
 
-/// C(c, :) gets Σ_k a[k][c] b[k][:] for one tile; C is [tile rows][width].
+/// C(c, :) = / += / -= Σ_k a[k][c] b[k][:] for one tile. C is [tile rows][width].
 template <Update update, class T, int N, int R = tile_rows<T>, bool fetch = false>
 void product_tile(Index depth, const T* a, const T* b, T* c, const T* ahead = nullptr) {
   constexpr Index width = panel_width<T>;
@@ -38,16 +39,15 @@ void product_tile(Index depth, const T* a, const T* b, T* c, const T* ahead = nu
 
 }  // namespace detail
 
-/// Memory that the next products will read: of the panels a and b, as much as their share of it.
+/// Memory to prefetch: the parts of the panels a and b that the next products will read.
 template <class T>
 struct Ahead {
   const T *a = nullptr, *b = nullptr;
 };
 
-/// One square of panels, C (width × width, [column][row]) = / += / -= A Bᵀ: its columns are the
-/// entries of panel a, its rows those of panel b, both [depth][width]. Only the first `columns`
-/// and the first `vectors` of rows are computed, and of a diagonal square the part on and below
-/// the diagonal.
+/// Computes one square of panels, C (width × width, [column][row]) = / += / -= A Bᵀ. Its columns belong to the entries
+/// of panel a, its rows to the entries of panel b; both panels are [depth][width]. Only the first `columns` columns and
+/// the first `vectors` vectors of rows are computed, and only the part on and below the diagonal if `diagonal`.
 template <Update update, class T>
 void panel_product(Index depth, const T* a, Index columns, const T* b, int vectors, bool diagonal, T* c,
                    const Ahead<T>& ahead = {}) {

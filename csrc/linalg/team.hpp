@@ -1,5 +1,5 @@
-// A team of threads that stay. Work comes as a fixed list of tasks; which member runs which task
-// is left to chance, so results may depend on the tasks only, never on the member.
+// A team of threads that is reused. Work is a fixed list of tasks. Any member may run any task, so results must depend
+// only on the tasks and never on the member. Test: tests/test_threads_and_memory.py.
 #pragma once
 
 #include <pthread.h>
@@ -23,7 +23,7 @@ namespace detail {
 
 using Microseconds = std::chrono::microseconds;
 
-/// Polls `ready` for a time; true as soon as `ready` is.
+/// Polls `ready` for a time. Returns true as soon as `ready` returns true, else false.
 template <class Ready>
 bool spin_until(const Ready& ready, Microseconds time) {
   const auto end = std::chrono::steady_clock::now() + time;
@@ -35,21 +35,21 @@ bool spin_until(const Ready& ready, Microseconds time) {
   return false;
 }
 
-/// Waits until `ready`, for what another running thread is about to finish. Yields only after
-/// longer than such waits usually take, for on a shared processor a yield may cost milliseconds;
-/// but it does, so threads in excess of the processors do no great harm.
+/// Waits until `ready` returns true, if another running thread is about to finish. It yields only if the wait is longer
+/// than usual, because a yield may cost milliseconds on a shared processor. It does yield then, so more threads than
+/// processors do no great harm.
 template <class Ready>
 void wait_until(const Ready& ready) {
   if (ready() || spin_until(ready, Microseconds(100))) return;
   while (!ready()) std::this_thread::yield();
 }
 
-/// The threads of the process, shared by all teams; one team at a time has them.
+/// The threads of the process. All teams share them; one team at a time can use them.
 class Crew {
  public:
   using Call = void (*)(void* context, std::ptrdiff_t task, int member);
 
-  /// The crew of this process: a forked child gets a new one, for threads do not survive a fork.
+  /// Returns the crew of this process. A forked child gets a new one, because threads do not survive a fork.
   static Crew& instance() {
     static const bool registered = [] {
       pthread_atfork(nullptr, nullptr, [] { current() = new Crew; });
@@ -60,8 +60,8 @@ class Crew {
     return *current();
   }
 
-  /// Runs all tasks on up to `size` members, the caller among them as member 0. Returns false,
-  /// with nothing done, if the crew is busy: with another caller, or with a task that asks.
+  /// Runs all tasks on up to `size` members; the caller is member 0. Does nothing and returns false if the crew is busy
+  /// with another caller, or if a task calls this.
   bool run(int size, std::ptrdiff_t tasks, Call call, void* context) {
     if (busy_.exchange(true, std::memory_order_acquire)) return false;
     size = static_cast<int>(std::min<std::ptrdiff_t>(size, tasks));
@@ -80,9 +80,9 @@ class Crew {
   }
 
  private:
-  // The offer is one word, (members << offer_bits) | tasks left, so that claiming a task and
-  // checking that it is offered to this member are one operation. A claimed task keeps the job
-  // alive, so the fields of the job may be read after a claim, never before.
+  // The offer is one word, (members << offer_bits) | remaining tasks. Claiming a task and checking that it is offered
+  // to this member are therefore one operation. A job does not end before its claimed tasks, so its fields may be read
+  // after a claim, never before.
   static constexpr int offer_bits = 48;
   static constexpr std::uint64_t left_mask = (std::uint64_t{1} << offer_bits) - 1;
 
@@ -97,7 +97,7 @@ class Crew {
   };
 
   static Crew*& current() {
-    static Crew* crew = new Crew;  // never deleted: exiting threads may still look at it
+    static Crew* crew = new Crew;  // never deleted: exiting threads may still read it
     return crew;
   }
 
@@ -106,7 +106,8 @@ class Crew {
     return (offer & left_mask) != 0 && static_cast<std::uint64_t>(member) < offer >> offer_bits;
   }
 
-  /// The number of tasks left including the one claimed, or 0 if there is none for this member.
+  /// Claims a task. Returns the number of tasks that remained, including this one, or 0 if there is none for this
+  /// member.
   std::ptrdiff_t claim(int member) {
     std::uint64_t offer = offer_.load(std::memory_order_relaxed);
     do {
@@ -125,7 +126,7 @@ class Crew {
   }
 
   void serve(int member, std::atomic<std::uint32_t>& calls) {
-    const FlushDenormals flush;  // as every caller has it, so that no bit depends on who runs a task
+    const FlushDenormals flush;  // as in every caller, so the bits do not depend on which thread runs a task
     while (true) {
       const std::uint32_t seen = calls.load(std::memory_order_acquire);
       if (retired_.load(std::memory_order_relaxed)) return;
@@ -135,8 +136,8 @@ class Crew {
     }
   }
 
-  /// Wakes the first `helpers` threads. The others sleep on: a large team leaves threads behind that would otherwise
-  /// all wake up, and poll, at every call of a small one.
+  /// Wakes the first `helpers` threads. The others stay asleep: without this, all threads of an earlier, larger team
+  /// would wake up and poll at every call of a small one.
   void wake(std::size_t helpers) {
     for (std::size_t k = 0; k < std::min(helpers, threads_.size()); ++k) {
       threads_[k].calls.fetch_add(1, std::memory_order_release);
@@ -144,7 +145,7 @@ class Crew {
     }
   }
 
-  /// Brings the crew to `helpers` threads, or as many as the system grants.
+  /// Starts threads until the crew has `helpers`, or as many as the system allows.
   void hire(int helpers) {
     try {
       while (static_cast<int>(threads_.size()) < helpers) {
@@ -152,12 +153,12 @@ class Crew {
         Helper& helper = threads_.emplace_back();
         helper.thread = std::thread([this, member, &helper] { serve(member, helper.calls); });
       }
-    } catch (const std::exception&) {  // The caller and the threads there are do the work.
+    } catch (const std::exception&) {  // The caller and the existing threads do the work.
       if (!threads_.empty() && !threads_.back().thread.joinable()) threads_.pop_back();
     }
   }
 
-  /// Ends the threads; the crew stays busy, so later callers work alone.
+  /// Ends the threads. The crew stays busy, so later callers work alone.
   void retire() {
     while (busy_.exchange(true, std::memory_order_acquire)) std::this_thread::yield();
     retired_.store(true, std::memory_order_relaxed);
@@ -173,23 +174,22 @@ class Crew {
   Call call_ = nullptr;
   void* context_ = nullptr;
   std::ptrdiff_t tasks_ = 0;
-  std::deque<Helper> threads_;  // whose elements stay where they are
+  std::deque<Helper> threads_;  // a deque does not move its elements
 };
 
 }  // namespace detail
 
-/// How many threads a computation may use. A light value: the threads belong to the process,
-/// are started when first needed, sleep when idle and end with the process.
+/// The number of threads that a computation may use. A team is cheap to copy: the threads belong to the process, start
+/// when they are first needed, sleep when idle and end with the process.
 class Team {
  public:
   explicit Team(int size = 1) : size_(size < 1 ? 1 : size) {}
 
   int size() const { return size_; }
 
-  /// Calls f(task) or f(task, member), 0 <= member < size(), for every task in [0, tasks), and
-  /// returns when all are done. Tasks are started in order, so a task may wait for an earlier
-  /// one. A task must not throw (that terminates). If the threads are busy with another
-  /// caller, or this is called inside a task, the caller runs all tasks itself.
+  /// Calls f(task) or f(task, member), 0 <= member < size(), for every task in [0, tasks), and returns when all are
+  /// done. Tasks start in order, so a task may wait for an earlier one. A task must not throw; that would end the
+  /// process. If the threads are busy with another caller, or if a task calls this, the caller runs all tasks itself.
   template <class F>
   void run(std::ptrdiff_t tasks, F&& f) const {
     using Function = std::remove_reference_t<F>;

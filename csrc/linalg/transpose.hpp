@@ -9,7 +9,7 @@ namespace zeroloss {
 
 namespace detail {
 
-/// Interleaves the low (or high) halves of a and b inside every 128 bits: one unpack instruction.
+/// The source lane of lane j of an unpack, which interleaves the low (or high) halves of a and b inside every 128 bits.
 template <class T, bool high>
 constexpr int unpack_source(int j) {
   constexpr int part = 16 / sizeof(T);
@@ -17,7 +17,7 @@ constexpr int unpack_source(int j) {
   return j % 2 == 0 ? base : base + lanes<T>;
 }
 
-/// Takes the even (or odd) 128-bit parts of a, then of b: one shuffle instruction.
+/// The source lane of lane j of a shuffle that takes the even (or odd) 128-bit parts of a, then of b.
 template <class T, bool odd>
 constexpr int deal_source(int j) {
   constexpr int part = 16 / sizeof(T), half = lanes<T> / part / 2;
@@ -57,7 +57,7 @@ template <class T>
   }
   if constexpr (half > 0)
 #pragma GCC unroll 4
-    for (int size = 1; size <= half; size *= 2) {  // squares of such squares
+    for (int size = 1; size <= half; size *= 2) {  // squares of 128-bit parts
 #pragma GCC unroll 16
       for (int r = 0; r < L; ++r) {
         const int to = r / part, source = to % half * 2 * part + r % part;

@@ -1,4 +1,4 @@
-// Vectors as wide as the registers of the instruction-set level that this unit is compiled for.
+// Vectors as wide as the registers of the instruction-set level that the file is compiled for.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ struct VectorType {
   typedef T type __attribute__((vector_size(register_bytes)));
 };
 
-/// A full register of T; arithmetic is elementwise, comparisons give masks of 0 and -1.
+/// A register of T. Arithmetic is elementwise; comparisons give masks of 0 and -1.
 template <class T>
 using Vector = typename VectorType<T>::type;
 
@@ -48,8 +48,8 @@ template <class T>
   return v;
 }
 
-/// The same for whole registers, but never repeated: of two multiply-adds that share a register, GCC lets each load it
-/// again, and there are not more loads than multiply-adds in a cycle.
+/// Loads a register exactly once. If two multiply-adds share an operand, GCC may load it for each of them, and a
+/// processor makes no more loads than multiply-adds in a cycle.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> load_once(const T* source) {
   typedef Vector<T> Aliasing __attribute__((may_alias));
@@ -60,8 +60,8 @@ template <class T>
 template <class T>
 using LaneInteger = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
 
-/// A register full of *from, read as an integer: AMD's Zen 4 makes an integer's broadcast where it loads, a float's
-/// among the permutes.
+/// Copies *source to all lanes, as an integer. On AMD's Zen 4, the load unit broadcasts integers, but floats take the
+/// place of a permute.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> broadcast_from(const T* source) {
   LaneInteger<T> bits;

@@ -1,4 +1,5 @@
-// Where the tiles take H from and where they leave gH.
+// How the tiles of a descent read H and where they write gH: one class for each way. Names that begin with Hidden
+// belong to the forward tiles (H only), names that begin with Backward to the backward tiles (H and gH).
 #pragma once
 
 #include "../../linalg/permute.hpp"
@@ -7,7 +8,7 @@
 
 namespace zeroloss {
 
-/// Forward: H, or −H, stored as [unit][strip][lanes], samples along the lanes.
+/// Loads H, or −H if `negated`, which is stored as [unit][strip][lanes] with samples along the lanes.
 template <class T, int strips, bool is_negated>
 struct HiddenLoadedAlongSamples {
   static constexpr bool negated = is_negated;
@@ -18,18 +19,18 @@ struct HiddenLoadedAlongSamples {
   }
 };
 
-/// Registers in a row of Eᵀ (h × d_in, padded; stored as [h / lanes][source][lanes][lanes]), at most; with longer rows
-/// H is transposed instead. Below AVX-512 there are none: outputs_along_units.hpp needs neither.
+/// The most registers in a row of Eᵀ (h × d_in, padded; stored as [h / lanes][register][lanes][lanes]). If rows are
+/// longer, H is transposed instead. It is 0 below AVX-512, because outputs_along_units.hpp needs neither.
 inline constexpr int max_registers_per_row = register_bytes == 64 ? 6 : 0;
 
-/// How the samples of one strip gather from a row of Eᵀ: a from the register at first_a, b likewise.
-/// The index is in 32-bit words, two for a double, so that one permute serves both types.
+/// How the samples of one strip gather their two numbers from a row of Eᵀ: all a from the register at first_a, all b
+/// from the register at first_b. The index counts 32-bit words (two for a double), so one permute serves both types.
 template <class T>
 struct StripGather {
   static constexpr int words = sizeof(T) / 4;
   std::int32_t a[lanes<T> * words], b[lanes<T> * words];
   Index first_a, first_b;
-  bool from_one_register;  // one register holds every a, and one every b
+  bool from_one_register;  // whether one register holds every a, and one every b
 
   explicit StripGather(const Pair* pairs)
       : first_a(pairs[0].a / lanes<T> / lanes<T> * lanes<T>),
@@ -47,8 +48,8 @@ struct StripGather {
   }
 };
 
-/// Forward: −H = min(−E_a − E_b, 0) made on the fly by permuting rows of −Eᵀ. `mixed`: rows are two registers long
-/// and the strips may gather from both (slower: such a permute takes the place of a multiply-add).
+/// Computes −H = min(−E_a − E_b, 0) by permuting rows of −Eᵀ. If `mixed`, rows are two registers long and the strips
+/// may gather from both. This is slower, because such a permute takes the place of a multiply-add.
 template <class T, int strips, bool mixed>
 struct HiddenByPermute {
   static constexpr bool negated = true;
@@ -82,7 +83,7 @@ struct HiddenByPermute {
   }
 };
 
-/// Forward: HiddenByPermute from unit `first` on, kept on the way as HiddenLoadedAlongSamples reads it.
+/// Computes the same from unit `first` on, and stores it in the form that HiddenLoadedAlongSamples reads.
 template <class T, int strips, bool mixed>
 struct HiddenByPermuteAndStored {
   static constexpr bool negated = true;
@@ -96,7 +97,7 @@ struct HiddenByPermuteAndStored {
   }
 };
 
-/// Backward: H and the sums gH of the tiles so far are stored as [sample][lanes].
+/// Loads H and the sums gH of the earlier tiles, both stored as [sample][lanes], and stores gH.
 template <class T>
 struct BackwardLoaded {
   static constexpr bool negated = false, first = false, last = false;
@@ -107,8 +108,8 @@ struct BackwardLoaded {
   [[gnu::always_inline]] void finish(Index i, Vector<T>, Vector<T> d) const { store(gH + i * lanes<T>, d); }
 };
 
-/// Backward for ReLU and pairs, on −E: −H = min(−E_a − E_b, 0) in the first tile,
-/// −gE_a −= gZ and −gE_b −= gZ with gZ = gH ⊙ (−H < 0) in the last one.
+/// For ReLU on pairs, with −E. Computes −H = min(−E_a − E_b, 0) in the first tile. In the last tile, −gE_a −= gZ and
+/// −gE_b −= gZ with gZ = gH ⊙ (−H < 0).
 template <class T, bool is_first, bool is_last>
 struct BackwardReluPairs {
   static constexpr bool negated = true, first = is_first, last = is_last;
@@ -142,8 +143,8 @@ struct BackwardReluPairs {
   [[gnu::always_inline]] static void subtract_from(T* row, Vector<T> v) { store(row, load(row) - v); }
 };
 
-/// Backward for other activations and pairs: H and σ'(Z) are stored; gE_a += gZ and gE_b += gZ with
-/// gZ = gH ⊙ σ'(Z) in the last tile.
+/// For other activations on pairs. Loads H and σ'(Z). In the last tile, gE_a += gZ and gE_b += gZ with
+/// gZ = gH ⊙ σ'(Z).
 template <class T, bool is_first, bool is_last>
 struct BackwardLoadedPairs {
   static constexpr bool negated = false, first = is_first, last = is_last;

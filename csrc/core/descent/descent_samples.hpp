@@ -1,4 +1,4 @@
-// A set of samples as a descent holds it, in strips: inputs, targets, outputs, and what is said of them.
+// The samples of a descent in strips: inputs, targets, outputs, and the losses and errors of each sample.
 #pragma once
 
 #include "../../linalg/sums.hpp"
@@ -34,16 +34,16 @@ struct DescentSamples {
     }
   }
 
-  /// Of a strip of units; null where they are found again.
+  /// H and S for one strip of units; null if they are recomputed instead of stored.
   T* H_of(Index u) { return H.empty() ? nullptr : H.data() + u * hidden_stride * L; }
   T* S_of(Index u) { return S.empty() ? nullptr : S.data() + u * hidden_stride * L; }
 
   T* G_of(Index s) { return G.data() + s * d_out * L; }
   const T* minus_Y_of(Index s) const { return minus_Y.data() + s * d_out * L; }
 
-  /// From the outputs of a strip on: G = ∂loss/∂F and the losses of its samples where they are wanted, and where a
-  /// record is, Σ_k (F − Y)² and whether the largest output is the target's, the first of equals. For the squared error
-  /// G is there already.
+  /// Finishes a strip of samples whose outputs have been computed. Computes G = ∂loss/∂F (for the squared error it is
+  /// there already) and, if a loss is wanted, the loss of each sample. If a record is wanted, also computes Σ_k (F −
+  /// Y)² and whether the largest output belongs to the largest target; of equal values the first counts.
   void finish(Index s, bool wants_loss, bool wants_record) {
     T *const g = G_of(s), *const sample_losses = losses.data() + s * L;
     if (wants_record) evaluate_outputs(s);
@@ -62,15 +62,15 @@ struct DescentSamples {
 
   const StripInputs<T> X;
   const Index n, strips;
-  const Index hidden_stride;  // samples to a strip of H: an odd number of cache lines, lest strips compete for the same
+  const Index hidden_stride;  // samples in a strip of H; an odd number of cache lines, to avoid conflicts in the cache
   const Index d_out;
-  const bool is_cross_entropy;  // cross-entropy in place of the squared error
-  const double c;               // of the loss
+  const bool is_cross_entropy;  // else the squared error
+  const double c;               // the factor of the loss (loss.hpp)
   Buffer<T> minus_Y, G;
   Buffer<T> losses;                     // [sample], without the factor c
-  Buffer<T> targets, squares, correct;  // [sample]: place of the largest target, Σ_k (F − Y)², 1 or 0
-  Buffer<T> H, S;                       // [strip of units][hidden_step][lanes], unless they are found again
-  std::vector<StripGather<T>> gathers;  // [strip of samples], where Eᵀ is in use
+  Buffer<T> targets, squares, correct;  // [sample]: index of the largest target, Σ_k (F − Y)², 1 if correct else 0
+  Buffer<T> H, S;                       // [strip of units][hidden_stride][lanes]; empty if they are recomputed
+  std::vector<StripGather<T>> gathers;  // [strip of samples]; empty if Eᵀ is not used
 
  private:
   [[gnu::noipa, gnu::noinline]] void evaluate_outputs(Index s) {

@@ -1,5 +1,5 @@
-// The two register tiles of a descent step. Both hold K outputs of one block in registers and stream
-// along the other index; K is a template argument, `with_number` turns a number into it.
+// The two register tiles of a descent step: the inner loops of F = H W and of gH = G Wᵀ, gW = Hᵀ G. Both hold K outputs
+// of one block in registers and run along the other index. K is a template argument; `with_number` supplies it.
 #pragma once
 
 #include <type_traits>
@@ -11,10 +11,10 @@
 
 namespace zeroloss {
 
-/// Outputs per tile: 2 K accumulators, operands and temporaries fit into the registers.
+/// The most outputs in a tile. 2 K sums, the operands and the temporaries fit into the registers.
 inline constexpr int forward_outputs = register_count == 32 ? 12 : 6;
 inline constexpr int backward_outputs = register_count == 32 ? 13 : 6;
-/// Strips of samples per forward tile.
+/// Strips of samples in a forward tile.
 inline constexpr int tile_strips = 2;
 
 /// A number known at compile time.
@@ -44,12 +44,12 @@ void with_ends(bool first, bool last, const F& f) {
     f(std::false_type{}, std::false_type{});
 }
 
-/// Outputs [first, first + count).
+/// The outputs [first, first + count).
 struct OutputRange {
   Index first, count;
 };
 
-/// Cuts d_out outputs into the fewest tiles of at most `most`, as equal as possible.
+/// Cuts d_out outputs into as few tiles as possible, of at most `max_outputs` and of nearly equal size.
 inline std::vector<OutputRange> cut_outputs(Index d_out, Index max_outputs) {
   const Index tiles = (d_out + max_outputs - 1) / max_outputs;
   std::vector<OutputRange> ranges;
@@ -58,7 +58,7 @@ inline std::vector<OutputRange> cut_outputs(Index d_out, Index max_outputs) {
   return ranges;
 }
 
-/// min(z, 0); a NaN stays.
+/// min(z, 0). A NaN stays a NaN.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> negative_part(Vector<T> z) {
   return at_most<T>(z, Vector<T>{});
@@ -71,7 +71,7 @@ template <bool negated, class V>
   return sum + a * b;
 }
 
-/// C_r += Σ_t A(r, t) B_t for R rows of a strip, A(r, t) = A[r row_stride + t step], t < count.
+/// C_r += Σ_t A(r, t) B_t for R rows of a strip, with A(r, t) = A[r · row_stride + t · step] and t < count.
 template <int R, class T>
 void add_product(const T* A, Index row_stride, Index step, const T* B, Index count, T* C) {
   constexpr int L = lanes<T>;
@@ -87,14 +87,14 @@ void add_product(const T* A, Index row_stride, Index step, const T* B, Index cou
   for (int r = 0; r < R; ++r) store(C + r * L, c[r]);
 }
 
-/// F[:, block] = scale (start + H W[:, block]) for `strips` strips of samples and K outputs.
-/// hidden(u, h): H, or −H if `negated`, of unit u for the samples of each strip. W, start, F: at the first output of
+/// F[:, block] = scale (start + H W[:, block]) for `strips` strips of samples and a block of K outputs. hidden(u, h)
+/// writes H, or −H if `negated`, of unit u for the samples of each strip. W, start and F point at the first output of
 /// the block.
 template <int K, int strips, class T, class Hidden>
 void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, const T* start, T* F, Index F_rows,
                   T scale) {
   constexpr int L = lanes<T>;
-  constexpr int together = 2;  // units, neighbours in a strip of W
+  constexpr int together = 2;  // units in a step of the loop; neighbours in a strip of W
   static_assert(L % together == 0);
   Vector<T> f[strips][K];
 #pragma GCC unroll 4
@@ -115,7 +115,7 @@ void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, co
       }
     }
   };
-  Index u = 0;  // one loop, not one for each strip of W: its end is the only branch to mispredict
+  Index u = 0;  // one loop over all strips of W, so only its end is mispredicted
   for (; u + together <= units; u += together) add(Number<together>{}, u);
   if (u < units) add(Number<1>{}, u);
 #pragma GCC unroll 4
@@ -124,30 +124,29 @@ void outputs_tile(const Hidden hidden, Index units, const T* W, Index W_rows, co
     for (int k = 0; k < K; ++k) store(F + (s * F_rows + k) * L, f[s][k] * broadcast(scale));
 }
 
-/// Neighbouring samples that share a number, so that one addition into its row of gE serves them all; 1 where tiles
-/// have no register for their sum.
+/// Samples in a group that share a number. One addition into the number's row of gE serves the whole group. It is 1 at
+/// levels whose tiles have no register left for the sum.
 template <class T>
 inline constexpr int pair_group = register_count == 32 ? 1 : std::min(4, lanes<T>);
 
-/// What gradients_tile needs besides the rows; arrays start at the first output of the tile.
+/// The arguments of gradients_tile. The arrays start at the first output of the tile.
 template <class T>
 struct GradientsTile {
-  Index samples, grouped;  // of this chunk; of them in groups
+  Index samples, grouped;  // samples of this chunk; how many of them are in groups
   const T* G;              // [sample strip][G_rows][lanes], samples along the lanes
   Index G_rows;
   T *W, *gW;                  // [output][lanes] of one strip of hidden units
-  bool first, last;           // chunk of samples
-  const Step<T>* plain_step;  // the step that W takes after the last chunk; null where it is not a plain one
+  bool first, last;           // whether this is the first, the last chunk of samples
+  const Step<T>* plain_step;  // the step that W takes after the last chunk; null unless it is a plain one
 };
 
-/// For one strip of hidden units, K outputs and one chunk of samples:
-///   gH = G Wᵀ, handed to rows.finish;   gW += Hᵀ G, kept in gW from chunk to chunk;
-/// after the last chunk W takes its step, if that is a plain one.
+/// For one strip of hidden units, K outputs and one chunk of samples, computes gH = G Wᵀ, which backward.finish gets,
+/// and gW += Hᵀ G. After the last chunk, W takes its step if it is a plain one.
 template <int K, class T, class Backward>
 void gradients_tile(const Backward backward, const GradientsTile<T>& t) {
   constexpr int L = lanes<T>;
-  constexpr int partial_sums = std::min(K, 2);            // against long chains of additions
-  constexpr int together = register_count == 32 ? 2 : 1;  // samples, neighbours in a strip of G
+  constexpr int partial_sums = std::min(K, 2);            // sums for each gH, so that the chains of additions are short
+  constexpr int together = register_count == 32 ? 2 : 1;  // samples in a step; neighbours in a strip of G
   static_assert(L % together == 0);
   Vector<T> w[K], g[K];
 #pragma GCC unroll 16
@@ -185,7 +184,7 @@ void gradients_tile(const Backward backward, const GradientsTile<T>& t) {
     }
   };
   const auto finish_sample = [&](Index i, Vector<T> h, Vector<T> d) { backward.finish(i, h, d); };
-  constexpr int unrolled = register_count == 32 ? together : pair_group<T>;  // samples that share an address
+  constexpr int unrolled = register_count == 32 ? together : pair_group<T>;  // samples in a step that share an address
   Index i = 0;
   if constexpr (Backward::last && pair_group<T> > 1)
     for (; i < t.grouped; i += unrolled) {

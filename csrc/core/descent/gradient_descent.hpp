@@ -1,11 +1,12 @@
-// Full-batch gradient descent for H = σ(X E), F = H W (paper, Sec. 2.1):
-//   G = ∂loss/∂F,  gW = Hᵀ G,  gZ = (G Wᵀ) ⊙ σ'(Z),  gE = Xᵀ gZ,  then the step of the optimizer; plain:
-//   θ ← θ − lr (∇ + wd θ).
-// For the squared error c Σ (F − Y)², G = 2c (F − Y).
+// Full-batch gradient descent and AdamW for F = H W, H = σ(Z), Z = X E (Sec. 2.1). One step computes
+//   G = ∂loss/∂F,  gW = Hᵀ G,  gZ = (G Wᵀ) ⊙ σ'(Z),  gE = Xᵀ gZ
+// and updates θ = (E, W), without momentum by θ ← θ − lr (∇ + wd θ) (Eq. 13). G = 2c (F − Y) for the squared error.
+// Shapes: X n × d_in, E d_in × h, W h × d_out, Y, F and G n × d_out, all stored in strips (linalg/strips.hpp).
+// Python entry: python/zeroloss/dynamics/descent.py. Test: tests/test_gradient_descent.py.
 //
-// A step is two phases of independent tasks: "outputs" over blocks of samples (F, then G), and
-// "gradients" over panels of hidden units (H again, gW, gE, the update). No task adds into what another
-// one writes, so neither the number of threads nor the order of tasks changes a bit.
+// A step has two phases of independent tasks. "Outputs" computes F and G for blocks of samples. "Gradients" computes H
+// again, gW, gE and the update for panels of hidden units. No task writes what another task writes, so the bits do not
+// depend on the number of threads or on the order of tasks.
 #pragma once
 
 #include "../../linalg/flush_denormals.hpp"
@@ -20,8 +21,8 @@
 
 namespace zeroloss {
 
-/// The caller's arrays that steps change: θ, what the optimizer and the control of a norm carry along (else null), and
-/// the number of steps taken.
+/// The caller's arrays that steps change: θ, the state of the optimizer and of the norm constraint (null if not used),
+/// and the number of steps taken.
 template <class T>
 struct DescentState {
   Layers<T> theta, velocity, compensation, squares;
@@ -32,7 +33,7 @@ struct DescentState {
 template <class T>
 class Descent {
  public:
-  /// The samples to train on; those to test on, of which only records speak; and how.
+  /// Descends on the samples `train`. The samples `test` are only evaluated in records; there may be none.
   Descent(const Samples<T>& train, const Samples<T>& test, Activation activation, Loss loss, const Optimizer& optimizer,
           const NormControl& control, Index h, Team team = Team())
       : train_(train, loss),
@@ -66,9 +67,9 @@ class Descent {
     }
   }
 
-  /// Takes the steps of a request; `losses` (steps) and `records` (record_at) get what it asks for. Returns false if a
-  /// number of the state is not finite afterwards. Such a number never becomes finite again, so the check after the
-  /// last step covers every step.
+  /// Takes the steps of a request. If the request asks for them, writes the losses to `losses` (steps) and the records
+  /// to `records` (record_at). Returns false if a number of the state is not finite after the last step. Such a number
+  /// never becomes finite again, so this check covers every step.
   bool advance(const DescentState<T>& state, const DescentChunk& request, double* losses, Record* records) {
     const FlushDenormals flush;
     load_state(state);
@@ -102,7 +103,7 @@ class Descent {
     return finite;
   }
 
-  /// Describes θ, to the bits that advance() gives.
+  /// Makes a record of θ, with the same bits as a record of advance().
   Record record(Layers<T> theta) {
     const FlushDenormals flush;
     theta_.load_from(theta, relu_on_pairs_);
@@ -119,8 +120,8 @@ class Descent {
 
  private:
   static constexpr int L = lanes<T>;
-  static constexpr Index chunk = register_bytes == 64 ? 192 : 256;  // samples whose H and gH stay in the L1 cache
-  static constexpr Index panel_strips = 64 / L;                     // strips of units that share a chunk of G: a task
+  static constexpr Index chunk = register_bytes == 64 ? 192 : 256;  // samples; their H and gH fit the L1 cache
+  static constexpr Index panel_strips = 64 / L;                     // strips of units in a task
   static_assert(chunk % L == 0);
 
   void load_state(const DescentState<T>& state) {
@@ -137,7 +138,7 @@ class Descent {
       transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
   }
 
-  /// Outputs of a set of samples, and from them G, losses and what a record says.
+  /// Computes the outputs of the samples and from them G and, if wanted, the losses and the numbers of a record.
   void forward(DescentSamples<T>& samples, bool wants_loss, bool wants_record) {
     if (!relu_on_pairs_) run_tasks(strip_count<T>(h_), [&](Index u, T*) { activate_strip(samples, u); });
     run_tasks((samples.strips + task_strips - 1) / task_strips, [&](Index block, T* scratch) {
@@ -148,7 +149,7 @@ class Descent {
     });
   }
 
-  /// The record of θ, whose outputs on the training samples are there.
+  /// Makes the record of θ. The outputs on the training samples have been computed.
   Record describe() {
     if (test_.n > 0) forward(test_, true, true);
     return make_record(train_.evaluation(), test_.evaluation(), theta_.norm_E(), theta_.norm_W());
@@ -160,7 +161,7 @@ class Descent {
   }
   Index gradients_scratch() const { return panel_strips * (X_.d_in + d_out_) * L + 2 * chunk * L; }
 
-  /// Runs the tasks, each worker with scratch of its own; which worker takes a task changes nothing.
+  /// Runs the tasks. Each worker has its own scratch. The results do not depend on which worker takes a task.
   template <class F>
   void run_tasks(Index tasks, F&& task) {
     const Index workers = std::min<Index>(team_.size(), tasks);
@@ -169,15 +170,15 @@ class Descent {
     });
   }
 
-  /// H = σ(X E) and S = σ'(X E) of one strip of units, kept for both phases: only ReLU on pairs is so cheap that it
-  /// is found again where it is needed. Past n they stay zeros.
+  /// Computes H = σ(X E) and S = σ'(X E) of one strip of units. They are stored for both phases, except for ReLU on
+  /// pair inputs, which is cheap to recompute. Rows beyond n stay zero.
   void activate_strip(DescentSamples<T>& samples, Index u) {
     T* const H = samples.H_of(u);
     samples.X.multiply(theta_.E(u), H);
     activate(activation_, H, H, samples.S_of(u), static_cast<std::size_t>(samples.n * L));
   }
 
-  /// G = 2c (H W − Y), or F for the cross-entropy, for strips [begin, end) of samples.
+  /// Computes G = 2c (H W − Y), or F for the cross-entropy, for the strips [begin, end) of samples.
   void compute_outputs(DescentSamples<T>& samples, Index begin, Index end, T* scratch) {
     const ForwardProduct<T> forward_product{
         samples, theta_, forward_tiles_, h_, relu_on_pairs_, registers_per_row_, E_transposed_.data(), zeros_.data()};
@@ -190,11 +191,11 @@ class Descent {
     }
   }
 
-  /// gW, gE and the update of one panel of hidden units.
+  /// Computes gW, gE and the update of one panel of hidden units.
   void compute_gradients(Index panel, const Step<T>& step_E, const Step<T>& step_W, T* scratch) {
     const Index begin = panel * panel_strips;
     const Index end = std::min(begin + panel_strips, strip_count<T>(h_));
-    T* gE = scratch + 2 * chunk * L;  // zeros here, before and after
+    T* gE = scratch + 2 * chunk * L;  // zero before and after this function
     T* gW = gE + panel_strips * X_.d_in * L;
     const auto gE_of = [&](Index u) { return gE + (u - begin) * X_.d_in * L; };
     const Step<T>* plain = optimizer_.is_plain() ? &step_W : nullptr;
@@ -216,8 +217,8 @@ class Descent {
     }
   }
 
-  /// The same for one chunk, one tile of d_out outputs and plain steps: a problem so small that calls cost. The update
-  /// of E comes one strip late, when no multiply-add under way has to end before it.
+  /// The same for one chunk, one tile of d_out outputs and plain steps. In such small problems function calls cost
+  /// time. The update of E comes one strip late, so it does not have to wait for multiply-adds of its own strip.
   template <int d_out, class GradientOf>
   void compute_small_gradients(Index begin, Index end, const Step<T>& step_E, const Step<T>& step_W,
                                const GradientOf& gE_of) {
@@ -230,8 +231,8 @@ class Descent {
     plain_update_E(end - 1, step_E, gE_of(end - 1));
   }
 
-  /// gW (strip u) += Hᵀ G and gE (strip u) += Xᵀ gZ over samples [first, first + count);
-  /// W takes its step after the last ones.
+  /// gW (strip u) += Hᵀ G and gE (strip u) += Xᵀ gZ over the samples [first, first + count). After the last samples, W
+  /// takes its step if it is a plain one.
   void add_gradients_of_chunk(Index u, Index first, Index count, const Step<T>* plain, T* gE, T* gW, T* scratch) {
     const T* E = theta_.E(u);
     T *H = scratch, *gH = H + chunk * L;
@@ -267,13 +268,14 @@ class Descent {
     X_.scatter(gH, first, first + count, gE);
   }
 
-  /// The step of one strip of E, gE back to zero, and the strip's rows of Eᵀ.
+  /// Takes the step of one strip of E, sets its gE to zero and updates the strip's rows of Eᵀ.
   void update_E(Index u, const Step<T>& step, T* gE) {
     if (optimizer_.is_plain()) return plain_update_E(u, step, gE);
     take_step(step, X_.d_in * L, theta_.E(u), gE, {velocity_.E(u), compensation_.E(u), squares_.E(u)});
     std::fill_n(gE, X_.d_in * L, T{});
     if (registers_per_row_ > 0) transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
   }
+  /// The same for a plain step. Inlined by force: calls inside the strip loop cost the smallest problems 4 %.
   [[gnu::always_inline]] void plain_update_E(Index u, const Step<T> step, T* gE) {
     const auto update_row = [=, E = theta_.E(u)](Index j) {
       const Vector<T> e = step(load(E + j * L), load(gE + j * L));
@@ -285,8 +287,8 @@ class Descent {
     for (Index j = 0; j < X_.d_in; ++j) update_row(j);
   }
 
-  /// (Inlined by force, as calls inside the strip loop cost the smallest problems 4 %.)
-  /// Eᵀ for the units of strip u, a square block per register of a row; row(j) is row j of E's strip.
+  /// Writes the rows of Eᵀ for the units of strip u, one square block for each register of a row. update_row(j) returns
+  /// row j of the strip of E.
   template <class Row>
   [[gnu::always_inline]] void transpose_strip(Index u, const Row update_row) {
     T* Et = E_transposed_.data() + u * registers_per_row_ * L * L;
@@ -302,18 +304,18 @@ class Descent {
   }
 
   DescentSamples<T> train_, test_;
-  const StripInputs<T>& X_;  // of the training samples
+  const StripInputs<T>& X_;  // the inputs of the training samples
   const Index h_, d_out_;
   const Optimizer optimizer_;
   const NormControl control_;
   const Team team_;
   const Activation activation_;
-  const bool relu_on_pairs_;       // ReLU on pairs
-  const Index registers_per_row_;  // registers per row of Eᵀ, 0 where H is transposed instead
+  const bool relu_on_pairs_;       // the activation is ReLU and all inputs are pairs
+  const Index registers_per_row_;  // registers in a row of Eᵀ, 0 if H is transposed instead
   const std::vector<OutputRange> forward_tiles_, backward_tiles_;
-  LayerStrips<T> theta_, velocity_, compensation_, squares_;  // of E negated where `fast_`, but for the squares
+  LayerStrips<T> theta_, velocity_, compensation_, squares_;  // E is negated if relu_on_pairs_, except in the squares
   Buffer<T> E_transposed_;
-  Buffer<T> zeros_;  // where outputs of the cross-entropy start
+  Buffer<T> zeros_;  // the initial outputs for the cross-entropy
   const Index scratch_size_;
   Buffer<T> scratch_;
 };

@@ -1,4 +1,4 @@
-// What belongs to the two layers, E (d_in × h) and W (h × d_out): the caller's arrays, and their copy in strips.
+// Arrays with the shapes of the two layers, E (d_in × h) and W (h × d_out): the caller's, and a copy in strips.
 #pragma once
 
 #include <algorithm>
@@ -9,13 +9,13 @@
 
 namespace zeroloss {
 
-/// Arrays of the caller's.
+/// The caller's arrays.
 template <class T>
 struct Layers {
   T *E = nullptr, *W = nullptr;
 };
 
-/// Their copy in strips of hidden units; empty where there is none.
+/// A copy of both in strips of hidden units; empty if it is not used.
 template <class T>
 class LayerStrips {
  public:
@@ -23,21 +23,22 @@ class LayerStrips {
       : d_in_(d_in), h_(h), d_out_(d_out), E_(in_use ? padded() * d_in : 0), W_(in_use ? padded() * d_out : 0) {}
 
   bool empty() const { return E_.empty(); }
-  /// Rows of the strip of units u; null where there is none.
+  /// The rows of strip u of hidden units; null if the copy is not used.
   T* E(Index u) { return empty() ? nullptr : E_.data() + u * d_in_ * lanes<T>; }
   T* W(Index u) { return empty() ? nullptr : W_.data() + u * d_out_ * lanes<T>; }
   const T* E(Index u) const { return E_.data() + u * d_in_ * lanes<T>; }
   Index size_E() const { return E_.size(); }
   Index size_W() const { return W_.size(); }
 
-  /// `negated`: E stands here as 0 − E, in which −0 becomes 0.
+  /// Copies the caller's arrays. If `negated`, E is stored as 0 − E, in which −0 becomes 0.
   void load_from(Layers<T> arrays, bool negated) {
     if (empty()) return;
     rows_to_strips(arrays.E, d_in_, h_, E_.data());
     columns_to_strips(arrays.W, h_, d_out_, W_.data());
-    clear_padding();  // A control of the norm scales these lanes too, by NaN in a run that diverges.
+    clear_padding();  // The norm constraint scales these lanes too, by NaN in a run that diverges.
     if (negated) negate();
   }
+  /// Copies to the caller's arrays. The copy in strips is not usable afterwards if `negated`.
   void store_to(Layers<T> arrays, bool negated) {
     if (empty()) return;
     if (negated) negate();
@@ -45,8 +46,8 @@ class LayerStrips {
     columns_from_strips(W_.data(), h_, d_out_, arrays.W);
   }
 
-  /// Zeros the lanes of the last strip that belong to no unit: gradients do reach them, where σ(0) is not 0, and what
-  /// is not finite there would stay.
+  /// Sets the padding lanes of the last strip to zero. They receive gradients if σ(0) ≠ 0, and a value that is not
+  /// finite would stay there.
   void clear_padding() {
     if (h_ % lanes<T> == 0 || empty()) return;
     clear_padding(E_);
@@ -67,7 +68,7 @@ class LayerStrips {
   void negate() {
     for (Index i = 0; i < E_.size(); ++i) E_.data()[i] = 0 - E_.data()[i];
   }
-  /// 0 · x is 0 where x is finite, and NaN else.
+  /// Uses that 0 · x is 0 if x is finite, and NaN otherwise.
   static bool all_finite(const Buffer<T>& A) {
     Vector<T> sum{};
     for (Index i = 0; i < A.size(); i += lanes<T>) sum += load(A.data() + i) * T{0};

@@ -1,4 +1,6 @@
-// A norm held, capped or set once while descending: after a step θ is scaled to the norm that is its target.
+// Norm constraints of a descent: after a step, θ is scaled to a target norm. The norm is fixed (hold), bounded from
+// above (cap) or set once (rescale). Python entry: norm_constraint of python/zeroloss/dynamics/gradient_descent.py.
+// Test: tests/test_norm_control.py.
 #pragma once
 
 #include <cmath>
@@ -7,7 +9,7 @@
 
 namespace zeroloss {
 
-/// θ ← (1 + share) θ, to a rounding of the change alone, which a compensation carries along as a step's.
+/// θ ← (1 + share) θ. Only the change is rounded. A compensation, if there is one, records the rounding as in a step.
 template <class T>
 void grow(T share, Index count, T* __restrict theta, T* __restrict compensation) {
   if (!compensation) {
@@ -21,15 +23,15 @@ void grow(T share, Index count, T* __restrict theta, T* __restrict compensation)
   }
 }
 
-/// θ ← factor · θ, for a factor so small that a change by it would cancel.
+/// θ ← factor · θ, for factors so small that adding the change would cancel digits.
 template <class T>
 void shrink(T factor, Index count, T* __restrict theta, T* __restrict compensation) {
   for (Index i = 0; i < count; ++i) theta[i] *= factor;
   for (Index i = 0; compensation && i < count; ++i) compensation[i] *= factor;
 }
 
-/// What is controlled, ‖E‖, ‖W‖ or, with both layers, ‖θ‖ = √(‖E‖² + ‖W‖²); its reference is the norm of θ_step, its
-/// target ratio times that.
+/// A constraint on ‖E‖, ‖W‖ or, with both layers, ‖θ‖ = √(‖E‖² + ‖W‖²). The reference is the norm of θ_step; the target
+/// is `ratio` times the reference.
 struct NormControl {
   enum class Kind { none, hold, cap, rescale };
 
@@ -40,7 +42,7 @@ struct NormControl {
 
   /// Whether the reference is the norm of θ_t.
   bool is_reference_step(Index t) const { return kind != Kind::none && t == step; }
-  /// Whether θ_{t+1} is brought to the target.
+  /// Whether θ_{t+1} is scaled to the target.
   bool applies_at(Index t) const { return kind == Kind::rescale ? t == step : kind != Kind::none && t >= step; }
 
   template <class T>
@@ -49,14 +51,14 @@ struct NormControl {
     return std::sqrt(E_norm * E_norm + W_norm * W_norm);
   }
 
-  /// Brings θ to the target, by the share (target − norm)/norm or the factor target/norm, and tells whether E has
-  /// changed. A norm of 0 has no direction to grow in. One thread does it, so in the same order whatever the number of
-  /// threads.
+  /// Scales θ to the target, by the share (target − norm)/norm or the factor target/norm. Returns whether E has
+  /// changed. A norm of 0 stays, because it has no direction to grow in. One thread does all of it, so the bits do not
+  /// depend on the number of threads.
   template <class T>
   bool apply(double reference, LayerStrips<T>& theta, LayerStrips<T>& compensation) const {
     const double current = norm(theta), target = ratio * reference;
     if (current == 0 || (kind == Kind::cap && current <= target)) return false;
-    const bool shrinks = std::isfinite(current) && target < current / 2;  // else what is not finite is to show
+    const bool shrinks = std::isfinite(current) && target < current / 2;  // an infinite norm stays visible
     const auto scale_layer = shrinks ? shrink<T> : grow<T>;
     const T amount = static_cast<T>(shrinks ? target / current : (target - current) / current);
     if (E) scale_layer(amount, theta.size_E(), theta.E(0), compensation.E(0));

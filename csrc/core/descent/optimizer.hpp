@@ -1,4 +1,5 @@
-// How a parameter takes its step, given its gradient.
+// The update of the parameters from their gradients: gradient descent with weight decay (Eq. 13), momentum and
+// compensated sums, and AdamW.
 #pragma once
 
 #include <cmath>
@@ -17,14 +18,14 @@ struct Optimizer {
   double momentum;             // μ of sgd, β₁ of adamw
   double second_momentum = 0;  // β₂
   double epsilon = 0;          // ε
-  bool compensated = false;    // sgd only: whether the rounding of θ is carried along
+  bool compensated = false;    // sgd only: whether the rounding errors of θ are recorded and compensated
 
   bool has_velocity() const { return rule == Rule::adamw || momentum != 0; }
   bool has_squares() const { return rule == Rule::adamw; }
   bool is_plain() const { return !has_velocity() && !compensated; }
 };
 
-/// baseᵗ by squares: libm's pow chooses its code by processor.
+/// baseᵗ by repeated squaring. libm's pow chooses its code by processor, so its bits could differ.
 inline double power(double base, Index t) {
   double result = 1;
   for (; t > 0; t /= 2, base *= base)
@@ -32,7 +33,7 @@ inline double power(double base, Index t) {
   return result;
 }
 
-/// One layer's step number t ≥ 1 at the rate lr.
+/// Step number t ≥ 1 of one layer at the rate lr.
 template <class T>
 struct Step {
   T lr, weight_decay, momentum;
@@ -51,17 +52,17 @@ struct Step {
     second_correction = static_cast<T>(1 / std::sqrt(1 - power(optimizer.second_momentum, t)));
   }
 
-  /// θ ← θ − lr (∇ + wd θ): the plain step, of a register.
+  /// The plain step for one register: θ ← θ − lr (∇ + wd θ) (Eq. 13).
   [[gnu::always_inline]] Vector<T> operator()(Vector<T> theta, Vector<T> gradient) const {
     return theta - broadcast(lr) * (gradient + broadcast(weight_decay) * theta);
   }
 };
 
-/// What belongs to each of a layer's parameters besides its value; null where there is none.
+/// The optimizer's arrays for one layer, with its shape; null if the rule does not use them.
 template <class T>
 struct OptimizerArrays {
   T* velocity;      // v of sgd with momentum, m of adamw
-  T* compensation;  // what rounding added to θ so far
+  T* compensation;  // the sum of the rounding errors of θ
   T* squares;       // v of adamw
 };
 
@@ -77,8 +78,8 @@ void momentum_step(const Step<T> step, Index count, T* __restrict theta, const T
   }
 }
 
-/// The same with Kahan's sum: θ − c is what exact additions would have made, so that steps far below the rounding unit
-/// of θ add up.
+/// The same with Kahan's summation. θ − compensation is the value that exact additions would give, so steps far below
+/// the rounding unit of θ add up.
 template <bool momentum, class T>
 void compensated_step(const Step<T> step, Index count, T* __restrict theta, const T* __restrict gradient,
                       T* __restrict velocity, T* __restrict compensation) {
@@ -106,7 +107,7 @@ void adamw_step(const Step<T> step, Index count, T* __restrict theta, const T* _
 
 }  // namespace detail
 
-/// The step of `count` parameters by any rule but the plain one.
+/// Takes the step of `count` parameters, by any rule except the plain one.
 template <class T>
 void take_step(const Step<T>& step, Index count, T* theta, const T* gradient, const OptimizerArrays<T>& state) {
   if (state.squares)

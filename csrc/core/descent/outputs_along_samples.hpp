@@ -1,14 +1,14 @@
-// F = H W with samples along the lanes, for AVX-512: rows of Eᵀ are permuted to H, and where there are none H is
-// transposed.
+// F = H W with samples along the lanes, for AVX-512. H is computed by permuting rows of Eᵀ or, if Eᵀ is not used, by a
+// transpose.
 #pragma once
 
 #include "forward_product.hpp"
 
 namespace zeroloss {
 
-inline constexpr Index block_units = 192;  // of H, transposed, in the L1 cache
+inline constexpr Index block_units = 192;  // their H, transposed, fits the L1 cache
 
-/// The outputs of one task's strips of samples, a tile's or fewer.
+/// Computes the outputs of one task: of as many strips of samples as a tile has, or fewer.
 template <class T, int strips>
 class OutputsAlongSamples {
  public:
@@ -24,7 +24,7 @@ class OutputsAlongSamples {
       const Index count = std::min(block_units, forward_.h - first);
       Tiles remaining = tiles;
       if (with_hidden_by_permute([&](const auto& hidden) {
-            multiply(HiddenByPermuteAndStored{hidden, first, H_}, first, count, tiles.last(1));  // none is smaller
+            multiply(HiddenByPermuteAndStored{hidden, first, H_}, first, count, tiles.last(1));  // the smallest tile
           }))
         remaining = tiles.first(tiles.size() - 1);
       else
@@ -53,7 +53,7 @@ class OutputsAlongSamples {
       });
   }
 
-  /// Calls f with the HiddenByPermute of these strips of samples; false where there is none.
+  /// Calls f with the HiddenByPermute of these strips of samples. Returns false if they have none.
   template <class F>
   bool with_hidden_by_permute(const F& f) const {
     if (forward_.registers_per_row == 0) return false;
@@ -65,7 +65,7 @@ class OutputsAlongSamples {
     return false;
   }
 
-  /// H of one strip of units and one strip of samples, to [unit][strips][lanes].
+  /// Writes H of one strip of units and one strip of samples as [unit][strips][lanes].
   void transpose_hidden(Index unit_strip, int s, T* H) const {
     const T* E = forward_.theta.E(unit_strip);
     Vector<T> h[L];

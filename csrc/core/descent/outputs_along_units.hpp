@@ -1,5 +1,5 @@
-// F = H W with hidden units along the lanes, at levels below AVX-512: rows of E and W are read as they stand, nothing
-// is transposed, and what the tiles leave in a register's lanes is summed at the end.
+// F = H W with hidden units along the lanes, at levels below AVX-512. Rows of E and W are read as they are stored, and
+// nothing is transposed. The lanes of the sums are added up at the end.
 #pragma once
 
 #include "../../linalg/transpose.hpp"
@@ -7,7 +7,7 @@
 
 namespace zeroloss {
 
-/// H, or −H if `negated`, of two neighbouring samples; stored, with `step` between strips of units.
+/// Loads H, or −H if `negated`, of two neighbouring samples, stored with `step` between strips of units.
 template <class T, bool is_negated>
 struct HiddenLoaded {
   static constexpr bool negated = is_negated;
@@ -20,7 +20,7 @@ struct HiddenLoaded {
   }
 };
 
-/// −H = min(−E_a − E_b, 0), made from strips of −E.
+/// Computes −H = min(−E_a − E_b, 0) of two neighbouring samples from strips of −E.
 template <class T>
 struct HiddenComputed {
   static constexpr bool negated = true;
@@ -35,7 +35,7 @@ struct HiddenComputed {
   }
 };
 
-/// The same, kept on the way as HiddenLoaded reads it.
+/// Computes the same, and stores it in the form that HiddenLoaded reads.
 template <class T>
 struct HiddenComputedAndStored {
   static constexpr bool negated = true;
@@ -49,15 +49,16 @@ struct HiddenComputedAndStored {
   }
 };
 
-/// Sums of two neighbouring lanes: of a in the even places, of b in the odd ones.
+/// Sums of two neighbouring lanes: sums of a in the even lanes of the result, sums of b in the odd ones.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> add_neighbours(Vector<T> a, Vector<T> b) {
   constexpr std::make_integer_sequence<int, lanes<T>> all;
   return detail::unpack<T, false>(a, b, all) + detail::unpack<T, true>(a, b, all);
 }
 
-/// K outputs of two samples over strips of units: sums[k] = (or +=, unless `first`) add_neighbours(Σ_u h_0 w_k, Σ_u h_1
-/// w_k). W: at the first output and strip, with W_rows registers in a strip; those of sums are `step` apart.
+/// K outputs of two samples over strips of units: sums[k] = add_neighbours(Σ_u h_0 w_k, Σ_u h_1 w_k), or += unless
+/// `first`. W points at the first output and strip; a strip has W_rows registers. The registers of sums are `step`
+/// apart.
 template <int K, class T, class Hidden>
 [[gnu::always_inline]] inline void neighbours_tile(const Hidden hidden, Index strips, const T* W, Index W_rows,
                                                    bool first, T* sums, Index step) {
@@ -81,8 +82,8 @@ template <int K, class T, class Hidden>
   }
 }
 
-/// Sums over the lanes for a strip of samples, whose L / 2 pairs of neighbours stand as neighbours_tile left them: one
-/// sample a lane.
+/// Sums over the lanes for a strip of samples, one sample in each lane of the result. `sums` has its L / 2 pairs of
+/// neighbours as neighbours_tile writes them.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> sum_lanes(const T* sums) {
   constexpr int L = lanes<T>, parts = static_cast<int>(register_bytes / 16);
@@ -108,9 +109,9 @@ template <class T>
   return v[0];
 }
 
-/// The outputs of strips [begin, end) of samples. Where more than two tiles of outputs need H of ReLU on pairs, the
-/// first one keeps it: to make it costs loads, additions and minima, to keep it stores, which take operands of
-/// multiply-adds from AMD's Zen 3.
+/// Computes the outputs of the strips [begin, end) of samples. If there are more than two tiles of outputs, the first
+/// one stores H of ReLU on pairs for the others. Computing H costs loads, additions and minima; storing it costs
+/// stores, which on AMD's Zen 3 take the place of operands of multiply-adds.
 template <class T>
 class OutputsAlongUnits {
  public:
@@ -135,12 +136,12 @@ class OutputsAlongUnits {
 
  private:
   static constexpr int L = lanes<T>;
-  static constexpr Index block = 32;        // strips of units whose H stays in the L1 cache
-  static constexpr Index step = L / 2 * L;  // sums of a strip of samples and an output
+  static constexpr Index block = 32;        // strips of units; their H fits the L1 cache
+  static constexpr Index step = L / 2 * L;  // the distance between two outputs of a strip of samples in the sums
 
   static Index sums_size(Index d_out) { return task_strips * d_out * step; }
 
-  /// One tile of outputs over one block of units.
+  /// Adds one tile of outputs over one block of units.
   void add_block(Index first, Index strips, const OutputRange& tile) const {
     const auto compute_tile = [&](const auto& hidden) {
       with_number<forward_outputs>(tile.count, [&](auto K) { add_tile<K>(hidden, first, strips, tile.first); });
@@ -164,7 +165,7 @@ class OutputsAlongUnits {
       compute_tile(computed);
   }
 
-  /// The same for K outputs, each two neighbouring samples j with their hidden(j).
+  /// The same for K outputs. hidden(j) is the way to H of pair j of neighbouring samples.
   template <int K, class Hidden>
   void add_tile(const Hidden& hidden, Index first, Index strips, Index k) const {
     const Index d_out = d_out_, count = (std::min(forward_.samples.n, end_ * L) - begin_ * L + 1) / 2;
@@ -175,7 +176,7 @@ class OutputsAlongUnits {
     }
   }
 
-  /// G = scale (start + sums) of a strip of samples.
+  /// Computes G = scale (start + sums) of a strip of samples.
   static void finish_outputs(const T* start, const T* sums, Vector<T> scale, Index d_out, T* G) {
     for (Index k = 0; k < d_out; ++k) store(G + k * L, scale * (load(start + k * L) + sum_lanes<T>(sums + k * step)));
   }

@@ -1,4 +1,4 @@
-// The rows of X, as the products with them need them: Z = X E, and gE += Xᵀ gZ.
+// The inputs X (n × d_in) of a descent, packed for the products Z = X E and gE += Xᵀ gZ with strips of hidden units.
 #pragma once
 
 #include <algorithm>
@@ -12,16 +12,16 @@
 
 namespace zeroloss {
 
-/// x = e_a + e_b, as offsets of rows a and b in a strip of E.
+/// A row e_a + e_b of X, as the offsets of rows a and b in a strip of E.
 struct Pair {
   std::uint32_t a, b;
 };
 
-/// A packed copy of X: pairs where every row is a sum of two unit vectors, entries otherwise. Pairs stand in
-/// an order of their own: by the registers of a row of Eᵀ that hold a and b, so that most strips of samples
-/// gather from one register each, then by a + b mod d_in, as neighbours with equal sums share no number
-/// (shared ones would make the additions into gE wait for each other). Where tiles add for a group of samples
-/// at once, those that can be grouped come first.
+/// A packed copy of X: pairs if every row is a sum of two unit vectors, otherwise entries or dense rows. Pairs are
+/// sorted by the registers of a row of Eᵀ that hold a and b, because most strips of samples then gather from one
+/// register each, and then by a + b mod d_in, because neighbours with equal sums share no number. (With a shared
+/// number, the additions into gE would wait for each other.) At levels with groups (pair_group > 1), samples in groups
+/// come first.
 template <class T>
 class StripInputs {
  public:
@@ -37,11 +37,11 @@ class StripInputs {
   }
 
   bool are_pairs() const { return !pairs_.empty(); }
-  /// In strips of samples, the last one padded with copies that no result depends on.
+  /// The pairs, in strips of samples. The last strip is padded with copies; no result depends on them.
   const Pair* pairs() const { return pairs_.data(); }
-  /// How many of them, in front, stand in groups of pair_group that share their a.
+  /// How many of the first samples are in groups of pair_group that share their a.
   Index grouped_count() const { return grouped_count_; }
-  /// The caller's row that stands at position i.
+  /// The caller's row at position i of the sorted samples.
   Index caller_row(Index i) const { return order_[i]; }
 
   /// Z = X E for one strip of hidden units.
@@ -66,7 +66,7 @@ class StripInputs {
     }
   }
 
-  /// gE += Xᵀ gZ for one strip of hidden units and samples [first, last).
+  /// gE += Xᵀ gZ for one strip of hidden units and the samples [first, last).
   void scatter(const T* gZ, Index first, Index last, T* gE) const {
     if (!X_.empty()) {
       for (Index j = 0; j < d_in; j += dense_rows)
@@ -113,7 +113,7 @@ class StripInputs {
     for (Index i = 0; i < strip_count<T>(n) * L; ++i) pairs_.push_back(pairs[order_[std::min(i, n - 1)]]);
   }
 
-  /// Brings whole groups of samples that share a number to the front, and the shared number to a.
+  /// Moves groups of samples that share a number to the front, and the shared number to a.
   void group_by_number(std::vector<Pair>& pairs) {
     std::vector<Index> front, rest = order_;
     for (const auto number : {&Pair::a, &Pair::b}) {
@@ -134,9 +134,9 @@ class StripInputs {
   }
 
   static constexpr int L = lanes<T>;
-  static constexpr int dense_rows = 8;  // of a tile of a dense product
+  static constexpr int dense_rows = 8;  // rows in a tile of a dense product
   std::vector<Index> order_;
-  std::vector<T> X_;  // n × d_in, of dense rows only
+  std::vector<T> X_;  // n × d_in; empty unless the rows are dense
   std::vector<Index> row_start_;
   std::vector<Entry> entries_;
   std::vector<Pair> pairs_;

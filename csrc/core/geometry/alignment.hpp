@@ -1,4 +1,5 @@
-// How far updates follow the norm-minimising direction (Figs. 5 and 7).
+// The alignment of updates with the norm-minimising direction (Sec. 7.1, Figs. 5 and 7). Python entry:
+// python/zeroloss/geometry/alignment.py. Test: tests/test_alignment.py.
 #pragma once
 
 #include <limits>
@@ -8,15 +9,16 @@
 namespace zeroloss {
 
 struct Alignment {
-  double cosine;           ///< of the update with g
-  double decay_cosine;     ///< of the update with −θ, the naive alternative
+  double cosine;           ///< cosine of the update with g
+  double decay_cosine;     ///< cosine of the update with −θ, the simpler direction
   double tangent_share;    ///< ‖(I − J⁺J) update‖ / ‖update‖
-  SingularValue smallest;  ///< of J
+  SingularValue smallest;  ///< the smallest singular value of J
   bool update_is_zero, direction_is_zero;
 };
 
-/// Of the update θ − θ_earlier, with g = −(I − J⁺J) θ and J where `set` is, at the projection of θ. A cosine with
-/// a vector that is zero, or no larger than rounding, is NaN. False where J is singular.
+/// Measures the alignment of the update θ − θ_earlier with g = −(I − J⁺J) θ. J belongs to the current point of
+/// `zero_loss_set`, the projection of θ. A cosine with a vector that is zero, or as small as rounding errors, is NaN.
+/// Returns false if J is singular.
 inline bool measure_alignment(ZeroLossSet& zero_loss_set, const Parameters& theta, const Parameters& earlier,
                               double accuracy, Index max_iterations, Alignment& alignment) {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();

@@ -1,4 +1,4 @@
-// The Gram matrix J Jᵀ (n·d_out × n·d_out) from its closed form: entry ((i, k), (j, l)) is
+// The Gram matrix J Jᵀ (n·d_out × n·d_out) by its closed form. Entry ((i, k), (j, l)) is
 //   δ_kl (H Hᵀ)_ij + (X Xᵀ)_ij Σ_u σ'(Z_iu) σ'(Z_ju) W_uk W_ul.
 #pragma once
 
@@ -15,6 +15,7 @@ struct Overlap {
   double product;
 };
 
+/// Finds the pairs of samples with (X Xᵀ)_ij ≠ 0.
 inline std::vector<Overlap> find_overlaps(const SparseInputs<double>& X) {
   struct Entry {
     Index row;
@@ -24,7 +25,7 @@ inline std::vector<Overlap> find_overlaps(const SparseInputs<double>& X) {
   std::vector<double> products(static_cast<std::size_t>(X.n()));
   std::vector<Overlap> overlaps;
   Index row = 0;
-  const auto finish_rows = [&](Index end) {  // columns hold the samples up to `row`, products row `row` of X Xᵀ
+  const auto finish_rows = [&](Index end) {  // `columns` has the samples up to `row`; `products` is row `row` of X Xᵀ
     for (; row < end; ++row)
       for (Index j = 0; j <= row; ++j)
         if (double& product = products[static_cast<std::size_t>(j)]; product != 0) {
@@ -38,7 +39,7 @@ inline std::vector<Overlap> find_overlaps(const SparseInputs<double>& X) {
     entries.push_back({i, value});
     for (const Entry& entry : entries) {
       const double product = value * entry.value;
-      // A column listed twice in a row is its sum: each later mention meets the earlier ones twice.
+      // If a row lists a column twice, the entry is the sum. Products of two of its terms therefore count twice.
       const bool is_repeated = entry.row == i && &entry != &entries.back();
       products[static_cast<std::size_t>(entry.row)] += is_repeated ? 2 * product : product;
     }
@@ -56,6 +57,7 @@ inline std::vector<Overlap> find_overlaps(const DenseInputs<double>& X) {
   return overlaps;
 }
 
+/// Computes J Jᵀ or parts of it. The pairs of overlapping samples are found once.
 class Gram {
  public:
   explicit Gram(const Samples<double>& samples, Team team = Team())
@@ -63,7 +65,7 @@ class Gram {
         workspaces_(static_cast<std::size_t>(team.size())),
         overlaps_(std::visit([](const auto& inputs) { return find_overlaps(inputs); }, samples.X)) {}
 
-  /// The lower triangle of J Jᵀ into K, column-major; what lies above the diagonal is kept.
+  /// Computes the lower triangle of K = J Jᵀ, column-major. The entries above the diagonal do not change.
   void lower_triangle(const Jacobian& J, Eigen::Ref<Eigen::MatrixXd> K) {
     const Index n = J.H().rows(), d_out = J.W().cols();
     for_blocks(team_, n * d_out, [&](Index begin, Index length) {
@@ -82,13 +84,14 @@ class Gram {
     });
   }
 
-  /// All of J Jᵀ.
+  /// Computes all of K = J Jᵀ.
   void full(const Jacobian& J, Eigen::Ref<Eigen::MatrixXd> K) {
     lower_triangle(J, K);
     K.triangularView<Eigen::StrictlyUpper>() = K.transpose();
   }
 
-  /// The lower triangle of the mean over k of the n × n blocks ((i, k), (j, k)): H Hᵀ and the first layer's mean part.
+  /// Computes the lower triangle of the mean over k of the n × n blocks ((i, k), (j, k)): H Hᵀ plus the mean part of
+  /// the first layer.
   void mean_block(const Jacobian& J, Eigen::Ref<Eigen::MatrixXd> K) {
     multiply_by_own_transpose(team_, J.H(), K);
     const Eigen::ArrayXd share = J.W().rowwise().squaredNorm() / static_cast<double>(J.W().cols());
@@ -102,8 +105,8 @@ class Gram {
   }
 
  private:
-  /// Calls put(pair, k, l ≤ k, value) for the first layer's part, symmetric in k and l. The sums over u of all pairs
-  /// are one product, of the pairs' rows (X Xᵀ)_ij σ'(Z_i) ⊙ σ'(Z_j) with the columns W_k ⊙ W_l; pairs in blocks.
+  /// Calls put(pair, k, l ≤ k, value) for the entries of the first layer's part, which is symmetric in k and l. The
+  /// sums over u are products of the rows (X Xᵀ)_ij σ'(Z_i) ⊙ σ'(Z_j) with the columns W_k ⊙ W_l, for blocks of pairs.
   template <class Put>
   void for_each_first_layer_entry(const Jacobian& J, Put&& put) {
     const Matrix<double>&S = J.S(), &W = J.W();
@@ -128,14 +131,14 @@ class Gram {
     });
   }
 
-  static constexpr Index pairs_ = 256, readout_columns_ = 16;  // in a block
+  static constexpr Index pairs_ = 256, readout_columns_ = 16;  // number in a block
 
   struct Workspace {
     Matrix<double> slopes, blocks;
   };
 
   Team team_;
-  std::vector<Workspace> workspaces_;  // of each member of the team
+  std::vector<Workspace> workspaces_;  // one for each member of the team
   std::vector<Overlap> overlaps_;
   Matrix<double> weights_, readout_;
 };

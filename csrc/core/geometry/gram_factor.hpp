@@ -10,19 +10,20 @@
 
 namespace zeroloss {
 
-/// Left-looking by columns of blocks, in place of K's lower triangle: most of the work is products of great depth.
+/// The factor replaces the lower triangle of K. The algorithm is left-looking, by columns of blocks, so most of the
+/// work is in products with a long inner index.
 class GramFactor {
  public:
-  /// Room for the lower triangle of a size × size matrix, to be filled before factor().
+  /// Returns memory for the lower triangle of a size × size matrix. The caller fills it before factor().
   Eigen::MatrixXd& lower(Index size) {
     L_.resize(size, size);
     return L_;
   }
 
-  double trace() const { return L_.trace(); }  ///< of K, before factor()
+  double trace() const { return L_.trace(); }  ///< the trace of K; valid before factor()
 
-  /// Replaces the lower triangle by L; false where a pivot does not stand out of the rounding of its own sums,
-  /// size · eps times its diagonal entry.
+  /// Replaces the lower triangle by L. Returns false if a pivot is not above the rounding error of its sums, size · eps
+  /// times its diagonal entry.
   bool factor(const Team& team = Team()) {
     constexpr Index block = 64;
     const Index size = L_.rows();
@@ -36,7 +37,7 @@ class GramFactor {
       if (k > 0) diagonal.triangularView<Eigen::Lower>() -= left * left.transpose();
       factor_diagonal(k, width);
       if (failed_pivot_ >= 0) break;
-      const Index pieces = std::clamp<Index>(rest / 200, 1, 16);  // each of them packs `left`
+      const Index pieces = std::clamp<Index>(rest / 200, 1, 16);  // each piece packs `left` again
       for_blocks(team, rest, ceil_div(std::max<Index>(rest, 1), pieces), [&](Index begin, Index length) {
         const Index row = k + width + begin;
         auto below = L_.block(row, k, length, width);
@@ -47,18 +48,18 @@ class GramFactor {
     return failed_pivot_ < 0;
   }
 
-  /// x ← K⁻¹ x.  x: one right-hand side, or a few as columns
+  /// x ← K⁻¹ x.  x: one right-hand side, or a few as columns, each of size `size`
   template <class Columns>
   void solve_in_place(Columns&& x) const {
     L_.triangularView<Eigen::Lower>().solveInPlace(x);
     L_.transpose().triangularView<Eigen::Upper>().solveInPlace(x);
   }
 
-  /// X = K⁻¹ R for many right-hand sides, the columns of R, in blocks of columns.  R, X: size × right-hand sides
+  /// X = K⁻¹ R in blocks of columns, for many right-hand sides: the columns of R.  R, X: size × right-hand sides
   void solve(const Team& team, const Matrix<double>& R, Matrix<double>& X) {
     X.resize(R.rows(), R.cols());
     columns_.resize(R.rows(), R.cols());
-    const Index blocks = ceil_div(R.cols(), most_columns_);
+    const Index blocks = ceil_div(R.cols(), max_columns_);
     for_blocks(team, R.cols(), ceil_div(R.cols(), blocks), [&](Index begin, Index length) {
       auto columns = columns_.middleCols(begin, length);
       columns = R.middleCols(begin, length);
@@ -67,17 +68,17 @@ class GramFactor {
     });
   }
 
-  Index failed_pivot() const { return failed_pivot_; }  ///< its index, or −1
+  Index failed_pivot() const { return failed_pivot_; }  ///< the index of the pivot that failed, or −1
 
  private:
-  static constexpr Index most_columns_ = 20;  // in a block of right-hand sides, because each block packs L
+  static constexpr Index max_columns_ = 20;  // right-hand sides in a block; each block packs L again
 
   void factor_diagonal(Index begin, Index width) {
     auto D = L_.block(begin, begin, width, width);
     for (Index j = 0; j < width; ++j) {
       const Index rest = width - j - 1;
       const double pivot = D(j, j) - D.row(j).head(j).squaredNorm();
-      if (!(pivot > smallest_allowed_[begin + j])) {  // so that a NaN fails too
+      if (!(pivot > smallest_allowed_[begin + j])) {  // written this way, NaN fails too
         failed_pivot_ = begin + j;
         return;
       }

@@ -1,6 +1,6 @@
-// The Jacobian J = ∂F/∂θ of the outputs F = σ(X E) W, by its products alone: it is never stored.
-// J is n·d_out × d; its row i·d_out + k is output k of sample i, so that an n × d_out row-major matrix is a vector of
-// rows.
+// The Jacobian J = ∂F/∂θ of the outputs F = σ(X E) W. It is never stored; only products with it are computed. J is
+// n·d_out × d with d = d_in·h + h·d_out. Its row i·d_out + k is output k of sample i, so a row-major n × d_out matrix
+// is a vector with an entry for each row of J.
 #pragma once
 
 #include <cmath>
@@ -9,7 +9,7 @@
 
 namespace zeroloss {
 
-/// A point θ = (E, W), or a vector of its tangent space.  E: d_in × h, W: h × d_out
+/// A point θ = (E, W) or a vector with the same shapes.  E: d_in × h, W: h × d_out
 struct Parameters {
   Matrix<double> E, W;
 
@@ -22,18 +22,19 @@ struct Parameters {
   }
 };
 
+/// The Jacobian at the point of the last `move`.
 class Jacobian {
  public:
   Jacobian(const Samples<double>& samples, Activation activation, Team team = Team())
       : samples_(samples), activation_(activation), team_(team) {}
 
-  /// Goes to (E: d_in × h, W: h × d_out).
+  /// Moves to (E: d_in × h, W: h × d_out).
   void move(MatrixView<double> E, MatrixView<double> W) {
     hidden(team_, samples_, E, activation_, H_, &S_);
     W_ = W;
   }
 
-  /// F − Y, n × d_out.
+  /// R = F − Y, n × d_out.
   void residual(Matrix<double>& R) const {
     R.resize(rows() / samples_.d_out(), samples_.d_out());
     for_blocks(team_, R.rows(), [&](Index begin, Index length) {
@@ -55,7 +56,7 @@ class Jacobian {
     multiply_by_rows(team_, H_.transpose(), R, v.W);
   }
 
-  /// R = J v of the first layer alone. Calls add(begin, length) for each block of rows of R when it is complete.
+  /// R = J v for the first layer alone. Calls add(begin, length) for each block of rows of R when it is complete.
   template <class Add>
   void multiply_first(const Matrix<double>& v_E, Matrix<double>& R, Add&& add) {
     G_.resize(H_.rows(), H_.cols());
@@ -69,7 +70,7 @@ class Jacobian {
     });
   }
 
-  /// v = Jᵀ R of the first layer alone.
+  /// v = Jᵀ R for the first layer alone.
   void multiply_first_transposed(const Matrix<double>& R, Matrix<double>& v_E) {
     G_.resize(H_.rows(), H_.cols());
     for_blocks(team_, G_.rows(), [&](Index begin, Index length) {

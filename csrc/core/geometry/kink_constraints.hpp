@@ -1,5 +1,7 @@
-// Pinned pairs: pre-activations z_iu = x_i · E_u that are held at an activation's kink, z_iu = 0. Each is a linear
-// constraint x_i · v_u = 0 on the column u of a tangent vector's first layer.
+// Kink constraints. A pair (i, u) is pinned if its pre-activation z_iu = x_i · E_u stays at the kink z = 0 of the
+// activation. Each pinned pair is a linear constraint x_i · v_u = 0 on column u of the first layer of a tangent vector
+// v.
+// Python entry: python/zeroloss/geometry/tangent.py. Test: tests/test_kink_constraints.py.
 #pragma once
 
 #include <vector>
@@ -8,6 +10,7 @@
 
 namespace zeroloss {
 
+/// Copies row i of X to x (d_in).
 inline void dense_row(const SparseInputs<double>& X, Index i, Eigen::VectorXd& x) {
   x.setZero();
   for (Index entry = X.starts[static_cast<std::size_t>(i)]; entry < X.starts[static_cast<std::size_t>(i) + 1]; ++entry)
@@ -16,12 +19,12 @@ inline void dense_row(const SparseInputs<double>& X, Index i, Eigen::VectorXd& x
 
 inline void dense_row(const DenseInputs<double>& X, Index i, Eigen::VectorXd& x) { x = X.X.row(i); }
 
-/// The pinned pairs of all units, as an orthonormal basis of each unit's constraints, which may be dependent.
+/// The constraints of all units: an orthonormal basis for each unit. The constraints of a unit may be dependent.
 class KinkConstraints {
  public:
   explicit KinkConstraints(const Samples<double>& samples, Team team = Team()) : samples_(samples), team_(team) {}
 
-  /// KinkConstraints the pairs (i, u) of h units for which is_pinned(i, u).
+  /// Pins the pairs (i, u) of h units for which is_pinned(i, u) is true.
   template <class IsPinned>
   void assign(Index h, IsPinned&& is_pinned) {
     blocks_.resize(static_cast<std::size_t>(ceil_div(h, units_)));
@@ -46,7 +49,8 @@ class KinkConstraints {
     });
   }
 
-  /// V ← P V, V: d_in × h: in each column u what is orthogonal to the x_i of its pinned pairs.
+  /// V ← P V, V: d_in × h. P projects each column u onto the vectors that are orthogonal to the x_i of its pinned
+  /// pairs.
   void project(Matrix<double>& V) const {
     for_blocks(team_, static_cast<Index>(blocks_.size()), 1, [&](Index first, Index) {
       const Block& block = blocks_[static_cast<std::size_t>(first)];
@@ -63,14 +67,14 @@ class KinkConstraints {
 
   Index count() const {
     return sum([](const Block& block) { return block.count; });
-  }  ///< of pairs
+  }  ///< number of pinned pairs
   Index rank() const {
     return sum([](const Block& block) { return block.rank(); });
-  }  ///< of their constraints
+  }  ///< number of independent constraints
 
  private:
-  static constexpr Index units_ = 64;         // in a block
-  static constexpr double dependent_ = 1e-8;  // share of a row outside the span of others that counts as none
+  static constexpr Index units_ = 64;         // units in a block
+  static constexpr double dependent_ = 1e-8;  // bound on the share of a row outside the span of other rows
 
   struct Unit {
     Index u, begin, rank;
@@ -95,7 +99,7 @@ class KinkConstraints {
       return {basis.data() + begin * d_in, size, d_in};
     }
 
-    /// Adds to the basis vectors from `begin` on what x has outside their span, by Gram and Schmidt, twice.
+    /// Adds the part of x outside the span of the basis vectors from `begin` on, by two passes of Gram–Schmidt.
     void extend(Index begin, Eigen::VectorXd& x) {
       const double length = x.norm();
       const auto B = basis_rows(begin, rank() - begin);

@@ -1,4 +1,4 @@
-// Solves J Jᵀ Z = R: with a factor of the Gram matrix, or without the matrix, by conjugate gradients.
+// Solves J Jᵀ Z = R, R and Z: n × d_out. `dense` factors the Gram matrix; `matrix_free` uses conjugate gradients.
 #pragma once
 
 #include "gram.hpp"
@@ -11,19 +11,19 @@ enum class SolverKind { dense, matrix_free };
 
 struct SolverSettings {
   SolverKind kind;
-  double tolerance;      ///< of conjugate gradients: the residual, relative to the right-hand side
-  Index max_iterations;  ///< of conjugate gradients, for one right-hand side
+  double tolerance;      ///< conjugate gradients: the residual relative to the right-hand side
+  Index max_iterations;  ///< conjugate gradients: iterations for one right-hand side
 };
 
-/// Dense takes (n·d_out)² doubles. Matrix-free takes n² of them, for the preconditioner M ⊗ I with M the mean over
-/// outputs of the diagonal blocks: the readout part H Hᵀ, and what the first layer adds to it on average. With H Hᵀ
-/// alone there would be no preconditioner for h < n.
+/// `dense` needs (n·d_out)² doubles. `matrix_free` needs n², for the preconditioner M ⊗ I. M is the mean over outputs
+/// of the diagonal blocks: the readout part H Hᵀ plus the mean part of the first layer. H Hᵀ alone would be singular
+/// for h < n.
 class NormalEquations {
  public:
   NormalEquations(const Samples<double>& samples, SolverSettings settings, Team team = Team())
       : settings_(settings), team_(team), gram_(samples, team) {}
 
-  /// Makes the point of J that of the factor; false where J Jᵀ (or M) is singular.
+  /// Factors J Jᵀ, or M if matrix-free, at the point of J. Returns false if it is singular.
   bool prepare(const Jacobian& J) {
     if (settings_.kind == SolverKind::matrix_free) return prepare_mean(J);
     gram_.lower_triangle(J, gram_factor_.lower(J.rows()));
@@ -32,11 +32,11 @@ class NormalEquations {
     return factor_is_current_;
   }
 
-  /// Says that J has moved: from now on the factor is that of another point.
+  /// Records that J has moved: the factor belongs to another point from now on.
   void invalidate_factor() { factor_is_current_ = false; }
 
-  /// R ← (J Jᵀ)⁻¹ R, R: n × d_out; by conjugate gradients where the factor is that of another point, which then
-  /// preconditions. False where the tolerance is not reached.
+  /// R ← (J Jᵀ)⁻¹ R, R: n × d_out. If the factor belongs to another point, it is the preconditioner of conjugate
+  /// gradients. Returns false if the tolerance is not reached.
   bool solve(Jacobian& J, Matrix<double>& R) {
     if (settings_.kind == SolverKind::matrix_free)
       return conjugate_gradients(J, R, settings_.tolerance, Preconditioner::mean);
@@ -45,28 +45,29 @@ class NormalEquations {
     return true;
   }
 
-  /// The same to a small relative residual only, without a factor of J Jᵀ.
+  /// The same to the relative residual `tolerance`, without a factor of J Jᵀ.
   bool solve_roughly(Jacobian& J, Matrix<double>& R, double tolerance) {
     return prepare_mean(J) && conjugate_gradients(J, R, tolerance, Preconditioner::mean);
   }
 
-  /// Factors M for solve_pinned; false where it is singular. (Taking the pinned pairs' part from it does not pay.)
+  /// Factors M for solve_pinned. Returns false if it is singular. (Subtracting the part of the pinned pairs from M does
+  /// not pay.)
   bool prepare_pinned(const Jacobian& J) { return prepare_mean(J); }
 
-  /// R ← (J P Jᵀ)⁻¹ R, P the projector off pinned pairs, to a relative residual, by conjugate gradients with the M of
-  /// the last preparation; adds the iterations to `iterations`.
+  /// R ← (J P Jᵀ)⁻¹ R to the relative residual `tolerance`, with the projector P off the pinned pairs, by conjugate
+  /// gradients with the M of the last `prepare_pinned`. Adds the number of iterations to `iterations`.
   bool solve_pinned(Jacobian& J, const KinkConstraints& constraints, Matrix<double>& R, double tolerance,
                     Index& iterations) {
     return conjugate_gradients(J, R, tolerance, Preconditioner::mean, &constraints, &iterations);
   }
 
-  /// The same with the factor, whatever its point. Dense only.
+  /// R ← K⁻¹ R with the factor of K = J Jᵀ at its point, which may differ from the point of J. Dense only.
   void solve_with_factor(Matrix<double>& R) const {
     const FlushDenormals flush;  // as in blocks
     gram_factor_.solve_in_place(Eigen::Map<Eigen::VectorXd>(R.data(), R.size()));
   }
 
-  double trace() const { return trace_; }  ///< of J Jᵀ at the factor's point: ‖J‖²_F
+  double trace() const { return trace_; }  ///< the trace of J Jᵀ at the point of the factor: ‖J‖²_F
   double tolerance() const { return settings_.tolerance; }
   SolverKind kind() const { return settings_.kind; }
   Gram& gram() { return gram_; }
@@ -92,7 +93,7 @@ class NormalEquations {
   bool conjugate_gradients(Jacobian& J, Matrix<double>& R, double tolerance, Preconditioner preconditioner,
                            const KinkConstraints* constraints = nullptr, Index* iterations = nullptr) {
     const double target = tolerance * R.norm();
-    const bool readout_first = J.H().rows() <= J.H().cols();  // then (H Hᵀ) P is quicker than H (Hᵀ P)
+    const bool readout_first = J.H().rows() <= J.H().cols();  // then (H Hᵀ) P is faster than H (Hᵀ P)
     if (readout_first) compute_readout(J.H());
     X_.setZero(R.rows(), R.cols());
     double rz = 0;
@@ -126,7 +127,7 @@ class NormalEquations {
     return true;
   }
 
-  /// H Hᵀ, all of it.
+  /// Computes readout_ = H Hᵀ with both triangles.
   void compute_readout(const Matrix<double>& H) {
     const Index n = H.rows();
     readout_.resize(n, n);

@@ -1,4 +1,7 @@
-// The zero-loss set 𝒵 = {θ : F(θ) = Y} (Sec. 4): its tangent space, the norm-minimising direction and the way onto it.
+// The zero-loss set {θ : F(θ) = Y} (Sec. 4): its tangent space, the norm-minimising direction g = −(I − J⁺J) θ (Eqs.
+// 28, 29), the singular values of J, and a projection onto the set by the Gauss–Newton method.
+// Shapes: E d_in × h, W h × d_out, F and Y n × d_out, J n·d_out × d with d = d_in·h + h·d_out.
+// Python entry: python/zeroloss/geometry/solver.py. Test: tests/test_geometry.py.
 #pragma once
 
 #include <algorithm>
@@ -14,36 +17,37 @@ namespace zeroloss {
 enum class RetractionEnding { converged, stalled, singular, too_many_iterations };
 
 struct RetractionSettings {
-  double tolerance;  ///< of max|F − Y|
+  double tolerance;  ///< the bound on max|F − Y| at the end
   Index max_iterations;
-  bool reuse_factor;  ///< spare factorisations: rough steps at first, and chord steps while they contract fast enough
+  bool reuse_factor;  ///< save factorisations by rough steps at first, and by chord steps if they contract fast enough
 };
 
 struct Retraction {
   RetractionEnding ending;
-  std::vector<double> residuals;  ///< max|F − Y| before each iteration, and after the last
-  int factorisations;             ///< of J Jᵀ
+  std::vector<double> residuals;  ///< max|F − Y| before each iteration and after the last one
+  int factorisations;             ///< how often J Jᵀ was factored
 };
 
 struct SingularValue {
   double value;
-  double accuracy;  ///< relative distance to a singular value, at most
+  double accuracy;  ///< a bound on the relative distance to a singular value of J
 };
 
-/// Samples with all workspace. Everything is at the point of the last `factor` or `retract`.
+/// The zero-loss set of some samples, with workspace. J belongs to the point of the last `factor` or `retract`.
 class ZeroLossSet {
  public:
   ZeroLossSet(const Samples<double>& samples, Activation activation, SolverSettings settings, Team team = Team())
       : jacobian_(samples, activation, team), normal_(samples, settings, team) {}
 
-  /// Goes to (E: d_in × h, W: h × d_out) and factors J Jᵀ; false where J is singular.
+  /// Moves to (E: d_in × h, W: h × d_out) and factors J Jᵀ. Returns false if J is singular.
   bool factor(MatrixView<double> E, MatrixView<double> W) {
     move_to(E, W);
     return normal_.prepare(jacobian_);
   }
 
-  /// v ← (I − J⁺J) v with J⁺ = Jᵀ(J Jᵀ)⁻¹, the part of v that is tangent to the set; false where the solve fails.
-  /// Twice, for the normal equations square the condition of J: what the first pass leaves of J v the second removes.
+  /// Replaces v by its tangent part: v ← (I − J⁺J) v with J⁺ = Jᵀ(J Jᵀ)⁻¹. Returns false if the solve fails. With a
+  /// factor there are two passes, because the normal equations square the condition of J: the second pass removes the
+  /// error of the first.
   bool project_to_tangent(Parameters& v) {
     for (int pass = 0; pass < 2; ++pass) {
       jacobian_.multiply(v, R_);
@@ -55,7 +59,8 @@ class ZeroLossSet {
     return true;
   }
 
-  /// g = −(I − J⁺J) θ = −θ + Jᵀ(J Jᵀ)⁻¹Jθ (Eqs. 28, 29), on the set and off it.
+  /// Computes the norm-minimising direction g = −(I − J⁺J) θ = −θ + Jᵀ(J Jᵀ)⁻¹Jθ (Eqs. 28, 29), for any θ. Returns
+  /// false if J is singular.
   bool direction(MatrixView<double> E, MatrixView<double> W, Parameters& g) {
     if (!factor(E, W)) return false;
     g.E = -E;
@@ -63,8 +68,9 @@ class ZeroLossSet {
     return project_to_tangent(g);
   }
 
-  /// The same with x_i · g_u = 0 for pinned pairs besides: g = −(I − A⁺A) θ, A the rows of J and of the pins, which may
-  /// be dependent. With P the projector off the pins, that is −P θ + P Jᵀ (J P Jᵀ)⁻¹ J P θ; twice, as above.
+  /// The same with the additional constraints x_i · g_u = 0 of pinned pairs: g = −(I − A⁺A) θ. A has the rows of J and
+  /// of the constraints, which may be dependent. With the projector P off the constraints, g = −P θ + P Jᵀ (J P Jᵀ)⁻¹ J
+  /// P θ. Two passes, as above.
   bool pinned_direction(MatrixView<double> E, MatrixView<double> W, const KinkConstraints& constraints, Parameters& g) {
     move_to(E, W);
     if (!normal_.prepare_pinned(jacobian_)) return false;
@@ -82,10 +88,10 @@ class ZeroLossSet {
     return true;
   }
 
-  /// Gauss–Newton, θ ← θ − t Jᵀ(J Jᵀ)⁻¹(F − Y), in place. The step t is halved until the residual falls: an
-  /// activation's kinks may be in the way. With `reuse_factor`, steps far from the set are found to a relative residual
-  /// of `forcing_` by conjugate gradients, cheap beside a factor, for kinks spoil them anyway: until the residual is
-  /// `rough_` tolerances.
+  /// Moves θ onto the set by Gauss–Newton steps θ ← θ − t Jᵀ(J Jᵀ)⁻¹(F − Y). The step t is halved until the residual
+  /// decreases, because kinks of the activation may be in the way. With `reuse_factor`, steps are rough as long as the
+  /// residual is above `rough_` tolerances: conjugate gradients compute them to a relative residual of `forcing_`. This
+  /// is cheaper than a factorisation, and kinks make exact steps inexact anyway.
   Retraction retract(MatrixMap<double> E, MatrixMap<double> W, RetractionSettings settings) {
     Retraction result{RetractionEnding::too_many_iterations, {}, 0};
     const auto end = [&](RetractionEnding ending) {
@@ -107,7 +113,7 @@ class ZeroLossSet {
         new_norm = search_step(E, W, norm);
       else if (reuse_old_factor && find_step([&](auto& R) { return normal_.solve_with_factor(R), true; }))
         new_norm = try_step(E, W, 1);
-      if (!(new_norm < norm)) {  // nothing tried yet, or in vain: a new factor
+      if (!(new_norm < norm)) {  // no cheaper step was tried or none succeeded: factor J Jᵀ
         move_to(E, W);
         jacobian_.residual(residual_);
         ++result.factorisations;
@@ -124,7 +130,7 @@ class ZeroLossSet {
     }
   }
 
-  /// The largest singular value of J, from below, to a relative `accuracy` or as far as `most` iterations go.
+  /// Returns the largest singular value of J, a lower bound, to a relative `accuracy` or after `max_iterations`.
   SingularValue largest(double accuracy, Index max_iterations) {
     const auto result = largest_eigenvalue(jacobian_.rows(), 2 * accuracy, max_iterations, [&](Eigen::VectorXd& v) {
       R_ = as_rows(v);
@@ -135,8 +141,9 @@ class ZeroLossSet {
     return {std::sqrt(result.value), result.accuracy / 2};
   }
 
-  /// The smallest, likewise, from above; false where a solve fails. The vector is found with the factor, which may be
-  /// that of a point nearby; its image under the present J Jᵀ gives value and accuracy.
+  /// Computes the smallest singular value of J, an upper bound, to a relative `accuracy` or after `max_iterations`.
+  /// Returns false if a solve fails. The singular vector is computed with the factor, which may belong to a nearby
+  /// point. The product of the current J Jᵀ with the vector gives the value and its accuracy.
   bool smallest(double accuracy, Index max_iterations, SingularValue& result) {
     bool solved = true;
     Eigen::VectorXd v;
@@ -149,7 +156,7 @@ class ZeroLossSet {
       as_rows(x) = R_;
     };
     largest_eigenvalue(jacobian_.rows(), 2 * accuracy, max_iterations, apply, &v);
-    apply(v);  // what is left of the great singular vectors would weigh cond(J)² in the image
+    apply(v);  // the remaining part along large singular vectors would be multiplied by cond(J)² in the product
     R_ = as_rows(v) / v.norm();
     jacobian_.multiply_transposed(R_, step_);
     jacobian_.multiply(step_, residual_);
@@ -158,8 +165,8 @@ class ZeroLossSet {
     return solved;
   }
 
-  /// The size below which a projected part of v is rounding: eps (‖J‖_F/σ_min)² ‖v‖, for the normal equations square
-  /// the condition of J.
+  /// Returns the relative size below which a projection of v is rounding error: eps (‖J‖_F/σ_min)². The normal
+  /// equations square the condition of J.
   double rounding(double smallest_singular_value) const {
     return std::numeric_limits<double>::epsilon() * normal_.trace() /
            (smallest_singular_value * smallest_singular_value);
@@ -170,7 +177,7 @@ class ZeroLossSet {
 
  private:
   static constexpr double rough_ = 1e8, forcing_ = 0.3;
-  static constexpr double sufficient_decrease_ = 1e-4;  // of what the linear model promises
+  static constexpr double sufficient_decrease_ = 1e-4;  // share of the decrease that the linear model predicts
   static constexpr double smallest_step_ = 0x1p-20;
 
   void move_to(MatrixView<double> E, MatrixView<double> W) {
@@ -183,7 +190,7 @@ class ZeroLossSet {
     return {v.data(), v.size() / d_out, d_out};
   }
 
-  /// step_ = Jᵀ(J Jᵀ)⁻¹(F − Y), where `solve` replaces F − Y by (J Jᵀ)⁻¹(F − Y).
+  /// Computes step_ = Jᵀ(J Jᵀ)⁻¹(F − Y). `solve` replaces F − Y by (J Jᵀ)⁻¹(F − Y) and returns whether it succeeded.
   template <class Solve>
   bool find_step(Solve&& solve) {
     R_ = residual_;
@@ -192,7 +199,7 @@ class ZeroLossSet {
     return true;
   }
 
-  /// Goes to θ − t step_; returns ‖F − Y‖ there.
+  /// Moves to θ − t step_ and returns ‖F − Y‖ there.
   double try_step(MatrixView<double> E, MatrixView<double> W, double t) {
     trial_.E = E - t * step_.E;
     trial_.W = W - t * step_.W;
@@ -201,15 +208,15 @@ class ZeroLossSet {
     return residual_.norm();
   }
 
-  /// Halves t from 1 until ‖F − Y‖ falls from `norm`; returns it, or `norm` where no t is found.
+  /// Halves t from 1 until ‖F − Y‖ is smaller than `norm`. Returns the new ‖F − Y‖, or `norm` if no t is found.
   double search_step(MatrixView<double> E, MatrixView<double> W, double norm) {
     for (double t = 1; t >= smallest_step_; t /= 2)
       if (const double new_norm = try_step(E, W, t); new_norm < (1 - sufficient_decrease_ * t) * norm) return new_norm;
     return norm;
   }
 
-  /// Whether chord steps at this contraction reach the tolerance sooner than with a new factor, which costs about as
-  /// much as size/24 of them.
+  /// Whether chord steps with this contraction reach the tolerance sooner than a new factor, which costs about as much
+  /// as rows/24 chord steps.
   bool chord_steps_pay(double residual, double contraction, double tolerance) const {
     const Index max_steps = std::max<Index>(4, jacobian_.rows() / 24);
     for (Index steps = 0; steps < max_steps; ++steps)

@@ -1,5 +1,6 @@
-// Work on matrices in blocks of rows or columns, the tasks of a team. Their sizes depend on the matrix alone, and each
-// block of the output is computed by one task, so no bit depends on the number of threads.
+// Products of matrices in blocks of rows or columns. Each block is a task for a team of threads. The sizes of the
+// blocks depend only on the matrix, and one task computes a block, so the bits do not depend on the number of threads.
+// Test: tests/test_threads_and_memory.py.
 #pragma once
 
 #include <algorithm>
@@ -12,11 +13,12 @@
 
 namespace zeroloss {
 
-/// Rows or columns in a block, unless said otherwise: smaller ones would cost products more than threads gain.
+/// The default number of rows or columns in a block. Smaller blocks slow the products more than threads gain.
 constexpr Index block_size = 128;
 
-/// Calls f(begin, length), or f(begin, length, member) with the member of the team, for the blocks of [0, count), of
-/// `size` except the last. A block must not throw. Denormals are flushed meanwhile, for helping threads flush them.
+/// Calls f(begin, length), or f(begin, length, member) with the member of the team, for the blocks of [0, count). All
+/// blocks have `size` elements except the last. f must not throw. Denormals are flushed to zero during the calls,
+/// because the helping threads flush them too.
 template <class F>
 void for_blocks(const Team& team, Index count, Index size, F&& f) {
   const FlushDenormals flush;
@@ -29,13 +31,13 @@ void for_blocks(const Team& team, Index count, Index size, F&& f) {
   });
 }
 
-/// The same for blocks of `block_size`.
+/// The same with blocks of `block_size`.
 template <class F>
 void for_blocks(const Team& team, Index count, F&& f) {
   for_blocks(team, count, block_size, f);
 }
 
-/// C = A B, by blocks of rows.
+/// C = A B, in blocks of rows.
 template <class A, class B>
 void multiply_by_rows(const Team& team, const A& a, const B& b, Matrix<double>& C) {
   C.resize(a.rows(), b.cols());
@@ -44,7 +46,7 @@ void multiply_by_rows(const Team& team, const A& a, const B& b, Matrix<double>& 
   });
 }
 
-/// C = A Aᵀ, A: rows × depth, its lower triangle alone: above the diagonal, entries are undefined.
+/// Computes the lower triangle of C = A Aᵀ, A: rows × depth. The entries above the diagonal are undefined.
 template <class C>
 void multiply_by_own_transpose(const Team& team, const Matrix<double>& A, C&& c) {
   const Index blocks = ceil_div(A.rows(), block_size);

@@ -1,4 +1,4 @@
-// The multiply-add peak of one core at this instruction-set level: the yardstick of the benchmarks.
+// Measures the multiply-add peak of one core at this instruction-set level. The benchmarks (bench/) compare with it.
 #pragma once
 
 #include <algorithm>
@@ -8,9 +8,9 @@
 
 namespace zeroloss {
 
-/// `rounds` multiply-adds v ← a v + b in each of `chains` independent registers; returns their sum, which keeps them
-/// alive. The chains start apart, so that no two are one; a and b are arguments, so that nothing is known at compile
-/// time.
+/// Performs `rounds` multiply-adds v ← a v + b in each of `chains` independent registers. Returns their sum, so that
+/// the compiler cannot remove them. The chains start with different values, so it cannot merge them. a and b are
+/// arguments, so it cannot compute the result.
 template <class T, int chains>
 [[gnu::noipa, gnu::noinline]] T multiply_add_chains(T a, T b, long rounds) {
   const Vector<T> factor = broadcast(a), term = broadcast(b);
@@ -26,9 +26,9 @@ template <class T, int chains>
   return sum;
 }
 
-/// Floating-point operations per second, a multiply-add counting as two: the best of the short blocks (about 0.1 ms)
-/// that fit in `seconds`, so that a core shared with others shows its own speed. Without fused multiply-add (baseline
-/// x86-64) it is the peak of a multiplication and an addition.
+/// Returns floating-point operations per second; a multiply-add counts as two. It is the best of the short blocks
+/// (about 0.1 ms) that fit in `seconds`, so other work on the core has little effect. Without fused multiply-add
+/// (baseline x86-64) it is the peak of multiplications and additions.
 template <class T>
 double fma_peak(double seconds) {
   using Clock = std::chrono::steady_clock;

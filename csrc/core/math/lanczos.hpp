@@ -1,4 +1,5 @@
 // The largest eigenvalue of a symmetric positive operator by the Lanczos iteration.
+// Python entry: python/zeroloss/geometry/spectrum.py. Test: tests/test_geometry.py.
 #pragma once
 
 #include <Eigen/Eigenvalues>
@@ -11,20 +12,21 @@
 namespace zeroloss {
 
 struct LargestEigenvalue {
-  double value;     ///< from below
-  double accuracy;  ///< the residual, relative to it
+  double value;     ///< a lower bound
+  double accuracy;  ///< the residual divided by the value
 };
 
-/// `apply` replaces a vector by its image. Ends where the residual, which bounds the distance to some eigenvalue, is at
-/// most `accuracy` times the value, or after `most` iterations; the value is usually far better, by the residual's
-/// square over the gap to the next. The start is fixed. `eigenvector`, where wanted, has length 1.
+/// Computes the largest eigenvalue. `apply` replaces a vector by its image. The residual bounds the distance to an
+/// eigenvalue; the iteration ends when it is at most `accuracy` times the value, or after `max_iterations`. The value
+/// is usually far more accurate: its error is the residual's square over the gap to the next eigenvalue. The start is
+/// fixed. `eigenvector` gets length 1; it may be null.
 template <class Apply>
 LargestEigenvalue largest_eigenvalue(Index size, double accuracy, Index max_iterations, Apply&& apply,
                                      Eigen::VectorXd* eigenvector = nullptr) {
   max_iterations = std::min(max_iterations, size);
   Eigen::MatrixXd Q(size, max_iterations);
   Eigen::VectorXd diagonal(max_iterations), off_diagonal(max_iterations), v(size);
-  std::uint64_t state = 1;  // a linear congruential generator: the same start at every call
+  std::uint64_t state = 1;  // a linear congruential generator gives the same start at every call
   for (Index i = 0; i < size; ++i) {
     state = state * 6364136223846793005u + 1442695040888963407u;
     v[i] = static_cast<double>(state >> 11) * 0x1p-53 - 0.5;
@@ -41,7 +43,7 @@ LargestEigenvalue largest_eigenvalue(Index size, double accuracy, Index max_iter
     off_diagonal[m] = v.norm();
     const bool complete = off_diagonal[m] <= std::numeric_limits<double>::epsilon() * diagonal[m] || m + 1 == size;
     if (const bool last = complete || m + 1 == max_iterations;
-        last || m % 3 == 2) {  // the small problem is not for nothing
+        last || m % 3 == 2) {  // solving the small problem takes time
       Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> ritz;
       const double scale = diagonal.head(m + 1).maxCoeff();  // the solver's thresholds are absolute
       ritz.computeFromTridiagonal(diagonal.head(m + 1) / scale, off_diagonal.head(m) / scale);

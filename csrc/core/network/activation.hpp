@@ -1,4 +1,5 @@
-// The activation stage: H = σ(Z) and S = σ'(Z), elementwise.
+// The activations: H = σ(Z) and S = σ'(Z), elementwise, for arrays of any shape. Python entry: `activation` of
+// python/zeroloss/networks/network.py. Test: tests/test_activations.py.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +16,7 @@ struct Activation {
   double parameter;  // the slope of leaky_relu, the sharpness b of softplus
 };
 
-// One functor for each σ. A NaN in z is a NaN in σ(z), so that a divergence shows.
+// One functor for each σ. A NaN in z gives a NaN in σ(z), so a divergence stays visible.
 
 template <class T>
 struct Identity {
@@ -30,7 +31,7 @@ struct Relu {
   }
 };
 
-/// z above 0 and slope · z below, with σ'(0) the slope.
+/// z for z > 0, else slope · z; σ'(0) is the slope.
 template <class T>
 struct LeakyRelu {
   T slope;
@@ -50,11 +51,11 @@ struct Tanh {
   [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const { return tanh<T>(z); }
 };
 
-/// z Φ(z) and Φ(z) + z φ(z), where Φ(z) = Q(−z) for z ≤ 0, so that the negative tail keeps its digits.
+/// z Φ(z) and Φ(z) + z φ(z). For z ≤ 0, Φ(z) = Q(−z) is used, because it does not lose the digits of the negative tail.
 template <class T>
 struct Gelu {
   [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const {
-    constexpr T limit = Constants<T>::tail_zero;  // beyond it 0 would meet ∞
+    constexpr T limit = Constants<T>::tail_zero;  // without this bound, 0 · ∞ could occur
     const Vector<T> bounded_below = at_least<T>(z, broadcast(-limit));
     const Vector<T> bounded = at_most<T>(bounded_below, broadcast(limit));
     const NormalTail<T> normal = normal_tail<T>(magnitude<T>(bounded));
@@ -75,14 +76,14 @@ struct Softplus {
   }
 };
 
-/// σ whose exponentials are found by a loop of their own, which leaves them in S: in one loop, the chain of operations
-/// that wait for each other would be so long that the processor waits with them.
+/// σ whose exponentials are computed first, by a separate loop that stores them in S. In a single loop, the chain of
+/// dependent operations would be so long that the processor stalls.
 template <class T, class Sigma>
 concept ExponentialFirst = requires(Sigma sigma, Vector<T> z) { sigma.exponential(z); };
 
-/// σ of whole registers, two under way together. It stays one piece of machine code, the same for every caller, and no
-/// sum here has two products as terms, of which the compiler could choose one to fuse: an element's bits must not
-/// depend on where it stands.
+/// Applies σ to whole registers, two at a time. An element's bits must not depend on its position. Therefore this is
+/// one piece of machine code, the same for every caller, and no sum has two products as terms, because the compiler
+/// could choose which of them to fuse.
 template <class T, class Sigma>
 [[gnu::noipa, gnu::noinline]] void apply_to_registers(Sigma sigma, const T* Z, T* H, T* S, std::size_t registers) {
   constexpr std::size_t width = lanes<T>, block = 64;
@@ -105,7 +106,7 @@ template <class T, class Sigma>
   }
 }
 
-/// The last count % lanes elements go through a padded register.
+/// Applies σ to any number of elements. The last count % lanes elements go through a padded register.
 template <class T, class Sigma>
 void apply_to_all(Sigma sigma, const T* Z, T* H, T* S, std::size_t count) {
   constexpr std::size_t width = lanes<T>;
@@ -119,7 +120,7 @@ void apply_to_all(Sigma sigma, const T* Z, T* H, T* S, std::size_t count) {
   std::copy_n(slope, rest, S + whole);
 }
 
-/// H = σ(Z), S = σ'(Z), all of `count` elements at any alignment; H may be Z, but S stands apart from both.
+/// H = σ(Z) and S = σ'(Z), each of `count` elements at any alignment. H may be Z; S must not overlap either.
 template <class T>
 void activate(const Activation& activation, const T* Z, T* H, T* S, std::size_t count) {
   const T parameter = static_cast<T>(activation.parameter);
@@ -141,7 +142,7 @@ void activate(const Activation& activation, const T* Z, T* H, T* S, std::size_t 
   }
 }
 
-/// H = σ(Z) alone, with the bits that come with S; H may be Z.
+/// H = σ(Z) alone, with the same bits as above. H may be Z.
 template <class T>
 void activate(const Activation& activation, const T* Z, T* H, std::size_t count) {
   constexpr std::size_t block = 512;

@@ -1,5 +1,5 @@
-// Cross-entropy of softmax outputs, without overflow, and without cancellation where a sample is learned: where its
-// probability is 1 − ε, loss and gradient keep the digits of ε.
+// Cross-entropy of softmax outputs, without overflow and without cancellation: if a sample's probability is 1 − ε, loss
+// and gradient have the digits of ε. Test: tests/test_cross_entropy_and_adamw.py.
 #pragma once
 
 #include "../../linalg/strips.hpp"
@@ -8,9 +8,9 @@
 
 namespace zeroloss {
 
-/// For one strip of samples, [output][lanes]: F becomes G = c (p Σ_j y_j − y), p = softmax(F), and losses gets
-/// Σ_k y_k (log Σ_j e^{F_j} − F_k). With e_k = e^{F_k − max F} and the sum S = 1 + s, log S = log1p(s), and
-/// 1 − p_k = (S − e_k)/S, which is s/S at the maximum. One piece of machine code: its bits do not depend on the caller.
+/// For one strip of samples, [output][lanes]: F becomes G = c (p Σ_j y_j − y), p = softmax(F), and losses gets Σ_k y_k
+/// (log Σ_j e^{F_j} − F_k). With e_k = e^{F_k − max F} and the sum S = 1 + s, log S = log1p(s), and 1 − p_k = (S −
+/// e_k)/S, which is s/S at the maximum. It is one piece of machine code: the bits do not depend on the caller.
 template <class T>
 [[gnu::noipa, gnu::noinline]] void cross_entropy(Index d_out, T c, const T* minus_Y, T* F, T* losses) {
   constexpr int L = lanes<T>;
@@ -36,7 +36,7 @@ template <class T>
   store(losses, distance - minus_targets * log1p<T>(s));
 }
 
-/// The same for all samples: F (n × d_out) becomes G; returns c times the sum of the losses.
+/// The same for all samples: replaces F (n × d_out) by G and returns c times the sum of the losses.
 template <class T>
 double cross_entropy(const Matrix<T>& Y, double c, Matrix<T>& F) {
   constexpr Index L = lanes<T>;

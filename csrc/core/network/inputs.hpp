@@ -1,4 +1,5 @@
-// The rows of X (n × d_in): sparse, as k-hot index lists with values, or dense.
+// The inputs X (n × d_in), stored as sparse or dense rows, and their products X E and Xᵀ gZ. Python entry:
+// python/zeroloss/datasets/dataset.py.
 #pragma once
 
 #include <utility>
@@ -10,7 +11,7 @@
 
 namespace zeroloss {
 
-/// Compressed rows: row i holds columns[starts[i] … starts[i + 1]) with their values.
+/// Compressed rows: the entries of row i are columns[starts[i] … starts[i + 1]) with their values.
 template <class T>
 struct SparseInputs {
   std::vector<Index> starts;
@@ -45,7 +46,7 @@ void add_multiple(T a, const T* __restrict x, T* __restrict y, Index count) {
   for (Index u = 0; u < count; ++u) y[u] += a * x[u];
 }
 
-/// Z = X E for rows [begin, begin + count) of X.  E: d_in × h, Z: count × h
+/// Z = X E for the rows [begin, begin + count) of X.  E: d_in × h, Z: count × h
 template <class T>
 void multiply_rows(const SparseInputs<T>& X, MatrixView<T> E, Index begin, Index count, MatrixMap<T> Z) {
   Z.setZero();
@@ -59,7 +60,7 @@ void multiply_rows(const DenseInputs<T>& X, MatrixView<T> E, Index begin, Index 
   Z.noalias() = X.X.middleRows(begin, count) * E;
 }
 
-/// Columns [begin, begin + count) of gE = Xᵀ gZ.  gZ: n × h, gE: d_in × h
+/// Computes the columns [begin, begin + count) of gE = Xᵀ gZ.  gZ: n × h, gE: d_in × h
 template <class T>
 void multiply_transposed_columns(const SparseInputs<T>& X, const Matrix<T>& gZ, Index begin, Index count,
                                  Matrix<T>& gE) {
@@ -75,7 +76,7 @@ void multiply_transposed_columns(const DenseInputs<T>& X, const Matrix<T>& gZ, I
   gE.middleCols(begin, count).noalias() = X.X.transpose() * gZ.middleCols(begin, count);
 }
 
-/// A set of samples: the rows of X and the targets Y (n × d_out).
+/// Samples: the inputs X (n × d_in) and the targets Y (n × d_out).
 template <class T>
 struct Samples {
   Inputs<T> X;
@@ -93,11 +94,11 @@ struct Samples {
     Z.resize(n(), E.cols());
     multiply_rows(E, 0, n(), Z.data());
   }
-  /// Rows [begin, begin + count) of it, Z having its size.
+  /// Computes the rows [begin, begin + count) of Z = X E. Z already has its size, n × h.
   void multiply_rows(MatrixView<T> E, Index begin, Index count, Matrix<T>& Z) const {
     multiply_rows(E, begin, count, Z.data() + begin * Z.cols());
   }
-  /// The same, to a place for these rows alone.
+  /// The same, with room for these rows only: Z is count × h.
   void multiply_rows(MatrixView<T> E, Index begin, Index count, T* Z) const {
     const MatrixMap<T> output(Z, count, E.cols());
     std::visit([&](const auto& inputs) { zeroloss::multiply_rows<T>(inputs, E, begin, count, output); }, X);
@@ -107,12 +108,12 @@ struct Samples {
     gE.resize(d_in(), gZ.cols());
     multiply_transposed_columns(gZ, 0, gZ.cols(), gE);
   }
-  /// The same on a team.
+  /// The same on a team of threads.
   void multiply_transposed(const Team& team, const Matrix<T>& gZ, Matrix<T>& gE) const {
     gE.resize(d_in(), gZ.cols());
     for_blocks(team, gZ.cols(), [&](Index begin, Index count) { multiply_transposed_columns(gZ, begin, count, gE); });
   }
-  /// Columns [begin, begin + count) of it, gE having its size.
+  /// Computes the columns [begin, begin + count) of gE = Xᵀ gZ. gE already has its size, d_in × h.
   void multiply_transposed_columns(const Matrix<T>& gZ, Index begin, Index count, Matrix<T>& gE) const {
     std::visit([&](const auto& inputs) { zeroloss::multiply_transposed_columns<T>(inputs, gZ, begin, count, gE); }, X);
   }

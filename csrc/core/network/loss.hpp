@@ -8,8 +8,9 @@ namespace zeroloss {
 enum class LossKind { squared_error, cross_entropy };
 enum class Reduction { mean, sum };
 
-/// Squared error c Σ (F − Y)²: c = 1 is the paper's sum (Eqs. 1, 12), c = 1/(n·d_out) the frameworks' mean.
-/// Cross-entropy c Σ_i Σ_k y_ik (log Σ_j e^{F_ij} − F_ik), softmax over the outputs: c = 1, or 1/n for the mean.
+/// The squared error is c Σ (F − Y)²: c = 1 gives the paper's sum (Eqs. 1, 12), c = 1/(n·d_out) PyTorch's mean. The
+/// cross-entropy is c Σ_i Σ_k y_ik (log Σ_j e^{F_ij} − F_ik), with the softmax over the outputs and c = 1, or c = 1/n
+/// for the mean.
 struct Loss {
   LossKind kind;
   Reduction reduction;

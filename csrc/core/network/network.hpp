@@ -1,5 +1,7 @@
-// The two-layer network F = σ(X E) W: forward and backward, as they are defined.
-// The dynamics have faster kernels of their own; these serve single evaluations and records.
+// The two-layer network F = H W, H = σ(Z), Z = X E, evaluated as it is defined: outputs, loss (Eqs. 1, 12), gradients
+// and the numbers of a record. Steps of the dynamics use the faster kernels of descent/ and predicted_gradient/.
+// Shapes: X n × d_in, E d_in × h, W h × d_out, F and Y n × d_out.
+// Python entry: loss_and_gradient in python/zeroloss/dynamics/evaluation.py. Test: tests/test_loss_and_gradient.py.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +17,7 @@
 
 namespace zeroloss {
 
-/// Pre-activations' images: H = σ(X E) and, where wanted, S = σ'(X E), both n × h.
+/// Computes H = σ(X E) and, in the second form, S = σ'(X E), both n × h.
 template <class T>
 void hidden(const Samples<T>& samples, MatrixView<T> E, Activation activation, Matrix<T>& H) {
   samples.multiply(E, H);
@@ -29,7 +31,7 @@ void hidden(const Samples<T>& samples, MatrixView<T> E, Activation activation, M
   activate(activation, H.data(), H.data(), S.data(), static_cast<std::size_t>(H.size()));
 }
 
-/// The same on a team, in float64.
+/// The same on a team of threads, in float64. S may be null.
 inline void hidden(const Team& team, const Samples<double>& samples, MatrixView<double> E, Activation activation,
                    Matrix<double>& H, Matrix<double>* S = nullptr) {
   H.resize(samples.n(), E.cols());
@@ -45,7 +47,7 @@ inline void hidden(const Team& team, const Samples<double>& samples, MatrixView<
   });
 }
 
-/// F = σ(X E) W (n × d_out), a block of samples at a time, so that H takes little memory.
+/// Computes F = σ(X E) W (n × d_out), one block of samples at a time: H takes little memory.
 template <class T>
 void outputs(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation, MatrixMap<T> F) {
   Matrix<T> H;
@@ -58,7 +60,7 @@ void outputs(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activa
   }
 }
 
-/// The loss of outputs F (n × d_out), which become G = ∂loss/∂F.
+/// Returns the loss of the outputs F (n × d_out) and replaces F by G = ∂loss/∂F.
 template <class T>
 double loss_of_outputs(const Matrix<T>& Y, Loss loss, Matrix<T>& F) {
   const double c = loss.scale(Y.rows(), Y.cols());
@@ -69,7 +71,7 @@ double loss_of_outputs(const Matrix<T>& Y, Loss loss, Matrix<T>& F) {
   return value;
 }
 
-/// Loss and both gradients at (E: d_in × h, W: h × d_out):
+/// Returns the loss at (E: d_in × h, W: h × d_out) and computes its gradients:
 ///   G = ∂loss/∂F,  gW = Hᵀ G,  gE = Xᵀ ((G Wᵀ) ⊙ σ'(Z)).
 template <class T>
 double loss_and_gradient(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation, Loss loss,
@@ -85,6 +87,7 @@ double loss_and_gradient(const Samples<T>& samples, MatrixView<T> E, MatrixView<
   return value;
 }
 
+/// Evaluates θ on some samples.
 template <class T>
 Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation, Loss loss) {
   if (samples.n() == 0) return {};
@@ -104,7 +107,7 @@ Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W,
           static_cast<double>(correct) / static_cast<double>(samples.n()), std::sqrt(squares)};
 }
 
-/// The record of θ.
+/// Makes the record of θ.
 template <class T>
 Record describe(const Samples<T>& train, const Samples<T>& test, MatrixView<T> E, MatrixView<T> W,
                 Activation activation, Loss loss) {

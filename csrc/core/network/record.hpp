@@ -1,22 +1,22 @@
-// What a record says of θ: numbers with names, the same in C++ and in NumPy.
+// A record: numbers that describe θ, with the same names in C++ and in NumPy.
 #pragma once
 
 #include <limits>
 
 namespace zeroloss {
 
-/// What a record says of one set of samples; NaN for a set without any.
+/// The numbers of a record for some samples; NaN if there are no samples.
 struct Evaluation {
   double loss = std::numeric_limits<double>::quiet_NaN();
-  double accuracy = loss;  ///< share of samples whose largest output is the target's; the first of equals counts
+  double accuracy = loss;  ///< share of samples with the largest output at the largest target; of equals, the first
   double residual = loss;  ///< ‖H W − Y‖_F
 };
 
-// pybind11 knows NumPy's form of a struct by the name of its type, once for all modules of a process. With the name of
-// the module in it, each instruction-set level has a type of its own.
+// pybind11 finds the NumPy dtype of a struct by the name of its type, in one table for all modules of a process. The
+// name contains the name of the module, so each instruction-set level has its own type.
 inline namespace ZEROLOSS_MODULE {
 
-/// θ on both sets of samples, in the order of a history's columns. The residual is that on the training samples.
+/// A record, in the order of a history's columns. `residual` is computed on the training samples.
 struct Record {
   double train_loss, test_loss;
   double train_accuracy, test_accuracy;

@@ -1,5 +1,5 @@
-// The samples X (n × d_in), sparse or dense, in the two forms that the products need:
-// by sample for Z = X E, by input for Xᵀ G. E and G come as one panel of hidden units.
+// The inputs X (n × d_in) of the predicted gradient, sparse or dense, packed by sample for the product Z = X E and by
+// input for the product Xᵀ G. E and G are one panel of hidden units.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ class PanelInputs {
   Index n() const { return n_; }
   Index d_in() const { return d_in_; }
 
-  /// Calls f(i, v, Z(i, vector v)) for samples begin <= i < end, a range of whole tiles that may
-  /// go beyond n, where Z = 0. E is a panel (d_in + 1, width) whose last row is zero.
+  /// Calls f(i, v, Z(i, vector v)) for the samples begin <= i < end. The range has whole tiles and may exceed n; Z = 0
+  /// beyond n. E is a panel ((d_in + 1) × width) whose last row is zero.
   template <int N, class F>
   [[gnu::always_inline]] void preactivations(const T* E, Index begin, Index end, F f) const {
     if (dense_samples_.count() > 0) {
@@ -60,7 +60,7 @@ class PanelInputs {
     }
   }
 
-  /// Calls f(d, v, (Xᵀ G)(d, vector v)) for every input d; G is a panel (n, width).
+  /// Calls f(d, v, (Xᵀ G)(d, vector v)) for every input d. G is a panel (n × width).
   template <int N, class F>
   [[gnu::always_inline]] void transposed_product(const T* G, F f) const {
     if (dense_inputs_.count() > 0) {
@@ -83,10 +83,10 @@ class PanelInputs {
 
  private:
   struct Entry {
-    Index other;  ///< the input of an entry listed by sample, the sample of one listed by input
+    Index other;  ///< the input in a list by sample, the sample in a list by input
     T value;
   };
-  /// Places of rows a and b in a panel of E.
+  /// Offsets of the rows a and b in a panel of E.
   struct Pair {
     Index a, b;
   };
@@ -120,7 +120,7 @@ class PanelInputs {
     }
   }
 
-  /// Recognises rows that are all e_a + e_b, written as two entries 1 or as one entry 2.
+  /// Fills pairs_ if all rows are sums e_a + e_b, given as two entries 1 or as one entry 2.
   void find_pairs() {
     for (Index i = 0; i < n_; ++i) {
       const Entry* row = by_sample_.data() + row_start_[at(i)];
@@ -141,8 +141,8 @@ class PanelInputs {
   std::vector<Index> row_start_, input_start_;
   std::vector<Entry> by_sample_, by_input_;
   std::vector<Pair> pairs_;
-  PanelMatrix<T> dense_samples_;  // (d_in × n)
-  PanelMatrix<T> dense_inputs_;   // (n × d_in)
+  PanelMatrix<T> dense_samples_;  // d_in × n
+  PanelMatrix<T> dense_inputs_;   // n × d_in
 };
 
 }  // namespace zeroloss

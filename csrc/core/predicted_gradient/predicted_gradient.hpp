@@ -1,10 +1,14 @@
-// The predicted-gradient dynamics (Sec. 6): the first layer alone, the second at its optimum.
+// The predicted-gradient dynamics (Sec. 6): only the first layer moves, the second is always at its optimum φ(E).
 //
 //   Z = X E, H = σ(Z), K = H Hᵀ + λI, B = K⁻¹ Y, W = Hᵀ B                        (15)
 //   ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E,  E ← E + η ΔE                                    (17, 20)
 //
-// and for n > h, where K has no inverse at λ = 0, W = (HᵀH + λI)⁻¹ Hᵀ Y, B = (Y − H W)/λ.
-// A step is four passes over the panels: H; K and its factor; the solves; all the rest.
+// For n > h, K has no inverse at λ = 0; then W = (HᵀH + λI)⁻¹ Hᵀ Y and B = (Y − H W)/λ. The cost is R(E) (16, 19).
+// Shapes: X n × d_in, E d_in × h, W h × d_out, H n × h, K n × n, B and Y n × d_out, stored in panels
+// (linalg/panels.hpp).
+// Python entry: python/zeroloss/dynamics/predicted_gradient.py. Test: tests/test_predicted_gradient.py.
+//
+// A step makes four passes over the panels: H; K and its factor; the solves; everything else.
 #pragma once
 
 #include <numeric>
@@ -16,19 +20,19 @@
 
 namespace zeroloss {
 
-/// How far advance() came.
+/// The result of advance().
 struct AdvanceResult {
-  Index steps = 0;  ///< steps done
+  Index steps = 0;  ///< steps taken
   FactorStatus status;
 };
 
-/// One simulation: holds the data in panels, the one copy of K or its factor, and the workspace.
+/// One simulation: the data in panels, K or its factor in the same memory, and the workspace.
 template <class T>
 class PredictedGradient {
  public:
   static constexpr Index width = panel_width<T>;
 
-  /// λ = ridge, which must be > 0 if n > h.
+  /// λ = ridge must be positive if n > h.
   PredictedGradient(const Samples<T>& samples, Activation activation, T ridge, Index h, Team team = Team())
       : X_(std::visit([](const auto& inputs) { return PanelInputs<T>(inputs); }, samples.X)),
         n_(X_.n()),
@@ -60,7 +64,7 @@ class PredictedGradient {
     }
   }
 
-  /// ΔE (d_in × h) and W (h × d_out) at E (d_in × h); the outputs are defined only if the status is ok.
+  /// Computes ΔE (d_in × h) and W (h × d_out) at E (d_in × h). They are defined only if the status is ok.
   FactorStatus direction(const T* E, T* dE, T* W) {
     const FlushDenormals flush;
     E_.assign_rows(E, X_.d_in());
@@ -76,8 +80,8 @@ class PredictedGradient {
     return status;
   }
 
-  /// E (d_in × h) after `steps` steps E ← E + step_size ΔE, or as many as succeed: E is then
-  /// where the failure met it. Runs in chunks give the bits of one run.
+  /// Takes `steps` steps E ← E + step_size ΔE, E: d_in × h. After a failed factorisation, E is the last one reached.
+  /// Several calls give the same bits as one.
   AdvanceResult advance(T* E, T step_size, Index steps) {
     const FlushDenormals flush;
     AdvanceResult result;
@@ -95,10 +99,10 @@ class PredictedGradient {
     return result;
   }
 
-  /// R(E)/λ = ‖E‖² + tr(YᵀB) (19, for every λ), of the last evaluation.
+  /// Returns R(E)/λ = ‖E‖² + tr(YᵀB) (19, for every λ) at the last evaluation.
   double cost() const { return inner_product(E_, E_, X_.d_in()) + inner_product(Y_, B_, n_); }
 
-  /// Condition number of K, or of HᵀH + λI if n > h, of the last evaluation, estimated from below.
+  /// Returns a lower estimate of the condition number of K, or of HᵀH + λI if n > h, at the last evaluation.
   double condition() const { return condition_estimate(factor_); }
 
   Index d_in() const { return X_.d_in(); }
@@ -106,13 +110,14 @@ class PredictedGradient {
   Index h() const { return h_; }
 
  private:
-  /// Up to this size each member makes all of H for itself: to fetch what another core has just written takes longer.
+  /// Up to this size, each member of the team computes its own copy of H. Reading H from the cache of another core
+  /// would take longer.
   static constexpr Index max_copy_bytes = Index{4} << 20;
 
-  /// What n is padded to a multiple of: whole tiles and whole squares of vectors.
+  /// n is padded to a multiple of this: whole tiles, and whole squares of vectors.
   static constexpr Index chunk = std::lcm<Index, Index>(lanes<T>, tile_rows<T>);
 
-  /// Σ A ⊙ B over the first rows.
+  /// Returns Σ A ⊙ B over the first rows.
   static double inner_product(const PanelMatrix<T>& A, const PanelMatrix<T>& B, Index rows) {
     double sum = 0;
     for (Index k = 0; k < rows; ++k) {
@@ -123,13 +128,13 @@ class PredictedGradient {
 
   bool is_relu() const { return activation_.kind == ActivationKind::relu; }
 
-  /// What a member of the team needs for one panel of hidden units, each (n, width).
+  /// The memory of one member of the team for a panel of hidden units; each array is n × width.
   struct Workspace {
     Buffer<T> H, S;
-    bool has_hidden = false;  ///< its own copy of H belongs to E_
+    bool has_hidden = false;  ///< whether its copy of H belongs to the current E_
   };
 
-  /// B, and if n > h also W in `solution_`, from E_.
+  /// Computes B and, if n > h, W (in solution_) from E_ (15).
   FactorStatus solve_second_layer() {
     if (hidden_.size() > 1) {
       for (Workspace& workspace : workspaces_) workspace.has_hidden = false;
@@ -157,15 +162,15 @@ class PredictedGradient {
     return status;
   }
 
-  /// Panel j of H, one of `hidden_`: of samples if n <= h, else of hidden units.
+  /// Computes panel j of H, which is one of hidden_: a panel of samples if n <= h, else of hidden units.
   void compute_hidden(Index j, Workspace& workspace, PanelMatrix<T>& H) {
     if (wide_) return compute_hidden_of_samples(j, workspace, H);
     with_vectors(E_.vectors(j),
                  [&]<int N>() { compute_hidden_panel<N>(j, 0, n_padded_, H.panel(j), workspace.S.data()); });
   }
 
-  /// H(i, panel q) for begin <= i < end into H (end − begin, width); S gets σ'(Z) unless the
-  /// activation is ReLU, for which σ'(Z) = [H > 0]. Zero beyond n and h.
+  /// Computes the rows begin <= i < end of panel q of H into H ((end − begin) × width). S gets σ'(Z), except for ReLU,
+  /// whose slope is [H > 0]. Entries beyond n and h are zero.
   template <int N>
   void compute_hidden_panel(Index q, Index begin, Index end, T* H, T* S) const {
     const T* const E = E_.panel(q);
@@ -184,7 +189,8 @@ class PredictedGradient {
     }
   }
 
-  /// Panel j of samples of H, transposed panel by panel of hidden units, so that memory is written in its order.
+  /// Computes panel j of samples of H. It transposes one panel of hidden units after the other, so memory is written in
+  /// order.
   void compute_hidden_of_samples(Index j, Workspace& workspace, PanelMatrix<T>& hidden) {
     T* const H = workspace.H.data();
     const Index begin = j * width, count = std::min(width, n_padded_ - begin);
@@ -200,7 +206,7 @@ class PredictedGradient {
     }
   }
 
-  /// B = (Y − H W)/λ, for n > h.
+  /// Computes B = (Y − H W)/λ, for n > h.
   void compute_residual_from_solution() {
     const Vector<T> scale = broadcast(1 / ridge_);
     const PanelMatrix<T>& H = hidden_[0];
@@ -220,7 +226,8 @@ class PredictedGradient {
     });
   }
 
-  /// Calls move(q, d, lane, ΔE(d, a vector of hidden units from `lane` of panel q)) for all of ΔE.
+  /// Computes ΔE (17, 20). Calls move(q, d, lane, v) for each of its vectors v: row d, the hidden units from `lane` of
+  /// panel q on.
   template <class Move>
   void move_first_layer(const Move& move) {
     team_.run(E_.panels(), [&](Index q, int member) {
@@ -238,7 +245,7 @@ class PredictedGradient {
     });
   }
 
-  /// W(panel q, :) = Hᵀ B, or its copy from the solution if n > h.
+  /// Computes W = Hᵀ B for panel q of hidden units, or copies it from the solution if n > h.
   template <int N>
   void compute_second_layer_panel(Index q, const T* H) {
     T* const W = W_.panel(q);
@@ -263,7 +270,7 @@ class PredictedGradient {
     }
   }
 
-  /// H ← (B Wᵀ) ⊙ σ'(Z) for panel q.
+  /// Replaces panel q of H by (B Wᵀ) ⊙ σ'(Z).
   template <int N>
   void compute_gradient_panel(Index q, T* H, const T* S) {
     const bool relu = is_relu();
@@ -286,12 +293,12 @@ class PredictedGradient {
   Activation activation_;
   T ridge_;
   Team team_;
-  PanelMatrix<T> Y_, B_;                // (n × d_out)
-  PanelMatrix<T> E_, direction_;        // (d_in × h), E_ with a row of zeros behind
-  PanelMatrix<T> W_;                    // (d_out × h)
-  std::vector<PanelMatrix<T>> hidden_;  // H, one for all or one for each member
-                                        // n <= h: (h × n), panels of samples; else (n × h)
-  PanelMatrix<T> solution_;             // n > h: W (h × d_out)
+  PanelMatrix<T> Y_, B_;                // n × d_out
+  PanelMatrix<T> E_, direction_;        // d_in × h; E_ has a row of zeros at the end
+  PanelMatrix<T> W_;                    // d_out × h
+  std::vector<PanelMatrix<T>> hidden_;  // H: one for all members or one for each;
+                                        // n <= h: h × n, panels of samples; else n × h
+  PanelMatrix<T> solution_;             // n > h: W, h × d_out
   Cholesky<T> factor_;
   std::vector<Workspace> workspaces_;
 };

@@ -1,5 +1,7 @@
-// The nearest point of the zero-loss set to a point c: argmin ½‖θ − c‖² subject to σ(X E) W = Y, along the kinks of σ.
-// One implicit step of the norm flow, of size η = h/q, asks for it (dynamics/proximal.py).
+// Implicit steps of the norm flow, beyond the paper: the point of the zero-loss set that is nearest to a point c,
+//   argmin ½‖θ − c‖²  subject to  σ(X E) W = Y,
+// also along the kinks of σ. Shapes: E d_in × h, W h × d_out, the multiplier Λ n × d_out.
+// Python entry: python/zeroloss/dynamics/proximal.py. Test: tests/test_proximal.py.
 #pragma once
 
 #include <cmath>
@@ -12,10 +14,10 @@ namespace zeroloss {
 enum class ProximalEnding { converged, stalled, units_do_not_settle, singular, too_many_iterations };
 
 struct ProximalSettings {
-  double tolerance;       ///< of max|F − Y|
-  double unit_tolerance;  ///< of the units' own conditions, in entries of θ
-  Index max_iterations;   ///< of Newton's method, of which one is always done
-  double forcing;         ///< the relative residual of its linear systems
+  double tolerance;       ///< the bound on max|F − Y| at the end
+  double unit_tolerance;  ///< the tolerance of each unit's conditions, in entries of θ
+  Index max_iterations;   ///< Newton's method; it always makes at least one
+  double forcing;         ///< the relative residual of Newton's linear systems
 };
 
 struct ProximalSolve {
@@ -24,6 +26,7 @@ struct ProximalSolve {
   Index iterations = 0, linear_iterations = 0;
 };
 
+/// The solver, with workspace.
 class Proximal {
  public:
   Proximal(const Samples<double>& samples, Activation activation, Index max_linear_iterations, Team team = Team())
@@ -32,9 +35,9 @@ class Proximal {
         units_(samples, activation, team),
         constraints_(samples, team) {}
 
-  /// From `point` and the multiplier Λ (n × d_out), in place: Newton's method on Λ, in which each trial solves the
-  /// units. K d = Y − F with K = J P Jᵀ, P the projector off the pinned pairs, is semismooth Newton's equation without
-  /// the curvature of the units' Lagrangian.
+  /// Solves for the nearest point to c, starting from `point` and the multiplier Λ, which are updated. This is Newton's
+  /// method on Λ; each trial solves the problems of all units. The equation K d = Y − F with K = J P Jᵀ and the
+  /// projector P off the pinned pairs is the semismooth Newton equation without the curvature of the units' Lagrangian.
   ProximalSolve solve(const Parameters& c, Matrix<double>& multiplier, ProximalPoint& point,
                       ProximalSettings settings) {
     ProximalSolve result;
@@ -75,7 +78,7 @@ class Proximal {
     }
   }
 
-  /// Gauss–Newton onto the set with the pinned pairs of `point` held, in place: θ ← θ − t P Jᵀ K⁻¹ (F − Y).
+  /// Moves `point` onto the set by Gauss–Newton steps θ ← θ − t P Jᵀ K⁻¹ (F − Y). Its pinned pairs stay pinned.
   ProximalSolve retract(ProximalPoint& point, ProximalSettings settings) {
     ProximalSolve result;
     const auto end = [&](ProximalEnding ending) {
@@ -113,7 +116,7 @@ class Proximal {
     }
   }
 
-  Index pinned() const { return constraints_.count(); }  ///< pairs, after `solve` or `retract`
+  Index pinned() const { return constraints_.count(); }  ///< number of pinned pairs after `solve` or `retract`
   const Samples<double>& samples() const { return jacobian_.samples(); }
 
  private:

@@ -1,8 +1,8 @@
-// What each hidden unit does by itself, given a multiplier Λ (n × d_out) of the constraints σ(X E) W = Y: the minimum
-// over its column E_u and row W_u of ½‖E_u − c^E_u‖² + ½‖W_u − c^W_u‖² − Σ_i σ(x_i · E_u) (W_u · Λ_i), that is
+// The problem of each hidden unit, given a multiplier Λ (n × d_out) of the constraints σ(X E) W = Y: minimise
+// ½‖E_u − c^E_u‖² + ½‖W_u − c^W_u‖² − Σ_i σ(x_i · E_u) (W_u · Λ_i) over its column E_u and row W_u. The conditions are
 //   E_u = c^E_u + Σ_i s_iu g_iu x_i,  W_u = c^W_u + Σ_i σ(z_iu) Λ_i,  g_iu = W_u · Λ_i,  s_iu ∈ ∂σ(z_iu).
-// For σ(z) = a z + b max(z, 0), s = a + b τ: a pair (i, u) is on (z > 0, τ = 1), off (z < 0, τ = 0) or pinned (z = 0,
-// 0 < τ < 1). It can be pinned only where b g < 0, which makes its term convex; else it is on or off.
+// For σ(z) = a z + b max(z, 0), s = a + b τ. A pair (i, u) is on (z > 0, τ = 1), off (z < 0, τ = 0) or pinned (z = 0,
+// 0 < τ < 1). It can be pinned only if b g < 0, which makes its term convex. Otherwise it is on or off.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace zeroloss {
 
-/// a and b of an activation a z + b max(z, 0); b = 0 for all others, which have no kinks.
+/// a and b of an activation a z + b max(z, 0). All other activations have no kink; for them, b = 0.
 struct Kink {
   bool piecewise_linear;
   double a, b;
@@ -37,12 +37,13 @@ struct Kink {
   }
 };
 
-/// Where the units are.
+/// The state of the units.
 struct ProximalPoint {
   Parameters theta;
   Matrix<double> T;  ///< τ, n × h
 };
 
+/// Solves the problems of all units, with workspace.
 class ProximalUnits {
  public:
   ProximalUnits(const Samples<double>& samples, Activation activation, Team team = Team())
@@ -58,12 +59,13 @@ class ProximalUnits {
         samples.X);
   }
 
-  /// Moves `point` to where all units are at their conditions, to `tolerance` of entries of θ, by turns: coordinate
-  /// sweeps over τ, each a closed form, then W. False where they do not settle.
+  /// Moves `point` to a point that satisfies the conditions of all units, to `tolerance` in the entries of θ. Each turn
+  /// makes coordinate sweeps over τ (each update has a closed form) and then computes W. Returns false if the units do
+  /// not settle.
   ///
-  /// A pair with b g > 0 can be at z = 0 where others pin it there, for their x_i span its own. On and off are then
-  /// both stationary, but the unit's function may fall on one side: with `leave_corners` the other side is tried,
-  /// too, of each such pair, then of all that are on, then of all that are off.
+  /// A pair with b g > 0 can be at z = 0 if other pairs pin it there, because their x_i span its x_i. On and off are
+  /// then both stationary, but the unit's function may decrease on one side. With `leave_corners`, the other side is
+  /// tried as well: for each such pair, then for all that are on together, then for all that are off together.
   bool solve(const Parameters& c, const Matrix<double>& multiplier, double tolerance, ProximalPoint& point,
              bool leave_corners) {
     Parameters& theta = point.theta;
@@ -95,9 +97,9 @@ class ProximalUnits {
  private:
   static constexpr int max_turns_ = 200, sweeps_a_turn_ = 4;
   static constexpr double divergent_ = 1e100;
-  static constexpr double zero_ = 100;  // |z| in tolerances that is rounding of the sweeps
+  static constexpr double zero_ = 100;  // |z| up to this many tolerances is rounding error of the sweeps
 
-  /// E = c + Xᵀ(S ⊙ G) with the slopes S where E was; H where it is.
+  /// E = c + Xᵀ(S ⊙ G) with the slopes S at the old E. Computes H at the new E. Returns the largest change.
   double move_first_layer(const Parameters& c, Parameters& theta) {
     hidden(team_, samples_, theta.E, activation_, H_, &S_);
     for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
@@ -111,7 +113,7 @@ class ProximalUnits {
     return change;
   }
 
-  /// E and τ for fixed g by sweeps over the samples; H where they lead.
+  /// Computes E and τ for fixed g by sweeps over the samples, then H at the new E. Returns the largest change.
   double sweep_first_layer(const Parameters& c, double tolerance, ProximalPoint& point) {
     Matrix<double>& E = point.theta.E;
     if (settled_) switch_concave(point, tolerance);
@@ -150,8 +152,8 @@ class ProximalUnits {
     return change;
   }
 
-  /// A pair with b g ≥ 0 is on or off by the sign of z where E was, and stays on its side, or goes to the nearer one,
-  /// at z = 0: the concave terms' linearisation, with which a turn lowers the unit's function.
+  /// Linearises the concave terms, so that a turn decreases the unit's function. A pair with b g ≥ 0 is on or off by
+  /// the sign of z at the old E. At z = 0 it stays on its side, or moves to the nearer one.
   void switch_concave(ProximalPoint& point, double tolerance) {
     const double zero = zero_ * tolerance;
     const Index h = point.T.cols();
@@ -170,8 +172,8 @@ class ProximalUnits {
     if (trials_left_) try_other_sides(point, zero);
   }
 
-  /// Ends the trial of each unit, on whose other sides pairs either left z = 0 or did not, and begins the next one.
-  /// At z = 0 both sides linearise a concave term, so that the unit's function does not rise by the change.
+  /// Ends the current trial of each unit and begins the next one. Pairs that are still at z = 0 are flipped back. At z
+  /// = 0 both sides are linearisations of the concave term, so the flip does not increase the unit's function.
   void try_other_sides(ProximalPoint& point, double zero) {
     std::atomic<bool> trials_left = false;
     for_blocks(team_, H_.cols(), [&](Index begin, Index length) {
@@ -180,7 +182,7 @@ class ProximalUnits {
     trials_left_ = trials_left;
   }
 
-  /// The same for the units [first, end); whether a trial has begun.
+  /// The same for the units [first, end). Returns whether a trial has begun.
   bool try_other_sides(ProximalPoint& point, double zero, Index first, Index end) {
     bool any_trial_started = false;
     const Index n = H_.rows();
@@ -216,7 +218,7 @@ class ProximalUnits {
     return any_trial_started;
   }
 
-  /// A sweep of the units [first, first + count).
+  /// Makes a sweep for the units [first, first + count).
   void sweep(const SparseInputs<double>& X, Index first, Index count, Matrix<double>& E, Matrix<double>& T) {
     double* const z = z_.data() + first;
     for (Index i = 0; i < X.n(); ++i) {
@@ -241,7 +243,7 @@ class ProximalUnits {
     }
   }
 
-  /// τ of the sample i for the units [first, first + count), from z_ to their change times b g in z_.
+  /// Updates τ of sample i for the units [first, first + count) from their z_. Writes their changes times b g to z_.
   void update_tau(Index i, Index first, Index count, Matrix<double>& T) {
     const Index begin = i * T.cols() + first;
     const double b = kink_.b, square = squares_[i];
@@ -251,7 +253,7 @@ class ProximalUnits {
     const double* const __restrict G = G_.data() + begin;
     for (Index u = 0; u < count; ++u) {
       const double bg = b * G[u], pull = bg * square, remainder = z[u] - tau[u] * pull;
-      const double pinned = remainder / -pull;  // where 0 < pinned < 1, for pull < 0
+      const double pinned = remainder / -pull;  // the solution if it is between 0 and 1 and pull < 0
       const double convex = remainder <= 0 ? 0 : remainder + pull >= 0 ? 1 : pinned;
       const double next = pull < 0 ? convex : tau[u];
       const double change = (next - tau[u]) * bg;
@@ -267,8 +269,8 @@ class ProximalUnits {
   Kink kink_;
   Team team_;
   bool settled_ = true, trials_left_ = false, trials_allowed_ = false;
-  Eigen::Matrix<unsigned char, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> flipped_;  // by the trial, n × h
-  std::vector<Index> stage_;  // of the trials, by unit: each of n samples, all that are on, all that are off
+  Eigen::Matrix<unsigned char, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> flipped_;  // n × h: pairs of the trial
+  std::vector<Index> stage_;  // next trial of each unit: each of n samples, all that are on, all that are off
   Eigen::VectorXd squares_;
   Matrix<double> G_, H_, S_, E_, W_, forces_;
   Eigen::RowVectorXd z_, changes_;
