@@ -133,7 +133,7 @@ def features(E: ArrayLike, data: Dataset | None = None, operand: int | None = No
         For a task without a cyclic group, an embedding that does not fit it, fewer than two rows, and an operand that
         is missing or does not exist.
     """
-    return _transformed(_element_rows(E, data, operand))
+    return _transform(_element_rows(E, data, operand))
 
 
 def unit_shares(E: ArrayLike, data: Dataset | None = None, operand: int | None = None) -> NDArray[np.float64]:
@@ -149,7 +149,7 @@ def unit_shares(E: ArrayLike, data: Dataset | None = None, operand: int | None =
 def summary(E: ArrayLike, data: Dataset | None = None, operand: int | None = None) -> FourierSummary:
     """Return the summaries of figure 6 for an embedding; arguments and errors as for `features`."""
     rows = _element_rows(E, data, operand)
-    F = _transformed(rows)
+    F = _transform(rows)
     frequency = np.repeat(np.arange(1, len(F) + 1), 2)
     vectors = np.stack([F.real, F.imag], axis=1).reshape(2 * len(F), -1)
     if len(rows) % 2 == 0:  # the last frequency is n/2: e^{−πij} is real
@@ -197,7 +197,7 @@ def _element_rows(E: ArrayLike, data: Dataset | None, operand: int | None) -> ND
     return embedding[blocks[place]]
 
 
-def _transformed(rows: NDArray[np.float64]) -> NDArray[np.complex128]:
+def _transform(rows: NDArray[np.float64]) -> NDArray[np.complex128]:
     if len(rows) < 2 or rows.shape[1] < 1:
         raise ArgumentValueError("E", f"expected at least two rows and one column, got shape {rows.shape}")
     return np.fft.fft(rows, axis=0, norm="forward")[1 : len(rows) // 2 + 1]

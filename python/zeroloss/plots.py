@@ -24,27 +24,27 @@ __all__ = [
     "COLOURS",
     "FORMS",
     "ZERO_LOSS",
-    "angle",
-    "arrow",
-    "colour_bar",
-    "grid",
+    "add_colour_bar",
+    "add_legend",
+    "add_time_axis",
+    "add_time_legend",
+    "add_title",
+    "draw_angle",
+    "draw_arrow",
+    "draw_matrix",
+    "draw_runs",
+    "draw_trajectory",
+    "format_numbers",
     "is_ours",
-    "landscape",
-    "legend_once",
-    "listed",
+    "make_figure",
+    "make_grid",
     "mark_quick",
-    "matrix",
-    "new_figure",
-    "panel",
-    "runs_and_mean",
+    "mark_times",
     "save",
-    "span",
+    "shade_landscape",
+    "shade_span",
     "style",
-    "time_axis",
-    "time_legend",
-    "times",
-    "trajectory",
-    "words",
+    "write_label",
 ]
 
 #: Okabe and Ito's colours, which stay apart for every kind of colour vision.
@@ -96,19 +96,19 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
+def make_figure(width: float, height: float) -> Figure:
     """Return an empty figure, sizes in inches, that arranges its panels itself."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def panel(place: Figure | SubFigure, letter: str, title: str) -> None:
+def add_title(place: Figure | SubFigure, letter: str, title: str) -> None:
     """Head a part of a figure with its letter and what it shows."""
     place.suptitle(rf"$\bf{{{letter}}}$   {title}", x=0.01, ha="left", fontsize=10)
 
 
-def runs_and_mean(
+def draw_runs(
     axes: Axes, x: ArrayLike, runs: ArrayLike, colour: str, label: str, faint_label: str | None = None
 ) -> None:
     """Draw curves (run, x), each faint, and their mean, opaque.
@@ -132,7 +132,7 @@ def runs_and_mean(
     axes.plot(x, curves.mean(axis=0), color=colour, label=label)
 
 
-def span(axes: Axes, first: float, last: float, text: str) -> None:
+def shade_span(axes: Axes, first: float, last: float, text: str) -> None:
     """Shade a part of the abscissa, with its name above the axes."""
     axes.axvspan(first, last, color=COLOURS["grey"], alpha=0.16, linewidth=0, zorder=0)
     middle = np.sqrt(first * last) if axes.get_xscale() == "log" else (first + last) / 2
@@ -141,7 +141,7 @@ def span(axes: Axes, first: float, last: float, text: str) -> None:
     axes.text(last if at_end else middle, 1.01, text, fontsize=8, color=COLOURS["grey"], **place)
 
 
-def time_axis(axes: Axes, step_size: float, label: str) -> None:
+def add_time_axis(axes: Axes, step_size: float, label: str) -> None:
     """Add an upper axis that shows the time step_size · step."""
     upper = axes.secondary_xaxis(
         "top", functions=(lambda step: np.multiply(step, step_size), lambda time: np.divide(time, step_size))
@@ -150,7 +150,9 @@ def time_axis(axes: Axes, step_size: float, label: str) -> None:
     upper.spines["top"].set_visible(True)
 
 
-def matrix(axes: Axes, values: ArrayLike, limits: tuple[float, float], colours: str, groups: ArrayLike) -> AxesImage:
+def draw_matrix(
+    axes: Axes, values: ArrayLike, limits: tuple[float, float], colours: str, groups: ArrayLike
+) -> AxesImage:
     """Draw a square matrix whose rows and columns belong to numbered groups; ticks name the groups.
 
     Parameters
@@ -178,7 +180,7 @@ def matrix(axes: Axes, values: ArrayLike, limits: tuple[float, float], colours: 
     return image
 
 
-def colour_bar(place: SubFigure, image: AxesImage, axes: Sequence[Axes], label: str, ticks: ArrayLike) -> Colorbar:
+def add_colour_bar(place: SubFigure, image: AxesImage, axes: Sequence[Axes], label: str, ticks: ArrayLike) -> Colorbar:
     """Add the one colour bar of several matrices; arrows say at which ends values go beyond the colours."""
     low, high = image.get_clim()
     values = [np.asarray(part.get_array()) for one in axes for part in one.images]
@@ -188,7 +190,7 @@ def colour_bar(place: SubFigure, image: AxesImage, axes: Sequence[Axes], label: 
     return place.colorbar(image, ax=axes, label=label, ticks=ticks, extend=extend, shrink=0.74, aspect=20, pad=0.03)
 
 
-def landscape(
+def shade_landscape(
     axes: Axes, x: ArrayLike, y: ArrayLike, values: ArrayLike, levels: ArrayLike, colours: str = "Greys"
 ) -> QuadContourSet:
     """Shade a part of the plane, in the pale half of a colour map, in steps between levels.
@@ -214,12 +216,12 @@ def landscape(
     return axes.contourf(x, y, values, levels=edges, colors=shades, extend="both", zorder=0)
 
 
-def grid(x: tuple[float, float], y: tuple[float, float]) -> NDArray[np.float64]:
+def make_grid(x: tuple[float, float], y: tuple[float, float]) -> NDArray[np.float64]:
     """Return the points (rows, columns, 2) of a fine grid over a rectangle."""
     return np.stack(np.meshgrid(np.linspace(*x, 241), np.linspace(*y, 241)), axis=-1)
 
 
-def trajectory(axes: Axes, path: ArrayLike, colour: str, label: str | None = None, order: float = 3) -> None:
+def draw_trajectory(axes: Axes, path: ArrayLike, colour: str, label: str | None = None, order: float = 3) -> None:
     """Draw a trajectory (points, 2) with a square at its start, at a place in the order of drawing."""
     points = np.asarray(path)
     axes.plot(points[:, 0], points[:, 1], color=colour, linewidth=1.5, label=label, zorder=order)
@@ -231,52 +233,52 @@ _DOT: Any = {**_POINT, "markersize": 5, "markeredgecolor": "white", "markeredgew
 _RING: Any = {**_POINT, "markersize": 7.5, "color": "black", "markerfacecolor": "none", "markeredgewidth": 0.9}
 
 
-def times(axes: Axes, descent: ArrayLike, flow: ArrayLike, colour: str) -> None:
+def mark_times(axes: Axes, descent: ArrayLike, flow: ArrayLike, colour: str) -> None:
     """Mark where descent is at some times (a dot for each point of (k, 2)), and where the norm flow is (rings)."""
     axes.plot(*np.asarray(descent).T, color=colour, **_DOT)
     axes.plot(*np.asarray(flow).T, **_RING)
 
 
-def time_legend(axes: Axes, slow_times: Sequence[float], **options: Any) -> None:
-    """Add the legend of an axes with what the dots and rings of `times` are."""
-    axes.plot([], [], color=COLOURS["grey"], label=f"descent at s = {listed(slow_times)}", **_DOT)
+def add_time_legend(axes: Axes, slow_times: Sequence[float], **options: Any) -> None:
+    """Add the legend of an axes with what the dots and rings of `mark_times` are."""
+    axes.plot([], [], color=COLOURS["grey"], label=f"descent at s = {format_numbers(slow_times)}", **_DOT)
     axes.plot([], [], label="norm flow at the same s", **_RING)
-    legend_once(axes, **options)
+    add_legend(axes, **options)
 
 
-def arrow(axes: Axes, tail: ArrayLike, head: ArrayLike, colour: str, label: str) -> None:
+def draw_arrow(axes: Axes, tail: ArrayLike, head: ArrayLike, colour: str, label: str) -> None:
     """Draw an arrow between two points, with a label before its head."""
     start, end = np.asarray(tail), np.asarray(head)
     shape = {"arrowstyle": "-|>,head_width=0.25,head_length=0.5", "color": colour, "linewidth": 1.8}
     shape |= {"shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (end[0], end[1]), (start[0], start[1]), arrowprops=shape, zorder=4)
-    words(axes, end + 0.15 * (end - start), label, color=colour)
+    write_label(axes, end + 0.15 * (end - start), label, color=colour)
 
 
-def angle(axes: Axes, corner: ArrayLike, one: ArrayLike, other: ArrayLike, radius: float, label: str) -> None:
+def draw_angle(axes: Axes, corner: ArrayLike, one: ArrayLike, other: ArrayLike, radius: float, label: str) -> None:
     """Draw the arc between two unit vectors at a corner, with a label outside its middle."""
     at, first, second = np.asarray(corner), np.asarray(one), np.asarray(other)
     between = np.linspace(0, 1, 60)[:, None]
     rays = (1 - between) * first + between * second
     rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
     axes.plot(*(at + radius * rays).T, color="black", linewidth=1.0, zorder=4)
-    words(axes, at + 1.5 * radius * rays[len(rays) // 2], label)
+    write_label(axes, at + 1.5 * radius * rays[len(rays) // 2], label)
 
 
-def words(axes: Axes, place: ArrayLike, text: str, **options: Any) -> None:
+def write_label(axes: Axes, place: ArrayLike, text: str, **options: Any) -> None:
     """Write a word or two centred on a point (2,)."""
     x, y = np.asarray(place)
     axes.text(x, y, text, **{"ha": "center", "va": "center", "zorder": 6, **options})
 
 
-def legend_once(axes: Axes, **options: Any) -> None:
+def add_legend(axes: Axes, **options: Any) -> None:
     """Add a legend in which each label stands once."""
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     axes.legend(once.values(), once.keys(), **options)
 
 
-def listed(numbers: Iterable[float]) -> str:
+def format_numbers(numbers: Iterable[float]) -> str:
     """Return numbers with commas between them, as they stand in labels."""
     return ", ".join(f"{number:g}".replace("-", "−") for number in numbers)
 

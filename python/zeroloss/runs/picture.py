@@ -36,7 +36,7 @@ def draw(run: Run, name: str) -> Figure:
         drawings.append(("share of a unit's power in its strongest Fourier frequency", _specialisation))
     heights = [0.17 * max(len(_reached_events(run)), 1), *[2.0] * len(drawings)]
     height_of_units = 2.6 if operands else 0.0
-    figure = plots.new_figure(7.2, 0.8 + sum(heights) + height_of_units)
+    figure = plots.make_figure(7.2, 0.8 + sum(heights) + height_of_units)
     places: list[Any] = [figure]
     if operands:
         places = list(figure.subfigures(2, 1, squeeze=False, height_ratios=(0.5 + sum(heights), height_of_units)).flat)

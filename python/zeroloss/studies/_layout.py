@@ -54,7 +54,7 @@ class Places:
     """
 
     def __init__(self, layout: Layout) -> None:
-        self.figure: Figure = plots.new_figure(layout.width, layout.height)
+        self.figure: Figure = plots.make_figure(layout.width, layout.height)
         rows = layout.mosaic.split()
         grid = self.figure.add_gridspec(len(rows), len(rows[0]), left=0, right=1, bottom=0, top=1, **layout.spaces)
         self._parts: dict[str, SubFigure] = {}
@@ -65,7 +65,7 @@ class Places:
 
     def part(self, letter: str, title: str) -> SubFigure:
         """Write the letter and a title above a part, and return the part."""
-        plots.panel(self._parts[letter], letter, title)
+        plots.add_title(self._parts[letter], letter, title)
         return self._parts[letter]
 
     def __call__(self, letter: str, title: str) -> Axes:

@@ -44,7 +44,7 @@ def draw(cube: xr.Dataset, title: str, by: str | None = None) -> Figure:
     varied = sorted((key for key in keys if not key.endswith("seed")), key=lambda key: -cube.sizes[key]) or keys
     name = next((name for name in _CURVES if name in cube and np.isfinite(cube[name]).any()), None)
     parts = [*(["delays"] if cube.sizes["event"] else []), *(["curves"] if name else [])]
-    figure = plots.new_figure(6.0 * max(len(parts), 1), 4.8)
+    figure = plots.make_figure(6.0 * max(len(parts), 1), 4.8)
     figure.suptitle(title, fontsize=8, color=plots.COLOURS["grey"], x=0.99, ha="right")
     places: Any = figure.subfigures(1, len(parts), squeeze=False, wspace=0.04).ravel() if parts else []
     for place, letter, part in zip(places, "ab", parts, strict=False):
@@ -95,7 +95,7 @@ def _delays(place: SubFigure, letter: str, cube: xr.Dataset, keys: Sequence[str]
         place.colorbar(image, ax=axes, label=what, shrink=0.8)
     else:
         axes.set_title(what)
-    plots.panel(place, letter, "median delay; hatched: not reached in most cells")
+    plots.add_title(place, letter, "median delay; hatched: not reached in most cells")
 
 
 def _curves(place: SubFigure, letter: str, curves: xr.DataArray, by: str) -> None:
@@ -124,7 +124,7 @@ def _curves(place: SubFigure, letter: str, curves: xr.DataArray, by: str) -> Non
         axes.set_yscale("log")
     axes.set(xlabel="step", ylabel=str(curves.attrs.get("long_name", curves.name)))
     axes.legend(title=curves[by].attrs["long_name"], title_fontsize=8, ncols=1 + len(labels) // 9)
-    plots.panel(place, letter, f"{curves.attrs.get('long_name', curves.name)}, grouped by {by}; means and cells")
+    plots.add_title(place, letter, f"{curves.attrs.get('long_name', curves.name)}, grouped by {by}; means and cells")
 
 
 def _texts(values: xr.DataArray) -> list[str]:

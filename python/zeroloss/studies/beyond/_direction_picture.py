@@ -75,7 +75,7 @@ def _draw_curves(place: SubFigure, numbers: xr.Dataset, names: Sequence[str]) ->
             colour, marker = _STYLES[name]
             part = numbers.sel(rule=name)
             curves = part[variable].transpose("seed", "slow_time")
-            plots.runs_and_mean(axes, numbers.slow_time, curves, colour, name)
+            plots.draw_runs(axes, numbers.slow_time, curves, colour, name)
             early = part.isel(seed=part.last_slow_time.values < float(numbers.slow_time[-1]) - 1e-9)
             ends = early.last_slow_time, early[f"final_{variable}"]
             axes.plot(*ends, marker, color=colour, markersize=4, alpha=0.6)

@@ -214,7 +214,7 @@ def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
             best = min(medians, key=lambda ratio: medians[ratio])
             parts.append(f"{label}: soonest at ρ = {best}, {_format_delays(delays[best])}")
         if never := [float(ratio) for ratio, delay in delays.items() if delay["censored"] == s.seeds]:
-            parts.append(f"{label}: none in {s.steps} steps at ρ = {plots.listed(never)}")
+            parts.append(f"{label}: none in {s.steps} steps at ρ = {plots.format_numbers(never)}")
     groups = [summary[FREE], *(runs for variant in VARIANTS for runs in summary[variant].values())]
     if diverged := sum(runs["diverged"] for runs in groups):
         parts.append(f"{diverged} of {s.seeds * len(groups)} runs diverged")
@@ -270,7 +270,7 @@ def _draw_losses(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     held = numbers.sel(variant="hold both")
     for name, colour, label in (("test_loss", "vermilion", "test loss"), ("train_loss", "green", "train loss")):
         values = held[f"end_{name}"].clip(1e-16)
-        plots.runs_and_mean(axes, held.ratio, values.transpose("seed", "ratio"), plots.COLOURS[colour], label)
+        plots.draw_runs(axes, held.ratio, values.transpose("seed", "ratio"), plots.COLOURS[colour], label)
     line: Any = {"color": plots.COLOURS["grey"], "linewidth": 0.9, "linestyle": "--"}
     axes.axvline(_free_end(s, numbers), label="where ‖θ‖ ends free, seed 0", **line)
     finish_axes(axes, "lower left", xlabel="ρ", ylabel="mean squared error, from 10⁻¹⁶", yscale="log")

@@ -218,7 +218,7 @@ def _draw_diagram(axes: Axes, numbers: xr.Dataset) -> None:
             axes.add_patch(Rectangle(place, 0.7 / seeds, 0.24, color=plots.COLOURS[PHASES[phase]], lw=0))
         if most == "groks":
             reached = np.isfinite(median[x, y])
-            plots.words(axes, (x, y + 0.14), f"{median[x, y] / 1000:.3g}" if reached else "not yet", fontsize=7.5)
+            plots.write_label(axes, (x, y + 0.14), f"{median[x, y] / 1000:.3g}" if reached else "not yet", fontsize=7.5)
     axes.set(xlim=(-0.5, fractions - 0.5), ylim=(-0.5, decays - 0.5), xlabel="training fraction", ylabel="weight decay")
     axes.set_xticks(range(fractions), [f"{value:g}" for value in numbers.fraction.values])
     axes.set_yticks(range(decays), [f"{value:g}" for value in numbers.weight_decay.values])
@@ -232,7 +232,7 @@ def _draw_delays(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     """Draw the runs at the fractions of the law. Those at greater decays than the law's are grey."""
     if not numbers.sizes["law_fraction"]:
         axes.set_axis_off()
-        plots.words(axes, (0.5, 0.5), "too few runs grok for a law")
+        plots.write_label(axes, (0.5, 0.5), "too few runs grok for a law")
         return
     memorised = _select_memorised(numbers.sel(fraction=numbers.law_fraction.values).stack(run=AXES))
     runs = _delays.select_delayed(memorised)

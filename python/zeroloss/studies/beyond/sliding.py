@@ -201,10 +201,10 @@ def _draw_costs(axes: Axes, numbers: xr.Dataset, cost: str, label: str) -> None:
 
 
 def _draw_pinned(axes: Axes, numbers: xr.Dataset) -> None:
-    plots.runs_and_mean(axes, numbers.long_time, numbers.pinned, plots.COLOURS["green"], "pinned pairs")
+    plots.draw_runs(axes, numbers.long_time, numbers.pinned, plots.COLOURS["green"], "pinned pairs")
     axes.set(xlabel="slow time s", ylabel="pinned pairs", ylim=(0, None))
     other = axes.twinx()
-    plots.runs_and_mean(other, numbers.long_time, numbers.accuracy, plots.COLOURS["vermilion"], "test accuracy (right)")
+    plots.draw_runs(other, numbers.long_time, numbers.accuracy, plots.COLOURS["vermilion"], "test accuracy (right)")
     other.set(ylim=(-0.02, 1.05))
     other.grid(visible=False)
     lines = [*axes.get_legend_handles_labels()[0], *other.get_legend_handles_labels()[0]]

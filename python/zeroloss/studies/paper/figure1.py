@@ -121,15 +121,15 @@ def _draw_losses(axes: Axes, numbers: xr.Dataset, name: str) -> None:
 
 def _draw_trajectories(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     """Draw the trajectories, and in an inset where they come to rest: short of the line by λ."""
-    points = plots.grid((-1.3, 2), (-0.7, 2.6))
+    points = plots.make_grid((-1.3, 2), (-0.7, 2.6))
     losses = Unit(s.x, s.y).loss(points)
-    plots.landscape(axes, points[..., 0], points[..., 1], losses, np.geomspace(0.03, 10, 8))
+    plots.shade_landscape(axes, points[..., 0], points[..., 1], losses, np.geomspace(0.03, 10, 8))
     inset = axes.inset_axes((0.09, 0.07, 0.4, 0.4))
     for part in (axes, inset):
         part.axline((0, 2), slope=-1, **plots.ZERO_LOSS, label="zero loss")
         for colour, decay in zip(COLOURS, numbers.weight_decay.values, strict=True):
             weights = numbers.weights.sel(weight_decay=decay)
-            plots.trajectory(part, weights.values, plots.COLOURS[colour], rf"$\lambda$ = {decay:g}")
+            plots.draw_trajectory(part, weights.values, plots.COLOURS[colour], rf"$\lambda$ = {decay:g}")
             for step, size in zip(MARKED, (3, 4.5, 6), strict=True):
                 part.plot(*weights.sel(step=step).values, "o", color=plots.COLOURS[colour], markersize=size, zorder=5)
         part.plot(*TARGET, "*", color="black", markersize=9, label="(1, 1), addition", zorder=6)

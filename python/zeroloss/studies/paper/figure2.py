@@ -114,24 +114,24 @@ def _draw_space(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     """Draw the parts behind the plane, the translucent plane, and the parts on it or before it."""
     disc = _disc()
     place = _project(disc)
-    shades = plots.landscape(axes, place[..., 0], place[..., 1], np.linalg.norm(disc, axis=-1), LEVELS, "PuBu")
+    shades = plots.shade_landscape(axes, place[..., 0], place[..., 1], np.linalg.norm(disc, axis=-1), LEVELS, "PuBu")
     shades.set(zorder=2, alpha=0.8)
     for number, axis in enumerate(np.eye(3), start=1):
         for ends, order in (((0, 3), 1), ((3, 3.9), 3)):
             axes.plot(*_project(np.outer(ends, axis)).T, color="#333333", linewidth=0.8, zorder=order)
-        plots.words(axes, _project(4.3 * axis), f"$w_{number}$")
+        plots.write_label(axes, _project(4.3 * axis), f"$w_{number}$")
         for value in (1, 2, 3):  # A scale along each axis.
             mark = "|" if number < 3 else "_"
             axes.plot(*_project(value * axis), marker=mark, color="#333333", markersize=5, zorder=3)
-            plots.words(axes, _project(value * axis) + SCALE[number - 1], str(value), fontsize=7)
-    plots.words(axes, _project([0, -0.15, -0.2]), "0", fontsize=8)
+            plots.write_label(axes, _project(value * axis) + SCALE[number - 1], str(value), fontsize=7)
+    plots.write_label(axes, _project([0, -0.15, -0.2]), "0", fontsize=8)
     axes.plot(*_project([np.zeros(3), CENTRE]).T, color="#333333", linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
     for colour, weights, start in zip(COLOURS, numbers.weights.values, s.starts, strict=True):
         before = (weights - CENTRE) @ NORMAL >= -s.weight_decay  # Descent rests below the plane by a part of λ.
         before[:-1] |= before[1:]  # The curve has no gap where it crosses the plane.
-        axes.plot([], [], color=plots.COLOURS[colour], label=f"from ({plots.listed(start)})")
-        plots.trajectory(axes, _project(weights), plots.COLOURS[colour], order=1)
-        plots.trajectory(axes, np.where(before[:, None], _project(weights), np.nan), plots.COLOURS[colour])
+        axes.plot([], [], color=plots.COLOURS[colour], label=f"from ({plots.format_numbers(start)})")
+        plots.draw_trajectory(axes, _project(weights), plots.COLOURS[colour], order=1)
+        plots.draw_trajectory(axes, np.where(before[:, None], _project(weights), np.nan), plots.COLOURS[colour])
     axes.plot(*_project(CENTRE), "*", color="black", markersize=9, zorder=6, label="(1, 1, 1), least norm")
     axes.legend(loc="upper right", bbox_to_anchor=(1.12, 1))
     axes.set_aspect("equal")
@@ -142,17 +142,17 @@ def _draw_plane(axes: Axes, numbers: xr.Dataset, s: Settings) -> Any:
     """Draw the trajectories within the plane, and return the shades of the norm."""
     disc = _disc()
     u, v = np.moveaxis((disc - CENTRE) @ PLANE.T, -1, 0)
-    shades = plots.landscape(axes, u, v, np.linalg.norm(disc, axis=-1), LEVELS, "PuBu")
+    shades = plots.shade_landscape(axes, u, v, np.linalg.norm(disc, axis=-1), LEVELS, "PuBu")
     marked = count_slow_steps(s.slow_times, s.lr, s.weight_decay)
     for colour, descent, flow in zip(COLOURS, numbers.weights.values, numbers.flow.values, strict=True):
         path, expected = ((w - CENTRE) @ PLANE.T for w in (descent, flow))
-        plots.trajectory(axes, path, plots.COLOURS[colour])
-        plots.times(axes, path[marked], expected[marked], plots.COLOURS[colour])
+        plots.draw_trajectory(axes, path, plots.COLOURS[colour])
+        plots.mark_times(axes, path[marked], expected[marked], plots.COLOURS[colour])
     axes.plot(0, 0, "*", color="black", markersize=9, zorder=6)
     axes.set_aspect("equal")
     axes.set(xlabel=r"along $(-1, 1, 0)/\sqrt{2}$", ylabel=r"along $(-1, -1, 2)/\sqrt{6}$")
     axes.set_ylim(-3.4, 2.9)
-    plots.time_legend(axes, s.slow_times, loc="lower center", ncols=2)
+    plots.add_time_legend(axes, s.slow_times, loc="lower center", ncols=2)
     return shades
 
 

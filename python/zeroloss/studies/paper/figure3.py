@@ -185,12 +185,12 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
         "singular": [(axis, 0 * axis), (0 * axis, axis)],
         "leaky": [(axis, 2 - axis)],
     }
-    points = plots.grid((-REACH, REACH), (-REACH, REACH))
+    points = plots.make_grid((-REACH, REACH), (-REACH, REACH))
     product, leaky = points.prod(axis=-1), Unit(s.x, s.y, s.negative_slope).loss(points)
     losses = {"curved": (product - s.target) ** 2, "singular": product**2, "leaky": leaky}
     for letter, title, model in zip("abc", titles, PANELS, strict=True):
         axes = place(letter, title)
-        plots.landscape(axes, points[..., 0], points[..., 1], losses[model], LEVELS)
+        plots.shade_landscape(axes, points[..., 0], points[..., 1], losses[model], LEVELS)
         for curve in sets[model]:
             axes.plot(*curve, label="zero loss", **plots.ZERO_LOSS)
         _draw_trajectories(axes, numbers.sel(model=model), s)
@@ -198,22 +198,22 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
             label = f"kink; below it, slope {s.negative_slope:g}"
             draw_curves(axes, axis, -axis, "grey", label, "--", linewidth=0.8)
         if model != "singular":
-            plots.time_legend(axes, s.slow_times, loc="lower left" if model == "leaky" else "lower right")
+            plots.add_time_legend(axes, s.slow_times, loc="lower left" if model == "leaky" else "lower right")
     _draw_distances(place("d", "(a) from a start on the set: distance to the norm flow"), numbers, s)
 
 
 def _draw_trajectories(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     marked = count_slow_steps(s.slow_times, s.lr, s.weight_decay)
     for colour, weights, flow in zip(COLOURS, numbers.weights.values, numbers.flow.values, strict=True):
-        plots.trajectory(axes, weights, plots.COLOURS[colour])
-        plots.times(axes, weights[marked], flow[marked], plots.COLOURS[colour])
+        plots.draw_trajectory(axes, weights, plots.COLOURS[colour])
+        plots.mark_times(axes, weights[marked], flow[marked], plots.COLOURS[colour])
     axes.set_aspect("equal")
     axes.set(xlabel="$w_1$", ylabel="$w_2$", xlim=(-REACH, REACH), ylim=(-REACH, REACH))
 
 
 def _draw_distances(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     decays, distance = numbers.weight_decay.values, numbers.distance.values
-    draw_curves(axes, decays, distance, "blue", f"from ({plots.listed(s.start_on_set)})", "o")
+    draw_curves(axes, decays, distance, "blue", f"from ({plots.format_numbers(s.start_on_set)})", "o")
     draw_curves(axes, decays, decays * distance[-1] / decays[-1], "black", "slope 1", "--", linewidth=0.8)
     axes.set_box_aspect(1)
     ylabel = f"greatest distance, s from 0 to {s.duration_on_set:g}"

@@ -108,7 +108,7 @@ def _constant(foot: float) -> float:
 def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     angles = ", ".join(f"{angle:.2f}°" for angle in summary["angles_degrees"])
     return (
-        f"angle to the set {angles} at distances {plots.listed(summary['distances'])}; "
+        f"angle to the set {angles} at distances {plots.format_numbers(summary['distances'])}; "
         f"|cos| ∝ distance^{summary['slope']:.6f}, constant {summary['constant']:.4f} "
         f"(closed form 4x₀/q³ = {summary['constant_closed_form']:.4f})"
     )
@@ -129,9 +129,9 @@ def _draw_zoom(axes: Axes, s: Settings, index: int, angle: float) -> None:
     distance, colour = s.distances[index], plots.COLOURS[COLOURS[index]]
     point = foot + distance * normal
     x, y = _window(s, index)
-    points = plots.grid(x, y)
+    points = plots.make_grid(x, y)
     levels = distance**2 * np.geomspace(0.01, 30, 9)
-    plots.landscape(axes, points[..., 0], points[..., 1], loss(points), levels)
+    plots.shade_landscape(axes, points[..., 0], points[..., 1], loss(points), levels)
     curve = np.linspace(*x, 200)
     axes.plot(curve, curve**2, label="zero loss", **plots.ZERO_LOSS)
     slope = gradient(point)
@@ -143,8 +143,8 @@ def _draw_zoom(axes: Axes, s: Settings, index: int, angle: float) -> None:
     ):
         first, second = (start + np.outer((-4 * distance, 4 * distance), vector)).T
         axes.plot(first, second, color="#333333", linewidth=0.9, linestyle=style, label=label, zorder=2)
-    plots.arrow(axes, point, point + 0.85 * distance * direction, colour, r"$\nabla L$")
-    plots.angle(axes, point, along, direction, 0.4 * distance, f"{angle:.1f}°")
+    plots.draw_arrow(axes, point, point + 0.85 * distance * direction, colour, r"$\nabla L$")
+    plots.draw_angle(axes, point, along, direction, 0.4 * distance, f"{angle:.1f}°")
     axes.plot(*foot, "o", color="black", markersize=4, zorder=5)
     axes.plot(*point, "o", color=colour, markersize=6, zorder=6)
     if index + 1 < len(s.distances):

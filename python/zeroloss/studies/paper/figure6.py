@@ -191,14 +191,14 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
 def _draw_accuracies(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
     accuracy = numbers.test_accuracy.transpose("seed", "step")
     texts = (f"mean of {len(accuracy)} seeds", "single seeds")
-    plots.runs_and_mean(axes, numbers.step, accuracy, plots.COLOURS["blue"], *texts)
+    plots.draw_runs(axes, numbers.step, accuracy, plots.COLOURS["blue"], *texts)
     flow = numbers.flow_test_accuracy.transpose("seed", "step")
     flow_label = f"the equation integrated\nto rtol {s.flow_rtol:g}, mean"
-    plots.runs_and_mean(axes, numbers.step, flow, plots.COLOURS["orange"], flow_label)
+    plots.draw_runs(axes, numbers.step, flow, plots.COLOURS["orange"], flow_label)
     axes.axhline(1 / s.p, color=plots.COLOURS["grey"], linewidth=0.8, linestyle="--", label=f"chance, 1/{s.p}")
     axes.set(xlabel="step", ylabel="test accuracy", xlim=(0, s.steps), ylim=(-0.02, 1.03))
     axes.legend(loc="center right")
-    plots.time_axis(axes, s.step_size, r"time $t = \eta\,\cdot\,$step")
+    plots.add_time_axis(axes, s.step_size, r"time $t = \eta\,\cdot\,$step")
 
 
 def _draw_norms(place: SubFigure, numbers: xr.Dataset) -> None:
@@ -226,10 +226,10 @@ def _draw_matrices(place: SubFigure, cosines: xr.DataArray, ticks: NDArray[np.fl
     first = cosines.isel(seed=0)
     both = list(place.subplots(1, 2))
     for axes, stage in zip(both, STAGES, strict=True):
-        image = plots.matrix(axes, first.sel(stage=stage), (ticks[0], ticks[-1]), colours, first.frequency)
+        image = plots.draw_matrix(axes, first.sel(stage=stage), (ticks[0], ticks[-1]), colours, first.frequency)
         axes.set(title=stage, xlabel="frequency k")
     both[0].set_ylabel("frequency k")
-    plots.colour_bar(place, image, both, "cosine", ticks)
+    plots.add_colour_bar(place, image, both, "cosine", ticks)
 
 
 STUDY = Study(

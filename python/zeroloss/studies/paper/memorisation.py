@@ -220,7 +220,7 @@ def _draw_accuracies(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
 def _draw_curve(axes: Axes, variable: xr.DataArray, colour: str, label: str) -> None:
     """Draw a variable over the steps: faint for each network, and the mean."""
     shown = variable.isel(step=variable.step.values > 0)  # A logarithmic axis has no 0.
-    plots.runs_and_mean(axes, shown.step, shown.transpose("seed", "step"), plots.COLOURS[colour], label)
+    plots.draw_runs(axes, shown.step, shown.transpose("seed", "step"), plots.COLOURS[colour], label)
 
 
 def _add_legend(axes: Axes, s: Settings, place: tuple[float, float], remark: str = "") -> None:
@@ -252,7 +252,7 @@ def _mark_events(axes: Axes, numbers: xr.Dataset) -> None:
     for text, (begin, end) in spans.items():
         if starts := [step for steps in first_steps if (step := steps[begin]) is not None]:
             last = max(int(numbers.step[-1]) if (step := steps[end]) is None else step for steps in first_steps)
-            plots.span(axes, max(1, min(starts)), last, text)
+            plots.shade_span(axes, max(1, min(starts)), last, text)
 
 
 FIGURE5 = Study(

@@ -106,7 +106,7 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
     left = place("a", f"addition modulo {s.p}: no singular point on the way")
     right = place("b", "the exception: target 0")
     shown = numbers.isel(step=numbers.step.values > 0)
-    plots.runs_and_mean(left, shown.step, shown.network, plots.COLOURS["blue"], f"mean of {s.seeds} seeds")
+    plots.draw_runs(left, shown.step, shown.network, plots.COLOURS["blue"], f"mean of {s.seeds} seeds")
     ylabel = r"smallest singular value of $J$ at the projection"
     finish_axes(left, "lower left", xscale="log", xlabel="step", ylabel=ylabel, ylim=(0, None))
     for target, colour, label in ((1.0, "green", r"$1 \to 1$"), (0.0, "vermilion", r"$1 \to 0$: as $e^{-s}$")):
