@@ -136,7 +136,9 @@ def test_each_concatenated_operand_has_its_own_features(data, operands):
     for operand in range(operands):
         own = E[5 * operand : 5 * operand + 5]
         np.testing.assert_array_equal(zl.fourier.features(E, data, operand), zl.fourier.features(own))
-    with pytest.raises(ValueError, match=f"operand: expected 0 to {operands - 1}, as the operands are concatenated"):
+    with pytest.raises(
+        ValueError, match=f"operand: expected 0 to {operands - 1}, because the operands are concatenated"
+    ):
         zl.fourier.summary(E, data)
     with pytest.raises(ValueError, match=f"operand: expected below {operands}, the number of blocks of rows, got 3"):
         zl.fourier.summary(E, data, operand=3)
@@ -187,7 +189,7 @@ def test_data_without_a_cyclic_group_are_rejected(data):
 
 def test_embeddings_that_do_not_fit_the_data_are_rejected():
     data = zl.datasets.modular_addition(7, test_count=3)
-    with pytest.raises(ValueError, match=r"E: expected 7 rows, as the data have inputs, got shape \(6, 2\)"):
+    with pytest.raises(ValueError, match=r"E: expected 7 rows, the number of inputs of the data, got shape \(6, 2\)"):
         zl.fourier.features(np.ones((6, 2)), data)
     with pytest.raises(TypeError, match="data: expected"):
         zl.fourier.features(np.ones((6, 2)), "modular_addition")

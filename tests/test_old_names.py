@@ -137,3 +137,12 @@ def test_fingerprints_are_those_of_the_old_names():
     assert section_text("dynamics", new) == section_text("dynamics", old)
     other = {"kind": "noisy", "norm_step": 3}
     assert _deprecated.rename_keys("dynamics", other, warn=True) == other
+
+
+def test_a_crossing_is_found_under_the_old_name():
+    data = zl.datasets.modular_addition(5, test_count=2)
+    net = zl.networks.uniform_fan_in(data, 8, seed=0)
+    history = zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=2).history
+    level = zl.metrics.Level("train_loss", 1.0, direction="below")
+    with pytest.warns(DeprecationWarning, match=r"Level\.crossed is deprecated; use Level\.find_crossing"):
+        assert level.crossed(history) == level.find_crossing(history)

@@ -1,8 +1,8 @@
 """Fourier features of an embedding over a cyclic group (Sec. 7.3.2, Fig. 6 of arXiv 2511.01938).
 
-For sums modulo p that is the group of the numbers 0 … p − 1. For products and quotients modulo a prime it is that of
-the p − 1 other numbers than 0, in the order of the powers of a primitive root. If a task concatenates its operands,
-each has rows of E, and features, of its own.
+For sums and differences modulo p, the group has the numbers 0 … p − 1. For products and quotients modulo a prime, it
+has the p − 1 numbers other than 0, in the order of the powers of a primitive root. If a task concatenates its operands,
+each operand has separate rows of E and separate features.
 """
 
 from __future__ import annotations
@@ -25,32 +25,36 @@ _PRODUCTS = ("modular_multiplication", "modular_division")
 
 @dataclass(frozen=True, eq=False)
 class FourierSummary:
-    """What figure 6 reads from the features F_k (m = ⌊n/2⌋ frequencies of a group of n).
+    """The quantities of figure 6, computed from the features F_k (m = ⌊n/2⌋ frequencies of a group of n elements).
 
-    The vectors are those of the frequencies in turn, Re F_k then Im F_k; for even n the last frequency has no
-    imaginary part, and its vector is left out.
+    The v = 2m vectors are Re F_1, Im F_1, Re F_2, …. For even n the last frequency has no imaginary part, and v = 2m −
+    1.
 
     Attributes
     ----------
-    frequency : ndarray
+    frequency : ndarray, (v,)
         The frequency of each vector.
-    norms : ndarray
+    norms : ndarray, (v,)
         The norm of each vector.
-    cosines : ndarray
-        The cosines among all vectors; circles make all but the diagonal 0. NaN where a vector is zero.
-    absolute_cosines : ndarray
-        The cosines among the vectors' absolute values; alike within a frequency, unlike across.
+    cosines : ndarray, (v, v)
+        The cosines between the vectors. For circles all entries off the diagonal are 0. NaN for a zero vector.
+    absolute_cosines : ndarray, (v, v)
+        The cosines between the absolute values of the vectors: large within a frequency and small between frequencies,
+        if units prefer single frequencies.
     spread : float
-        Coefficient of variation of the norms.
+        The coefficient of variation of the norms.
     largest_cosine : float
-        Largest absolute value of a cosine between two different vectors.
-    within, across : float
-        Mean cosine of absolute values between Re and Im of a frequency, and between two frequencies.
+        The largest absolute cosine between two different vectors.
+    within : float
+        The mean cosine of absolute values between Re and Im of one frequency.
+    across : float
+        The mean cosine of absolute values between two frequencies.
     strongest_share : float
-        Share of a unit's power in its strongest frequency, ``max_k |F_k|² / Σ_k |F_k|²``: the mean over units,
+        The share of a unit's power in its strongest frequency, ``max_k |F_k|² / Σ_k |F_k|²``: the mean over the units,
         weighted by their power.
     frequencies_used : int
-        Frequencies that are the strongest of at least one unit with 1 % of the greatest unit's power.
+        The number of frequencies that are the strongest one of a unit. Units with at most 1 % of the greatest unit's
+        power do not count.
     """
 
     frequency: NDArray[np.intp]
@@ -65,7 +69,13 @@ class FourierSummary:
     frequencies_used: int
 
     def numbers(self) -> dict[str, float]:
-        """Return the scalars by name."""
+        """Return the scalars by name.
+
+        Returns
+        -------
+        dict of str to float
+            The attributes from ``spread`` to ``frequencies_used``.
+        """
         names = ("spread", "largest_cosine", "within", "across", "strongest_share", "frequencies_used")
         return {name: float(getattr(self, name)) for name in names}
 
@@ -80,24 +90,25 @@ class FourierSummary:
 
 
 def group_rows(data: Dataset) -> tuple[NDArray[np.intp], ...]:
-    """Return which rows of E belong to the elements of a task's cyclic group, in the group's order, for each operand.
+    """Find the rows of E that belong to the elements of a task's cyclic group.
 
     Parameters
     ----------
     data : Dataset
-        Of `modular_addition` or `modular_subtraction`, or, modulo a prime, of `modular_multiplication` or
-        `modular_division`.
+        A dataset of `modular_addition` or `modular_subtraction`, or, modulo a prime above 2, of
+        `modular_multiplication` or `modular_division`.
 
     Returns
     -------
     tuple of ndarray
-        One array if the inputs are sums of one-hot vectors, else one for each operand. For sums the order is 0 … p − 1;
-        for products and quotients gᵏ mod p, k = 0 … p − 2, with the least primitive root g.
+        The rows in the order of the group. One array if the inputs are sums of one-hot vectors, otherwise one for each
+        operand. For sums and differences the order is 0 … p − 1. For products and quotients it is gᵏ mod p,
+        k = 0 … p − 2, with the least primitive root g.
 
     Raises
     ------
     ValueError, TypeError
-        For data of another task.
+        If the data are of another task.
     """
     _checks.check_instance("data", data, Dataset)
     task, p = data.settings.get("task"), data.settings.get("p", 0)
@@ -116,30 +127,61 @@ def group_rows(data: Dataset) -> tuple[NDArray[np.intp], ...]:
 
 
 def features(E: ArrayLike, data: Dataset | None = None, operand: int | None = None) -> NDArray[np.complex128]:
-    """Return F_k = (1/n) Σ_j exp(−2πi jk/n) E_j for k = 1 … ⌊n/2⌋, (⌊n/2⌋, h).
+    """Compute F_k = (1/n) Σ_j exp(−2πi jk/n) E_j for k = 1 … ⌊n/2⌋.
 
     Parameters
     ----------
     E : array_like, (d_in, h)
-        An embedding. Without ``data`` its row j belongs to the number j of all n = d_in numbers modulo n.
+        The embedding. Without ``data``, row j belongs to the number j of the n = d_in numbers modulo n.
     data : Dataset, optional
-        The task of the embedding; then E_j is the row of the j-th element of its group of n, see `group_rows`.
+        The task of the embedding. E_j is then the row of element j of its group of n elements, see `group_rows`.
     operand : int, optional
-        Which operand's rows to take, from 0 on; needed if the inputs are concatenated.
+        The operand whose rows are used, from 0 on. Required if the inputs are concatenated.
+
+    Returns
+    -------
+    ndarray of complex, (⌊n/2⌋, h)
+        The features; row k − 1 is F_k.
 
     Raises
     ------
     ValueError, TypeError
-        For a task without a cyclic group, an embedding that does not fit it, fewer than two rows, and an operand that
-        is missing or does not exist.
+        If the task has no cyclic group, the embedding does not fit it or has fewer than two rows, or the operand is
+        missing or does not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import zeroloss as zl
+    >>> angle = 2 * np.pi * 3 * np.arange(11) / 11
+    >>> F = zl.fourier.features(np.column_stack([np.cos(angle), np.sin(angle)]))
+    >>> int(np.abs(F).sum(axis=1).argmax()) + 1
+    3
     """
     return _transform(_element_rows(E, data, operand))
 
 
 def unit_shares(E: ArrayLike, data: Dataset | None = None, operand: int | None = None) -> NDArray[np.float64]:
-    """Return the share of each frequency in the power of each unit, ``|F_k|² / Σ_k |F_k|²``, (⌊n/2⌋, h).
+    """Compute the share of each frequency in the power of each unit, ``|F_k|² / Σ_k |F_k|²``.
 
-    Arguments and errors are those of `features`. A unit without power has NaN.
+    Parameters
+    ----------
+    E : array_like, (d_in, h)
+        The embedding, see `features`.
+    data : Dataset, optional
+        The task of the embedding, see `features`.
+    operand : int, optional
+        The operand whose rows are used, see `features`.
+
+    Returns
+    -------
+    ndarray, (⌊n/2⌋, h)
+        The shares. NaN for a unit without power.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `features`.
     """
     power = np.abs(features(E, data, operand)) ** 2
     total = power.sum(axis=0)
@@ -147,12 +189,32 @@ def unit_shares(E: ArrayLike, data: Dataset | None = None, operand: int | None =
 
 
 def summary(E: ArrayLike, data: Dataset | None = None, operand: int | None = None) -> FourierSummary:
-    """Return the summaries of figure 6 for an embedding; arguments and errors as for `features`."""
+    """Compute the quantities of figure 6 for an embedding.
+
+    Parameters
+    ----------
+    E : array_like, (d_in, h)
+        The embedding, see `features`.
+    data : Dataset, optional
+        The task of the embedding, see `features`.
+    operand : int, optional
+        The operand whose rows are used, see `features`.
+
+    Returns
+    -------
+    FourierSummary
+        The norms and cosines of the features, and numbers that summarise them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `features`.
+    """
     rows = _element_rows(E, data, operand)
     F = _transform(rows)
     frequency = np.repeat(np.arange(1, len(F) + 1), 2)
     vectors = np.stack([F.real, F.imag], axis=1).reshape(2 * len(F), -1)
-    if len(rows) % 2 == 0:  # the last frequency is n/2: e^{−πij} is real
+    if len(rows) % 2 == 0:  # the last frequency is n/2, and e^{−πij} is real
         frequency, vectors = frequency[:-1], vectors[:-1]
     norms = np.linalg.norm(vectors, axis=1)
     cosines, absolute_cosines = _cosines(vectors), _cosines(np.abs(vectors))
@@ -185,11 +247,11 @@ def _element_rows(E: ArrayLike, data: Dataset | None, operand: int | None) -> ND
     blocks = group_rows(data)
     if len(embedding) != data.d_in:
         raise ArgumentValueError(
-            "E", f"expected {data.d_in} rows, as the data have inputs, got shape {embedding.shape}"
+            "E", f"expected {data.d_in} rows, the number of inputs of the data, got shape {embedding.shape}"
         )
     if operand is None and len(blocks) > 1:
         raise ArgumentValueError(
-            "operand", f"expected 0 to {len(blocks) - 1}, as the operands are concatenated, got none"
+            "operand", f"expected 0 to {len(blocks) - 1}, because the operands are concatenated, got none"
         )
     place = 0 if operand is None else _checks.integer("operand", operand, 0)
     if place >= len(blocks):
@@ -198,13 +260,14 @@ def _element_rows(E: ArrayLike, data: Dataset | None, operand: int | None) -> ND
 
 
 def _transform(rows: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Compute the features from the rows of the elements."""
     if len(rows) < 2 or rows.shape[1] < 1:
         raise ArgumentValueError("E", f"expected at least two rows and one column, got shape {rows.shape}")
     return np.fft.fft(rows, axis=0, norm="forward")[1 : len(rows) // 2 + 1]
 
 
 def _powers_of_a_primitive_root(p: int) -> NDArray[np.intp]:
-    """Return gᵏ mod p, k = 0 … p − 2, for the least g whose powers are all numbers from 1 to p − 1; p is a prime."""
+    """Return gᵏ mod p, k = 0 … p − 2, for a prime p and its least primitive root g."""
     for g in range(2, p):
         powers = [1]
         while (following := powers[-1] * g % p) != 1:
@@ -215,7 +278,7 @@ def _powers_of_a_primitive_root(p: int) -> NDArray[np.intp]:
 
 
 def _cosines(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosines among the rows; NaN for a zero row."""
+    """Compute the cosines between the rows. NaN for a zero row."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     directions = vectors / np.where(norms > 0, norms, np.nan)
     return np.asarray(directions @ directions.T)

@@ -1,4 +1,4 @@
-"""Numbers read from a history: when a curve crosses a level, for once or for good, and how long after another."""
+"""Times in a history: when a curve crosses a level, once or for several records, and the delay between crossings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from . import _checks
 from ._checks import ArgumentValueError
 from ._choices import Direction
+from ._deprecated import warn_renamed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,15 +24,15 @@ _DIRECTIONS = ("above", "below")
 
 @dataclass(frozen=True)
 class Crossing:
-    """When a curve crosses a level, as far as records tell.
+    """The step at which a curve crosses a level, as far as the records determine it.
 
     Attributes
     ----------
     earliest : int
-        The first step that the records leave possible: the one after the last record before the crossing.
+        The first possible step of the crossing: the step after the last record before the crossing.
     step : int or None
-        The record that crosses; None where none does, so that the crossing, if there is one, is at ``earliest`` or
-        later: it is censored.
+        The step of the record that is at the level. None if there is none. The crossing is then censored: if it
+        happens, it is at ``earliest`` or later.
     """
 
     earliest: int
@@ -40,14 +41,23 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Level:
-    """A curve of a history and the level that it has to reach.
+    """A curve of a history, and the level that it has to reach.
 
-    Attributes
+    Parameters
     ----------
     curve : str
         The name of a variable of the history, such as ``"test_accuracy"``.
-    level, sustained, direction
-        As for `crossing`.
+    level : float
+        The level.
+    sustained : int
+        The number of consecutive records that have to be at the level or beyond, at least 1, by default 1.
+    direction : {"above", "below"}
+        The side that is beyond the level: above for an accuracy, below for a loss.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the level is not finite, ``sustained`` is below 1, or the direction is unknown.
     """
 
     curve: str
@@ -64,21 +74,55 @@ class Level:
             direction=_checks.choice("direction", self.direction, _DIRECTIONS),
         )
 
-    def crossed(self, history: xr.Dataset) -> Crossing:
-        """Return when the curve of a history crosses the level; ValueError where the history has no such curve."""
+    def find_crossing(self, history: xr.Dataset) -> Crossing:
+        """Find the crossing of the level in a history.
+
+        Parameters
+        ----------
+        history : Dataset over "step"
+            The history of a run.
+
+        Returns
+        -------
+        Crossing
+            The crossing, see `crossing`.
+
+        Raises
+        ------
+        ValueError
+            If the history does not have the curve.
+        """
         if self.curve not in history:
             raise ArgumentValueError("curve", f"expected one of {', '.join(map(str, history))}, got {self.curve!r}")
         return crossing(history[self.curve], self.level, self.sustained, self.direction)
 
+    def crossed(self, history: xr.Dataset) -> Crossing:
+        """Find the crossing of the level in a history. This is the old name of `find_crossing`.
+
+        Parameters
+        ----------
+        history : Dataset over "step"
+            The history of a run.
+
+        Returns
+        -------
+        Crossing
+            The crossing.
+        """
+        warn_renamed("Level.crossed", "Level.find_crossing")
+        return self.find_crossing(history)
+
 
 @dataclass(frozen=True)
 class Delay:
-    """How long after memorisation generalisation comes.
+    """The delay between memorisation and generalisation.
 
     Attributes
     ----------
-    memorisation, generalisation : Crossing
-        When either comes.
+    memorisation : Crossing
+        The crossing at which the run memorises.
+    generalisation : Crossing
+        The crossing at which the run generalises.
     """
 
     memorisation: Crossing
@@ -86,23 +130,23 @@ class Delay:
 
     @property
     def memorised(self) -> bool:
-        """Whether the run memorises; if not, there is no delay, and nothing to be censored."""
+        """Whether the run memorises. If it does not, there is no delay, and it is not censored."""
         return self.memorisation.step is not None
 
     @property
     def censored(self) -> bool:
-        """Whether the run memorises and its records end before it generalises."""
+        """Whether the run memorises, and its records end before it generalises."""
         return self.memorised and self.generalisation.step is None
 
     @property
     def steps(self) -> int | None:
-        """The delay from record to record; None without one of both. Negative where generalisation comes first."""
+        """The delay between the two records, or None if one is missing. Negative if generalisation comes first."""
         first, then = self.memorisation.step, self.generalisation.step
         return None if first is None or then is None else then - first
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the greatest delay that the records leave possible; inf for a censored one, NaN for none."""
+        """The least and the greatest possible delay. The greatest is inf if censored; both are NaN without a delay."""
         if self.memorisation.step is None:
             return math.nan, math.nan
         low = self.generalisation.earliest - self.memorisation.step
@@ -111,28 +155,33 @@ class Delay:
 
 
 def crossing(series: xr.DataArray, level: float, sustained: int = 1, direction: Direction = "above") -> Crossing:
-    """Return when a curve first is at a level or beyond, and how far the records leave that open.
+    """Find when a curve first is at a level or beyond, and the steps that the records leave possible.
 
-    Between the last record before the crossing and the crossing one the step is not known, as if the curve crossed
-    once. With ``sustained`` above 1, records at the level that the end of the series cuts short prove nothing: a
-    crossing may be among them, and ``earliest`` is before them.
+    Between the last record before the crossing and the record at the level, the step is unknown; the curve is assumed
+    to cross once. If ``sustained`` is above 1 and the series ends within a sequence of records at the level, the
+    crossing is undecided, and ``earliest`` is before this sequence.
 
     Parameters
     ----------
     series : DataArray over "step"
-        A curve of the history, such as ``run.history.test_accuracy``.
+        The curve, such as ``run.history.test_accuracy``.
     level : float
-        The level; NaN records are on this side of every level.
+        The level, a finite number. Records that are NaN are not at any level.
     sustained : int
-        The number of records in a row, the crossing included, that must be at the level or beyond.
+        The number of consecutive records that have to be at the level or beyond, at least 1, by default 1.
     direction : {"above", "below"}
-        What is beyond: above, for an accuracy; below, for a loss.
+        The side that is beyond the level: above for an accuracy, below for a loss.
+
+    Returns
+    -------
+    Crossing
+        The earliest possible step, and the step of the record.
 
     Raises
     ------
     ValueError, TypeError
-        For a level that is not finite, sustained < 1, an unknown direction, or a series without exactly the dimension
-        "step".
+        If the level is not finite, ``sustained`` is below 1, the direction is unknown, or the series does not have
+        exactly the dimension "step".
     """
     level, sustained = _checks.real("level", level), _checks.integer("sustained", sustained, 1)
     direction = _checks.choice("direction", direction, _DIRECTIONS)
@@ -142,7 +191,7 @@ def crossing(series: xr.DataArray, level: float, sustained: int = 1, direction: 
         )
     beyond = np.asarray(series.values >= level if direction == "above" else series.values <= level)
     steps = np.asarray(series.step.values)
-    # past the end all is as well as it can be: the first window that may be beyond, and whether it is seen whole
+    # Records after the end are taken to be beyond. Find the first window that may be beyond; it may not be complete.
     possible = np.concatenate([beyond, np.ones(sustained, bool)])
     first = int(np.argmax(np.lib.stride_tricks.sliding_window_view(possible, sustained).all(axis=1)))
     earliest = int(steps[first - 1]) + 1 if first else int(steps[:1].sum())
@@ -150,39 +199,58 @@ def crossing(series: xr.DataArray, level: float, sustained: int = 1, direction: 
 
 
 def crossing_step(series: xr.DataArray, level: float, sustained: int = 1, direction: Direction = "above") -> int | None:
-    """Return the first recorded step at which a curve is at a level or beyond, None where it never is.
+    """Find the first recorded step at which a curve is at a level or beyond.
 
-    The step is only as exact as the records: the curve may have been at the level at any step since the record before.
-    `crossing` also returns that earlier step. The exact step is found by ``events`` of `zeroloss.simulate`, which
-    replays the steps between two looks: see ``Run.events``.
+    The step is only as exact as the records: the curve may have reached the level at any step after the record before.
+    `crossing` also returns the first of these steps. To find the exact step, use ``events`` of `zeroloss.simulate`,
+    which replays the steps between two checks; see ``Run.events``.
 
-    Parameters and exceptions are those of `crossing`.
+    Parameters
+    ----------
+    series : DataArray over "step"
+        The curve, such as ``run.history.test_accuracy``.
+    level : float
+        The level, a finite number. Records that are NaN are not at any level.
+    sustained : int
+        The number of consecutive records that have to be at the level or beyond, at least 1, by default 1.
+    direction : {"above", "below"}
+        The side that is beyond the level: above for an accuracy, below for a loss.
+
+    Returns
+    -------
+    int or None
+        The step, or None if no record is at the level.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `crossing`.
     """
     return crossing(series, level, sustained, direction).step
 
 
 def delays(history: xr.Dataset, definitions: Mapping[str, tuple[Level, Level]]) -> dict[str, Delay]:
-    """Return how long after memorisation a run generalises, by several definitions.
+    """Compute the delay between memorisation and generalisation of a run, by several definitions.
 
     Parameters
     ----------
     history : Dataset over "step"
         The history of a run.
     definitions : mapping of name to (Level, Level)
-        What it takes to have memorised, and to have generalised: ``{"sustained": (Level("train_accuracy", 1.0),
-        Level("test_accuracy", 0.5, sustained=3))}``, or by losses, with ``direction="below"``.
+        The levels that define memorisation and generalisation: ``{"sustained": (Level("train_accuracy", 1.0),
+        Level("test_accuracy", 0.5, sustained=3))}``, or levels of losses, with ``direction="below"``.
 
     Returns
     -------
     dict of name to Delay
-        With steps, bounds, and whether the run ended before it generalised.
+        The delays. Each has steps and bounds, and shows whether the run ended before it generalised.
 
     Raises
     ------
     ValueError, TypeError
-        As for `crossing`, and for a curve that the history does not have.
+        As for `crossing`, or if the history does not have a curve.
     """
     return {
-        name: Delay(memorised.crossed(history), generalised.crossed(history))
+        name: Delay(memorised.find_crossing(history), generalised.find_crossing(history))
         for name, (memorised, generalised) in definitions.items()
     }
