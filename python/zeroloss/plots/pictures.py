@@ -1,0 +1,212 @@
+"""Style, titles, labels and files of the pictures.
+
+Matplotlib is imported with the first picture. A figure is an object that is passed around; pyplot and a display are not
+used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+
+#: The colours of Okabe and Ito, which can be told apart with every kind of colour vision.
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "grey": "#6E6E6E",
+}
+
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": "#333333",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "figure.facecolor": "white",
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Draw in the style of the package's pictures within a ``with`` block. The user's settings are restored after it.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    import matplotlib as mpl  # noqa: PLC0415 — slow, and needed only for pictures
+
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def make_figure(width: float, height: float) -> Figure:
+    """Make an empty figure that arranges its panels automatically.
+
+    Parameters
+    ----------
+    width : float
+        The width in inches.
+    height : float
+        The height in inches.
+
+    Returns
+    -------
+    Figure
+        The figure.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def add_title(place: Figure | SubFigure, letter: str, title: str) -> None:
+    """Add a letter and a title to a part of a figure.
+
+    Parameters
+    ----------
+    place : Figure or SubFigure
+        The part.
+    letter : str
+        The letter of the panel.
+    title : str
+        The title.
+    """
+    place.suptitle(rf"$\bf{{{letter}}}$   {title}", x=0.01, ha="left", fontsize=10)
+
+
+def write_label(axes: Axes, place: ArrayLike, text: str, **options: Any) -> None:
+    """Write a short text that is centred on a point.
+
+    Parameters
+    ----------
+    axes : Axes
+        The axes to draw in.
+    place : array_like, (2,)
+        The point.
+    text : str
+        The text.
+    **options
+        Further arguments of Matplotlib.
+    """
+    x, y = np.asarray(place)
+    axes.text(x, y, text, **{"ha": "center", "va": "center", "zorder": 6, **options})
+
+
+def add_legend(axes: Axes, **options: Any) -> None:
+    """Add a legend that lists each label once.
+
+    Parameters
+    ----------
+    axes : Axes
+        The axes to draw in.
+    **options
+        Further arguments of Matplotlib.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    axes.legend(once.values(), once.keys(), **options)
+
+
+def format_numbers(numbers: Iterable[float]) -> str:
+    """Format numbers for a label, with commas between them.
+
+    Parameters
+    ----------
+    numbers : iterable of float
+        The numbers.
+
+    Returns
+    -------
+    str
+        The text.
+    """
+    return ", ".join(f"{number:g}".replace("-", "−") for number in numbers)
+
+
+def mark_quick(figure: Figure, text: str) -> None:
+    """Mark a picture of a quick run, to distinguish it from the full picture.
+
+    Parameters
+    ----------
+    figure : Figure
+        The picture.
+    text : str
+        The settings of the quick run.
+    """
+    box = {"boxstyle": "round,pad=0.35", "facecolor": "#FFF3E6", "edgecolor": COLOURS["vermilion"], "linewidth": 0.8}
+    figure.suptitle(f"QUICK RUN  {text}", x=0.99, ha="right", color=COLOURS["vermilion"], fontsize=8, bbox=box)
+
+
+#: The metadata of a picture in each format: the mark of this package, without version and date.
+FORMS: Mapping[str, Mapping[str, str | None]] = {
+    "png": {"Software": "zeroloss"},
+    "svg": {"Creator": "zeroloss", "Date": None},
+    "pdf": {"Creator": "zeroloss", "Producer": None, "CreationDate": None},
+}
+
+
+def save(figure: Figure, file: Path | BinaryIO, form: str = "png") -> None:
+    """Write a figure as PNG, SVG or PDF, with a mark of this package. The same numbers give the same file.
+
+    Parameters
+    ----------
+    figure : Figure
+        The figure.
+    file : path or binary file
+        The file.
+    form : {"png", "svg", "pdf"}
+        The format.
+    """
+    import matplotlib as mpl  # noqa: PLC0415
+
+    with mpl.rc_context({"svg.hashsalt": "zeroloss"}):  # otherwise the names in an SVG file are random
+        figure.savefig(file, dpi=160, format=form, metadata=dict(FORMS[form]))
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether `save` wrote a file as PNG.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    bool
+        Whether the file has the mark of this package.
+    """
+    with path.open("rb") as file:
+        return b"tEXtSoftware\0zeroloss" in file.read(200)
