@@ -9,7 +9,7 @@ import pytest
 
 import child_processes
 import zeroloss as zl
-from test_run_commands import zeroloss
+from command import run_command
 from test_runs import assert_same_run, run_in, settings
 from zeroloss import config, runs
 from zeroloss.results import Ending, RunDirectory, UnreadableError
@@ -60,7 +60,7 @@ def test_the_outcome_of_a_killed_run_says_so(tmp_path, server):
     child.join()
     run = zl.load(tmp_path / "a")
     assert str(run.outcome) == "interrupted: after 0 steps at the last checkpoint; zeroloss resume continues it"
-    done = zeroloss("report", tmp_path / "a")
+    done = run_command("report", tmp_path / "a")
     assert done.returncode == 130
     assert done.stdout.startswith("interrupted: after 0 steps")
     assert runs.resume(tmp_path / "a", progress=False).step == 300
@@ -94,7 +94,7 @@ def test_files_that_another_program_has_locked_are_read_and_replaced(tmp_path, s
     holder = start_holder(server, tmp_path / "a" / name)
     try:
         assert_same_run(zl.load(tmp_path / "a"), run)
-        assert zeroloss("report", tmp_path / "a").returncode == 0
+        assert run_command("report", tmp_path / "a").returncode == 0
         assert runs.resume(tmp_path / "a", extend=10, progress=False).step == 310
     finally:
         holder.kill()
@@ -135,7 +135,7 @@ def save_run(directory, **options):
 
 def test_a_saved_run_is_extended_by_the_command(tmp_path):
     run = save_run(tmp_path / "a", record_every=20)
-    done = zeroloss("resume", tmp_path / "a", "--extend", 10)
+    done = run_command("resume", tmp_path / "a", "--extend", 10)
     assert done.returncode == 0, done.stderr
     extended = zl.load(tmp_path / "a")
     longer = run.extend(steps=10)
@@ -143,13 +143,13 @@ def test_a_saved_run_is_extended_by_the_command(tmp_path):
         assert getattr(extended, name).equals(getattr(longer, name))
     assert extended.step == 60
     extended.extend(steps=5).save(tmp_path / "a")
-    assert zeroloss("resume", tmp_path / "a", "--extend", 5).returncode == 0
+    assert run_command("resume", tmp_path / "a", "--extend", 5).returncode == 0
     assert zl.load(tmp_path / "a").step == 70
 
 
 def test_a_saved_run_with_measures_is_extended_in_python(tmp_path):
     save_run(tmp_path / "a", measures={"twice": lambda net: 2.0 * net.E[0, 0]})
-    done = zeroloss("resume", tmp_path / "a", "--extend", 10)
+    done = run_command("resume", tmp_path / "a", "--extend", 10)
     assert done.returncode == 2
     assert "the history has twice, measured by functions that are not saved" in done.stderr
     assert zl.load(tmp_path / "a").step == 50

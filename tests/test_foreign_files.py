@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import zeroloss as zl
-from test_run_commands import zeroloss
+from command import run_command
 from test_runs import assert_same_run, run_in, settings
 from test_sweeps import settings as sweep_settings
 from zeroloss import config, runs, sweeps
@@ -101,7 +101,7 @@ def test_a_command_does_not_overwrite_its_configuration(tmp_path, command):
     text = "# My notes: lr 0.3 was too high.\n" + zl._toml.dumps(given)
     for name in ("config.toml", "sweep.toml"):
         (tmp_path / name).write_text(text)
-        done = zeroloss(command, tmp_path / name, "--out", tmp_path)
+        done = run_command(command, tmp_path / name, "--out", tmp_path)
         assert done.returncode == 2
         assert done.stderr.startswith("zeroloss: out: expected a new or empty directory")
         assert "they stay as they are" in done.stderr
@@ -114,7 +114,7 @@ def test_an_impossible_directory_is_named_in_the_error(tmp_path, place):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "deep")
     (tmp_path / "file").write_text("mine")
     (tmp_path / "run.toml").write_text(zl._toml.dumps(settings()))
-    done = zeroloss("run", tmp_path / "run.toml", "--out", tmp_path / place)
+    done = run_command("run", tmp_path / "run.toml", "--out", tmp_path / place)
     assert done.returncode == 2
     assert str(tmp_path / place) in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "run.toml"]
@@ -126,7 +126,7 @@ def test_comments_in_a_sweep_s_configuration_stay(tmp_path):
     sweeps.sweep(given, tmp_path / "out", progress=False)
     file = tmp_path / "out" / "sweep.toml"
     file.write_text("# The first try.\n" + file.read_text())
-    assert zeroloss("sweep", file, "--out", tmp_path / "out").returncode == 0
+    assert run_command("sweep", file, "--out", tmp_path / "out").returncode == 0
     assert file.read_text().startswith("# The first try.\n")
 
 
@@ -212,7 +212,7 @@ def test_the_kind_of_report_depends_on_the_content(tmp_path):
     """A run next to the user's own sweep.toml is not a sweep."""
     run_in(tmp_path / "a")
     Path(tmp_path / "a" / "sweep.toml").write_text("# mine")
-    done = zeroloss("report", tmp_path / "a")
+    done = run_command("report", tmp_path / "a")
     assert done.returncode == 0
     assert "reached the end" in done.stdout
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from command import run_command
 from zeroloss import config
 
 
@@ -44,12 +45,7 @@ def test_studies_with_a_missing_extra_are_rejected_before_the_first_starts(study
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_names_and_settings_are_checked_before_the_first_starts(words, line, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "zeroloss", *words, "--quick", "--out", tmp_path / "a"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command(*words, "--quick", "--out", tmp_path / "a")
     assert_one_line(done, line)
     assert not (tmp_path / "a").exists()
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import zeroloss as zl
+from command import run_command
 from test_runs import assert_same_run, run_in, settings
 from zeroloss import config
 
@@ -18,6 +19,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def zeroloss(*words):
+    """Run the command as a process."""
     return subprocess.run(
         [sys.executable, "-m", "zeroloss", *map(str, words)], capture_output=True, text=True, check=False
     )
@@ -49,14 +51,14 @@ def test_run_resume_and_report_work_on_one_directory(tmp_path, file):
 
 def test_settings_on_the_command_line_override_the_file(tmp_path, file):
     words = ("--set", "run.steps=3", "--set", "network.activation=tanh", "--set", "run.events=[]")
-    done = zeroloss("run", file, "--out", tmp_path / "a", *words)
+    done = run_command("run", file, "--out", tmp_path / "a", *words)
     assert done.returncode == 0
     run = zl.load(tmp_path / "a")
     assert (run.step, run.network.activation, run.events) == (3, "tanh", {})
 
 
 def test_print_defaults_prints_the_defaults():
-    done = zeroloss("run", "--print-defaults")
+    done = run_command("run", "--print-defaults")
     assert done.returncode == 0
     assert done.stdout == config.defaults_text()
 
@@ -80,7 +82,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, file, words, line):
     (tmp_path / "full" / "thesis.tex").write_text("years of work")
     (tmp_path / "empty").mkdir()
     places = {"FILE": file, "FULL": tmp_path / "full", "EMPTY": tmp_path / "empty"}
-    done = zeroloss(*(places.get(word, word) for word in words))
+    done = run_command(*(places.get(word, word) for word in words))
     assert done.returncode == 2
     assert line in done.stderr
     assert "Traceback" not in done.stderr
@@ -89,7 +91,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, file, words, line):
 
 def test_divergence_is_status_1(tmp_path, file):
     words = ("--set", "dynamics.lr=1e3", "--set", "network.activation=square")
-    done = zeroloss("run", file, "--out", tmp_path / "a", *words)
+    done = run_command("run", file, "--out", tmp_path / "a", *words)
     assert done.returncode == 1
     assert "diverged" in done.stderr
     assert zl.load(tmp_path / "a").history.sizes["step"] >= 1

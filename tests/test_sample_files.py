@@ -3,8 +3,6 @@
 import os
 import socket
 import stat
-import subprocess
-import sys
 import tracemalloc
 import zipfile
 
@@ -14,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 import zeroloss as zl
+from command import run_command
 from zeroloss._reading import describe_kind, read_npz, reading
 
 CASES = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -223,8 +222,7 @@ def test_integer_labels_are_explained():
 def test_the_command_names_the_file(tmp_path):
     os.mkfifo(tmp_path / "a.npz")
     (tmp_path / "a.toml").write_text('[data]\ntask = "arrays"\nfile = "a.npz"\n')
-    words = [sys.executable, "-m", "zeroloss", "run", tmp_path / "a.toml", "--out", tmp_path / "a"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    done = run_command("run", tmp_path / "a.toml", "--out", tmp_path / "a")
     assert done.returncode == 2
     assert f"{tmp_path / 'a.npz'}: expected an npz file of samples, got a named pipe" in done.stderr
     assert stat.S_ISFIFO((tmp_path / "a.npz").stat().st_mode)

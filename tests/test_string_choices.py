@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import zeroloss as zl
+from command import run_command
 from zeroloss import _choices, _sections, config
 from zeroloss._hints import get_hints, list_choices
 from zeroloss.datasets import dataset, operands
@@ -100,8 +101,8 @@ def test_the_defaults_list_every_choice():
 
 def test_help_lists_the_choices():
     for command in ("run", "sweep"):
-        words = [sys.executable, "-m", "zeroloss", command, "--help"]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        done = run_command(command, "--help")
+        assert done.returncode == 0
         text = " ".join(done.stdout.split())
         assert "zeroloss run --print-defaults" in text
         for key, values in _sections.allowed_values().items():

@@ -3,7 +3,6 @@
 import json
 import pickle
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import xarray as xr
 
 import zeroloss as zl
+from command import run_command
 from problems import is_labelled, same_bits
 from zeroloss import config, plots, runs, sweeps
 from zeroloss.config import ConfigurationError
@@ -356,9 +356,9 @@ def test_invalid_arguments_are_rejected(call, error, message, tmp_path):
         call(tmp_path / "out")
 
 
-def test_the_status_of_a_report_is_not_read_from_its_text(tmp_path, done):
+def test_the_status_of_a_report_is_not_read_from_its_text(tmp_path, monkeypatch, done):
     shutil.copytree(done.store.path, tmp_path / "interrupted:")
-    words = [sys.executable, "-m", "zeroloss", "report", "interrupted:"]
-    shown = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    monkeypatch.chdir(tmp_path)
+    shown = run_command("report", "interrupted:")
     assert shown.stdout.startswith("interrupted:: ")
     assert shown.returncode == 0
