@@ -57,7 +57,7 @@ def run_with_file_limit(settings, directory, bytes_allowed, report):
 
 def lock_directory(directory, ready, release):
     """Lock a run's directory until ``release`` is set."""
-    with zl.results.RunDirectory(directory).locked():
+    with zl.results.RunDirectory(directory).lock():
         ready.set()
         release.wait()
 

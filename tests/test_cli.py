@@ -243,6 +243,13 @@ def test_missing_or_unknown_words_refer_to_the_help(command, words, line):
     assert f"({', '.join(FIGURES)}; all for all figures)" in command("reproduce", "--help")[1]
 
 
+def test_reproduce_accepts_names_of_figures_theorems_and_studies(command, monkeypatch):
+    titles = []
+    monkeypatch.setattr("zeroloss.cli.studies._run_studies", lambda names, changes, **options: titles.extend(names))
+    assert command("reproduce", "figure6", "theorem4.8", "delay-law", "2") == (0, "", "")
+    assert titles == ["figure 6", "check 4.8", "study delay-law", "figure 2"]
+
+
 def test_old_options_work_with_a_warning_and_are_not_in_the_help(command, tiny, tmp_path):
     status, _, err = command("reproduce", "6", "--quick", "--seeds", 2, "--spread", "variance", "--out", tmp_path)
     assert (status, err) == (0, "zeroloss: --spread is deprecated; use --init-scale-is\n")

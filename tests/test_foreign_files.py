@@ -174,7 +174,7 @@ def test_a_run_of_the_command_is_not_saved_over(tmp_path, run):
 
 def test_saving_respects_the_lock_of_a_running_process(tmp_path, run):
     run.save(tmp_path / "a")
-    with RunDirectory(tmp_path / "a").locked(), pytest.raises(InUseError, match=f"in use by process {os.getpid()}"):
+    with RunDirectory(tmp_path / "a").lock(), pytest.raises(InUseError, match=f"in use by process {os.getpid()}"):
         run.save(tmp_path / "a")
 
 

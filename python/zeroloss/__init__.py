@@ -1,9 +1,9 @@
-"""Learning dynamics of two-layer networks after memorisation, in C++ kernels with a Python surface.
+"""Learning dynamics of two-layer networks after memorisation, computed by C++ kernels.
 
 The networks have two layers without biases, F(X) = σ(X E) W, and every step uses the full batch.
-Implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifold" (arXiv 2511.01938).
+The package implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifold" (arXiv 2511.01938).
 
-Importing the package loads the kernels alone. Its other parts are imported when they are first used.
+Importing the package loads only the kernels. Its other parts are imported when they are first used.
 """
 
 from importlib import import_module
@@ -79,7 +79,7 @@ _HOMES = {"build_info": ".provenance", "load": ".runs", "simulate": ".simulation
 
 
 def __getattr__(name: str) -> object:
-    """Import a part of the package, or the part that a name is from, when it is first used (PEP 562)."""
+    """Import a part of the package, or the part that defines a name, when it is first used (PEP 562)."""
     if name == "__version__":
         return import_module("importlib.metadata").version("zeroloss")
     if name not in __all__:
@@ -90,5 +90,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Return the names of the package, also of parts that have not been imported yet."""
+    """Return the names of the package, including parts that are not imported yet."""
     return sorted({*globals(), *__all__, "__version__"})

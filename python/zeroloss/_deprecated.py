@@ -1,7 +1,7 @@
 """Old names of settings, arguments and public objects.
 
-Something that was renamed keeps its old name for one version. Code, configuration files, ``--set`` and sweeps that use
-the old name get a warning. Settings that an earlier version stored are renamed without one.
+An old name works for one more version. Code, configuration files, ``--set`` and sweeps that use it get a warning.
+Settings that an earlier version stored are renamed without a warning.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def rename_sections(settings: Mapping[str, Any], *, warn: bool) -> dict[str, Any
 
 
 def first_names(section: str, keys: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of a section under their old names, so that fingerprints are the same in all versions."""
+    """Return the keys of a section under their old names, from which fingerprints are made in all versions."""
     result = dict(keys)
     for old, renamed in _renamed_keys(section, keys).items():
         if renamed.name in result:

@@ -36,8 +36,8 @@ def get_defaults(function: Callable[..., Any]) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters
     fields = dataclasses.fields(function) if dataclasses.is_dataclass(function) else ()
     factories = {field.name: field.default_factory for field in fields}
-    made = {name: make() for name, make in factories.items() if make is not dataclasses.MISSING}
-    return {name: made.get(name, parameter.default) for name, parameter in parameters.items() if name != "data"}
+    defaults = {name: make() for name, make in factories.items() if make is not dataclasses.MISSING}
+    return {name: defaults.get(name, parameter.default) for name, parameter in parameters.items() if name != "data"}
 
 
 @functools.cache
@@ -109,9 +109,9 @@ def suggest(name: object, known: Iterable[str]) -> str:
 
 def get_hints(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the types of the arguments of a function or class; `typing.Any` if a type cannot be resolved."""
-    made = function.__init__ if inspect.isclass(function) else function
+    target = function.__init__ if inspect.isclass(function) else function
     try:
-        hints = typing.get_type_hints(made, include_extras=True)
+        hints = typing.get_type_hints(target, include_extras=True)
     except NameError:  # A type is imported only for type checkers, or is local to a function.
         hints = {}
     return {name: hints.get(name, Any) for name in inspect.signature(function).parameters}

@@ -70,24 +70,24 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]:
     """
     if not isinstance(path, str | os.PathLike):
         raise ArgumentTypeError("path", f"expected the name of {what}, got {format_value(path)}")
-    where = format_path(path)
+    name = format_path(path)
     try:
         with _open_regular(path, what) as file:
             yield file
     except RefusedError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
     except FileNotFoundError:
-        raise FileNotFoundError(f"{where}: expected {what}, found no such file") from None
+        raise FileNotFoundError(f"{name}: expected {what}, found no such file") from None
     except MemoryError:
-        raise ValueError(f"{where}: expected {what} that fits in memory") from None
+        raise ValueError(f"{name}: expected {what} that fits in memory") from None
     except Exception as error:  # NumPy, zipfile, zlib, struct and json raise many types.
         if isinstance(error, OSError) and error.errno not in (
             None,
             errno.EINVAL,
         ):  # EINVAL: a seek to an invalid position
-            raise type(error)(f"{where}: cannot be read: {error.strerror}") from None
+            raise type(error)(f"{name}: cannot be read: {error.strerror}") from None
         reason = to_one_line(str(error)[:120]) or type(error).__name__
-        raise ValueError(f"{where}: expected {what}, got a damaged file ({reason})") from None
+        raise ValueError(f"{name}: expected {what}, got a damaged file ({reason})") from None
 
 
 def _open_regular(path: str | os.PathLike[str], what: str) -> BinaryIO:

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Parameters
     ----------
     arguments : sequence of str, optional
-        The words after ``zeroloss``; by default those of the process.
+        The words after ``zeroloss``; by default the arguments of the process.
 
     Notes
     -----
@@ -82,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         _exit(BAD_INPUT, error.format_message() + _hint(error))
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _exit(BAD_INPUT, f"{where}{error.strerror or error}")
+        prefix = f"{error.filename}: " if error.filename else ""
+        _exit(BAD_INPUT, f"{prefix}{error.strerror or error}")
     except (ValueError, ImportError) as error:
         _exit(BAD_INPUT, str(error))
     except CommandError as error:
@@ -145,7 +145,7 @@ def add_import_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _import_modules(context: click.Context, option: click.Parameter, modules: Sequence[str]) -> None:
     if modules and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # at the end, so that a file in this directory hides no installed module
+        sys.path.append(str(Path.cwd()))  # At the end, a file in this directory hides no installed module.
     for module in modules:
         try:
             importlib.import_module(module)
@@ -159,7 +159,7 @@ def print_line(line: str) -> None:
         click.echo(f"zeroloss: {to_one_line(line)}", err=True)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
     """Print a warning of this package. Warnings of libraries are not printed."""
     if issubclass(category, ZerolossWarning):
         print_line(str(message))
@@ -186,7 +186,7 @@ def _accept_any_encoding() -> None:
 
 
 def _drop_output() -> None:
-    """Discard the buffered output for a closed standard output, so that the interpreter exits without an error."""
+    """Discard the buffered output for a closed standard output. The interpreter then exits without an error."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)

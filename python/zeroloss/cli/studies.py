@@ -64,7 +64,7 @@ def _options() -> list[Any]:
 def _run_studies(titles: Sequence[str], changes: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
     """Run studies. The settings of all of them are checked before the first one starts."""
     studies = [_ConfiguredStudy(title, changes[title], **options) for title in dict.fromkeys(titles)]
-    memory: dict[str, Any] = {}  # shared by the studies, so that a cell that several of them need is computed once
+    memory: dict[str, Any] = {}  # Cells that several studies need are computed once.
     with _connect(options["scheduler"]) as client:
         for study in studies:
             study.run(client, memory)

@@ -31,7 +31,7 @@ _MOST_FAILURES = 10  # failed cells that are printed
 @click.option("--use-threads", is_flag=True, help="Run the workers as threads of this process instead of processes.")
 @click.option("--threads", "old_threads", is_flag=True, hidden=True)
 @click.option("--scheduler", metavar="ADDRESS", help="Run the cells on the Dask cluster of this scheduler.")
-@click.option("--retry", is_flag=True, help="Rerun failed cells; their old files are kept as NAME-failed-1.")
+@click.option("--retry", is_flag=True, help="Rerun failed cells; their old files get the name NAME-failed-1.")
 @SET_OPTION
 @DIFFERENT_BITS_OPTION
 @add_import_option

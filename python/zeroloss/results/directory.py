@@ -57,7 +57,7 @@ class RunDirectory:
         self.path = Path(path)
         self.about, self.configuration = self.path / "run.json", self.path / "config.toml"
         self.data, self.log_file = self.path / "data.npz", self.path / "log.txt"
-        self.lock = self.path / "lock"
+        self.lock_file = self.path / "lock"
         self.checkpoints = self.path / "checkpoints"
         self.history_file, self.snapshots_file = self.path / "history.nc", self.path / "snapshots.nc"
         self.history, self.snapshots = Table(self.path / "rows", "history"), Table(self.path / "rows", "snapshots")
@@ -94,7 +94,7 @@ class RunDirectory:
                 return
             if is_run(self.about):
                 self.about.unlink()
-                self.lock.unlink(missing_ok=True)
+                self.lock_file.unlink(missing_ok=True)
             if remove:
                 self.path.rmdir()
 
@@ -148,7 +148,7 @@ class RunDirectory:
             directory.mkdir(exist_ok=True)
 
     @contextlib.contextmanager
-    def locked(self, if_possible: bool = False) -> Iterator[None]:
+    def lock(self, if_possible: bool = False) -> Iterator[None]:
         """Lock the directory for this process, as `file_lock` does.
 
         Parameters
@@ -165,7 +165,7 @@ class RunDirectory:
         """
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(file_lock(self.lock))
+                stack.enter_context(file_lock(self.lock_file))
             except NoLocksError:
                 if not if_possible:
                     raise
@@ -328,7 +328,7 @@ class RunDirectory:
 
     def holder(self) -> str | None:
         """Return the number of the process that runs in the directory; None if no process does."""
-        return holder(self.lock)
+        return holder(self.lock_file)
 
     def identity(self) -> tuple[int, ...]:
         """Return numbers that change when another run replaces this one, because each run writes its samples once."""

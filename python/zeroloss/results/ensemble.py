@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Ensemble:
     """The result of ``simulate_many``: a sequence of runs, and one dataset of all their histories.
 
-    Other attributes are those of ``history``: ``ensemble.train_loss`` is ``ensemble.history.train_loss``.
+    Further attributes come from ``history``: ``ensemble.train_loss`` is ``ensemble.history.train_loss``.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ class Ending(StrEnum):
     RUNNING : str
         A process is running the simulation.
     INTERRUPTED : str
-        The process was killed, so that the run continues from its newest valid checkpoint.
+        The process was killed. The run can continue from its newest valid checkpoint.
     STOPPED_BY_THE_USER : str
         A signal such as Ctrl-C ended the run, with a checkpoint.
     STOPPED_BY_A_RULE : str

@@ -171,7 +171,7 @@ class Run:
         is_new, is_missing = target.is_new(), not target.path.exists()
         try:
             target.mark()
-            with target.locked(if_possible=True):
+            with target.lock(if_possible=True):
                 target.check_replaceable()  # Another process may have written into it since the first check.
                 if target.configuration.exists():
                     raise FileExistsError(

@@ -1,8 +1,8 @@
 """A growing table of rows over steps, in files with checksums.
 
-Rows are added in pieces, which are joined so that there are few files. A written row never changes. A checkpoint
-therefore refers to rows by their number. If a run continues from an earlier checkpoint, the rows after it are removed
-and computed again.
+Rows are added in pieces. Pieces are joined, because there should be few files. A written row never changes. A
+checkpoint therefore refers to rows by their number. If a run continues from an earlier checkpoint, the rows after it
+are removed and computed again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Table:
 
         A new piece is joined with the pieces before it that are not much longer, like the digits of a binary counter.
         Each row is then written about log₂(rows) times, and there are about log₂(rows) pieces. Large pieces are not
-        joined, so that at most a few MB are in memory.
+        joined, because at most a few MB should be in memory.
         """
         count = len(columns["step"])
         step = max(1, _JOIN_UP_TO * count // max(1, sum(values.nbytes for values in columns.values())))

@@ -29,7 +29,7 @@ _NOT_COPIED = shutil.ignore_patterns("lock", ".*")
 
 
 class DifferentBuildError(ValueError):
-    """The run was started by another version or instruction-set level, so that the same bits are not guaranteed."""
+    """The run was started by another version or instruction-set level. Its bits may differ."""
 
 
 def open_run(directory: RunDirectory, on_warning: Callable[[str], None]) -> tuple[Checkpoint, RunSettings, Dataset]:
@@ -42,7 +42,7 @@ def open_run(directory: RunDirectory, on_warning: Callable[[str], None]) -> tupl
     DamagedError
         If no checkpoint is valid.
     ValueError
-        If the data or the configuration are not those of the checkpoint.
+        If the data or the configuration do not belong to the checkpoint.
     """
     checkpoint, damaged = directory.newest()
     for _, reason in damaged:
@@ -121,8 +121,8 @@ def copy_run(source: RunDirectory, out: Path) -> RunDirectory:
     is_new = not target.path.exists()
     try:
         target.mark()
-        source_lock = source.locked(if_possible=True) if source.lock.exists() else contextlib.nullcontext()
-        with source_lock, target.locked(), target.replacement() as folder:
+        source_lock = source.lock(if_possible=True) if source.lock_file.exists() else contextlib.nullcontext()
+        with source_lock, target.lock(), target.replacement() as folder:
             shutil.copytree(source.current().path, folder.path, ignore=_NOT_COPIED, dirs_exist_ok=True)
             for path in folder.path.rglob("*"):
                 path.chmod(path.stat().st_mode | 0o200)  # The copy of a read-only file is writable.

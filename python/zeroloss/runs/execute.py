@@ -126,7 +126,7 @@ def run(
     # NotADirectoryError: a parent of the directory is a file, so the run has not started.
     with _raise_interrupted(target, NotADirectoryError):
         target.mark()
-        with target.locked():
+        with target.lock():
             target.check_free()  # Another process may have written into it since the first check.
             target.prepare()
             write_atomically(target.configuration, configuration.text().encode())
@@ -207,7 +207,7 @@ def resume(
         return run(configuration, place, progress=progress, on_record=on_record, interruption=interruption)
     target = source if out is None else copy_run(source, Path(out))
     on_warning = on_warning or (lambda line: warnings.warn(line, ZerolossWarning, stacklevel=5))
-    with _raise_interrupted(target, UnreadableError), target.locked():
+    with _raise_interrupted(target, UnreadableError), target.lock():
         if os.access(target.path, os.W_OK):
             target.prepare()
         checkpoint, settings_of_run, data = open_run(target, on_warning)
