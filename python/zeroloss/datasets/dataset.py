@@ -126,7 +126,7 @@ def from_arrays(
     X_test : array_like, (n_test, d_in), optional
         Test inputs.
     Y_test : array_like, (n_test, d_out), optional
-        Test targets. Has to be given together with ``X_test``.
+        Test targets. Needed if ``X_test`` is given, and only then.
     rows : {"auto", "sparse", "dense"}
         How the kernels store the inputs. "auto", the default, takes sparse rows if at most a quarter of the training
         entries are nonzero.
@@ -166,8 +166,8 @@ def _from_arrays(
     X = _checks.matrix("X_train", X_train, "float64", copy)
     Y = _targets("Y_train", Y_train, copy)
     if (X_test is None) != (Y_test is None):
-        given, missing = ("X_test", "Y_test") if Y_test is None else ("Y_test", "X_test")
-        raise ArgumentValueError(missing, f"expected together with {given}, got None")
+        present, missing = ("X_test", "Y_test") if Y_test is None else ("Y_test", "X_test")
+        raise ArgumentValueError(missing, f"expected together with {present}, got None")
     if X_test is None or Y_test is None:
         X_test, Y_test = np.empty((0, X.shape[1])), np.empty((0, Y.shape[1]))
     X_t, Y_t = _checks.matrix("X_test", X_test, "float64", copy), _targets("Y_test", Y_test, copy)
@@ -260,11 +260,11 @@ def kernel_inputs(name: str, X: Any, d_in: int, dtype: np.dtype[Any]) -> Any:
         problem = f"expected a matrix with {d_in} columns, one input a row, got shape {np.shape(X)}"
         raise ArgumentValueError(name, f"{problem}; give one input as a matrix of shape (1, {d_in}), {name}[None]")
     rows: csr_array | NDArray[Any]
-    sparse = issparse(X)  # a variable of its own, because the type of X would be narrowed
+    sparse = issparse(X)  # a separate variable, because a condition would narrow the type of X
     if sparse:
-        given: Any = csr_array(X)
-        entries = _checks.matrix(name, given.data[None], dtype.name)[0]
-        rows = csr_array((entries, given.indices, given.indptr), given.shape)
+        matrix: Any = csr_array(X)
+        entries = _checks.matrix(name, matrix.data[None], dtype.name)[0]
+        rows = csr_array((entries, matrix.indices, matrix.indptr), matrix.shape)
     else:
         rows = _checks.matrix(name, X, dtype.name)
     if rows.shape[1] != d_in:

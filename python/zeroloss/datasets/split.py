@@ -34,9 +34,9 @@ class Split:
             label_noise=_checks.fraction("label_noise", self.label_noise),
             seed=_checks.integer("seed", self.seed, 0),
         )
-        if len(given := self._given()) != 1:
+        if len(sizes := self._given_sizes()) != 1:
             ways = ("train_fraction", "train_count", "test_count")
-            raise ArgumentValueError(ways, f"expected exactly one of them, got {' and '.join(given) or 'none'}")
+            raise ArgumentValueError(ways, f"expected exactly one of them, got {' and '.join(sizes) or 'none'}")
 
     def of(self, rows: csr_array | NDArray[np.float64], Y: NDArray[np.float64], settings: Mapping[str, Any]) -> Dataset:
         """Split the samples (rows, Y) at random, and add the label noise to the training part."""
@@ -45,11 +45,11 @@ class Split:
         order = np.random.default_rng(self.seed).permutation(samples)
         train, test = np.sort(order[:n]), np.sort(order[n:])
         Y_train = noisy_targets(Y[train], self.label_noise, self.seed)
-        given = {k: float(v) if k == "train_fraction" else int(v) for k, v in self._given().items()}
-        settings = {**settings, **given, "label_noise": self.label_noise, "seed": self.seed}
+        sizes = {k: float(v) if k == "train_fraction" else int(v) for k, v in self._given_sizes().items()}
+        settings = {**settings, **sizes, "label_noise": self.label_noise, "seed": self.seed}
         return read_only(Dataset(rows[train], Y_train, rows[test], Y[test], settings))
 
-    def _given(self) -> dict[str, float]:
+    def _given_sizes(self) -> dict[str, float]:
         """Return the size that is given, by name."""
         ways = {
             "train_fraction": self.train_fraction,
@@ -60,7 +60,7 @@ class Split:
 
     def _training_count(self, samples: int) -> int:
         """Return the number of training samples."""
-        (name, value), *_ = self._given().items()
+        (name, value), *_ = self._given_sizes().items()
         if name == "train_fraction":
             share = _checks.real(name, value)
             n = math.floor(share * samples * (1 + 1e-12)) if 0 < share <= 1 else 0  # 0.29 of 100 samples are 29

@@ -22,7 +22,7 @@ METHODS = ("auto", "dense", "matrix_free")
 TOLERANCE = 1e-12
 
 _GREATEST_DENSE = 16_384  # the most rows of J for which method="auto" is "dense": 2 GiB
-_MOST_ITERATIONS = 2000  # of conjugate gradients
+_MOST_ITERATIONS = 2000  # the most iterations of conjugate gradients
 _LARGEST_JACOBIAN = 2e9  # the most bytes of J for which the causes of a singular J are searched
 _MOST_NAMED = 8  # the most samples that a message names
 

@@ -14,7 +14,7 @@ from .jacobian import gram
 from .solver import checked_zero_loss_set, dense_jacobian, require_float64, singular_error
 
 _ACCURACY = 1e-9  # the relative accuracy of the extremes
-_MOST_ITERATIONS = 400  # of Lanczos; each stores a vector
+_MOST_ITERATIONS = 400  # the most iterations of Lanczos; each stores a vector
 _SQUARES_SUFFICE = 1e-4  # σ_min/σ_max above which the eigenvalues of J Jᵀ give σ_min to 8 digits
 
 

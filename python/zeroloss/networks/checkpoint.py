@@ -94,18 +94,18 @@ def from_checkpoint(
         _checks.check_instance("ignore", pattern, str)
     layer_names = None if names is None else _checked_names(names)
     tensors, metadata = read_tensors(path, _make_filter(layer_names, patterns))
-    where = format_path(path)
+    file = format_path(path)
     biases = {name for name in tensors if _is_ignored(name, patterns)} - _layers(layer_names)
     ignored = {name: tensors.pop(name) for name in biases}
     try:
         net = _network_of(tensors, metadata, layer_names, activation, Path(path).name)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise ValueError(f"{file}: {error}") from None
     for name, bias in sorted(ignored.items()):
         if np.any(bias):
             size = f"entries up to {np.abs(bias).max():.3g}"
             message = (
-                f"{where}: {format_value(name)} is dropped but not zero ({size}); the network computes another function"
+                f"{file}: {format_value(name)} is dropped but not zero ({size}); the network computes another function"
             )
             warnings.warn(message, _checks.ZerolossWarning, stacklevel=2)
     return net

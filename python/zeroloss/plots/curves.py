@@ -140,7 +140,7 @@ def add_colour_bar(place: SubFigure, image: AxesImage, axes: Sequence[Axes], lab
         The bar.
     """
     low, high = image.get_clim()
-    values = [np.asarray(part.get_array()) for one in axes for part in one.images]
+    values = [np.asarray(part.get_array()) for panel in axes for part in panel.images]
     slack = 1e-6 * (high - low)
     below, above = (any(np.nanmin(v) < low - slack for v in values), any(np.nanmax(v) > high + slack for v in values))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 
-#: The colours of Okabe and Ito, which can be told apart with every kind of colour vision.
+#: The colours of Okabe and Ito, which can be distinguished with every kind of colour vision.
 COLOURS = {
     "blue": "#0072B2",
     "orange": "#E69F00",
