@@ -147,13 +147,13 @@ UNUSUAL = {
 }
 
 
-def read_only(A):
+def make_read_only(A):
     A = A.copy()
     A.flags.writeable = False
     return A
 
 
-@pytest.mark.parametrize("make", [*UNUSUAL.values(), read_only], ids=[*UNUSUAL, "read-only"])
+@pytest.mark.parametrize("make", [*UNUSUAL.values(), make_read_only], ids=[*UNUSUAL, "read-only"])
 def test_unusual_arrays_give_the_bits_of_plain_ones(make):
     data = random_data(6, 4, 3)
     net = random_network(data, 10)

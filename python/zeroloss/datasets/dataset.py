@@ -60,7 +60,7 @@ class Dataset:
     @property
     def classes(self) -> int | None:
         """The number of classes, or None, without accuracies, unless every target row is one-hot."""
-        return self.d_out if one_hot(self.Y_train) and one_hot(self.Y_test) else None
+        return self.d_out if is_one_hot(self.Y_train) and is_one_hot(self.Y_test) else None
 
     @property
     def chance_level(self) -> float | None:
@@ -70,12 +70,12 @@ class Dataset:
     @property
     def X_train(self) -> NDArray[np.float64]:
         """The training inputs as a dense array, (n, d_in)."""
-        return _dense(self.rows_train)
+        return _to_dense(self.rows_train)
 
     @property
     def X_test(self) -> NDArray[np.float64]:
         """The test inputs as a dense array, (n_test, d_in)."""
-        return _dense(self.rows_test)
+        return _to_dense(self.rows_test)
 
     @property
     def d_in(self) -> int:
@@ -185,7 +185,7 @@ def _from_arrays(
     sparse = rows == "sparse" or (rows == "auto" and np.count_nonzero(X) <= _SPARSE_BELOW * X.size)
     take = csr_array if sparse else np.asarray
     settings = {"task": "arrays", "rows": "sparse" if sparse else "dense"}
-    return read_only(Dataset(take(X), Y, take(X_t), Y_t, settings))
+    return make_read_only(Dataset(take(X), Y, take(X_t), Y_t, settings))
 
 
 def from_file(file: str | os.PathLike[str], rows: Rows = "auto") -> Dataset:
@@ -245,7 +245,7 @@ def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any]) -> Any:
     entries = rows.data if isinstance(rows, csr_array) else rows
     if max(np.abs(array).max(initial=0.0) for array in (entries, Y)) > np.finfo(dtype).max:
         raise ArgumentValueError("data", f"expected entries within the range of {dtype}, got larger ones; scale them")
-    return _kernel_form(rows, Y, dtype)
+    return _to_kernel_form(rows, Y, dtype)
 
 
 def kernel_inputs(name: str, X: Any, d_in: int, dtype: np.dtype[Any]) -> Any:
@@ -269,7 +269,7 @@ def kernel_inputs(name: str, X: Any, d_in: int, dtype: np.dtype[Any]) -> Any:
         rows = _checks.matrix(name, X, dtype.name)
     if rows.shape[1] != d_in:
         raise ArgumentValueError(name, f"expected {d_in} columns, one for each row of E, got shape {rows.shape}")
-    return _kernel_form(rows, np.empty((rows.shape[0], 0)), dtype)
+    return _to_kernel_form(rows, np.empty((rows.shape[0], 0)), dtype)
 
 
 def _is_vector(X: Any) -> bool:
@@ -280,7 +280,7 @@ def _is_vector(X: Any) -> bool:
         return False
 
 
-def _kernel_form(rows: csr_array | NDArray[Any], Y: NDArray[np.float64], dtype: np.dtype[Any]) -> Any:
+def _to_kernel_form(rows: csr_array | NDArray[Any], Y: NDArray[np.float64], dtype: np.dtype[Any]) -> Any:
     """Copy samples into the class of the kernels for a precision."""
     samples = kernels.Samples32 if dtype == np.float32 else kernels.Samples64
     targets = np.ascontiguousarray(Y, dtype)
@@ -290,12 +290,12 @@ def _kernel_form(rows: csr_array | NDArray[Any], Y: NDArray[np.float64], dtype: 
     return samples(np.ascontiguousarray(rows, dtype), targets)
 
 
-def one_hot(Y: NDArray[np.float64]) -> bool:
+def is_one_hot(Y: NDArray[np.float64]) -> bool:
     """Return whether every row is a unit vector. Accuracies are defined in this case only."""
     return bool(np.all((Y == 0) | (Y == 1)) and np.all(Y.sum(axis=1) == 1))
 
 
-def read_only(data: Dataset) -> Dataset:
+def make_read_only(data: Dataset) -> Dataset:
     """Make the arrays of a dataset read-only, and return it."""
     for array in (data.rows_train, data.Y_train, data.rows_test, data.Y_test):
         for part in (array.data, array.indices, array.indptr) if isinstance(array, csr_array) else (array,):
@@ -303,6 +303,6 @@ def read_only(data: Dataset) -> Dataset:
     return data
 
 
-def _dense(rows: csr_array | NDArray[np.float64]) -> NDArray[np.float64]:
+def _to_dense(rows: csr_array | NDArray[np.float64]) -> NDArray[np.float64]:
     """Convert sparse rows to a dense array."""
     return rows.toarray() if isinstance(rows, csr_array) else rows

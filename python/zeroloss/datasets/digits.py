@@ -61,4 +61,4 @@ def digits(
         raise _checks.missing_library("digits", "scikit-learn", "data") from None
     pixels, labels = load_digits(return_X_y=True)
     Y = np.eye(10)[labels] if targets == "one_hot" else labels[:, None].astype(np.float64)
-    return split.of(np.asarray(pixels, np.float64) / 16, Y, {"task": "digits", "targets": targets})
+    return split.split(np.asarray(pixels, np.float64) / 16, Y, {"task": "digits", "targets": targets})

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .. import _checks
 from .._checks import ArgumentValueError
-from .dataset import Dataset, one_hot, read_only
+from .dataset import Dataset, is_one_hot, make_read_only
 
 
 def with_label_noise(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
@@ -44,11 +44,11 @@ def with_label_noise(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
     if before := data.settings.get("label_noise"):
         raise ArgumentValueError("data", f"expected labels without noise, got label_noise={before}")
     settings = {**data.settings, "label_noise": fraction, "label_noise_seed": seed}
-    Y_train = noisy_targets(data.Y_train, fraction, seed)
-    return read_only(Dataset(data.rows_train, Y_train, data.rows_test, data.Y_test, settings))
+    Y_train = add_label_noise(data.Y_train, fraction, seed)
+    return make_read_only(Dataset(data.rows_train, Y_train, data.rows_test, data.Y_test, settings))
 
 
-def noisy_targets(Y: NDArray[np.float64], fraction: float, seed: int) -> NDArray[np.float64]:
+def add_label_noise(Y: NDArray[np.float64], fraction: float, seed: int) -> NDArray[np.float64]:
     """Return targets (n, d_out) of which ⌊fraction · n⌋ labels are wrong."""
     if fraction == 0:
         return Y
@@ -58,7 +58,7 @@ def noisy_targets(Y: NDArray[np.float64], fraction: float, seed: int) -> NDArray
     noisy = Y.copy()
     if d_out == 1 and np.all(np.abs(Y) == 1):
         noisy[wrong] *= -1
-    elif d_out > 1 and one_hot(Y):
+    elif d_out > 1 and is_one_hot(Y):
         further = random.integers(1, d_out, len(wrong))
         noisy[wrong] = np.eye(d_out)[(Y[wrong].argmax(axis=1) + further) % d_out]
     else:

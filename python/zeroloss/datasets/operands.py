@@ -47,4 +47,4 @@ def make_samples(operands: Operands, p: int, results: Operands, split: Split, ab
     inputs = _checks.choice("inputs", about.get("inputs", "concatenated"), _INPUTS)
     columns, d_in = (operands, p) if inputs == "sum" else (operands + p * np.arange(s), s * p)
     rows = csr_array((np.ones(s * samples), columns.ravel(), np.arange(0, s * samples + 1, s)), (samples, d_in))
-    return split.of(rows, np.eye(p)[results], about)
+    return split.split(rows, np.eye(p)[results], about)

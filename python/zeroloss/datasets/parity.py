@@ -8,8 +8,8 @@ from .. import _checks
 from .._checks import ArgumentValueError
 from .._choices import AtLeastOne, Count, Fraction, ParityTargets
 from .._resources import check_memory
-from .dataset import Dataset, read_only
-from .label_noise import noisy_targets
+from .dataset import Dataset, make_read_only
+from .label_noise import add_label_noise
 
 _CODE_BITS = 62  # the bits of the integers that make the samples different
 
@@ -78,5 +78,5 @@ def sparse_parity(
     Y = y if targets == "sign" else np.hstack([y == 1, y == -1]).astype(np.float64)
     settings = {"task": "sparse_parity", "bits": bits, "relevant": relevant, "train_count": train, "test_count": test}
     settings |= {"targets": targets, "label_noise": label_noise, "seed": seed}
-    Y_train = noisy_targets(Y[:train], label_noise, seed)
-    return read_only(Dataset(X[:train], Y_train, X[train:], Y[train:].copy(), settings))
+    Y_train = add_label_noise(Y[:train], label_noise, seed)
+    return make_read_only(Dataset(X[:train], Y_train, X[train:], Y[train:].copy(), settings))

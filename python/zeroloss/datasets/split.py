@@ -14,8 +14,8 @@ from scipy.sparse import csr_array
 from .. import _checks
 from .._checks import ArgumentValueError
 from .._choices import AtLeastOne, Count, Fraction, Share
-from .dataset import Dataset, read_only
-from .label_noise import noisy_targets
+from .dataset import Dataset, make_read_only
+from .label_noise import add_label_noise
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,18 @@ class Split:
             ways = ("train_fraction", "train_count", "test_count")
             raise ArgumentValueError(ways, f"expected exactly one of them, got {' and '.join(sizes) or 'none'}")
 
-    def of(self, rows: csr_array | NDArray[np.float64], Y: NDArray[np.float64], settings: Mapping[str, Any]) -> Dataset:
+    def split(
+        self, rows: csr_array | NDArray[np.float64], Y: NDArray[np.float64], settings: Mapping[str, Any]
+    ) -> Dataset:
         """Split the samples (rows, Y) at random, and add the label noise to the training part."""
         samples = len(Y)
         n = self._training_count(samples)
         order = np.random.default_rng(self.seed).permutation(samples)
         train, test = np.sort(order[:n]), np.sort(order[n:])
-        Y_train = noisy_targets(Y[train], self.label_noise, self.seed)
+        Y_train = add_label_noise(Y[train], self.label_noise, self.seed)
         sizes = {k: float(v) if k == "train_fraction" else int(v) for k, v in self._given_sizes().items()}
         settings = {**settings, **sizes, "label_noise": self.label_noise, "seed": self.seed}
-        return read_only(Dataset(rows[train], Y_train, rows[test], Y[test], settings))
+        return make_read_only(Dataset(rows[train], Y_train, rows[test], Y[test], settings))
 
     def _given_sizes(self) -> dict[str, float]:
         """Return the size that is given, by name."""

@@ -12,7 +12,7 @@ from .. import _checks
 from .._checks import ArgumentValueError, format_value
 from .._choices import AtLeastOne, Count, NotNegative
 from .._resources import check_memory
-from .dataset import Dataset, read_only
+from .dataset import Dataset, make_read_only
 
 Layers = tuple[NDArray[np.float64], ...]
 
@@ -165,7 +165,7 @@ def _draw_samples(
     )
     Y = _outputs(X, layers)
     Y += settings["noise"] * for_train.standard_normal(Y.shape)
-    return read_only(Dataset(X, Y, X_test, _outputs(X_test, layers), settings))
+    return make_read_only(Dataset(X, Y, X_test, _outputs(X_test, layers), settings))
 
 
 def _layers(settings: Any, random: np.random.Generator) -> Layers:

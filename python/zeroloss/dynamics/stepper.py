@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .._checks import ArgumentValueError
 from .._kernels import kernels
-from ..datasets import Dataset, kernel_samples, one_hot
+from ..datasets import Dataset, is_one_hot, kernel_samples
 from ..networks import Network, kernel_activation
 from ..results import Outcome
 
@@ -236,7 +236,7 @@ class Evaluator:
         self.loss = loss
         self.train = kernel_samples(data, "train", network.dtype)
         self.test = kernel_samples(data, "test", network.dtype)
-        self._accuracy_defined = one_hot(data.Y_train) and one_hot(data.Y_test)
+        self._accuracy_defined = is_one_hot(data.Y_train) and is_one_hot(data.Y_test)
 
     def __call__(self, E: NDArray[Any], W: NDArray[Any]) -> dict[str, float]:
         """Return the values that every record has."""

@@ -16,7 +16,7 @@ from .._choices import ProjectionMethod, Solver
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network, check_fits
-from .projection import MOMENTUM_STEPS, PROJECTIONS, ProjectionError, at_rest, momentum_descent, retract
+from .projection import MOMENTUM_STEPS, PROJECTIONS, ProjectionError, bind_at_rest, momentum_descent, retract
 from .solver import checked_zero_loss_set, require_float64, resolve_method, singular_error
 
 _TOLERANCE, _MOST_ITERATIONS = 1e-12, 100  # Gauss–Newton: max|F − Y| at its end, and the most iterations
@@ -263,6 +263,6 @@ class _Workspace:
                 self._set, network, self._data, E, W, tolerance=_TOLERANCE, most=_MOST_ITERATIONS, reuse_factor=chord
             )
             return E, W, factorisations
-        if not self._descent.advance(at_rest(self._descent, E, W), kernels.DescentChunk(MOMENTUM_STEPS)).finite:
+        if not self._descent.advance(bind_at_rest(self._descent, E, W), kernels.DescentChunk(MOMENTUM_STEPS)).finite:
             raise ProjectionError(f"the momentum descent diverged; use a smaller lr (now {self._lr:g})", [], 0.0)
         return E, W, 0

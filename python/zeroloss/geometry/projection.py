@@ -182,7 +182,7 @@ def momentum_descent(net: Network, data: Dataset, lr: float) -> kernels.Descent6
     )
 
 
-def at_rest(descent: kernels.Descent64, E: NDArray[np.float64], W: NDArray[np.float64]) -> kernels.DescentState64:
+def bind_at_rest(descent: kernels.Descent64, E: NDArray[np.float64], W: NDArray[np.float64]) -> kernels.DescentState64:
     """Bind the state of a descent to E and W, without velocity. Its steps change E and W."""
     steps = np.zeros((), np.int64)
     return descent.bind(E, W, steps=steps, velocity_E=np.zeros_like(E), velocity_W=np.zeros_like(W))
@@ -203,7 +203,7 @@ def _descend(
 ) -> list[float]:
     """Take the momentum steps in place, and return the residual before the first and after each."""
     descent, step = momentum_descent(net, data, lr), kernels.DescentChunk(1)
-    state = at_rest(descent, E, W)
+    state = bind_at_rest(descent, E, W)
     residuals = [float(np.abs(zero_loss.residual(E, W)).max())]
     for _ in range(MOMENTUM_STEPS):
         descent.advance(state, step)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ..datasets import Dataset, read_only
+from ..datasets import Dataset, make_read_only
 from .files import DamagedError, read_npz, reading, write_atomically
 
 
@@ -78,7 +78,7 @@ def read_samples(path: Path) -> Dataset:
         arrays = read_npz(content)
         about = json.loads(str(arrays["about"]))
         rows = [_rows(arrays, part, len(arrays[f"Y_{part}"]), about["d_in"]) for part in ("train", "test")]
-        return read_only(Dataset(rows[0], arrays["Y_train"], rows[1], arrays["Y_test"], about["settings"]))
+        return make_read_only(Dataset(rows[0], arrays["Y_train"], rows[1], arrays["Y_test"], about["settings"]))
     except Exception as error:  # Zipfile, zlib and json raise many types of errors.
         raise DamagedError(f"{path}: damaged: {error}") from None
 
