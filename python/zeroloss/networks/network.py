@@ -316,7 +316,7 @@ def check_fits(network: Network, data: Dataset) -> None:
     _checks.check_instance("data", data, Dataset)
     got, expected = (len(network.E), network.W.shape[1]), (data.d_in, data.d_out)
     if got != expected:
-        raise ArgumentValueError("network", f"expected (inputs, outputs) = {expected} as in the data, got {got}")
+        raise ArgumentValueError("network", f"expected (inputs, outputs) = {expected}, as in the data, got {got}")
 
 
 def kernel_activation(network: Network) -> kernels.Activation:
