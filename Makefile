@@ -101,7 +101,7 @@ test-aarch64: $(VENV)/build-tools
 	tools/test_aarch64.sh $(BIN)/python $(AARCH64_TESTS) -k "not ($(AARCH64_SLOW))"
 
 bench: $(VENV)/installed $(VENV)/tools-bench
-	$(BIN)/python bench/rivals.py
+	$(BIN)/python bench/baselines.py
 
 bench-compare: $(VENV)/installed $(VENV)/tools-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-compare

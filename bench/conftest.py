@@ -1,4 +1,4 @@
-"""The step benchmarks beside PyTorch: one thread, one core, and the ratios at the end of the session."""
+"""Run the step benchmarks with one thread on one core, and print the ratios to PyTorch at the end of the session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_core() -> Iterator[None]:
-    """Pin this process, and let PyTorch use one thread."""
+    """Pin this process to one core, and let PyTorch use one thread."""
     import torch  # noqa: PLC0415
 
     before, threads = os.sched_getaffinity(0), torch.get_num_threads()
@@ -30,7 +30,7 @@ def one_core() -> Iterator[None]:
 
 @pytest.fixture
 def ratio(request: pytest.FixtureRequest) -> Any:
-    """Return a function that takes a step's name and the seconds of ours and of PyTorch's, for the summary."""
+    """Return a function that adds a step to the summary: its name, our seconds and PyTorch's seconds."""
 
     def add(name: str, ours: float, theirs: float) -> None:
         request.config.stash[_RATIOS].append((name, ours, theirs))
@@ -39,9 +39,9 @@ def ratio(request: pytest.FixtureRequest) -> Any:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the ratios, medians over interleaved rounds."""
+    """Print the ratios of the medians over interleaved rounds."""
     if not config.stash[_RATIOS]:
         return
-    terminalreporter.section("zeroloss beside PyTorch, one thread each (medians of interleaved rounds)")
+    terminalreporter.section("zeroloss and PyTorch, one thread each (medians of interleaved rounds)")
     for name, ours, theirs in config.stash[_RATIOS]:
         terminalreporter.write_line(f"{name:<44} {ours * 1e6:10.1f} µs {theirs * 1e6:10.1f} µs   × {theirs / ours:.2f}")

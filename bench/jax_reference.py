@@ -1,8 +1,8 @@
-"""The two-layer network in JAX, ``jit`` and ``lax.scan`` over the steps: the rival that counts.
+"""The two-layer network in JAX, with ``jit`` and ``lax.scan`` over the steps: the most important baseline.
 
-F(X) = σ(X E) W;  Y: (n, d_out), E: (d_in, h), W: (h, d_out). X is dense, (n, d_in), or the pair of index arrays of
-`pairs`, with which X E is a gather and its transpose a scatter: mostly the faster form (by 3–40 % in descent),
-though not everywhere, so the benchmarks try both. Import switches JAX to 64 bits; float32 inputs stay float32.
+F(X) = σ(X E) W;  Y: (n, d_out), E: (d_in, h), W: (h, d_out). X is dense, (n, d_in), or the pair of index arrays that
+`pairs` returns. With these, X E is a gather and its transpose a scatter. This is usually faster (by 3–40 % in descent)
+but not always, so the benchmarks try both. Importing this module switches JAX to 64 bits; float32 inputs stay float32.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ Inputs = Any  # a dense X, or the index arrays of `pairs`
 
 
 def activation(name: str) -> Elementwise:
-    """Return σ by zeroloss's name, as in ``softplus(5)``."""
-    found = re.fullmatch(r"(\w+?)(?:\((.+)\))?", name)
-    if found is None:
+    """Return σ by its name in zeroloss, for example ``softplus(5)``."""
+    match = re.fullmatch(r"(\w+?)(?:\((.+)\))?", name)
+    if match is None:
         raise ValueError(f"activation: got {name!r}")
-    below = float(found[2] or 0.01)  # leaky_relu
-    beta = float(found[2] or 1)  # softplus
+    negative_slope = float(match[2] or 0.01)  # leaky_relu
+    beta = float(match[2] or 1)  # softplus
     kinds: dict[str, Elementwise] = {
         "identity": lambda Z: Z,
         "relu": jax.nn.relu,
-        "leaky_relu": lambda Z: jnp.where(Z > 0, Z, below * Z),
+        "leaky_relu": lambda Z: jnp.where(Z > 0, Z, negative_slope * Z),
         "square": jnp.square,
         "tanh": jnp.tanh,
         "gelu": lambda Z: Z * (1 + erf(Z / math.sqrt(2))) / 2,
         "softplus": lambda Z: jnp.logaddexp(beta * Z, 0) / beta,
     }
-    return kinds[found[1]]
+    return kinds[match[1]]
 
 
 def pairs(X: Any) -> tuple[Array, Array]:
-    """Return a and b of rows that are all e_a + e_b."""
+    """Return the index arrays a and b of an X whose rows are all e_a + e_b."""
     X = np.asarray(X)
     a, b = (X != 0).argmax(axis=1), X.shape[1] - 1 - (X[:, ::-1] != 0).argmax(axis=1)
     rows = np.eye(X.shape[1], dtype=X.dtype)

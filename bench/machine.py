@@ -1,4 +1,4 @@
-"""The machine and the versions that a table was measured with: no host names, no paths."""
+"""Describe the machine and the versions of a table, without host names and paths."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import zeroloss as zl
 _PACKAGES = ("zeroloss", "numpy", "scipy", "torch", "jax", "jaxlib")
 
 
-def processor() -> str:
-    """Return the processor's name, with family and model where the name alone says little."""
+def describe_processor() -> str:
+    """Return the name of the processor, with family and model if the system reports them."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -27,10 +27,10 @@ def processor() -> str:
 
 
 def describe() -> dict[str, Any]:
-    """Return what a result depends on."""
+    """Return everything that a result depends on: processor, level, cores, versions, load and date."""
     build = zl.build_info()
     return {
-        "processor": processor(),
+        "processor": describe_processor(),
         "level": build["level"],
         "cores": len(os.sched_getaffinity(0)),
         "compiler": build["compiler"],
@@ -41,8 +41,8 @@ def describe() -> dict[str, Any]:
     }
 
 
-def slug(machine: dict[str, Any]) -> str:
-    """Return a file name for the machine: processor and level."""
+def file_stem(machine: dict[str, Any]) -> str:
+    """Return a file name, without suffix, made of processor and level."""
     return re.sub(r"[^a-z0-9]+", "-", f"{machine['processor']} {machine['level']}".lower()).strip("-")
 
 

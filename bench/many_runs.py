@@ -1,9 +1,9 @@
-"""What runs side by side gain: ensembles on threads, and a sweep on processes or threads, beside one on one core.
+"""Measure the speed-up by running several simulations at once: ensembles on threads, sweeps on processes or threads.
 
     python bench/many_runs.py [rounds]
 
-Elapsed time, medians of interleaved rounds, so that it means something on a machine that does nothing else. The bits of
-every member are held against those of the run alone.
+Times are elapsed times, medians of interleaved rounds. They are only meaningful on a machine without other work. The
+embedding of every member is compared, bit by bit, with that of a run on its own.
 """
 
 from __future__ import annotations
@@ -36,52 +36,52 @@ SWEEP = {
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return the elapsed time of some work."""
-    began = time.perf_counter()
+    """Return the elapsed time of a call of `work`."""
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
-def members(name: str, count: int) -> Members:
-    """Return so many members of a case, each with seeds of its own."""
+def make_members(name: str, count: int) -> Members:
+    """Return `count` members of a case, each with its own seeds."""
     p, hidden, dtype, dynamics, _ = CASES[name]
     data = [zl.datasets.modular_addition(p, train_fraction=0.7, seed=seed) for seed in range(count)]
-    made = [zl.networks.normal(one, hidden, p**-0.5, 1000 + seed, dtype=dtype) for seed, one in enumerate(data)]
-    return [(dynamics, one, net) for one, net in zip(data, made, strict=True)]
+    networks = [zl.networks.normal(one, hidden, p**-0.5, 1000 + seed, dtype=dtype) for seed, one in enumerate(data)]
+    return [(dynamics, one, net) for one, net in zip(data, networks, strict=True)]
 
 
-def gain(rounds: int, alone: Callable[[], object], together: Callable[[], object]) -> float:
-    """Return the median over rounds of the time of one at a time over that of several."""
-    return statistics.median(seconds(alone) / seconds(together) for _ in range(rounds))
+def measure_gain(rounds: int, run_one_by_one: Callable[[], object], run_at_once: Callable[[], object]) -> float:
+    """Return the median over rounds of the time one by one divided by the time at once."""
+    return statistics.median(seconds(run_one_by_one) / seconds(run_at_once) for _ in range(rounds))
 
 
 def main() -> None:
-    """Print a line for each case."""
+    """Print one line for each case."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     at_once = available_processors()
-    print(f"{at_once} at once over one after the other on one core, {rounds} rounds")
+    print(f"Speed-up of {at_once} at once over one by one on one core, {rounds} rounds")
     for name, (*_, steps) in CASES.items():
-        given = members(name, at_once)
+        members = make_members(name, at_once)
         options = {"steps": steps, "record_every": 1000, "progress": False}
 
-        def alone(given: Members = given, options: dict[str, Any] = options) -> list[zl.results.Run]:
-            return [zl.simulate(*member, threads=1, **options) for member in given]
+        def run_one_by_one(members: Members = members, options: dict[str, Any] = options) -> list[zl.results.Run]:
+            return [zl.simulate(*member, threads=1, **options) for member in members]
 
-        def together(given: Members = given, options: dict[str, Any] = options) -> zl.results.Ensemble:
-            return zl.simulate_many(given, at_once=at_once, **options)
+        def run_at_once(members: Members = members, options: dict[str, Any] = options) -> zl.results.Ensemble:
+            return zl.simulate_many(members, at_once=at_once, **options)
 
-        for one, other in zip(alone(), together(), strict=True):
+        for one, other in zip(run_one_by_one(), run_at_once(), strict=True):
             assert np.array_equal(one.network.E, other.network.E)
-        ratio = gain(rounds, alone, together)
+        ratio = measure_gain(rounds, run_one_by_one, run_at_once)
         print(f"{name:36}{ratio:6.2f}")
     with tempfile.TemporaryDirectory() as directory:
         for processes in (False, True):
 
-            def swept(workers: int, processes: bool = processes) -> None:
+            def run_sweep(workers: int, processes: bool = processes) -> None:
                 out = Path(directory) / str(time.perf_counter_ns())
                 zl.sweeps.sweep(SWEEP, out, workers=workers, processes=processes, progress=False)
 
-            ratio = gain(rounds, lambda: swept(1), lambda: swept(at_once))
+            ratio = measure_gain(rounds, lambda: run_sweep(1), lambda: run_sweep(at_once))
             print(f"{'sweep of 8 cells on ' + ('processes' if processes else 'threads'):36}{ratio:6.2f}")
 
 

@@ -1,4 +1,4 @@
-"""Interleaved rounds: each contestant in its own process on the same cores, asked in turn for a timed stretch."""
+"""Time the implementations in interleaved rounds, each in its own process on the same cores."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from contestants import OURS, SIMULATE
+from implementations import OURS, SIMULATE
 from step_cases import Case, bound, movement_error
-from worker import ContestantFailedError, Worker
+from worker import ImplementationFailedError, Worker
 
-#: How long a contestant may take to prepare: torch.compile is the one that needs it.
+#: Seconds that an implementation may take to prepare. Only torch.compile needs as long.
 PATIENCE = 90.0
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How much time to give a case: a stretch per contestant and round, and all its rounds together, in seconds."""
+class TimeBudget:
+    """The time to spend on a case, in seconds: `stretch` for each implementation in a round, `total` for all rounds."""
 
     stretch: float = 0.06
     total: float = 5.0
@@ -29,16 +29,18 @@ class Effort:
 
 @dataclass
 class Row:
-    """A case as measured. Lists have an entry a round, the same round for every contestant."""
+    """The measurements of a case. Lists have one entry for each round, in the same order for every implementation."""
 
     case: Case
     cores: int
     bound: float
     condition: float | None
     memory: float  # peak resident MB of our process after a few steps
-    memory_before: float  # before the case was prepared: interpreter and libraries
-    seconds: dict[str, list[float]] = field(default_factory=dict)  # per step; see `clocks`
-    clocks: dict[str, list[float]] = field(default_factory=dict)  # per step by the clock on the wall
+    memory_before: float  # the same before the case was prepared: interpreter and libraries
+    seconds: dict[str, list[float]] = field(
+        default_factory=dict
+    )  # per step: processor time on one core, else elapsed time
+    clocks: dict[str, list[float]] = field(default_factory=dict)  # per step, elapsed time
     peaks: list[float] = field(default_factory=list)  # flops per second of one core
     errors: dict[str, float] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -48,22 +50,22 @@ class Row:
         return float(np.median(self.seconds[name])) if name in self.seconds else None
 
     def rate(self) -> float:
-        """Return our useful flops per second."""
+        """Return our rate in useful flops per second."""
         return self.case.flops / float(np.median(self.seconds[OURS]))
 
     def shares(self) -> list[float]:
-        """Return our share of the peak of all the cores, round by round."""
+        """Return our share of the peak of all cores in each round."""
         pairs = zip(self.seconds[OURS], self.peaks, strict=True)
         return [self.case.flops / seconds / (peak * self.cores) for seconds, peak in pairs]
 
     def ratios(self, name: str) -> list[float] | None:
-        """Return another's time over ours, round by round."""
+        """Return the time of another implementation divided by ours in each round, or None if it was not timed."""
         if name not in self.seconds:
             return None
         return [theirs / ours for theirs, ours in zip(self.seconds[name], self.seconds[OURS], strict=True)]
 
     def wrong(self) -> list[str]:
-        """Say whose answer lies beyond the bound."""
+        """Return a sentence for each implementation whose answer differs from ours by more than the bound."""
         return [
             f"{self.case.title}: {name} differs from ours by {error:.1e}, more than {self.bound:.1e}"
             for name, error in self.errors.items()
@@ -71,22 +73,25 @@ class Row:
         ]
 
 
-class Team:
-    """The processes. Rivals stay alive between cases; ours is new for each, so that its peak memory is the case's."""
+class ProcessPool:
+    """The processes of the implementations.
+
+    Baselines stay alive between cases. Our process is new for each case, so its peak memory is that of the case.
+    """
 
     def __init__(self, cores: Iterable[int]) -> None:
         self.cores = set(cores)
         self._workers: dict[str, Worker] = {}
 
     def worker(self, name: str) -> Worker:
-        """Return a contestant's process, a new one where there is none alive."""
+        """Return the process of an implementation; start one if there is none."""
         if name not in self._workers or not self._workers[name].alive:
             self._workers[name] = Worker(name, self.cores)
         return self._workers[name]
 
     @contextmanager
     def alone(self, name: str) -> Iterator[Worker]:
-        """Give a contestant's process, while the others rest."""
+        """Return the process of an implementation as a context in which the others are paused."""
         mine = self.worker(name)
         others = [worker for worker in self._workers.values() if worker is not mine and worker.alive]
         for worker in others:
@@ -98,11 +103,11 @@ class Team:
                 worker.resume()
 
     def dismiss(self, name: str) -> None:
-        """End a contestant's process."""
+        """End the process of an implementation."""
         if name in self._workers:
             self._workers.pop(name).close()
 
-    def __enter__(self) -> Team:
+    def __enter__(self) -> ProcessPool:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,53 +115,53 @@ class Team:
             self.dismiss(name)
 
 
-def measure(case: Case, team: Team, names: Iterable[str], effort: Effort) -> Row:
-    """Prepare the contestants, compare their answers with ours, and time them in turn."""
+def measure(case: Case, pool: ProcessPool, names: Iterable[str], budget: TimeBudget) -> Row:
+    """Prepare the implementations, compare their answers with ours, and time them in turn."""
     few = 20 if case.dynamics == "descent" else 3 if case.n < 1500 else 1
-    team.dismiss(OURS)
-    ours = team.worker(OURS)
+    pool.dismiss(OURS)
+    ours = pool.worker(OURS)
     ours.ask("prepare", case)
-    expected, memory = ours.ask("answer", few), ours.ask("memory")  # before anything but steps needs memory
+    expected, memory = ours.ask("answer", few), ours.ask("memory")  # before anything else needs memory
     beginning, condition = ours.ask("start"), ours.ask("condition")
-    row = Row(case, len(team.cores), bound(case, condition), condition, *memory)
+    row = Row(case, len(pool.cores), bound(case, condition), condition, *memory)
     steps: dict[str, int] = {}
     costs: dict[str, float] = {}
     for name in (OURS, *names):
         try:
-            worker = team.worker(name)
+            worker = pool.worker(name)
             if name != OURS:
                 worker.ask("prepare", case, timeout=PATIENCE)
                 row.errors[name] = movement_error(case, expected, worker.ask("answer", few), beginning)
-            stretch = effort.stretch * (6 if name == SIMULATE else 1)  # so that its start-up does not show
-            seconds = max(worker.ask("timed", few)) / few
+            stretch = budget.stretch * (6 if name == SIMULATE else 1)  # longer, because it has a start-up time
+            seconds = max(worker.ask("time_steps", few)) / few
             guess = max(1, math.ceil(stretch / seconds))
-            seconds = max(worker.ask("timed", guess)) / guess if guess > few else seconds
+            seconds = max(worker.ask("time_steps", guess)) / guess if guess > few else seconds
             steps[name] = max(1, round(stretch / seconds))
             costs[name] = steps[name] * seconds
             if steps[name] != few:
-                worker.ask("timed", steps[name])  # compiled and warm
-        except ContestantFailedError as failure:
+                worker.ask("time_steps", steps[name])  # to compile and to fill the caches
+        except ImplementationFailedError as failure:
             row.failures[name] = str(failure)
     if OURS in row.failures:
-        raise ContestantFailedError(row.failures[OURS])
-    _rounds(row, team, steps, min(effort.most, max(effort.fewest, int(effort.total / sum(costs.values())))))
+        raise ImplementationFailedError(row.failures[OURS])
+    _time_rounds(row, pool, steps, min(budget.most, max(budget.fewest, int(budget.total / sum(costs.values())))))
     return row
 
 
-def _rounds(row: Row, team: Team, steps: dict[str, int], rounds: int) -> None:
-    """Time the contestants in turn, the first of a round changing.
+def _time_rounds(row: Row, pool: ProcessPool, steps: dict[str, int], rounds: int) -> None:
+    """Time the implementations in turn. Each round starts with another one.
 
-    On one core a time is the processor time of the whole process, all its threads together: what the clock would show
-    had the core no other work. (A pinned core is never idle while a thread of the process could run.) On several cores
-    it is the clock's.
+    On one core, the time is the processor time of the process with all its threads. It equals the elapsed time on a
+    core without other work, because a pinned core is never idle while a thread of the process can run. On several
+    cores, it is the elapsed time.
     """
     names = list(steps)
     for turn in range(rounds):
-        with team.alone(OURS) as ours:
+        with pool.alone(OURS) as ours:
             row.peaks.append(ours.ask("peak", row.case.bits, 0.01))
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
-            with team.alone(name) as worker:
-                processor, clock = worker.ask("timed", steps[name], steps[name] if row.cores > 1 else 0)
+            with pool.alone(name) as worker:
+                processor, clock = worker.ask("time_steps", steps[name], steps[name] if row.cores > 1 else 0)
             row.seconds.setdefault(name, []).append((processor if row.cores == 1 else clock) / steps[name])
             row.clocks.setdefault(name, []).append(clock / steps[name])

@@ -1,7 +1,6 @@
-"""The two-layer network in NumPy and SciPy: a second oracle and a rival of the benchmarks. Dense X, no surprises.
+"""The two-layer network in NumPy and SciPy, with a dense X: a second oracle, and a baseline of the benchmarks.
 
-F(X) = σ(X E) W;  X: (n, d_in), Y: (n, d_out), E: (d_in, h), W: (h, d_out), all of one dtype,
-which is the result's.
+F(X) = σ(X E) W;  X: (n, d_in), Y: (n, d_out), E: (d_in, h), W: (h, d_out). All arrays and the results have one dtype.
 """
 
 from __future__ import annotations
@@ -21,22 +20,25 @@ Elementwise = Callable[[Array], Array]
 
 
 def activation_and_slope(name: str) -> tuple[Elementwise, Elementwise]:
-    """Return σ and σ' by zeroloss's name, as in ``softplus(5)``."""
-    found = re.fullmatch(r"(\w+?)(?:\((.+)\))?", name)
-    if found is None:
+    """Return σ and σ' by the name in zeroloss, for example ``softplus(5)``."""
+    match = re.fullmatch(r"(\w+?)(?:\((.+)\))?", name)
+    if match is None:
         raise ValueError(f"activation: got {name!r}")
-    below = float(found[2] or 0.01)  # leaky_relu
-    beta = float(found[2] or 1)  # softplus
+    negative_slope = float(match[2] or 0.01)  # leaky_relu
+    beta = float(match[2] or 1)  # softplus
     kinds: dict[str, tuple[Elementwise, Elementwise]] = {
         "identity": (lambda Z: Z, np.ones_like),
         "relu": (lambda Z: np.maximum(Z, 0), lambda Z: (Z > 0).astype(Z.dtype)),
-        "leaky_relu": (lambda Z: np.where(Z > 0, Z, below * Z), lambda Z: np.where(Z > 0, 1, below).astype(Z.dtype)),
+        "leaky_relu": (
+            lambda Z: np.where(Z > 0, Z, negative_slope * Z),
+            lambda Z: np.where(Z > 0, 1, negative_slope).astype(Z.dtype),
+        ),
         "square": (np.square, lambda Z: 2 * Z),
         "tanh": (np.tanh, lambda Z: 1 - np.tanh(Z) ** 2),
         "gelu": (lambda Z: Z * ndtr(Z), lambda Z: ndtr(Z) + Z * np.exp(-(Z**2) / 2) / math.sqrt(2 * math.pi)),
         "softplus": (lambda Z: np.logaddexp(0, beta * Z) / beta, lambda Z: expit(beta * Z)),
     }
-    return kinds[found[1]]
+    return kinds[match[1]]
 
 
 def loss_and_gradient(

@@ -1,4 +1,4 @@
-"""The table on the screen, as Markdown and as JSON, and the picture."""
+"""Write the table of `make bench` to the screen, as Markdown and as JSON, and draw the picture."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from contestants import OURS, SIMULATE
+from implementations import OURS, SIMULATE
 from measure import Row
 
-_RIVALS = ("JAX", "PyTorch", "PyTorch by hand", "PyTorch compiled", "NumPy")
-_TITLES = ("step", "bits", "time", "range", "GFLOP/s", "% peak", *(f"× {name}" for name in _RIVALS))
+_BASELINES = ("JAX", "PyTorch", "PyTorch by hand", "PyTorch compiled", "NumPy")
+_TITLES = ("step", "bits", "time", "range", "GFLOP/s", "% peak", *(f"× {name}" for name in _BASELINES))
 _WIDTHS = (34, 4, 9, 17, 8, 6, 7, 9, 17, 18, 8)
 
 
-def _aligned(cells: Sequence[str]) -> str:
+def _align(cells: Sequence[str]) -> str:
     return "  ".join(
         f"{cell:<{width}}" if at == 0 else f"{cell:>{width}}"
         for at, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
     )
 
 
-HEADER = _aligned(_TITLES)
+HEADER = _align(_TITLES)
 
 
 def _time(seconds: float) -> str:
@@ -38,57 +38,57 @@ def _cells(row: Row) -> list[str]:
     cells = [row.case.name, str(row.case.bits), _time(float(np.median(times)))]
     cells += [f"{_time(min(times))}–{_time(max(times))}", f"{row.rate() / 1e9:.1f}"]
     cells.append(f"{100 * np.median(row.shares()):.1f}")
-    for name in _RIVALS:
+    for name in _BASELINES:
         ratios = row.ratios(name)
         cells.append("n/a" if ratios is None else f"{np.median(ratios):.2f}")
     return cells
 
 
 def line(row: Row) -> str:
-    """Return a row of the table on the screen."""
-    return _aligned(_cells(row))
+    """Return a row of the table for the screen."""
+    return _align(_cells(row))
 
 
 def headline(machine: dict[str, Any]) -> str:
-    """Return the machine and the versions in a line."""
+    """Return one line with the machine and the versions."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
     program = f"level {machine['level']}, GCC {machine['compiler']}, Python {machine['python']}"
     line = f"{machine['processor']}, {program}, {versions}, {machine['date']}"
     load = machine["load"]
-    return line if load < 0.5 else f"{line}; other work (load {load}): the rows of all cores are not to be trusted"
+    return line if load < 0.5 else f"{line}; other work (load {load}): do not trust the rows of all cores"
 
 
-def notes(one: Sequence[Row]) -> str:
-    """Return what stands below the table: the peak, the loop's cost, other work on the core, reasons for n/a."""
+def notes(rows: Sequence[Row]) -> str:
+    """Return the notes below the table: the peak, the cost of the loop, other work on the core, reasons for n/a."""
     lines = []
     for bits in (32, 64):
-        if peaks := [peak for row in one if row.case.bits == bits for peak in row.peaks]:
+        if peaks := [peak for row in rows if row.case.bits == bits for peak in row.peaks]:
             low, middle, high = (f"{value / 1e9:.0f}" for value in (min(peaks), np.median(peaks), max(peaks)))
             lines.append(f"Multiply-add peak of the core, float{bits}: {middle} GFLOP/s (rounds: {low}–{high}).")
-    for row in one:
+    for row in rows:
         if ratios := row.ratios(SIMULATE):
             percent = 100 * (np.median(ratios) - 1)
             lines.append(
                 f"{row.case.title}: simulate with a record every 1 000 steps takes {percent:+.1f} % "
                 f"over the bare kernel (rounds: {100 * (min(ratios) - 1):+.1f} to {100 * (max(ratios) - 1):+.1f})."
             )
-    busy = sum(sum(row.clocks[OURS]) for row in one) / sum(sum(row.seconds[OURS]) for row in one) - 1
-    lines.append(f"Other work on the core during our stretches: {100 * busy:.0f} % of our processor time.")
-    worst = max((error / row.bound, name, row) for row in one for name, error in row.errors.items())
+    busy = sum(sum(row.clocks[OURS]) for row in rows) / sum(sum(row.seconds[OURS]) for row in rows) - 1
+    lines.append(f"Other work on the core while ours was timed: {100 * busy:.0f} % of our processor time.")
+    worst = max((error / row.bound, name, row) for row in rows for name, error in row.errors.items())
     lines.append(
         f"Answers agree: the largest difference from ours, relative to its bound {worst[2].bound:.0e}, is "
         f"{worst[0]:.2g} ({worst[1]}, {worst[2].case.title})."
     )
     reasons: dict[tuple[str, str], list[str]] = {}
-    for row in one:
+    for row in rows:
         for name, reason in row.failures.items():
             reasons.setdefault((name, reason), []).append(f"{row.case.title}")
     lines += [f"n/a, {name}: {reason} ({'; '.join(rows)})." for (name, reason), rows in reasons.items()]
     return "\n".join(lines)
 
 
-def memory(one: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Return the peak memory of our process at the predicted-gradient sizes, as cells."""
+def memory(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Return the peak memory of our process for each predicted-gradient row, as cells."""
     return [
         (
             row.case.name,
@@ -97,7 +97,7 @@ def memory(one: Sequence[Row]) -> list[tuple[str, ...]]:
             f"{row.memory - row.memory_before:.0f}",
             f"{_k(row):.1f}",
         )
-        for row in one
+        for row in rows
         if row.case.dynamics == "predicted"
     ]
 
@@ -108,31 +108,37 @@ def _k(row: Row) -> float:
 
 
 def write(
-    stem: Path, machine: dict[str, Any], one: Sequence[Row], several: Sequence[Row], points: Sequence[Row]
+    stem: Path,
+    machine: dict[str, Any],
+    one_core: Sequence[Row],
+    all_cores: Sequence[Row],
+    picture_rows: Sequence[Row],
 ) -> None:
-    """Write the table as .md and .json, and the picture where its points were measured."""
+    """Write the table as .md and .json, and the picture if its rows were measured."""
     stem.parent.mkdir(exist_ok=True)
-    parts = {"one_core": one, "all_cores": several, "picture": points}
+    parts = {"one_core": one_core, "all_cores": all_cores, "picture": picture_rows}
     numbers = {"machine": machine, **{name: [_numbers(row) for row in rows] for name, rows in parts.items()}}
     stem.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     text = [f"# Benchmarks: {machine['processor']}", "", headline(machine), "", "## One core against one core", ""]
-    text += [*_markdown(_TITLES, map(_cells, one)), "", *(f"- {sentence}" for sentence in notes(one).splitlines())]
-    if several:
-        text += ["", f"## All {several[0].cores} cores against all", "", *_markdown(_TITLES, map(_cells, several))]
-    if rows := memory(one):
+    text += [*_markdown(_TITLES, map(_cells, one_core))]
+    text += ["", *(f"- {sentence}" for sentence in notes(one_core).splitlines())]
+    if all_cores:
+        heading = f"## All {all_cores[0].cores} cores against all"
+        text += ["", heading, "", *_markdown(_TITLES, map(_cells, all_cores))]
+    if rows := memory(one_core):
         titles = ("step", "bits", "peak of our process, MB", "of it above the libraries", "one K, MB")
         text += ["", "## Memory", "", *_markdown(titles, rows)]
-    if points:
-        picture(stem.with_suffix(".png"), machine, points)
+    if picture_rows:
+        picture(stem.with_suffix(".png"), machine, picture_rows)
         text += ["", "## Time against n and h", "", f"![time per step against n and h]({stem.name}.png)"]
     stem.with_suffix(".md").write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 def _numbers(row: Row) -> dict[str, Any]:
-    found = asdict(row)
-    found.update(name=row.case.name, flops=row.case.flops, share=float(np.median(row.shares())))
-    found["median_ratios"] = {name: float(np.median(row.ratios(name) or [])) for name in row.seconds if name != OURS}
-    return found
+    numbers = asdict(row)
+    numbers.update(name=row.case.name, flops=row.case.flops, share=float(np.median(row.shares())))
+    numbers["median_ratios"] = {name: float(np.median(row.ratios(name) or [])) for name in row.seconds if name != OURS}
+    return numbers
 
 
 def _markdown(titles: Sequence[str], rows: Any) -> list[str]:
@@ -140,7 +146,7 @@ def _markdown(titles: Sequence[str], rows: Any) -> list[str]:
 
 
 def picture(path: Path, machine: dict[str, Any], points: Sequence[Row]) -> None:
-    """Draw the time of a step against n and against h, ours and JAX's, on logarithmic axes."""
+    """Draw our time of a step and JAX's against n and against h, on logarithmic axes."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(9, 4.3), layout="constrained")
@@ -153,10 +159,10 @@ def picture(path: Path, machine: dict[str, Any], points: Sequence[Row]) -> None:
             rows = [row for row in points if row.case.dynamics == dynamics and getattr(row.case, fixed) == held]
             rows.sort(key=lambda row: getattr(row.case, letter))
             for name, style in ((OURS, "o-"), ("JAX", "s--")):
-                found = [(getattr(row.case, letter), row.step(name)) for row in rows if name in row.seconds]
+                series = [(getattr(row.case, letter), row.step(name)) for row in rows if name in row.seconds]
                 label = f"{labels[dynamics]}, {name}"
                 panel.plot(
-                    *zip(*found, strict=True), style, color=colour, alpha=1 if name == OURS else 0.5, label=label
+                    *zip(*series, strict=True), style, color=colour, alpha=1 if name == OURS else 0.5, label=label
                 )
         panel.set(xscale="log", yscale="log", xlabel=letter, title=f"p = 37, {fixed} = {held}, float64")
         values = sorted({getattr(row.case, letter) for row in points if getattr(row.case, fixed) == held})

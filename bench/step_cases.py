@@ -1,4 +1,4 @@
-"""The benchmarks' problems: sizes, data, useful arithmetic, and how far two right answers may lie apart."""
+"""The problems of the benchmarks: sizes, data, useful arithmetic, and the bound on differences between answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import zeroloss as zl
 
-#: (p, h): hidden units by modulus for the two dynamics, n = ⌊0.7 p (p + 1)/2⌋ but for p = 11.
+#: Hidden units h by modulus p, for the two dynamics. n = ⌊0.7 p (p + 1)/2⌋ except for p = 11.
 PREDICTED = {11: 128, 23: 256, 37: 512, 59: 1536, 97: 4096}
 DESCENT = {11: 128, 23: 256, 37: 512, 97: 1024}
 LR, WEIGHT_DECAY, STEP_SIZE = 1.0, 1e-4, 1e-3
@@ -41,19 +41,19 @@ class Case:
 
     @property
     def flops(self) -> float:
-        """Useful arithmetic of a step: what the products and the factor cannot do without."""
+        """Useful arithmetic of a step: the operations that the products and the factor need in any program."""
         n, p, h = self.n, self.p, self.h
         return 6.0 * n * p * h if self.dynamics == "descent" else n * n * h + n**3 / 3 + 2 * n * n * p + 4 * n * p * h
 
 
 def training_count(p: int) -> int:
-    """Return n: seven test samples at p = 11, the paper's figure 5, and a share of 0.7 elsewhere, its figure 6."""
+    """Return n: all but seven samples for p = 11 (the paper's figure 5), else a share of 0.7 (figure 6)."""
     samples = p * (p + 1) // 2
     return samples - 7 if p == 11 else 7 * samples // 10
 
 
-def cases(sizes: set[int] | None = None) -> list[Case]:
-    """Return the table's rows, those of some moduli only where ``sizes`` is given."""
+def list_cases(sizes: set[int] | None = None) -> list[Case]:
+    """Return the rows of the table; only for the moduli in ``sizes`` if it is given."""
     rows = [("descent", p, h, "relu") for p, h in DESCENT.items()]
     rows += [("descent", 11, DESCENT[11], activation) for activation in ("tanh", "gelu", "softplus")]
     rows += [("predicted", p, h, "relu") for p, h in PREDICTED.items()]
@@ -65,8 +65,8 @@ def cases(sizes: set[int] | None = None) -> list[Case]:
     ]
 
 
-def sweeps() -> list[Case]:
-    """Return the picture's points: p = 37, n varied at fixed h and h at fixed n, float64."""
+def list_picture_cases() -> list[Case]:
+    """Return the points of the picture: p = 37, float64, several n at fixed h and several h at fixed n."""
     points: list[Case] = []
     for dynamics in ("descent", "predicted"):
         base = Case(dynamics, 37, 512, 492, 64)
@@ -78,7 +78,7 @@ def sweeps() -> list[Case]:
 
 
 class Problem:
-    """A case's data and start, the same in every process."""
+    """The data and the start of a case. They are the same in every process."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -95,7 +95,7 @@ class Problem:
 
     @cached_property
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """X, Y, E and W in the case's precision, X dense."""
+        """X, Y, E and W in the precision of the case, with a dense X."""
         return tuple(
             np.ascontiguousarray(array, self.net.dtype)
             for array in (self.data.X_train, self.data.Y_train, self.net.E, self.net.W)
@@ -103,11 +103,11 @@ class Problem:
 
 
 def bound(case: Case, condition: float | None) -> float:
-    """Return how far, relatively, the parameters' movement over a few steps may differ between two right programs.
+    """Return the largest relative difference between the movements of the parameters in two correct programs.
 
-    Descent: rounding of sums of at most a few hundred terms, 1e-12 in float64 and 2e-4 in float32. Predicted gradient:
-    the condition number of K times the rounding unit, which Cholesky stays well below; in float32, where that says
-    nothing (cond ~ 10⁶), a tenth: two of the digits the factor leaves, whoever computes it.
+    For descent, it bounds the rounding of sums of at most a few hundred terms: 1e3 rounding units. For the predicted
+    gradient, it is four times the condition number of K times the rounding unit; Cholesky stays well below. In float32
+    this says nothing (the condition number is about 10⁶), so the bound is at most 0.1.
     """
     unit = float(np.finfo(f"float{case.bits}").eps)
     if case.dynamics == "descent" or condition is None:

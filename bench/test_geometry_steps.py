@@ -1,4 +1,4 @@
-"""The alignment measurement of figure 5 (projection, g, smallest singular value) beside the dense PyTorch recipe."""
+"""Compare the alignment measurement of figure 5 (projection, g, smallest singular value) with dense PyTorch code."""
 
 import time
 from collections.abc import Callable
@@ -10,14 +10,14 @@ import torch
 import zeroloss as zl
 from torch_geometry import alignment, jacobian
 
-MEASUREMENTS = 20  # of ours in a round
+MEASUREMENTS = 20  # our measurements in a round
 ROUNDS = 7
 LEAST_RATIO = 100
 
 
 @pytest.fixture(scope="module")
 def figure5() -> tuple[Any, ...]:
-    """J is 649 × 2816 at p = 11, h = 128, 59 training samples; θ at step 5 000 and ten steps before."""
+    """Return the data and θ at steps 4 990 and 5 000. J is 649 × 2816 (p = 11, h = 128, 59 training samples)."""
     data = zl.datasets.modular_addition(11, test_count=7, seed=0)
     net = zl.networks.uniform_fan_in(data, hidden=128, seed=1)
     run = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4), data, net, steps=4990, record_every=4990)
@@ -25,25 +25,25 @@ def figure5() -> tuple[Any, ...]:
     return data, earlier, run.extend(steps=10).network
 
 
-@pytest.mark.benchmark(timer=time.process_time)  # one pinned thread: other work on the core is left out
+@pytest.mark.benchmark(timer=time.process_time)  # processor time of one pinned thread, without other work on the core
 @pytest.mark.parametrize("projection", ["momentum", "chord"])
 def test_alignment(benchmark: Any, ratio: Callable[..., None], figure5: tuple[Any, ...], projection: str) -> None:
     data, earlier, net = figure5
     measure = zl.geometry.AlignmentMeasure(data, projection)
-    given = (data.X_train, data.Y_train, net.E, net.W, earlier.E, earlier.W)
-    arrays = [torch.tensor(array) for array in given]
+    parts = (data.X_train, data.Y_train, net.E, net.W, earlier.E, earlier.W)
+    arrays = [torch.tensor(array) for array in parts]
     cosine = alignment(*arrays)
-    found = measure(net, earlier)
+    result = measure(net, earlier)
     point = zl.geometry.project(net, data, method=projection).network
-    if projection == "momentum":  # the same point; Gauss–Newton's is another one, a few hundredths away
-        assert found["cosine"] == pytest.approx(cosine, rel=1e-7)
+    if projection == "momentum":  # the same point; Gauss–Newton steps lead to a point a few hundredths away
+        assert result["cosine"] == pytest.approx(cosine, rel=1e-7)
         J = jacobian(data.X_train, *(torch.tensor(A) for A in (point.E, point.W)))
-        assert found["smallest_singular_value"] == pytest.approx(float(torch.linalg.svdvals(J)[-1]), rel=1e-2)
-    assert found["cosine"] == pytest.approx(cosine, abs=0.1)
+        assert result["smallest_singular_value"] == pytest.approx(float(torch.linalg.svdvals(J)[-1]), rel=1e-2)
+    assert result["cosine"] == pytest.approx(cosine, abs=0.1)
     times: list[float] = []
 
     def torch_round() -> None:
-        """Before each of our rounds, one measurement of PyTorch's: the same disturbances for both."""
+        """Make one measurement with PyTorch before each of our rounds, so both have the same disturbances."""
         begin = time.process_time()
         alignment(*arrays)
         times.append(time.process_time() - begin)

@@ -1,4 +1,4 @@
-"""Our steps under pytest-benchmark, their answers asserted, beside PyTorch in the same process."""
+"""Time our steps with pytest-benchmark, and compare answers and times with PyTorch in the same process."""
 
 import time
 from collections.abc import Callable
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import zeroloss as zl
-from contestants import kernel, torch_autograd
+from implementations import kernel, torch_autograd
 from step_cases import DESCENT, PREDICTED, Case, Problem, bound, movement_error, training_count
 
-STEPS = {"descent": {11: 2000, 23: 200, 37: 20}, "predicted": {37: 5}}  # of ours in a round; p by dynamics
-FEW = 5  # steps after which answers are compared, and the fewest of PyTorch's in a round
+STEPS = {"descent": {11: 2000, 23: 200, 37: 20}, "predicted": {37: 5}}  # our steps in a round, by dynamics and p
+FEW = 5  # steps before answers are compared, and the fewest steps of PyTorch in a round
 ROUNDS = 15
 CASES = [
     Case(dynamics, p, {"descent": DESCENT, "predicted": PREDICTED}[dynamics][p], training_count(p), bits)
@@ -22,7 +22,7 @@ CASES = [
 ]
 
 
-@pytest.mark.benchmark(timer=time.process_time)  # one pinned thread: other work on the core is left out
+@pytest.mark.benchmark(timer=time.process_time)  # processor time of one pinned thread, without other work on the core
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.dynamics}-p{case.p}-float{case.bits}")
 def test_step(benchmark: Any, ratio: Callable[..., None], case: Case) -> None:
     problem = Problem(case)
@@ -37,7 +37,7 @@ def test_step(benchmark: Any, ratio: Callable[..., None], case: Case) -> None:
     times: list[float] = []
 
     def torch_round() -> tuple[tuple[Callable[[], Any]], dict[str, Any]]:
-        """Before each of our rounds, one of PyTorch's: the same disturbances for both."""
+        """Time a round of PyTorch before each of our rounds, so both have the same disturbances."""
         run = theirs(torch_steps)
         begin = time.process_time()
         run()
@@ -55,7 +55,7 @@ def test_step(benchmark: Any, ratio: Callable[..., None], case: Case) -> None:
 @pytest.mark.parametrize("scale", [1.0, "tiny"], ids=["normal", "denormal"])
 @pytest.mark.parametrize("bits", [32, 64])
 def test_step_on_denormal_weights(benchmark: Any, bits: int, scale: float | str) -> None:
-    """Weights below the normal range, where long decay ends: the same time as any."""
+    """Steps with weights below the normal range, to which long decay leads, take the same time as others."""
     problem = Problem(Case("descent", 11, DESCENT[11], training_count(11), bits))
     tiny = float(np.finfo(f"float{bits}").tiny)
     E, W = (A * (tiny if scale == "tiny" else 1.0) for A in (problem.net.E, problem.net.W))

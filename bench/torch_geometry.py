@@ -11,7 +11,7 @@ from torch_reference import activation, descent, tensors
 
 
 def jacobian(X: Any, E: Any, W: Any, activation_name: str = "relu") -> Tensor:
-    """Return J (n·d_out, d) by ``torch.func``: reverse mode, vectorised over outputs and samples."""
+    """Return J (n·d_out, d) by ``torch.func``, in reverse mode, vectorised over outputs and samples."""
     X, E, W = tensors(X, E, W, like=E)
     sigma = activation(activation_name)
 
@@ -25,7 +25,7 @@ def jacobian(X: Any, E: Any, W: Any, activation_name: str = "relu") -> Tensor:
 def alignment(
     X: Any, Y: Any, E: Any, W: Any, earlier_E: Any, earlier_W: Any, *, lr: float = 1.0, activation_name: str = "relu"
 ) -> float:
-    """Return the cosine of the update with −(I − J⁺J) θ, J after 100 momentum steps from θ."""
+    """Return the cosine of the update with −(I − J⁺J) θ, with J at the point after 100 momentum steps from θ."""
     X, Y, E, W, earlier_E, earlier_W = tensors(X, Y, E, W, earlier_E, earlier_W, like=E)
     projected = descent(X, Y, E, W, lr=lr, steps=100, momentum=0.9, activation_name=activation_name)
     J = jacobian(X, *projected, activation_name)

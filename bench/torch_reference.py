@@ -1,7 +1,8 @@
-"""The two-layer network in plain PyTorch, as a researcher would write it: the tests' oracle, the benchmarks' rival.
+"""The two-layer network in plain PyTorch, as a researcher would write it.
 
-F(X) = σ(X E) W;  X: (n, d_in), Y: (n, d_out), E: (d_in, h), W: (h, d_out). Every function takes NumPy arrays or
-tensors, computes in the dtype of E, and returns detached tensors. Activations go by zeroloss's names.
+It is an oracle of the tests and a baseline of the benchmarks. F(X) = σ(X E) W;  X: (n, d_in), Y: (n, d_out),
+E: (d_in, h), W: (h, d_out). Every function takes NumPy arrays or tensors, computes in the dtype of E, and returns
+detached tensors. Activations have the names of zeroloss.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def tensors(*arrays: Any, like: Any) -> tuple[Tensor, ...]:
-    """Return the arrays as tensors of the dtype of ``like``, sharing memory where they have it already."""
+    """Return the arrays as tensors with the dtype of ``like``. Arrays that already have it share their memory."""
     dtype = torch.as_tensor(like).dtype
     return tuple(torch.as_tensor(array).detach().to(dtype) for array in arrays)
 
 
-def parsed(name: str) -> tuple[str, float | None]:
-    """Split an activation's name into its kind and the parameter that may stand in it."""
-    found = re.fullmatch(r"(\w+?)(?:\((.+)\))?", name)
-    if found is None:
+def parse_activation(name: str) -> tuple[str, float | None]:
+    """Split the name of an activation into its kind and its parameter, or None without one."""
+    match = re.fullmatch(r"(\w+?)(?:\((.+)\))?", name)
+    if match is None:
         raise ValueError(f"activation: got {name!r}")
-    return found[1], None if found[2] is None else float(found[2])
+    return match[1], None if match[2] is None else float(match[2])
 
 
 def activation(name: str) -> Elementwise:
-    """Return σ, whose derivative autograd knows: 0 at 0 for relu, the slope for leaky_relu."""
-    kind, parameter = parsed(name)
+    """Return σ. Its derivative by autograd at 0 is 0 for relu and the slope for leaky_relu."""
+    kind, parameter = parse_activation(name)
     slope = 0.01 if parameter is None else parameter
     beta = 1.0 if parameter is None else parameter
     kinds: dict[str, Elementwise] = {
@@ -45,7 +46,7 @@ def activation(name: str) -> Elementwise:
         "square": torch.square,
         "tanh": torch.tanh,
         "gelu": lambda Z: functional.gelu(Z, approximate="none"),
-        # beyond its threshold PyTorch rounds log(1 + e^t) to t: at the default of 20 float64 would show it
+        # Beyond its threshold PyTorch replaces log(1 + e^t) by t. In float64, the default of 20 is too small.
         "softplus": lambda Z: functional.softplus(Z, beta=beta, threshold=40),
     }
     return kinds[kind]
@@ -53,13 +54,13 @@ def activation(name: str) -> Elementwise:
 
 def slope(name: str) -> Elementwise:
     """Return σ', written by hand."""
-    kind, parameter = parsed(name)
-    below = 0.01 if parameter is None else parameter
+    kind, parameter = parse_activation(name)
+    negative_slope = 0.01 if parameter is None else parameter
     beta = 1.0 if parameter is None else parameter
     kinds: dict[str, Elementwise] = {
         "identity": torch.ones_like,
         "relu": lambda Z: (Z > 0).to(Z.dtype),
-        "leaky_relu": lambda Z: torch.where(Z > 0, torch.ones_like(Z), torch.full_like(Z, below)),
+        "leaky_relu": lambda Z: torch.where(Z > 0, torch.ones_like(Z), torch.full_like(Z, negative_slope)),
         "square": lambda Z: 2 * Z,
         "tanh": lambda Z: 1 - torch.tanh(Z) ** 2,
         "gelu": lambda Z: torch.special.ndtr(Z) + Z * torch.exp(-(Z**2) / 2) / math.sqrt(2 * math.pi),
@@ -89,7 +90,7 @@ def loss_and_gradient(
 def loss_and_gradient_by_hand(
     X: Any, Y: Any, E: Any, W: Any, activation_name: str = "relu", reduction: str = "mean"
 ) -> tuple[float, Tensor, Tensor]:
-    """Return the same with the gradients written out."""
+    """Return the same with gradients written out by hand."""
     X, Y, E, W = tensors(X, Y, E, W, like=E)
     c = 1 / Y.numel() if reduction == "mean" else 1.0
     residual, gE, gW = _gradients(X, Y, E, W, activation(activation_name), slope(activation_name), 2 * c)
@@ -135,7 +136,7 @@ def descent(
 def descent_step(
     X: Tensor, Y: Tensor, *, lr: float, weight_decay: float, activation_name: str = "relu", reduction: str = "mean"
 ) -> Step:
-    """Return one step of descent without momentum, (E, W) → (E, W), by hand: what ``torch.compile`` is given."""
+    """Return one step of descent without momentum, (E, W) → (E, W), by hand, for ``torch.compile``."""
     scale = 2 / Y.numel() if reduction == "mean" else 2.0
     sigma, sigma_slope = activation(activation_name), slope(activation_name)
 
@@ -160,7 +161,7 @@ def descent_by_hand(
     activation_name: str = "relu",
     reduction: str = "mean",
 ) -> tuple[Tensor, Tensor]:
-    """Return E and W after the same descent with gradients and update written out."""
+    """Return E and W after the same descent, with gradients and update written out by hand."""
     X, Y, E, W = tensors(X, Y, E, W, like=E)
     E, W = E.clone(), W.clone()
     scale = 2 / Y.numel() if reduction == "mean" else 2.0
@@ -187,10 +188,10 @@ def predicted_gradient(
     Z = X @ E
     H = activation(activation_name)(Z)
     if len(H) <= H.shape[1]:
-        B = torch.cholesky_solve(Y, torch.linalg.cholesky(_ridged(H @ H.T, ridge)))
+        B = torch.cholesky_solve(Y, torch.linalg.cholesky(_add_ridge(H @ H.T, ridge)))
         W = H.T @ B
     else:
-        W = torch.cholesky_solve(H.T @ Y, torch.linalg.cholesky(_ridged(H.T @ H, ridge)))
+        W = torch.cholesky_solve(H.T @ Y, torch.linalg.cholesky(_add_ridge(H.T @ H, ridge)))
         B = (Y - H @ W) / ridge
     return X.T @ ((B @ W.T) * slope(activation_name)(Z)) - E, W
 
@@ -198,15 +199,15 @@ def predicted_gradient(
 def predicted_gradient_with_inverse(
     X: Any, Y: Any, E: Any, *, ridge: float = 0.0, activation_name: str = "relu"
 ) -> tuple[Tensor, Tensor]:
-    """Return the same as the formula is printed, A Y Yᵀ A H with A = (H Hᵀ + λI)⁻¹: slow, and it loses digits."""
+    """Return the same by the printed formula, A Y Yᵀ A H with A = (H Hᵀ + λI)⁻¹. It is slow and loses digits."""
     X, Y, E = tensors(X, Y, E, like=E)
     Z = X @ E
     H = activation(activation_name)(Z)
-    A = torch.linalg.inv(_ridged(H @ H.T, ridge))
+    A = torch.linalg.inv(_add_ridge(H @ H.T, ridge))
     return X.T @ ((A @ Y @ Y.T @ A @ H) * slope(activation_name)(Z)) - E, H.T @ A @ Y
 
 
-def _ridged(K: Tensor, ridge: float) -> Tensor:
+def _add_ridge(K: Tensor, ridge: float) -> Tensor:
     return K + ridge * torch.eye(len(K), dtype=K.dtype) if ridge else K
 
 
@@ -215,7 +216,7 @@ def cost(X: Any, Y: Any, E: Any, *, ridge: float = 0.0, activation_name: str = "
     E = torch.as_tensor(E)
     X, Y = tensors(X, Y, like=E)
     H = activation(activation_name)(X @ E)
-    total: Tensor = (E**2).sum() + (Y * torch.linalg.solve(_ridged(H @ H.T, ridge), Y)).sum()
+    total: Tensor = (E**2).sum() + (Y * torch.linalg.solve(_add_ridge(H @ H.T, ridge), Y)).sum()
     return total
 
 

@@ -1,4 +1,4 @@
-"""A contestant in a process of its own, pinned from birth, asked over a pipe for one thing at a time."""
+"""Run an implementation in its own process, pinned from the start, which answers questions over a pipe."""
 
 from __future__ import annotations
 
@@ -14,56 +14,57 @@ from typing import Any
 
 import numpy as np
 
-from contestants import CONTESTANTS, OURS, SIMULATE
+from implementations import IMPLEMENTATIONS, OURS, SIMULATE
 from step_cases import Problem
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ZEROLOSS_NUM_THREADS")
 
-#: For rivals that allocate by malloc at every step: a heap that keeps its pages saves NumPy up to 1.8 times.
-_KEPT_HEAP = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "33554432"}
+#: Baselines allocate memory at every step. With these settings of malloc the heap keeps its pages, which makes NumPy up
+#: to 1.8 times faster.
+_HEAP_SETTINGS = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "33554432"}
 
 
-class ContestantFailedError(Exception):
-    """A contestant cannot take part in a case; the message says why."""
+class ImplementationFailedError(Exception):
+    """An implementation cannot run a case. The message says why."""
 
 
 class Worker:
-    """The parent's end. The child inherits the cores before it loads any library: thread pools count them then."""
+    """The parent's side. The child inherits the cores before it loads libraries, whose thread pools count them."""
 
-    def __init__(self, contestant: str, cores: set[int]) -> None:
+    def __init__(self, implementation: str, cores: set[int]) -> None:
         context = multiprocessing.get_context("spawn")
-        self._contestant, self._cores = contestant, cores
+        self._implementation, self._cores = implementation, cores
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, contestant), daemon=True)
-        with _only(cores, {} if contestant in {OURS, SIMULATE} else _KEPT_HEAP):
+        self._process = context.Process(target=_serve, args=(theirs, implementation), daemon=True)
+        with _only(cores, {} if implementation in {OURS, SIMULATE} else _HEAP_SETTINGS):
             self._process.start()
         theirs.close()
 
     def ask(self, question: str, *arguments: Any, timeout: float = 300) -> Any:
-        """Return the answer, or raise ContestantFailedError; a worker that takes too long is ended."""
+        """Return the answer. End the process and raise ImplementationFailedError if it takes too long."""
         self._pipe.send((question, arguments))
         if not self._pipe.poll(timeout):
             self.close()
-            raise ContestantFailedError(f"{question} took more than {timeout:g} s")
+            raise ImplementationFailedError(f"{question} took more than {timeout:g} s")
         try:
-            fine, answer = self._pipe.recv()
+            succeeded, answer = self._pipe.recv()
         except EOFError:
-            raise ContestantFailedError(f"{question} ended the process") from None
-        if not fine:
-            raise ContestantFailedError(answer)
+            raise ImplementationFailedError(f"{question} ended the process") from None
+        if not succeeded:
+            raise ImplementationFailedError(answer)
         return answer
 
     def pause(self) -> None:
-        """Let the process rest: its threads, which may spin for a while after their work, leave the cores."""
+        """Pause the process. Otherwise its threads may spin on the cores for a while after their work."""
         self._send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Let the process continue."""
         self._send(signal.SIGCONT)
 
     @property
     def alive(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is running."""
         return self._process.is_alive()
 
     def close(self) -> None:
@@ -90,8 +91,8 @@ def _only(cores: set[int], extra: dict[str, str]) -> Iterator[None]:
         os.environ.update(environment)
 
 
-def _serve(pipe: Connection, contestant: str) -> None:
-    child = _Child(contestant)
+def _serve(pipe: Connection, implementation: str) -> None:
+    child = _Child(implementation)
     while True:
         try:
             question, arguments = pipe.recv()
@@ -99,21 +100,21 @@ def _serve(pipe: Connection, contestant: str) -> None:
             return
         try:
             answer = True, getattr(child, question)(*arguments)
-        except Exception as error:  # whatever stops a rival is the table's "n/a", with its reason
+        except Exception as error:  # the table has "n/a" with this reason
             answer = False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         pipe.send(answer)
 
 
 class _Child:
-    """What a worker can be asked."""
+    """The child's side: one method for each question."""
 
-    def __init__(self, contestant: str) -> None:
-        self._contestant = CONTESTANTS[contestant]
+    def __init__(self, implementation: str) -> None:
+        self._implementation = IMPLEMENTATIONS[implementation]
 
     def prepare(self, case: Any) -> None:
         self._problem = Problem(case)
         self._memory_before = _peak_memory()
-        self._start = self._contestant(self._problem)
+        self._start = self._implementation(self._problem)
 
     def answer(self, steps: int) -> tuple[Any, ...]:
         """Return E and W after some steps, in float64."""
@@ -123,17 +124,17 @@ class _Child:
         return tuple(np.asarray(array, np.float64) for array in self._problem.arrays[2:])
 
     def condition(self) -> float | None:
-        """Return the condition number of K at the start, of which the predicted gradient's digits depend."""
+        """Return the condition number of K at the start, on which the accuracy of the predicted gradient depends."""
         record = self._problem.dynamics.start(self._problem.data, self._problem.net).record()
         return None if record is None else record.get("condition")
 
-    def timed(self, steps: int, untimed: int = 0) -> tuple[float, float]:
-        """Take some steps; return seconds of processor time (all threads) and of the clock.
+    def time_steps(self, steps: int, warm_up_steps: int = 0) -> tuple[float, float]:
+        """Take steps and return their processor time (of all threads) and their elapsed time, in seconds.
 
-        In the `untimed` steps before, threads that slept wake up and spread over the cores.
+        During the warm-up steps, sleeping threads wake up and spread over the cores.
         """
-        if untimed:
-            self._start(untimed)()
+        if warm_up_steps:
+            self._start(warm_up_steps)()
         run = self._start(steps)
         clock, processor = time.perf_counter(), time.process_time()
         run()
@@ -147,7 +148,7 @@ class _Child:
         return float(measure(seconds))
 
     def memory(self) -> tuple[float, float]:
-        """Return the peak resident memory in MB, and what of it stood there before the case was prepared."""
+        """Return the peak resident memory in MB, now and before the case was prepared."""
         return _peak_memory(), self._memory_before
 
 

@@ -1,8 +1,8 @@
-"""The programs that the table compares: each takes a problem and returns what starts a timed stretch of steps.
+"""The implementations that the table compares.
 
-``contestant(problem)(steps)`` does all that a user would do once, such as compiling, and returns a function without
-arguments: the timed part, which takes the steps from the problem's start and returns E and W when they are there.
-Heavy imports stand inside, so that a process loads only its own contestant's library.
+``implementation(problem)(steps)`` does everything that a user would do once, such as compiling. It returns a function
+without arguments, the timed part: it takes the steps from the problem's start and returns E and W when they have been
+computed. Libraries are imported inside the functions, so a process loads only the library of its own implementation.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from step_cases import LR, STEP_SIZE, WEIGHT_DECAY, Problem
 
 Answer = tuple[Any, ...]
 Start = Callable[[int], Callable[[], Answer]]
-Contestant = Callable[[Problem], Start]
+Implementation = Callable[[Problem], Start]
 
 _DESCENT: Mapping[str, Any] = {"lr": LR, "weight_decay": WEIGHT_DECAY}
 
 
 def kernel(problem: Problem) -> Start:
-    """Our kernel alone: one call for all the steps, with as many threads as a run would have."""
-    from zeroloss.simulation.simulation import start as start_steps  # noqa: PLC0415
+    """Run our kernel alone: one call for all steps, with as many threads as a run would use."""
+    from zeroloss.simulation.simulation import start_stepper  # noqa: PLC0415
 
     def start(steps: int) -> Callable[[], Answer]:
-        stepper = start_steps(problem.dynamics, problem.data, problem.net, threads=None)
+        stepper = start_stepper(problem.dynamics, problem.data, problem.net, threads=None)
 
         def run() -> Answer:
             stepper.advance(steps)
-            return stepper.state["E"], stepper.state.get("W", problem.net.W)  # the predicted gradient has none
+            return stepper.state["E"], stepper.state.get(
+                "W", problem.net.W
+            )  # the state of the predicted gradient has no W
 
         return run
 
@@ -40,15 +42,15 @@ def kernel(problem: Problem) -> Start:
 
 
 def simulate(problem: Problem) -> Start:
-    """Our package as a user runs it: records every 1 000 steps, chunks for Ctrl-C, histories."""
+    """Run our package as a user runs it, with a record every 1 000 steps."""
     import zeroloss as zl  # noqa: PLC0415
 
     def start(steps: int) -> Callable[[], Answer]:
         def run() -> Answer:
-            found = zl.simulate(
+            run = zl.simulate(
                 problem.dynamics, problem.data, problem.net, steps=steps, record_every=1000, progress=False
             )
-            return found.network.E, found.network.W
+            return run.network.E, run.network.W
 
         return run
 
@@ -56,7 +58,7 @@ def simulate(problem: Problem) -> Start:
 
 
 def jax_scan(problem: Problem) -> Start:
-    """JAX: ``jit`` and ``lax.scan``, with X dense or as index pairs, whichever is faster in a trial."""
+    """Run JAX: ``jit`` and ``lax.scan``, with X dense or as index pairs, whichever is faster in a trial."""
     import jax  # noqa: PLC0415
 
     import jax_reference as reference  # noqa: PLC0415
@@ -88,12 +90,12 @@ def jax_scan(problem: Problem) -> Start:
 
 
 def torch_autograd(problem: Problem) -> Start:
-    """PyTorch eager: autograd and ``torch.optim.SGD``; the predicted gradient by Cholesky."""
+    """Run eager PyTorch: autograd and ``torch.optim.SGD``; the predicted gradient by Cholesky."""
     return _torch(problem, "descent", "predicted_gradient")
 
 
 def torch_by_hand(problem: Problem) -> Start:
-    """PyTorch eager: gradients by hand; the predicted gradient as the formula is printed, with an inverse."""
+    """Run eager PyTorch with gradients by hand; the predicted gradient by the printed formula, with an inverse."""
     if problem.case.dynamics == "predicted" and problem.case.n > 1500:
         raise NotImplementedError("an inverse and n × n products of this size take too long")
     return _torch(problem, "descent_by_hand", "predicted_gradient_with_inverse")
@@ -114,7 +116,7 @@ def _torch(problem: Problem, descent: str, gradient: str) -> Start:
 
 
 def torch_compiled(problem: Problem) -> Start:
-    """PyTorch compiled: a whole step by hand, without autograd, through ``torch.compile``."""
+    """Run compiled PyTorch: a whole step by hand, without autograd, through ``torch.compile``."""
     import torch  # noqa: PLC0415
 
     import torch_reference as reference  # noqa: PLC0415
@@ -145,7 +147,7 @@ def torch_compiled(problem: Problem) -> Start:
 
 
 def numpy_scipy(problem: Problem) -> Start:
-    """NumPy and SciPy: gradients by hand, ``cho_factor``."""
+    """Run NumPy and SciPy: gradients by hand, ``cho_factor``."""
     import numpy_reference as reference  # noqa: PLC0415
 
     X, Y, E, W = problem.arrays
@@ -160,8 +162,8 @@ def _cores() -> set[int]:
 
 
 OURS, SIMULATE = "zeroloss", "simulate"
-#: By the name in the table. Ours comes first, `simulate` only where the loop's own cost can show.
-CONTESTANTS: Mapping[str, Contestant] = {
+#: Implementations by their names in the table. `simulate` is only measured where the cost of its loop can be seen.
+IMPLEMENTATIONS: Mapping[str, Implementation] = {
     OURS: kernel,
     SIMULATE: simulate,
     "JAX": jax_scan,
