@@ -200,7 +200,7 @@ def test_saving_and_reading_gives_the_same_bits(dtype, activation, names, tmp_pa
     assert path.read_bytes() == content
 
 
-def test_pytorch_loads_what_is_written(tmp_path):
+def test_pytorch_loads_saved_networks(tmp_path):
     data = random_data(9, D_IN, D_OUT)
     net = random_network(data, HIDDEN)
     zl.networks.to_checkpoint(net, tmp_path / "net.safetensors")

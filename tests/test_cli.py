@@ -14,25 +14,16 @@ from pathlib import Path
 import pytest
 
 import zeroloss as zl
+from command import run_command
 from zeroloss import cli
 from zeroloss.studies import CHECKS, FIGURES, STUDIES
 from zeroloss.studies.paper import figure6
 
 
-@pytest.fixture
-def command(capsys):
+def command(*words):
     """Run the command in this process; return its status and both outputs."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(word) for word in words])
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    done = run_command(*words)
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -43,7 +34,7 @@ def tiny(monkeypatch):
     return settings
 
 
-def test_reproduce_writes_three_files_and_prints_one_line(command, tiny, tmp_path):
+def test_reproduce_writes_three_files_and_prints_one_line(tiny, tmp_path):
     status, out, err = command("reproduce", "6", "--quick", "--out", tmp_path / "new" / "directory")
     assert (status, err) == (0, "")
     assert re.fullmatch(r"figure 6 \(quick\): 3 seeds; .*; \d+\.\d s; .*figure6\.png\n", out)
@@ -52,7 +43,7 @@ def test_reproduce_writes_three_files_and_prints_one_line(command, tiny, tmp_pat
     ]
 
 
-def test_options_reach_the_settings(command, tiny, tmp_path):
+def test_options_reach_the_settings(tiny, tmp_path):
     words = ["--quick", "--seeds", 2, "--init-scale-is", "variance", "--out", tmp_path]
     assert command("reproduce", "6", "1", "6", *words)[0] == 0  # An option applies to the figures that have it.
     settings = json.loads((tmp_path / "figure6.json").read_text(encoding="utf-8"))["settings"]
@@ -80,7 +71,7 @@ def test_options_reach_the_settings(command, tiny, tmp_path):
         (["draw"], "draw"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(command, words, message):
+def test_bad_input_is_one_line_and_status_2(words, message):
     status, out, err = command(*words)
     assert (status, out) == (2, "")
     assert err.startswith("zeroloss: ")
@@ -88,7 +79,7 @@ def test_bad_input_is_one_line_and_status_2(command, words, message):
     assert message in err
 
 
-def test_an_unwritable_directory_is_reported_before_the_work(command, tmp_path):
+def test_an_unwritable_directory_is_reported_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "beneath"):
         status, out, err = command("reproduce", "6", "--out", place)
@@ -96,7 +87,7 @@ def test_an_unwritable_directory_is_reported_before_the_work(command, tmp_path):
         assert f"--out: cannot write in {place}" in err
 
 
-def test_a_file_that_cannot_be_written_is_reported(command, tiny, monkeypatch, tmp_path):
+def test_a_file_that_cannot_be_written_is_reported(tiny, monkeypatch, tmp_path):
     def raise_disk_full(self, target):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -111,7 +102,7 @@ def contents(directory):
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-def test_a_result_replaces_only_one_of_the_same_settings(command, tiny, monkeypatch, tmp_path):
+def test_a_result_replaces_only_one_of_the_same_settings(tiny, monkeypatch, tmp_path):
     """The full form, the quick form and another number of seeds get files of their own."""
     monkeypatch.setattr(figure6, "STUDY", replace(figure6.STUDY, full=replace(tiny, hidden=40, quick=False)))
     command("reproduce", "6", "--out", tmp_path)
@@ -130,7 +121,7 @@ def test_a_result_replaces_only_one_of_the_same_settings(command, tiny, monkeypa
 
 
 @pytest.mark.parametrize("name", ["figure6.png", "figure6.nc", "figure6.json"])
-def test_a_file_that_is_not_a_result_stays(command, tiny, tmp_path, name):
+def test_a_file_that_is_not_a_result_stays(tiny, tmp_path, name):
     (tmp_path / name).write_text("{}")
     status, out, _ = command("reproduce", "6", "--quick", "--out", tmp_path)
     assert status == 0
@@ -138,7 +129,7 @@ def test_a_file_that_is_not_a_result_stays(command, tiny, tmp_path, name):
     assert (tmp_path / name).read_text() == "{}"
 
 
-def test_failed_runs_of_other_settings_stay(command, tiny, monkeypatch, tmp_path):
+def test_failed_runs_of_other_settings_stay(tiny, monkeypatch, tmp_path):
     for step_size, name in ((1e6, "figure6-failed"), (2e6, "figure6-failed-2"), (1e6, "figure6-failed")):
         quick = replace(tiny, step_size=step_size, steps=500, seeds=1)
         monkeypatch.setattr(figure6, "STUDY", replace(figure6.STUDY, quick=quick))
@@ -149,7 +140,7 @@ def test_failed_runs_of_other_settings_stay(command, tiny, monkeypatch, tmp_path
     assert (tmp_path / "figure6-failed" / "thesis.tex").read_text() == "years of work"
 
 
-def test_a_numerical_failure_saves_the_run(command, tiny, monkeypatch, tmp_path):
+def test_a_numerical_failure_saves_the_run(tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(
         figure6, "STUDY", replace(figure6.STUDY, quick=replace(tiny, step_size=1e6, steps=500, seeds=1))
     )
@@ -181,7 +172,7 @@ def test_an_interrupted_command_ends_at_once(figure, number, status, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_reproduce_without_a_name_lists_every_study(command):
+def test_reproduce_without_a_name_lists_every_study():
     status, out, err = command("reproduce")
     assert (status, err) == (0, "")
     names = [*FIGURES, *(f"theorem{number}" for number in CHECKS), *STUDIES]
@@ -189,7 +180,7 @@ def test_reproduce_without_a_name_lists_every_study(command):
     assert [name for name, _ in listed] == names
 
 
-def test_reproduce_accepts_settings_and_formats_of_every_study(command, tmp_path):
+def test_reproduce_accepts_settings_and_formats_of_every_study(tmp_path):
     words = ["--quick", "--set", "points=21", "--format", "svg", "--out", tmp_path]
     status, out, err = command("reproduce", "figure4", *words)
     assert (status, err) == (0, "")
@@ -204,7 +195,7 @@ def test_reproduce_accepts_settings_and_formats_of_every_study(command, tmp_path
 
 
 @pytest.mark.parametrize("form", ["svg", "pdf"])
-def test_the_same_numbers_give_the_same_picture_in_every_format(command, tmp_path, form):
+def test_the_same_numbers_give_the_same_picture_in_every_format(tmp_path, form):
     for folder in ("a", "b"):
         assert command("reproduce", "4", "--quick", "--format", form, "--out", tmp_path / folder)[0] == 0
     one, other = ((tmp_path / folder / f"figure4.{form}").read_bytes() for folder in ("a", "b"))
@@ -212,19 +203,19 @@ def test_the_same_numbers_give_the_same_picture_in_every_format(command, tmp_pat
     assert b"zeroloss" in one
 
 
-def test_seeds_without_effect_are_reported(command, tmp_path):
+def test_seeds_without_effect_are_reported(tmp_path):
     _, out, _ = command("reproduce", "2", "4", "--quick", "--seeds", "3", "--out", tmp_path)
     assert all("; deterministic, so --seeds has no effect; " in line for line in out.splitlines())
 
 
-def test_info_prints_the_build(command):
+def test_info_prints_the_build():
     status, out, _ = command("info")
     assert status == 0
     assert re.search(rf"^level +{zl.build_info()['level']}$", out, re.MULTILINE)
     assert len(out.splitlines()) == len(zl.build_info())
 
 
-def test_version_and_help_are_printed(command):
+def test_version_and_help_are_printed():
     assert command("--version") == (0, f"zeroloss {zl.__version__}\n", "")
     assert command() == command("--help")
     assert "reproduce" in command("-h")[1]
@@ -238,19 +229,19 @@ def test_version_and_help_are_printed(command):
         (["sweep", "a.toml"], "Missing option '--out'. (zeroloss sweep --help lists the choices)"),
     ],
 )
-def test_missing_or_unknown_words_refer_to_the_help(command, words, line):
+def test_missing_or_unknown_words_refer_to_the_help(words, line):
     assert command(*words) == (2, "", f"zeroloss: {line}\n")
     assert f"({', '.join(FIGURES)}; all for all figures)" in command("reproduce", "--help")[1]
 
 
-def test_reproduce_accepts_names_of_figures_theorems_and_studies(command, monkeypatch):
+def test_reproduce_accepts_names_of_figures_theorems_and_studies(monkeypatch):
     titles = []
     monkeypatch.setattr("zeroloss.cli.studies._run_studies", lambda names, changes, **options: titles.extend(names))
     assert command("reproduce", "figure6", "theorem4.8", "delay-law", "2") == (0, "", "")
     assert titles == ["figure 6", "check 4.8", "study delay-law", "figure 2"]
 
 
-def test_old_options_work_with_a_warning_and_are_not_in_the_help(command, tiny, tmp_path):
+def test_old_options_work_with_a_warning_and_are_not_in_the_help(tiny, tmp_path):
     status, _, err = command("reproduce", "6", "--quick", "--seeds", 2, "--spread", "variance", "--out", tmp_path)
     assert (status, err) == (0, "zeroloss: --spread is deprecated; use --init-scale-is\n")
     assert json.loads((tmp_path / "figure6.json").read_text(encoding="utf-8"))["settings"]["spread"] == "variance"
@@ -264,7 +255,7 @@ def test_old_options_work_with_a_warning_and_are_not_in_the_help(command, tiny, 
         assert not re.search(r"--spread|--threads|stop_records", command(name, "--help")[1])
 
 
-def test_no_help_is_cut_off(command):
+def test_no_help_is_cut_off():
     """On a terminal of 80 columns each command has a whole sentence; names of studies are not broken at hyphens."""
     _, out, _ = command("--help")
     described = dict(re.findall(r"^  (\w+) +(.*)$", out.partition("Commands:\n")[2], re.MULTILINE))

@@ -53,7 +53,7 @@ def test_reading_a_run_without_a_checkpoint_is_an_error(tmp_path, monkeypatch):
     assert runs.resume(tmp_path / "a", progress=False).step == 300
 
 
-def test_the_outcome_of_a_killed_run_says_so(tmp_path, server):
+def test_the_outcome_of_a_killed_run_is_interrupted(tmp_path, server):
     given = settings(checkpoint_every=None)
     child = server.Process(target=child_processes.run_until_killed_at_record, args=(given, tmp_path / "a", 40))
     child.start()

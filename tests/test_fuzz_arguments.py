@@ -79,7 +79,7 @@ def problems(draw):
     return data, net
 
 
-def call_or_clear_error(function, *arguments, **options):
+def checked_call(function, *arguments, **options):
     """Call a function; an error must be of an expected type and have a message."""
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -94,7 +94,7 @@ def call_or_clear_error(function, *arguments, **options):
 @CASES
 @given(matrices(), matrices(), matrices(), matrices(), some.sampled_from(["auto", "sparse", "dense", "odd", 3]))
 def test_datasets_from_any_arrays_are_finite_or_rejected(X, Y, X_test, Y_test, rows):
-    data = call_or_clear_error(zl.datasets.from_arrays, X, Y, X_test, Y_test, rows=rows)
+    data = checked_call(zl.datasets.from_arrays, X, Y, X_test, Y_test, rows=rows)
     if data is not None:
         assert np.isfinite(data.X_train).all()
         assert len(data.X_train) == len(data.Y_train) >= 1
@@ -102,8 +102,8 @@ def test_datasets_from_any_arrays_are_finite_or_rejected(X, Y, X_test, Y_test, r
 
 @CASES
 @given(matrices(), matrices(), some.one_of(ACTIVATIONS, some.text(max_size=12)))
-def test_networks_from_any_arrays_keep_their_values_or_are_rejected(E, W, activation):
-    net = call_or_clear_error(zl.networks.from_arrays, E, W, activation)
+def test_networks_from_any_arrays_have_their_values_or_are_rejected(E, W, activation):
+    net = checked_call(zl.networks.from_arrays, E, W, activation)
     if net is not None:
         assert net.E.shape[1] == net.W.shape[0] >= 1
         np.testing.assert_array_equal(net.E, np.asarray(E).astype(net.dtype))
@@ -113,7 +113,7 @@ def test_networks_from_any_arrays_keep_their_values_or_are_rejected(E, W, activa
 @given(problems(), some.sampled_from(["mse", "cross_entropy", "x"]), some.sampled_from(["mean", "sum", None]))
 def test_losses_of_any_problem_agree_with_numpy(problem, loss, reduction):
     data, net = problem
-    found = call_or_clear_error(zl.loss_and_gradient, net, data, loss=loss, reduction=reduction)
+    found = checked_call(zl.loss_and_gradient, net, data, loss=loss, reduction=reduction)
     if found is not None and loss == "mse":
         X, Y = data.X_train, data.Y_train
         if net.activation == "relu":
@@ -127,7 +127,7 @@ def test_losses_of_any_problem_agree_with_numpy(problem, loss, reduction):
 @given(problems(), NUMBERS)
 def test_predicted_gradients_of_any_problem_have_the_shape_of_E(problem, ridge):
     data, net = problem
-    found = call_or_clear_error(zl.predicted_gradient, net, data, ridge=ridge)
+    found = checked_call(zl.predicted_gradient, net, data, ridge=ridge)
     if found is not None:
         assert found[0].shape == net.E.shape
 
@@ -141,7 +141,7 @@ def test_simulations_of_any_problem_have_finite_records(problem, lr, weight_deca
         dynamics = zl.GradientDescent(lr=lr, weight_decay=weight_decay, momentum=momentum, compensated=steps % 2 == 0)
         return zl.simulate(dynamics, data, net, steps=steps, record_every=1, threads=threads, progress=False)
 
-    found = call_or_clear_error(run)
+    found = checked_call(run)
     if found is not None:
         assert np.isfinite(found.history.train_loss.values).all()
         assert len(str(found.outcome)) > 8
@@ -156,7 +156,7 @@ def test_predicted_gradient_simulations_of_any_problem_end_with_an_outcome(probl
         dynamics = zl.PredictedGradient(step_size=step_size, ridge=ridge)
         return zl.simulate(dynamics, data, net, steps=steps, record_every=1, progress=False)
 
-    found = call_or_clear_error(run)
+    found = checked_call(run)
     assert found is None or len(str(found.outcome)) > 8
 
 
@@ -164,7 +164,7 @@ def test_predicted_gradient_simulations_of_any_problem_end_with_an_outcome(probl
 @given(problems(), some.sampled_from(["gram", "norm_direction", "singular_values", "project"]))
 def test_geometry_of_any_problem_is_not_negative(problem, name):
     data, net = problem
-    found = call_or_clear_error(getattr(zl.geometry, name), net.astype("float64"), data)
+    found = checked_call(getattr(zl.geometry, name), net.astype("float64"), data)
     if found is not None:
         numbers = {
             "gram": lambda K: K.diagonal(),
@@ -226,8 +226,8 @@ def test_kernels_answer_or_raise_for_any_arguments(data):
                 losses=draw(some.booleans()),
                 record_at=None if record_at is None else np.array(record_at, np.int64),
             )
-            call_or_clear_error = descent.advance(state, chunk)
-            return call_or_clear_error.finite, call_or_clear_error.losses, call_or_clear_error.records
+            checked_call = descent.advance(state, chunk)
+            return checked_call.finite, checked_call.losses, checked_call.records
         if kind == 1:
             predicted = kernels.PredictedGradient64(samples, activation, draw(EXTREMES), hidden, threads)
             return predicted.evaluate(theta[0]), predicted.advance(theta[0], draw(EXTREMES), draw(INTEGERS))
@@ -239,4 +239,4 @@ def test_kernels_answer_or_raise_for_any_arguments(data):
         zero_loss = kernels.ZeroLossSet(samples, activation, solver, 1e-8, 20)
         return zero_loss.residual(*theta), zero_loss.gram(*theta), zero_loss.direction(*theta)
 
-    call_or_clear_error(call)
+    checked_call(call)

@@ -4,13 +4,13 @@ import codecs
 import contextlib
 import datetime
 import itertools
-import signal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from zeroloss import _sections, _toml, cli, config
+from command import run_command
+from zeroloss import _sections, _toml, config
 from zeroloss._hints import get_defaults
 from zeroloss.config import ConfigurationError
 
@@ -106,28 +106,13 @@ def test_every_type_for_a_section_is_accepted_or_one_line():
             config.from_settings(value)
 
 
-@pytest.fixture
-def command(capsys):
-    """Run the command in this process; return its status and standard error."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(word) for word in words])
-        return ended.value.code, capsys.readouterr().err
-
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def assert_rejected(command, tmp_path, content, expected):
+def assert_rejected(tmp_path, content, expected):
     (tmp_path / "a.toml").write_bytes(content)
     for word in ("run", "sweep"):
-        status, printed = command(word, tmp_path / "a.toml", "--out", tmp_path / "out")
-        assert status == 2
-        assert all(line.startswith("zeroloss: ") and line.isprintable() for line in printed.splitlines())
-        assert expected in printed
+        done = run_command(word, tmp_path / "a.toml", "--out", tmp_path / "out")
+        assert done.returncode == 2
+        assert all(line.startswith("zeroloss: ") and line.isprintable() for line in done.stderr.splitlines())
+        assert expected in done.stderr
         assert not (tmp_path / "out").exists()
 
 
@@ -152,8 +137,8 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_files_that_are_no_configuration_are_rejected(kind, command, tmp_path):
-    assert_rejected(command, tmp_path, *FILES[kind])
+def test_files_that_are_no_configuration_are_rejected(kind, tmp_path):
+    assert_rejected(tmp_path, *FILES[kind])
 
 
 def test_a_byte_order_mark_is_read(tmp_path):
@@ -167,7 +152,7 @@ def test_a_value_instead_of_a_section_is_reported_with_overrides(tmp_path):
         config.from_file(tmp_path / "a.toml", data={"p": 7})
 
 
-def test_unsupported_keys_are_answered_with_what_is_supported():
+def test_unsupported_keys_are_answered_with_the_supported_ones():
     for section, key, words in (
         ("dynamics", "batch_size", "full batch"),
         ("network", "bias", "no biases"),
@@ -211,7 +196,7 @@ def test_any_sections_are_accepted_or_one_line(sections):
     checked_problems({**SMALL, "dynamics": {**SMALL["dynamics"], **sections}})
 
 
-def test_invalid_values_on_the_command_line_are_named(command, tmp_path):
+def test_invalid_values_on_the_command_line_are_named(tmp_path):
     (tmp_path / "a.toml").write_text(_toml.dumps(SMALL))
     for change, words in (
         ("dynamics.lr=" + "[" * 10_000, "dynamics.lr"),
@@ -222,6 +207,6 @@ def test_invalid_values_on_the_command_line_are_named(command, tmp_path):
         ("data=3", "--set: expected SECTION.KEY=VALUE"),
         ("data.p=1979-05-27", "data.p: expected an integer of at least 2, got"),
     ):
-        status, printed = command("run", tmp_path / "a.toml", "--out", tmp_path / "out", "--set", change)
-        assert status == 2
-        assert words in printed
+        done = run_command("run", tmp_path / "a.toml", "--out", tmp_path / "out", "--set", change)
+        assert done.returncode == 2
+        assert words in done.stderr

@@ -30,7 +30,7 @@ def base(tmp_path_factory):
     return base
 
 
-def call_or_one_line(function, *arguments, **options):
+def check_one_line_error(function, *arguments, **options):
     """Call a function; an error must be about a file and have one line."""
     try:
         function(*arguments, **options)
@@ -49,7 +49,7 @@ def test_a_pipe_in_a_run_does_not_block(name, base, tmp_path):
         shutil.copytree(base / "run", work := tmp_path / str(number))
         (work / name).unlink(missing_ok=True)
         os.mkfifo(work / name)
-        call_or_one_line(function, work)
+        check_one_line_error(function, work)
 
 
 @pytest.mark.filterwarnings("ignore::zeroloss._checks.ZerolossWarning")
@@ -61,9 +61,9 @@ def test_a_pipe_in_a_sweep_does_not_block(name, base, tmp_path):
     path = work / name.replace("NAME", next((work / "cells").iterdir()).name)
     path.unlink()
     os.mkfifo(path)
-    call_or_one_line(sweeps.open_sweep, work)
-    call_or_one_line(sweeps.report, work)
-    call_or_one_line(sweeps.sweep, SWEEP, work, progress=False, workers=1)
+    check_one_line_error(sweeps.open_sweep, work)
+    check_one_line_error(sweeps.report, work)
+    check_one_line_error(sweeps.sweep, SWEEP, work, progress=False, workers=1)
 
 
 CELLS = [

@@ -44,7 +44,7 @@ def flip_bits(content, every):
         yield content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]
 
 
-def read_or_reject(path):
+def checked_network(path):
     """Return the network, or None if the file is rejected with a proper message."""
     try:
         return zl.networks.from_checkpoint(path)
@@ -61,7 +61,7 @@ def test_a_flipped_bit_is_reported_or_changes_nothing(kind, every, tmp_path):
     rejected = total = 0
     for damaged in flip_bits(content, every):
         path.write_bytes(damaged)
-        got, total = read_or_reject(path), total + 1
+        got, total = checked_network(path), total + 1
         rejected += got is None
         if got is not None:
             assert same_bits(got.E, net.E)
@@ -76,7 +76,7 @@ def test_a_flipped_bit_of_a_legacy_file_is_read_or_rejected(tmp_path):
     rejected = 0
     for damaged in flip_bits(content, 1):
         path.write_bytes(damaged)
-        rejected += read_or_reject(path) is None
+        rejected += checked_network(path) is None
     assert rejected > len(content) / 2
 
 

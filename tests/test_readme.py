@@ -72,7 +72,7 @@ def test_extras_are_installed_from_the_repository():
     assert named <= extras.keys()
 
 
-def test_the_example_prints_what_the_readme_says():
+def test_the_example_prints_the_output_in_the_readme():
     (example,) = code_blocks("README.md", "python")
     (printed,) = code_blocks("README.md", "text")
     assert run_and_read(example) == printed.splitlines()

@@ -19,7 +19,7 @@ CASES = settings(max_examples=300, deadline=None, derandomize=True, suppress_hea
 SAMPLES = {"X_train": np.eye(3), "Y_train": np.ones((3, 2)), "X_test": np.eye(3)[:1], "Y_test": np.ones((1, 2))}
 
 
-def error_of(path):
+def checked_error(path):
     """Return the message about a file of samples, or None if it is read. Check its form, and the memory used."""
     tracemalloc.start()
     try:
@@ -83,7 +83,7 @@ def test_invalid_headers_of_arrays_are_rejected(name, tmp_path):
             X_train=encode_array(HEADERS[name], data, version),
             Y_train=encode_array(format_header(), data),
         )
-        assert "expected" in error_of(path)
+        assert "expected" in checked_error(path)
 
 
 def test_bombs_are_rejected_before_they_expand(tmp_path):
@@ -92,11 +92,11 @@ def test_bombs_are_rejected_before_they_expand(tmp_path):
         tmp_path / "a.npz", zipfile.ZIP_DEFLATED, X_train=zeros, Y_train=encode_array(format_header(), b"\0" * 8)
     )
     assert path.stat().st_size < 2**18
-    assert "expected an archive that expands to at most" in error_of(path)
+    assert "expected an archive that expands to at most" in checked_error(path)
     many = {f"x{i}": encode_array(format_header("(0,)")) for i in range(3000)}
-    assert "expected at most 2000 arrays" in error_of(write_archive(tmp_path / "b.npz", **many))
+    assert "expected at most 2000 arrays" in checked_error(write_archive(tmp_path / "b.npz", **many))
     names = {"x" * 60_000 + str(i): b"" for i in range(80)}
-    assert "list of entries takes at most 4194304 bytes" in error_of(write_archive(tmp_path / "c.npz", **names))
+    assert "list of entries takes at most 4194304 bytes" in checked_error(write_archive(tmp_path / "c.npz", **names))
 
 
 def test_zeros_that_compress_well_are_read(tmp_path):
@@ -152,11 +152,11 @@ def others(tmp_path):
 
 def test_files_that_are_no_samples_are_named_by_their_kind(others, tmp_path, monkeypatch):
     for kind, path in others.items():
-        assert kind in error_of(path)
+        assert kind in checked_error(path)
     with socket.socket(socket.AF_UNIX) as server:
         monkeypatch.chdir(tmp_path)
         server.bind("socket")
-        assert "a socket" in error_of("socket")
+        assert "a socket" in checked_error("socket")
     with pytest.raises(TypeError, match="path: expected the name of an npz file"):
         zl.datasets.from_file(3)
 
@@ -175,12 +175,12 @@ def test_a_file_without_permission_is_not_called_damaged(tmp_path, monkeypatch):
 def test_an_archive_with_a_name_twice_is_rejected(tmp_path):
     content = write_archive(tmp_path / "a.npz", X_train=b"", X_trail=b"").read_bytes()
     (tmp_path / "a.npz").write_bytes(content.replace(b"X_trail", b"X_train"))
-    assert "a name twice" in error_of(tmp_path / "a.npz")
+    assert "a name twice" in checked_error(tmp_path / "a.npz")
 
 
 @CASES
 @given(some.data())
-def test_damage_anywhere_is_read_or_one_line(tmp_path_factory, data):
+def test_damaged_files_are_read_or_rejected_in_one_line(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("a") / "a.npz"
     save = data.draw(some.sampled_from([np.savez, np.savez_compressed]))
     save(path, **SAMPLES)
@@ -191,7 +191,7 @@ def test_damage_anywhere_is_read_or_one_line(tmp_path_factory, data):
         for _ in range(data.draw(some.integers(1, 3))):
             content[data.draw(some.integers(0, len(content) - 1))] = data.draw(some.integers(0, 255))
     path.write_bytes(content)
-    error_of(path)
+    checked_error(path)
 
 
 def test_every_array_that_numpy_writes_is_read(tmp_path):
