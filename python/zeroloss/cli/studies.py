@@ -114,13 +114,13 @@ class _ConfiguredStudy:
 
     def run(self, client: Any, memory: dict[str, Any]) -> None:
         """Run the study, write its files, and print its line."""
-        from ..studies import Cells, NumericalFailureError, _study  # noqa: PLC0415 — not needed for ``info``
+        from ..studies import Cells, NumericalFailureError, _files  # noqa: PLC0415 — not needed for ``info``
 
         title, out, study = self._title, self._out, self._study
         stores_cells = study.stores or self._on_cluster
         try:
-            _study.prepare_directory(out)
-            name = _study.find_free_name(out, study.name, self._settings, self._form)
+            _files.prepare_directory(out)
+            name = _files.find_free_name(out, study.name, self._settings, self._form)
             cells = Cells(out / f"{study.name}-cells" if stores_cells else None, memory)
         except OSError as error:
             raise _write_error(out, error) from None
@@ -143,7 +143,7 @@ class _ConfiguredStudy:
         except ArithmeticError as error:  # A fit failed.
             raise CommandError(NUMERICAL_FAILURE, f"{title}: {error}") from None
         except NumericalFailureError as error:
-            path = _study.save_failed(error.run, out, name)
+            path = _files.save_failed(error.run, out, name)
             line = f"{title}: {error}; the partial results of that run are in {path}"
             raise CommandError(NUMERICAL_FAILURE, line) from None
         try:

@@ -70,6 +70,11 @@ def load(place: str) -> Study[Any]:
     ----------
     place : str
         ``"MODULE:STUDY"``, or ``"MODULE"`` if the module has the name of its study.
+
+    Returns
+    -------
+    Study
+        The study.
     """
     module, _, name = place.partition(":")
     values = vars(importlib.import_module(f".{module}", __name__)).values()

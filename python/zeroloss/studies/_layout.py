@@ -35,7 +35,13 @@ class Layout:
     spaces: Mapping[str, Any] = field(default_factory=lambda: {"wspace": 0.04})
 
     def places(self) -> Places:
-        """Return an empty figure with the parts."""
+        """Return an empty figure with the parts.
+
+        Returns
+        -------
+        Places
+            The parts by their letters.
+        """
         return Places(self)
 
 
@@ -64,7 +70,20 @@ class Places:
             self._parts[letter] = self.figure.add_subfigure(grid[top : bottom + 1, left : right + 1])
 
     def part(self, letter: str, title: str) -> SubFigure:
-        """Write the letter and a title above a part, and return the part."""
+        """Write the letter and a title above a part, and return the part.
+
+        Parameters
+        ----------
+        letter : str
+            A letter of the mosaic.
+        title : str
+            The title of the part.
+
+        Returns
+        -------
+        matplotlib.figure.SubFigure
+            The part, without axes.
+        """
         plots.add_title(self._parts[letter], letter, title)
         return self._parts[letter]
 

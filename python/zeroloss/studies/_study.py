@@ -6,11 +6,9 @@ limit on the work, the cells on all processors, labelled numbers, and the files.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,12 +22,12 @@ from .. import plots
 from .._checks import ArgumentValueError, format_value
 from .._hints import describe_hint
 from ..provenance import build_info
-from ..results import Run, RunDirectory, labels
+from ..results import labels
 from ..results.files import write_atomically
 from ..results.netcdf import write_netcdf
-from ..results.recognition import json_object
 from ..sweeps.engine import Cube, Grid, carry_out
 from ..sweeps.sealed import Cells
+from ._files import find_free_name, replace_non_finite
 from ._layout import Layout, Places
 
 if TYPE_CHECKING:
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     from distributed import Client
     from matplotlib.figure import Figure
 
-__all__ = ["Result", "Study", "derive_seeds", "label_numbers", "save_failed", "select_settings"]
+__all__ = ["Result", "Study", "derive_seeds", "label_numbers", "select_settings"]
 
 S = TypeVar("S")
 
@@ -49,6 +47,11 @@ Variables = Mapping[str, tuple[Sequence[str], ArrayLike, str]]
 
 def derive_seeds(index: int) -> dict[str, int]:
     """Derive the seeds of the data split and of the initialisation from a seed index.
+
+    Parameters
+    ----------
+    index : int
+        The seed index, at least 0.
 
     Returns
     -------
@@ -67,6 +70,11 @@ def label_numbers(variables: Variables, coordinates: Mapping[str, tuple[ArrayLik
         The numbers. They have no unit.
     coordinates : mapping of name to (values, meaning)
         The values along dimensions. A list or tuple of texts becomes an array of objects.
+
+    Returns
+    -------
+    xarray.Dataset
+        The numbers. The attributes of each variable hold its meaning.
     """
     import numpy as np  # noqa: PLC0415
     import xarray as xr  # noqa: PLC0415 — xarray takes long to import.
@@ -90,6 +98,11 @@ def select_settings(settings: Any, names: str) -> dict[str, Any]:
         The settings of a study.
     names : str
         Names of settings, separated by spaces.
+
+    Returns
+    -------
+    dict of str to object
+        The values by name.
     """
     return {name: getattr(settings, name) for name in names.split()}
 
@@ -179,6 +192,11 @@ class Study(Generic[S]):
         changes : mapping of str to object
             Other values by the names of settings.
 
+        Returns
+        -------
+        dataclass
+            The settings.
+
         Raises
         ------
         ValueError
@@ -206,8 +224,17 @@ class Study(Generic[S]):
             The settings. Default: ``full``.
         cells : Cells, optional
             Finished cells. They are not computed again.
-        client, workers, progress
-            As for `zeroloss.sweeps.sweep`.
+        client : distributed.Client, optional
+            A Dask cluster, whose workers are used instead of this machine. ``cells`` needs a directory that they see.
+        workers : int, optional
+            The number of cells at a time. Default: one for each processor.
+        progress : bool, optional
+            Whether to show a progress bar. Default: on a terminal.
+
+        Returns
+        -------
+        Result
+            Numbers and summary.
 
         Raises
         ------
@@ -245,7 +272,18 @@ class Study(Generic[S]):
             )
 
     def draw(self, numbers: xr.Dataset) -> Figure:
-        """Draw the picture from numbers, such as an opened .nc file. Their attributes hold the settings."""
+        """Draw the picture from numbers alone.
+
+        Parameters
+        ----------
+        numbers : xarray.Dataset
+            The numbers of a result, such as an opened .nc file. Their attributes hold the settings.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The picture.
+        """
         settings: Any = type(self.full)(**json.loads(numbers.attrs["settings"]))
         places = self.layout.places()
         self.panels(places, numbers, settings)
@@ -294,7 +332,13 @@ class Result:
         return f"Result({self.line})"
 
     def draw(self) -> Figure:
-        """Draw the picture."""
+        """Draw the picture.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The picture.
+        """
         return self.study.draw(self.numbers)
 
     def save(self, directory: str | os.PathLike[str], name: str | None = None, form: str = "png") -> Path:
@@ -318,7 +362,7 @@ class Result:
         directory.mkdir(parents=True, exist_ok=True)
         name = find_free_name(directory, self.study.name, self.settings, form) if name is None else name
         picture = directory / f"{name}.{form}"
-        text = json.dumps(_replace_non_finite(self.content()), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(replace_non_finite(self.content()), indent=2, ensure_ascii=False, allow_nan=False)
         # The JSON file comes first, because it shows that the other files belong to this result.
         write_atomically(directory / f"{name}.json", (text + "\n").encode())
         write_atomically(directory / f"{name}.nc", lambda file: write_netcdf(file, self.numbers))
@@ -328,7 +372,13 @@ class Result:
         return picture
 
     def content(self) -> dict[str, Any]:
-        """Return the content of NAME.json: settings, seeds, summary and build."""
+        """Return the content of NAME.json.
+
+        Returns
+        -------
+        dict of str to object
+            ``settings``, ``seeds``, ``summary`` and ``build``.
+        """
         return {"settings": asdict(self.settings), "seeds": self.seeds, "summary": self.summary, "build": build_info()}
 
 
@@ -347,46 +397,3 @@ def _change_settings(settings: Any, changes: Mapping[str, object]) -> Any:
                 name, f"expected {describe_hint(hints[name])}, got {format_value(value)}"
             ) from None
     return replace(settings, **values)
-
-
-def prepare_directory(directory: Path) -> None:
-    """Make a directory and try to write there, before long work starts. Raises OSError if that fails."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=directory):
-        pass
-
-
-def find_free_name(directory: Path, study: str, settings: Any, form: str = "png") -> str:
-    """Return a name for the files of a result that overwrites no other file.
-
-    It is the name of the study. If files of other settings or other programs have it, a quick result is named
-    ``STUDY-quick``, and further ones are numbered. A result of the same settings has the same name and is replaced.
-    """
-    own_settings = json.loads(json.dumps(_replace_non_finite(asdict(settings))))
-    first = f"{study}-quick" if settings.quick else study
-    for name in itertools.chain(dict.fromkeys((study, first)), (f"{first}-{number}" for number in itertools.count(2))):
-        files = [directory / f"{name}{suffix}" for suffix in (".nc", ".json", f".{form}")]
-        content = json_object(directory / f"{name}.json")
-        is_ours = isinstance(content.get("build"), Mapping) and "zeroloss" in content["build"]
-        if not any(os.path.lexists(file) for file in files) or (is_ours and content.get("settings") == own_settings):
-            return name
-    raise AssertionError
-
-
-def save_failed(run: Run, directory: Path, name: str) -> Path:
-    """Save a failed run as ``NAME-failed`` in a directory, numbered if a run of other settings is there."""
-    settings = json.loads(json.dumps(run.settings))
-    for path in (directory / f"{name}-failed{end}" for end in ("", *(f"-{number}" for number in range(2, 10_000)))):
-        if RunDirectory(path).is_new() or json_object(path / "run.json").get("settings") == settings:
-            run.save(path)
-            return path
-    raise FileExistsError(f"directory: expected less than 10000 failed runs, got {directory}")
-
-
-def _replace_non_finite(value: Any) -> Any:
-    """Replace every number that is not finite by None, because JSON has no such numbers."""
-    if isinstance(value, Mapping):
-        return {str(key): _replace_non_finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_replace_non_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
