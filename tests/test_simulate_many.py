@@ -120,7 +120,7 @@ def test_invalid_members_are_rejected(given, error, message):
 def test_invalid_arguments_are_rejected():
     with pytest.raises(ValueError, match="at_once: expected an integer of at least 1, got 0"):
         zl.simulate_many(members(), steps=3, at_once=0, progress=False)
-    with pytest.raises(TypeError, match=r"members: expected \(dynamics, data, network\), one or more, got None"):
+    with pytest.raises(TypeError, match=r"members: expected a sequence of \(dynamics, data, network\), got None"):
         zl.simulate_many(None, steps=3, progress=False)
     with pytest.raises(TypeError, match=r"members\[0\]: measures: expected a mapping.*, got 3"):
         zl.simulate_many(members(), steps=3, measures=lambda data: 3, progress=False)

@@ -1,4 +1,4 @@
-"""One cell of a sweep: a run in a directory of its own, begun, gone on with, or tried again."""
+"""One cell of a sweep: a run in its own directory, which is begun, continued or repeated."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from ..results import Ending, InUseError, Outcome, RunDirectory, UnreadableError
 from ..results.files import reading, write_atomically
 from ..simulation.interruption import ExternalStop, Interruption
 
-_POLL_SECONDS = 0.5  # seconds between two looks at a lock
+#: Seconds between two attempts to lock a cell.
+_POLL_SECONDS = 0.5
 
 
 class ClusterError(RuntimeError):
-    """A cluster cannot carry out a sweep, or gave it up."""
+    """A cluster cannot run a sweep, or lost a job of it."""
 
 
 @dataclass(frozen=True)
 class CellReport:
-    """What became of a cell: how its run ended, or None where another process carries it out."""
+    """The outcome of the run of a cell; None if another process runs the cell."""
 
     name: str
     outcome: Outcome | None
@@ -33,10 +34,25 @@ class CellReport:
 
 @dataclass(frozen=True)
 class Task:
-    """The job of a cell: plain data, and the class of a user's dynamics by its name.
+    """The job of a cell, which processes and clusters can pickle.
 
-    ``patience`` is the number of seconds to wait for a cell that another process holds: on a cluster a worker that was
-    lost may hold it for a while.
+    Parameters
+    ----------
+    name : str
+        The name of the cell.
+    settings : mapping
+        The complete settings of its run.
+    directory, lock : str
+        The directory of the run, and the file that locks the cell.
+    retry : bool
+        Whether to repeat a cell that failed.
+    allow_different_bits : bool
+        Whether another version or instruction-set level may continue the cell.
+    users_dynamics : mapping of str to type
+        The class of a user's dynamics by its name.
+    patience : float
+        Seconds to wait for a cell that another process has locked. On a cluster, a worker that was lost may hold the
+        lock for a while.
     """
 
     name: str
@@ -50,13 +66,13 @@ class Task:
 
     @property
     def steps(self) -> float:
-        """The steps of the run; 0 if it has an end in time."""
+        """The number of steps of the run; 0 if it ends at a time."""
         return float(self.settings["run"]["steps"] or 0)
 
     def carry_out(
         self, stop_signal: Callable[[], signal.Signals | None], on_steps: Callable[[int], None]
     ) -> CellReport:
-        """Bring the cell to its end, from where it is; see `zeroloss.sweeps.workers.Job`."""
+        """Run the cell to its end, from its last checkpoint; see `zeroloss.sweeps.workers.Job`."""
         for name, kind in self.users_dynamics.items():
             register_dynamics(name, kind)
         deadline = time.monotonic() + self.patience
@@ -71,17 +87,17 @@ class Task:
 
 
 def has_failed(outcome: Outcome) -> bool:
-    """Whether a cell ended in a numerical failure, or was broken off by an error."""
+    """Whether a cell ended with a numerical failure or an error."""
     return not outcome.ending.can_continue
 
 
 def was_stopped(outcome: Outcome) -> bool:
-    """Whether a cell is to go on the next time."""
+    """Whether a cell was stopped before its end, so that the next sweep continues it."""
     return not outcome.ending.is_final
 
 
 def read_outcome(directory: Path) -> Outcome | None:
-    """Return how a cell ended: as its run says, or by the error that broke it off; None while it has not."""
+    """Return the outcome of a cell: of its run, or the error that ended it; None if it has not ended."""
     try:
         with reading(_error_file(directory)):
             return Outcome(Ending.BROKEN_OFF, _error_file(directory).read_text(encoding="utf-8", errors="replace"))
@@ -99,10 +115,10 @@ def _carry_out_cell(task: Task, on_steps: Callable[[int], None], interruption: I
     try:
         return _run(task, RunDirectory(path), on_steps, interruption)
     except (runs.RunInterruptedError, runs.DifferentBuildError, InUseError):
-        raise  # nothing of the cell's own
+        raise  # These errors are not results of the cell.
     except UnreadableError as error:
         raise runs.RunInterruptedError(f"{error.filename}: {error.strerror}") from error
-    except Exception as error:  # of settings that no plan tries, of files that are not what they should be
+    except Exception as error:  # Such as settings that only fail in a step, or damaged files.
         line = " ".join(f"{type(error).__name__}: {error}".split())
         write_atomically(_error_file(path), line.encode())
         return Outcome(Ending.BROKEN_OFF, line)
@@ -126,9 +142,9 @@ def _error_file(directory: Path) -> Path:
 
 
 def _put_aside(path: Path) -> None:
-    """Keep what a failed run left, under another name."""
-    others = (path.with_name(f"{path.name}-failed-{number}") for number in range(1, 10**6))
-    aside = next(other for other in others if not (other.exists() or _error_file(other).exists()))
-    for one, other in ((path, aside), (_error_file(path), _error_file(aside))):
-        if one.exists():
-            one.rename(other)
+    """Rename the files of a failed cell to NAME-failed-1, or the next free number."""
+    names = (path.with_name(f"{path.name}-failed-{number}") for number in range(1, 10**6))
+    target = next(name for name in names if not (name.exists() or _error_file(name).exists()))
+    for old, new in ((path, target), (_error_file(path), _error_file(target))):
+        if old.exists():
+            old.rename(new)

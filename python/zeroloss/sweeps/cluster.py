@@ -1,6 +1,8 @@
-"""Workers of a Dask cluster. They see one directory, in which a file says that its jobs are still wanted.
+"""Workers of a Dask cluster.
 
-Imported on use: Dask is an extra.
+All workers share a directory. A file in it exists as long as the sweep runs; when it disappears, the workers stop.
+
+This module is imported on use, because Dask is an extra.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ from ..provenance import BIT_KEYS_IN_PYTHON, describe_build
 from .cell import ClusterError
 from .workers import Job
 
-_CONNECT_SECONDS = 7.0  # seconds in which a scheduler has to answer
-_POLL_SECONDS = 0.5  # seconds between two looks at what has ended, and of a worker at whether it is to stop
+#: Seconds to wait for the answer of a scheduler.
+_CONNECT_SECONDS = 7.0
+#: Seconds between two checks for ended jobs, and between two checks of a worker for the file.
+_POLL_SECONDS = 0.5
 #: The greatest number of jobs that are submitted at a time.
 _MAX_SUBMITTED = 1000
 
@@ -39,58 +43,66 @@ def connect(address: str) -> Client:
     Raises
     ------
     ClusterError
-        Where it does not answer within ten seconds.
+        If it does not answer within ten seconds.
     """
     if not re.fullmatch(r"(\w+://)?[^\s/]+:\d+", address):
-        raise ClusterError(f"scheduler: expected an address as tcp://HOST:8786, got {address!r}")
+        raise ClusterError(f"scheduler: expected an address such as tcp://HOST:8786, got {address!r}")
     try:
         return Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, NotInTime, ValueError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ClusterError(f"scheduler: expected one that answers at {address}, got: {line}") from None
+        raise ClusterError(f"scheduler: no answer from {address}: {line}") from None
 
 
 class ClusterWorkers:
-    """The workers of a cluster, as `zeroloss.sweeps.workers.Workers` are those of this machine.
+    """The workers of a cluster, with the interface of `zeroloss.sweeps.workers.Workers`.
 
-    ``at_most`` jobs are carried out at a time, or as many as the cluster takes. ``directory`` is one that all see.
+    Parameters
+    ----------
+    client : distributed.Client
+        The client of the cluster.
+    directory : Path
+        A directory that all workers see.
+    at_most : int or None
+        The number of jobs at a time; None for as many as the cluster accepts.
+    allow_different_bits : bool
+        Whether workers may have another version or instruction-set level.
     """
 
     def __init__(self, client: Client, directory: Path, at_most: int | None, allow_different_bits: bool) -> None:
         self._client, self._allowed = client, allow_different_bits
         self._at_most = at_most or _MAX_SUBMITTED
-        self._continue_file = (directory / f"wanted-{uuid.uuid4().hex}").resolve()  # there while this is
+        self._continue_file = (directory / f"wanted-{uuid.uuid4().hex}").resolve()
         self._refused: set[str] = set()
 
     def check(self) -> None:
-        """Raise ClusterError unless the workers are of this version and instruction-set level, and see the directory.
+        """Raise ClusterError unless the workers have this version and instruction-set level, and see the directory.
 
-        There may be none yet, as an adaptive cluster starts them with the work; those that come later are checked by
-        their first job.
+        An adaptive cluster may have no workers yet. Workers that join later are checked by their first job.
         """
         builds = {} if self._allowed else self._client.run(describe_build)
-        if told := [
+        if differences := [
             line for name, build in builds.items() if (line := _describe_difference(name, build, describe_build()))
         ]:
-            raise ClusterError(f"{'; '.join(told)}, so its bits may differ; --allow-different-bits allows that")
+            raise ClusterError(f"{'; '.join(differences)}, so its bits may differ; --allow-different-bits accepts that")
         self._continue_file.touch()
         try:
             seen = self._client.run(_can_see, str(self._continue_file))
         finally:
             self._continue_file.unlink()
         if blind := [name for name, sees in seen.items() if not sees]:
-            raise ClusterError(f"out: expected a directory that all workers see, {blind[0]} does not")
+            raise ClusterError(f"out: must be a directory that all workers see; {blind[0]} does not see it")
 
     def run_jobs(self, jobs: Sequence[Job], poll: Callable[[int], signal.Signals | None]) -> Iterator[Any]:
-        """Carry out jobs, and yield the result of each as it ends; as `zeroloss.sweeps.workers.Workers.reports`.
+        """Run jobs, and yield the result of each one when it ends; see `zeroloss.sweeps.workers.Workers.run_jobs`.
 
-        A worker that is lost leaves its jobs to others; runs in directories continue from the last checkpoint. One of
-        another build, unless that is allowed, gets no more jobs, with a warning.
+        If a worker is lost, other workers take its jobs; runs in directories continue from the last checkpoint. A
+        worker of another build gets no more jobs unless that is allowed, and a warning is printed.
 
         Raises
         ------
         ClusterError
-            If a job took several workers with it, or the scheduler went away.
+            If several workers were lost with the same job, or if the scheduler was lost.
         """
         waiting = list(reversed(jobs))
         under_way: dict[Future, Job] = {}
@@ -116,24 +128,24 @@ class ClusterWorkers:
                         poll(int(taken))
                         yield result
         finally:
-            self._continue_file.unlink(missing_ok=True)  # who looks no more wants no more
-            with contextlib.suppress(Exception):  # of a scheduler that has gone
+            self._continue_file.unlink(missing_ok=True)  # Nobody reads further results.
+            with contextlib.suppress(Exception):  # The scheduler may be lost.
                 self._client.cancel(list(under_way))
 
     def _accepted_workers(self) -> list[str] | None:
-        """Return the workers that are not refused, once one is; None for all. There may be none for the time being."""
+        """Return the workers that are not refused, of which there may be none; None if no worker is refused."""
         if not self._refused:
             return None
         return [name for name in self._client.scheduler_info(n_workers=-1)["workers"] if name not in self._refused]
 
     def _submit(self, job: Job, workers: list[str] | None) -> dict[Future, Job]:
         build = None if self._allowed else {name: describe_build()[name] for name in BIT_KEYS_IN_PYTHON}
-        content = pickle.dumps(job)  # the scheduler reads what it is given, and may not know the job's modules
+        content = pickle.dumps(job)  # The scheduler may not have the job's modules.
         future = self._client.submit(_carry_out, content, str(self._continue_file), build, pure=False, workers=workers)
         return {future: job}
 
     def _wait(self, futures: Collection[Future]) -> None:
-        """Wait for one of the futures, or a little while."""
+        """Wait for one of the futures, for at most `_POLL_SECONDS`."""
         if not futures:
             time.sleep(_POLL_SECONDS)
             return
@@ -144,7 +156,7 @@ class ClusterWorkers:
         if refusal.worker not in self._refused:
             self._refused.add(refusal.worker)
             warnings.warn(
-                f"{refusal.difference}, so its bits may differ: it gets no cells", ZerolossWarning, stacklevel=2
+                f"{refusal.difference}, so its bits may differ; it gets no cells", ZerolossWarning, stacklevel=2
             )
 
     @staticmethod
@@ -152,19 +164,19 @@ class ClusterWorkers:
         try:
             return future.result()
         except (KilledWorker, FutureCancelledError) as error:
-            raise ClusterError(f"the cluster gave a cell up: {str(error).splitlines()[0]}") from error
+            raise ClusterError(f"the cluster lost a cell: {str(error).splitlines()[0]}") from error
 
 
 @dataclass(frozen=True)
 class _Refusal:
-    """A worker of another build."""
+    """The answer of a worker whose build differs, instead of a result."""
 
     worker: str
     difference: str
 
 
-def _carry_out(content: bytes, wanted: str, build: Mapping[str, Any] | None) -> Any:
-    """Carry out a job on a worker."""
+def _carry_out(content: bytes, continue_file: str, build: Mapping[str, Any] | None) -> Any:
+    """Run a job on a worker."""
     here = {name: describe_build()[name] for name in BIT_KEYS_IN_PYTHON}
     if build is not None and here != build:
         name = get_worker().address
@@ -172,12 +184,12 @@ def _carry_out(content: bytes, wanted: str, build: Mapping[str, Any] | None) -> 
     try:
         job: Job = pickle.loads(content)
     except ImportError as error:
-        raise ClusterError(f"dynamics: expected a module that every worker can import, got: {error}") from None
-    return job.carry_out(_FileWatch(Path(wanted)), lambda taken: None)
+        raise ClusterError(f"dynamics: its module must be importable on every worker: {error}") from None
+    return job.carry_out(_FileWatch(Path(continue_file)), lambda taken: None)
 
 
 class _FileWatch:
-    """Asks for an end once a file is gone, looked for now and then."""
+    """A function that returns SIGTERM after a file has disappeared. It checks at most every `_POLL_SECONDS`."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._next, self._gone = path, 0.0, False
@@ -190,7 +202,7 @@ class _FileWatch:
 
 def _describe_difference(name: str, build: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     parts = [
-        f"{key} {build[key]} in place of {expected[key]}" for key in BIT_KEYS_IN_PYTHON if build[key] != expected[key]
+        f"{key} {build[key]} instead of {expected[key]}" for key in BIT_KEYS_IN_PYTHON if build[key] != expected[key]
     ]
     return f"{name} has {', '.join(parts)}" if parts else ""
 

@@ -1,4 +1,4 @@
-"""What a sweep will take: each size of problem is tried out for a moment before it starts."""
+"""The expected time of a sweep, from a short trial of each size of problem before the sweep starts."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from ..simulation.interruption import Interruption
 from ..simulation.simulation import EarlierPart, Plan, Simulation, checked_end, start_stepper
 from .grid import Cell
 
-_TRIAL_SECONDS = 0.1  # seconds that a trial takes, at least
-_DIRECTORY_SECONDS = 0.1  # seconds to begin and end a run in a directory
+#: The least time of a trial.
+_TRIAL_SECONDS = 0.1
+#: The time to begin and end a run in a directory.
+_DIRECTORY_SECONDS = 0.1
 
 
 class CostModel:
-    """Seconds a cell, from the time that a step, with its records, takes at each size of problem.
+    """Expected seconds and bytes of cells, from the time of a step with its records at each size of problem.
 
-    Cells are of one size where all but numbers is the same in their dynamics, and their problems and records have the
-    same shapes. Adaptive steps are tried from the start of a flow; what they take later is not known.
+    Two cells have the same size if their problems and records have the same shapes, and their dynamics differ only in
+    numbers. Adaptive steps are tried at the start of a flow. Their later number is unknown, so the time is ``rough``.
     """
 
     def __init__(self) -> None:
@@ -39,9 +41,9 @@ class CostModel:
         Raises
         ------
         ConfigurationError
-            Where a dynamics refuses a cell's problem, as one that does not fit in memory.
+            If a dynamics cannot start on the problem of a cell, for example because it does not fit in memory.
         """
-        found = []
+        seconds = []
         for cell in progress_bar(progress, iterable=cells, desc="sizes", unit="cell", leave=False):
             size = _size_key(cell.settings)
             if size not in self._seconds:
@@ -51,15 +53,15 @@ class CostModel:
                     self._bytes[size] = cost(configuration.dynamics, configuration.data, configuration.network).memory
                 except (ValueError, TypeError) as error:
                     raise ConfigurationError([f"{error} (with {cell})"]) from error
-            found.append(_DIRECTORY_SECONDS + self._seconds[size] * _units(cell))
-        return found
+            seconds.append(_DIRECTORY_SECONDS + self._seconds[size] * _units(cell))
+        return seconds
 
     def memory(self, cells: Sequence[Cell]) -> list[int]:
-        """Return the bytes that each cell, of a size that was tried, needs."""
+        """Return the bytes that each cell needs. Its size must have been tried."""
         return [self._bytes[_size_key(cell.settings)] for cell in cells]
 
     def _measure_unit(self, configuration: Configuration) -> float:
-        """Return the seconds a step or, of adaptive steps, a unit of time."""
+        """Return the seconds per step, or per unit of time for adaptive steps."""
         data, dynamics, run = configuration.data, configuration.dynamics, configuration.run
         stepper = start_stepper(dynamics, data, configuration.network, run.threads or 1)
         plan = Plan(
@@ -100,11 +102,11 @@ def _time_of_a_step(cell: Cell) -> float:
 
 
 def _size_key(settings: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return what two cells that take as long have in common."""
-    kept = {
+    """Return a text that is the same for all cells of a size."""
+    common = {
         "data": {key: value for key, value in settings["data"].items() if key != "seed"},
         "network": {key: value for key, value in settings["network"].items() if key not in {"seed", "std", "std_W"}},
         "dynamics": {key: type(v) if isinstance(v, float) else v for key, v in settings["dynamics"].items()},
         "run": {key: settings["run"][key] for key in ("record_every", "measures", "loss_extremes", "threads")},
     }
-    return repr(kept)
+    return repr(common)

@@ -1,7 +1,7 @@
-"""The grid engine: the cells of grids on all processors or on a cluster, held in memory and in sealed files.
+"""The grid engine: it computes the cells of grids on all processors or on a cluster, and stores their results.
 
-A cell is a call of a function with arguments that determine its result. Cells that are determined by the same arguments
-are computed once. `zeroloss sweep` carries out cells of another kind, runs in directories, on the same workers.
+A cell is a call of a function with arguments that determine its result. Cells with the same function and arguments are
+computed once. `zeroloss sweep` runs cells of another kind, runs in directories, on the same workers.
 """
 
 from __future__ import annotations
@@ -34,16 +34,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Cube", "Grid", "NumericalFailureError", "carry_out", "checked_run"]
 
-_LABELS = "labels of the dataset"  # the entry of a cell that was a dataset
+#: The name of the array with the dimensions and attributes of a cell that returned a dataset.
+_LABELS = "labels of the dataset"
 
 
 class NumericalFailureError(Exception):
-    """A run that diverged or met a singular matrix, in a cell that needs it to reach its end.
+    """A run failed in a cell that needs it to reach its end: it diverged, or a matrix was singular.
 
-    Attributes
+    Parameters
     ----------
     run : Run
-        The partial results.
+        The run, with its partial results.
+    cell : str
+        The words for the cell in the message.
     """
 
     def __init__(self, run: Run, cell: str = "the run") -> None:
@@ -55,12 +58,22 @@ class NumericalFailureError(Exception):
 
 
 def checked_run(run: Run) -> Run:
-    """Return a run that reached its end, or that was asked to end early with its cell.
+    """Return a run unless it failed.
+
+    Parameters
+    ----------
+    run : Run
+        A run that a cell needs. It may have been stopped together with its cell.
+
+    Returns
+    -------
+    Run
+        The same run.
 
     Raises
     ------
     NumericalFailureError
-        If it diverged, met a singular matrix, or was broken off.
+        If the run diverged, a matrix was singular, or an error ended it.
     """
     if not run.outcome.ending.can_continue:
         raise NumericalFailureError(run)
@@ -69,25 +82,25 @@ def checked_run(run: Run) -> Run:
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid of cells: every combination of some values, the last name varying fastest.
+    """A grid of cells: every combination of some values. The last name varies fastest.
 
-    Attributes
+    Parameters
     ----------
     cell : function
-        Called with the arguments of a cell, as keywords. Returns arrays by name, or a Dataset. In it, ``simulate``
-        shares the progress bar and the interruption of the grid. It has to be a function of a module if the cells
-        are carried out on processes or on a cluster.
-    over : mapping of name to sequence
+        The function of a cell. It gets the arguments of the cell as keywords, and returns arrays by name or a Dataset.
+        Within it, ``simulate`` shares the progress bar and the interruption of the grid. It has to be a function of a
+        module if processes or a cluster run the cells.
+    over : mapping of str to sequence
         The values of each name.
     arguments : function, optional
-        Called with the labels of a cell (name=value), returns the arguments that determine it, as JSON takes them. By
-        default these are the labels.
+        A function that gets the labels of a cell (name=value), and returns the arguments that determine it, as JSON can
+        represent them. By default these are the labels.
     steps : function, optional
-        Called with the arguments of a cell, returns how many steps it takes, for the bar and for the order.
+        A function that gets the arguments of a cell, and returns its number of steps, for the bar and the order.
     also : function, optional
-        Called with the labels of a cell, returns further arguments that follow from the others, such as arrays.
+        A function that gets the labels of a cell, and returns further arguments that follow from them, such as arrays.
     flops : float
-        Floating-point operations of a step, for the budget of time; 0 if they are not known.
+        The floating-point operations of a step, for the budget of time; 0 if they are unknown.
     """
 
     cell: Callable[..., Any]
@@ -98,18 +111,38 @@ class Grid:
     flops: float = 0.0
 
     def labels(self) -> list[dict[str, Any]]:
-        """Return the labels of every cell."""
+        """Return the labels of every cell.
+
+        Returns
+        -------
+        list of dict
+            A value for each name, for every cell.
+        """
         return [dict(zip(self.over, values, strict=True)) for values in itertools.product(*self.over.values())]
 
     def total_steps(self) -> float:
-        """Return how many steps all cells take, as far as that is known; infinite beyond the floats."""
+        """Return the number of steps of all cells.
+
+        Returns
+        -------
+        float
+            The number; 0 if it is unknown, and infinity beyond the range of floats.
+        """
         if self.steps is None:
             return 0.0
         return sum(float(self.steps(**self.arguments(**labels))) for labels in self.labels())
 
 
 class Cube(Sequence[Arrays]):
-    """The results of a grid: the arrays of its cells in their order, and any of them over the grid's names."""
+    """The results of a grid: a sequence of the arrays of its cells, which can also be indexed by the names of arrays.
+
+    Parameters
+    ----------
+    over : mapping of str to sequence
+        The values of each name of the grid.
+    cells : sequence of mapping
+        The arrays of each cell by name, in the order of the cells.
+    """
 
     def __init__(self, over: Mapping[str, Sequence[Any]], cells: Sequence[Arrays]) -> None:
         self.over, self._cells = over, cells
@@ -119,7 +152,7 @@ class Cube(Sequence[Arrays]):
         return len(self._cells)
 
     def __getitem__(self, place: Any) -> Any:
-        """Return the arrays of a cell by its place or indices, or one array of all cells (grid, …) by its name."""
+        """Return the arrays of a cell, by its place or indices, or one array of all cells (grid, …), by its name."""
         if isinstance(place, tuple):
             return self._cells[int(np.ravel_multi_index(place, self.shape))]
         if not isinstance(place, str):
@@ -131,26 +164,30 @@ class Cube(Sequence[Arrays]):
         return iter(self._cells)
 
     def dataset(self) -> xr.Dataset:
-        """Return the datasets that the cells returned as one, over the grid's names and their own dimensions.
+        """Return the datasets of the cells as one dataset.
 
-        Coordinates that are the same in all cells stay as they are.
+        Returns
+        -------
+        xarray.Dataset
+            A dataset over the names of the grid and the dimensions of the cells. A coordinate that is the same in all
+            cells does not get the dimensions of the grid.
         """
         import xarray as xr  # noqa: PLC0415 — slow to import
 
-        found = xr.Dataset(coords={name: (name, list(values)) for name, values in self.over.items()})
+        joined = xr.Dataset(coords={name: (name, list(values)) for name, values in self.over.items()})
         for name, (dims, attributes, is_coordinate) in json.loads(self._cells[0][_LABELS].tobytes()).items():
             values = [cell[name] for cell in self._cells]
-            if is_coordinate and all(np.array_equal(one, values[0], equal_nan=one.dtype.kind == "f") for one in values):
-                found = found.assign_coords({name: (dims, values[0], attributes)})
+            if is_coordinate and all(np.array_equal(v, values[0], equal_nan=v.dtype.kind == "f") for v in values):
+                joined = joined.assign_coords({name: (dims, values[0], attributes)})
             else:
-                found[name] = ((*self.over, *dims), self[name], attributes)
-                found = found.set_coords(name) if is_coordinate else found
-        return found
+                joined[name] = ((*self.over, *dims), self[name], attributes)
+                joined = joined.set_coords(name) if is_coordinate else joined
+        return joined
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A cell as a worker carries it out: see `zeroloss.sweeps.workers.Job`."""
+    """The job of a cell; see `zeroloss.sweeps.workers.Job`."""
 
     cell: Callable[..., Any]
     arguments: Mapping[str, Any]
@@ -163,18 +200,19 @@ class _Job:
     def carry_out(
         self, stop_signal: Callable[[], signal.Signals | None], on_steps: Callable[[int], None]
     ) -> tuple[Mapping[str, Any], Arrays | None]:
-        """Return what determines the cell with its arrays; None for them if it was asked to end before its end."""
-        left = int(min(self.steps, 2**62))
+        """Return the function and arguments of the cell, and its arrays; None for the arrays if it was stopped."""
+        remaining = int(min(self.steps, 2**62))
 
-        def tell_own(taken: int) -> None:
-            nonlocal left
-            left -= taken
+        def count_steps(taken: int) -> None:
+            nonlocal remaining
+            remaining -= taken
             on_steps(taken)
 
-        context = CellContext(stop_signal, tell_own if self.steps else lambda taken: None, self.threads)
-        with context.activate(), threadpool_limits(1, "blas"):  # on any worker: the bits of products depend on it
+        context = CellContext(stop_signal, count_steps if self.steps else lambda taken: None, self.threads)
+        # The bits of products of BLAS depend on its number of threads.
+        with context.activate(), threadpool_limits(1, "blas"):
             try:
-                found = self.cell(**self.arguments, **self.also)
+                result = self.cell(**self.arguments, **self.also)
             except KeyboardInterrupt:
                 if stop_signal() is None:
                     raise
@@ -183,8 +221,8 @@ class _Job:
                 raise NumericalFailureError(failure.run, self.words) from failure
         if context.was_stopped:
             return self.about, None
-        on_steps(left)  # the rest of a run that diverged
-        return self.about, _to_arrays(found)
+        on_steps(remaining)  # The steps that a run that diverged did not take.
+        return self.about, _to_arrays(result)
 
 
 def carry_out(
@@ -196,76 +234,84 @@ def carry_out(
     client: Client | None = None,
     progress: bool | None = None,
 ) -> list[Cube]:
-    """Carry out all cells of grids, side by side, those that take most steps first.
+    """Compute all cells of grids side by side. Cells with the most steps start first.
 
     Parameters
     ----------
     grids : sequence of Grid
         The grids. Their cells are independent of each other.
     cells : Cells, optional
-        The finished cells: those that are there are not computed again.
+        The store of finished cells. Cells in it are not computed again.
     workers : int, optional
-        How many cells to carry out at a time, by default one for every processor this process, or the cluster, may use.
+        The number of cells at a time; by default one for every processor that this process, or the cluster, may use.
     processes : bool
-        Whether several workers are processes instead of threads: for cells that spend their time in Python.
+        Whether the workers are processes instead of threads, for cells that spend their time in Python.
     client : distributed.Client, optional
-        Of a Dask cluster, whose workers replace those of this machine; ``cells`` needs a directory that all of them
-        see.
+        The client of a Dask cluster, whose workers compute the cells. ``cells`` needs a directory that all of them see.
     progress : bool, optional
-        One bar for all, as for ``simulate``.
+        Whether to show one progress bar for all cells, as for ``simulate``.
 
     Returns
     -------
     list of Cube
-        One for each grid.
+        The results of each grid.
 
     Raises
     ------
     KeyboardInterrupt
-        If the user stops it. Cells that had ended are in ``cells``.
+        If the user stops the computation. Finished cells are in ``cells``.
     NumericalFailureError
-        If a run that has to reach its end does not.
+        If a run that has to reach its end fails.
     concurrent.futures.BrokenExecutor
-        If a worker process ended unexpectedly. Cells that had ended are in ``cells``.
+        If a worker process ended unexpectedly. Finished cells are in ``cells``.
     """
     cells = Cells() if cells is None else cells
     places = [[_identify(grid, labels) for labels in grid.labels()] for grid in grids]
-    names = [[json.dumps(about, sort_keys=True) for about in own] for own in places]
-    found: dict[str, Arrays] = {}
+    names = [[json.dumps(about, sort_keys=True) for about in places_of_grid] for places_of_grid in places]
+    results: dict[str, Arrays] = {}
     waiting: dict[str, tuple[Grid, dict[str, Any], Mapping[str, Any]]] = {}
-    for grid, own, own_names in zip(grids, places, names, strict=True):
-        for labels, about, name in zip(grid.labels(), own, own_names, strict=True):
-            if name in found or name in waiting:
+    for grid, places_of_grid, names_of_grid in zip(grids, places, names, strict=True):
+        for labels, about, name in zip(grid.labels(), places_of_grid, names_of_grid, strict=True):
+            if name in results or name in waiting:
                 continue
             arrays = cells.find(about)
             if arrays is None:
                 waiting[name] = (grid, labels, about)
             else:
-                found[name] = arrays
+                results[name] = arrays
     if waiting:
         at_once = min(len(waiting), available_processors() if workers is None else checked_workers("workers", workers))
         threads = max(1, available_processors() // at_once)
-        jobs = sorted((_job(*one, threads) for one in waiting.values()), key=lambda job: -job.steps)
+        jobs = sorted((_job(*cell, threads) for cell in waiting.values()), key=lambda job: -job.steps)
         pool = (
             Workers(at_once, processes and at_once > 1)
             if client is None
             else on_cluster(client, _shared_directory(cells), workers)
         )
-        _collect(pool, jobs, cells, found, at_once if client is None else None, progress)
-    if missing := sum(name not in found for name in waiting):
+        _collect(pool, jobs, cells, results, at_once if client is None else None, progress)
+    if missing := sum(name not in results for name in waiting):
         raise KeyboardInterrupt(f"{missing} cells")
-    return [Cube(grid.over, [found[name] for name in own]) for grid, own in zip(grids, names, strict=True)]
+    return [
+        Cube(grid.over, [results[name] for name in cells_of_grid])
+        for grid, cells_of_grid in zip(grids, names, strict=True)
+    ]
 
 
 def _collect(
-    pool: Any, jobs: Sequence[_Job], cells: Cells, found: dict[str, Arrays], at_once: int | None, progress: bool | None
+    pool: Any,
+    jobs: Sequence[_Job],
+    cells: Cells,
+    results: dict[str, Arrays],
+    at_once: int | None,
+    progress: bool | None,
 ) -> None:
-    """Store the results of jobs as they come."""
+    """Run jobs on a pool of workers, and store their results as they end."""
     in_steps = all(job.steps for job in jobs)
     total = sum(job.steps for job in jobs) if in_steps else len(jobs)
     title = f"{len(jobs)} cells" + (f", {at_once} at once" if at_once is not None else "")
     bar = progress_bar(progress, desc=title, total=total, unit="step" if in_steps else "cell", leave=False)
-    with Interruption() as interruption, bar, threadpool_limits(1, "blas"):  # for as long as any thread works on a cell
+    # The limit of BLAS holds as long as any thread works on a cell.
+    with Interruption() as interruption, bar, threadpool_limits(1, "blas"):
 
         def poll(steps: int) -> signal.Signals | None:
             bar.update(steps - bar.n if in_steps else 0)
@@ -273,13 +319,13 @@ def _collect(
 
         for about, arrays in pool.run_jobs(jobs, poll):
             if arrays is not None:
-                found[json.dumps(about, sort_keys=True)] = arrays
+                results[json.dumps(about, sort_keys=True)] = arrays
                 cells.store(about, arrays)
             bar.update(0 if in_steps else 1)
 
 
 def _identify(grid: Grid, labels: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all that determines a cell."""
+    """Return the function and the arguments that determine a cell."""
     module = inspect.getmodule(grid.cell)
     name = f"{module.__name__ if module else ''}.{grid.cell.__qualname__}"
     return {"cell": name, "arguments": dict(grid.arguments(**labels))}
@@ -295,20 +341,20 @@ def _job(grid: Grid, labels: Mapping[str, Any], about: Mapping[str, Any], thread
 
 
 def _shared_directory(cells: Cells) -> Path:
-    """Return the directory of cells that a cluster shares."""
+    """Return the directory of the cells, which the workers of a cluster share."""
     if cells.directory is None:
-        raise ArgumentValueError("cells", "expected a directory that all workers of the cluster see, got none")
+        raise ArgumentValueError("cells", "needs a directory that all workers of the cluster see")
     cells.directory.mkdir(parents=True, exist_ok=True)
     return cells.directory
 
 
-def _to_arrays(found: Any) -> Arrays:
-    """Return the result of a cell as plain arrays; a dataset with an entry that holds its labels."""
-    if not hasattr(found, "data_vars"):
-        return {name: np.asarray(values) for name, values in found.items()}
+def _to_arrays(result: Any) -> Arrays:
+    """Return the result of a cell as plain arrays. For a dataset, one further array has its labels."""
+    if not hasattr(result, "data_vars"):
+        return {name: np.asarray(values) for name, values in result.items()}
     labels = {
-        str(name): [list(values.dims), dict(values.attrs), name in found.coords]
-        for name, values in found.variables.items()
+        str(name): [list(values.dims), dict(values.attrs), name in result.coords]
+        for name, values in result.variables.items()
     }
     text: NDArray[np.uint8] = np.frombuffer(json.dumps(labels).encode(), np.uint8)
-    return {**{str(name): values.values for name, values in found.variables.items()}, _LABELS: text}
+    return {**{str(name): values.values for name, values in result.variables.items()}, _LABELS: text}

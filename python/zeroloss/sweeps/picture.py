@@ -1,4 +1,4 @@
-"""The picture of a sweep: a heat map of delays over two of its keys, and curves grouped by one."""
+"""The picture of a sweep: a heat map of delays over two of its keys, and curves grouped by one key."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-_MAX_FAINT = 200  # curves of single cells
-_CURVES = ("test_accuracy", "test_loss", "train_loss")  # the first of them that the cells have
+#: With more cells, their single curves are not drawn.
+_MAX_FAINT = 200
+#: The first of these values that the cells have is drawn.
+_CURVES = ("test_accuracy", "test_loss", "train_loss")
 
 
 def draw(cube: xr.Dataset, title: str, by: str | None = None) -> Figure:
-    """Draw delays, if there are events, and curves of a cube that `open_sweep` returns.
+    """Draw the delays, if there are events, and the curves of a sweep.
 
     Parameters
     ----------
     cube : Dataset
-        The cells.
+        The cube that `open_sweep` returns.
     title : str
         The name of the sweep.
     by : str, optional
-        The dimension by which curves are grouped; by default the first that is no seed.
+        The dimension by which curves are grouped; by default the first one that is not a seed.
 
     Raises
     ------
     ValueError
-        If ``by`` is no dimension of the swept keys.
+        If ``by`` is not the dimension of a swept key.
     """
     keys = [str(dim) for dim in cube.ending.dims]
     if by is not None and by not in keys:
@@ -57,7 +59,7 @@ def draw(cube: xr.Dataset, title: str, by: str | None = None) -> Figure:
 
 
 def _delays(place: SubFigure, letter: str, cube: xr.Dataset, keys: Sequence[str]) -> None:
-    """Draw the median steps to the last event, or between the first and the last; hatched if it is not reached."""
+    """Draw the median steps to the last event, or from the first to the last event. Unreached medians are hatched."""
     import matplotlib as mpl  # noqa: PLC0415
 
     events = cube.event.values.tolist()
@@ -99,7 +101,7 @@ def _delays(place: SubFigure, letter: str, cube: xr.Dataset, keys: Sequence[str]
 
 
 def _curves(place: SubFigure, letter: str, curves: xr.DataArray, by: str) -> None:
-    """Draw the curve of every cell, faint, and the mean of each group."""
+    """Draw a faint curve for every cell, and the mean of each group."""
     import matplotlib as mpl  # noqa: PLC0415
 
     axes: Axes = place.subplots()
@@ -107,16 +109,16 @@ def _curves(place: SubFigure, letter: str, curves: xr.DataArray, by: str) -> Non
     shades = mpl.colormaps["viridis"](np.linspace(0.9, 0.05, len(labels)))
     faint = curves.size / curves.sizes["step"] <= _MAX_FAINT
     for shade, label, place_of in zip(shades, labels, range(len(labels)), strict=True):
-        own = curves.isel({by: place_of})
-        rows = own.transpose(..., "step").values.reshape(-1, own.sizes["step"])
+        group = curves.isel({by: place_of})
+        rows = group.transpose(..., "step").values.reshape(-1, group.sizes["step"])
         rows = rows[np.isfinite(rows).any(axis=1)]
         if not len(rows):
             continue
         for row in rows if faint and len(rows) > 1 else []:
-            there = np.isfinite(row)
-            axes.plot(curves.step[there], row[there], color=shade, alpha=0.35, linewidth=0.7)
+            is_recorded = np.isfinite(row)
+            axes.plot(curves.step[is_recorded], row[is_recorded], color=shade, alpha=0.35, linewidth=0.7)
         counts = np.isfinite(rows).sum(axis=0)
-        whole = counts == counts.max()  # the mean is one of the same cells everywhere
+        whole = counts == counts.max()  # Every point of the mean is over the same cells.
         axes.plot(curves.step[whole], rows[:, whole].mean(axis=0), color=shade, label=label)
     if _is_log_spaced(curves.step.values):
         axes.set_xscale("log")
@@ -128,11 +130,11 @@ def _curves(place: SubFigure, letter: str, curves: xr.DataArray, by: str) -> Non
 
 
 def _texts(values: xr.DataArray) -> list[str]:
-    """Return the values of a coordinate as they stand at ticks."""
+    """Return the values of a coordinate as labels of ticks."""
     return [f"{value:g}" if isinstance(value, int | float) else str(value) for value in values.values.tolist()]
 
 
 def _is_log_spaced(steps: NDArray[Any]) -> bool:
-    """Whether steps are spaced logarithmically: the gaps grow with the steps."""
+    """Whether steps are spaced logarithmically, so that the gaps grow with the steps."""
     positive = steps[steps > 0]
     return len(positive) > 3 and positive[-1] - positive[-2] > 3 * (positive[1] - positive[0])

@@ -1,4 +1,4 @@
-"""The report of a sweep: lines that sum it up, and a picture."""
+"""The report of a sweep: lines of text, and a picture."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from .store import NOT_ENDED, open_sweep
 def report(
     directory: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, by: str | None = None
 ) -> list[str]:
-    """Sum up and draw a sweep, ended or under way.
+    """Summarise and draw a sweep, which may still be running.
 
     Parameters
     ----------
     directory : path
         The directory of the sweep.
     out : path, optional
-        The picture, by default DIR/report.png.
+        The file of the picture; by default DIR/report.png.
     by : str, optional
-        The dimension of the cube by which curves are grouped; by default the first that is no seed.
+        The dimension of the cube by which curves are grouped; by default the first one that is not a seed.
 
     Returns
     -------
     list of str
-        How the cells ended, when events happened in them, and where the picture is.
+        Lines with the outcomes of the cells, the steps of the events, and the file of the picture.
     """
-    found = open_sweep(directory)
-    endings = collections.Counter(found.ending.values.ravel().tolist())
-    lines = [f"{directory}: {found.ending.size} cells: {', '.join(f'{n} {name}' for name, n in endings.most_common())}"]
-    count = found.ending.size - endings[NOT_ENDED]
-    ends = found.last_step.where(found.ending != Ending.DIVERGED, np.inf)  # a run that diverged never has an event
-    for name in found.event.values.tolist():
-        steps = found.event_step.sel(event=name)
+    cube = open_sweep(directory)
+    endings = collections.Counter(cube.ending.values.ravel().tolist())
+    lines = [f"{directory}: {cube.ending.size} cells: {', '.join(f'{n} {name}' for name, n in endings.most_common())}"]
+    count = cube.ending.size - endings[NOT_ENDED]
+    ends = cube.last_step.where(cube.ending != Ending.DIVERGED, np.inf)  # A run that diverged can have no later event.
+    for name in cube.event.values.tolist():
+        steps = cube.event_step.sel(event=name)
         happened = int(np.isfinite(steps).sum())
         middle = survival.median(steps, ends)
         reached = f"median {middle:.0f}" if np.isfinite(middle) else "median not reached"
@@ -49,6 +49,6 @@ def report(
         lines.append(f"{name}: in {happened} of {count} cells{when}")
     path = find_picture_path(Path(directory), out)
     with plots.style():
-        figure = picture.draw(found, Path(directory).resolve().name, by)
+        figure = picture.draw(cube, Path(directory).resolve().name, by)
         write_atomically(path, lambda file: plots.save(figure, file))
     return [*lines, f"picture: {path}"]

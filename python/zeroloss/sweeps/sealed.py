@@ -1,8 +1,7 @@
-"""Finished cells in sealed files and in memory, so that work that was interrupted continues where it stopped.
+"""Finished cells of studies, in memory and in files with checksums, so that an interrupted study can continue.
 
-A file is named by a fingerprint of all that determines its cell and of the build. A cell of other arguments or of
-another build is therefore never taken for it. Cells stay when the work has ended: a study with more seeds computes only
-the further ones.
+The name of a file is a fingerprint of its cell and of the build. A cell with other arguments or another build therefore
+has another file. The files remain after a study: the same study with more seeds computes only the further cells.
 """
 
 from __future__ import annotations
@@ -26,21 +25,22 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Cells:
-    """Finished cells: arrays by name.
+    """A store of finished cells, each of which is arrays by name.
 
     Parameters
     ----------
     directory : Path, optional
-        The directory of the files, made with the first of them. Without one, cells are held in memory only.
+        The directory of the files, which is made for the first file. Without a directory, cells are stored in memory
+        only.
     memory : dict, optional
-        Cells held in memory, to be shared with other ``Cells``.
+        A dictionary of cells in memory, to share them with other ``Cells``.
 
     Attributes
     ----------
     directory : Path or None
         The directory.
     found : int
-        How many cells were read from files.
+        The number of cells that were read from files.
     """
 
     def __init__(self, directory: Path | None = None, memory: dict[str, Arrays] | None = None) -> None:
@@ -51,17 +51,22 @@ class Cells:
         self.found = 0
 
     def find(self, settings: Mapping[str, Any]) -> Arrays | None:
-        """Return the arrays of a cell; None if it is not there.
+        """Return the arrays of a cell.
 
         Parameters
         ----------
         settings : mapping
-            All that determines the cell, without the build, as JSON takes it.
+            The function and arguments of the cell, as JSON can represent them.
+
+        Returns
+        -------
+        dict of str to ndarray, or None
+            The arrays; None if the cell is not stored.
 
         Warns
         -----
         ZerolossWarning
-            If the file of the cell is damaged: it has to be computed again.
+            If the file of the cell is damaged. The cell has to be computed again.
         """
         about, name = _identify(settings)
         if name in self._memory:
@@ -71,7 +76,7 @@ class Cells:
         try:
             stored_about, arrays = read_checksummed(self.directory / name)
             if stored_about != about:
-                raise DamagedError(f"{name}: it holds another cell")
+                raise DamagedError(f"{name}: it contains another cell")
         except FileNotFoundError:
             return None
         except (DamagedError, NewerFormatError) as error:
@@ -82,7 +87,15 @@ class Cells:
         return arrays
 
     def store(self, settings: Mapping[str, Any], arrays: Arrays) -> None:
-        """Store the arrays of a cell. Another process may store the same at this moment, with the same bits."""
+        """Store the arrays of a cell. Another process may store the same cell, with the same bits, at the same time.
+
+        Parameters
+        ----------
+        settings : mapping
+            The function and arguments of the cell, as JSON can represent them.
+        arrays : dict of str to ndarray
+            The arrays.
+        """
         about, name = _identify(settings)
         self._memory[name] = arrays
         if self.directory is not None:
@@ -91,5 +104,6 @@ class Cells:
 
 
 def _identify(settings: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the settings of a cell with the build, and the name of its file."""
     about: dict[str, Any] = json.loads(json.dumps({"settings": settings, "build": describe_build()}, allow_nan=False))
     return about, hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]

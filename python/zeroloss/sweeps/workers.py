@@ -1,4 +1,4 @@
-"""Workers on this machine: processes or threads that carry out jobs side by side, until they are asked to stop."""
+"""Workers on this machine: processes or threads that run jobs side by side until they are stopped."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 
     from .cluster import ClusterWorkers
 
-_POLL_SECONDS = 0.2  # seconds between two looks at how far the workers are
+#: Seconds between two checks of the progress of the workers.
+_POLL_SECONDS = 0.2
 
 
 class Job(Protocol):
-    """A piece of work: a cell of a sweep or of a study, or a member of an ensemble.
+    """A job: a cell of a sweep or of a study, or a member of an ensemble.
 
-    Processes and clusters pickle it, and what it returns.
+    Processes and clusters pickle the job and its result.
     """
 
     @property
     def steps(self) -> float:
-        """The number of steps that it takes, as far as that is known."""
+        """The number of steps of the job; 0 if it is unknown."""
 
     def carry_out(self, stop_signal: Callable[[], signal.Signals | None], on_steps: Callable[[int], None]) -> Any:
         """Do the work, and return the result.
@@ -42,14 +43,22 @@ class Job(Protocol):
         Parameters
         ----------
         stop_signal : function
-            Returns the signal that asks for the end, or None. A job that is asked ends early, with a partial result.
+            Returns the signal that stops the job, or None. A job that is stopped returns a partial result.
         on_steps : function
             Called with numbers of steps as they are taken.
         """
 
 
 class Workers:
-    """A pool of workers, and two numbers that they share with it: the signal that asks for an end, and steps taken."""
+    """A pool of workers, with two shared numbers: the signal that stops the jobs, and the number of steps taken.
+
+    Parameters
+    ----------
+    count : int
+        The number of workers.
+    processes : bool
+        Whether the workers are processes instead of threads.
+    """
 
     def __init__(self, count: int, processes: bool) -> None:
         self._pool: Executor
@@ -67,23 +76,33 @@ class Workers:
             self._carry_out = _SharedState(self._signal, self._steps).carry_out
 
     def run_jobs(self, jobs: Sequence[Job], poll: Callable[[int], signal.Signals | None]) -> Iterator[Any]:
-        """Carry out jobs in their order, and yield the result of each as it ends.
+        """Run jobs in their order, and yield the result of each one when it ends.
 
-        ``poll`` is called with the number of steps taken so far, often, and returns the signal that asks for an end:
-        jobs under way are then asked to end, and those not begun yet are dropped.
+        Parameters
+        ----------
+        jobs : sequence of Job
+            The jobs.
+        poll : function
+            Called often with the number of steps taken so far. It returns the signal that stops the jobs, or None.
+            Running jobs are then stopped, and jobs that have not begun are dropped.
+
+        Yields
+        ------
+        object
+            The result of a job.
 
         Raises
         ------
         concurrent.futures.BrokenExecutor
             If a process ended unexpectedly.
         Exception
-            What a job raises. The others are asked to end.
+            If a job raises it. The other jobs are stopped.
         """
         waiting = list(reversed(jobs))
         under_way: set[Future[Any]] = set()
         try:
             while under_way or waiting:
-                with _block_signals():  # for processes that start with the first tasks: signals are for this one
+                with _block_signals():  # The first tasks start the processes. Only this process handles signals.
                     while waiting and len(under_way) < 2 * self._count:
                         under_way.add(self._pool.submit(self._carry_out, waiting.pop()))
                 ended, under_way = wait(under_way, _POLL_SECONDS, FIRST_COMPLETED)
@@ -91,10 +110,10 @@ class Workers:
                     self._signal.value = int(number)
                     waiting = []
                     under_way = {job for job in under_way if not job.cancel()}
-                for job in sorted(ended, key=lambda job: job.exception() is not None):  # results before an error
+                for job in sorted(ended, key=lambda job: job.exception() is not None):  # Results before an error.
                     yield job.result()
         finally:
-            self._signal.value = self._signal.value or int(signal.SIGTERM)  # who looks no more wants no more
+            self._signal.value = self._signal.value or int(signal.SIGTERM)  # Nobody reads further results.
             self._pool.shutdown(wait=not (self._processes and under_way), cancel_futures=True)
 
 
@@ -105,7 +124,7 @@ def _return_lock(lock: threading.Lock) -> threading.Lock:
 def on_cluster(
     client: Client, directory: Path, at_most: int | None, allow_different_bits: bool = False
 ) -> ClusterWorkers:
-    """Return the workers of a Dask cluster that see a directory; ClusterError if they cannot do the work."""
+    """Return the workers of a Dask cluster, which share a directory. Raise ClusterError if they cannot run the jobs."""
     from .cluster import ClusterWorkers  # noqa: PLC0415 — an extra
 
     workers = ClusterWorkers(client, directory, at_most, allow_different_bits)
@@ -115,7 +134,7 @@ def on_cluster(
 
 @contextlib.contextmanager
 def _block_signals() -> Iterator[None]:
-    """Let signals wait, here and for good in processes that start meanwhile; Windows cannot."""
+    """Block signals in this thread for a while, and for good in processes that start meanwhile. Windows cannot."""
     if sys.platform == "win32":
         yield
         return
@@ -127,7 +146,7 @@ def _block_signals() -> Iterator[None]:
 
 
 class _SharedState:
-    """The shared numbers, as a job sees them."""
+    """The shared numbers of a worker, through which its jobs are stopped and count their steps."""
 
     def __init__(self, number: Any, steps: Any) -> None:
         self._number, self._steps = number, steps
@@ -135,7 +154,7 @@ class _SharedState:
         self.busy = threading.Lock()
 
     def carry_out(self, job: Job) -> Any:
-        """Carry out a job."""
+        """Run a job."""
         return job.carry_out(self._stop_signal, self._add_steps)
 
     def _stop_signal(self) -> signal.Signals | None:
@@ -147,12 +166,13 @@ class _SharedState:
             self._steps.value += taken
 
 
-_shared: _SharedState | None = None  # of this process, where it is a worker
+#: The state of this process if it is a worker.
+_shared: _SharedState | None = None
 
 
 def _start_worker(number: Any, steps: Any) -> None:
-    """Make a process a worker, which does not outlive the one that started it."""
-    global _shared  # noqa: PLW0603 — what an executor's initialiser leaves has no other place
+    """Make this process a worker. It ends when the process that started it has ended."""
+    global _shared  # noqa: PLW0603 — the initialiser of an executor can only leave its result in a global
     _shared = _SharedState(number, steps)
     threading.Thread(target=_exit_with_parent, args=(_shared,), daemon=True).start()
 
@@ -164,7 +184,7 @@ def _carry_out_in_process(job: Job) -> Any:
 
 
 def _exit_with_parent(shared: _SharedState) -> None:
-    """Wait for the end of the parent process, and end this one, with a checkpoint of what is under way."""
+    """Wait for the end of the parent process, then stop the job of this process with a checkpoint, and exit."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait_for_end([parent.sentinel])
