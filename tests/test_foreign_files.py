@@ -134,7 +134,7 @@ def test_another_sweep_in_the_same_directory_is_rejected(tmp_path):
     given = {**sweep_settings(), "sweep": {"network.seed": [1]}}
     sweeps.sweep(given, tmp_path, progress=False)
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match="which holds another sweep: none of its 1 cells is one of this sweep's"):
+    with pytest.raises(ValueError, match="has another sweep: none of its 1 cells belongs to this sweep"):
         sweeps.sweep({**given, "dynamics": {"lr": 0.25}}, tmp_path, progress=False)
     assert contents(tmp_path) == before
 

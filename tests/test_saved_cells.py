@@ -103,7 +103,7 @@ def test_a_cell_in_the_file_of_another_is_computed_again(tmp_path):
     cell_of(Cells(tmp_path), {**SETTINGS, "seed": 4}, compute)
     (other,) = set(files(tmp_path)) - {path}
     path.write_bytes(other.read_bytes())
-    with pytest.warns(RuntimeWarning, match="it holds another cell"):
+    with pytest.warns(RuntimeWarning, match="it contains another cell"):
         cell_of(Cells(tmp_path), SETTINGS, compute)
     assert compute.times == 3
 

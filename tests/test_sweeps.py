@@ -213,14 +213,14 @@ BAD = [
     ({}, r"sweep: expected a section \[sweep\] with lists"),
     ({"network.seed": []}, r"sweep.network.seed: expected a list of values, got \[\]"),
     ({"network.seed": 3}, "sweep.network.seed: expected a list of values, got 3"),
-    ({"seed": [1]}, "sweep: expected keys as section.key, got 'seed'"),
-    ({"network": {"seed": [1]}}, 'sweep.network: expected quotes around a key, as "network.seed"'),
-    ({"network.seed": [1, 1]}, r"sweep.network.seed: expected every value once, got \[1\] again"),
-    ({3: [1]}, "sweep: expected keys as section.key, got 3"),
-    ({"run.threads": [1, 2]}, "sweep.run.threads: expected a key on which records depend, got one that changes none"),
-    ({"dynamics.lr": [1, 1.0]}, "sweep: expected different runs, got the same as with dynamics.lr = 1"),
+    ({"seed": [1]}, "sweep: expected keys of the form section.key, got 'seed'"),
+    ({"network": {"seed": [1]}}, 'sweep.network: a key needs quotes: "network.seed"'),
+    ({"network.seed": [1, 1]}, r"sweep.network.seed: the value \[1\] appears twice"),
+    ({3: [1]}, "sweep: expected keys of the form section.key, got 3"),
+    ({"run.threads": [1, 2]}, "sweep.run.threads: does not change the records, so it cannot be swept"),
+    ({"dynamics.lr": [1, 1.0]}, "sweep: the run is the same as with dynamics.lr = 1"),
     ({"network.seed, data.seed": [[1, 2], [3]]}, r"expected lists of 2 values, got \[3\]"),
-    ({"network.seed, data.seed": [[1, 2]], "data.seed": [1]}, "expected every key once, got data.seed again"),
+    ({"network.seed, data.seed": [[1, 2]], "data.seed": [1]}, "the key data.seed appears twice"),
     ({"network.sed": [1]}, r"network.sed: .*did you mean seed\? \(with network.sed = 1\)"),
     ({"dynamics.lr": [1.0, -1.0]}, r"dynamics.lr: expected a number above 0, got -1.0 \(with dynamics.lr = -1.0\)"),
     ({"nowhere.lr": [1.0]}, r"nowhere: expected one of data, network, dynamics, run"),
@@ -241,7 +241,7 @@ def test_cells_that_cannot_start_are_named_before_the_start(tmp_path):
     with pytest.raises(ConfigurationError, match=r"expected .* \(with network.hidden = 2\)"):
         run_sweep(given, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ValueError, match=r"expected a sweep, found no sweep.toml"):
+    with pytest.raises(ValueError, match=r"expected the directory of a sweep, but .* lacks sweep.toml"):
         sweeps.open_sweep(tmp_path)
     with pytest.raises(ValueError, match="workers: expected an integer of at least 1, got 0"):
         run_sweep(settings(), tmp_path / "out", workers=0)

@@ -1,4 +1,4 @@
-"""The cells of a sweep: every combination of the values that its configuration lists."""
+"""The cells of a sweep: every combination of the values in its configuration."""
 
 from __future__ import annotations
 
@@ -29,27 +29,29 @@ from ..config import (
 )
 
 _MAX_CELLS = 1_000_000
-_MAX_REPORTED = 10  # problems of cells
-_MAX_BUILT = 16  # datasets and dynamics in memory while cells are checked
+#: The greatest number of problems in an error.
+_MAX_REPORTED = 10
+#: The greatest number of datasets and dynamics in memory while cells are checked.
+_MAX_BUILT = 16
 _GREATEST_SEED = 2**256
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A line of ``[sweep]``: keys that vary together, and their values, (values, keys)."""
+    """A line of ``[sweep]``: keys that vary together, and their values, of shape (values, keys)."""
 
     keys: tuple[str, ...]
     values: tuple[tuple[Any, ...], ...]
 
     @functools.cached_property
     def labels(self) -> list[list[tuple[str, Any]]]:
-        """Each key with its value, for each of the values."""
+        """For each row of values, every key with its value."""
         return [list(zip(self.keys, row, strict=True)) for row in self.values]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination: its labels by key, its complete settings, and the name of its directory."""
+    """A combination of values: its labels by key, its complete settings, and the name of its directory."""
 
     labels: Mapping[str, Any]
     settings: Mapping[str, Mapping[str, Any]]
@@ -59,36 +61,36 @@ class Cell:
         return ", ".join(f"{key} = {_toml.dump_value(value)}" for key, value in self.labels.items())
 
     def configuration(self) -> Configuration:
-        """Return the run, built."""
+        """Return the configuration of the run."""
         return from_settings(self.settings)
 
 
 def axes(settings: Mapping[str, Any]) -> list[Axis]:
-    """Return the axes of a configuration's section ``[sweep]``.
+    """Return the axes in the section ``[sweep]`` of a configuration.
 
     Raises
     ------
     ConfigurationError
-        For a section that is missing or empty, and for keys and lists that are none.
+        If the section is missing or empty, or its keys or lists are invalid.
     """
     section = settings.get("sweep")
     if not isinstance(section, Mapping) or not section:
         raise ConfigurationError(
-            [f'sweep: expected a section [sweep] with lists, as "network.seed" = [1, 2], got {format_value(section)}']
+            [f'sweep: needs a section [sweep] with lists, such as "network.seed" = [1, 2], got {format_value(section)}']
         )
     problems: list[str] = []
     found, seen = [], set[str]()
     for name, values in section.items():
         keys = tuple(key.strip() for key in str(name).split(","))
         if isinstance(values, Mapping):
-            problems.append(f'sweep.{name}: expected quotes around a key, as "{name}.{next(iter(values), "seed")}"')
+            problems.append(f'sweep.{name}: a key needs quotes: "{name}.{next(iter(values), "seed")}"')
             continue
         if any(key.count(".") != 1 or key.startswith("sweep.") for key in keys):
-            problems.append(f"sweep: expected keys as section.key, got {format_value(name)}")
+            problems.append(f"sweep: expected keys of the form section.key, got {format_value(name)}")
         if idle := [key for key in keys if key.removeprefix("run.") in EXECUTION_KEYS and key.startswith("run.")]:
-            problems.append(f"sweep.{idle[0]}: expected a key on which records depend, got one that changes none")
+            problems.append(f"sweep.{idle[0]}: does not change the records, so it cannot be swept")
         if twice := [key for key in keys if key in seen or keys.count(key) > 1]:
-            problems.append(f"sweep: expected every key once, got {twice[0]} again")
+            problems.append(f"sweep: the key {twice[0]} appears twice")
         seen.update(keys)
         if not isinstance(values, list | tuple) or not values:
             problems.append(f"sweep.{name}: expected a list of values, got {format_value(values)}")
@@ -100,7 +102,7 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
         texts = [_toml.dump_value(row) for row in rows]
         if len(set(texts)) < len(texts):
             again = next(text for text, count in collections.Counter(texts).items() if count > 1)
-            problems.append(f"sweep.{name}: expected every value once, got {again} again")
+            problems.append(f"sweep.{name}: the value {again} appears twice")
         found.append(Axis(keys, tuple(tuple(row) for row in rows)))
     if problems:
         raise ConfigurationError(problems)
@@ -108,12 +110,12 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
 
 
 def cells(settings: Mapping[str, Any], progress: bool | None = None) -> list[Cell]:
-    """Return the cells of a configuration with a section ``[sweep]``, the last key varying fastest.
+    """Return the cells of a configuration with a section ``[sweep]``. The last key varies fastest.
 
     Raises
     ------
     ConfigurationError
-        As `axes`, and with what is wrong in a cell.
+        If the section or a cell is invalid.
     """
     lines = axes(settings)
     count = math.prod(len(axis.values) for axis in lines)
@@ -142,22 +144,22 @@ def cells(settings: Mapping[str, Any], progress: bool | None = None) -> list[Cel
         name = combine_fingerprint(own[section][1] for section in sorted(own))
         cell = Cell(labels, {section: part.keys for section, (part, _) in own.items()}, name)
         if name in names:
-            problems.setdefault(f"sweep: expected different runs, got the same as with {names[name]}", str(cell))
+            problems.setdefault(f"sweep: the run is the same as with {names[name]}", str(cell))
         names[name] = cell
         found.append(cell)
     if problems:
-        told = [f"{line} (with {where})" for line, where in list(problems.items())[:_MAX_REPORTED]]
-        raise ConfigurationError([*told, *_format_rest(len(problems) - _MAX_REPORTED)])
+        lines_of_cells = [f"{line} (with {cell})" for line, cell in list(problems.items())[:_MAX_REPORTED]]
+        raise ConfigurationError([*lines_of_cells, *_format_rest(len(problems) - _MAX_REPORTED)])
     return found
 
 
 class _Parts:
-    """The sections of all cells: each different one is checked once, and one whose seed differs is not checked again.
+    """The sections of all cells. Each different section is checked once, and not again for another seed.
 
-    That makes planning quick: cells share the sections that no key of theirs changes.
+    Planning is therefore fast: cells share the sections that the swept keys do not change.
     """
 
-    #: What a section is checked with.
+    #: The section whose object a section is checked with.
     _BASES: Mapping[str, str] = MappingProxyType({"network": "data", "run": "dynamics"})
 
     def __init__(self, base: Mapping[str, Any], lines: Sequence[Axis]) -> None:
@@ -191,11 +193,11 @@ class _Parts:
         return keys
 
     def _key(self, name: str, place: tuple[int, ...]) -> tuple[Any, ...]:
-        """Return what tells apart the sections that are to be checked: not the seed, if it is one."""
+        """Return a key of the sections that are checked separately. It does not depend on the seed if that is valid."""
         seedless = [i for i in self._axes[name] if self._lines[i].keys != (f"{name}.seed",)]
         seed = self._section_keys(name, place).get("seed", 0)
-        sound = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < _GREATEST_SEED
-        own = (name, *(place[i] for i in (seedless if sound else self._axes[name])), sound)
+        is_valid = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < _GREATEST_SEED
+        own = (name, *(place[i] for i in (seedless if is_valid else self._axes[name])), is_valid)
         return own if name not in self._BASES else (*own, *self._key(self._BASES[name], place))
 
     def _part(self, name: str, place: tuple[int, ...]) -> CheckedSection:
@@ -218,13 +220,13 @@ class _Parts:
         return self._built[key]
 
     def _cache(self, key: tuple[Any, ...], built: Any) -> None:
-        """Keep the newest few: data may be large."""
+        """Store a built object, and drop the oldest ones. Datasets may be large."""
         self._built[key] = built
         if len(self._built) > _MAX_BUILT:
             del self._built[next(iter(self._built))]
 
     def _with_contents(self, keys: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a section with the SHA-256 of a file in place of its name."""
+        """Return a section with the SHA-256 of a file instead of its name."""
         if "file" not in keys:
             return keys
         file = keys["file"]
@@ -237,12 +239,12 @@ class _Parts:
 
 def _apply_labels(base: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with the values of a cell."""
-    own: dict[str, Any] = {name: dict(keys) if isinstance(keys, Mapping) else keys for name, keys in base.items()}
+    sections: dict[str, Any] = {name: dict(keys) if isinstance(keys, Mapping) else keys for name, keys in base.items()}
     for name, value in labels.items():
         section, key = name.split(".")
-        if isinstance(own.setdefault(section, {}), dict):  # else it is reported as no section
-            own[section][key] = value
-    return own
+        if isinstance(sections.setdefault(section, {}), dict):  # Otherwise the error about the section is reported.
+            sections[section][key] = value
+    return sections
 
 
 def _format_rest(count: int) -> Sequence[str]:

@@ -13,7 +13,8 @@ from ..results import Ending
 from ..results.files import write_atomically
 from ..runs.report import find_picture_path
 from . import picture
-from .store import NOT_ENDED, open_sweep
+from .cube import NOT_ENDED
+from .store import open_sweep
 
 
 def report(

@@ -1,4 +1,4 @@
-"""Sweeps: many runs from one configuration, into one store."""
+"""Sweeps: many runs from one configuration, in one store."""
 
 from __future__ import annotations
 
@@ -33,33 +33,38 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-_LOST_WORKER_SECONDS = 60.0  # seconds in which a cell's lock has to be free after its worker on a cluster was lost
+#: Seconds to wait for the lock of a cell after its worker on a cluster was lost.
+_LOST_WORKER_SECONDS = 60.0
 
 
 class SweepInterruptedError(RuntimeError):
-    """A worker ended unexpectedly: what had ended is kept, and what was under way goes on from its checkpoint."""
+    """A worker ended unexpectedly, or a file cannot be written. Finished cells are saved, and a sweep can continue."""
 
 
 @dataclass
 class Sweep:
-    """A sweep that was planned, and what became of it.
+    """A sweep: its plan, and the outcomes of its cells.
 
     Attributes
     ----------
     store : Store
         The directory.
     cells : list of Cell
-        All of them.
-    outcomes : mapping of name to Outcome
-        Of the cells that have ended, now or before.
-    elsewhere : set of str
-        Names of the cells that another process carries out at the moment.
+        All cells.
+    workers : int
+        The number of cells at a time.
+    outcomes : dict of str to Outcome
+        The outcomes of the cells that have ended, in this sweep or earlier, by the name of the cell.
     todo : list of Cell
-        Those that are to be carried out.
+        The cells to run.
     seconds : float
-        Expected time, on ``workers`` workers; ``rough`` where it rests on adaptive steps.
+        The expected time.
+    rough : bool
+        Whether the expected time is uncertain, because steps are adaptive.
+    elsewhere : set of str
+        The names of the cells that another process is running.
     signal : Signals or None
-        The signal that ended it early.
+        The signal that stopped the sweep.
     """
 
     store: Store
@@ -78,7 +83,13 @@ class Sweep:
         return [cell for cell in self.cells if cell.name in self.outcomes and has_failed(self.outcomes[cell.name])]
 
     def cube(self) -> xr.Dataset:
-        """Return all cells that have ended as one labelled cube: see `zeroloss.sweeps.open_sweep`."""
+        """Return the histories of all cells that have ended.
+
+        Returns
+        -------
+        xarray.Dataset
+            The cube that `zeroloss.sweeps.open_sweep` describes.
+        """
         return self.store.cube()
 
     def __repr__(self) -> str:
@@ -100,7 +111,7 @@ class Sweep:
         done, count = len(self.outcomes), len(self.cells)
         count_failed = sum(has_failed(outcome) for outcome in self.outcomes.values())
         failures = f", {count_failed} of them failed" if count_failed else ""
-        elsewhere = f", {len(self.elsewhere)} are under way in another process" if self.elsewhere else ""
+        elsewhere = f", {len(self.elsewhere)} are running in another process" if self.elsewhere else ""
         return f"{done} of {count} cells ended{failures}{elsewhere}"
 
 
@@ -117,7 +128,9 @@ def sweep(
     progress: bool | None = None,
     on_plan: Callable[[Sweep], None] | None = None,
 ) -> Sweep:
-    """Carry out all combinations of a configuration, each a run in a directory of its own, to the bits of a run alone.
+    """Run every combination of the values in a configuration, each in its own directory.
+
+    Every cell gives the same bits as a single run.
 
     Parameters
     ----------
@@ -125,38 +138,48 @@ def sweep(
         A TOML file, or sections of settings, with a section ``[sweep]``: ``"section.key" = [value, …]``, or
         ``"section.key, section.key" = [[value, value], …]`` for keys that vary together.
     out : path
-        The store. Cells that ended in it are not carried out again, those under way go on from their checkpoints.
+        The store. Cells that have ended in it are not run again, and unfinished cells continue from their checkpoints.
     workers : int, optional
-        How many cells to carry out at a time, by default one for every processor this process, or the cluster, may use.
+        The number of cells at a time; by default one for every processor that this process, or the cluster, may use.
     processes : bool
-        Whether the workers are processes in place of threads. In a script, call it under
-        ``if __name__ == "__main__":``, then.
+        Whether the workers are processes instead of threads. A script then has to call this function under
+        ``if __name__ == "__main__":``.
     client : distributed.Client, optional
-        Of a Dask cluster, whose workers take the place of this machine's: see `zeroloss.sweeps.connect`. They have to
-        see ``out``, and to be of this version and instruction-set level.
+        The client of a Dask cluster, whose workers run the cells: see `zeroloss.sweeps.connect`. They have to see
+        ``out``, and to have this version and instruction-set level.
     retry : bool
-        Whether cells that failed are tried again; what they left is kept beside.
+        Whether to repeat cells that failed. Their old files are renamed to NAME-failed-1.
     allow_different_bits : bool
-        Whether another version, compiler or instruction-set level may go on with a cell.
+        Whether another version, compiler or instruction-set level may continue a cell.
     progress : bool, optional
-        One progress bar for all steps, as for ``simulate``.
+        Whether to show one progress bar for all steps, as for ``simulate``.
     on_plan : function of a Sweep, optional
-        Called with the plan and its expected time before the work starts.
+        A function that gets the plan with its expected time before the sweep starts.
 
     Returns
     -------
     Sweep
-        With the outcome of every cell and the ``cube()`` of them all, which is written into the store, too. SIGINT and
-        SIGTERM end it as a whole, with a checkpoint of every cell under way.
+        The outcome of every cell, and ``cube()`` with all histories, which is also written into the store. SIGINT and
+        SIGTERM stop the sweep, with a checkpoint of every running cell.
 
     Raises
     ------
     ConfigurationError
-        With all that is wrong, before anything starts.
+        If the configuration is invalid. All problems are reported together, before the sweep starts.
     SweepInterruptedError
-        Where a worker ended unexpectedly, or a cell cannot be written. What had ended is kept.
+        If a worker ended unexpectedly, or a file cannot be written. Finished cells are saved.
     ClusterError
-        Where a cluster has no workers that can carry out the sweep.
+        If a cluster has no workers that can run the sweep.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import zeroloss as zl
+    >>> settings = {"data": {"p": 5, "test_count": 2}, "network": {"hidden": 8}, "run": {"steps": 100}}
+    >>> settings["sweep"] = {"network.seed": [1, 2], "dynamics.weight_decay": [1e-4, 1e-3]}
+    >>> cube = zl.sweeps.sweep(settings, tempfile.mkdtemp(), progress=False).cube()
+    >>> cube.train_loss.dims
+    ('network_seed', 'weight_decay', 'step')
     """
     settings = _settings_of(configuration)
     lines = axes(settings)
@@ -203,7 +226,7 @@ def _settings_of(configuration: str | os.PathLike[str] | Mapping[str, Any]) -> d
 
 
 def _task(cell: Cell, store: Store, retry: bool, allow_different_bits: bool, patience: float) -> Task:
-    threads = cell.settings["run"]["threads"] or 1  # the cells share the processors, not their steps
+    threads = cell.settings["run"]["threads"] or 1  # Cells use the processors side by side, not for one step.
     settings = {**cell.settings, "run": {**cell.settings["run"], "threads": threads}}
     directory, lock = store.cell(cell.name).resolve(), store.lock(cell.name).resolve()
     users = user_dynamics(settings["dynamics"]["kind"])
@@ -213,12 +236,22 @@ def _task(cell: Cell, store: Store, retry: bool, allow_different_bits: bool, pat
 def connect(address: str) -> Client:
     """Return a client of the Dask scheduler at an address.
 
+    Parameters
+    ----------
+    address : str
+        The address, such as ``tcp://HOST:8786``.
+
+    Returns
+    -------
+    distributed.Client
+        The client.
+
     Raises
     ------
     ImportError
-        Without Dask, which the extra ``cluster`` brings.
+        If Dask is not installed. The extra ``cluster`` installs it.
     ClusterError
-        Where it does not answer within ten seconds.
+        If the scheduler does not answer within ten seconds.
     """
     try:
         from . import cluster  # noqa: PLC0415 — an extra
@@ -228,7 +261,7 @@ def connect(address: str) -> Client:
 
 
 def _carry_out(plan: Sweep, tasks: list[Task], workers: Any, interruption: Interruption, progress: bool | None) -> None:
-    """Carry out tasks on workers, and take note of what becomes of them."""
+    """Run tasks on workers, and store their outcomes in the plan."""
     total = sum(task.settings["run"]["steps"] or 0 for task in tasks)
     bar = progress_bar(progress, desc="sweep", total=total or None)
 
@@ -242,9 +275,9 @@ def _carry_out(plan: Sweep, tasks: list[Task], workers: Any, interruption: Inter
             for report in workers.run_jobs(tasks, poll):
                 _store_report(plan, report)
         except RunInterruptedError as error:
-            raise SweepInterruptedError(f"{error}; or the same sweep goes on") from error
+            raise SweepInterruptedError(f"{error}; the same sweep command continues") from error
         except BrokenExecutor as error:
-            line = f"{plan.store.path}: a worker ended unexpectedly; {plan}, and the same sweep goes on with the others"
+            line = f"{plan.store.path}: a worker ended unexpectedly; {plan}; the same sweep command continues"
             raise SweepInterruptedError(line) from error
 
 
