@@ -210,7 +210,7 @@ def test_cells_that_have_not_ended_are_nan_in_the_cube(done, tmp_path):
 
 
 BAD = [
-    ({}, r"sweep: expected a section \[sweep\] with lists"),
+    ({}, r"sweep: needs a section \[sweep\] with lists"),
     ({"network.seed": []}, r"sweep.network.seed: expected a list of values, got \[\]"),
     ({"network.seed": 3}, "sweep.network.seed: expected a list of values, got 3"),
     ({"seed": [1]}, "sweep: expected keys of the form section.key, got 'seed'"),
@@ -223,7 +223,7 @@ BAD = [
     ({"network.seed, data.seed": [[1, 2]], "data.seed": [1]}, "the key data.seed appears twice"),
     ({"network.sed": [1]}, r"network.sed: .*did you mean seed\? \(with network.sed = 1\)"),
     ({"dynamics.lr": [1.0, -1.0]}, r"dynamics.lr: expected a number above 0, got -1.0 \(with dynamics.lr = -1.0\)"),
-    ({"nowhere.lr": [1.0]}, r"nowhere: expected one of data, network, dynamics, run"),
+    ({"nowhere.lr": [1.0]}, r"nowhere: unknown section; expected one of data, network, dynamics, run"),
     ({"network.seed": list(range(2000)), "data.seed": list(range(2000))}, "at most 1000000 combinations, got 4000000"),
 ]
 
@@ -238,7 +238,7 @@ def test_invalid_sweeps_are_rejected_before_the_start(lines, message, tmp_path):
 def test_cells_that_cannot_start_are_named_before_the_start(tmp_path):
     given = with_sweep({"network.hidden": [64, 2]}, data={"p": 5, "test_count": 3})
     given["dynamics"] = {"kind": "predicted_gradient"}
-    with pytest.raises(ConfigurationError, match=r"expected .* \(with network.hidden = 2\)"):
+    with pytest.raises(ConfigurationError, match=r"ridge: must be above 0 .* \(with network.hidden = 2\)"):
         run_sweep(given, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match=r"expected the directory of a sweep, but .* lacks sweep.toml"):
