@@ -97,7 +97,7 @@ class Level:
         return crossing(history[self.curve], self.level, self.sustained, self.direction)
 
     def crossed(self, history: xr.Dataset) -> Crossing:
-        """Find the crossing of the level in a history. This is the old name of `find_crossing`.
+        """Find the crossing of the level in a history. This is the old name of ``find_crossing``.
 
         Parameters
         ----------
