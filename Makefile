@@ -1,17 +1,17 @@
-# make demo      builds and installs the kernels of this machine in .venv and draws figure 6 into out/
-# make test      builds and installs all kernels and runs all tests
-# make test-pythons  the tests that need no PyTorch, on each Python from 3.11 to 3.13 that is installed
-# make dev       an editable installation for developers; repeat it after a change of C++ (tests do so by themselves)
-# make lint      formatting, types, spelling and docstrings of the installed package; installs nothing
-# make tidy      clang-tidy on the kernels
-# make sanitize  the kernels' tests with AddressSanitizer and UndefinedBehaviorSanitizer, then with ThreadSanitizer
-# make test-clang    the kernels' tests on a build with Clang
-# make test-aarch64  the kernels' tests on AArch64, cross-compiled and emulated
-# make bench     steps of the kernels next to JAX and PyTorch
-# make docs      the documentation site, into build/docs: warnings fail, all cells run, internal links are checked
-# make notebooks the pages of the documentation that have code, as notebooks in examples/notebooks
-# make wheel     the wheel and the source distribution, into dist/
-# CONTRIBUTING.md describes the rest. VENV=DIR chooses another virtual environment than .venv.
+# make demo          installs the package in .venv with the kernels of this machine, and draws figure 6 to out/
+# make test          installs the package with all kernels, and runs all tests
+# make test-pythons  runs the tests that need no PyTorch on each installed Python from 3.11 to 3.13
+# make dev           makes an editable installation; repeat it after a change of C++ (pytest does so by itself)
+# make lint          checks formatting, types, spelling and docstrings of the installed package; installs nothing
+# make tidy          runs clang-tidy on the kernels
+# make sanitize      runs the kernel tests with AddressSanitizer and UndefinedBehaviorSanitizer, then ThreadSanitizer
+# make test-clang    runs the kernel tests on a build with Clang
+# make test-aarch64  runs the kernel tests for AArch64, cross-compiled and emulated
+# make bench         compares the kernels with JAX, PyTorch and NumPy
+# make docs          builds the site in build/docs; warnings are errors, cells are run, internal links are checked
+# make notebooks     writes the pages with code as notebooks to examples/notebooks
+# make wheel         builds the wheel and the source distribution in dist/
+# CONTRIBUTING.md describes the other targets. VENV=DIR uses another virtual environment than .venv.
 PYTHON ?= python3
 CXX ?= c++
 WERROR ?= OFF
@@ -33,11 +33,11 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-all $(VENV)/tools-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
-# The tests that need no PyTorch, on every supported Python that is installed. PYTHONS="3.12 3.13" chooses some.
+# Runs the tests that need no PyTorch on every supported Python that is installed. PYTHONS="3.12 3.13" selects some.
 test-pythons: $(VENV)/made
 	$(BIN)/python tools/pythons.py $(PYTHONS)
 
-# Compiles what changed, for the level of this machine. PRESET names a preset of CMakePresets.json, for example debug.
+# Compiles the changed files for the level of this machine. PRESET is a preset of CMakePresets.json, for example debug.
 dev: $(VENV)/editable-$(PRESET) $(VENV)/tools-test $(VENV)/tools-lint
 	@$(BIN)/python tools/rebuild.py
 
@@ -47,7 +47,7 @@ lint: need-lint-tools need-package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy python/zeroloss
-	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 python/zeroloss  # no name that POSIX alone has, unguarded
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 python/zeroloss  # finds names that exist only on POSIX systems
 	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
 	$(BIN)/codespell
 	$(BIN)/python tools/check_docstrings.py
@@ -83,7 +83,7 @@ sanitize: $(VENV)/installed $(CHECKED)-address/installed $(CHECKED)-thread/insta
 	PYTHONPATH=$(CHECKED)-thread LD_PRELOAD=$$($(CXX) -print-file-name=libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
 	  $(BIN)/python tests/under_thread_sanitizer.py
 
-# The widest level of this machine.
+# Uses the widest level of this machine.
 test-clang: need-clang $(VENV)/installed $(CHECKED)-clang/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-clang $(BIN)/python -c "import zeroloss as zl; assert 'Clang' in zl.build_info()['compiler']"
 	PYTHONPATH=$(CHECKED)-clang $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) tests/test_norm_constraint.py tests/test_proximal.py
@@ -91,8 +91,8 @@ test-clang: need-clang $(VENV)/installed $(CHECKED)-clang/installed $(VENV)/tool
 need-clang:
 	@command -v clang++-19 >/dev/null || { echo "missing: clang++-19 (on Debian: apt install clang-19)"; exit 1; }
 
-# Needs Debian's cross compiler, emulator and debootstrap, and the rights of root once, for debootstrap. A step takes 160
-# to 400 times as long under the emulator, so tests of long runs are left out by name.
+# Needs Debian's cross compiler, emulator and debootstrap. debootstrap needs root rights, once. A step takes 160 to 400
+# times as long under the emulator, so tests of long runs are excluded by name.
 AARCH64_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient activations gradient_descent norm_constraint \
   predicted_gradient cross_entropy_and_adamw)
 AARCH64_SLOW := rounding_unit or grokking or finer_precision or divergence_is or 200_steps or extending_and_threads or \
@@ -116,8 +116,8 @@ docs: $(or $(firstword $(wildcard $(VENV)/editable-*)),$(VENV)/installed) $(VENV
 notebooks: $(VENV)/made
 	$(BIN)/python tools/notebooks.py
 
-# The wheel is built from the source distribution and holds every level. It is tried in an environment of its own in
-# which no compiler can be found.
+# The wheel is built from the source distribution and has every level. It is tested in a fresh environment without a
+# compiler.
 WHEEL := build/wheel
 wheel: $(VENV)/build-tools $(VENV)/tools-wheel
 	@test "$$(uname)" = Linux || { echo "missing: Linux, which auditwheel needs (elsewhere: pip install cibuildwheel, then cibuildwheel)"; exit 1; }
@@ -141,13 +141,14 @@ $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# What compiles the package. It stays installed, so that a second build compiles only what changed.
+# The tools that compile the package. They stay installed, so a second build compiles only changed files.
 $(VENV)/build-tools: $(VENV)/made pyproject.toml
 	@command -v $(CXX) >/dev/null || { echo "missing: a C++20 compiler (on Debian: apt install g++)"; exit 1; }
 	$(INSTALL) $$($(BIN)/python tools/requirements.py build)
 	@touch $@
 
-# The last installation counts: regular with the level of this machine, regular with all levels, or editable.
+# There are three kinds of installation: regular with the level of this machine, regular with all levels, and editable.
+# Each replaces the others.
 PACKAGE = --no-build-isolation --config-settings=build-dir=build/$(1)
 DEFINE = --config-settings=cmake.define.
 

@@ -1,7 +1,7 @@
-# Turns ZEROLOSS_LEVELS into a list of instruction-set levels. Each becomes one module of kernels.
+# Converts ZEROLOSS_LEVELS to a list of instruction-set levels. Each level is compiled to one module of kernels.
 #   runnable  every level that this machine can run (the default)
 #   native    the widest level that this machine can run
-#   all       every level of this kind of processor, as wheels have them
+#   all       every level of this kind of processor; wheels have them all
 #   a list    for example base;v3
 set(ZEROLOSS_LEVELS runnable CACHE STRING "Instruction-set levels to compile: runnable, native, all, or a list")
 

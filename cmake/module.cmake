@@ -1,13 +1,13 @@
-# zeroloss_module(NAME SOURCES FLAGS ...) adds a Python extension module that exports its entry point alone.
+# zeroloss_module(NAME SOURCES FLAGS ...) adds a Python extension module. It exports only its entry point.
 option(ZEROLOSS_WERROR "Treat compiler warnings as errors" OFF)
 set(ZEROLOSS_SANITIZE "" CACHE STRING "Sanitizers to compile with: address,undefined or thread")
 
 set(WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wno-psabi)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # GCC 12 reports that its own AVX-512 intrinsics, which Eigen uses, read what they do not set.
+  # GCC 12 warns about uninitialized variables in its own AVX-512 intrinsics, which Eigen uses.
   list(APPEND WARNINGS -Wno-maybe-uninitialized)
 elseif(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-  # Clang has no noipa. The functions that need it are also noinline, which is enough there.
+  # Clang does not have the attribute noipa. Functions with noipa are also noinline, which is enough for Clang.
   list(APPEND WARNINGS -Wno-unknown-attributes)
 endif()
 if(ZEROLOSS_WERROR)

@@ -1,6 +1,6 @@
 // Norm constraints of a descent: after a step, θ is scaled to a target norm. The norm is fixed (hold), bounded from
 // above (cap) or set once (rescale). Python entry: norm_constraint of python/zeroloss/dynamics/gradient_descent.py.
-// Test: tests/test_norm_control.py.
+// Test: tests/test_norm_constraint.py.
 #pragma once
 
 #include <cmath>

@@ -1,6 +1,7 @@
-"""The compiled kernels: chooses, once at import, the instruction-set level that this machine can run.
+"""Load the compiled kernels for the widest instruction-set level that this machine can run.
 
-The same sources are compiled into one module for each level. ``ZEROLOSS_ISA`` forces one.
+The same sources are compiled to one module for each level. The environment variable ``ZEROLOSS_ISA`` chooses another
+level, for example ``base``.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["kernels", "level", "possible_levels"]
 
 
-def _choose(possible: list[str], wanted: str | None) -> str:
-    """Return the level wanted, or the widest that is possible here."""
-    if not wanted:
+def _choose_level(possible: list[str], requested: str | None) -> str:
+    """Return the requested level, or the widest possible level if none is requested."""
+    if not requested:
         return possible[-1]
-    if wanted not in possible:
-        raise ImportError(f"ZEROLOSS_ISA: expected one of {', '.join(possible)} on this machine, got {wanted!r}")
-    return wanted
+    if requested not in possible:
+        raise ImportError(f"ZEROLOSS_ISA: expected one of {', '.join(possible)} on this machine, got {requested!r}")
+    return requested
 
 
 possible_levels = _cpu_level.possible_levels()
-level = _choose(possible_levels, os.environ.get("ZEROLOSS_ISA"))
+level = _choose_level(possible_levels, os.environ.get("ZEROLOSS_ISA"))
 if not TYPE_CHECKING:
     kernels = importlib.import_module(f"._{level}", __name__)

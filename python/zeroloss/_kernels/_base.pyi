@@ -1,4 +1,4 @@
-# One stub for the modules of all instruction-set levels; a test holds it to what they contain.
+# The stub of the modules of all instruction-set levels. A test compares it with the modules.
 from typing import Any, overload
 
 import numpy as np
