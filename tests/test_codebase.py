@@ -125,7 +125,7 @@ def test_the_widest_level_is_chosen_and_can_be_forced():
 
 def test_an_impossible_level_is_rejected():
     with pytest.raises(ImportError, match="expected one of base, v3 on this machine, got 'v4'"):
-        chooser._choose(["base", "v3"], "v4")
+        chooser._choose_level(["base", "v3"], "v4")
 
 
 def test_levels_agree_to_rounding_and_each_reproduces_its_bits():
