@@ -23,7 +23,7 @@ from .learning_rate import Rate
 class AdamW(DescentSettings):
     """AdamW on both layers: θ ← (1 − lr · weight_decay) θ − lr · m̂/(√v̂ + eps).
 
-    The equations are those of ``torch.optim.AdamW``. m and v are running means of ∇loss and of its squares, with
+    ``torch.optim.AdamW`` has the same equations. m and v are running means of ∇loss and of its squares, with
     weights β₁ and β₂. At step t, m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ). Every step uses the full batch: ∇loss is the
     gradient of the loss over all training samples. There are no mini-batches.
 

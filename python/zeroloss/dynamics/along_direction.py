@@ -12,7 +12,7 @@ from .runge_kutta import Vector
 
 
 class DirectionStepper(NormFlowStepper):
-    """Explicit, retracted steps like those of the norm flow, along v(θ) instead of g(θ).
+    """A stepper like the norm flow's, with explicit, retracted steps along v(θ) instead of g(θ).
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from .learning_rate import Rate
 class GradientDescent(DescentSettings):
     """Gradient descent on both layers: θ ← θ − lr · v with v ← momentum · v + ∇loss(θ) + weight_decay · θ.
 
-    The equations are those of ``torch.optim.SGD``. Every step uses the full batch: ∇loss is the gradient of the loss
+    ``torch.optim.SGD`` has the same equations. Every step uses the full batch: ∇loss is the gradient of the loss
     over all training samples. There are no mini-batches.
 
     Parameters

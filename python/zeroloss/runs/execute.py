@@ -311,17 +311,17 @@ def _run_to_end(
     interruption = interruption or Interruption(_SIGNALS)
     checkpoints = Checkpoints(directory, run, first, simulation)
     log = Log(directory.log, simulation.events, lambda: interruption.stop_signal)
-    end = simulation.run(interruption, progress, log, checkpoints, on_record=on_record)
-    outcome = end.outcome
+    completion = simulation.run(interruption, progress, log, checkpoints, on_record=on_record)
+    outcome = completion.outcome
     if outcome.ending not in {Ending.STOPPED_BY_THE_USER, Ending.BROKEN_OFF}:
-        outcome = mention_inactivity(outcome, end.last.network, data)
+        outcome = mention_inactivity(outcome, completion.end.network, data)
         out_of_time = simulation.stopping.out_of_time and outcome.ending.can_continue
-        checkpoint = checkpoints.write(end.own, outcome, end.last, out_of_time)
+        checkpoint = checkpoints.write(completion.last_step, outcome, completion.end, out_of_time)
         directory.finish(checkpoint)
         directory.log(str(outcome))
         return run_at(directory, checkpoint, make_extender(directory))
     if outcome.ending is Ending.BROKEN_OFF:
-        checkpoints.write(end.own)
+        checkpoints.write(completion.last_step)
     newest, _ = directory.newest()  # the checkpoint from which resume continues
     assert newest is not None
     if outcome.ending is Ending.STOPPED_BY_THE_USER:

@@ -184,7 +184,7 @@ def _collect_results(
     completion = simulation.run(interruption, progress)
     begin, network, snapshots = (
         simulation.earlier_step or 0,
-        completion.last.network,
+        completion.end.network,
         earlier.snapshots if earlier else None,
     )
     if simulation.snapshots:
@@ -193,8 +193,8 @@ def _collect_results(
         "history": simulation.history.to_dataset(begin, earlier.history if earlier else None),
         "snapshots": snapshots,
         "network": network,
-        "state": completion.own.state,
-        "own_steps": completion.own.step,
+        "state": completion.last_step.state,
+        "own_steps": completion.last_step.step,
         "outcome": mention_inactivity(completion.outcome, network, data),
         "measures": simulation.plan.measures,
         "observers": simulation.state_dict(),

@@ -35,8 +35,8 @@ class Completion:
     """The completion of a run: its outcome, its last own step, and its end, which may be a time after this step."""
 
     outcome: Outcome
-    own: View
-    last: View
+    last_step: View
+    end: View
 
 
 def run_loop(
@@ -47,7 +47,7 @@ def run_loop(
     end: End,
     stop_requested: Callable[[], bool],
 ) -> Completion:
-    """Take the steps from ``begin``, where the stepper is, to ``end``.
+    """Take the steps from ``begin``, the current view of the stepper, to ``end``.
 
     Every observer sees every chunk: first the history, whose records the others need, then the others in their order.
     An outcome of an observer ends the run. ``stop_requested`` is called between chunks.
@@ -98,17 +98,19 @@ def _finish_at_time(
     stepper: ChunkStepper, step: int, time: float, observe: Callable[[View], Outcome | None]
 ) -> Completion:
     """Observe the last own step and, one step later, the state at ``time``. An extension starts from the own step."""
-    own, ahead, outcome = View(stepper, step, step, is_final=True), None, None
-    if own.record is not None and own.record["time"] != time:
+    last_step, ahead, outcome = View(stepper, step, step, is_final=True), None, None
+    if last_step.record is not None and last_step.record["time"] != time:
         try:
             ahead = View(stepper.copy_at(time), step + 1, step, is_last=True, is_final=True, ahead=True)
             if ahead.record is None:
                 outcome, ahead = ahead.stepper.failure(step + 1, None), None
         except (ArithmeticError, np.linalg.LinAlgError) as error:
             outcome = flow_outcome(error, f"after step {step}")
-    own.is_last = ahead is None
-    outcome = observe(own) or outcome
+    last_step.is_last = ahead is None
+    outcome = observe(last_step) or outcome
     if ahead is not None:
         outcome = observe(ahead) or outcome
-    last = ahead or own
-    return Completion(outcome or Outcome(Ending.REACHED_THE_END, f"time {time:g} in {last.step} steps"), own, last)
+    last = ahead or last_step
+    return Completion(
+        outcome or Outcome(Ending.REACHED_THE_END, f"time {time:g} in {last.step} steps"), last_step, last
+    )

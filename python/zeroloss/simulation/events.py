@@ -97,23 +97,23 @@ class Events(Observer):
         values = view.values or view.record
         if values is None:
             return
-        found: dict[str, int] = {}
+        first_steps: dict[str, int] = {}
         for event in self._pending:
             if event.name not in values or not event.holds(values[event.name]):
                 continue
             # The end of a flow at a time is one step after its last own step. Losses were checked at every step.
             is_first = view.ahead or (event.name == "train_loss" and view.losses is not None)
             if is_first or self._last is None or self._last.step == view.step:
-                found[event.text] = view.step
+                first_steps[event.text] = view.step
             elif (step := self._first_step(view, event, self._last, view.step)) is not None:
-                found[event.text] = step
+                first_steps[event.text] = step
             else:
                 return
-        self.first_steps |= found
+        self.first_steps |= first_steps
         if self._schedule.due(view.step) and not view.ahead:
             self._last = SavedState(view.step, view.state)
         else:
-            self._provisional += found
+            self._provisional += first_steps
 
     def _check_inner_records(self, view: View) -> None:
         """Check the records within a chunk, and find the first step of each condition that holds."""

@@ -79,7 +79,7 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
             [f'sweep: needs a section [sweep] with lists, such as "network.seed" = [1, 2], got {format_value(section)}']
         )
     problems: list[str] = []
-    found, seen = [], set[str]()
+    result, seen = [], set[str]()
     for name, values in section.items():
         keys = tuple(key.strip() for key in str(name).split(","))
         if isinstance(values, Mapping):
@@ -103,10 +103,10 @@ def axes(settings: Mapping[str, Any]) -> list[Axis]:
         if len(set(texts)) < len(texts):
             again = next(text for text, count in collections.Counter(texts).items() if count > 1)
             problems.append(f"sweep.{name}: the value {again} appears twice")
-        found.append(Axis(keys, tuple(tuple(row) for row in rows)))
+        result.append(Axis(keys, tuple(tuple(row) for row in rows)))
     if problems:
         raise ConfigurationError(problems)
-    return found
+    return result
 
 
 def cells(settings: Mapping[str, Any], progress: bool | None = None) -> list[Cell]:
@@ -126,31 +126,31 @@ def cells(settings: Mapping[str, Any], progress: bool | None = None) -> list[Cel
     except ValueError as error:
         raise ConfigurationError([str(error)]) from None
     problems: dict[str, str] = {}
-    found: list[Cell] = []
+    result: list[Cell] = []
     names: dict[str, Cell] = {}
     parts = _Parts(base, lines)
     places = itertools.product(*(range(len(axis.values)) for axis in lines))
     for place in progress_bar(progress, iterable=places, total=count, desc="cells", unit="cell", leave=False):
         labels = {key: value for axis, i in zip(lines, place, strict=True) for key, value in axis.labels[i]}
-        if not found and not problems:
+        if not result and not problems:
             others: list[str] = []
             extract_sections(_apply_labels(base, labels), others)
             problems |= dict.fromkeys(others, str(Cell(labels, {}, "")))
-        own = {name: parts.at(name, place) for name in SECTIONS}
-        if wrong := [line for part, _ in own.values() for line in part.problems]:
+        sections = {name: parts.at(name, place) for name in SECTIONS}
+        if wrong := [line for part, _ in sections.values() for line in part.problems]:
             for line in wrong:
                 problems.setdefault(line, str(Cell(labels, {}, "")))
             continue
-        name = combine_fingerprint(own[section][1] for section in sorted(own))
-        cell = Cell(labels, {section: part.keys for section, (part, _) in own.items()}, name)
+        name = combine_fingerprint(sections[section][1] for section in sorted(sections))
+        cell = Cell(labels, {section: part.keys for section, (part, _) in sections.items()}, name)
         if name in names:
             problems.setdefault(f"sweep: the run is the same as with {names[name]}", str(cell))
         names[name] = cell
-        found.append(cell)
+        result.append(cell)
     if problems:
         lines_of_cells = [f"{line} (with {cell})" for line, cell in list(problems.items())[:_MAX_REPORTED]]
         raise ConfigurationError([*lines_of_cells, *_format_rest(len(problems) - _MAX_REPORTED)])
-    return found
+    return result
 
 
 class _Parts:
@@ -175,9 +175,9 @@ class _Parts:
 
     def at(self, name: str, place: tuple[int, ...]) -> tuple[CheckedSection, str]:
         """Return a section at a place on the axes, with its text in the cell's fingerprint."""
-        own = (name, *(place[i] for i in self._axes[name]))
+        position = (name, *(place[i] for i in self._axes[name]))
         below = self._BASES.get(name)
-        key = own if below is None else (*own, below, *(place[i] for i in self._axes[below]))
+        key = position if below is None else (*position, below, *(place[i] for i in self._axes[below]))
         if key not in self._found:
             part = self._part(name, place)
             text = section_text(name, self._with_contents(part.keys), with_length=True) if not part.problems else ""
@@ -197,18 +197,18 @@ class _Parts:
         seedless = [i for i in self._axes[name] if self._lines[i].keys != (f"{name}.seed",)]
         seed = self._section_keys(name, place).get("seed", 0)
         is_valid = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < _GREATEST_SEED
-        own = (name, *(place[i] for i in (seedless if is_valid else self._axes[name])), is_valid)
-        return own if name not in self._BASES else (*own, *self._key(self._BASES[name], place))
+        position = (name, *(place[i] for i in (seedless if is_valid else self._axes[name])), is_valid)
+        return position if name not in self._BASES else (*position, *self._key(self._BASES[name], place))
 
     def _part(self, name: str, place: tuple[int, ...]) -> CheckedSection:
-        key, given = self._key(name, place), self._section_keys(name, place)
+        key, keys = self._key(name, place), self._section_keys(name, place)
         if key not in self._checked:
             basis = self._basis(name, place)
-            part = check_section(name, given, basis)
+            part = check_section(name, keys, basis)
             self._cache(key, part.built)
             self._checked[key] = CheckedSection(part.keys, None, part.problems)
         part = self._checked[key]
-        return CheckedSection({**part.keys, "seed": given["seed"]}, None, part.problems) if "seed" in given else part
+        return CheckedSection({**part.keys, "seed": keys["seed"]}, None, part.problems) if "seed" in keys else part
 
     def _basis(self, name: str, place: tuple[int, ...]) -> Any:
         if name not in self._BASES:

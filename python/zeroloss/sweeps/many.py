@@ -44,9 +44,9 @@ def simulate_many(
 ) -> Ensemble:
     """Simulate many dynamics side by side.
 
-    Every member gives the same bits as `zeroloss.simulate` alone. Every step uses the full batch. The arguments except
-    ``members``, ``measures``, ``at_once`` and ``progress`` are those of `zeroloss.simulate`, and the same for all
-    members.
+    Every member gives the same bits as `zeroloss.simulate` alone. Every step uses the full batch. All arguments
+    except ``members``, ``measures``, ``at_once`` and ``progress`` have the same meaning as for `zeroloss.simulate`, and
+    apply to every member.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ class Store:
     common: Mapping[str, Any]
 
     @classmethod
-    def of(cls, path: Path, lines: Sequence[Axis], given: Sequence[Cell]) -> Store:
+    def of(cls, path: Path, lines: Sequence[Axis], cells: Sequence[Cell]) -> Store:
         """Return the store for the cells of a sweep.
 
         Parameters
@@ -80,7 +80,7 @@ class Store:
             The directory.
         lines : sequence of Axis
             The lines of the section ``[sweep]``.
-        given : sequence of Cell
+        cells : sequence of Cell
             The cells.
 
         Returns
@@ -88,12 +88,12 @@ class Store:
         Store
             The store.
         """
-        swept = set(given[0].labels)
+        swept = set(cells[0].labels)
         common = {
             section: {key: value for key, value in keys.items() if f"{section}.{key}" not in swept}
-            for section, keys in given[0].settings.items()
+            for section, keys in cells[0].settings.items()
         }
-        return cls(path, lines, [cell.name for cell in given], common)
+        return cls(path, lines, [cell.name for cell in cells], common)
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> Store:
@@ -228,8 +228,8 @@ class Store:
             existing = {path.name.removesuffix(".error") for path in (self.path / "cells").iterdir()}
         except OSError:
             return {}
-        begun = (name for name in self.names if name in existing)
-        return {name: outcome for name in begun if (outcome := read_outcome(self.cell(name))) is not None}
+        names = (name for name in self.names if name in existing)
+        return {name: outcome for name in names if (outcome := read_outcome(self.cell(name))) is not None}
 
     def check_free(self) -> None:
         """Check that the directory is free for this sweep.

@@ -183,13 +183,13 @@ def sweep(
     """
     settings = _settings_of(configuration)
     lines = axes(settings)
-    found = cells(settings, progress)
-    store = Store.of(Path(out), lines, found)
+    all_cells = cells(settings, progress)
+    store = Store.of(Path(out), lines, all_cells)
     store.check_free()
     processors = available_processors() if client is None else max(1, sum(client.nthreads().values()))
     count = processors if workers is None else checked_workers("workers", workers)
-    plan = Sweep(store, found, count, store.outcomes())
-    plan.todo = [c for c in found if c.name not in plan.outcomes or (retry and has_failed(plan.outcomes[c.name]))]
+    plan = Sweep(store, all_cells, count, store.outcomes())
+    plan.todo = [c for c in all_cells if c.name not in plan.outcomes or (retry and has_failed(plan.outcomes[c.name]))]
     plan.outcomes = {name: how for name, how in plan.outcomes.items() if not (retry and has_failed(how))}
     plan.workers = max(1, min(count, len(plan.todo)))
     model = CostModel()
