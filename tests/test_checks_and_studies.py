@@ -202,7 +202,7 @@ def test_the_command_prints_table_and_line(capsys, monkeypatch, tmp_path):
     ],
 )
 def test_an_interruption_reports_saved_cells(name, message, end, status, word, capsys, monkeypatch, tmp_path):
-    def interrupted(*_):
+    def interrupt(*_):
         raise end
 
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
@@ -210,7 +210,7 @@ def test_an_interruption_reports_saved_cells(name, message, end, status, word, c
     monkeypatch.setattr(
         module,
         "STUDY",
-        replace(module.STUDY, check=lambda settings: None, analyse=None, grids=interrupted, simulate=interrupted),
+        replace(module.STUDY, check=lambda settings: None, analyse=None, grids=interrupt, simulate=interrupt),
     )
     with pytest.raises(SystemExit) as ended:
         cli.main(["study", name, "--out", str(tmp_path)])

@@ -279,8 +279,8 @@ def test_steps_end_at_corners_if_a_vector_is_redrawn():
     path = Path(np.arange(3.0), theta, np.array([right, right, up]), np.array([right, up, up]), PathEnding.LATE)
     np.testing.assert_allclose([path.at(0.25), path.at(1.0), path.at(1.75)], [[0.25, 0], [1, 0], [1, 0.75]], atol=1e-15)
     random = Random(1, 4, 2, 0.1)
-    assert same_bits(random.redrawn(0.01), random.redrawn(0.09))
-    assert np.abs(random.redrawn(0.09) - random.redrawn(0.11)).max() > 0.1
+    assert same_bits(random.redraw(0.01), random.redraw(0.09))
+    assert np.abs(random.redraw(0.09) - random.redraw(0.11)).max() > 0.1
 
 
 def test_a_direction_that_ceases_to_exist_ends_its_path(monkeypatch):

@@ -281,23 +281,3 @@ def test_the_guide_to_the_examples_lists_every_file():
     files = {path.name for path in (ROOT / "examples").iterdir() if path.suffix in {".toml", ".py"}}
     assert set(re.findall(r"`(?:python examples/)?(\w+\.(?:toml|py))`", guide)) == files
     assert [link for link in re.findall(r"\]\((\S+)\)", guide) if not (ROOT / "examples" / link).exists()] == []
-
-
-#: Constructions of the section "Style" of CONTRIBUTING.md.
-AVOIDED = r"in place of|but for |\bbeside\b|\bgo(?:es)? on\b|\btold\b|\btells?\b|what there is|\blikewise\b"
-
-
-GUIDES = ["ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", "examples/README.md"]  # CONTRIBUTING.md quotes them
-
-
-@pytest.mark.parametrize("page", [*PAGES, *GUIDES])
-def test_pages_are_in_plain_words(page):
-    text = re.sub(r"`[^`]*`", "", read_page(page))
-    assert re.findall(AVOIDED, " ".join(text.split()), re.IGNORECASE) == []
-
-
-@pytest.mark.parametrize(
-    "sentence", ["What there is of the run is kept.", "It goes on.", "x in place of y", "It tells."]
-)
-def test_avoided_constructions_are_found(sentence):
-    assert re.search(AVOIDED, sentence, re.IGNORECASE)

@@ -122,13 +122,13 @@ def test_an_interrupted_study_resumes(tmp_path, monkeypatch):
     simulate, count = norm_clamp.simulate, []
 
     def until(last):
-        def interrupted(*given, **options):
+        def simulate_until(*given, **options):
             if len(count) == last:
                 raise KeyboardInterrupt
             count.append(given)
             return simulate(*given, **options)
 
-        return interrupted
+        return simulate_until
 
     monkeypatch.setattr(norm_clamp, "simulate", until(7))
     with pytest.raises(KeyboardInterrupt):

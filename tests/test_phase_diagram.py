@@ -130,14 +130,14 @@ def test_an_interrupted_study_resumes(tmp_path, monkeypatch):
     settings = SMALL["phase-diagram"][1]
     simulate, count = _delays.simulate, []
 
-    def stopped(*given, **options):
+    def simulate_three(*given, **options):
         if len(count) == 3:
             raise KeyboardInterrupt
         count.append(given)
         return simulate(*given, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_delays, "simulate", stopped)
+        patch.setattr(_delays, "simulate", simulate_three)
         with pytest.raises(KeyboardInterrupt):
             phase_diagram.STUDY.run(settings, cells=Cells(tmp_path), workers=1)
     cells = Cells(tmp_path)

@@ -75,7 +75,7 @@ def make_figure6() -> str:
     def both(key: str, form: str) -> str:
         return f"{format_range(first[key], form)} → {format_range(last[key], form)}"
 
-    def scaled(key: str, power: int) -> str:
+    def format_scaled(key: str, power: int) -> str:
         exponent = format_power(10.0**power)
         return f"{format_range([value / 10**power for value in summary[key]], '.1f')}·{exponent}"
 
@@ -85,7 +85,7 @@ def make_figure6() -> str:
             summary["crossing_steps"].items(), ("1680–2010", "1930–2300", "2260–2490"), strict=True
         )
     ]
-    condition = f"{scaled('condition_initial', 6)} → {scaled('condition_final', 5)}"
+    condition = f"{format_scaled('condition_initial', 6)} → {format_scaled('condition_final', 5)}"
     rows += [
         ["final ‖E‖²", format_range(summary["final_norm_E_squared"], ".1f"), "144–148"],
         ["final ‖W‖²", format_range(summary["final_norm_W_squared"], ".1f"), "142–145"],

@@ -50,7 +50,7 @@ class Random:
         """Return the number of the interval that contains a time."""
         return int(time / self._redraw_every)
 
-    def redrawn(self, time: float) -> Vector:
+    def redraw(self, time: float) -> Vector:
         """Return the vector of the interval that contains a time."""
         return np.random.default_rng([self._seed, 2, self.interval(time)]).standard_normal(self.fixed.size)
 
@@ -71,7 +71,7 @@ RULES: Mapping[str, Rule] = {
     "30° off": lambda space, time, random: space.tilt(30, random.fixed),
     "60° off": lambda space, time, random: space.tilt(60, random.fixed),
     "80° off": lambda space, time, random: space.tilt(80, random.fixed),
-    "80° off, redrawn": lambda space, time, random: space.tilt(80, random.redrawn(time)),
+    "80° off, redrawn": lambda space, time, random: space.tilt(80, random.redraw(time)),
     "a random direction": lambda space, time, random: space.project_on_span(random.fixed[None]),
     "random directions": lambda space, time, random: space.project_on_span(random.span),
     "first layer alone": lambda space, time, random: space.steepest_direction(space.layer_mobility("E")),
@@ -86,9 +86,9 @@ _PACE = np.tan(np.radians(80))  # The speed of the random part of "80° off", an
 
 #: The controls, which leave out the part along g: random directions along which ‖θ‖² is constant, as fast as at 80°.
 CONTROLS: Mapping[str, Rule] = {
-    "norm kept": lambda space, time, random: _PACE * space.level_direction(random.redrawn(time)),
+    "norm kept": lambda space, time, random: _PACE * space.level_direction(random.redraw(time)),
     "both layers' norms kept": lambda space, time, random: (
-        _PACE * space.level_direction(random.redrawn(time), space.layer_balance())
+        _PACE * space.level_direction(random.redraw(time), space.layer_balance())
     ),
 }
 
