@@ -1,8 +1,8 @@
 """Check the docstrings of all public names with numpydoc: ``check_docstrings.py [MODULE…]``.
 
 Public names are the classes and functions in the ``__all__`` of a module without a leading underscore, and their public
-methods and properties. ``[tool.numpydoc_validation]`` in ``pyproject.toml`` lists the checks, and the modules that are
-excluded. Without arguments all other modules are checked; with arguments, these modules, even if they are excluded.
+methods and properties. ``[tool.numpydoc_validation]`` in ``pyproject.toml`` lists the checks. Arguments select modules,
+named as ``zeroloss.datasets``, or names in them, by the module that defines the name.
 
 Classes are checked by import, because numpydoc does not see the parameters of a dataclass in its source. A class
 documents its parameters, or its attributes if callers only read them.
@@ -62,7 +62,7 @@ class PublicName(Validator):
         return (*names, *others) if names else documented
 
 
-def further_errors(checked: PublicName) -> Iterator[tuple[str, str]]:
+def find_further_errors(checked: PublicName) -> Iterator[tuple[str, str]]:
     """Find errors that numpydoc does not check."""
     if checked.is_function_or_method and checked.summary.split(" ")[0] in NOT_VERBS:
         yield "SS05", "Summary must start with a verb in the imperative"
@@ -74,7 +74,7 @@ def further_errors(checked: PublicName) -> Iterator[tuple[str, str]]:
             yield "RS02", f"Raises: the description of {kinds} should start with a capital letter and end with a period"
 
 
-def public_objects(module_name: str) -> Iterator[tuple[str, object]]:
+def find_public_objects(module_name: str) -> Iterator[tuple[str, object]]:
     """Find the public names of a module and its submodules, and the public methods and properties of classes."""
     module = importlib.import_module(module_name)
     for name in getattr(module, "__all__", ()):
@@ -93,22 +93,30 @@ def public_objects(module_name: str) -> Iterator[tuple[str, object]]:
                     yield f"{home}.{name}.{member}", function
     for part in pkgutil.iter_modules(getattr(module, "__path__", ())):
         if not part.name.startswith("_"):
-            yield from public_objects(f"{module_name}.{part.name}")
+            yield from find_public_objects(f"{module_name}.{part.name}")
+
+
+def find_errors(name: str, value: object) -> list[tuple[str, str]]:
+    """Return the code and the text of every error in the docstring of an object."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["numpydoc_validation"]
+    checks = get_validation_checks(set(settings["checks"])) | {"RS01", "RS02"}
+    errors = [*validate(name, PublicName, value=value)["errors"], *find_further_errors(PublicName(name, value))]
+    return [(code, text) for code, text in errors if code in checks]
 
 
 def main(modules: list[str]) -> int:
-    """Print every error in the docstrings of some modules, or of all that are not excluded, and count the errors."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["numpydoc_validation"]
-    checks = get_validation_checks(set(settings["checks"])) | {"RS01", "RS02"}
+    """Print every error in the docstrings of some modules, by default of all, and return the number of errors."""
+    objects = dict(find_public_objects("zeroloss"))
+    if modules:
+        objects = {name: objects[name] for name in objects if any(f"{name}.".startswith(f"{m}.") for m in modules)}
+        if not objects:
+            print(f"no public name in {', '.join(modules)}")
+            return 1
     lines = []
-    for name, value in dict(public_objects("zeroloss")).items():
-        listed = any(f"{name}.".startswith(f"{module}.") for module in modules or settings["exclude"])
-        if listed != bool(modules):
-            continue
-        report = validate(name, PublicName, value=value)
-        errors = report["errors"] + list(further_errors(PublicName(name, value)))
-        place = f"{Path(report['file']).relative_to(Path(zeroloss.__path__[-1]))}:{report['file_line']}"
-        lines += [f"{place}: {name}: {code} {text}" for code, text in errors if code in checks]
+    for name, value in objects.items():
+        checked = PublicName(name, value)
+        place = f"{Path(checked.source_file_name).relative_to(zeroloss.__path__[-1])}:{checked.source_file_def_line}"
+        lines += [f"{place}: {name}: {code} {text}" for code, text in find_errors(name, value)]
     print("\n".join(sorted(lines)), end="\n" if lines else "")
     return len(lines)
 
