@@ -68,7 +68,7 @@ def make_lines() -> str:
 
 
 def make_figure6() -> str:
-    """Return the numbers of figure 6, with those of the reference."""
+    """Return the numbers of figure 6, and the numbers of the reference."""
     summary = read_result("figure6")["summary"]
     first, last = summary["fourier_initial"], summary["fourier_final"]
 
