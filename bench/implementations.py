@@ -68,7 +68,7 @@ def jax_scan(problem: Problem) -> Start:
 
     def form(inputs: Any) -> Start:
         @cache
-        def compiled(steps: int) -> Callable[[], Answer]:
+        def compile_steps(steps: int) -> Callable[[], Answer]:
             if problem.case.dynamics == "descent":
                 settings = {"steps": steps, "activation_name": problem.case.activation, **_DESCENT}
                 descent = reference.descent.lower(inputs, Y, E, W, **settings).compile()
@@ -76,7 +76,7 @@ def jax_scan(problem: Problem) -> Start:
             predicted = reference.predicted_descent.lower(inputs, Y, E, steps=steps, step_size=STEP_SIZE).compile()
             return lambda: (predicted(inputs, Y, E).block_until_ready(), W)
 
-        return compiled
+        return compile_steps
 
     def seconds(candidate: Start) -> float:
         run, times = candidate(trial), []

@@ -10,12 +10,12 @@ pytest.importorskip("numpydoc")
 import check_docstrings
 
 
-def undocumented(a: int) -> int:
+def without_sections(a: int) -> int:
     """The number that follows."""
     return a + 1
 
 
-def documented(a: int) -> int:
+def with_all_sections(a: int) -> int:
     """Add one to a number.
 
     Parameters
@@ -63,8 +63,8 @@ class Result:
 @pytest.mark.parametrize(
     ("value", "codes"),
     [
-        (undocumented, {"PR01", "RT01", "SS05"}),
-        (documented, set()),
+        (without_sections, {"PR01", "RT01", "SS05"}),
+        (with_all_sections, set()),
         (misnamed_error, {"RS01", "RS02"}),
         (Result, {"PR01"}),
     ],

@@ -147,7 +147,7 @@ def test_cells_run_in_order_and_print_the_expected_lines(page, folder, monkeypat
     CHECKS_OF_PAGES[page](lines, folder)
 
 
-def test_the_pytorch_script_prints_what_its_page_says():
+def test_the_pytorch_script_prints_the_number_on_its_page():
     pytest.importorskip("torch")
     page = "docs/how-to/port-a-pytorch-script.md"
     names = {}

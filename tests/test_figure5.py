@@ -39,7 +39,7 @@ def result(settings):
 
 
 @pytest.fixture(scope="module", params=[FIGURE5, FIGURE7], ids=lambda study: study.name)
-def saved(request, result, settings, tmp_path_factory):
+def saved_study(request, result, settings, tmp_path_factory):
     """The study, the result and the directory of each figure, from one simulation."""
     directory = tmp_path_factory.mktemp("figure")
     own = replace(result, study=request.param)
@@ -161,8 +161,8 @@ def test_runs_that_do_not_reach_a_level_are_counted():
     assert memorisation._format_steps("x", [7, None, None]) == "x at 7 in 1 of 3 runs"
 
 
-def test_files_hold_numbers_settings_and_picture(saved, settings, tmp_path):
-    study, result, directory = saved
+def test_files_hold_numbers_settings_and_picture(saved_study, settings, tmp_path):
+    study, result, directory = saved_study
     assert sorted(path.name for path in directory.iterdir()) == [f"figure.{e}" for e in ("json", "nc", "png")]
     about = json.loads((directory / "figure.json").read_text(encoding="utf-8"))
     assert about["settings"] == asdict(settings)
@@ -177,8 +177,8 @@ def test_files_hold_numbers_settings_and_picture(saved, settings, tmp_path):
     assert (tmp_path / "again.png").read_bytes() == (directory / "figure.png").read_bytes()
 
 
-def test_only_quick_pictures_are_marked(saved, settings):
-    study, result, _ = saved
+def test_only_quick_pictures_are_marked(saved_study, settings):
+    study, result, _ = saved_study
     full = result.numbers.assign_attrs(settings=json.dumps(asdict(replace(settings, quick=False))))
     marked, unmarked = ([text.get_text() for text in study.draw(numbers).texts] for numbers in (result.numbers, full))
     assert marked == ["QUICK RUN  2 seeds, measured every 100 steps"]
