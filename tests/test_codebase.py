@@ -90,9 +90,9 @@ def stub_names():
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_stub_has_the_names_of_the_module(level):
     module = kernels_of(level)
-    held = {name for name in vars(module) if not name.startswith("_")}
+    names = {name for name in vars(module) if not name.startswith("_")}
     stub = stub_names()
-    assert held == set(stub)
+    assert names == set(stub)
     for name, methods in stub.items():
         if methods is not None:
             own = {m for m in vars(getattr(module, name)) if not m.startswith("_") and m != "pybind11_detail"}

@@ -86,8 +86,8 @@ def test_bits_of_the_geometry_do_not_depend_on_threads(rows, kind, hidden):
         zero_loss = kernels.ZeroLossSet(samples, kernel_activation(net), kind, 1e-10, 500, threads)
         E, W = net.E * 1.001, net.W.copy()
         assert zero_loss.retract(E, W, 1e-8, 20, True)[0] == "converged"
-        free, held = zero_loss.direction(E, W), zero_loss.pinned_direction(E, W, pinned.astype("float64"))
-        found[threads] = [E, W, zero_loss.gram(E, W), *free, *held[:2], np.array(zero_loss.extremes(E, W, 0.01, 9))]
+        free, fixed = zero_loss.direction(E, W), zero_loss.pinned_direction(E, W, pinned.astype("float64"))
+        found[threads] = [E, W, zero_loss.gram(E, W), *free, *fixed[:2], np.array(zero_loss.extremes(E, W, 0.01, 9))]
     for arrays in found.values():
         assert all(same_bits(one, alone) for one, alone in zip(arrays, found[1], strict=True))
 
