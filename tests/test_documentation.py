@@ -223,7 +223,7 @@ def test_commands_within_sentences_exist(line):
     name, *words = shlex.split(line)
     (command,) = [each for each in cli.COMMANDS if each.name == name]
     if words and words != ["--help"]:
-        context = command.make_context(name, words)
+        context = command.make_context(name, list(words))
         known = {"reproduce": FIGURES, "check": CHECKS, "study": STUDIES}
         if name in known:
             assert words[0] in context.params["names"]
