@@ -168,7 +168,8 @@ def normal(
 ) -> Network:
     """Make a network with independent normal entries.
 
-    The entries are drawn in float64 from ``seed``, first E, then W, and rounded to ``dtype``.
+    The network has two layers without biases. The entries are drawn in float64 from ``seed``, first E, then W, and
+    rounded to ``dtype``.
 
     Parameters
     ----------
@@ -216,8 +217,8 @@ def uniform_fan_in(
 ) -> Network:
     """Make a network with the default initialisation of PyTorch's ``Linear``, entries uniform in ±1/√fan_in.
 
-    fan_in is d_in for E and hidden for W. The entries are drawn in float64 from ``seed``, first E, then W, and rounded
-    to ``dtype``.
+    The network has two layers without biases. fan_in is d_in for E and hidden for W. The entries are drawn in float64
+    from ``seed``, first E, then W, and rounded to ``dtype``.
 
     Parameters
     ----------
@@ -262,7 +263,7 @@ def uniform_fan_in(
 def from_arrays(E: ArrayLike, W: ArrayLike, activation: ActivationName = "relu") -> Network:
     """Make a network from arrays, which are copied.
 
-    The precision is float32 if both arrays have it, and float64 otherwise.
+    The network has two layers without biases. Its precision is float32 if both arrays have it, and float64 otherwise.
 
     Parameters
     ----------
