@@ -146,3 +146,36 @@ def test_a_crossing_is_found_under_the_old_name():
     level = zl.metrics.Level("train_loss", 1.0, direction="below")
     with pytest.warns(DeprecationWarning, match=r"Level\.crossed is deprecated; use Level\.find_crossing"):
         assert level.crossed(history) == level.find_crossing(history)
+
+
+@pytest.mark.parametrize(
+    ("use", "line"),
+    [
+        (lambda: zl.results.held is zl.results.file_lock, "zeroloss.results.held is deprecated; use file_lock"),
+        (lambda: zl.results.trained is zl.results.describe_origin, "zeroloss.results.trained is deprecated; use"),
+        (
+            lambda: runs.Broken is runs.RunInterruptedError,
+            "zeroloss.runs.Broken is deprecated; use RunInterruptedError",
+        ),
+        (
+            lambda: zl.results.Outcome(zl.results.Ending.STIFF, "at 3").sentence == "at 3",
+            "Outcome.sentence is deprecated",
+        ),
+        (lambda: not zl.results.Ending.STIFF.can_go_on, "Ending.can_go_on is deprecated; use can_continue"),
+        (lambda: zl.results.Ending.STIFF.is_the_end, "Ending.is_the_end is deprecated; use is_final"),
+    ],
+)
+def test_old_public_names_work_with_a_warning(use, line):
+    with pytest.warns(DeprecationWarning, match=line):
+        assert use()
+
+
+def test_old_arguments_of_runs_work_with_a_warning(tmp_path):
+    steps, configuration = [], config.from_settings({"run": {"steps": 2, "record_every": 1}})
+    with pytest.warns(DeprecationWarning, match="announce is deprecated; use on_record"):
+        runs.run(configuration, tmp_path / "a", progress=False, announce=lambda step, values: steps.append(step))
+    assert steps == [0, 1, 2]
+    with pytest.warns(DeprecationWarning, match="tell is deprecated; use on_warning"):
+        runs.resume(tmp_path / "a", progress=False, tell=steps.append)
+    with pytest.raises(AttributeError, match=r"module 'zeroloss.runs' has no attribute 'nothing'"):
+        _ = runs.nothing
