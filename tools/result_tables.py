@@ -13,6 +13,7 @@ from typing import Any
 from zeroloss.studies import CHECKS, FIGURES, STUDIES, Study, load
 from zeroloss.studies._words import format_range
 from zeroloss.studies.beyond._delays import format_interval
+from zeroloss.studies.beyond.direction import list_rows
 from zeroloss.studies.beyond.norm_clamp import FREE, VARIANTS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -174,6 +175,13 @@ def make_norm_clamp() -> str:
     return format_table(["", "ρ", "delay to 0.5, least – median – greatest", "runs that generalise"], rows)
 
 
+def make_direction() -> str:
+    """Return the numbers of every direction."""
+    head = ["direction", "ends", "at s", "‖θ‖²", "length", "accuracy ½ from s", "0.95 from s", "test accuracy"]
+    rows = list_rows(read_result("direction")["summary"])
+    return format_table([*head, "test loss", "strongest share", "cosine gap"], rows)
+
+
 #: The tables by the names in their marks.
 TABLES: Mapping[str, Callable[[], str]] = {
     "lines": make_lines,
@@ -183,6 +191,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "delay laws": make_delay_laws,
     "budgets": make_budgets,
     "norm clamp": make_norm_clamp,
+    "direction": make_direction,
 }
 
 
