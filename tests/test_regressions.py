@@ -134,3 +134,24 @@ def test_the_tangent_projection_has_its_digits_near_a_repeated_sample():
     expected = Q @ (Q.T @ theta) - theta
     found = np.concatenate([dense.gE.ravel(), dense.gW.ravel()])
     assert np.linalg.norm(found - expected) < 1e-9 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    "measures",
+    [
+        {"m": lambda net: 1j * net.E[0, 0]},
+        {"m": lambda net: net.E[0, :3] + 1j, "flag": lambda net: bool(net.E[0, 0] > 0)},
+        {"m": lambda net: "a" * (1 + int(100 * abs(net.E[0, 0])))},
+        {"m": lambda net: np.array(["é", "bcd"])},
+        {"m": lambda net: b"abc"},
+        {"m": lambda net: net.E[0, :3].copy(), "m_0": lambda net: 1.0},  # The second has the name of a dimension.
+    ],
+    ids=["complex", "complex-vector", "string", "string-vector", "bytes", "dimension"],
+)
+def test_measures_that_are_not_real_numbers_are_saved_and_loaded(measures, tmp_path):
+    run = zl.simulate(zl.GradientDescent(lr=0.1), DATA, NET, steps=50, record_every=7, measures=measures)
+    run.save(tmp_path / "run")
+    history = zl.load(tmp_path / "run").history
+    for name in measures:
+        assert history[name].dtype == run.history[name].dtype
+        assert np.array_equal(history[name], run.history[name])

@@ -142,6 +142,10 @@ def columns_of(dataset: xr.Dataset) -> dict[str, NDArray[Any]]:
     return {"step": dataset.step.values, **times, **{str(name): dataset[name].values for name in dataset.data_vars}}
 
 
+#: The prefix that NetCDF gives to a variable with the name of another variable's dimension.
+_RENAMED = "_nc4_non_coord_"
+
+
 @contextlib.contextmanager
 def open_columns(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
     """Open a file of records or snapshots, and yield its columns. `read_column` reads their rows.
@@ -160,7 +164,8 @@ def open_columns(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
             stored, variables = stack.enter_context(_open_variables(path))
             names = [stored.attrs.get("coordinates", "")]
             names += [variable.attrs.get("coordinates", "") for variable in variables.values()]
-            times = set(" ".join(names).split())
+            dimensions = {name for name, variable in variables.items() if variable.name == f"/{_RENAMED}{name}"}
+            times = {*" ".join(names).split(), *dimensions}  # xarray takes a dimension's name for a coordinate's.
             columns = {f"{TIME}{name}" if name in times else name: variable for name, variable in variables.items()}
             if any(column.shape[:1] != columns["step"].shape for column in columns.values()):
                 raise DamagedError(f"{path.name}: its variables have different numbers of steps")
@@ -168,8 +173,15 @@ def open_columns(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
 
 
 def read_column(column: h5py.Dataset, begin: int, end: int) -> NDArray[Any]:
-    """Read the rows [begin, end) of a column. NetCDF has no booleans and stores them as integers."""
+    """Read the rows [begin, end) of a column.
+
+    NetCDF has no booleans and stores them as integers. Strings are objects, and bytes are letters along a last axis.
+    """
+    if column.dtype.kind == "O":
+        return column.asstr()[begin:end].astype(str)  # type: ignore[no-any-return]
     values: NDArray[Any] = column[begin:end]
+    if values.dtype.kind == "S":
+        return values.view(f"S{values.shape[-1]}")[..., 0]
     return values.astype(bool) if column.attrs.get("dtype") == "bool" else values
 
 
@@ -219,9 +231,9 @@ def _open_variables(path: Path) -> Iterator[tuple[h5py.File, dict[str, h5py.Data
 
     with path.open("rb") as file, h5py.File(file) as stored:
         variables = {
-            name: variable
+            name.removeprefix(_RENAMED): variable
             for name, variable in stored.items()
-            if b"not a netCDF variable" not in variable.attrs.get("NAME", b"")
+            if isinstance(variable, h5py.Dataset) and b"not a netCDF variable" not in variable.attrs.get("NAME", b"")
         }
         size = os.fstat(file.fileno()).st_size
         if sum(variable.nbytes for variable in variables.values()) > size:
