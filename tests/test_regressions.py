@@ -2,6 +2,7 @@
 
 import os
 
+import h5py
 import numpy as np
 import pytest
 import scipy.sparse
@@ -155,3 +156,15 @@ def test_measures_that_are_not_real_numbers_are_saved_and_loaded(measures, tmp_p
     for name in measures:
         assert history[name].dtype == run.history[name].dtype
         assert np.array_equal(history[name], run.history[name])
+
+
+def test_a_damaged_header_of_a_variable_is_an_error(tmp_path):
+    zl.simulate(zl.GradientDescent(lr=0.1), DATA, NET, steps=5).save(tmp_path / "run")
+    file = tmp_path / "run" / "history.nc"
+    with h5py.File(file) as stored:
+        address = h5py.h5o.get_info(stored["norm_E"].id).addr
+    content = bytearray(file.read_bytes())
+    content[address + 30] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(zl.results.DamagedError, match=r"history\.nc"):
+        zl.load(tmp_path / "run")

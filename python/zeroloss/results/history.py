@@ -230,9 +230,10 @@ def _open_variables(path: Path) -> Iterator[tuple[h5py.File, dict[str, h5py.Data
     import h5py  # noqa: PLC0415 — slow to import, and needed only with results
 
     with path.open("rb") as file, h5py.File(file) as stored:
+        objects = {name: stored[name] for name in stored}  # ``items`` would yield None for damaged objects.
         variables = {
             name.removeprefix(_RENAMED): variable
-            for name, variable in stored.items()
+            for name, variable in objects.items()
             if isinstance(variable, h5py.Dataset) and b"not a netCDF variable" not in variable.attrs.get("NAME", b"")
         }
         size = os.fstat(file.fileno()).st_size
