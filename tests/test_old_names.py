@@ -1,5 +1,6 @@
 """Settings under their old names mean the same, with a warning, and stored ones are read without a warning."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -179,3 +180,34 @@ def test_old_arguments_of_runs_work_with_a_warning(tmp_path):
         runs.resume(tmp_path / "a", progress=False, tell=steps.append)
     with pytest.raises(AttributeError, match=r"module 'zeroloss.runs' has no attribute 'nothing'"):
         _ = runs.nothing
+
+
+@pytest.mark.parametrize("kind", [zl.GradientDescent, zl.AdamW])
+def test_old_attributes_of_settings_have_the_old_values(kind):
+    with pytest.warns(DeprecationWarning, match=r"\.norm_control is deprecated; use norm_constraint"):
+        assert [kind(lr=0.1, norm_constraint=new).norm_control for new in VALUES.values()] == list(VALUES)
+    with pytest.warns(DeprecationWarning, match=r"\.norm_step is deprecated; use norm_from_step"):
+        assert kind(lr=0.1, norm_constraint="once", norm_from_step=3).norm_step == 3
+    with pytest.warns(DeprecationWarning, match=r"\.norm_control is deprecated"):
+        assert kind(lr=0.1).norm_control is None
+
+
+@pytest.mark.parametrize("kind", [zl.GradientDescent, zl.AdamW])
+def test_settings_are_replaced_under_old_names(kind):
+    start = kind(lr=0.1, norm_constraint="at_most", norm_from_step=2)
+    with pytest.warns(DeprecationWarning, match="is deprecated") as caught:
+        changed = dataclasses.replace(start, norm_control="hold", norm_step=3)
+    assert changed == kind(lr=0.1, norm_constraint="fixed", norm_from_step=3)
+    assert all(warning.filename == __file__ for warning in caught)
+    with pytest.warns(DeprecationWarning, match="norm_control is deprecated"):
+        assert dataclasses.replace(kind(lr=0.1), norm_control="cap").norm_constraint == "at_most"
+
+
+@pytest.mark.parametrize("make", [lambda keys: config.RunSettings(**keys), config.RunSettings.model_validate])
+def test_the_section_run_accepts_its_old_key(make):
+    with pytest.warns(DeprecationWarning, match=r"stop_records is deprecated") as caught:
+        settings = make({"stop_records": 4})
+    assert settings == config.RunSettings(stop_sustained_records=4)
+    assert caught[0].filename == __file__
+    with pytest.raises(ValueError, match="stop_records: is the old name of stop_sustained_records"):
+        make({"stop_records": 4, "stop_sustained_records": 4})

@@ -57,21 +57,39 @@ RENAMED: Mapping[str, Mapping[str, Renamed]] = {
 
 
 def accept_old_names(section: str) -> Callable[[Kind], Kind]:
-    """Return a decorator of a settings class that accepts the old keyword arguments of a section, with a warning."""
+    """Return a decorator of a dataclass that accepts old keyword arguments and attributes, with a warning."""
+    table = RENAMED[section]
 
     def decorate(kind: Kind) -> Kind:
         init = kind.__init__  # type: ignore[misc]
+        fields = kind.__dataclass_fields__.keys()  # type: ignore[attr-defined]
 
         @functools.wraps(init)
         def renamed_init(self: Any, *arguments: Any, **options: Any) -> None:
-            if not RENAMED[section].keys().isdisjoint(options):
-                options = _rename(RENAMED[section], options, "", warn=True)
+            old_names = table.keys() & options.keys()
+            if old_names:
+                if fields <= options.keys():  # dataclasses.replace adds the old names to all fields.
+                    replaced = {table[old].name for old in old_names}
+                    options = {name: value for name, value in options.items() if name not in replaced}
+                options = _rename(table, options, "", warn=True)
             init(self, *arguments, **options)
 
         kind.__init__ = renamed_init  # type: ignore[misc]
+        for old, renamed in table.items():
+            setattr(kind, old, _old_attribute(f"{kind.__name__}.{old}", renamed))
         return kind
 
     return decorate
+
+
+def _old_attribute(name: str, renamed: Renamed) -> property:
+    """Return a property with the old name and the old values of a setting."""
+
+    def read(self: Any) -> Any:
+        _warn(name, renamed)
+        return _rename_value({new: value for value, new in renamed.values.items()}, getattr(self, renamed.name))
+
+    return property(read, doc=f"Deprecated name of ``{renamed.name}``.")
 
 
 def rename_keys(section: str, keys: Mapping[str, Any], *, warn: bool) -> dict[str, Any]:
@@ -217,9 +235,9 @@ def find_renamed(module: Mapping[str, Any], name: str, names: Mapping[str, str])
 
 
 def _warn(old: str, renamed: Renamed) -> None:
-    """Warn at the first caller outside of the package."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "zeroloss":
+    """Warn at the first caller outside of the package and of the libraries that make its settings."""
+    level, frame, inner = 1, sys._getframe(), {"zeroloss", "dataclasses", "copy", "pydantic"}
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in inner:
         level, frame = level + 1, frame.f_back
     values = ", ".join(f"{new} instead of {value}" for value, new in renamed.values.items())
     line = f"{old} is deprecated; use {renamed.name}" + (f" ({values})" if values else "")

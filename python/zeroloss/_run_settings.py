@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ._deprecated import accept_old_names, warn_renamed
+from ._deprecated import rename_keys, warn_renamed
 
 Every = Annotated[int, Field(ge=1)] | Literal["log"]
 
 
-@accept_old_names("run")
 class RunSettings(BaseModel):
     """The section ``[run]``: the length of a run, its records, checkpoints and rules.
 
@@ -78,6 +78,12 @@ class RunSettings(BaseModel):
     stop: list[str] | None = None
     stop_slow_time: float | None = Field(default=None, gt=0)
     threads: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, keys: Any) -> Any:
+        """Return the keys under their new names."""
+        return rename_keys("run", keys, warn=True) if isinstance(keys, Mapping) else keys
 
     @property
     def stop_records(self) -> int:
