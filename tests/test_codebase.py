@@ -30,6 +30,7 @@ LAYERS = (
     {"datasets"},
     {"networks"},
     {"metrics", "survival", "fourier", "geometry"},
+    {"curvature"},
     {"results"},
     {"dynamics"},
     {"simulation"},
@@ -183,7 +184,17 @@ def test_public_names_exist_and_are_listed():
 
 
 def test_public_functions_are_documented():
-    for owner in (zl, zl.datasets, zl.networks, zl.metrics, zl.survival, zl.fourier, zl.geometry, zl.learning_rate):
+    for owner in (
+        zl,
+        zl.datasets,
+        zl.networks,
+        zl.metrics,
+        zl.survival,
+        zl.fourier,
+        zl.geometry,
+        zl.curvature,
+        zl.learning_rate,
+    ):
         for name in owner.__all__:
             thing = getattr(owner, name)
             if callable(thing):

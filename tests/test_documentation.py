@@ -82,6 +82,19 @@ def check_measures(lines, _):
     assert 0.2 < float(smallest.split()[-1]) < 0.6
 
 
+def check_curvature(lines, _):
+    sharpness, along, same, largest, traces, negative = lines
+    assert float(sharpness) == pytest.approx(0.393, abs=5e-4)
+    values = [float(value) for value in along.strip("[]").split()]
+    assert values[0] == 0.393
+    assert max(values) < 1
+    assert same == "True"
+    assert float(largest.strip("[]").split()[0]) == values[-1]
+    exact, estimate, error = (float(number) for number in re.findall(r"\d+\.\d+", traces)[:3])
+    assert abs(exact - estimate) < 5 * error
+    assert negative == "negative curvature: True"
+
+
 def check_events(lines, _):
     events, recorded, outcome = lines
     exact = int(re.search(r"'test_accuracy >= 0.95': (\d+)", events)[1])
@@ -125,6 +138,7 @@ CHECKS_OF_PAGES = {
     "docs/how-to/your-own-data.md": check_tasks,
     "docs/how-to/checkpoints.md": check_checkpoints,
     "docs/how-to/measures.md": check_measures,
+    "docs/how-to/curvature.md": check_curvature,
     "docs/how-to/exact-events.md": check_events,
     "docs/how-to/learning-rate-schedules.md": check_schedules,
     "docs/how-to/long-runs.md": check_long_runs,

@@ -175,6 +175,19 @@ def test_geometry_of_any_problem_is_not_negative(problem, name):
         assert (np.asarray(numbers) >= 0).all()
 
 
+@CASES
+@given(problems(), some.sampled_from(["mse", "cross_entropy", "x"]), some.sampled_from(["hessian", "gauss_newton", 0]))
+def test_curvature_of_any_problem_agrees_with_its_spectrum(problem, loss, part):
+    data, net = problem
+    values = checked_call(zl.curvature.spectrum, net, data, loss=loss, part=part)
+    if values is not None:
+        size = max(np.abs(values).max(), 1e-30)
+        assert abs(zl.curvature.sharpness(net, data, loss, part=part) - values[0]) <= 1e-8 * size
+        assert abs(zl.curvature.trace(net, data, loss, part=part) - values.sum()) <= 1e-10 * size * len(values)
+    smallest = checked_call(zl.curvature.smallest, net, data, 0.1, loss=loss)
+    assert smallest is None or smallest.residual <= 1e-3 * max(1, abs(smallest.value))
+
+
 INTEGERS = some.integers(-2, 5)
 
 

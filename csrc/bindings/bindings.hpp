@@ -37,5 +37,6 @@ void bind_gradient_descent64(py::module_& m);
 void bind_predicted_gradient(py::module_& m);
 void bind_geometry(py::module_& m);
 void bind_proximal(py::module_& m);
+void bind_curvature(py::module_& m);
 
 }  // namespace zeroloss

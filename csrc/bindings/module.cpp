@@ -89,4 +89,5 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
   bind_predicted_gradient(m);
   bind_geometry(m);
   bind_proximal(m);
+  bind_curvature(m);
 }

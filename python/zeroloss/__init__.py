@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING
 from . import _kernels as _kernels
 
 if TYPE_CHECKING:
-    from . import config, datasets, fourier, geometry, metrics, networks, results, runs, studies, survival, sweeps
+    from . import (
+        config,
+        curvature,
+        datasets,
+        fourier,
+        geometry,
+        metrics,
+        networks,
+        results,
+        runs,
+        studies,
+        survival,
+        sweeps,
+    )
     from .dynamics import (
         AdamW,
         Cost,
@@ -42,6 +55,7 @@ __all__ = [
     "Stepper",
     "build_info",
     "config",
+    "curvature",
     "datasets",
     "fourier",
     "geometry",
@@ -63,6 +77,7 @@ __all__ = [
 
 _PARTS = (
     "config",
+    "curvature",
     "datasets",
     "fourier",
     "geometry",

@@ -43,6 +43,8 @@ FlowMethod = Literal["euler", "bogacki_shampine", "proximal"]
 Solver = Literal["auto", "dense", "matrix_free"]
 ProjectionMethod = Literal["gauss_newton", "chord", "momentum"]
 Values = Literal["all", "extremes"]
+CurvaturePart = Literal["hessian", "gauss_newton"]
+EigenvalueEnd = Literal["largest", "smallest"]
 Direction = Literal["above", "below"]
 Distribution = Literal["log_normal", "weibull", "log_logistic"]
 

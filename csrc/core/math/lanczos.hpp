@@ -1,9 +1,11 @@
-// The largest eigenvalue of a symmetric positive operator by the Lanczos iteration.
-// Python entry: python/zeroloss/geometry/spectrum.py. Test: tests/test_geometry.py.
+// The largest eigenvalue of a symmetric operator by the Lanczos iteration. Python entries:
+// python/zeroloss/geometry/spectrum.py, python/zeroloss/curvature/eigenvalues.py. Tests: tests/test_geometry.py,
+// tests/test_curvature.py.
 #pragma once
 
 #include <Eigen/Eigenvalues>
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -13,13 +15,14 @@ namespace zeroloss {
 
 struct LargestEigenvalue {
   double value;     ///< a lower bound
-  double accuracy;  ///< the residual divided by the value
+  double accuracy;  ///< the residual divided by the largest |Ritz value|, which is the value if all are positive
 };
 
 /// Computes the largest eigenvalue. `apply` replaces a vector by its image. The residual bounds the distance to an
-/// eigenvalue; the iteration ends when it is at most `accuracy` times the value, or after `max_iterations`. The value
-/// is usually far more accurate: its error is the residual's square over the gap to the next eigenvalue. The start is
-/// fixed. `eigenvector` gets length 1; it may be null.
+/// eigenvalue; the iteration ends when it is at most `accuracy` times the largest |Ritz value|, or after
+/// `max_iterations`. The value is usually far more accurate: its error is the residual's square over the gap to the
+/// next eigenvalue. The start is fixed. `eigenvector` gets length 1; it may be null. If an image is not finite, the
+/// results are NaN.
 template <class Apply>
 LargestEigenvalue largest_eigenvalue(Index size, double accuracy, Index max_iterations, Apply&& apply,
                                      Eigen::VectorXd* eigenvector = nullptr) {
@@ -41,17 +44,25 @@ LargestEigenvalue largest_eigenvalue(Index size, double accuracy, Index max_iter
       v.noalias() -= Q.leftCols(m + 1) * components;
     }
     off_diagonal[m] = v.norm();
-    const bool complete = off_diagonal[m] <= std::numeric_limits<double>::epsilon() * diagonal[m] || m + 1 == size;
+    if (!std::isfinite(off_diagonal[m])) {
+      if (eigenvector) *eigenvector = v;
+      constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+      return {nan, nan};
+    }
+    const bool complete =
+        off_diagonal[m] <= std::numeric_limits<double>::epsilon() * std::abs(diagonal[m]) || m + 1 == size;
     if (const bool last = complete || m + 1 == max_iterations;
         last || m % 3 == 2) {  // solving the small problem takes time
       Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> ritz;
-      const double scale = diagonal.head(m + 1).maxCoeff();  // the solver's thresholds are absolute
+      double scale = diagonal.head(m + 1).cwiseAbs().maxCoeff();  // the solver's thresholds are absolute
+      if (m > 0) scale = std::max(scale, off_diagonal.head(m).maxCoeff());
+      if (scale == 0) scale = 1;
       ritz.computeFromTridiagonal(diagonal.head(m + 1) / scale, off_diagonal.head(m) / scale);
-      const double value = scale * ritz.eigenvalues()[m];
+      const double value = scale * ritz.eigenvalues()[m], largest = std::max(value, -scale * ritz.eigenvalues()[0]);
       const double residual = complete ? 0 : off_diagonal[m] * std::abs(ritz.eigenvectors()(m, m));
-      if (last || residual <= accuracy * value) {
+      if (last || residual <= accuracy * largest) {
         if (eigenvector) *eigenvector = Q.leftCols(m + 1) * ritz.eigenvectors().col(m);
-        return {value, residual / value};
+        return {value, residual == 0 ? 0 : residual / largest};
       }
     }
     v /= off_diagonal[m];

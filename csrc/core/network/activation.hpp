@@ -1,5 +1,5 @@
-// The activations: H = σ(Z) and S = σ'(Z), elementwise, for arrays of any shape. Python entry: `activation` of
-// python/zeroloss/networks/network.py. Test: tests/test_activations.py.
+// The activations: H = σ(Z), S = σ'(Z) and S₂ = σ''(Z), elementwise, for arrays of any shape. Python entry:
+// `activation` of python/zeroloss/networks/network.py. Tests: tests/test_activations.py, tests/test_curvature.py.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +15,11 @@ struct Activation {
   ActivationKind kind;
   double parameter;  // the slope of leaky_relu, the sharpness b of softplus
 };
+
+/// Returns whether σ is linear on each side of 0. Then σ'' = 0 there, and at 0 it is defined as 0.
+inline bool is_piecewise_linear(ActivationKind kind) {
+  return kind == ActivationKind::identity || kind == ActivationKind::relu || kind == ActivationKind::leaky_relu;
+}
 
 // One functor for each σ. A NaN in z gives a NaN in σ(z), so a divergence stays visible.
 
@@ -44,11 +49,17 @@ struct LeakyRelu {
 template <class T>
 struct Square {
   [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const { return {z * z, T(2) * z}; }
+  [[gnu::always_inline]] Vector<T> second_derivative(Vector<T>) const { return broadcast(T(2)); }
 };
 
 template <class T>
 struct Tanh {
   [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const { return tanh<T>(z); }
+  /// −2 σ σ'.
+  [[gnu::always_inline]] Vector<T> second_derivative(Vector<T> z) const {
+    const ValueAndSlope<T> result = tanh<T>(z);
+    return T(-2) * result.value * result.slope;
+  }
 };
 
 /// z Φ(z) and Φ(z) + z φ(z). For z ≤ 0, Φ(z) = Q(−z) is used, because it does not lose the digits of the negative tail.
@@ -62,6 +73,11 @@ struct Gelu {
     const Vector<T> cdf = select_by_sign<T>(z, normal.tail, T(1) - normal.tail);  // Φ(z)
     return {bounded_below * cdf, cdf + bounded * normal.density};
   }
+  /// φ(z) (2 − z²).
+  [[gnu::always_inline]] Vector<T> second_derivative(Vector<T> z) const {
+    const Vector<T> size = at_most<T>(magnitude<T>(z), broadcast(Constants<T>::tail_zero));
+    return normal_tail<T>(size).density * (T(2) - size * size);
+  }
 };
 
 /// log(1 + e^(bz))/b = max(z, 0) + log(1 + q)/b, q = e^(−b|z|), and the logistic function 1/(1 + e^(−bz)).
@@ -73,6 +89,11 @@ struct Softplus {
   [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z, Vector<T> q) const {
     const SoftStep<T> step = soft_step<T>(q, z);
     return {at_least<T>(z, Vector<T>{}) + step.log * inverse_b, step.logistic};
+  }
+  /// b q/(1 + q)².
+  [[gnu::always_inline]] Vector<T> second_derivative(Vector<T> z) const {
+    const Vector<T> q = exponential(z), ratio = T(1) / (T(1) + q);
+    return b * ratio * (q * ratio);
   }
 };
 
@@ -139,6 +160,48 @@ void activate(const Activation& activation, const T* Z, T* H, T* S, std::size_t 
       return apply_to_all(Gelu<T>{}, Z, H, S, count);
     case ActivationKind::softplus:
       return apply_to_all(Softplus<T>{parameter, T(1) / parameter}, Z, H, S, count);
+  }
+}
+
+/// S₂ = σ''(Z) for whole registers. It is not inlined, for the reason given at `apply_to_registers`.
+template <class T, class Sigma>
+[[gnu::noipa, gnu::noinline]] void apply_second_derivative_to_registers(Sigma sigma, const T* Z, T* S2,
+                                                                        std::size_t registers) {
+  constexpr std::size_t width = lanes<T>;
+  for (std::size_t i = 0; i < registers * width; i += width) store(S2 + i, sigma.second_derivative(load(Z + i)));
+}
+
+/// S₂ for all elements. The last count % lanes elements go through a padded register.
+template <class T, class Sigma>
+void apply_second_derivative(Sigma sigma, const T* Z, T* S2, std::size_t count) {
+  constexpr std::size_t width = lanes<T>;
+  const std::size_t rest = count % width, whole = count - rest;
+  apply_second_derivative_to_registers(sigma, Z, S2, whole / width);
+  if (rest == 0) return;
+  T z[width] = {}, second[width];
+  std::copy_n(Z + whole, rest, z);
+  apply_second_derivative_to_registers(sigma, z, second, 1);
+  std::copy_n(second, rest, S2 + whole);
+}
+
+/// S₂ = σ''(Z) for `count` elements at any alignment. It is 0 if σ is piecewise linear.
+template <class T>
+void second_derivatives(const Activation& activation, const T* Z, T* S2, std::size_t count) {
+  const T parameter = static_cast<T>(activation.parameter);
+  switch (activation.kind) {
+    case ActivationKind::identity:
+    case ActivationKind::relu:
+    case ActivationKind::leaky_relu:
+      std::fill_n(S2, count, T(0));
+      return;
+    case ActivationKind::square:
+      return apply_second_derivative(Square<T>{}, Z, S2, count);
+    case ActivationKind::tanh:
+      return apply_second_derivative(Tanh<T>{}, Z, S2, count);
+    case ActivationKind::gelu:
+      return apply_second_derivative(Gelu<T>{}, Z, S2, count);
+    case ActivationKind::softplus:
+      return apply_second_derivative(Softplus<T>{parameter, T(1) / parameter}, Z, S2, count);
   }
 }
 

@@ -84,9 +84,9 @@ class MeasureCalls:
         return values
 
     def descriptions(self) -> dict[str, tuple[str, str]]:
-        """Return the unit and the meaning of each value."""
+        """Return the unit and the meaning of each value. The key of a single value is empty."""
         return {
-            f"{name}_{key}": description
+            f"{name}_{key}" if key else name: description
             for name, measure in self.measures.items()
             for key, description in getattr(measure, "descriptions", {}).items()
         }

@@ -1,0 +1,166 @@
+"""Traces of the Hessian and of the Gauss–Newton matrix: exact, and by the estimate of Hutchinson."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import _checks
+from .._choices import CurvaturePart, Loss, Reduction
+from ..datasets import Dataset
+from ..networks import Network
+from .eigenvalues import not_finite
+from .kernel import check_settings, make_curvature, parameter_count
+
+
+@dataclass(frozen=True)
+class TraceEstimate:
+    """An estimate of a trace. ``float(estimate)`` is its value.
+
+    Attributes
+    ----------
+    value : float
+        The mean of zᵀ A z.
+    standard_error : float
+        The standard deviation of zᵀ A z over the square root of ``samples``.
+    samples : int
+        The number of random vectors z.
+    """
+
+    value: float
+    standard_error: float
+    samples: int
+
+    def __float__(self) -> float:
+        return self.value
+
+
+def trace(
+    net: Network,
+    data: Dataset,
+    loss: Loss = "mse",
+    reduction: Reduction = "mean",
+    weight_decay: float = 0.0,
+    *,
+    part: CurvaturePart = "hessian",
+) -> float:
+    """Compute the exact trace of the Hessian or of the Gauss–Newton matrix from its closed form.
+
+    Parameters
+    ----------
+    net : Network
+        The network θ.
+    data : Dataset
+        Its training samples determine the loss.
+    loss : {"mse", "cross_entropy"}
+        The loss, see `zeroloss.loss_and_gradient`.
+    reduction : {"mean", "sum"}
+        The reduction of the loss.
+    weight_decay : float
+        The multiple of the identity that is added, at least 0, by default 0. It adds weight_decay · d.
+    part : {"hessian", "gauss_newton"}
+        The matrix: the Hessian, by default, or its Gauss–Newton part.
+
+    Returns
+    -------
+    float
+        The trace.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the network does not fit the data, a name is unknown, or weight_decay is negative.
+
+    Notes
+    -----
+    For squared error with reduction "mean" and N = n·d_out, the trace of the Gauss–Newton matrix is
+    (2/N) [d_out ‖H‖² + Σ_iu |x_i|² σ'(Z_iu)² |W_u|²]. The rest of the Hessian has the trace
+    Σ_iu |x_i|² (G Wᵀ)_iu σ''(Z_iu), with G = ∂L/∂F; its blocks that mix E and W have no diagonal.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(5, test_count=2, seed=0)
+    >>> net = zl.networks.uniform_fan_in(data, hidden=24, seed=1)
+    >>> zl.curvature.trace(net, data) == zl.curvature.trace(net, data, part="gauss_newton")  # ReLU has σ'' = 0
+    True
+    """
+    check_settings(loss, reduction, part)
+    weight_decay = _checks.not_negative("weight_decay", weight_decay)
+    curvature = make_curvature(net, data, loss, reduction, 1)
+    return curvature.trace(part) + weight_decay * parameter_count(net)
+
+
+def estimate_trace(
+    net: Network,
+    data: Dataset,
+    loss: Loss = "mse",
+    reduction: Reduction = "mean",
+    weight_decay: float = 0.0,
+    *,
+    part: CurvaturePart = "hessian",
+    samples: int = 100,
+    seed: int = 0,
+    threads: int | None = None,
+) -> TraceEstimate:
+    """Estimate the trace of the Hessian by products with random vectors (Hutchinson).
+
+    The expectation of zᵀ A z is the trace if the entries of z are 1 and −1 with equal probability. `trace` is exact and
+    needs no product; this estimate is independent of its formula.
+
+    Parameters
+    ----------
+    net : Network
+        The network θ.
+    data : Dataset
+        Its training samples determine the loss.
+    loss : {"mse", "cross_entropy"}
+        The loss, see `zeroloss.loss_and_gradient`.
+    reduction : {"mean", "sum"}
+        The reduction of the loss.
+    weight_decay : float
+        The multiple of the identity that is added, at least 0, by default 0.
+    part : {"hessian", "gauss_newton"}
+        The matrix: the Hessian, by default, or its Gauss–Newton part.
+    samples : int
+        The number of random vectors, at least 2, by default 100.
+    seed : int
+        The seed of the random vectors, at least 0, by default 0.
+    threads : int, optional
+        The number of threads of a product, at least 1. By default 1 for small networks, and all processors otherwise.
+
+    Returns
+    -------
+    TraceEstimate
+        The mean and its standard error.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the products are not finite.
+    ValueError, TypeError
+        If the network does not fit the data, a name is unknown, or a number is out of its range.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(5, test_count=2, seed=0)
+    >>> net = zl.networks.uniform_fan_in(data, hidden=24, seed=1)
+    >>> estimate = zl.curvature.estimate_trace(net, data)
+    >>> abs(estimate.value - zl.curvature.trace(net, data)) < 4 * estimate.standard_error
+    True
+    """
+    check_settings(loss, reduction, part)
+    weight_decay = _checks.not_negative("weight_decay", weight_decay)
+    samples, seed = _checks.integer("samples", samples, 2), _checks.integer("seed", seed, 0)
+    curvature, d = make_curvature(net, data, loss, reduction, threads), parameter_count(net)
+    random = np.random.default_rng(seed)
+    squares = np.empty(samples)
+    for at in range(samples):
+        z = random.choice([-1.0, 1.0], d).astype(np.float64, copy=False)
+        squares[at] = z @ curvature.multiply(z, part, weight_decay)
+    if not np.isfinite(squares).all():
+        raise not_finite(part)
+    return TraceEstimate(float(squares.mean()), float(squares.std(ddof=1)) / math.sqrt(samples), samples)
