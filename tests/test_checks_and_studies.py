@@ -14,7 +14,15 @@ import xarray as xr
 from zeroloss import cli, plots
 from zeroloss.cli.command import Terminated
 from zeroloss.studies import CHECKS, STUDIES, load
-from zeroloss.studies.beyond import delay_law, direction, norm_clamp, phase_diagram, sliding, vanishing_decay
+from zeroloss.studies.beyond import (
+    delay_law,
+    direction,
+    edge_of_stability,
+    norm_clamp,
+    phase_diagram,
+    sliding,
+    vanishing_decay,
+)
 from zeroloss.studies.paper import figure4
 from zeroloss.studies.theorems import theorem48, theorem51, theorem410, theorem414
 from zeroloss.sweeps.engine import carry_out
@@ -37,6 +45,7 @@ SMALL = {
         sliding,
         replace(sliding.STUDY.quick, duration=0.2, proximal=(1e-1, 3e-2), long_duration=0.3, weight_decays=(1e-4,)),
     ),
+    "edge-of-stability": (edge_of_stability, edge_of_stability.STUDY.quick),
     "phase-diagram": (
         phase_diagram,
         replace(phase_diagram.STUDY.quick, fractions=(0.3, 0.95), weight_decays=(3e-4, 1e-3, 0.1, 3.0), duration=3.0),
@@ -153,6 +162,15 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
     assert result.summary["most_pinned"] > 300
 
 
+def test_relu_reaches_the_edge_of_stability_and_the_setting_of_the_paper_does_not():
+    summary = result_of("edge-of-stability").summary
+    for name in ("relu", "softplus(5)"):
+        assert summary[f"{name}, lr 1, weight decay 0.0001"]["greatest"] < 0.75
+    edge = summary["relu, lr 4, weight decay 2.5e-05"]
+    assert edge["mean"] == pytest.approx(1, abs=0.015)
+    assert 0.96 < edge["least"] < edge["greatest"] < 1.02
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -163,6 +181,10 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
         (["study", "sliding", "--set", "p"], "--set: expected NAME=VALUE, got 'p'"),
         (["study", "sliding", "--set", "prime=3"], "prime: expected one of p, hidden"),
         (["check", "4.8", "--set", "p=eleven"], "p: expected an integer"),
+        (
+            ["study", "edge-of-stability", "--set", "last=300"],
+            "first, last: expected a record in between and 0 ≤ first < last ≤ 4000, got 400 and 300",
+        ),
         (
             ["study", "vanishing-decay", "--set", "weight_decays=[1e-12]"],
             "weight_decays: expected work of at most 24 hours, got 2 runs of 6.0e+12 steps in all, about",

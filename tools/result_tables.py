@@ -122,6 +122,19 @@ def make_sliding() -> str:
     return format_table(["steps", "solves", "processor time", "error"], rows)
 
 
+def make_edge_of_stability() -> str:
+    """Return the sharpness as a multiple of 2/lr: its mean, and its range over all seeds."""
+    content = read_result("edge_of_stability")
+    settings, summary = content["settings"], content["summary"]
+    rows = []
+    for name in settings["activations"]:
+        for decay in settings["weight_decays"]:
+            ratios = [summary[f"{name}, lr {lr:g}, weight decay {decay:g}"] for lr in settings["learning_rates"]]
+            cells = [f"{r['mean']:.2f} ({r['least']:.2f} … {r['greatest']:.2f})" for r in ratios]
+            rows.append([name, f"{decay:g}", *cells])
+    return format_table(["activation", "weight decay", *(f"lr {lr:g}" for lr in settings["learning_rates"])], rows)
+
+
 def make_delay_laws() -> str:
     """Return the exponents of the delay law by definition."""
     names = {
@@ -188,6 +201,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "figure 6": make_figure6,
     "vanishing decay": make_vanishing_decay,
     "sliding": make_sliding,
+    "edge of stability": make_edge_of_stability,
     "delay laws": make_delay_laws,
     "budgets": make_budgets,
     "norm clamp": make_norm_clamp,

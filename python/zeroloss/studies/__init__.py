@@ -56,6 +56,7 @@ CHECKS: Mapping[str, str] = {
 STUDIES: Mapping[str, str] = {
     "vanishing-decay": "beyond.vanishing_decay",
     "sliding": "beyond.sliding",
+    "edge-of-stability": "beyond.edge_of_stability",
     "norm-clamp": "beyond.norm_clamp",
     "phase-diagram": "beyond.phase_diagram",
     "delay-law": "beyond.delay_law",
