@@ -158,7 +158,7 @@ def eigenpairs(
         The end of the spectrum, with signs. The smallest eigenvalues are found well only if they are clearly negative:
         near the zero-loss set most are almost 0, and `smallest` answers the question that they are asked for.
     accuracy : float
-        The residual of each pair relative to |λ| at which the iteration ends, above 0, by default 1e-9.
+        The residual of each pair relative to abs(λ) at which the iteration ends, above 0, by default 1e-9.
     threads : int, optional
         The number of threads of a product, at least 1. By default 1 for small networks, and all processors otherwise.
 

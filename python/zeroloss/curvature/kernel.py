@@ -17,7 +17,7 @@ PARTS = get_args(CurvaturePart)
 LOSSES = get_args(Loss)
 REDUCTIONS = get_args(Reduction)
 
-_FLOPS_FOR_THREADS = 2e7  # the flops of a product from which several threads are worthwhile
+_FLOPS_FOR_THREADS = 5e7  # the flops of a product from which several threads are worthwhile
 
 
 def check_settings(loss: Loss, reduction: Reduction, part: CurvaturePart = "hessian") -> None:

@@ -76,8 +76,8 @@ def trace(
     Notes
     -----
     For squared error with reduction "mean" and N = n·d_out, the trace of the Gauss–Newton matrix is
-    (2/N) [d_out ‖H‖² + Σ_iu |x_i|² σ'(Z_iu)² |W_u|²]. The rest of the Hessian has the trace
-    Σ_iu |x_i|² (G Wᵀ)_iu σ''(Z_iu), with G = ∂L/∂F; its blocks that mix E and W have no diagonal.
+    (2/N) [d_out ‖H‖² + Σ_iu ‖x_i‖² σ'(Z_iu)² ‖W_u‖²]. The rest of the Hessian has the trace
+    Σ_iu ‖x_i‖² (G Wᵀ)_iu σ''(Z_iu), with G = ∂L/∂F; its blocks that mix E and W have no diagonal.
 
     Examples
     --------
