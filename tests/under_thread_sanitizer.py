@@ -37,13 +37,21 @@ def on_the_set():
     return data, zl.geometry.project(zl.networks.normal(data, hidden=160, std=0.3, seed=1), data).network
 
 
+def hessian_product(threads):
+    data, net = on_the_set()
+    return zl.curvature.operator(net, data, threads=threads) @ np.concatenate([net.E.ravel(), net.W.ravel()])
+
+
 def main():
     expected = [final_E(setting, 1) for setting in SETTINGS]
+    product = hessian_product(1)
     with ThreadPoolExecutor(3) as pool:  # callers that find the crew busy work alone
         for threads in (2, 3, 8):
             found = pool.map(lambda setting, threads=threads: final_E(setting, threads), SETTINGS * 3)
             for place, E in enumerate(found):
                 assert np.array_equal(E, expected[place % len(SETTINGS)]), SETTINGS[place % len(SETTINGS)]
+            for other in pool.map(hessian_product, [threads] * 3):
+                assert np.array_equal(other, product)
     print("no race seen, the same bits from 1, 2, 3 and 8 threads")
 
 
