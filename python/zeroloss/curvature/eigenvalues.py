@@ -27,7 +27,7 @@ ENDS = get_args(EigenvalueEnd)
 
 _MOST_ITERATIONS = 400  # of the Lanczos iteration for the largest eigenvalue; each stores a vector
 _MOST_RESTARTS = 300  # of ARPACK
-_DENSE_BELOW = 256  # d up to which eigenpairs are those of the matrix itself
+_DENSE_BELOW = 256  # d up to which the matrix itself is decomposed
 _MOST_SHOWN = 5  # values in a repr
 
 

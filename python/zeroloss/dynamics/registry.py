@@ -24,7 +24,7 @@ _registered: dict[str, type[Any]] = {
 }
 _BUILT_IN = frozenset(_registered)
 
-#: All dynamics by name, including those that users registered.
+#: All dynamics by name, with the dynamics of users.
 DYNAMICS: Mapping[str, type[Any]] = MappingProxyType(_registered)
 
 

@@ -62,7 +62,7 @@ def derive_seeds(index: int) -> dict[str, int]:
 
 
 def label_numbers(variables: Variables, coordinates: Mapping[str, tuple[ArrayLike, str]]) -> xr.Dataset:
-    """Return a Dataset in which every variable says what it means.
+    """Return a Dataset in which every variable has a description.
 
     Parameters
     ----------
