@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.linalg
-import scipy.special
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
 from .. import _checks
-from .._checks import ArgumentValueError
 from .._choices import Loss, Reduction
-from .._resources import check_memory
 from ..datasets import Dataset
-from ..geometry import gram
 from ..networks import Network
 from .eigenvalues import dense_matrix, fixed_start, not_finite
 from .kernel import check_settings, make_curvature, parameter_count
-
-if TYPE_CHECKING:
-    from .._kernels import kernels
+from .metric import DenseMetric, Metric, check_targets, too_small
 
 Vector = NDArray[np.float64]
 
@@ -124,83 +118,18 @@ def smallest(
     check_settings(loss, reduction)
     weight_decay, accuracy = _checks.positive("weight_decay", weight_decay), _checks.positive("accuracy", accuracy)
     curvature, d = make_curvature(net, data, loss, reduction, threads), parameter_count(net)
-    if loss == "cross_entropy" and data.Y_train.sum(axis=1).min() < 0:
-        raise ArgumentValueError("data", "has targets of negative sum; with cross_entropy the metric is not positive")
-    metric: _DenseMetric | _Metric
+    check_targets(data, loss)
+    metric: DenseMetric | Metric
     if d <= _DENSE_BELOW:
-        metric = _DenseMetric(curvature, d, weight_decay)
+        metric = DenseMetric(curvature, d, weight_decay)
         T = dense_matrix(curvature, d, "remainder", 0.0)
         values, vectors = scipy.linalg.eigh((T + T.T) / 2, metric.M, subset_by_index=(0, 0))
         return _result(float(values[0]), vectors[:, 0], T @ vectors[:, 0], metric)
-    metric = _Metric(curvature, net.astype("float64"), data, weight_decay, loss, reduction)
+    metric = Metric(curvature, net.astype("float64"), data, weight_decay, loss, reduction)
     return _result(*_iterate(metric, d, accuracy), metric)
 
 
-class _Metric:
-    """M = weight_decay I + BᵀB and its inverse, for a kernel object at a network."""
-
-    def __init__(
-        self,
-        curvature: kernels.Curvature,
-        net: Network,
-        data: Dataset,
-        weight_decay: float,
-        loss: Loss,
-        reduction: Reduction,
-    ) -> None:
-        n, d_out = data.Y_train.shape
-        check_memory(f"the Gram matrix of n·d_out = {n * d_out}", 5 * 8 * (n * d_out) ** 2)
-        self.curvature, self.weight_decay = curvature, weight_decay
-        self._roots = _roots_of_output_curvature(net, data, loss, reduction)
-        size = n * d_out
-        K = gram(net, data)
-        for _ in range(2):  # from the left, and after the transposition from the right
-            K = np.matmul(self._roots.transpose(0, 2, 1), K.reshape(n, d_out, size)).reshape(size, size).T
-        K[np.diag_indices(size)] += weight_decay
-        if not np.isfinite(K).all():
-            raise not_finite("gauss_newton")
-        try:
-            self._factor = scipy.linalg.cho_factor(K, lower=True, overwrite_a=True, check_finite=False)
-        except np.linalg.LinAlgError:
-            raise _too_small(weight_decay) from None
-
-    def multiply(self, v: Vector) -> Vector:
-        """Compute M v."""
-        return self.curvature.multiply(_contiguous(v), "gauss_newton", self.weight_decay)
-
-    def solve(self, v: Vector) -> Vector:
-        """Compute M⁻¹ v."""
-        v = _contiguous(v)
-        image = np.matmul(self._roots.transpose(0, 2, 1), self.curvature.multiply_jacobian(v)[:, :, None])
-        solved = scipy.linalg.cho_solve(self._factor, image.ravel(), check_finite=False)
-        rows = np.matmul(self._roots, solved.reshape(image.shape))[:, :, 0]
-        return (v - self.curvature.multiply_jacobian_transposed(np.ascontiguousarray(rows))) / self.weight_decay
-
-    def remainder(self, v: Vector) -> Vector:
-        """Compute T v with T = H − M, the part of the Hessian that contains ∂L/∂F."""
-        return self.curvature.multiply(_contiguous(v), "remainder", 0.0)
-
-
-class _DenseMetric:
-    """The same, from the matrix itself."""
-
-    def __init__(self, curvature: kernels.Curvature, d: int, weight_decay: float) -> None:
-        M = dense_matrix(curvature, d, "gauss_newton", weight_decay)
-        self.weight_decay = weight_decay
-        self.M = (M + M.T) / 2
-        try:
-            self._factor = scipy.linalg.cho_factor(self.M, lower=True)
-        except np.linalg.LinAlgError:
-            raise _too_small(weight_decay) from None
-
-    def multiply(self, v: Vector) -> Vector:
-        return np.asarray(self.M @ v)
-
-    def solve(self, v: Vector) -> Vector:
-        return np.asarray(scipy.linalg.cho_solve(self._factor, v))
-
-
-def _iterate(metric: _Metric, d: int, accuracy: float) -> tuple[float, Vector, Vector]:
+def _iterate(metric: Metric, d: int, accuracy: float) -> tuple[float, Vector, Vector]:
     """Compute the smallest ν of T v = ν M v, v, and T v."""
     start = fixed_start(d)
     image = metric.remainder(start)
@@ -224,7 +153,7 @@ def _iterate(metric: _Metric, d: int, accuracy: float) -> tuple[float, Vector, V
     return float(values[0]), vectors[:, 0], metric.remainder(vectors[:, 0])
 
 
-def _result(nu: float, v: Vector, image: Vector, metric: _Metric | _DenseMetric) -> SmallestCurvature:
+def _result(nu: float, v: Vector, image: Vector, metric: Metric | DenseMetric) -> SmallestCurvature:
     """Normalise v, improve ν by the quotient of Rayleigh, and measure the residual."""
     in_metric = metric.multiply(v)
     square = float(v @ in_metric)
@@ -232,34 +161,5 @@ def _result(nu: float, v: Vector, image: Vector, metric: _Metric | _DenseMetric)
     residual = image - nu * in_metric
     size = math.sqrt(max(float(residual @ metric.solve(residual)), 0.0) / square)
     if not size <= _WORST_RESIDUAL * max(1.0, abs(nu)):
-        raise _too_small(metric.weight_decay)
+        raise too_small(metric.weight_decay)
     return SmallestCurvature(1 + nu, v / math.sqrt(square), size)
-
-
-def _roots_of_output_curvature(net: Network, data: Dataset, loss: Loss, reduction: Reduction) -> Vector:
-    """Compute R_i with A_i = R_i R_iᵀ for the second derivatives A_i of the loss of each sample i, (n, d_out, d_out).
-
-    For squared error A_i = 2c I. For cross-entropy A_i = w (diag(p) − p pᵀ), so R_i = √w (I − p 1ᵀ) diag(√p).
-    """
-    n, d_out = data.Y_train.shape
-    unit = np.eye(d_out)
-    if loss == "mse":
-        scale = 1.0 if reduction == "sum" else 1 / data.Y_train.size
-        return np.broadcast_to(np.sqrt(2 * scale) * unit, (n, d_out, d_out))
-    weights: Vector = np.sum(data.Y_train, axis=1) * (1.0 if reduction == "sum" else 1 / n)
-    p: Vector = scipy.special.softmax(net.outputs(data.rows_train), axis=1)
-    others = p @ (1 - unit)  # 1 − p with all its digits
-    factors = unit * others[:, None, :] - (1 - unit) * p[:, :, None]
-    return np.asarray(np.sqrt(weights)[:, None, None] * factors * np.sqrt(p)[:, None, :])
-
-
-def _contiguous(v: Vector) -> Vector:
-    """Return a vector as the kernels read it."""
-    return np.ascontiguousarray(v.ravel())
-
-
-def _too_small(weight_decay: float) -> np.linalg.LinAlgError:
-    """Return the error of a metric that has no inverse to rounding."""
-    return np.linalg.LinAlgError(
-        f"weight_decay I + Gauss–Newton is singular to rounding with weight_decay = {weight_decay:g}; use a larger one"
-    )
