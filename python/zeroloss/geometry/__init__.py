@@ -7,6 +7,7 @@ g = −(I − J⁺J) θ (Eqs. 28, 29 of arXiv 2511.01938). All functions compute
 
 from .alignment import Alignment, AlignmentMeasure, alignment
 from .jacobian import gram, jacobian_product, jacobian_transposed_product
+from .kkt import kkt_residual
 from .projection import Projection, ProjectionError, project
 from .solver import memory_needed
 from .spectrum import condition_number, singular_values
@@ -23,6 +24,7 @@ __all__ = [
     "gram",
     "jacobian_product",
     "jacobian_transposed_product",
+    "kkt_residual",
     "memory_needed",
     "norm_direction",
     "project",
