@@ -50,7 +50,8 @@ void bind_proximal(py::module_& m) {
       .def(
           "solve",
           [](Proximal& self, const Vectors& c_E, const Vectors& c_W, Vectors& E, Vectors& W, Vectors& T,
-             Vectors& multiplier, double tolerance, double unit_tolerance, Index most_iterations, double forcing) {
+             Vectors& multiplier, double tolerance, double unit_tolerance, Index most_iterations, double forcing,
+             double softening) {
             const Samples<double>& samples = self.samples();
             Point arrays(samples, E, W, T);
             const Parameters c{read("c_E", c_E, samples.d_in(), count_units(E)),
@@ -62,7 +63,7 @@ void bind_proximal(py::module_& m) {
               py::gil_scoped_release release;
               ProximalPoint point = arrays.copy();
               Matrix<double> multiplier_copy = multiplier_map;
-              result = self.solve(c, multiplier_copy, point, {tolerance, unit_tolerance, most_iterations, forcing});
+              result = self.solve(c, multiplier_copy, point, {tolerance, unit_tolerance, most_iterations, forcing, softening});
               arrays.assign(point);
               multiplier_map = multiplier_copy;
             }
@@ -71,7 +72,7 @@ void bind_proximal(py::module_& m) {
           },
           py::arg("c_E").noconvert(), py::arg("c_W").noconvert(), py::arg("E").noconvert(), py::arg("W").noconvert(),
           py::arg("T").noconvert(), py::arg("multiplier").noconvert(), py::arg("tolerance"), py::arg("unit_tolerance"),
-          py::arg("most_iterations"), py::arg("forcing"))
+          py::arg("most_iterations"), py::arg("forcing"), py::arg("softening") = 0.0)
       .def(
           "retract",
           [](Proximal& self, Vectors& E, Vectors& W, Vectors& T, double tolerance, Index most_iterations,

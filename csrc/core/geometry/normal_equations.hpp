@@ -50,15 +50,15 @@ class NormalEquations {
     return prepare_mean(J) && conjugate_gradients(J, R, tolerance, Preconditioner::mean);
   }
 
-  /// Factors M for solve_pinned. Returns false if it is singular. (Subtracting the part of the pinned pairs from M does
-  /// not pay.)
-  bool prepare_pinned(const Jacobian& J) { return prepare_mean(J); }
+  /// Factors M + shift · I for solve_pinned. Returns false if it is singular. (Subtracting the part of the pinned pairs
+  /// from M does not pay.)
+  bool prepare_pinned(const Jacobian& J, double shift = 0) { return prepare_mean(J, shift); }
 
-  /// R ← (J P Jᵀ)⁻¹ R to the relative residual `tolerance`, with the projector P off the pinned pairs, by conjugate
-  /// gradients with the M of the last `prepare_pinned`. Adds the number of iterations to `iterations`.
+  /// R ← (J P Jᵀ + shift · I)⁻¹ R to the relative residual `tolerance`, with the projector P off the pinned pairs, by
+  /// conjugate gradients with the factor of the last `prepare_pinned`. Adds the number of iterations to `iterations`.
   bool solve_pinned(Jacobian& J, const KinkConstraints& constraints, Matrix<double>& R, double tolerance,
-                    Index& iterations) {
-    return conjugate_gradients(J, R, tolerance, Preconditioner::mean, &constraints, &iterations);
+                    Index& iterations, double shift = 0) {
+    return conjugate_gradients(J, R, tolerance, Preconditioner::mean, &constraints, &iterations, shift);
   }
 
   /// R ← K⁻¹ R with the factor of K = J Jᵀ at its point, which may differ from the point of J. Dense only.
@@ -75,8 +75,10 @@ class NormalEquations {
  private:
   enum class Preconditioner { mean, gram };
 
-  bool prepare_mean(const Jacobian& J) {
-    gram_.mean_block(J, mean_factor_.lower(J.H().rows()));
+  bool prepare_mean(const Jacobian& J, double shift = 0) {
+    auto&& mean = mean_factor_.lower(J.H().rows());
+    gram_.mean_block(J, mean);
+    if (shift != 0) mean.diagonal().array() += shift;
     if (settings_.kind == SolverKind::matrix_free) trace_ = mean_factor_.trace() * static_cast<double>(J.W().cols());
     return mean_factor_.factor(team_);
   }
@@ -91,7 +93,8 @@ class NormalEquations {
   }
 
   bool conjugate_gradients(Jacobian& J, Matrix<double>& R, double tolerance, Preconditioner preconditioner,
-                           const KinkConstraints* constraints = nullptr, Index* iterations = nullptr) {
+                           const KinkConstraints* constraints = nullptr, Index* iterations = nullptr,
+                           double shift = 0) {
     const double target = tolerance * R.norm();
     const bool readout_first = J.H().rows() <= J.H().cols();  // then (H Hᵀ) P is faster than H (Hᵀ P)
     if (readout_first) compute_readout(J.H());
@@ -119,6 +122,7 @@ class NormalEquations {
       } else {
         J.multiply(gradient_, KP_);
       }
+      if (shift != 0) KP_ += shift * P_;
       const double step = rz / P_.cwiseProduct(KP_).sum();
       X_ += step * P_;
       R -= step * KP_;

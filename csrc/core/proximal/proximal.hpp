@@ -1,7 +1,10 @@
 // Implicit steps of the norm flow, beyond the paper: the point of the zero-loss set that is nearest to a point c,
 //   argmin ½‖θ − c‖²  subject to  σ(X E) W = Y,
-// also along the kinks of σ. Shapes: E d_in × h, W h × d_out, the multiplier Λ n × d_out.
-// Python entry: python/zeroloss/dynamics/proximal.py. Test: tests/test_proximal.py.
+// also along the kinks of σ. With a softening δ > 0 the constraint is a penalty,
+//   argmin ½‖θ − c‖² + ‖F − Y‖²/(2δ),  whose conditions are the same with F − Y + δ Λ = 0 instead of F = Y:
+// this is an implicit step of the gradient flow at finite weight decay. Shapes: E d_in × h, W h × d_out, the multiplier Λ n × d_out.
+// Python entries: python/zeroloss/dynamics/proximal.py, softened_proximal.py. Tests: tests/test_proximal.py,
+// tests/test_gradient_flow.py.
 #pragma once
 
 #include <cmath>
@@ -14,15 +17,16 @@ namespace zeroloss {
 enum class ProximalEnding { converged, stalled, units_do_not_settle, singular, too_many_iterations };
 
 struct ProximalSettings {
-  double tolerance;       ///< the bound on max|F − Y| at the end
+  double tolerance;       ///< the bound on max|F − Y + δ Λ| at the end
   double unit_tolerance;  ///< the tolerance of each unit's conditions, in entries of θ
   Index max_iterations;   ///< Newton's method; it always makes at least one
   double forcing;         ///< the relative residual of Newton's linear systems
+  double softening = 0;   ///< δ
 };
 
 struct ProximalSolve {
   ProximalEnding ending = ProximalEnding::too_many_iterations;
-  double residual = 0;  ///< max|F − Y|
+  double residual = 0;  ///< max|F − Y + δ Λ|
   Index iterations = 0, linear_iterations = 0;
 };
 
@@ -36,8 +40,9 @@ class Proximal {
         constraints_(samples, team) {}
 
   /// Solves for the nearest point to c, starting from `point` and the multiplier Λ, which are updated. This is Newton's
-  /// method on Λ; each trial solves the problems of all units. The equation K d = Y − F with K = J P Jᵀ and the
-  /// projector P off the pinned pairs is the semismooth Newton equation without the curvature of the units' Lagrangian.
+  /// method on Λ; each trial solves the problems of all units. The equation (K + δI) d = −(F − Y + δ Λ) with K = J P Jᵀ
+  /// and the projector P off the pinned pairs is the semismooth Newton equation without the curvature of the units'
+  /// Lagrangian.
   ProximalSolve solve(const Parameters& c, Matrix<double>& multiplier, ProximalPoint& point,
                       ProximalSettings settings) {
     ProximalSolve result;
@@ -48,7 +53,7 @@ class Proximal {
       return result;
     };
     const bool settled = units_.solve(c, multiplier, settings.unit_tolerance, point, true);
-    double norm = move_to(point.theta);
+    double norm = move_to(point.theta, multiplier, settings.softening);
     if (!settled) return end(ProximalEnding::units_do_not_settle);
     for (;; ++result.iterations) {
       if (result.iterations > 0 && residual_.lpNorm<Eigen::Infinity>() <= settings.tolerance)
@@ -56,21 +61,23 @@ class Proximal {
       if (result.iterations == settings.max_iterations) return end(ProximalEnding::too_many_iterations);
       pin_pairs(point);
       step_ = -residual_;
-      if ((result.iterations == 0 && !normal_.prepare_pinned(jacobian_)) ||
-          !normal_.solve_pinned(jacobian_, constraints_, step_, settings.forcing, result.linear_iterations))
+      if ((result.iterations == 0 && !normal_.prepare_pinned(jacobian_, settings.softening)) ||
+          !normal_.solve_pinned(jacobian_, constraints_, step_, settings.forcing, result.linear_iterations,
+                                settings.softening))
         return end(ProximalEnding::singular);
       double t = 1;
       for (; t >= smallest_step_; t /= 2) {
         trial_ = point;
         trial_multiplier_ = multiplier + t * step_;
         if (!units_.solve(c, trial_multiplier_, settings.unit_tolerance, trial_, false)) continue;
-        if (const double new_norm = move_to(trial_.theta); new_norm < (1 - sufficient_decrease_ * t) * norm) {
+        if (const double new_norm = move_to(trial_.theta, trial_multiplier_, settings.softening);
+            new_norm < (1 - sufficient_decrease_ * t) * norm) {
           norm = new_norm;
           break;
         }
       }
       if (t < smallest_step_) {
-        move_to(point.theta);
+        move_to(point.theta, multiplier, settings.softening);
         return end(ProximalEnding::stalled);
       }
       std::swap(point, trial_);
@@ -125,6 +132,14 @@ class Proximal {
   double move_to(const Parameters& theta) {
     jacobian_.move(theta.E, theta.W);
     jacobian_.residual(residual_);
+    return residual_.norm();
+  }
+
+  /// The same for the conditions with a softening: residual_ = F − Y + δ Λ.
+  double move_to(const Parameters& theta, const Matrix<double>& multiplier, double softening) {
+    const double norm = move_to(theta);
+    if (softening == 0) return norm;
+    residual_ += softening * multiplier;
     return residual_.norm();
   }
 
