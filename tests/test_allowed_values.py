@@ -29,6 +29,7 @@ SMALL = {
     "adamw": {"norm_constraint": "fixed"},
     "predicted_gradient": {"step_size": 0.1},
     "norm_flow": {"step_size": 0.1},
+    "gradient_flow": {},
 }
 #: Keys that replace another one, which is then set to None.
 INSTEAD = {
@@ -98,7 +99,9 @@ def test_a_value_is_accepted_if_and_only_if_it_is_in_the_range(name, choice, key
     split = "train_fraction" in get_defaults(function)
     for probe in probes(allowed):
         value = (kind(probe),) * len(typing.get_args(part)) if typing.get_origin(part) is tuple else kind(probe)
-        arguments = {**SMALL[choice], **(INSTEAD.get(key, {}) if split or key not in SPLIT else {}), key: value}
+        instead = INSTEAD.get(key, {}) if split or key not in SPLIT else {}
+        keys = get_defaults(function)
+        arguments = {**SMALL[choice], **{name: instead[name] for name in instead.keys() & keys.keys()}, key: value}
         if probe in allowed:
             function(**arguments)
             continue

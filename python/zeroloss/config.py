@@ -23,7 +23,7 @@ from ._reading import RefusedError, file_size, reading
 from ._run_settings import RunSettings
 from ._sections import BUILT, Section, defaults_text
 from .datasets import Dataset
-from .dynamics import AdamW, Dynamics, GradientDescent, NormFlow
+from .dynamics import AdamW, Dynamics, GradientDescent, GradientFlow, NormFlow
 from .dynamics.registry import is_built_in
 from .networks import Network
 from .results import DESCRIPTIONS, RunDirectory
@@ -366,8 +366,10 @@ def _find_conflicts(run: RunSettings, dynamics: Dynamics) -> Iterator[str]:
                 check_names(name, conditions, {*DESCRIPTIONS, GRADIENT_NORM} if name == "stop" else set(DESCRIPTIONS))
         except ValueError as error:
             yield f"run.{error}"
-    slow = isinstance(dynamics, NormFlow) or (isinstance(dynamics, GradientDescent) and dynamics.weight_decay > 0)
+    slow = isinstance(dynamics, NormFlow) or (
+        isinstance(dynamics, GradientDescent | GradientFlow) and dynamics.weight_decay > 0
+    )
     if run.stop_slow_time is not None and not slow and is_built_in(dynamics):
-        yield "run.stop_slow_time: needs norm_flow, or gradient_descent with weight_decay above 0"
+        yield "run.stop_slow_time: needs norm_flow, or gradient_descent or gradient_flow with weight_decay above 0"
     if run.stop_gradient_norm is not None and not isinstance(dynamics, GradientDescent | AdamW):
         yield "run.stop_gradient_norm: needs gradient_descent or adamw"

@@ -73,7 +73,6 @@ class Descent {
   bool advance(const DescentState<T>& state, const DescentChunk& request, double* losses, Record* records) {
     const FlushDenormals flush;
     load_state(state);
-    const Index panels = (strip_count<T>(h_) + panel_strips - 1) / panel_strips;
     const Index first_step = *state.steps;
     auto record_at = request.record_at.begin();
     for (Index t = 0; t < request.steps; ++t) {
@@ -86,13 +85,7 @@ class Descent {
       }
       if (control_.is_reference_step(first_step + t)) *state.reference_norm = control_.norm(theta_);
       const double rate = request.rates.empty() ? optimizer_.lr : request.rates[static_cast<std::size_t>(t)];
-      const Index step_number = first_step + t + 1;
-      const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, step_number);
-      const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, step_number);
-      run_tasks(panels, [&](Index panel, T* scratch) {
-        compute_gradients(panel, step_E, step_W, scratch + outputs_scratch());
-      });
-      for (auto* layers : {&theta_, &velocity_, &compensation_, &squares_}) layers->clear_padding();
+      update(rate, first_step + t + 1);
       if (control_.applies_at(first_step + t) && control_.apply(*state.reference_norm, theta_, compensation_))
         transpose_E();
     }
@@ -111,6 +104,16 @@ class Descent {
     forward(train_, true, true);
     return describe();
   }
+
+  /// Takes a plain step θ ← θ − rate (∇ + wd θ) of the parameters in `strips`, which `moved` must know if they were
+  /// changed from outside. Denormals should be flushed.
+  void step(double rate) {
+    forward(train_, false, false);
+    update(rate, 1);
+  }
+  LayerStrips<T>& strips() { return theta_; }  ///< E is negated if `stores_negated_E`
+  void moved() { transpose_E(); }
+  bool stores_negated_E() const { return relu_on_pairs_; }
 
   const Optimizer& optimizer() const { return optimizer_; }
   const NormControl& control() const { return control_; }
@@ -136,6 +139,17 @@ class Descent {
   void transpose_E() {
     for (Index u = 0; registers_per_row_ > 0 && u < strip_count<T>(h_); ++u)
       transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
+  }
+
+  /// Computes the gradients, after `forward`, and takes step number t ≥ 1 of the optimizer at a rate.
+  void update(double rate, Index t) {
+    const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, t);
+    const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, t);
+    const Index panels = (strip_count<T>(h_) + panel_strips - 1) / panel_strips;
+    run_tasks(panels, [&](Index panel, T* scratch) {
+      compute_gradients(panel, step_E, step_W, scratch + outputs_scratch());
+    });
+    for (auto* layers : {&theta_, &velocity_, &compensation_, &squares_}) layers->clear_padding();
   }
 
   /// Computes the outputs of the samples and from them G and, if wanted, the losses and the numbers of a record.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "../../linalg/strips.hpp"
@@ -38,6 +39,9 @@ class LayerStrips {
     clear_padding();  // The norm constraint scales these lanes too, by NaN in a run that diverges.
     if (negated) negate();
   }
+  /// The arrays E and W in strips, with their sizes, in this order.
+  std::array<Buffer<T>*, 2> arrays() { return {&E_, &W_}; }
+
   /// Copies to the caller's arrays. The copy in strips is not usable afterwards if `negated`.
   void store_to(Layers<T> arrays, bool negated) {
     if (empty()) return;

@@ -201,6 +201,23 @@ class Curvature:
         self, part: str, weight_decay: float, accuracy: float, most_iterations: int
     ) -> tuple[float, float]: ...
 
+class RungeKuttaChebyshev:
+    def __init__(
+        self, samples: Samples64, activation: Activation, loss: Loss, weight_decay: float, hidden: int, threads: int
+    ) -> None: ...
+    def step(
+        self,
+        E: _F64,
+        W: _F64,
+        slope_E: _F64,
+        slope_W: _F64,
+        *,
+        size: float,
+        stages: int,
+        rtol: float,
+        atol: float,
+    ) -> float: ...
+
 class Proximal:
     def __init__(
         self, samples: Samples64, activation: Activation, most_linear_iterations: int, threads: int = 1
@@ -217,6 +234,7 @@ class Proximal:
         unit_tolerance: float,
         most_iterations: int,
         forcing: float,
+        softening: float = 0.0,
     ) -> tuple[str, float, int, int, int]: ...
     def retract(
         self, E: _F64, W: _F64, T: _F64, tolerance: float, most_iterations: int, forcing: float

@@ -4,6 +4,7 @@ from . import learning_rate
 from .adamw import AdamW
 from .evaluation import loss_and_gradient, predicted_gradient
 from .gradient_descent import GradientDescent
+from .gradient_flow import GradientFlow
 from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 from .registry import DYNAMICS, register_dynamics
@@ -15,6 +16,7 @@ __all__ = [
     "Cost",
     "Dynamics",
     "GradientDescent",
+    "GradientFlow",
     "NormFlow",
     "PredictedGradient",
     "Stepper",

@@ -12,6 +12,7 @@ from .. import _deprecated, _plain
 from .._checks import ArgumentTypeError, ArgumentValueError, format_value
 from .adamw import AdamW
 from .gradient_descent import GradientDescent
+from .gradient_flow import GradientFlow
 from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 from .stepper import Dynamics
@@ -21,6 +22,7 @@ _registered: dict[str, type[Any]] = {
     "adamw": AdamW,
     "predicted_gradient": PredictedGradient,
     "norm_flow": NormFlow,
+    "gradient_flow": GradientFlow,
 }
 _BUILT_IN = frozenset(_registered)
 
