@@ -5,16 +5,21 @@ a page. The files are those that ``zeroloss reproduce NAME`` writes, without cha
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zeroloss import survival
 from zeroloss.studies import CHECKS, FIGURES, STUDIES, Study, load
 from zeroloss.studies._words import format_range
 from zeroloss.studies.beyond._delays import format_interval
 from zeroloss.studies.beyond.direction import list_rows
 from zeroloss.studies.beyond.norm_clamp import FREE, VARIANTS
+
+#: The reference of the cosines of figure 5.
+COSINES_OF_FIGURE_5 = ("−0.20", "0.17–0.29", "0.76–0.81", "0.67–0.72", "0.53–0.57", "0.27–0.32")
 
 DOCS = Path(__file__).parent.parent / "docs"
 RESULTS = DOCS / "results"
@@ -66,6 +71,42 @@ def make_lines() -> str:
         text = study.line(settings_of(study), read_result(name)["summary"])
         rows.append([f"[{name}]({name}.json)", text.replace("|", r"\|")])
     return format_table(["study", "line of results"], rows)
+
+
+def make_figure5() -> str:
+    """Return the numbers of figures 5 and 7, and the numbers of the reference."""
+    summary = read_result("figure5")["summary"]
+
+    def format_steps(event: str) -> str:
+        steps = [seed["first_steps"][event] for seed in summary["per_seed"]]
+        reached = sorted(step for step in steps if step is not None)
+        count = "" if len(reached) == len(steps) else f" in {len(reached)} of {len(steps)}"
+        median = survival.median(steps, math.inf)
+        return f"{format_number(reached[0])}–{format_number(reached[-1])}{count}, median {format_number(median)}"
+
+    def format_late(key: str, form: str) -> str:
+        return ", ".join(format_range(summary[key][step], form) for step in ("5000", "10000", "30000"))
+
+    cosines = zip(summary["cosine"].items(), COSINES_OF_FIGURE_5, strict=True)
+    rows = [
+        ["first step with train accuracy 1", format_steps("train_accuracy_1"), "about 150"],
+        ["with test accuracy > ½", format_steps("test_accuracy_above_half"), "11 500–19 200, median 13 000"],
+        ["with test accuracy 1", format_steps("test_accuracy_1"), "22 300–37 300, median 24 500"],
+        ["greatest test loss", format_range(summary["peak_test_loss"], ".3f"), "0.115–0.16"],
+        ["test loss at step 40 000", format_range(summary["final_test_loss"], ".3f"), "(0.03–0.04 at 100 000)"],
+    ]
+    rows += [
+        [f"cosine at step {format_number(int(step))}", format_range(values, "z.2f"), reference]
+        for (step, values), reference in cosines
+    ]
+    least = format_range(summary["smallest_singular_value"], ".2f")
+    rows += [
+        ["smallest singular value of J along the run", least, "never below 0.29 in 60 000 steps"],
+        ["kink-aware cosine at steps 5 000, 10 000, 30 000", format_late("kink_cosine", ".3f"), "at least 0.98"],
+        ["share of pairs on the kink at these steps", format_late("kink_share", ".2f"), "0.05–0.15"],
+        ["cosine with softplus(5), at these steps", format_late("smooth_cosine", ".3f"), "above 0.95, 0.99"],
+    ]
+    return format_table(["number", "measured", "reference"], rows)
 
 
 def make_figure6() -> str:
@@ -198,6 +239,7 @@ def make_direction() -> str:
 #: The tables by the names in their marks.
 TABLES: Mapping[str, Callable[[], str]] = {
     "lines": make_lines,
+    "figure 5": make_figure5,
     "figure 6": make_figure6,
     "vanishing decay": make_vanishing_decay,
     "sliding": make_sliding,
