@@ -241,9 +241,7 @@ def test_bits_do_not_depend_on_threads(method):
 def test_time_slow_time_events_and_stopping_rules():
     data, net = problem()
     flow = zl.GradientFlow(weight_decay=1e-2)
-    run = zl.simulate(
-        flow, data, net, duration=200.0, record_every=1, events=["norm_E <= 2"], stop=["slow_time >= 1"]
-    )
+    run = zl.simulate(flow, data, net, duration=200.0, record_every=1, events=["norm_E <= 2"], stop=["slow_time >= 1"])
     np.testing.assert_array_equal(run.history.slow_time, 1e-2 * run.history.time)
     assert 1 <= float(run.history.slow_time[-1]) < 2
     assert float(run.history.slow_time[-2]) < 1

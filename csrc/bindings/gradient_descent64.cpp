@@ -16,8 +16,8 @@ void bind_runge_kutta_chebyshev(py::module_& m) {
              return std::make_unique<RungeKuttaChebyshev>(samples, activation, loss, weight_decay, hidden,
                                                           Team(threads));
            }),
-           py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("weight_decay"),
-           py::arg("hidden"), py::arg("threads"))
+           py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("weight_decay"), py::arg("hidden"),
+           py::arg("threads"))
       .def(
           "step",
           [](RungeKuttaChebyshev& self, Layer E, Layer W, Layer slope_E, Layer slope_W, double size, Index stages,

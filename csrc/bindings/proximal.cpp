@@ -63,7 +63,8 @@ void bind_proximal(py::module_& m) {
               py::gil_scoped_release release;
               ProximalPoint point = arrays.copy();
               Matrix<double> multiplier_copy = multiplier_map;
-              result = self.solve(c, multiplier_copy, point, {tolerance, unit_tolerance, most_iterations, forcing, softening});
+              result = self.solve(c, multiplier_copy, point,
+                                  {tolerance, unit_tolerance, most_iterations, forcing, softening});
               arrays.assign(point);
               multiplier_map = multiplier_copy;
             }

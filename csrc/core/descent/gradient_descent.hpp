@@ -146,9 +146,8 @@ class Descent {
     const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, t);
     const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, t);
     const Index panels = (strip_count<T>(h_) + panel_strips - 1) / panel_strips;
-    run_tasks(panels, [&](Index panel, T* scratch) {
-      compute_gradients(panel, step_E, step_W, scratch + outputs_scratch());
-    });
+    run_tasks(panels,
+              [&](Index panel, T* scratch) { compute_gradients(panel, step_E, step_W, scratch + outputs_scratch()); });
     for (auto* layers : {&theta_, &velocity_, &compensation_, &squares_}) layers->clear_padding();
   }
 

@@ -2,9 +2,9 @@
 //   argmin ½‖θ − c‖²  subject to  σ(X E) W = Y,
 // also along the kinks of σ. With a softening δ > 0 the constraint is a penalty,
 //   argmin ½‖θ − c‖² + ‖F − Y‖²/(2δ),  whose conditions are the same with F − Y + δ Λ = 0 instead of F = Y:
-// this is an implicit step of the gradient flow at finite weight decay. Shapes: E d_in × h, W h × d_out, the multiplier Λ n × d_out.
-// Python entries: python/zeroloss/dynamics/proximal.py, softened_proximal.py. Tests: tests/test_proximal.py,
-// tests/test_gradient_flow.py.
+// this is an implicit step of the gradient flow at finite weight decay. Shapes: E d_in × h, W h × d_out, the multiplier
+// Λ n × d_out. Python entries: python/zeroloss/dynamics/proximal.py, softened_proximal.py. Tests:
+// tests/test_proximal.py, tests/test_gradient_flow.py.
 #pragma once
 
 #include <cmath>

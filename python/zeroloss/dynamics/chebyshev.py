@@ -1,8 +1,8 @@
 """Stabilised explicit steps of the gradient flow: the Runge–Kutta–Chebyshev method.
 
 Its equations are in csrc/core/descent/runge_kutta_chebyshev.hpp. A step of size h with m stages is stable if h λ ≤
-0.65 (m² − 1), with the sharpness λ of the loss. The number of stages follows from λ, and h from the estimated error. The
-Lanczos iteration computes λ at the start, after every 15 steps, and whenever a step is rejected.
+0.65 (m² − 1), with the sharpness λ of the loss. The number of stages follows from λ, and h from the estimated error.
+The Lanczos iteration computes λ at the start, after every 15 steps, and whenever a step is rejected.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class ChebyshevStepper(FlowStepper):
         growth = _SAFETY * ratio ** (-1 / 3)
         if before > 0:
             growth *= size / float(self.state["step_size"]) * (before / ratio) ** (1 / 3)
-        return min(_MOST, max(_LEAST, growth))
+        return float(min(_MOST, max(_LEAST, growth)))
 
     def _update_sharpness(self) -> None:
         self.state["sharpness"] = np.array(self._gradient.sharpness(self.state["E"], self.state["W"]))
