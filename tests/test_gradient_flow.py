@@ -289,7 +289,9 @@ def test_a_flow_that_is_not_finite_is_reported():
 )
 def test_the_method_is_chosen_by_activation_and_decay(activation, settings, method):
     data, net = problem(activation)
-    assert zl.GradientFlow(**settings).choose_method(data, net) == method
+    flow = zl.GradientFlow(**settings)
+    assert flow.choose_method(data, net) == method
+    assert str(zl.simulate(flow, data, net, steps=1).outcome).endswith(f"by the method {method}")
 
 
 def start_of(activation="relu", dtype="float64", **settings):

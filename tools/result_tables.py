@@ -33,7 +33,8 @@ def read_result(name: str) -> dict[str, Any]:
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]).replace("|  |", "| |")
+    lines = (f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+    return re.sub(r"\|  (?=\|)", "| ", "\n".join(lines))
 
 
 def format_number(value: float) -> str:
@@ -42,7 +43,10 @@ def format_number(value: float) -> str:
 
 
 def format_digits(value: float) -> str:
-    """Return two significant digits."""
+    """Return two significant digits, with a power of ten below 10⁻⁴."""
+    if 0 < abs(value) < 1e-4:
+        exponent = math.floor(math.log10(abs(value)))
+        return f"{value / 10.0**exponent:.1f}·{format_power(10.0**exponent)}"
     return f"{value:#.2g}".rstrip(".")
 
 
@@ -143,13 +147,18 @@ def make_figure6() -> str:
 
 
 def make_vanishing_decay() -> str:
-    """Return the sup distances between descent and the norm flow."""
+    """Return the sup distances of descent and of the gradient flow to the norm flow."""
     summary = read_result("vanishing_decay")["summary"]
-    columns = [summary[name][key] for name in summary for key in ("sup_distance_early", "sup_distance")]
-    rows = [[format_power(float(decay)), *(format_digits(column[decay]) for column in columns)] for decay in columns[0]]
-    orders = [f"{summary[name][key]:.2f}" for name in summary for key in ("order_early", "order")]
-    head = ["weight decay", *(f"{name}, s ≤ {until}" for name in summary for until in (1, 3))]
-    return format_table(head, [*rows, ["order", *orders]])
+    keys = [(name, way, key) for name in summary for way in ("", "flow_") for key in ("_early", "")]
+    columns = [summary[name][f"{way}sup_distance{key}"] for name, way, key in keys]
+    decays = sorted({decay for column in columns for decay in column}, key=float, reverse=True)
+    rows = [
+        [format_power(float(decay)), *(format_digits(column[decay]) if decay in column else "" for column in columns)]
+        for decay in decays
+    ]
+    orders = [f"{summary[name][f'{way}order{key}']:.3f}" for name, way, key in keys]
+    head = [f"{name} {'flow' if way else 'descent'}, s ≤ {1 if key else 3}" for name, way, key in keys]
+    return format_table(["weight decay", *head], [*rows, ["order", *orders]])
 
 
 def make_sliding() -> str:

@@ -39,6 +39,8 @@ class ChebyshevStepper(FlowStepper):
     last step in units of the tolerance (``last_error``), and its number of ``stages``.
     """
 
+    remark = " by the method chebyshev"
+
     def __init__(self, gradient: GradientAtPoint, tolerances: Tolerances, data: Dataset, network: Network) -> None:
         super().__init__(network, tolerances)
         self._gradient, self._tolerances = gradient, tolerances

@@ -56,7 +56,7 @@ class GradientFlow:
     "chebyshev" takes stabilised explicit steps of second order (RKC). The number of stages of a step follows from the
     sharpness, which is recorded, and grows with the square root of the step size. "proximal" takes implicit steps of
     second order, which slide along the kinks of ReLU. It needs squared error, ReLU or leaky ReLU, and weight_decay
-    above 0. Its cost hardly depends on weight_decay.
+    above 0. Its cost hardly depends on weight_decay. The outcome of a run names its method.
 
     For ReLU the flow branches where several units reach a kink at the same time: from there on a method, a tolerance or
     a learning rate decides which branch is followed. Tolerances far below 1e-2 make steps small at kinks.

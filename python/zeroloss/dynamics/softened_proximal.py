@@ -30,6 +30,8 @@ _FIRST = 0.1
 class SoftenedProximalStepper(ImplicitStepper):
     """A stepper of the gradient flow with implicit steps. Its state also holds the state of the `ProximalSolver`."""
 
+    remark = " by the method proximal"
+
     def __init__(
         self, gradient: GradientAtPoint, tolerances: Tolerances, data: Dataset, network: Network, scale: float
     ) -> None:

@@ -173,6 +173,8 @@ class ChunkStepper(ABC):
     knows_losses = False
     #: Whether `advance` returns records within a chunk.
     makes_records = False
+    #: A remark at the end of the outcome of a run that reaches its end.
+    remark = ""
 
     @abstractmethod
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:

@@ -1,9 +1,10 @@
-"""Study: descent with vanishing weight decay becomes the norm flow on the zero-loss set.
+"""Study: descent and gradient flow with vanishing weight decay become the norm flow on the zero-loss set.
 
-Both start from the same network on the set. The study compares descent at several weight decays with the flow at the
-same slow time s = weight_decay · lr · steps: the sup distance in parameters, the order in which it falls, and test
-accuracies. With a smooth activation the limit holds for the whole run. With ReLU it holds until trajectories branch,
-which the distances through time show.
+All start from the same network on the set. The study compares descent and gradient flow at several weight decays with
+the norm flow at the same slow time s = weight_decay · lr · steps: the sup distance in parameters, the order in which it
+falls, and test accuracies. The gradient flow reaches weight decays for which descent would take too many steps. With a
+smooth activation the limit holds for the whole run. With ReLU it holds until trajectories branch, which the distances
+through time show; and there the tolerance of the flows bounds what can be seen.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _checks
-from ...dynamics import GradientDescent, NormFlow
+from ...dynamics import GradientDescent, GradientFlow, NormFlow
 from ...simulation import simulate
 from ...simulation.context import check_interruption
 from .. import Cube, Grid, Layout, Places, Study, checked_run, label_numbers, select_settings
@@ -34,29 +35,43 @@ Path = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Settings(AdditionSettings):
-    """Settings of the study. ``weight_decays`` multiply θ in the update, from the greatest to the least."""
+    """Settings of the study.
+
+    The weight decays multiply θ, from the greatest to the least: ``weight_decays`` for descent, and ``flow_decays``
+    for the gradient flow. ``rtol`` is the tolerance of the flows with ReLU, ``rtol_smooth`` with a smooth activation.
+    """
 
     activations: tuple[str, ...] = ("softplus(5)", "relu")
     weight_decays: tuple[float, ...] = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
+    flow_decays: tuple[float, ...] = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
     duration: float = 3.0
     before_branching: float = 1.0
     times: int = 60
     rtol: float = 1e-3
-    rtol_smooth: float = 1e-5
+    rtol_smooth: float = 1e-8
     seeds: int = 1
 
 
 def check(s: Settings) -> None:
     """Raise ValueError for weight decays that are equal or not above 0."""
-    _checks.check_distinct("weight_decays", s.weight_decays, at_least=1)
-    for decay in s.weight_decays:
-        _checks.positive("weight_decays", decay)
+    for name in ("weight_decays", "flow_decays"):
+        _checks.check_distinct(name, getattr(s, name), at_least=1)
+        for decay in getattr(s, name):
+            _checks.positive(name, decay)
 
 
 def follow_flow(p: int, hidden: int, activation: str, seed: int, rtol: float, interval: float, times: int) -> Path:
     """Follow the norm flow from a network on the set, and return its path at the multiples of an interval of time."""
     flow = NormFlow(rtol=rtol, method="proximal" if "relu" in activation else None)
     return _follow(flow, memorise(p, hidden, activation, seed), [{"duration": interval}] * times)
+
+
+def follow_gradient_flow(
+    p: int, hidden: int, activation: str, seed: int, rtol: float, weight_decay: float, interval: float, times: int
+) -> Path:
+    """Follow the gradient flow from a network on the set, at the multiples of an interval of slow time."""
+    flow = GradientFlow(weight_decay, rtol, method="proximal" if "relu" in activation else None)
+    return _follow(flow, memorise(p, hidden, activation, seed), [{"duration": interval / weight_decay}] * times)
 
 
 def descend(p: int, hidden: int, activation: str, seed: int, weight_decay: float, interval: float, times: int) -> Path:
@@ -80,12 +95,16 @@ def _follow(dynamics: Any, problem: Any, parts: Sequence[Mapping[str, Any]]) -> 
 
 
 def grids(s: Settings) -> list[Grid]:
-    """Return the flows, and the descents at every weight decay."""
+    """Return the norm flows, and the descents and gradient flows at every weight decay."""
     common = {**select_settings(s, "p hidden times"), "interval": s.duration / s.times}
     rtols = {name: s.rtol if "relu" in name else s.rtol_smooth for name in s.activations}
     over = {"activation": s.activations, "seed": range(s.seeds)}
+
+    def flow(**labels: Any) -> dict[str, Any]:
+        return {**common, **labels, "rtol": rtols[labels["activation"]]}
+
     return [
-        Grid(follow_flow, over, lambda **labels: {**common, **labels, "rtol": rtols[labels["activation"]]}),
+        Grid(follow_flow, over, flow),
         Grid(
             descend,
             {**over, "weight_decay": s.weight_decays},
@@ -93,57 +112,76 @@ def grids(s: Settings) -> list[Grid]:
             lambda weight_decay, **_: s.duration / weight_decay,
             flops=estimate_flops(s.p, s.hidden, s.activations[0]),
         ),
+        Grid(follow_gradient_flow, {**over, "weight_decay": s.flow_decays}, flow),
     ]
 
 
-def analyse(s: Settings, flows: Cube, descents: Cube) -> xr.Dataset:
-    """Return the distances between descent and the flow, and the accuracies."""
-    distance = np.linalg.norm(descents["theta"] - flows["theta"][:, :, None], axis=-1)
+def analyse(s: Settings, flows: Cube, descents: Cube, gradient_flows: Cube) -> xr.Dataset:
+    """Return the distances of descent and of the gradient flow to the norm flow, and the accuracies."""
+    distance, flow_distance = (
+        np.linalg.norm(cube["theta"] - flows["theta"][:, :, None], axis=-1) for cube in (descents, gradient_flows)
+    )
     axes = ("activation", "seed", "weight_decay", "slow_time")
+    flow_axes = ("activation", "seed", "flow_decay", "slow_time")
     return label_numbers(
         {
             "distance": (axes, distance, "distance in parameters between descent and the norm flow"),
+            "flow_distance": (flow_axes, flow_distance, "distance between the gradient flow and the norm flow"),
             "test_accuracy": (axes, descents["test_accuracy"], "test accuracy of descent"),
             "flow_test_accuracy": ((*axes[:2], axes[3]), flows["test_accuracy"], "test accuracy of the norm flow"),
         },
         {
             "activation": (s.activations, "activation"),
             "seed": (np.arange(s.seeds), "seed index"),
-            "weight_decay": (s.weight_decays, "weight decay, which multiplies θ"),
+            "weight_decay": (s.weight_decays, "weight decay of descent, which multiplies θ"),
+            "flow_decay": (s.flow_decays, "weight decay of the gradient flow"),
             "slow_time": (np.linspace(0, s.duration, s.times + 1), "slow time"),
         },
     )
 
 
-def _sup_distances(s: Settings, numbers: xr.Dataset, activation: str) -> tuple[xr.DataArray, xr.DataArray]:
+def _sup_distances(s: Settings, distance: xr.DataArray, activation: str) -> tuple[xr.DataArray, xr.DataArray]:
     """Return the mean sup distance at every weight decay: over all times, and before trajectories branch."""
-    distance = numbers.distance.sel(activation=activation)
+    distance = distance.sel(activation=activation)
     early = distance.sel(slow_time=slice(0, s.before_branching + 1e-9))
     sup, sup_early = (part.max("slow_time").mean("seed") for part in (distance, early))
     return sup, sup_early
 
 
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return the sup distances and the orders in which they fall."""
+    """Return the sup distances and the orders in which they fall.
+
+    The orders of the gradient flow are those of the last two decades of its weight decays.
+    """
     summary: dict[str, Any] = {}
+    last = np.array(s.flow_decays) <= 101 * min(s.flow_decays)
     for name in s.activations:
-        sup, sup_early = _sup_distances(s, numbers, name)
-        summary[name] = {
-            "sup_distance": {f"{decay:g}": float(sup.sel(weight_decay=decay)) for decay in s.weight_decays},
-            "sup_distance_early": {f"{decay:g}": float(sup_early.sel(weight_decay=decay)) for decay in s.weight_decays},
-            "order": fit_log_slope(s.weight_decays, sup),
-            "order_early": fit_log_slope(s.weight_decays, sup_early),
+        both = [
+            (prefix + "sup_distance" + suffix, prefix + "order" + suffix, sup)
+            for prefix, distance in (("", numbers.distance), ("flow_", numbers.flow_distance))
+            for suffix, sup in zip(("", "_early"), _sup_distances(s, distance, name), strict=True)
+        ]
+        orders = {}
+        for _, order, sup in both:
+            used = last if order.startswith("flow_") else np.full(sup.size, True)
+            orders[order] = fit_log_slope(sup[sup.dims[0]].values[used], sup.values[used])
+        sups = {
+            key: {f"{decay:g}": float(sup[at]) for at, decay in enumerate(sup[sup.dims[0]].values)}
+            for key, _, sup in both
         }
+        summary[name] = {**sups, **orders}
     return summary
 
 
 def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     parts = []
     for name, orders in summary.items():
-        values = list(orders["sup_distance"].items())
+        values, least = list(orders["sup_distance"].items()), min(s.flow_decays)
         parts.append(
             f"{name}: sup distance {values[0][1]:.2f} at {values[0][0]} to {values[-1][1]:.3f} at {values[-1][0]}, "
-            f"order {orders['order']:.2f} ({orders['order_early']:.2f} for s ≤ {s.before_branching:g})"
+            f"order {orders['order']:.2f} ({orders['order_early']:.2f} for s ≤ {s.before_branching:g}), gradient flow "
+            f"{orders['flow_sup_distance'][f'{least:g}']:.1e} at {least:g}, last order {orders['flow_order']:.2f} "
+            f"({orders['flow_order_early']:.3f})"
         )
     return "; ".join(parts)
 
@@ -154,20 +192,26 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
     shades = choose_shades(len(s.weight_decays), 0.9, 0.1)
     for letter, name in zip("bc", s.activations, strict=False):
         _draw_distances(
-            place(letter, f"{name}: distance to the flow"), numbers.distance.sel(activation=name), s, shades
+            place(letter, f"{name}: descent, distance to the norm flow"),
+            numbers.distance.sel(activation=name),
+            s,
+            shades,
         )
-    _draw_accuracies(place.part("d", "test accuracy, flow and descent (mean)"), numbers.mean("seed"), s, shades)
+    _draw_accuracies(place.part("d", "test accuracy, norm flow and descent (mean)"), numbers.mean("seed"), s, shades)
 
 
 def _draw_orders(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
-    decays = np.array(s.weight_decays)
+    ways = (("descent", numbers.distance, s.weight_decays, "o"), ("flow", numbers.flow_distance, s.flow_decays, "x"))
     for name in s.activations:
-        both = zip(_sup_distances(s, numbers, name), ("o-", "s--"), (s.duration, s.before_branching), strict=True)
-        for sup, style, until in both:
-            label = f"{name}, s ≤ {until:g}: order {fit_log_slope(decays, sup):.2f}"
-            draw_curves(axes, decays, sup, ACTIVATION_COLOURS[name], label, style, markersize=5, linewidth=1.2)
-    smooth = _sup_distances(s, numbers, s.activations[0])[0].values
-    draw_curves(axes, decays, 0.4 * smooth[-1] * decays / decays[-1], "black", "slope 1", ":", linewidth=0.9)
+        for way, distance, decays, mark in ways:
+            both = zip(_sup_distances(s, distance, name), ("-", "--"), (s.duration, s.before_branching), strict=True)
+            for sup, line, until in both:
+                label, style = f"{name}, {way}, s ≤ {until:g}", mark + line
+                colour = ACTIVATION_COLOURS[name]
+                draw_curves(axes, decays, sup, colour, label, style, markersize=5, linewidth=1.2)
+    least = np.array(s.flow_decays)
+    smooth = _sup_distances(s, numbers.flow_distance, s.activations[0])[0].values
+    draw_curves(axes, least, 0.3 * smooth[-1] * least / least[-1], "black", "slope 1", ":", linewidth=0.9)
     finish_axes(axes, "upper left", xlabel="weight decay", ylabel="greatest distance in parameters", **LOG_LOG)
 
 
@@ -195,11 +239,18 @@ def _draw_accuracies(place: Any, means: xr.Dataset, s: Settings, shades: Sequenc
 
 STUDY = Study(
     name="vanishing_decay",
-    title="Descent with vanishing weight decay and the norm flow",
-    description="descent with vanishing weight decay becomes the norm flow on the zero-loss set",
+    title="Descent and gradient flow with vanishing weight decay",
+    description="descent and gradient flow with vanishing weight decay become the norm flow on the zero-loss set",
     expected_time="2 min",
     full=Settings(),
-    quick=replace(Settings(), weight_decays=(1e-3, 3e-4, 1e-4, 3e-5), duration=2.0, times=20, quick=True),
+    quick=replace(
+        Settings(),
+        weight_decays=(1e-3, 3e-4, 1e-4, 3e-5),
+        flow_decays=(1e-3, 1e-4, 1e-5),
+        duration=2.0,
+        times=20,
+        quick=True,
+    ),
     check=check,
     budget="weight_decays",
     grids=grids,
