@@ -40,7 +40,7 @@ def path(run: zl.results.Run) -> tuple[Any, Any]:
     return run.snapshots.time.values, np.concatenate([A.reshape(len(A), -1) for A in layers], axis=1)
 
 
-def timed(**arguments: Any) -> tuple[zl.results.Run, float]:
+def simulate_and_time(**arguments: Any) -> tuple[zl.results.Run, float]:
     """Simulate on one thread, and return the run and the processor time."""
     begin = time.process_time()
     run = zl.simulate(**arguments, threads=1, progress=False)
@@ -65,7 +65,7 @@ def main() -> None:
             data, network = start(activation, seed)
             common = {"data": data, "network": network}
             steps = round(end / decay)
-            descent, slow = timed(
+            descent, slow = simulate_and_time(
                 dynamics=zl.GradientDescent(1.0, decay),
                 **common,
                 steps=steps,
@@ -73,7 +73,7 @@ def main() -> None:
                 snapshot_every=steps // TIMES,
             )
             flow = zl.GradientFlow(decay, rtol, method=method)
-            _, fast = timed(dynamics=flow, **common, duration=end / decay, record_every=10**6)
+            _, fast = simulate_and_time(dynamics=flow, **common, duration=end / decay, record_every=10**6)
             run = zl.simulate(flow, **common, duration=end / decay, snapshot_every=1, progress=False)
             distance = greatest_distance(run, descent, activation != "relu")
             assert distance < bound or (activation, seed) == ("relu", 0), distance

@@ -107,7 +107,7 @@ def test_all_problems_are_reported_at_once():
         ({"dynamics": {"weight_decay": 0.0}, "run": {"stop_slow_time": 1.0}}, "run.stop_slow_time: needs norm_flow"),
         (
             {"dynamics": {"kind": "predicted_gradient"}, "run": {"stop_gradient_norm": 1.0}},
-            "run.stop_gradient_norm: needs gradient_descent or adamw",
+            "run.stop_gradient_norm: needs gradient_descent, adamw or gradient_flow",
         ),
         ({"sweep": {"network.seed": [1, 2]}}, "sweep: a single run cannot have this section; use zeroloss sweep"),
         ({"data": 3}, "data: expected a section [data], got 3"),

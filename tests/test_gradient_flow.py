@@ -249,6 +249,15 @@ def test_time_slow_time_events_and_stopping_rules():
     assert run.events["norm_E <= 2"] == (int(run.history.step[below[0]]) if below.size else None)
 
 
+@pytest.mark.parametrize("method", ["chebyshev", "proximal"])
+def test_the_gradient_norm_is_that_of_the_slope(method):
+    data, net = problem("relu")
+    stepper = zl.GradientFlow(weight_decay=1e-2, rtol=1e-2, method=method).start(data, net)
+    stepper.advance(3)
+    expected = np.linalg.norm(slope_of(data, stepper.network(), 1e-2))
+    assert stepper.gradient_norm() == pytest.approx(expected, rel=1e-10)
+
+
 def test_without_decay_the_loss_falls_and_slow_time_stays_zero():
     data, net = problem()
     run = zl.simulate(zl.GradientFlow(), data, net, duration=50.0, record_every=1)

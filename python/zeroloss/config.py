@@ -371,5 +371,5 @@ def _find_conflicts(run: RunSettings, dynamics: Dynamics) -> Iterator[str]:
     )
     if run.stop_slow_time is not None and not slow and is_built_in(dynamics):
         yield "run.stop_slow_time: needs norm_flow, or gradient_descent or gradient_flow with weight_decay above 0"
-    if run.stop_gradient_norm is not None and not isinstance(dynamics, GradientDescent | AdamW):
-        yield "run.stop_gradient_norm: needs gradient_descent or adamw"
+    if run.stop_gradient_norm is not None and not isinstance(dynamics, GradientDescent | AdamW | GradientFlow):
+        yield "run.stop_gradient_norm: needs gradient_descent, adamw or gradient_flow"

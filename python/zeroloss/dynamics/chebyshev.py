@@ -60,6 +60,10 @@ class ChebyshevStepper(FlowStepper):
         names = ("stages", "sharpness")
         return {**self._gradient.record(self.state), **self.step_record(), **{n: float(self.state[n]) for n in names}}
 
+    def gradient_norm(self) -> float:
+        """Return ‖∇loss + weight_decay · θ‖."""
+        return math.hypot(*(float(np.linalg.norm(self.state[name])) for name in ("slope_E", "slope_W")))
+
     def _first_size(self) -> float:
         self._update_sharpness()
         return min(_FIRST / max(float(self.state["sharpness"]), 1 / GREATEST), GREATEST)

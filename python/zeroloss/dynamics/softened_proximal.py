@@ -13,6 +13,8 @@ most a tenth of 1/λ, with the sharpness λ, and its result is compared with an 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..datasets import Dataset
@@ -45,6 +47,11 @@ class SoftenedProximalStepper(ImplicitStepper):
         """Return the record of the state."""
         pinned = float(self.state["pinned_pairs"])
         return {**self._gradient.record(self.state), **self.step_record(), "pinned_pairs": pinned}
+
+    def gradient_norm(self) -> float:
+        """Return ‖∇loss + weight_decay · θ‖."""
+        slope = self._gradient.slope(self.state["E"], self.state["W"])
+        return math.hypot(*(float(np.linalg.norm(part)) for part in slope))
 
     def _first_size(self) -> float:
         return _FIRST / self._gradient.sharpness(self.state["E"], self.state["W"])

@@ -211,9 +211,9 @@ class ChunkStepper(ABC):
         """Return the outcome of a step that failed, from the state after the attempt and from the error."""
 
     def gradient_norm(self) -> float:
-        """Return ‖∇loss + weight_decay · θ‖. Only gradient descent and AdamW have it."""
+        """Return ‖∇loss + weight_decay · θ‖. Gradient descent, AdamW and the gradient flow have it."""
         raise ArgumentValueError(
-            "gradient_norm", f"is defined for gradient_descent and adamw, not {type(self).__name__}"
+            "gradient_norm", f"is defined for gradient_descent, adamw and gradient_flow, not {type(self).__name__}"
         )
 
     def reaches(self, time: float) -> bool:

@@ -42,7 +42,7 @@ def simulate(
 
     Parameters
     ----------
-    dynamics : GradientDescent, AdamW, PredictedGradient, NormFlow or Dynamics
+    dynamics : GradientDescent, AdamW, PredictedGradient, NormFlow, GradientFlow or Dynamics
         The dynamics with its settings. For dynamics of your own see `zeroloss.Dynamics`.
     data : Dataset
         The training samples, and the test samples for the records.
@@ -69,8 +69,8 @@ def simulate(
         The number of steps between checks for events, at least 1; by default ``record_every``.
     stop : sequence of str, optional
         Conditions that end the run, such as ``"test_accuracy >= 1 for 3 records"``: on recorded values, ``slow_time``
-        or ``gradient_norm`` (‖∇loss + weight_decay · θ‖ of gradient descent and AdamW). They are checked at every
-        scheduled record after the first one.
+        or ``gradient_norm`` (‖∇loss + weight_decay · θ‖ of gradient descent, AdamW and the gradient flow). They are
+        checked at every scheduled record after the first one.
     threads : int, optional
         Threads for one step, at least 1. By default a small step uses one thread, and a larger one every processor that
         this process may use. ``ZEROLOSS_NUM_THREADS`` limits them. The bits of the results do not depend on it.

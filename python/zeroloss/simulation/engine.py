@@ -91,7 +91,7 @@ def run_loop(
             stepper.restore(last.state)
             observe(View(stepper, last.step, last.step, is_last=True, is_final=True, outcome=outcome))
         return Completion(outcome, last, last)
-    return Completion(outcome or chunks.divergence or _reached(f"{end.step} steps", stepper), view, view)
+    return Completion(outcome or chunks.divergence or _make_outcome(f"{end.step} steps", stepper), view, view)
 
 
 def _finish_at_time(
@@ -111,8 +111,8 @@ def _finish_at_time(
     if ahead is not None:
         outcome = observe(ahead) or outcome
     last = ahead or last_step
-    return Completion(outcome or _reached(f"time {time:g} in {last.step} steps", stepper), last_step, last)
+    return Completion(outcome or _make_outcome(f"time {time:g} in {last.step} steps", stepper), last_step, last)
 
 
-def _reached(end: str, stepper: ChunkStepper) -> Outcome:
+def _make_outcome(end: str, stepper: ChunkStepper) -> Outcome:
     return Outcome(Ending.REACHED_THE_END, end + stepper.remark)
