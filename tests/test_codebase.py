@@ -34,6 +34,7 @@ LAYERS = (
     {"results"},
     {"dynamics"},
     {"simulation"},
+    {"end_states"},
     {"_sections"},
     {"config"},
     {"plots"},
@@ -193,6 +194,7 @@ def test_public_functions_are_documented():
         zl.fourier,
         zl.geometry,
         zl.curvature,
+        zl.end_states,
         zl.learning_rate,
     ):
         for name in owner.__all__:

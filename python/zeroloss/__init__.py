@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         config,
         curvature,
         datasets,
+        end_states,
         fourier,
         geometry,
         metrics,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         register_dynamics,
     )
     from .dynamics.evaluation import loss_and_gradient, predicted_gradient
+    from .end_states import stationary_point
     from .provenance import build_info
     from .runs import load
     from .simulation import simulate
@@ -59,6 +61,7 @@ __all__ = [
     "config",
     "curvature",
     "datasets",
+    "end_states",
     "fourier",
     "geometry",
     "learning_rate",
@@ -72,6 +75,7 @@ __all__ = [
     "runs",
     "simulate",
     "simulate_many",
+    "stationary_point",
     "studies",
     "survival",
     "sweeps",
@@ -81,6 +85,7 @@ _PARTS = (
     "config",
     "curvature",
     "datasets",
+    "end_states",
     "fourier",
     "geometry",
     "metrics",
@@ -92,7 +97,13 @@ _PARTS = (
     "sweeps",
 )
 
-_HOMES = {"build_info": ".provenance", "load": ".runs", "simulate": ".simulation", "simulate_many": ".sweeps"}
+_HOMES = {
+    "build_info": ".provenance",
+    "load": ".runs",
+    "simulate": ".simulation",
+    "simulate_many": ".sweeps",
+    "stationary_point": ".end_states",
+}
 
 
 def __getattr__(name: str) -> object:
