@@ -75,7 +75,7 @@ need-package:
 # targets need a regular installation: an editable one comes before PYTHONPATH.
 CHECKED := build/checked
 KERNEL_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient gradient_descent descent_state cross_entropy_and_adamw \
-  network_outputs predicted_gradient geometry alignment curvature activations threads_and_memory)
+  gradient_flow network_outputs predicted_gradient geometry alignment curvature activations threads_and_memory)
 sanitize: $(VENV)/installed $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-address ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \

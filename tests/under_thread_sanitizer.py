@@ -18,6 +18,8 @@ SETTINGS = (
     (zl.PredictedGradient(step_size=1e-3, ridge=0.1), "gelu", "float32"),
     (zl.NormFlow(step_size=1e-3), "relu", "float64"),
     (zl.NormFlow(rtol=3e-2, method="proximal"), "relu", "float64"),
+    (zl.GradientFlow(weight_decay=1e-3), "softplus(5)", "float64"),
+    (zl.GradientFlow(weight_decay=1e-3, rtol=1e-2, method="proximal"), "relu", "float64"),
 )
 
 
@@ -28,7 +30,8 @@ def final_E(setting, threads):
         return zl.simulate(dynamics, data, net, steps=3, threads=threads, progress=False).network.E
     data = zl.datasets.modular_addition(13, train_fraction=0.7, seed=0)
     net = zl.networks.normal(data, hidden=96, std=0.3, seed=1, activation=activation, dtype=dtype)
-    return zl.simulate(dynamics, data, net, steps=20, record_every=5, threads=threads, progress=False).network.E
+    steps = 3 if isinstance(dynamics, zl.GradientFlow) else 20
+    return zl.simulate(dynamics, data, net, steps=steps, record_every=5, threads=threads, progress=False).network.E
 
 
 @functools.cache
