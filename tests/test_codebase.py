@@ -171,6 +171,7 @@ def test_libraries_are_loaded_when_they_are_needed():
     task = "data = zl.datasets.modular_addition(5, test_count=3); net = zl.networks.uniform_fan_in(data, 8, seed=1)"
     assert loaded_modules(late, f"{task}; zl.GradientDescent(lr=1.0)") == "[]"
     assert loaded_modules(late, f"{task}; zl.simulate(zl.AdamW(), data, net, steps=1)") == "['xarray']"
+    assert loaded_modules({"scipy.linalg", "scipy.optimize", "scipy.special", "xarray"}, "import zeroloss.cli") == "[]"
 
 
 def test_public_names_exist_and_are_listed():

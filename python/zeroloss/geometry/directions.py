@@ -12,7 +12,7 @@ import functools
 from typing import Literal
 
 import numpy as np
-import scipy.linalg
+import scipy
 from numpy.typing import NDArray
 
 from .. import _checks

@@ -12,8 +12,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.linalg
-import scipy.special
+import scipy
 from numpy.typing import NDArray
 
 from .. import _checks
