@@ -1,6 +1,5 @@
 """Records and snapshots that cannot fit are rejected before the first step; many are never in memory at once."""
 
-import importlib
 import shutil
 import tracemalloc
 from collections import namedtuple
@@ -62,10 +61,9 @@ def test_counts_of_a_schedule_agree_with_its_steps(every, begin, end):
 
 
 @pytest.fixture
-def peak():
+def peak(tmp_path):
     """Return a function that measures the peak memory of a call, without the memory of imports."""
-    for library in ("filelock", "h5netcdf", "tqdm.auto", "xarray"):
-        importlib.import_module(library)
+    runs.run(config.from_settings(settings(snapshot_every=1)), tmp_path / "imports", progress=False)
 
     def measure(function):
         tracemalloc.start()
