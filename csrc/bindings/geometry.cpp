@@ -1,5 +1,6 @@
 // Binds the geometry of the zero-loss set, in float64 only.
 #include "../core/geometry/alignment.hpp"
+#include "../core/geometry/softened_step.hpp"
 #include "bindings.hpp"
 
 namespace zeroloss {
@@ -20,6 +21,18 @@ const char* name(RetractionEnding ending) {
     case RetractionEnding::singular:
       return "singular";
     case RetractionEnding::too_many_iterations:
+      break;
+  }
+  return "too many iterations";
+}
+
+const char* name(SoftenedEnding ending) {
+  switch (ending) {
+    case SoftenedEnding::converged:
+      return "converged";
+    case SoftenedEnding::singular:
+      return "singular";
+    case SoftenedEnding::too_many_iterations:
       break;
   }
   return "too many iterations";
@@ -155,6 +168,34 @@ void bind_geometry(py::module_& m) {
           },
           py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("tolerance"), py::arg("most_iterations"),
           py::arg("reuse_factor"))
+      .def(
+          "solve_softened",
+          [=](ZeroLossSet& self, const Vectors& c_E, const Vectors& c_W, Vectors& E, Vectors& W, Vectors& multiplier,
+              double softening, double tolerance, double accuracy, Index most_iterations) {
+            const Samples<double>& samples = self.jacobian().samples();
+            if (self.normal_equations().kind() != SolverKind::dense)
+              throw std::invalid_argument("solve_softened: expected a dense set, got a matrix-free one");
+            const Parameters c{read_E(self, "c_E", c_E), read_W(self, "c_W", c_W, c_E)};
+            const Index h = count_units(c_E);
+            MatrixMap<double> e(update("E", E, samples.d_in(), h), samples.d_in(), h);
+            MatrixMap<double> w(update("W", W, h, samples.d_out()), h, samples.d_out());
+            MatrixMap<double> multiplier_map(update("multiplier", multiplier, samples.n(), samples.d_out()),
+                                             samples.n(), samples.d_out());
+            SoftenedStep step;
+            {
+              py::gil_scoped_release release;
+              Parameters theta{e, w};
+              Matrix<double> solved;
+              step = solve_softened(self, c, {softening, tolerance, accuracy, most_iterations}, theta, solved);
+              e = theta.E;
+              w = theta.W;
+              multiplier_map = solved;
+            }
+            return py::make_tuple(name(step.ending), step.residual, step.contraction, step.iterations);
+          },
+          py::arg("c_E").noconvert(), py::arg("c_W").noconvert(), py::arg("E").noconvert(), py::arg("W").noconvert(),
+          py::arg("multiplier").noconvert(), py::arg("softening"), py::arg("tolerance"), py::arg("accuracy"),
+          py::arg("most_iterations"))
       .def(
           "extremes",
           [=](ZeroLossSet& self, const Vectors& E, const Vectors& W, double accuracy, Index most) -> py::object {

@@ -23,12 +23,13 @@ class GramFactor {
   double trace() const { return L_.trace(); }  ///< the trace of K; valid before factor()
 
   /// Replaces the lower triangle by L. Returns false if a pivot is not above the rounding error of its sums, size · eps
-  /// times its diagonal entry.
-  bool factor(const Team& team = Team()) {
+  /// times its diagonal entry. No pivot is below the smallest eigenvalue. If that is at least `least`, a pivot above
+  /// least/2 suffices.
+  bool factor(const Team& team = Team(), double least = std::numeric_limits<double>::infinity()) {
     constexpr Index block = 64;
     const Index size = L_.rows();
     const double rounding = static_cast<double>(size) * std::numeric_limits<double>::epsilon();
-    smallest_allowed_ = rounding * L_.diagonal();
+    smallest_allowed_ = (rounding * L_.diagonal()).cwiseMin(least / 2);
     failed_pivot_ = -1;
     for (Index k = 0; k < size; k += block) {
       const Index width = std::min(block, size - k), rest = size - k - width;

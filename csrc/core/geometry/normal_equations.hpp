@@ -32,6 +32,15 @@ class NormalEquations {
     return factor_is_current_;
   }
 
+  /// Factors J Jᵀ + δI with δ > 0 for solve_with_factor. Returns false if it is singular to rounding. Dense only.
+  bool prepare_softened(const Jacobian& J, double softening) {
+    auto& K = gram_factor_.lower(J.rows());
+    gram_.lower_triangle(J, K);
+    K.diagonal().array() += softening;
+    factor_is_current_ = false;  // The factor is not that of J Jᵀ.
+    return gram_factor_.factor(team_, softening);
+  }
+
   /// Records that J has moved: the factor belongs to another point from now on.
   void invalidate_factor() { factor_is_current_ = false; }
 

@@ -39,9 +39,15 @@ class ZeroLossSet {
   ZeroLossSet(const Samples<double>& samples, Activation activation, SolverSettings settings, Team team = Team())
       : jacobian_(samples, activation, team), normal_(samples, settings, team) {}
 
-  /// Moves to (E: d_in × h, W: h × d_out) and factors J Jᵀ. Returns false if J is singular.
+  /// Moves to (E: d_in × h, W: h × d_out).
+  void move(MatrixView<double> E, MatrixView<double> W) {
+    jacobian_.move(E, W);
+    normal_.invalidate_factor();
+  }
+
+  /// The same, and factors J Jᵀ. Returns false if J is singular.
   bool factor(MatrixView<double> E, MatrixView<double> W) {
-    move_to(E, W);
+    move(E, W);
     return normal_.prepare(jacobian_);
   }
 
@@ -72,7 +78,7 @@ class ZeroLossSet {
   /// of the constraints, which may be dependent. With the projector P off the constraints, g = −P θ + P Jᵀ (J P Jᵀ)⁻¹ J
   /// P θ. Two passes, as above.
   bool pinned_direction(MatrixView<double> E, MatrixView<double> W, const KinkConstraints& constraints, Parameters& g) {
-    move_to(E, W);
+    move(E, W);
     if (!normal_.prepare_pinned(jacobian_)) return false;
     g.E = -E;
     g.W = -W;
@@ -98,7 +104,7 @@ class ZeroLossSet {
       result.ending = ending;
       return result;
     };
-    move_to(E, W);
+    move(E, W);
     jacobian_.residual(residual_);
     double norm = residual_.norm();
     bool reuse_old_factor = false;
@@ -114,7 +120,7 @@ class ZeroLossSet {
       else if (reuse_old_factor && find_step([&](auto& R) { return normal_.solve_with_factor(R), true; }))
         new_norm = try_step(E, W, 1);
       if (!(new_norm < norm)) {  // no cheaper step was tried or none succeeded: factor J Jᵀ
-        move_to(E, W);
+        move(E, W);
         jacobian_.residual(residual_);
         ++result.factorisations;
         if (!normal_.prepare(jacobian_) || !find_step([&](auto& R) { return normal_.solve(jacobian_, R); }))
@@ -173,17 +179,13 @@ class ZeroLossSet {
   }
 
   Jacobian& jacobian() { return jacobian_; }
+  NormalEquations& normal_equations() { return normal_; }
   Gram& gram() { return normal_.gram(); }
 
  private:
   static constexpr double rough_ = 1e8, forcing_ = 0.3;
   static constexpr double sufficient_decrease_ = 1e-4;  // share of the decrease that the linear model predicts
   static constexpr double smallest_step_ = 0x1p-20;
-
-  void move_to(MatrixView<double> E, MatrixView<double> W) {
-    jacobian_.move(E, W);
-    normal_.invalidate_factor();
-  }
 
   MatrixMap<double> as_rows(Eigen::VectorXd& v) const {
     const Index d_out = jacobian_.samples().d_out();
@@ -203,7 +205,7 @@ class ZeroLossSet {
   double try_step(MatrixView<double> E, MatrixView<double> W, double t) {
     trial_.E = E - t * step_.E;
     trial_.W = W - t * step_.W;
-    move_to(trial_.E, trial_.W);
+    move(trial_.E, trial_.W);
     jacobian_.residual(residual_);
     return residual_.norm();
   }

@@ -174,6 +174,18 @@ class ZeroLossSet:
     def retract(
         self, E: _F64, W: _F64, tolerance: float, most_iterations: int, reuse_factor: bool
     ) -> tuple[str, list[float], int]: ...
+    def solve_softened(
+        self,
+        c_E: _F64,
+        c_W: _F64,
+        E: _F64,
+        W: _F64,
+        multiplier: _F64,
+        softening: float,
+        tolerance: float,
+        accuracy: float,
+        most_iterations: int,
+    ) -> tuple[str, float, float, int]: ...
     def extremes(self, E: _F64, W: _F64, accuracy: float, most: int) -> tuple[float, float, float] | None: ...
     def alignment(
         self,
