@@ -94,13 +94,7 @@ class ImplicitStepper(FlowStepper):
         self._count_step(taken)
 
     def _equation(self, size: float) -> ImplicitEquation:
-        before = float(self.state["step_size"])
-        r = size / before if before > 0 else 0.0
-        q = (1 + 2 * r) / (1 + r) + self._decay * size
-        c_E, c_W = (
-            ((1 + r) * self.state[layer] - r**2 / (1 + r) * self.state[f"earlier_{layer}"]) / q for layer in ("E", "W")
-        )
-        return ImplicitEquation(size, q, c_E, c_W)
+        return backward_difference(self.state, float(self.state["step_size"]), size, self._decay)
 
     def _error_ratio(self, after: State, size: float, tolerances: Tolerances) -> float:
         """Return the distance of a step from linear extrapolation, in units of the tolerance.
@@ -108,12 +102,27 @@ class ImplicitStepper(FlowStepper):
         The first step has nothing to extrapolate. It is compared with an explicit prediction, if there is one.
         """
         before = float(self.state["step_size"])
+        if before > 0:
+            return extrapolation_error(self.state, after, before, size, tolerances)
+        predicted = self._predict_first(size)
+        if predicted is None:
+            return 1.0
         here, there = _position(self.state), _position(after)
-        if before == 0:
-            predicted = self._predict_first(size)
-            return 1.0 if predicted is None else _STRICTNESS * tolerances.ratio(there - predicted, here, there)
-        earlier = _position(self.state, "earlier_")
-        return _STRICTNESS * tolerances.ratio(there - here - size / before * (here - earlier), here, there)
+        return _STRICTNESS * tolerances.ratio(there - predicted, here, there)
+
+
+def backward_difference(state: State, before: float, size: float, decay: float) -> ImplicitEquation:
+    """Return the equation of a step of a size from a state. ``before`` is h_prev, or 0 for the first step."""
+    r = size / before if before > 0 else 0.0
+    q = (1 + 2 * r) / (1 + r) + decay * size
+    c_E, c_W = (((1 + r) * state[layer] - r**2 / (1 + r) * state[f"earlier_{layer}"]) / q for layer in ("E", "W"))
+    return ImplicitEquation(size, q, c_E, c_W)
+
+
+def extrapolation_error(state: State, after: State, before: float, size: float, tolerances: Tolerances) -> float:
+    """Return the distance of a step from linear extrapolation, in units of the tolerance."""
+    here, there, earlier = _position(state), _position(after), _position(state, "earlier_")
+    return _STRICTNESS * tolerances.ratio(there - here - size / before * (here - earlier), here, there)
 
 
 def _position(state: State, prefix: str = "") -> Vector:

@@ -11,8 +11,9 @@ from .._checks import ArgumentValueError
 from .._choices import FlowMethod, Positive
 from ..datasets import Dataset
 from ..geometry import memory_needed
-from ..geometry.solver import require_float64, singular_error
+from ..geometry.solver import LostRankError, require_float64, singular_error
 from ..networks import Network
+from .beyond_rank import BeyondRankStepper
 from .flow import ExplicitStepper, checked_step, convert_step_settings
 from .proximal import FLOPS_FOR_THREADS, ProximalStepper, proximal_cost
 from .runge_kutta import Tolerances, Vector
@@ -42,7 +43,7 @@ class NormFlow:
     method : {"euler", "bogacki_shampine", "proximal"}, optional
         The integrator; by default "euler" for fixed and "bogacki_shampine" for adaptive steps. See the notes.
     retraction_tolerance : float
-        The largest max|F − Y| after a step, above 0.
+        The largest max|F − Y| after a step, above 0, by default 1e-10.
 
     Notes
     -----
@@ -52,6 +53,11 @@ class NormFlow:
     differences, whose equations and tolerances are in `zeroloss.dynamics.proximal`. For ReLU and leaky ReLU the set has
     corners. Explicit steps chatter along a corner, so adaptive ones become small. Implicit steps slide along it, and
     many times fewer of them are needed.
+
+    With smooth activations the flow reaches points at which J loses rank, to the precision of J Jᵀ. Every method then
+    continues with softened implicit steps, whose equations are in `zeroloss.dynamics.softened`: max|F − Y| stays within
+    ``retraction_tolerance``, and ‖θ‖ does not increase. The record ``softening`` is their δ, and 0 before. They need
+    J Jᵀ as a matrix, so a problem with more than 16 384 outputs n·d_out ends as singular. So does a flow along kinks.
 
     Beyond about s = 1.5 the flow of ReLU branches. From there on only norms, losses and accuracies can be compared.
 
@@ -137,7 +143,7 @@ class NormFlow:
         return Cost(data.Y_train.size**3 / 3, memory_needed(network, data), flops_for_threads=FLOPS_FOR_THREADS)
 
 
-class NormFlowStepper(ExplicitStepper):
+class NormFlowStepper(BeyondRankStepper, ExplicitStepper):
     """A stepper of the norm flow with explicit steps; y is E and W in one vector."""
 
     def __init__(self, settings: NormFlow, data: Dataset, network: Network, threads: int = 1) -> None:
@@ -147,6 +153,9 @@ class NormFlowStepper(ExplicitStepper):
         self._tolerance, self._data = settings.retraction_tolerance, data
         self._zero_loss = ZeroLossConstraint(data, network, "auto", threads)
         self._zero_loss.check(self.state)
+        self._softened = self._zero_loss.softened_steps(step, self._tolerance)
+        if self._softened is not None:
+            self.state = self._softened.complete(self.state)
 
     def position(self) -> Vector:
         """Return θ = (E, W) as one vector, E first."""
@@ -157,19 +166,31 @@ class NormFlowStepper(ExplicitStepper):
         E, W = self._parts(y)
         direction = self._zero_loss.set.direction(E, W)
         if direction is None:
+            if self._softened is not None:
+                raise LostRankError
             raise singular_error(Network(E, W, self._activation), self._data)
         return np.concatenate([part.ravel() for part in direction])
 
     def move(self, y: Vector) -> None:
         """Set θ to y, retracted onto the set."""
         E, W = (part.copy() for part in self._parts(y))
-        self._zero_loss.retract(E, W, self._tolerance)
+        self._zero_loss.retract(E, W, self._tolerance, explain=self._softened is None)
         self.state["E"], self.state["W"] = E, W
 
     def record(self) -> Record:
         """Return the record of the state. The flow's time is slow time."""
         steps = self.step_record()
         return {**self._zero_loss.record(self.state), **steps, "slow_time": steps["time"]}
+
+    def _first_size(self) -> float:
+        try:
+            return ExplicitStepper._first_size(self)
+        except LostRankError:
+            assert self._softened is not None
+            return self._softened.first_size
+
+    def _step_on_set(self, room: float) -> None:
+        ExplicitStepper._take_step(self, room)
 
     def _parts(self, y: Vector) -> tuple[Vector, Vector]:
         E, W = np.split(y, [self.state["E"].size])

@@ -19,7 +19,9 @@ import numpy as np
 
 from ..datasets import Dataset
 from ..geometry import memory_needed
+from ..geometry.solver import LostRankError
 from ..networks import Network
+from .beyond_rank import BeyondRankStepper
 from .flow import ProximalError
 from .implicit import ImplicitEquation, ImplicitStepper
 from .proximal_solver import ProximalSolver
@@ -34,10 +36,11 @@ _FIRST = 0.03
 _RETRACTION_FORCING, _RETRACTION_ITERATIONS = 1e-4, 20
 
 
-class ProximalStepper(ImplicitStepper):
+class ProximalStepper(BeyondRankStepper, ImplicitStepper):
     """A stepper of the norm flow with implicit steps.
 
-    Its state also holds the state of the `ProximalSolver`.
+    Its state also holds the state of the `ProximalSolver`. If the activation is smooth and the solver finds that J is
+    singular, to its precision, softened steps follow.
     """
 
     def __init__(
@@ -54,6 +57,9 @@ class ProximalStepper(ImplicitStepper):
         self._zero_loss.check(self.state)
         self._solver = ProximalSolver(data, network, isinstance(step, Tolerances), threads)
         self.state |= self._solver.start(network, np.zeros(data.Y_train.shape))
+        self._softened = self._zero_loss.softened_steps(step, tolerance)
+        if self._softened is not None:
+            self.state = self._softened.complete(self.state)
 
     def record(self) -> Record:
         """Return the record of the state. The flow's time is slow time."""
@@ -64,12 +70,20 @@ class ProximalStepper(ImplicitStepper):
         assert isinstance(self._step, Tolerances)
         return _FIRST * float(np.sqrt(self._step.rtol))
 
+    def _step_on_set(self, room: float) -> None:
+        ImplicitStepper._take_step(self, room)
+
     def _explain(self, error: ProximalError) -> None:
         self._zero_loss.check_rank(self.state, error.ending)
 
     def _solve(self, equation: ImplicitEquation) -> State:
-        after = self._solver.solve(equation, self.state, equation.size)
-        self._retract(after, equation.size)
+        try:
+            after = self._solver.solve(equation, self.state, equation.size)
+            self._retract(after, equation.size)
+        except ProximalError as error:
+            if self._softened is not None and error.ending.endswith("singular"):
+                raise LostRankError from error
+            raise
         return after
 
     def _retract(self, state: State, size: float) -> None:

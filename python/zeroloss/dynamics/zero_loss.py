@@ -10,8 +10,16 @@ from .._choices import Solver
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..geometry.projection import retract
-from ..geometry.solver import checked_zero_loss_set, is_singular, singular_error
-from ..networks import Network
+from ..geometry.solver import (
+    checked_zero_loss_set,
+    is_singular,
+    make_zero_loss_set,
+    resolve_method,
+    singular_error,
+)
+from ..networks import Network, has_kink
+from .runge_kutta import Tolerances
+from .softened import SoftenedSteps
 from .stepper import Evaluator, State
 
 #: A start with a greater max|F − Y| is not on the set.
@@ -37,7 +45,23 @@ class ZeroLossConstraint:
     def __init__(self, data: Dataset, network: Network, solver: Solver, threads: int = 1) -> None:
         self.set = checked_zero_loss_set(network, data, solver, threads)
         self._evaluator = Evaluator(data, network, kernels.Loss("mse", "mean"))
-        self._data, self._network = data, network
+        self._data, self._network, self._solver, self._threads = data, network, solver, threads
+
+    def softened_steps(self, step: float | Tolerances, tolerance: float) -> SoftenedSteps | None:
+        """Return softened steps for points at which J loses rank, or None if they are not possible.
+
+        They need a smooth activation, and J Jᵀ small enough for a dense solver.
+        """
+        network, data = self._network, self._data
+        if has_kink(network) or resolve_method("auto", data) != "dense":
+            return None
+
+        def make_set() -> kernels.ZeroLossSet:
+            if self._solver == "auto":
+                return self.set
+            return make_zero_loss_set(network, data, "dense", self._threads)
+
+        return SoftenedSteps(step, tolerance, data.Y_train.shape, make_set)
 
     def largest_residual(self, E: NDArray[np.float64], W: NDArray[np.float64]) -> float:
         """Return max|F − Y|."""
@@ -59,10 +83,19 @@ class ZeroLossConstraint:
         if ending == "singular" and is_singular(network, self._data):
             raise singular_error(network, self._data)
 
-    def retract(self, E: NDArray[np.float64], W: NDArray[np.float64], tolerance: float) -> None:
-        """Move E and W onto the set, in place."""
-        most = _MAX_RETRACTION_ITERATIONS
-        retract(self.set, self._network, self._data, E, W, tolerance=tolerance, most=most, reuse_factor=True)
+    def retract(self, E: NDArray[np.float64], W: NDArray[np.float64], tolerance: float, explain: bool = True) -> None:
+        """Move E and W onto the set, in place. See `zeroloss.geometry.projection.retract`."""
+        retract(
+            self.set,
+            self._network,
+            self._data,
+            E,
+            W,
+            tolerance=tolerance,
+            most=_MAX_RETRACTION_ITERATIONS,
+            reuse_factor=True,
+            explain=explain,
+        )
 
     def record(self, state: State) -> dict[str, float]:
         """Return the record of a state."""

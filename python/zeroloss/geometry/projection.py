@@ -12,7 +12,7 @@ from .._choices import ProjectionMethod, Solver
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
 from ..networks import Network, from_arrays, kernel_activation
-from .solver import checked_zero_loss_set, singular_error
+from .solver import LostRankError, checked_zero_loss_set, singular_error
 
 PROJECTIONS = ("gauss_newton", "chord", "momentum")
 
@@ -155,13 +155,17 @@ def retract(
     tolerance: float,
     most: int,
     reuse_factor: bool,
+    explain: bool = True,
 ) -> tuple[list[float], int]:
     """Move E and W onto the set by Gauss–Newton, in place.
 
-    Returns the residuals and the number of factorisations, or raises ProjectionError or LinAlgError.
+    Returns the residuals and the number of factorisations, or raises ProjectionError or LinAlgError. If J is singular,
+    that is LostRankError, or with ``explain`` an error that names the cause.
     """
     ending, residuals, factorisations = zero_loss.retract(E, W, tolerance, most, reuse_factor)
     if ending == "singular":
+        if not explain:
+            raise LostRankError
         raise singular_error(from_arrays(E, W, net.activation), data)
     if ending != "converged":
         raise ProjectionError(ending, residuals, tolerance)

@@ -119,6 +119,13 @@ def dense_jacobian(network: Network, data: Dataset) -> NDArray[np.float64]:
     return np.concatenate([first.reshape(n * d_out, -1), second.reshape(n * d_out, -1)], axis=1)
 
 
+class LostRankError(np.linalg.LinAlgError):
+    """J is singular to the precision of the solver. `singular_error` finds the cause, which takes longer."""
+
+    def __init__(self) -> None:
+        super().__init__("J is singular to the precision of the solver")
+
+
 def singular_error(network: Network, data: Dataset) -> np.linalg.LinAlgError:
     """Return an error that names the causes for which J Jᵀ has no inverse, and the smallest singular value of J."""
     (n, d_out), d = data.Y_train.shape, network.E.size + network.W.size

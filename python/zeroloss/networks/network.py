@@ -320,6 +320,11 @@ def check_fits(network: Network, data: Dataset) -> None:
         raise ArgumentValueError("network", f"expected (inputs, outputs) = {expected}, as in the data, got {got}")
 
 
+def has_kink(network: Network) -> bool:
+    """Return whether the activation of a network has a kink, where its derivative jumps."""
+    return _parse_activation(network.activation)[0] in ("relu", "leaky_relu")
+
+
 def kernel_activation(network: Network) -> kernels.Activation:
     """Convert the activation of a network to the form of the kernels."""
     kind, parameter = _parse_activation(network.activation)

@@ -48,6 +48,7 @@ DESCRIPTIONS = {
     "step_size": ("1", "size of the last accepted step"),
     "evaluations": ("1", "evaluations of the flow's slope, or solves of an implicit step, so far"),
     "pinned_pairs": ("1", "pairs of a sample and a unit whose pre-activation is held on the activation's kink"),
+    "softening": ("1", "softening δ of the flow, F − Y = −δλ with the multiplier λ; 0 before J loses rank"),
     "rejected_steps": ("1", "adaptive steps rejected so far"),
     "condition": ("1", "estimate (from below) of the condition number of the factored Gram matrix"),
 }
