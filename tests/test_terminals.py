@@ -1,5 +1,6 @@
 """The command's output in every encoding, with closed streams, and with names that need escaping."""
 
+import json
 import os
 import re
 import subprocess
@@ -18,12 +19,6 @@ from zeroloss._checks import format_value, to_one_line
 COMMAND = [sys.executable, "-m", "zeroloss"]
 
 
-def zeroloss(*words, **environment):
-    return subprocess.run(
-        [*COMMAND, *map(str, words)], capture_output=True, check=False, env={**os.environ, **environment}
-    )
-
-
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "run.toml"
@@ -31,19 +26,57 @@ def file(tmp_path):
     return path
 
 
+#: A program that runs commands one after the other, each with its own files for both streams.
+IN_TURN = """
+import json, os, sys
+from zeroloss.cli import main
+for number, words in enumerate(json.loads(sys.argv[1])):
+    for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
+        file = os.open(f"{sys.argv[2]}/{number}.{name}", os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, stream.fileno())
+        os.close(file)
+    try:
+        main(words)
+    except SystemExit as ended:
+        status = ended.code
+    sys.stdout.flush()
+    with open(f"{sys.argv[2]}/{number}.status", "w") as file:
+        file.write(str(status))
+"""
+
+
+def run_in_turn(commands, folder, **environment):
+    """Run commands in one process; return the exit status and both outputs of each."""
+    folder.mkdir()
+    words = json.dumps([[str(word) for word in command] for command in commands])
+    line = [sys.executable, "-c", IN_TURN, words, folder]
+    subprocess.run(line, check=True, env={**os.environ, **environment})
+    results = []
+    for number, command in enumerate(commands):
+        status, out, err = ((folder / f"{number}.{name}").read_bytes() for name in ("status", "out", "err"))
+        results.append(subprocess.CompletedProcess(command, int(status), out, err))
+    return results
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "ascii:strict"])
 def test_output_works_in_every_encoding(encoding, tmp_path, file):
-    done = zeroloss("run", "--print-defaults", PYTHONIOENCODING=encoding)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert tomllib.loads(done.stdout.decode(encoding.split(":")[0])) == tomllib.loads(config.defaults_text())
-    assert zeroloss("run", file, "--out", tmp_path / "größe", PYTHONIOENCODING=encoding).returncode == 0
-    done = zeroloss("report", tmp_path / "größe", PYTHONIOENCODING=encoding)
-    assert (done.returncode, done.stderr) == (0, b"")
-    for words in (("--help",), ("info",), ("study", "--help")):
-        assert zeroloss(*words, PYTHONIOENCODING=encoding).returncode == 0
-    done = zeroloss("run", file, "--out", tmp_path / "b", "--set", "dynamics.größe=‖E‖", PYTHONIOENCODING=encoding)
-    assert done.returncode == 2
-    assert b"Traceback" not in done.stderr
+    commands = (
+        ("run", "--print-defaults"),
+        ("run", file, "--out", tmp_path / "größe"),
+        ("report", tmp_path / "größe"),
+        ("--help",),
+        ("info",),
+        ("study", "--help"),
+        ("run", file, "--out", tmp_path / "b", "--set", "dynamics.größe=‖E‖"),
+    )
+    defaults, run, report, *helps, wrong = run_in_turn(commands, tmp_path / "streams", PYTHONIOENCODING=encoding)
+    assert (defaults.returncode, defaults.stderr) == (0, b"")
+    assert tomllib.loads(defaults.stdout.decode(encoding.split(":")[0])) == tomllib.loads(config.defaults_text())
+    assert run.returncode == 0
+    assert (report.returncode, report.stderr) == (0, b"")
+    assert [done.returncode for done in helps] == [0, 0, 0]
+    assert wrong.returncode == 2
+    assert b"Traceback" not in wrong.stderr
 
 
 def run_with_closed_output(*words):
@@ -62,7 +95,7 @@ def test_a_closed_pipe_ends_the_command_quietly(tmp_path, file):
         assert (done.returncode, done.stderr) == (141, b"")
     done = run_with_closed_output("run", file, "--out", tmp_path / "a", "--json")
     assert (done.returncode, done.stderr) == (141, b"")
-    assert zeroloss("resume", tmp_path / "a").returncode == 0
+    assert run_command("resume", tmp_path / "a").returncode == 0
     assert zl.load(tmp_path / "a").step == 300
 
 
@@ -76,7 +109,7 @@ def test_streams_may_be_closed_from_the_start(streams, tmp_path, file):
 
 def test_pictures_are_drawn_without_a_home_directory(tmp_path, file):
     environment = {key: value for key, value in os.environ.items() if key != "HOME"} | {"MPLCONFIGDIR": "/proc/none"}
-    assert zeroloss("run", file, "--out", tmp_path / "a").returncode == 0
+    assert run_command("run", file, "--out", tmp_path / "a").returncode == 0
     done = subprocess.run([*COMMAND, "report", tmp_path / "a"], capture_output=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, b"")
 
