@@ -14,6 +14,7 @@ import xarray as xr
 
 import zeroloss as zl
 from child_processes import wait_for
+from command import run_command
 from problems import LEVELS
 from test_own_dynamics import MODULE
 from test_own_dynamics import settings as own_settings
@@ -161,14 +162,16 @@ def test_workers_that_join_late_get_cells_except_of_another_level(tmp_path):
     assert "3 of 3 cells ended" in printed
 
 
-def test_a_scheduler_that_does_not_answer_is_an_error(tmp_path):
+def test_a_scheduler_that_does_not_answer_is_an_error(tmp_path, monkeypatch):
     from zeroloss.sweeps import cluster as module  # noqa: PLC0415 — it imports Dask
 
     assert module._CONNECT_SECONDS < 10
-    with command(GIVEN, tmp_path / "out", "--scheduler", f"tcp://127.0.0.1:{find_free_port()}") as process:
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert re.fullmatch(r"zeroloss: scheduler: no answer from tcp://.*: .*\n", err)
+    monkeypatch.setattr(module, "_CONNECT_SECONDS", 1.0)
+    (tmp_path / "a.toml").write_text(zl._toml.dumps(GIVEN))
+    words = ("--out", tmp_path / "out", "--scheduler", f"tcp://127.0.0.1:{find_free_port()}")
+    done = run_command("sweep", tmp_path / "a.toml", *words)
+    assert done.returncode == 2
+    assert re.fullmatch(r"zeroloss: scheduler: no answer from tcp://.*: .*\n", done.stderr)
     with pytest.raises(sweeps.ClusterError, match="scheduler: expected an address such as tcp://HOST:8786, got"):
         sweeps.connect("nowhere")
 
@@ -202,6 +205,15 @@ def test_workers_import_the_module_of_a_dynamics(tmp_path, importable):
 
 def test_a_study_on_a_cluster_has_the_numbers_of_this_machine(tmp_path, capsys, monkeypatch):
     """Cells return arrays, and are stored in a directory in which workers also check whether they should continue."""
+    from zeroloss.sweeps import cluster as module  # noqa: PLC0415 — it imports Dask
+
+    awaited = []
+
+    def wait(futures, **options):
+        awaited.append(len(distributed.client.futures_of(futures)))
+        return distributed.wait(futures, **options)
+
+    monkeypatch.setattr(module, "wait", wait)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     settings = replace(theorem51.STUDY.quick, points=7, seeds=1)
     short = replace(figure3.STUDY.quick, duration=0.2, duration_on_set=0.2)  # Its cells train networks.
@@ -218,6 +230,7 @@ def test_a_study_on_a_cluster_has_the_numbers_of_this_machine(tmp_path, capsys, 
     assert ended.value.code == 0
     assert "check 5.1 (quick): " in capsys.readouterr().out
     assert not list((tmp_path / "cells").glob("wanted-*"))
+    assert min(awaited) > 0, "Without futures Dask does not wait."
     xr.testing.assert_identical(found.numbers, again.numbers)
     xr.testing.assert_identical(trained.numbers, figure3.STUDY.run(short).numbers)
     with xr.open_dataset(tmp_path / "out" / "theorem51.nc", engine="h5netcdf") as stored:

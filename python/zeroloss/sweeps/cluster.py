@@ -150,7 +150,7 @@ class ClusterWorkers:
             time.sleep(_POLL_SECONDS)
             return
         with contextlib.suppress(NotInTime), self._client.as_current():
-            wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
+            wait(list(futures), timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")  # Dask ignores keys of a dict.
 
     def _refuse(self, refusal: _Refusal) -> None:
         if refusal.worker not in self._refused:
