@@ -95,6 +95,21 @@ def check_curvature(lines, _):
     assert negative == "negative curvature: True"
 
 
+def check_end_states(lines, _):
+    smooth, message, certificate, units, relu, pinned, shortest, residuals = lines
+    assert smooth.startswith("StationaryPoint(minimum: objective 0.0015476938507, KKT ") or "0.00154769385069" in smooth
+    assert message == "the point is a strict local minimum"
+    assert certificate.startswith("True True ")
+    assert units == "11 active units, rank of J 65"
+    assert relu.startswith("StationaryPoint(minimum: objective 0.0113")
+    assert int(pinned.split()[0]) > 20
+    assert float(pinned.split()[-1]) > 0
+    assert shortest.startswith("minimum with a squared norm of 23.")
+    before, after = residuals.split()
+    assert 0.1 < float(before) < 1
+    assert after == "True"
+
+
 def check_events(lines, _):
     events, recorded, outcome = lines
     exact = int(re.search(r"'test_accuracy >= 0.95': (\d+)", events)[1])
@@ -139,6 +154,7 @@ CHECKS_OF_PAGES = {
     "docs/how-to/checkpoints.md": check_checkpoints,
     "docs/how-to/measures.md": check_measures,
     "docs/how-to/curvature.md": check_curvature,
+    "docs/how-to/end-states.md": check_end_states,
     "docs/how-to/exact-events.md": check_events,
     "docs/how-to/learning-rate-schedules.md": check_schedules,
     "docs/how-to/long-runs.md": check_long_runs,

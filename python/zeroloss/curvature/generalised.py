@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.linalg
@@ -126,10 +126,30 @@ def smallest(
         values, vectors = scipy.linalg.eigh((T + T.T) / 2, metric.M, subset_by_index=(0, 0))
         return _result(float(values[0]), vectors[:, 0], T @ vectors[:, 0], metric)
     metric = Metric(curvature, net.astype("float64"), data, weight_decay, loss, reduction)
+    return smallest_in_metric(metric, d, accuracy)
+
+
+class MetricWithRemainder(Protocol):
+    """A metric M with its inverse, and the remainder T = H − M of a Hessian H, for flat vectors (d,)."""
+
+    weight_decay: float
+
+    def multiply(self, v: Vector) -> Vector:
+        """Compute M v."""
+
+    def solve(self, v: Vector) -> Vector:
+        """Compute M⁻¹ v."""
+
+    def remainder(self, v: Vector) -> Vector:
+        """Compute T v."""
+
+
+def smallest_in_metric(metric: MetricWithRemainder, d: int, accuracy: float) -> SmallestCurvature:
+    """Compute the smallest μ of H v = μ M v by a Lanczos iteration for T v = (μ − 1) M v."""
     return _result(*_iterate(metric, d, accuracy), metric)
 
 
-def _iterate(metric: Metric, d: int, accuracy: float) -> tuple[float, Vector, Vector]:
+def _iterate(metric: MetricWithRemainder, d: int, accuracy: float) -> tuple[float, Vector, Vector]:
     """Compute the smallest ν of T v = ν M v, v, and T v."""
     start = fixed_start(d)
     image = metric.remainder(start)
@@ -153,7 +173,7 @@ def _iterate(metric: Metric, d: int, accuracy: float) -> tuple[float, Vector, Ve
     return float(values[0]), vectors[:, 0], metric.remainder(vectors[:, 0])
 
 
-def _result(nu: float, v: Vector, image: Vector, metric: Metric | DenseMetric) -> SmallestCurvature:
+def _result(nu: float, v: Vector, image: Vector, metric: MetricWithRemainder | DenseMetric) -> SmallestCurvature:
     """Normalise v, improve ν by the quotient of Rayleigh, and measure the residual."""
     in_metric = metric.multiply(v)
     square = float(v @ in_metric)

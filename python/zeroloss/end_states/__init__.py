@@ -1,6 +1,6 @@
-"""End states of training: stationary points of loss and weight decay, with certificates."""
+"""End states of training: stationary points of loss and weight decay, and points of least norm, with certificates."""
 
-from .api import stationary_point
+from .api import least_norm_point, stationary_point
 from .point import StationaryPoint
 
-__all__ = ["StationaryPoint", "stationary_point"]
+__all__ = ["StationaryPoint", "least_norm_point", "stationary_point"]

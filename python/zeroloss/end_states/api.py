@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from .. import _checks
 from .._checks import ArgumentValueError
 from .._choices import Loss, Reduction
@@ -14,10 +16,11 @@ from ..datasets import Dataset
 from ..dynamics.evaluation import loss_and_gradient
 from ..geometry.corners import kink_slopes
 from ..networks import Network, check_fits
-from . import smooth
+from . import kinked, smooth
 from .point import StationaryPoint
 
-_SLOW_TIME = 20.0  # of the flow with smooth activations
+_SLOW_TIME, _SLOW_TIME_WITH_KINKS = 20.0, 1000.0  # of the flow by default
+_ON_THE_SET = 1e-6  # max|F − Y| of a network on the zero-loss set, relative to the largest target
 
 
 def stationary_point(
@@ -35,9 +38,13 @@ def stationary_point(
     """Search a minimum of Φ = L + (weight_decay/2) ‖θ‖² from a network, and certify it.
 
     The search first follows the gradient flow of Φ for a slow time s = weight_decay · t, in implicit steps, and then
-    minimises Φ by Newton's method in a trust region. It leaves saddles along directions of negative curvature. Both
-    parts decrease Φ. The start may be any network. A network that has memorised ends where its own flow leads; for
-    another one, the flow first memorises, and large first steps of Newton's method are avoided.
+    minimises Φ by Newton's method in a trust region. It leaves saddles along directions of negative curvature. The
+    start may be any network: one that has not memorised does so along the flow, unless the decay prevents it.
+
+    With ReLU and leaky ReLU, pairs of a sample and a unit are *pinned* at their kinks. The flow slides along kinks, and
+    Newton's method pins and releases pairs. It is tried at slow times of 100, 200, 350, 600 and at the end. Parallel
+    units are merged, which changes neither outputs nor the norm. The certificate holds for the active units and their
+    sides: a new unit could decrease Φ if ``new_unit_gain`` is positive.
 
     Parameters
     ----------
@@ -48,11 +55,12 @@ def stationary_point(
     weight_decay : float
         The weight decay, above 0.
     loss : {"mse", "cross_entropy"}
-        The loss, see `zeroloss.loss_and_gradient`.
+        The loss, see `zeroloss.loss_and_gradient`. ReLU and leaky ReLU need "mse".
     reduction : {"mean", "sum"}
         The reduction of the loss.
     slow_time : float, optional
-        The slow time for which the flow is followed, at least 0, by default 20.
+        The slow time for which the flow is followed at most, at least 0, by default 20. With ReLU and leaky ReLU it is
+        1000 by default, and the flow ends as soon as Newton's method converges.
     tolerance : float
         The KKT residual ‖∇Φ‖/(weight_decay ‖θ‖) at which the search ends, above 0, by default 1e-9. Rounding limits it
         to about 1e-16/weight_decay.
@@ -70,16 +78,17 @@ def stationary_point(
     Raises
     ------
     ValueError, TypeError
-        If the network does not fit the data, its activation has a kink, a name is unknown, a number is out of its range
-        (weight_decay = 0 has no minimum of cross-entropy, and a continuum of minima of squared error), the loss
-        overflows at the start, or the Gram matrix of (n·d_out)² numbers does not fit in memory.
+        If the network does not fit the data, its activation has a kink and the loss is "cross_entropy", a name is
+        unknown, a number is out of its range (with weight_decay = 0, cross-entropy has its minimum at infinity, and
+        squared error a whole zero-loss set: see `least_norm_point`), the loss overflows at the start, or the Gram
+        matrix of (n·d_out)² numbers does not fit in memory.
 
     Notes
     -----
     Iterations of both parts factor a matrix of n·d_out rows. Newton's method measures steps in the metric weight_decay
-    I + Gauss–Newton and uses its inverse as preconditioner. The certificate holds for a strict local minimum; another
-    start may lead to another one. A minimum need not have memorised: compare its training accuracy. If the decay is so
-    large that θ = 0 is the minimum, the search ends there.
+    I + Gauss–Newton and uses its inverse as preconditioner. The minimum is a local one; another start may lead to
+    another. A minimum need not have memorised: compare its training accuracy. If the decay is so large that θ = 0 is
+    the minimum, the search ends there.
 
     Examples
     --------
@@ -94,12 +103,86 @@ def stationary_point(
     check_fits(net, data)
     weight_decay, tolerance = _checks.positive("weight_decay", weight_decay), _checks.positive("tolerance", tolerance)
     most_iterations = _checks.integer("most_iterations", most_iterations, 1)
-    slow_time = _SLOW_TIME if slow_time is None else _checks.not_negative("slow_time", slow_time)
     check_targets(data, loss)
     check_memory(f"the Gram matrix of n·d_out = {data.Y_train.size}", 6 * 8 * data.Y_train.size**2)
     net = net.astype("float64")
     if not math.isfinite(float(loss_and_gradient(net, data, loss, reduction)[0])):
         raise ArgumentValueError("net", "expected a network with a finite loss, but its outputs overflow")
-    if kink_slopes(net.activation) is not None:
-        raise ArgumentValueError("net", f"expected an activation without kinks, got {net.activation}")
+    slopes = kink_slopes(net.activation)
+    if slopes is not None:
+        if loss != "mse":
+            raise ArgumentValueError("loss", f"expected mse with {net.activation}, got {loss}; use a smooth activation")
+        slow_time = _SLOW_TIME_WITH_KINKS if slow_time is None else _checks.not_negative("slow_time", slow_time)
+        return kinked.search(net, data, weight_decay, reduction, slopes, slow_time, tolerance, most_iterations, threads)
+    slow_time = _SLOW_TIME if slow_time is None else _checks.not_negative("slow_time", slow_time)
     return smooth.search(net, data, weight_decay, loss, reduction, slow_time, tolerance, most_iterations, threads)
+
+
+def least_norm_point(
+    net: Network,
+    data: Dataset,
+    *,
+    slow_time: float = 1000.0,
+    tolerance: float = 1e-9,
+    most_iterations: int = 50,
+    threads: int | None = None,
+) -> StationaryPoint:
+    """Search a point of least norm on the zero-loss set of a ReLU network, the limit of end states for no weight decay.
+
+    From a network whose KKT residual is at most 1e-2, as the norm flow reaches it at a large slow time, Newton's method
+    is tried at once. Otherwise, and if it does not converge, the proximal norm flow is followed, and Newton's method is
+    tried again at slow times of 100, 200, 350, 600 and at the end.
+
+    Parameters
+    ----------
+    net : Network
+        A network on the zero-loss set, with relu or leaky_relu. It is converted to float64.
+    data : Dataset
+        Its training samples define the set F(θ) = Y.
+    slow_time : float
+        The slow time for which the norm flow is followed at most, at least 0, by default 1000.
+    tolerance : float
+        The KKT residual ‖θ − J_sᵀΛ‖/‖θ‖ at which the search ends, above 0, by default 1e-9.
+    most_iterations : int
+        The most iterations of Newton's method in an attempt, at least 1, by default 50.
+    threads : int, optional
+        The number of threads of the flow, at least 1. By default 1 for small networks, and all processors otherwise.
+
+    Returns
+    -------
+    StationaryPoint
+        The point and its certificate, with ‖θ‖²/2 as objective and a weight decay of 0. If the search did not converge,
+        its outcome is "not converged", and the message and the history of residuals describe the end.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the network does not fit the data, is not on the zero-loss set (max|F − Y| above 1e-6 of the largest target),
+        or has an activation without a kink, a number is out of its range, or the Gram matrix of (n·d_out)² numbers does
+        not fit in memory. For smooth activations J loses rank where the norm flow leads, and the conditions of a
+        minimum do not hold: use `stationary_point` with a small weight decay.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(5, test_count=2, seed=0)
+    >>> net = zl.geometry.project(zl.networks.uniform_fan_in(data, hidden=24, seed=100), data).network
+    >>> point = zl.end_states.least_norm_point(net, data)
+    >>> point.kkt <= 1e-9
+    True
+    """
+    check_fits(net, data)
+    slow_time, tolerance = _checks.not_negative("slow_time", slow_time), _checks.positive("tolerance", tolerance)
+    most_iterations = _checks.integer("most_iterations", most_iterations, 1)
+    check_memory(f"the Gram matrix of n·d_out = {data.Y_train.size}", 6 * 8 * data.Y_train.size**2)
+    net, slopes = net.astype("float64"), kink_slopes(net.activation)
+    if slopes is None:
+        raise ArgumentValueError(
+            "net", f"expected relu or leaky_relu, got {net.activation}; use stationary_point with a small weight_decay"
+        )
+    distance = float(np.abs(net.outputs(data.rows_train) - data.Y_train).max())
+    if not distance <= _ON_THE_SET * float(np.abs(data.Y_train).max()):
+        raise ArgumentValueError(
+            "net", f"expected a network on the zero-loss set, got max|F − Y| = {distance:.1e}; use zl.geometry.project"
+        )
+    return kinked.search_least_norm(net, data, slopes, slow_time, tolerance, most_iterations, threads)

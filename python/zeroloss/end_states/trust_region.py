@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -124,7 +125,21 @@ def leave_saddle(objective: Objective, theta: Vector, direction: Vector) -> Vect
     return None
 
 
-def solve_step(objective: Objective, metric: Metric, gradient: Vector, radius: float, forcing: float) -> Step:
+class Hessian(Protocol):
+    """A Hessian, as products with flat vectors."""
+
+    def multiply(self, v: Vector) -> Vector:
+        """Compute the product with v."""
+
+
+class Inverse(Protocol):
+    """The inverse of a metric, as products with flat vectors."""
+
+    def solve(self, v: Vector) -> Vector:
+        """Compute M⁻¹ v."""
+
+
+def solve_step(objective: Hessian, metric: Inverse, gradient: Vector, radius: float, forcing: float) -> Step:
     """Minimise gᵀp + pᵀ∇²Φp/2 over ‖p‖_M ≤ radius by preconditioned conjugate gradients."""
     p, image = np.zeros_like(gradient), np.zeros_like(gradient)
     rest = gradient

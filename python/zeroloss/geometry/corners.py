@@ -51,10 +51,6 @@ class Corner:
         """Return τ with ½ for pinned pairs, (n, h)."""
         return np.where(self.pinned, 0.5, self.on.astype(np.float64))
 
-    def hidden(self, Z: Matrix) -> Matrix:
-        """Return σ(Z), (n, h), with the sides of the corner and 0 for pinned pairs."""
-        return np.where(self.pinned, 0.0, self.slopes(self.on.astype(np.float64)) * Z)
-
 
 def kink_slopes(activation: str) -> tuple[float, float] | None:
     """Return a and b of an activation a z + b max(z, 0), or None for an activation without a kink."""

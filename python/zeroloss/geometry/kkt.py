@@ -117,7 +117,7 @@ def residual_of(net: Network, data: Dataset, corner: Corner | None, multiplier: 
         H, sides = _activate(net, data)
         slopes = sides
     else:
-        H, sides = corner.hidden(data.rows_train @ net.E), solve_sides(corner, net.E, g)
+        (H, _), sides = _activate(net, data), solve_sides(corner, net.E, g)
         slopes = corner.slopes(sides)
     rest = math.hypot(
         np.linalg.norm(net.E - data.rows_train.T @ (slopes * g)), np.linalg.norm(net.W - H.T @ multiplier)
@@ -135,7 +135,7 @@ def best_multiplier(net: Network, data: Dataset, corner: Corner | None) -> tuple
         multiplier = _least_squares(net, data, H, S, None)
         residual, _ = residual_of(net, data, None, multiplier)
         return residual, multiplier, S
-    H = corner.hidden(data.rows_train @ net.E)
+    H, _ = _activate(net, data)
     held, sides = corner.pinned, corner.middle_sides()
     best: tuple[float, Matrix, Matrix] | None = None
     for _ in range(_MOST_ROUNDS):
@@ -160,7 +160,7 @@ def _activate(net: Network, data: Dataset) -> tuple[Matrix, Matrix]:
 def _least_squares(net: Network, data: Dataset, H: Matrix, S: Matrix, held: NDArray[np.bool_] | None) -> Matrix:
     """Minimise ‖P (θ − JᵀΛ)‖ over Λ, with the projector P off the held pairs. Returns Λ, (n, d_out)."""
     bases = null_spaces(data.X_train, held) if held is not None and held.any() else None
-    K = _gram(data, net.W, H, S, bases)
+    K = gram_of_slopes(data, net.W, H, S, bases)
     E = net.E if bases is None else np.stack([N @ (N.T @ e) for N, e in zip(bases, net.E.T, strict=True)], axis=1)
     image = (S * (data.rows_train @ E)) @ net.W + H @ net.W
     try:
@@ -175,8 +175,11 @@ def _least_squares(net: Network, data: Dataset, H: Matrix, S: Matrix, held: NDAr
         return np.asarray(V @ ((V.T @ image.ravel()) / values[kept])).reshape(image.shape)
 
 
-def _gram(data: Dataset, W: Matrix, H: Matrix, S: Matrix, bases: list[Matrix] | None) -> Matrix:
-    """Compute J P Jᵀ, with entries δ_kl (H Hᵀ)_ij + Σ_u S_iu S_ju W_uk W_ul x_iᵀ P_u x_j."""
+def gram_of_slopes(data: Dataset, W: Matrix, H: Matrix, S: Matrix, bases: list[Matrix] | None) -> Matrix:
+    """Compute J P Jᵀ, with entries δ_kl (H Hᵀ)_ij + Σ_u S_iu S_ju W_uk W_ul x_iᵀ P_u x_j.
+
+    S are the slopes, (n, h), and P_u projects on the span of the basis of unit u. Without bases, P is the identity.
+    """
     (n, d_out), X = data.Y_train.shape, data.X_train
     overlap = X @ X.T
     K = np.zeros((n, n, d_out * d_out))

@@ -1,0 +1,144 @@
+"""End states of ReLU and leaky ReLU networks: a proximal flow, an active-set Newton method, and the certificate.
+
+The search for a stationary point of Φ follows the flow at finite weight decay. The search for a point of least norm on
+the zero-loss set follows the norm flow. Newton's method is tried at several slow times. If it does not converge, the
+flow continues.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .._choices import Reduction
+from ..datasets import Dataset
+from ..dynamics import GradientFlow, NormFlow
+from ..geometry.corners import find_corner
+from ..geometry.kkt import kkt_residual
+from ..networks import Network
+from ..results.outcome import Ending as RunEnding
+from ..simulation import simulate
+from .corner_model import CornerModel, Problem, State
+from .new_unit import largest_gain
+from .objective import Trace
+from .point import StationaryPoint, find_active_units, rank_of
+from .polish import Polished, polish
+from .smooth import classify, describe
+
+#: Slow times after which Newton's method is tried.
+_ATTEMPTS = (100.0, 200.0, 350.0, 600.0)
+_RTOL = 1e-2  # of the flow
+_PINNED = 1e-7  # abs(z) relative to the largest, of a pair that the flow has pinned
+_MOST_ITERATIONS = 150  # of an attempt that is not the last
+_NEAR = 1e-2  # the residual of the norm from which Newton's method is tried without a flow
+_AMONG = ("", ", among the active units and with their sides")
+
+
+def search(
+    net: Network,
+    data: Dataset,
+    weight_decay: float,
+    reduction: Reduction,
+    slopes: tuple[float, float],
+    slow_time: float,
+    tolerance: float,
+    most_iterations: int,
+    threads: int | None,
+) -> StationaryPoint:
+    """Search a minimum of Φ from a network in float64, for squared error."""
+    scale = 1.0 if reduction == "sum" else 1 / data.Y_train.size
+    problem = Problem(data, *slopes, weight_decay / (2 * scale), Trace())
+    trace, flow = problem.trace, GradientFlow(weight_decay, rtol=_RTOL, method="proximal", reduction=reduction)
+    state = _enter(problem, net)
+    trace.record(state.residual())
+    for until in [*(s for s in _ATTEMPTS if s < slow_time), slow_time]:
+        if until > trace.slow_time:
+            after = _follow(flow, problem, state, net, (until - trace.slow_time) / weight_decay, threads)
+            state = after if after.value < state.value else state
+            trace.record(state.residual())
+        most = most_iterations if until == slow_time else min(most_iterations, _MOST_ITERATIONS)
+        polished = polish(problem, state, tolerance, most)
+        state = polished.state
+        if not polished.failure:
+            break
+    polished = polished.fallback or polished
+    after_search = net.after(net.settings, f"stationary_point, weight decay {weight_decay:g}")
+    return _certify(problem, polished, tolerance, weight_decay, after_search)
+
+
+def search_least_norm(
+    net: Network,
+    data: Dataset,
+    slopes: tuple[float, float],
+    slow_time: float,
+    tolerance: float,
+    most_iterations: int,
+    threads: int | None,
+) -> StationaryPoint:
+    """Search a point of least norm from a network in float64 on the zero-loss set."""
+    problem = Problem(data, *slopes, 0.0, Trace())
+    trace, flow, state = problem.trace, NormFlow(rtol=_RTOL, method="proximal"), _enter(problem, net)
+    near = kkt_residual(net, data) <= _NEAR
+    for until in [*[0.0] * near, *(s for s in _ATTEMPTS if s < slow_time), slow_time]:
+        if until > trace.slow_time:
+            state = _follow(flow, problem, state, net, until - trace.slow_time, threads)
+        polished = polish(problem, state, tolerance, most_iterations)
+        if not polished.failure:
+            break
+    polished = polished.fallback or polished
+    return _certify(problem, polished, tolerance, 0.0, net.after(net.settings, "least_norm_point"))
+
+
+def _enter(problem: Problem, net: Network) -> State:
+    """Return the state of a network, with the pairs pinned that are at their kinks."""
+    corner = find_corner(net, problem.data, _PINNED)
+    assert corner is not None
+    return problem.pin(net.E, net.W, corner.pinned)
+
+
+def _follow(
+    flow: GradientFlow | NormFlow, problem: Problem, state: State, like: Network, duration: float, threads: int | None
+) -> State:
+    """Follow a flow for a duration, or as far as it goes, and return the state there."""
+    trace, net = problem.trace, Network(state.E, state.W, like.activation)
+    run = simulate(flow, problem.data, net, duration=duration, record_every=10**6, progress=False, threads=threads)
+    if run.outcome.ending == RunEnding.STOPPED_BY_THE_USER:
+        raise KeyboardInterrupt
+    trace.flow_steps += int(run.history.step[-1])
+    trace.slow_time += float(run.history.slow_time[-1])
+    return _enter(problem, run.network)
+
+
+def _certify(
+    problem: Problem, polished: Polished, tolerance: float, weight_decay: float, after: Network
+) -> StationaryPoint:
+    """Return the result of a search."""
+    state, curvature = polished.state, polished.curvature
+    net = Network(state.E, state.W, after.activation, after.settings)
+    _, _, sides = state.rest(state.multiplier)
+    residual, active = state.residual(), find_active_units(net)
+    outcome, trace = classify(residual <= tolerance, curvature), problem.trace
+    message = polished.failure or describe(outcome) + _AMONG[outcome == "minimum"]
+    if polished.can_leave_corner and outcome != "not converged":
+        outcome, message = "saddle", "the point is stationary, but a unit could leave its corner"
+    return StationaryPoint(
+        network=net,
+        objective=state.value * (weight_decay or 1.0),
+        kkt=residual,
+        smallest_curvature=math.nan if curvature is None else curvature.value,
+        is_minimum=outcome == "minimum",
+        active_units=int(active.sum()),
+        rank=rank_of(CornerModel(problem, state).gram),
+        outcome=outcome,
+        message=message,
+        weight_decay=weight_decay,
+        residuals=np.array(trace.residuals),
+        slow_time=trace.slow_time,
+        flow_steps=trace.flow_steps,
+        iterations=trace.iterations,
+        products=trace.products,
+        sides=sides,
+        pinned_pairs=int(state.corner.pinned[:, active].sum()),
+        new_unit_gain=largest_gain(problem, state),
+    )

@@ -1,0 +1,210 @@
+"""End states of ReLU and leaky ReLU networks, against brute force and dense algebra."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import zeroloss as zl
+from problems import flat, random_data, random_network
+
+KINKED = ("relu", "leaky_relu(0.1)", "leaky_relu(3)")
+
+
+def objective(E, W, data, activation, decay):
+    """Return Φ."""
+    F = zl.networks.from_arrays(E, W, activation=activation)(data.X_train)
+    return np.mean((F - data.Y_train) ** 2) + decay / 2 * (np.sum(E**2) + np.sum(W**2))
+
+
+def problem(activation="relu"):
+    data = zl.datasets.modular_addition(5, test_count=2, seed=0)
+    return data, zl.networks.uniform_fan_in(data, hidden=24, seed=100, activation=activation)
+
+
+@functools.cache
+def end_state(activation, decay=1e-3):
+    data, net = problem(activation)
+    return data, zl.stationary_point(net, data, decay)
+
+
+@functools.cache
+def shortest(activation="relu"):
+    data, net = problem(activation)
+    start = zl.geometry.project(net, data).network
+    return data, start, zl.end_states.least_norm_point(start, data)
+
+
+@pytest.mark.parametrize("activation", KINKED)
+def test_a_certified_point_is_a_minimum_of_the_objective(activation):
+    """No random direction decreases Φ: among all parameters of units that are active, also across kinks.
+
+    The bound on the decrease is the KKT residual times the length of the step.
+    """
+    data, point = end_state(activation)
+    assert point.outcome == "minimum"
+    assert zl.geometry.kkt_residual(point.network, data, 1e-3) <= 1e-9
+    E, W = point.network.E, point.network.W
+    lowest = objective(E, W, data, activation, 1e-3)
+    assert point.objective == pytest.approx(lowest, rel=1e-12)
+    alive, random = np.linalg.norm(E, axis=0) > 0, np.random.default_rng(0)
+    for size in (1e-5, 1e-4, 1e-3):
+        for _ in range(200):
+            V, U = random.standard_normal(E.shape) * alive, random.standard_normal(W.shape) * alive[:, None]
+            scale = size * random.choice([1.0, 1e-2, 0.0], len(alive))  # few or many units
+            slack = 1e-3 * 1e-9 * np.linalg.norm(flat(E, W)) * np.linalg.norm(flat(scale * V, scale[:, None] * U))
+            assert objective(E + scale * V, W + scale[:, None] * U, data, activation, 1e-3) >= lowest - slack - 1e-16
+
+
+def test_the_sides_balance_the_forces():
+    """E_u = Σ_i s_iu g_iu x_i with sides in [0, 1], from the definition."""
+    data, point = end_state("relu")
+    E, W = point.network.E, point.network.W
+    multiplier = -2 / data.Y_train.size * (point.network(data.X_train) - data.Y_train) / 1e-3
+    assert point.sides.min() >= 0
+    assert point.sides.max() <= 1
+    inside = (point.sides > 1e-6) & (point.sides < 1 - 1e-6)
+    assert np.abs((data.X_train @ E)[inside]).max() < 1e-12
+    assert inside.sum() > 20
+    assert point.pinned_pairs > 20
+    np.testing.assert_allclose(data.X_train.T @ (point.sides * (multiplier @ W.T)), E, atol=1e-8)
+    np.testing.assert_allclose(np.maximum(data.X_train @ E, 0).T @ multiplier, W, atol=1e-8)
+
+
+def test_the_gain_of_a_new_unit_is_real():
+    """A unit of size ε instead of a dead one changes Φ by −weight_decay ε times the gain, to first order."""
+    data, point = end_state("relu")
+    E, W = np.array(point.network.E), np.array(point.network.W)
+    multiplier = -2 / data.Y_train.size * (point.network(data.X_train) - data.Y_train) / 1e-3
+    random = np.random.default_rng(0).standard_normal((5, 100_000))
+    random /= np.linalg.norm(random, axis=0)
+    best = np.linalg.norm(multiplier.T @ np.maximum(data.X_train @ random, 0), axis=0)
+    assert 0 < best.max() - 1 <= point.new_unit_gain
+    assert point.new_unit_gain < best.max() - 1 + 0.05
+    dead = int(np.flatnonzero(np.linalg.norm(E, axis=0) == 0)[0])
+    e, size = random[:, best.argmax()], 1e-6
+    w = multiplier.T @ np.maximum(data.X_train @ e, 0)
+    E[:, dead], W[dead] = np.sqrt(size) * e, np.sqrt(size) * w / np.linalg.norm(w)
+    change = objective(E, W, data, "relu", 1e-3) - point.objective
+    assert change == pytest.approx(-1e-3 * size * (best.max() - 1), rel=1e-2)
+
+
+def test_a_convex_case_has_no_gain_and_one_minimum():
+    """With a large decay one unit is active, and starts of different seeds end at the same Φ."""
+    data = zl.datasets.modular_addition(5, test_count=2, seed=0)
+    points = [
+        zl.stationary_point(zl.networks.uniform_fan_in(data, hidden=24, seed=seed), data, 0.1) for seed in (1, 2, 3)
+    ]
+    for point in points:
+        assert point.is_minimum
+        assert point.active_units == 1
+        assert point.new_unit_gain == pytest.approx(0, abs=1e-8)
+        assert point.objective == pytest.approx(points[0].objective, rel=1e-12)
+
+
+def test_the_reduction_is_a_factor_of_the_decay():
+    data, point = end_state("relu")
+    again = zl.stationary_point(point.network, data, 1e-3 * data.Y_train.size, reduction="sum")
+    assert again.is_minimum
+    assert again.objective == pytest.approx(point.objective * data.Y_train.size, rel=1e-12)
+
+
+@pytest.mark.parametrize("activation", KINKED)
+def test_the_point_of_least_norm(activation):
+    data, start, point = shortest(activation)
+    assert point.is_minimum
+    assert point.kkt <= 1e-9
+    assert point.weight_decay == 0
+    assert zl.geometry.kkt_residual(point.network, data) <= 1e-9
+    assert np.abs(point.network(data.X_train) - data.Y_train).max() < 1e-10
+    theta = flat(point.network.E, point.network.W)
+    assert point.objective == pytest.approx(theta @ theta / 2, rel=1e-14)
+    assert theta @ theta < flat(start.E, start.W) @ flat(start.E, start.W)
+
+
+def test_no_point_of_the_set_nearby_is_shorter():
+    """Steps from the point of least norm, and back to the set by Gauss–Newton."""
+    data, _, point = shortest()
+    net, random = point.network, np.random.default_rng(0)
+    alive = np.linalg.norm(net.E, axis=0) > 0
+    for size in (1e-4, 1e-3):
+        for _ in range(20):
+            E = net.E + size * alive * random.standard_normal(net.E.shape)
+            W = net.W + size * alive[:, None] * random.standard_normal(net.W.shape)
+            near = zl.geometry.project(zl.networks.from_arrays(E, W, activation="relu"), data).network
+            assert np.sum(near.E**2) + np.sum(near.W**2) > 2 * point.objective - 1e-12
+
+
+def test_end_states_tend_to_the_point_of_least_norm():
+    """(Φ/weight_decay) − ‖θ‖²/2 is proportional to the decay, because the distance is."""
+    data, _, point = shortest()
+    gaps = []
+    for decay in (1e-4, 1e-5, 1e-6):
+        end = zl.stationary_point(point.network, data, decay, slow_time=0)
+        assert end.is_minimum
+        gaps.append((point.objective - end.objective / decay) / decay)
+    assert gaps[0] == pytest.approx(gaps[1], rel=0.1)
+    assert gaps[1] == pytest.approx(gaps[2], rel=0.02)
+
+
+def test_parallel_units_are_merged():
+    """A unit that is divided into two parallel ones leaves the end state flat."""
+    data, point = end_state("relu")
+    E, W = np.array(point.network.E), np.array(point.network.W)
+    sizes = np.linalg.norm(E, axis=0)
+    large, dead = int(sizes.argmax()), int(np.flatnonzero(sizes == 0)[0])
+    for share, unit in ((np.sqrt(0.3), dead), (np.sqrt(0.7), large)):
+        E[:, unit], W[unit] = share * point.network.E[:, large], share * point.network.W[large]
+    divided = zl.networks.from_arrays(E, W, activation="relu")
+    again = zl.stationary_point(divided, data, 1e-3, slow_time=0)
+    assert again.is_minimum
+    assert again.objective == pytest.approx(point.objective, rel=1e-12)
+    assert (np.linalg.norm(again.network.E, axis=0) > 0).sum() == (sizes > 0).sum()
+
+
+def test_no_convergence_is_an_outcome():
+    data, net = problem()
+    point = zl.stationary_point(net, data, 1e-3, slow_time=0, most_iterations=2)
+    assert point.outcome == "not converged"
+    assert not point.is_minimum
+    assert len(point.residuals) >= 3
+    assert "after 2 iterations" in point.message
+
+
+def test_cross_entropy_needs_a_smooth_activation():
+    data, net = problem()
+    with pytest.raises(ValueError, match="loss: expected mse with relu"):
+        zl.stationary_point(net, data, 1e-3, "cross_entropy")
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (problem()[1], "net: expected a network on the zero-loss set"),
+        (problem("tanh")[1], "net: expected relu or leaky_relu, got tanh"),
+    ],
+)
+def test_the_least_norm_needs_a_network_with_kinks_on_the_set(net, message):
+    with pytest.raises(ValueError, match=message):
+        zl.end_states.least_norm_point(net, problem()[0])
+
+
+def test_dense_inputs():
+    data = random_data(6, 5, 2)
+    point = zl.stationary_point(random_network(data, 16, "relu"), data, 1e-2)
+    assert point.kkt <= 1e-9
+    assert zl.geometry.kkt_residual(point.network, data, 1e-2) <= 1e-9
+
+
+@pytest.mark.slow
+def test_the_least_norm_on_the_setting_of_figure_5():
+    """From the proximal norm flow at s = 1000 Newton's method takes few iterations."""
+    data = zl.datasets.modular_addition(11, test_count=7, seed=0)
+    net = zl.networks.uniform_fan_in(data, hidden=128, seed=100)
+    run = zl.simulate(zl.GradientDescent(lr=1.0), data, net, steps=1000, progress=False)
+    start = zl.geometry.project(run.network, data).network
+    point = zl.end_states.least_norm_point(start, data)
+    assert point.is_minimum
+    assert point.kkt <= 1e-9
+    assert 69 < 2 * point.objective < 69.6
+    assert point.smallest_curvature > 1e-3
