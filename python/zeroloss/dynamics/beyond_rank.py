@@ -16,8 +16,8 @@ from .stepper import State
 class BeyondRankStepper(FlowStepper):
     """A stepper that takes steps on the set until J loses rank, and softened steps from then on.
 
-    J has lost rank if a step on the set raises `LostRankError`. It has also lost rank if σ_min/σ_max is at the
-    precision of J Jᵀ and a step on the set fails or increases ‖θ‖. That step is discarded.
+    Softened steps begin if J is singular to the precision of the solver: a step on the set raises `LostRankError`. They
+    also begin if J is close to losing rank and a step on the set fails or increases ‖θ‖. That step is discarded.
 
     ``_softened`` is None if softened steps are not possible: a step on the set that fails then ends the flow.
     """
@@ -54,11 +54,11 @@ class BeyondRankStepper(FlowStepper):
         before = dict(self.state)  # A step replaces arrays. It does not change them.
         try:
             self._step_on_set(room)
-            lost = norm_rises(before, self.state) and (softened.lost_rank(before) or softened.lost_rank(self.state))
+            lost = norm_rises(before, self.state) and any(map(softened.nearly_loses_rank, (before, self.state)))
         except LostRankError:
             lost = True
         except (ProximalError, StepSizeTooSmallError, np.linalg.LinAlgError):
-            lost = softened.lost_rank(before)
+            lost = softened.nearly_loses_rank(before)
             if not lost:
                 raise
         if not lost:

@@ -54,8 +54,8 @@ class NormFlow:
     corners. Explicit steps chatter along a corner, so adaptive ones become small. Implicit steps slide along it, and
     many times fewer of them are needed.
 
-    With smooth activations the flow reaches points at which J loses rank, to the precision of J Jᵀ. Every method then
-    continues with softened implicit steps, whose equations are in `zeroloss.dynamics.softened`: max|F − Y| stays within
+    With smooth activations the flow reaches points at which J loses rank. Every method then continues with softened
+    implicit steps, whose equations are in `zeroloss.dynamics.softened`: max|F − Y| stays within
     ``retraction_tolerance``, and ‖θ‖ does not increase. The record ``softening`` is their δ, and 0 before. They need
     J Jᵀ as a matrix, so a problem with more than 16 384 outputs n·d_out ends as singular. So does a flow along kinks.
 
