@@ -17,9 +17,15 @@ from zeroloss.results import Ending, RunDirectory, UnreadableError
 OFTEN = {"steps": 800, "record_every": 3, "snapshot_every": 7, "checkpoint_every": 1, "events": []}
 
 
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """The same run without a reader and without checkpoints on the way."""
+    return run_in(tmp_path_factory.mktemp("whole") / "a", **{**OFTEN, "checkpoint_every": None})
+
+
 @pytest.mark.parametrize("keep", [1, 3])
 @pytest.mark.slow
-def test_a_run_can_be_read_at_any_time(tmp_path, server, keep):
+def test_a_run_can_be_read_at_any_time(tmp_path, server, whole_run, keep):
     """A process reads from before the first checkpoint to the end, with a checkpoint after every step."""
     given = settings(**OFTEN, keep_checkpoints=keep)
     child = server.Process(target=child_processes.begin_or_resume, args=(given, tmp_path / "a"))
@@ -40,7 +46,7 @@ def test_a_run_can_be_read_at_any_time(tmp_path, server, keep):
     assert len(set(steps)) > 5
     assert Ending.RUNNING in endings
     assert endings <= {Ending.RUNNING, Ending.INTERRUPTED, Ending.REACHED_THE_END}
-    assert_same_run(run_in(tmp_path / "whole", **OFTEN), zl.load(tmp_path / "a"))
+    assert_same_run(whole_run, zl.load(tmp_path / "a"))
 
 
 def test_reading_a_run_without_a_checkpoint_is_an_error(tmp_path, monkeypatch):

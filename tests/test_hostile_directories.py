@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 import zeroloss as zl
+from command import run_in_turn
 from zeroloss import config, runs, sweeps
 
 SETTINGS = {
@@ -89,10 +88,11 @@ def test_damaged_lists_of_cells_are_rejected(content, base, tmp_path):
 @pytest.mark.parametrize("name", ["history.nc", "snapshots.nc", "data.npz"])
 def test_damage_is_one_line_on_standard_error(name, base, tmp_path):
     """This excludes messages that libraries print when their objects are freed."""
-    shutil.copytree(base / "run", work := tmp_path / "a")
-    for content in (b"", b"\x89PNG", (work / name).read_bytes()[:-200]):
+    commands = []
+    for content in (b"", b"\x89PNG", (base / "run" / name).read_bytes()[:-200]):
+        shutil.copytree(base / "run", work := tmp_path / str(len(commands)))
         (work / name).write_bytes(content)
-        words = [sys.executable, "-m", "zeroloss", "report", work]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        commands.append(("report", work))
+    for done in run_in_turn(commands, tmp_path / "streams"):
         assert done.returncode == 2
-        assert all(line.startswith("zeroloss: ") for line in done.stderr.splitlines())
+        assert all(line.startswith(b"zeroloss: ") for line in done.stderr.splitlines())

@@ -39,11 +39,11 @@ def test_run_resume_and_report_work_on_one_directory(tmp_path, file):
     assert [record["step"] for record in records] == [*range(0, 300, 40), 300]
     assert records[-1]["train_loss"] == float(zl.load(tmp_path / "a").history.train_loss[-1])
     assert done.stderr == f"{tmp_path / 'a'}: reached the end: 300 steps\n"
-    assert zeroloss("resume", tmp_path / "a").returncode == 0
-    extended = zeroloss("resume", tmp_path / "a", "--extend", "20")
+    assert run_command("resume", tmp_path / "a").returncode == 0
+    extended = run_command("resume", tmp_path / "a", "--extend", "20")
     assert extended.stdout.endswith("reached the end: 320 steps\n")
     assert_same_run(zl.load(tmp_path / "a"), run_in(tmp_path / "b", steps=320))
-    report = zeroloss("report", tmp_path / "a")
+    report = run_command("report", tmp_path / "a")
     assert report.returncode == 0
     assert "reached the end: 320 steps" in report.stdout
     assert (tmp_path / "a" / "report.png").exists()

@@ -1,6 +1,5 @@
 """The command's output in every encoding, with closed streams, and with names that need escaping."""
 
-import json
 import os
 import re
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import zeroloss as zl
-from command import run_command
+from command import run_command, run_in_turn
 from test_runs import settings
 from zeroloss import config
 from zeroloss._checks import format_value, to_one_line
@@ -24,38 +23,6 @@ def file(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text(config.from_settings(settings()).text(), encoding="utf-8")
     return path
-
-
-#: A program that runs commands one after the other, each with its own files for both streams.
-IN_TURN = """
-import json, os, sys
-from zeroloss.cli import main
-for number, words in enumerate(json.loads(sys.argv[1])):
-    for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
-        file = os.open(f"{sys.argv[2]}/{number}.{name}", os.O_WRONLY | os.O_CREAT)
-        os.dup2(file, stream.fileno())
-        os.close(file)
-    try:
-        main(words)
-    except SystemExit as ended:
-        status = ended.code
-    sys.stdout.flush()
-    with open(f"{sys.argv[2]}/{number}.status", "w") as file:
-        file.write(str(status))
-"""
-
-
-def run_in_turn(commands, folder, **environment):
-    """Run commands in one process; return the exit status and both outputs of each."""
-    folder.mkdir()
-    words = json.dumps([[str(word) for word in command] for command in commands])
-    line = [sys.executable, "-c", IN_TURN, words, folder]
-    subprocess.run(line, check=True, env={**os.environ, **environment})
-    results = []
-    for number, command in enumerate(commands):
-        status, out, err = ((folder / f"{number}.{name}").read_bytes() for name in ("status", "out", "err"))
-        results.append(subprocess.CompletedProcess(command, int(status), out, err))
-    return results
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "ascii:strict"])
