@@ -99,6 +99,7 @@ def is_in_the_middle(out, pid):
     return False
 
 
+@pytest.mark.slow
 def test_other_workers_finish_the_cells_of_a_killed_worker(local_cube, tmp_path):
     out = tmp_path / "out"
     with cluster({}, {}) as (address, workers), command(GIVEN, out, "--scheduler", address) as process:

@@ -354,6 +354,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run(folder, registry_of_page):
     for line in COMMANDS.splitlines():
         done = command(folder, *shlex.split(line)[1:])

@@ -42,6 +42,7 @@ def test_types_agree_with_the_checks(hint, options):
     assert typing.get_args(hint) == options
 
 
+@pytest.mark.slow
 def test_mypy_rejects_unknown_choices(tmp_path):
     pytest.importorskip("mypy")
     (tmp_path / "a.py").write_text(
