@@ -23,6 +23,7 @@ _FIRST_RADIUS, _GREATEST_RADIUS = 0.1, 0.3  # in units of ‖θ‖
 _ACCEPTED, _POOR, _GOOD, _CLOSE = 1e-4, 0.25, 0.75, 0.9  # ratios of the decrease to its prediction
 _SHRINK, _GROW = 1 / 3, 2.0
 _ROUNDING = 1e-13  # a predicted decrease relative to φ that rounding hides
+_PATIENCE, _WORSE = 3, 10.0  # steps with a hidden decrease that may increase the residual, by this factor at most
 _LEAST_FORCING = 1e-4
 
 
@@ -34,8 +35,8 @@ def minimise(problem: Problem, state: State, tolerance: float, most_iterations: 
     """
     trace, radius = problem.trace, _FIRST_RADIUS * state.length
     model: CornerModel | None = None
-    stuck = False
-    residual = state.residual()
+    tries = 0  # steps whose progress rounding hides, and that did not decrease the residual
+    residual = best = state.residual()
     for _ in range(most_iterations):
         if residual <= tolerance or state.length == 0:
             return state, ""
@@ -43,7 +44,7 @@ def minimise(problem: Problem, state: State, tolerance: float, most_iterations: 
         try:
             if model is None:
                 solve = functools.partial(_solve, radius=radius, forcing=forcing)
-                model, step = choose_step(problem, CornerModel(problem, state), solve, stuck)
+                model, step = choose_step(problem, CornerModel(problem, state), solve, always=tries > _PATIENCE)
             else:
                 step = _solve(model, radius, forcing)
             predicted = -float(_gradient(model) @ step.p + step.p @ step.image / 2)
@@ -52,39 +53,27 @@ def minimise(problem: Problem, state: State, tolerance: float, most_iterations: 
             return state, str(error)
         trace.iterations += 1
         if predicted <= _ROUNDING * state.value:  # only the residual shows progress
-            beyond = _advance_unseen(problem, model, trial, residual, stuck, tolerance)
-            if beyond is None:
-                return state, f"rounding hides further progress at a KKT residual of {residual:.1e}"
-            stuck = beyond is model.state
-            if not stuck:
-                state, residual = beyond, beyond.residual()
-            model = None
+            after = trial.residual()
+            tries = 0 if after < best else tries + 1
+            if tries <= _PATIENCE and after < _WORSE * best:
+                state, residual = trial, after
+            elif tries > _PATIENCE + 1:
+                beyond = merge_parallel_units(problem, state) or leave_corner(problem, model, tolerance)[0]
+                if beyond is None:
+                    return state, f"rounding hides further progress at a KKT residual of {best:.1e}"
+                state, residual, tries = beyond, beyond.residual(), 0
+            best, model = min(best, residual), None
         else:
             ratio = (model.state.value - trial.value) / predicted
             radius = _adapt(radius, ratio, step, model)
             if ratio > _ACCEPTED:
-                stuck = False
-                state, residual, model = trial, trial.residual(), None
+                state, residual, model, tries = trial, trial.residual(), None, 0
+                best = residual
         radius = min(radius, _GREATEST_RADIUS * state.length)
         trace.record(residual)
     if residual <= tolerance:
         return state, ""
     return state, f"the KKT residual is {residual:.1e} after {trace.iterations} iterations of Newton's method"
-
-
-def _advance_unseen(
-    problem: Problem, model: CornerModel, trial: State, residual: float, stuck: bool, tolerance: float
-) -> State | None:
-    """Return the next state if rounding hides the decrease of φ: the trial if its residual is smaller.
-
-    Otherwise the state of the model is returned, and the next step may release more pairs. If that has not helped
-    either, parallel units are merged, or a corner is left. Returns None if there is none.
-    """
-    if trial.residual() < residual:
-        return trial
-    if not stuck:
-        return model.state
-    return merge_parallel_units(problem, model.state) or leave_corner(problem, model, tolerance)[0]
 
 
 def _adapt(radius: float, ratio: float, step: Step, model: CornerModel) -> float:
