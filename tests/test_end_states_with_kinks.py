@@ -196,15 +196,15 @@ def test_dense_inputs():
     assert zl.geometry.kkt_residual(point.network, data, 1e-2) <= 1e-9
 
 
-@pytest.mark.slow
-def test_the_least_norm_on_the_setting_of_figure_5():
-    """From the proximal norm flow at s = 1000 Newton's method takes few iterations."""
-    data = zl.datasets.modular_addition(11, test_count=7, seed=0)
-    net = zl.networks.uniform_fan_in(data, hidden=128, seed=100)
-    run = zl.simulate(zl.GradientDescent(lr=1.0), data, net, steps=1000, progress=False)
+def test_a_network_that_trained_first():
+    """The norm flow of p = 7, h = 32 passes many corners, and Newton's method converges after it."""
+    data = zl.datasets.modular_addition(7, test_count=3, seed=0)
+    net = zl.networks.uniform_fan_in(data, hidden=32, seed=100)
+    run = zl.simulate(zl.GradientDescent(lr=0.5), data, net, steps=1000, progress=False)
     start = zl.geometry.project(run.network, data).network
     point = zl.end_states.least_norm_point(start, data)
     assert point.is_minimum
     assert point.kkt <= 1e-9
-    assert 69 < 2 * point.objective < 69.6
+    assert zl.geometry.kkt_residual(point.network, data) <= 1e-9
     assert point.smallest_curvature > 1e-3
+    assert point.new_unit_gain > 0.01

@@ -16,7 +16,7 @@ import numpy as np
 
 from .corner_model import CornerModel, Problem, State, Vector
 from .parallel_units import merge_parallel_units
-from .release import choose_step, leave_corner
+from .release import choose_step, is_refused, leave_corner
 from .trust_region import Step, solve_step
 
 _FIRST_RADIUS, _GREATEST_RADIUS = 0.1, 0.3  # in units of ‖θ‖
@@ -45,6 +45,11 @@ def minimise(problem: Problem, state: State, tolerance: float, most_iterations: 
             if model is None:
                 solve = functools.partial(_solve, radius=radius, forcing=forcing)
                 model, step = choose_step(problem, CornerModel(problem, state), solve, always=tries > _PATIENCE)
+                if model.state is state and (beyond := _leave_if_refused(problem, model, tolerance)):
+                    state, residual, model = beyond, beyond.residual(), None
+                    trace.iterations += 1
+                    trace.record(residual)
+                    continue
             else:
                 step = _solve(model, radius, forcing)
             predicted = -float(_gradient(model) @ step.p + step.p @ step.image / 2)
@@ -53,15 +58,11 @@ def minimise(problem: Problem, state: State, tolerance: float, most_iterations: 
             return state, str(error)
         trace.iterations += 1
         if predicted <= _ROUNDING * state.value:  # only the residual shows progress
-            after = trial.residual()
-            tries = 0 if after < best else tries + 1
-            if tries <= _PATIENCE and after < _WORSE * best:
-                state, residual = trial, after
-            elif tries > _PATIENCE + 1:
-                beyond = merge_parallel_units(problem, state) or leave_corner(problem, model, tolerance)[0]
-                if beyond is None:
-                    return state, f"rounding hides further progress at a KKT residual of {best:.1e}"
-                state, residual, tries = beyond, beyond.residual(), 0
+            advanced = _advance_unseen(problem, model, state, trial, best, tries, tolerance)
+            if advanced is None:
+                return state, f"rounding hides further progress at a KKT residual of {best:.1e}"
+            state, tries = advanced
+            residual = state.residual()
             best, model = min(best, residual), None
         else:
             ratio = (model.state.value - trial.value) / predicted
@@ -74,6 +75,30 @@ def minimise(problem: Problem, state: State, tolerance: float, most_iterations: 
     if residual <= tolerance:
         return state, ""
     return state, f"the KKT residual is {residual:.1e} after {trace.iterations} iterations of Newton's method"
+
+
+def _leave_if_refused(problem: Problem, model: CornerModel, tolerance: float) -> State | None:
+    """Leave a corner if only a release makes progress, but no set of pairs can be released."""
+    return leave_corner(problem, model, tolerance)[0] if is_refused(model) else None
+
+
+def _advance_unseen(
+    problem: Problem, model: CornerModel, state: State, trial: State, best: float, tries: int, tolerance: float
+) -> tuple[State, int] | None:
+    """Return the next state if rounding hides the decrease of φ, and the number of tries without a smaller residual.
+
+    First a few steps are taken even if the residual grows a little, then more pairs may be released, and then parallel
+    units are merged, or a corner is left. Returns None if nothing helps.
+    """
+    after = trial.residual()
+    if after < best:
+        return trial, 0
+    if tries < _PATIENCE and after < _WORSE * best:
+        return trial, tries + 1
+    if tries <= _PATIENCE:
+        return state, _PATIENCE + 1
+    beyond = merge_parallel_units(problem, state) or leave_corner(problem, model, tolerance)[0]
+    return None if beyond is None else (beyond, 0)
 
 
 def _adapt(radius: float, ratio: float, step: Step, model: CornerModel) -> float:

@@ -20,6 +20,7 @@ from .corner_model import CornerModel, Mask, Matrix, Problem, State
 from .trust_region import Step
 
 _ACROSS = 0.3  # the force across kinks relative to the force along them from which pairs are released
+_DOMINANT = 10.0  # the force across kinks relative to the force along them from which only a release makes progress
 _SHARE = 1e-2  # the force on a pair that is released, relative to the greatest
 _ROUNDS = 8  # of choosing the pairs that are released together
 _UNITS = 6  # that are tried one by one after that
@@ -69,6 +70,13 @@ def _candidates(model: CornerModel, always: bool) -> Iterator[tuple[Mask, Matrix
         single = np.zeros_like(bounds)
         single[:, u] = bounds[:, u] & (forces[:, u] > _SHARE * forces[:, u].max())
         yield single, sides
+
+
+def is_refused(model: CornerModel) -> bool:
+    """Return whether the forces across the kinks dominate, so that a step without a release makes no progress."""
+    rE, rW, _ = model.state.rest(model.balanced)
+    along = model.project(rE)
+    return bool(np.linalg.norm(rE - along) > _DOMINANT * math.hypot(np.linalg.norm(along), np.linalg.norm(rW)))
 
 
 def leave_corner(problem: Problem, model: CornerModel, tolerance: float) -> tuple[State | None, bool]:
