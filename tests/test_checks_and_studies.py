@@ -18,6 +18,7 @@ from zeroloss.studies.beyond import (
     delay_law,
     direction,
     edge_of_stability,
+    end_states,
     norm_clamp,
     phase_diagram,
     sliding,
@@ -46,6 +47,10 @@ SMALL = {
         replace(sliding.STUDY.quick, duration=0.2, proximal=(1e-1, 3e-2), long_duration=0.3, weight_decays=(1e-4,)),
     ),
     "edge-of-stability": (edge_of_stability, edge_of_stability.STUDY.quick),
+    "end-states": (
+        end_states,
+        replace(end_states.STUDY.quick, weight_decays=(1e-2, 1e-3), slow_time=2.0, activations=("softplus(5)", "relu")),
+    ),
     "phase-diagram": (
         phase_diagram,
         replace(phase_diagram.STUDY.quick, fractions=(0.3, 0.95), weight_decays=(3e-4, 1e-3, 0.1, 3.0), duration=3.0),
@@ -160,6 +165,19 @@ def test_proximal_steps_are_fewer_for_a_smaller_error():
     assert proximal["solves"] < plain["solves"]
     assert proximal["error"] < 0.1
     assert result.summary["most_pinned"] > 300
+
+
+def test_end_states_are_certified_and_the_flow_approaches_them():
+    """The points of softplus(5) are strict minima. Descent and the gradient flow are equally far from a point."""
+    summary = result_of("end-states").summary
+    for both in summary.values():
+        points = both["points"].values()
+        assert all(point["greatest_kkt"] <= 1e-8 for point in points)
+        assert all(point["distance_gradient_flow"] <= point["distance_norm_flow"] for point in points)
+        assert all(
+            point["distance_descent"] == pytest.approx(point["distance_gradient_flow"], rel=0.1) for point in points
+        )
+    assert all(point["minima"] == 1 for point in summary["softplus(5)"]["points"].values())
 
 
 def test_relu_reaches_the_edge_of_stability_and_the_setting_of_the_paper_does_not():

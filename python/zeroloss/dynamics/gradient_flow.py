@@ -9,7 +9,7 @@ from .._checks import ArgumentValueError
 from .._choices import GradientFlowMethod, Loss, NotNegative, Positive, Reduction
 from ..datasets import Dataset
 from ..geometry.solver import require_float64
-from ..networks import Network
+from ..networks import Network, has_kink
 from .chebyshev import ChebyshevStepper
 from .descent import LOSSES, REDUCTIONS
 from .flow import checked_step, convert_step_settings
@@ -20,7 +20,6 @@ from .softened_proximal import SoftenedProximalStepper
 from .stepper import Cost
 
 METHODS = ("chebyshev", "proximal")
-_KINKED = ("relu", "leaky_relu")
 #: Below this weight decay, for losses with reduction "mean", implicit steps are cheaper. The number of stages of
 #: explicit steps grows with its inverse square root. At p = 11 and h = 128 both cost the same.
 _SMALL_DECAY = 2.5e-7
@@ -142,7 +141,7 @@ class GradientFlow:
             If the network is not float64, or "proximal" does not fit its activation.
         """
         require_float64(network, data)
-        kinked = network.activation.split("(")[0] in _KINKED
+        kinked = has_kink(network)
         if self.method == "proximal" and not kinked:
             raise ArgumentValueError(
                 "method", f"'proximal' is for relu and leaky_relu, got {network.activation}; use 'chebyshev'"

@@ -57,6 +57,7 @@ STUDIES: Mapping[str, str] = {
     "vanishing-decay": "beyond.vanishing_decay",
     "sliding": "beyond.sliding",
     "edge-of-stability": "beyond.edge_of_stability",
+    "end-states": "beyond.end_states",
     "norm-clamp": "beyond.norm_clamp",
     "phase-diagram": "beyond.phase_diagram",
     "delay-law": "beyond.delay_law",
