@@ -41,7 +41,7 @@ CASES = {
     "predicted flow": (zl.PredictedGradient(rtol=1e3), "relu", "float64", 41),
     "euler": (zl.NormFlow(step_size=2.0), "relu", "float64", 24),
     "stalled": (zl.NormFlow(step_size=5.0, method="bogacki_shampine"), "square", "float64", 24),
-    "tanh": (zl.NormFlow(step_size=5.0), "tanh", "float64", 24),
+    "leaky ReLU": (zl.NormFlow(step_size=5.0), "leaky_relu(0.1)", "float64", 24),
     "proximal": (zl.NormFlow(step_size=10.0, method="proximal"), "relu", "float64", 24),
 }
 

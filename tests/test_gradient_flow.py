@@ -151,7 +151,7 @@ def test_the_number_of_stages_grows_with_the_square_root_of_the_step():
     data, net = problem()
     run = zl.simulate(zl.GradientFlow(weight_decay=1e-4), data, net, duration=5000.0, record_every=1)
     h = run.history.isel(step=slice(1, -1))
-    bound = np.ceil(np.sqrt(1 + 1.54 * h.step_size * 1.1 * h.sharpness.max()))
+    bound = np.ceil(np.sqrt(1 + 1.54 * h.step_size * 1.1 * h.spectral_radius.max()))
     assert (h.stages <= bound).all()
     assert float(h.stages.max()) > 10
 
@@ -330,3 +330,22 @@ def test_invalid_arguments_are_rejected(settings, message):
         start_of(**settings)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("activation", "expected"), [("relu", 1e-2), ("leaky_relu(0.1)", 1e-2), ("tanh", 1e-4)])
+def test_the_default_tolerance_depends_on_kinks(activation, expected):
+    data, net = problem(activation)
+    default, stated = (zl.simulate(zl.GradientFlow(1e-3, rtol), data, net, duration=5.0) for rtol in (None, expected))
+    assert same_bits(theta_of(default.network), theta_of(stated.network))
+
+
+@pytest.mark.parametrize(
+    ("size", "activation", "advice"), [(1e150, "tanh", "raise rtol"), (1e200, "square", "lower rtol")]
+)
+def test_advice_fits_adaptive_steps(size, activation, advice):
+    """Targets so large that steps are too short, or that the Hessian overflows."""
+    data = zl.datasets.from_arrays(np.eye(3), np.full((3, 2), size))
+    net = zl.networks.normal(data, hidden=4, std=1.0, seed=0, activation=activation)
+    outcome = str(zl.simulate(zl.GradientFlow(1e-3), data, net, duration=1.0).outcome)
+    assert outcome.endswith(advice)
+    assert "step_size" not in outcome

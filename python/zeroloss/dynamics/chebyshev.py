@@ -26,7 +26,7 @@ _SMALLEST = 1e-14
 #: The first step is this short in units of 1/λ.
 _FIRST = 0.25
 #: Steps until λ is computed again, and the factor that covers its change and its error.
-_STEPS_PER_SHARPNESS, _SHARPNESS_MARGIN = 15, 1.1
+_STEPS_PER_RADIUS, _RADIUS_MARGIN = 15, 1.1
 #: The most stages of a step, and the operations of a step from which there are fewer. A step cannot be interrupted.
 _MOST_STAGES, _MOST_FLOPS, _LEAST_LIMIT = 10_000, 1e10, 50
 
@@ -35,10 +35,11 @@ class ChebyshevStepper(FlowStepper):
     """A stepper of the gradient flow with stabilised explicit steps.
 
     In addition to the state of every flow, its state holds the slope −(∇loss + weight_decay · θ) at θ (``slope_E``,
-    ``slope_W``), the ``sharpness`` λ, the number of steps since it was computed (``sharpness_age``), the error of the
-    last step in units of the tolerance (``last_error``), and its number of ``stages``.
+    ``slope_W``), the sharpness λ (``spectral_radius``), the number of steps since it was computed (``radius_age``), the
+    error of the last step in units of the tolerance (``last_error``), and its number of ``stages``.
     """
 
+    adaptive_only = True
     remark = " by the method chebyshev"
 
     def __init__(self, gradient: GradientAtPoint, tolerances: Tolerances, data: Dataset, network: Network) -> None:
@@ -52,12 +53,12 @@ class ChebyshevStepper(FlowStepper):
         self._most_stages = int(min(max(_MOST_FLOPS / flops, _LEAST_LIMIT), _MOST_STAGES))
         slope_E, slope_W = gradient.slope(network.E, network.W)
         self.state |= {"slope_E": slope_E, "slope_W": slope_W}
-        self.state |= {name: np.zeros(()) for name in ("sharpness", "sharpness_age", "last_error", "stages")}
+        self.state |= {name: np.zeros(()) for name in ("spectral_radius", "radius_age", "last_error", "stages")}
         self.state["evaluations"] = np.ones(())
 
     def record(self) -> Record:
         """Return the record of the state."""
-        names = ("stages", "sharpness")
+        names = ("stages", "spectral_radius")
         return {**self._gradient.record(self.state), **self.step_record(), **{n: float(self.state[n]) for n in names}}
 
     def gradient_norm(self) -> float:
@@ -65,13 +66,13 @@ class ChebyshevStepper(FlowStepper):
         return math.hypot(*(float(np.linalg.norm(self.state[name])) for name in ("slope_E", "slope_W")))
 
     def _first_size(self) -> float:
-        self._update_sharpness()
-        return min(_FIRST / max(float(self.state["sharpness"]), 1 / GREATEST), GREATEST)
+        self._update_radius()
+        return min(_FIRST / max(float(self.state["spectral_radius"]), 1 / GREATEST), GREATEST)
 
     def _take_step(self, room: float) -> None:
         size = self._next_size()
-        if self.state["sharpness_age"] >= _STEPS_PER_SHARPNESS:
-            self._update_sharpness()
+        if self.state["radius_age"] >= _STEPS_PER_RADIUS:
+            self._update_radius()
         while True:
             taken = min(size, room, self._greatest_size())
             stages = self._stages(taken)
@@ -87,11 +88,11 @@ class ChebyshevStepper(FlowStepper):
             self.state["rejected_steps"] = self.state["rejected_steps"] + 1
             if size < _SMALLEST:
                 raise StepSizeTooSmallError(f"no step above {_SMALLEST:g} meets rtol = {self._tolerances.rtol:g}")
-            self._update_sharpness()
+            self._update_radius()
         self.state["next_size"] = np.array(size if room < size else min(taken * self._growth(ratio, taken), GREATEST))
         self.state |= after
         self.state |= {"last_error": np.array(max(ratio, 1e-10)), "stages": np.array(float(stages))}
-        self.state["sharpness_age"] = self.state["sharpness_age"] + 1
+        self.state["radius_age"] = self.state["radius_age"] + 1
         self._count_step(taken)
 
     def _growth(self, ratio: float, size: float) -> float:
@@ -102,16 +103,16 @@ class ChebyshevStepper(FlowStepper):
             growth *= size / float(self.state["step_size"]) * (before / ratio) ** (1 / 3)
         return float(min(_MOST, max(_LEAST, growth)))
 
-    def _update_sharpness(self) -> None:
-        self.state["sharpness"] = np.array(self._gradient.sharpness(self.state["E"], self.state["W"]))
-        self.state["sharpness_age"] = np.zeros(())
+    def _update_radius(self) -> None:
+        self.state["spectral_radius"] = np.array(self._gradient.sharpness(self.state["E"], self.state["W"]))
+        self.state["radius_age"] = np.zeros(())
 
     def _stages(self, size: float) -> int:
         """Return the number of stages with which a step is stable."""
-        radius = _SHARPNESS_MARGIN * max(float(self.state["sharpness"]), 0.0)
+        radius = _RADIUS_MARGIN * max(float(self.state["spectral_radius"]), 0.0)
         return max(2, math.ceil(math.sqrt(1 + 1.54 * size * radius)))
 
     def _greatest_size(self) -> float:
         """Return the size of a step with the most stages."""
-        radius = _SHARPNESS_MARGIN * max(float(self.state["sharpness"]), 0.0)
+        radius = _RADIUS_MARGIN * max(float(self.state["spectral_radius"]), 0.0)
         return (self._most_stages**2 - 1) / (1.54 * radius) if radius > 0 else GREATEST

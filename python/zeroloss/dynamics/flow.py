@@ -126,7 +126,7 @@ class FlowStepper(ChunkStepper):
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
         """Return the outcome of a step that failed."""
-        return flow_outcome(error, f"at step {step}")
+        return flow_outcome(error, f"at step {step}", self.adaptive_only)
 
 
 class ExplicitStepper(FlowStepper):
@@ -182,17 +182,24 @@ class ExplicitStepper(FlowStepper):
         return self.slope(y)
 
 
-def flow_outcome(error: Exception | None, where: str) -> Outcome:
-    """Return the outcome of a flow that ended with an error. ``where`` is the beginning of its message."""
+def flow_outcome(error: Exception | None, where: str, adaptive_only: bool = False) -> Outcome:
+    """Return the outcome of a flow that ended with an error.
+
+    ``where`` is the beginning of its message. ``adaptive_only`` states that the flow has no fixed step_size.
+    """
     if isinstance(error, StepSizeTooSmallError):
-        return Outcome(Ending.STIFF, f"{where} {error}; raise rtol or use a fixed step_size")
+        return Outcome(
+            Ending.STIFF, f"{where} {error}; raise rtol{'' if adaptive_only else ' or use a fixed step_size'}"
+        )
     if isinstance(error, ProximalError):
-        return Outcome(Ending.NOT_CONVERGED, f"{where} {error}; lower step_size, or use rtol instead")
+        advice = "use the method chebyshev" if adaptive_only else "lower step_size, or use rtol instead"
+        return Outcome(Ending.NOT_CONVERGED, f"{where} {error}; {advice}")
     if isinstance(error, ProjectionError):
         return Outcome(Ending.NOT_CONVERGED, f"{where} {error}; lower the step size or raise the tolerances")
     if isinstance(error, np.linalg.LinAlgError):
         return Outcome(Ending.SINGULAR, f"{where} {error}")
-    return Outcome(Ending.DIVERGED, f"{where} a parameter is not finite; lower the step size")
+    what = error if isinstance(error, FloatingPointError) else "a parameter is not finite"
+    return Outcome(Ending.DIVERGED, f"{where} {what}; lower {'rtol' if adaptive_only else 'the step size'}")
 
 
 def checked_step(step_size: float | None, rtol: float | None, atol: float | None) -> float | Tolerances:

@@ -12,13 +12,14 @@ from ..geometry.solver import require_float64
 from ..networks import Network, has_kink
 from .chebyshev import ChebyshevStepper
 from .descent import LOSSES, REDUCTIONS
-from .flow import checked_step, convert_step_settings
 from .gradient import GradientAtPoint
 from .proximal import proximal_cost
 from .runge_kutta import Tolerances
 from .softened_proximal import SoftenedProximalStepper
 from .stepper import Cost
 
+#: The default of rtol. With kinks, smaller tolerances make the steps short.
+_RTOL, _RTOL_KINKED = 1e-4, 1e-2
 METHODS = ("chebyshev", "proximal")
 #: Below this weight decay, for losses with reduction "mean", implicit steps are cheaper. The number of stages of
 #: explicit steps grows with its inverse square root. At p = 11 and h = 128 both cost the same.
@@ -36,8 +37,8 @@ class GradientFlow:
     ----------
     weight_decay : float
         The weight decay. At least 0, by default 0.
-    rtol : float
-        The relative tolerance of a step, above 0, by default 1e-4. For ReLU and leaky ReLU use about 1e-2.
+    rtol : float, optional
+        The relative tolerance of a step, above 0; by default 1e-4, and 1e-2 for ReLU and leaky ReLU.
     atol : float, optional
         The absolute tolerance of a step, above 0; rtol/10 by default.
     method : {"chebyshev", "proximal"}, optional
@@ -53,9 +54,9 @@ class GradientFlow:
     norm flow. ``evaluations`` counts evaluations of the gradient or, for "proximal", solutions of implicit steps.
 
     "chebyshev" takes stabilised explicit steps of second order (RKC). The number of stages of a step follows from the
-    sharpness, which is recorded, and grows with the square root of the step size. "proximal" takes implicit steps of
-    second order, which slide along the kinks of ReLU. It needs squared error, ReLU or leaky ReLU, and weight_decay
-    above 0. Its cost hardly depends on weight_decay. The outcome of a run names its method.
+    sharpness, which is recorded as ``spectral_radius``, and grows with the square root of the step size. "proximal"
+    takes implicit steps of second order, which slide along the kinks of ReLU. It needs squared error, ReLU or leaky
+    ReLU, and weight_decay above 0. Its cost hardly depends on weight_decay. The outcome of a run names its method.
 
     For ReLU the flow branches where several units reach a kink at the same time: from there on a method, a tolerance or
     a learning rate decides which branch is followed. Tolerances far below 1e-2 make steps small at kinks.
@@ -71,7 +72,7 @@ class GradientFlow:
     """
 
     weight_decay: NotNegative = 0.0
-    rtol: Positive = 1e-4
+    rtol: Positive | None = None
     atol: Positive | None = None
     method: GradientFlowMethod | None = None
     loss: Loss = "mse"
@@ -81,7 +82,11 @@ class GradientFlow:
         _checks.set_fields(
             self,
             weight_decay=_checks.not_negative("weight_decay", self.weight_decay),
-            **convert_step_settings(None, self.rtol, self.atol),
+            **{
+                name: _checks.positive(name, value)
+                for name, value in (("rtol", self.rtol), ("atol", self.atol))
+                if value is not None
+            },
         )
         _checks.choice("loss", self.loss, LOSSES)
         _checks.choice("reduction", self.reduction, REDUCTIONS)
@@ -112,8 +117,8 @@ class GradientFlow:
             The stepper.
         """
         gradient = self._gradient(data, network, threads)
-        tolerances = checked_step(None, self.rtol, self.atol)
-        assert isinstance(tolerances, Tolerances)
+        rtol = self.rtol or (_RTOL_KINKED if has_kink(network) else _RTOL)
+        tolerances = Tolerances(rtol, self.atol or rtol / 10)
         if self.choose_method(data, network) == "chebyshev":
             return ChebyshevStepper(gradient, tolerances, data, network)
         scale = 1.0 if self.reduction == "sum" else 1 / data.Y_train.size

@@ -32,6 +32,7 @@ _FIRST = 0.1
 class SoftenedProximalStepper(ImplicitStepper):
     """A stepper of the gradient flow with implicit steps. Its state also holds the state of the `ProximalSolver`."""
 
+    adaptive_only = True
     remark = " by the method proximal"
 
     def __init__(

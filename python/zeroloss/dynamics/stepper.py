@@ -173,6 +173,8 @@ class ChunkStepper(ABC):
     knows_losses = False
     #: Whether `advance` returns records within a chunk.
     makes_records = False
+    #: Whether steps are adaptive and cannot have a fixed size.
+    adaptive_only = False
     #: A remark at the end of the outcome of a run that reaches its end.
     remark = ""
 

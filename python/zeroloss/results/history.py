@@ -32,7 +32,7 @@ TIMES = ("time", "slow_time")
 DESCRIPTIONS = {
     "step": ("1", "number of steps taken"),
     "time": ("step size", "time of the dynamics: the sum of the step sizes"),
-    "slow_time": ("1", "slow time s = weight_decay · time / (1 − momentum)"),
+    "slow_time": ("1", "slow time s = weight_decay · time, for descent with momentum divided by 1 − momentum"),
     "train_loss": ("1", "loss on the training samples, without weight decay"),
     "train_loss_min": ("1", "least training loss since the previous record, both ends included"),
     "train_loss_max": ("1", "greatest training loss since the previous record, both ends included"),
@@ -49,6 +49,8 @@ DESCRIPTIONS = {
     "evaluations": ("1", "evaluations of the flow's slope, or solves of an implicit step, so far"),
     "pinned_pairs": ("1", "pairs of a sample and a unit whose pre-activation is held on the activation's kink"),
     "softening": ("1", "softening δ of the flow, F − Y = −δλ with the multiplier λ; 0 before J loses rank"),
+    "stages": ("1", "stages of the last step of the Runge–Kutta–Chebyshev method"),
+    "spectral_radius": ("1", "largest eigenvalue of the Hessian of loss and weight decay when it was last computed"),
     "rejected_steps": ("1", "adaptive steps rejected so far"),
     "condition": ("1", "estimate (from below) of the condition number of the factored Gram matrix"),
 }

@@ -105,7 +105,7 @@ def _finish_at_time(
             if ahead.record is None:
                 outcome, ahead = ahead.stepper.failure(step + 1, None), None
         except (ArithmeticError, np.linalg.LinAlgError) as error:
-            outcome = flow_outcome(error, f"after step {step}")
+            outcome = flow_outcome(error, f"after step {step}", stepper.adaptive_only)
     last_step.is_last = ahead is None
     outcome = observe(last_step) or outcome
     if ahead is not None:
