@@ -4,9 +4,14 @@ import functools
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 import zeroloss as zl
 from problems import flat, random_data, random_network
+from zeroloss.curvature.generalised import smallest_in_metric
+from zeroloss.end_states.corner_model import CornerModel, Problem
+from zeroloss.end_states.objective import Trace
+from zeroloss.end_states.polish import _Metric as Metric
 
 KINKED = ("relu", "leaky_relu(0.1)", "leaky_relu(3)")
 
@@ -208,3 +213,64 @@ def test_a_network_that_trained_first():
     assert zl.geometry.kkt_residual(point.network, data) <= 1e-9
     assert point.smallest_curvature > 1e-3
     assert point.new_unit_gain > 0.01
+
+
+def corner_problem(seed=0):
+    """A random network with pinned pairs, and its model around them."""
+    data = random_data(6, 4, 2)
+    random = np.random.default_rng(seed)
+    problem = Problem(data, 0.0, 1.0, 0.05, Trace())
+    E, W = random.standard_normal((4, 5)), random.standard_normal((5, 2))
+    pinned = np.zeros((6, 5), dtype=bool)
+    pinned[[0, 3, 2], [0, 0, 3]] = True
+    return problem, CornerModel(problem, problem.pin(E, W, pinned))
+
+
+def test_the_metric_and_the_hessian_are_symmetric():
+    """Also for vectors that would move pinned pairs off their kinks."""
+    _, model = corner_problem()
+    random = np.random.default_rng(1)
+    for product in (model.multiply_metric, model.multiply, model.solve):
+        for _ in range(5):
+            a, b = random.standard_normal((2, model.size))
+            assert a @ product(b) == pytest.approx(b @ product(a), rel=1e-10)
+    v = random.standard_normal(model.size)
+    np.testing.assert_allclose(model.solve(model.multiply_metric(v)), v, atol=1e-10)
+
+
+def test_the_smallest_curvature_is_that_of_the_reduced_pencil():
+    """The oracle is dense algebra on a basis of the directions that keep pinned pairs pinned."""
+    problem, model = corner_problem()
+    X, state = problem.data.X_train, model.state
+    constraints = []
+    for i, u in zip(*np.nonzero(state.corner.pinned), strict=True):
+        row = np.zeros(state.E.shape)
+        row[:, u] = X[i]
+        constraints.append(model.flatten(row, np.zeros_like(state.W)))
+    B = scipy.linalg.null_space(np.array(constraints))
+    assert B.shape[1] == model.size - 3
+    delta, columns = problem.delta, []
+    for v in np.eye(model.size):
+        V, U = model.split(v)
+        columns.append(((state.S * (X @ V)) @ state.W + state.H @ U).ravel())
+    J = np.array(columns).T
+    bend = np.zeros((model.size, model.size))  # the second derivatives of −Λ · F
+    at_W = state.E.size
+    h, d_out = state.W.shape
+    for u in range(h):
+        for k in range(d_out):
+            column = -X.T @ (state.S[:, u] * state.multiplier[:, k])
+            bend[np.arange(4) * h + u, at_W + u * d_out + k] = column
+            bend[at_W + u * d_out + k, np.arange(4) * h + u] = column
+    M = np.eye(model.size) + J.T @ J / delta
+    values = scipy.linalg.eigh(B.T @ (M + bend) @ B, B.T @ M @ B, eigvals_only=True)
+    found = smallest_in_metric(Metric(model, delta), model.size, 1e-9)
+    assert values[0] < -0.1
+    assert found.value == pytest.approx(values[0], rel=1e-7)
+
+
+def test_dead_units_alone_are_no_error():
+    data = zl.datasets.from_arrays(np.eye(3), np.zeros((3, 2)))
+    start = zl.networks.from_arrays(np.zeros((3, 4)), np.ones((4, 2)), activation="leaky_relu(0.1)")
+    point = zl.stationary_point(start, data, 1e-3)
+    assert point.objective < 1e-100

@@ -177,6 +177,8 @@ def _result(nu: float, v: Vector, image: Vector, metric: MetricWithRemainder | D
     """Normalise v, improve ν by the quotient of Rayleigh, and measure the residual."""
     in_metric = metric.multiply(v)
     square = float(v @ in_metric)
+    if not square > 0:
+        raise too_small(metric.weight_decay)
     nu = float(v @ image) / square
     residual = image - nu * in_metric
     size = math.sqrt(max(float(residual @ metric.solve(residual)), 0.0) / square)

@@ -65,9 +65,9 @@ class Problem:
         sizes = np.hypot(np.linalg.norm(E, axis=0), np.linalg.norm(W, axis=1))
         dead = sizes <= _DEAD * np.linalg.norm(sizes)
         E, W, pinned = np.where(dead, 0.0, E), np.where(dead[:, None], 0.0, W), pinned | dead
-        for u, N in enumerate(null_spaces(self.data.X_train, pinned)):
-            if N.shape[1] < len(N):
-                E[:, u] = N @ (N.T @ E[:, u])
+        bases = null_spaces(self.data.X_train, pinned)
+        for u in np.flatnonzero(pinned.any(axis=0)):
+            E[:, u] = bases[u] @ (bases[u].T @ E[:, u])
         sizes = np.abs(self.data.X_train @ E)
         return self.state(E, W, pinned | (sizes <= _AT_KINK * sizes.max()))
 
@@ -113,7 +113,8 @@ class CornerModel:
         self.state, self._delta, self._trace = state, problem.delta, problem.trace
         problem.trace.factorisations += 1
         bases = null_spaces(state.corner.X, state.corner.pinned)
-        self._projectors = np.stack([N @ N.T for N in bases])
+        self._units = np.flatnonzero(state.corner.pinned.any(axis=0))  # the others move freely
+        self._projectors = np.array([bases[u] @ bases[u].T for u in self._units])
         self.gram = gram_of_slopes(problem.data, state.W, state.H, state.S, bases)
         K = self.gram.copy()
         K[np.diag_indices(len(K))] += problem.delta
@@ -138,7 +139,10 @@ class CornerModel:
 
     def project(self, V: Matrix) -> Matrix:
         """Project a first layer on the directions that keep pinned pairs pinned."""
-        return np.asarray(np.matmul(self._projectors, V.T[:, :, None])[:, :, 0].T)
+        projected = V.copy()
+        if self._units.size:
+            projected[:, self._units] = np.matmul(self._projectors, V.T[self._units, :, None])[:, :, 0].T
+        return projected
 
     def gradient(self, multiplier: Matrix) -> Vector:
         """Return P (θ − JᵀΛ), for the multiplier of the state the projected gradient of φ."""
@@ -146,14 +150,17 @@ class CornerModel:
         return self.flatten(self.project(self.state.E) - V, self.state.W - U)
 
     def image(self, v: Vector) -> Matrix:
-        """Compute J v, (n, d_out)."""
+        """Compute J P v, (n, d_out)."""
         return self._multiply_jacobian(*self.split(v))
 
     def multiply(self, v: Vector, multiplier: Matrix | None = None) -> Vector:
-        """Compute ∇²φ v, or, for a multiplier, the product without dΛ: with the Hessian of the Lagrangian."""
+        """Compute ∇²φ v, or, for a multiplier, the product without dΛ: with the Hessian of the Lagrangian.
+
+        On the range of P both are those on the directions that keep pinned pairs pinned, and off it they are v.
+        """
         self._trace.products += 1
         state, (V, U) = self.state, self.split(v)
-        dH = state.S * (state.corner.X @ V)
+        dH = state.S * (state.corner.X @ self.project(V))
         if multiplier is None:
             force, dL = state.multiplier, -(dH @ state.W + state.H @ U) / self._delta
             inner, second = dL @ state.W.T + force @ U.T, dH.T @ force + state.H.T @ dL
@@ -179,7 +186,7 @@ class CornerModel:
 
     def _multiply_jacobian(self, V: Matrix, U: Matrix) -> Matrix:
         state = self.state
-        return np.asarray((state.S * (state.corner.X @ V)) @ state.W + state.H @ U)
+        return np.asarray((state.S * (state.corner.X @ self.project(V))) @ state.W + state.H @ U)
 
     def _multiply_transposed(self, rows: Matrix) -> tuple[Matrix, Matrix]:
         state = self.state

@@ -18,6 +18,8 @@ def merge_parallel_units(problem: Problem, state: State) -> State | None:
     E, W, pinned = state.E.copy(), state.W.copy(), state.corner.pinned.copy()
     lengths = np.linalg.norm(E, axis=0), np.linalg.norm(W, axis=1)
     alive = np.flatnonzero((lengths[0] > 0) & (lengths[1] > 0))
+    if not alive.size:
+        return None
     alive = alive[np.argsort(-lengths[0][alive])]
     e, w = E[:, alive] / lengths[0][alive], W[alive] / lengths[1][alive, None]
     parallel = (e.T @ e > 1 - _PARALLEL) & (w @ w.T > 1 - _PARALLEL)

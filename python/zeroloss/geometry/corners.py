@@ -13,6 +13,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from .._resources import check_memory
 from ..datasets import Dataset
 from ..networks import Network, from_arrays
 
@@ -74,7 +75,10 @@ def find_corner(net: Network, data: Dataset, tolerance: float) -> Corner | None:
 
 def null_spaces(X: Matrix, pinned: Mask) -> list[Matrix]:
     """Return, for each unit, an orthonormal basis of the directions that keep its pinned pairs pinned, (d_in, r)."""
-    identity = np.eye(X.shape[1])
+    d_in, units = X.shape[1], int(pinned.any(axis=0).sum())
+    if units:
+        check_memory(f"the directions of {units} units with pinned pairs", 3 * 8 * units * d_in**2)
+    identity = np.eye(d_in)
     bases = []
     for column in pinned.T:
         if column.any():
