@@ -10,6 +10,7 @@ import zeroloss as zl
 from problems import flat, random_data, random_network
 from zeroloss.curvature.generalised import smallest_in_metric
 from zeroloss.end_states.corner_model import CornerModel, Problem
+from zeroloss.end_states.new_unit import start_unit
 from zeroloss.end_states.objective import Trace
 from zeroloss.end_states.polish import _Metric as Metric
 
@@ -273,4 +274,65 @@ def test_dead_units_alone_are_no_error():
     data = zl.datasets.from_arrays(np.eye(3), np.zeros((3, 2)))
     start = zl.networks.from_arrays(np.zeros((3, 4)), np.ones((4, 2)), activation="leaky_relu(0.1)")
     point = zl.stationary_point(start, data, 1e-3)
-    assert point.objective < 1e-100
+    assert point.is_minimum
+    assert point.kkt == 0
+    assert not flat(point.network.E, point.network.W).any()
+
+
+@pytest.mark.parametrize("decay", [0.3, 1])
+def test_a_large_decay_ends_at_zero(decay):
+    """No new unit has a gain there, so θ = 0 is a strict minimum."""
+    data = zl.datasets.modular_addition(5, test_count=2, seed=0)
+    point = zl.stationary_point(zl.networks.uniform_fan_in(data, hidden=24, seed=1), data, decay)
+    assert point.outcome == "minimum"
+    assert point.kkt == point.active_units == point.rank == 0
+    assert point.new_unit_gain < -0.1
+    assert point.objective == pytest.approx(np.mean(data.Y_train**2), rel=1e-14)
+
+
+@pytest.mark.parametrize("start", ["zero", "dead", "dead layer"])
+def test_dead_networks_continue_with_a_new_unit(start):
+    """The samples exert no force on θ, but θ = 0 is a saddle: a new unit decreases Φ."""
+    random = np.random.default_rng(0)
+    data = zl.datasets.from_arrays(np.abs(random.normal(size=(3, 4))), random.normal(size=(3, 2)))
+    E, W = -np.abs(random.normal(size=(4, 5))), random.normal(size=(5, 2))
+    net = zl.networks.from_arrays(E * (start == "dead"), W * (start != "zero"), activation="relu")
+    assert not net(data.X_train).any()
+    point = zl.stationary_point(net, data, 1e-3)
+    assert point.is_minimum
+    assert point.active_units >= 1
+    assert point.objective < 0.9 * np.mean(data.Y_train**2)
+    large = zl.stationary_point(net, data, 30.0)
+    assert large.is_minimum
+    assert large.active_units == 0
+    assert large.new_unit_gain < 0
+
+
+def test_a_new_unit_has_the_best_size():
+    """φ along (√ε e, √ε w) has its minimum at the unit that starts."""
+    data = random_data(6, 4, 2)
+    problem = Problem(data, 0.0, 1.0, 0.05, Trace())
+    zero = problem.pin(np.zeros((4, 3)), np.zeros((3, 2)), np.ones((6, 3), dtype=bool))
+    unit = start_unit(problem, zero)
+    values = [
+        problem.state(np.sqrt(factor) * unit.E, np.sqrt(factor) * unit.W, unit.corner.pinned).value
+        for factor in (0.99, 1, 1.01)
+    ]
+    assert values[1] < min(values[0], values[2])
+    assert values[1] < zero.value
+
+
+def test_samples_without_inputs_leave_only_the_decay():
+    data = zl.datasets.from_arrays(np.zeros((3, 4)), random_data(3, 4, 2).Y_train)
+    point = zl.stationary_point(random_network(data, 5, "relu"), data, 1e-2)
+    assert point.is_minimum
+    assert not flat(point.network.E, point.network.W).any()
+
+
+def test_targets_of_zero_have_their_least_norm_at_zero():
+    data = zl.datasets.from_arrays(np.eye(3), np.zeros((3, 2)))
+    for W in (np.zeros((4, 2)), np.ones((4, 2))):
+        point = zl.end_states.least_norm_point(zl.networks.from_arrays(np.zeros((3, 4)), W), data)
+        assert point.is_minimum
+        assert point.kkt == point.objective == 0
+        assert not flat(point.network.E, point.network.W).any()

@@ -124,6 +124,34 @@ def test_a_large_decay_ends_at_zero():
     assert point.objective == pytest.approx(np.mean(data.Y_train**2))
 
 
+@pytest.mark.parametrize("decay", [1.0, 10.0, 1e300])
+def test_the_decay_that_ends_at_zero_may_be_very_large(decay):
+    """The flow leaves almost nothing of θ, and rounding hides the progress of Newton's method."""
+    data = random_data(3, 4, 2)
+    point = stationary_point(random_network(data, 5, "gelu"), data, decay)
+    assert point.is_minimum
+    assert point.kkt == 0
+    assert not flat(point.network.E, point.network.W).any()
+
+
+@pytest.mark.parametrize("activation", ["gelu", "identity", "tanh"])
+def test_samples_without_inputs_leave_only_the_decay(activation):
+    data = zl.datasets.from_arrays(np.zeros((3, 4)), random_data(3, 4, 2).Y_train)
+    point = stationary_point(random_network(data, 5, activation), data, 1e-2)
+    assert point.is_minimum
+    assert point.kkt == 0
+    assert not flat(point.network.E, point.network.W).any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_huge_data_are_no_warning():
+    data = random_data(3, 4, 2)
+    data = zl.datasets.from_arrays(1e150 * data.X_train, 1e150 * data.Y_train)
+    for activation in ("gelu", "relu"):
+        point = stationary_point(random_network(data, 5, activation), data, 1e-3, slow_time=1)
+        assert not point.is_minimum
+
+
 def test_the_search_decreases_the_objective():
     data, net = small_problem("tanh")
     point = stationary_point(net, data, 1e-2)

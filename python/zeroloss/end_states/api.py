@@ -88,7 +88,8 @@ def stationary_point(
     Iterations of both parts factor a matrix of n·d_out rows. Newton's method measures steps in the metric weight_decay
     I + Gauss–Newton and uses its inverse as preconditioner. The minimum is a local one; another start may lead to
     another. A minimum need not have memorised: compare its training accuracy. If the decay is so large that θ = 0 is
-    the minimum, the search ends there.
+    the minimum, the search ends there. ReLU and leaky ReLU networks that lose all their units continue with a new one
+    if that decreases Φ.
 
     Examples
     --------
@@ -106,16 +107,22 @@ def stationary_point(
     check_targets(data, loss)
     check_memory(f"the Gram matrix of n·d_out = {data.Y_train.size}", 6 * 8 * data.Y_train.size**2)
     net = net.astype("float64")
-    if not math.isfinite(float(loss_and_gradient(net, data, loss, reduction)[0])):
+    with np.errstate(all="ignore"):
+        start = float(loss_and_gradient(net, data, loss, reduction)[0])
+    if not math.isfinite(start):
         raise ArgumentValueError("net", "expected a network with a finite loss, but its outputs overflow")
     slopes = kink_slopes(net.activation)
     if slopes is not None:
         if loss != "mse":
             raise ArgumentValueError("loss", f"expected mse with {net.activation}, got {loss}; use a smooth activation")
         slow_time = _SLOW_TIME_WITH_KINKS if slow_time is None else _checks.not_negative("slow_time", slow_time)
-        return kinked.search(net, data, weight_decay, reduction, slopes, slow_time, tolerance, most_iterations, threads)
+        with np.errstate(all="ignore"):
+            return kinked.search(
+                net, data, weight_decay, reduction, slopes, slow_time, tolerance, most_iterations, threads
+            )
     slow_time = _SLOW_TIME if slow_time is None else _checks.not_negative("slow_time", slow_time)
-    return smooth.search(net, data, weight_decay, loss, reduction, slow_time, tolerance, most_iterations, threads)
+    with np.errstate(all="ignore"):
+        return smooth.search(net, data, weight_decay, loss, reduction, slow_time, tolerance, most_iterations, threads)
 
 
 def least_norm_point(
@@ -185,4 +192,5 @@ def least_norm_point(
         raise ArgumentValueError(
             "net", f"expected a network on the zero-loss set, got max|F − Y| = {distance:.1e}; use zl.geometry.project"
         )
-    return kinked.search_least_norm(net, data, slopes, slow_time, tolerance, most_iterations, threads)
+    with np.errstate(all="ignore"):
+        return kinked.search_least_norm(net, data, slopes, slow_time, tolerance, most_iterations, threads)

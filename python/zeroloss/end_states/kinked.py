@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from .._choices import Reduction
+from ..curvature import SmallestCurvature
 from ..datasets import Dataset
 from ..dynamics import GradientFlow, NormFlow
 from ..geometry.corners import find_corner
@@ -20,7 +21,7 @@ from ..networks import Network
 from ..results.outcome import Ending as RunEnding
 from ..simulation import simulate
 from .corner_model import CornerModel, Problem, State
-from .new_unit import largest_gain
+from .new_unit import GAIN, search_unit, start_unit
 from .objective import Trace
 from .point import StationaryPoint, find_active_units, rank_of
 from .polish import Polished, polish
@@ -32,6 +33,10 @@ _RTOL = 1e-2  # of the flow
 _PINNED = 1e-7  # abs(z) relative to the largest, of a pair that the flow has pinned
 _MOST_ITERATIONS = 150  # of an attempt that is not the last
 _NEAR = 1e-2  # the residual of the norm from which Newton's method is tried without a flow
+_VANISHED = 1e-3  # ‖θ‖ relative to its start from which θ = 0 is tried
+_HIDDEN = 1e-12  # ‖θ‖² relative to φ at θ = 0 from which it is tried as well
+_ROUNDING = 1e-12  # of forces, relative to their bound
+_LAST_DIGIT = 4e-16  # of φ
 _AMONG = ("", ", among the active units and with their sides")
 
 
@@ -52,14 +57,23 @@ def search(
     trace, flow = problem.trace, GradientFlow(weight_decay, rtol=_RTOL, method="proximal", reduction=reduction)
     state = _enter(problem, net)
     trace.record(state.residual())
-    for until in [*(s for s in _ATTEMPTS if s < slow_time), slow_time]:
+    start = state.length
+    decays = _is_left_to_decay(problem, state)
+    state = _start_again(problem, state) if decays else state
+    for until in [*[0.0] * decays, *(s for s in _ATTEMPTS if s < slow_time), slow_time]:
         if until > trace.slow_time:
             after = _follow(flow, problem, state, net, (until - trace.slow_time) / weight_decay, threads)
             state = after if after.value < state.value else state
             trace.record(state.residual())
+        if _has_vanished(problem, state, start):
+            state = _start_again(problem, state)
         most = most_iterations if until == slow_time else min(most_iterations, _MOST_ITERATIONS)
         polished = polish(problem, state, tolerance, most)
         state = polished.state
+        if polished.failure and _has_vanished(problem, state, start):
+            state = _start_again(problem, state)
+            polished = polish(problem, state, tolerance, most)
+            state = polished.state
         if not polished.failure:
             break
     polished = polished.fallback or polished
@@ -79,6 +93,11 @@ def search_least_norm(
     """Search a point of least norm from a network in float64 on the zero-loss set."""
     problem = Problem(data, *slopes, 0.0, Trace())
     trace, flow, state = problem.trace, NormFlow(rtol=_RTOL, method="proximal"), _enter(problem, net)
+    after = net.after(net.settings, "least_norm_point")
+    if not data.Y_train.any():  # the set contains all multiples of its points, so only θ = 0 is stationary
+        state = _at_zero(problem, state)
+        trace.record(state.residual())
+        return _certify(problem, Polished(state, "", SmallestCurvature(1.0, np.zeros(0), 0.0)), tolerance, 0.0, after)
     near = kkt_residual(net, data) <= _NEAR
     for until in [*[0.0] * near, *(s for s in _ATTEMPTS if s < slow_time), slow_time]:
         if until > trace.slow_time:
@@ -87,7 +106,7 @@ def search_least_norm(
         if not polished.failure:
             break
     polished = polished.fallback or polished
-    return _certify(problem, polished, tolerance, 0.0, net.after(net.settings, "least_norm_point"))
+    return _certify(problem, polished, tolerance, 0.0, after)
 
 
 def _enter(problem: Problem, net: Network) -> State:
@@ -95,6 +114,34 @@ def _enter(problem: Problem, net: Network) -> State:
     corner = find_corner(net, problem.data, _PINNED)
     assert corner is not None
     return problem.pin(net.E, net.W, corner.pinned)
+
+
+def _has_vanished(problem: Problem, state: State, start: float) -> bool:
+    """Return whether little is left of ‖θ‖, and φ is not smaller than at θ = 0, or whether only the decay is left."""
+    at_zero = _at_zero(problem, state).value
+    little = state.length <= max(_VANISHED * start, math.sqrt(_HIDDEN * at_zero))
+    not_smaller = math.isfinite(at_zero) and at_zero <= state.value * (1 + _LAST_DIGIT)
+    return (little and not_smaller) or _is_left_to_decay(problem, state)
+
+
+def _is_left_to_decay(problem: Problem, state: State) -> bool:
+    """Return whether the samples exert no force on θ, so that it decays to 0, and φ is not smaller there."""
+    rE, rW, _ = state.rest(state.multiplier)
+    force = math.hypot(np.linalg.norm(rE - state.E), np.linalg.norm(rW - state.W))
+    most = float(np.linalg.norm(problem.data.X_train) * np.linalg.norm(state.multiplier)) * state.length
+    return force <= _ROUNDING * most and _at_zero(problem, state).value <= state.value < math.inf
+
+
+def _at_zero(problem: Problem, like: State) -> State:
+    return problem.pin(np.zeros_like(like.E), np.zeros_like(like.W), np.ones_like(like.corner.pinned))
+
+
+def _start_again(problem: Problem, state: State) -> State:
+    """Return the state θ = 0, or one with a single new unit if that decreases φ."""
+    state = _at_zero(problem, state)
+    state = start_unit(problem, state) or state
+    problem.trace.record(state.residual())
+    return state
 
 
 def _follow(
@@ -118,10 +165,14 @@ def _certify(
     net = Network(state.E, state.W, after.activation, after.settings)
     _, _, sides = state.rest(state.multiplier)
     residual, active = state.residual(), find_active_units(net)
+    gain, _ = search_unit(problem, state)
     outcome, trace = classify(residual <= tolerance, curvature), problem.trace
-    message = polished.failure or describe(outcome) + _AMONG[outcome == "minimum"]
+    message = polished.failure or describe(outcome) + _AMONG[outcome == "minimum" and state.length > 0]
     if polished.can_leave_corner and outcome != "not converged":
         outcome, message = "saddle", "the point is stationary, but a unit could leave its corner"
+    if state.length == 0 and outcome != "not converged" and gain > -GAIN:  # nothing else decides
+        outcome = "saddle" if gain > GAIN else "flat"
+        message = "no unit is active, and a new unit would decrease Φ" if gain > GAIN else describe(outcome)
     return StationaryPoint(
         network=net,
         objective=state.value * (weight_decay or 1.0),
@@ -129,7 +180,7 @@ def _certify(
         smallest_curvature=math.nan if curvature is None else curvature.value,
         is_minimum=outcome == "minimum",
         active_units=int(active.sum()),
-        rank=rank_of(CornerModel(problem, state).gram),
+        rank=rank_of(CornerModel(problem, state).gram) if state.length > 0 else 0,
         outcome=outcome,
         message=message,
         weight_decay=weight_decay,
@@ -140,5 +191,5 @@ def _certify(
         products=trace.products,
         sides=sides,
         pinned_pairs=int(state.corner.pinned[:, active].sum()),
-        new_unit_gain=largest_gain(problem, state),
+        new_unit_gain=gain,
     )

@@ -56,8 +56,8 @@ def polish(problem: Problem, state: State, tolerance: float, most_iterations: in
         try:
             model = CornerModel(problem, state)
             curvature = smallest_in_metric(_Metric(model, problem.delta), model.size, _CURVATURE_ACCURACY)
-        except np.linalg.LinAlgError as error:
-            return Polished(state, f"the point is stationary, but its curvature is unknown: {error}")
+        except np.linalg.LinAlgError:
+            return Polished(state, "the point is stationary, but its curvature is unknown to rounding")
         beyond, can_leave_corner = leave_corner(problem, model, max(_CORNER, 10 * tolerance))
         if beyond is None and is_negative(curvature.value, curvature.residual):
             beyond = _leave_saddle(problem, model, curvature.vector)

@@ -38,9 +38,10 @@ def search(
     trace, theta = objective.trace, np.concatenate([net.E.ravel(), net.W.ravel()])
     _, gradient = objective.evaluate(theta)
     trace.record(objective.kkt(theta, gradient))
+    start = float(np.linalg.norm(theta))
     theta = follow_flow(objective, theta, slow_time, tolerance)
     for saddles in range(_MOST_SADDLES + 1):
-        theta, failure = minimise(objective, theta, tolerance, most_iterations)
+        theta, failure = minimise(objective, theta, tolerance, most_iterations, start)
         curvature: SmallestCurvature | None = None
         if not failure:
             try:

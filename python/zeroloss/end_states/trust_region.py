@@ -24,7 +24,8 @@ _MOST_PRODUCTS = 200  # of one step
 _LEAST_FORCING = 1e-4  # the least relative accuracy of a step
 _ROUNDING = 1e-12  # a predicted decrease relative to Φ that rounding hides
 _FLAT = 1e-8  # the curvature of a direction, relative to the metric, that is rounding
-_VANISHED = 1e-3  # ‖θ‖ relative to its start from which θ = 0 is tried
+_LAST_DIGIT = 4e-16  # of Φ
+_VANISHED = 1e-3  # ‖θ‖ relative to the start of the search from which θ = 0 is tried
 
 
 @dataclass
@@ -36,26 +37,29 @@ class Step:
     at_boundary: bool
 
 
-def minimise(objective: Objective, theta: Vector, tolerance: float, most_iterations: int) -> tuple[Vector, str]:
+def minimise(
+    objective: Objective, theta: Vector, tolerance: float, most_iterations: int, start: float
+) -> tuple[Vector, str]:
     """Minimise Φ from θ until the KKT residual is at most ``tolerance``.
 
     Returns the last point, and an empty string or the reason for which the tolerance was not reached. The trace of the
-    objective records the residual after each iteration.
+    objective records the residual after each iteration. ``start`` is ‖θ‖ at the start of the whole search: if little of
+    it is left, or rounding hides progress, θ = 0 is tried.
     """
     trace, scale = objective.trace, math.sqrt(objective.weight_decay)
     value, gradient = objective.evaluate(theta)
-    start = float(np.linalg.norm(theta))
-    radius = _FIRST_RADIUS * scale * start
+    radius = _FIRST_RADIUS * scale * float(np.linalg.norm(theta))
     metric: Metric | None = None
     for iteration in range(most_iterations + 1):
         residual = objective.kkt(theta, gradient)
         if residual <= tolerance:
             return theta, ""
-        if iteration == most_iterations:
-            break
-        if np.linalg.norm(theta) <= _VANISHED * start and _zero_is_better(objective, value):
+        vanished = float(np.linalg.norm(theta)) <= _VANISHED * start
+        if vanished and _zero_is_better(objective, value):
             trace.record(0.0)
             return np.zeros_like(theta), ""
+        if iteration == most_iterations:
+            break
         if metric is None:
             try:
                 metric = objective.metric(theta, objective.weight_decay)
@@ -68,6 +72,9 @@ def minimise(objective: Objective, theta: Vector, tolerance: float, most_iterati
         trace.iterations += 1
         if hidden:  # only the gradient shows progress
             if not objective.kkt(point, new_gradient) < residual:
+                if _zero_is_better(objective, value):
+                    trace.record(0.0)
+                    return np.zeros_like(theta), ""
                 return theta, f"rounding hides further progress at a KKT residual of {residual:.1e}"
             accepted = True
         else:
@@ -85,7 +92,7 @@ def _zero_is_better(objective: Objective, value: float) -> bool:
     """Return whether θ = 0 is stationary, with Φ of at most a value."""
     theta = np.zeros(objective.size)
     at_zero, gradient = objective.evaluate(theta)
-    return at_zero <= value and not gradient.any()
+    return at_zero <= value * (1 + _LAST_DIGIT) and not gradient.any()
 
 
 def _take(
