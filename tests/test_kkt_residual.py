@@ -134,7 +134,21 @@ def test_a_network_of_zeros_is_stationary_if_its_gradient_is_zero():
     data = random_data(5, 6, 4)
     zero = {"E": np.zeros((6, 3)), "W": np.zeros((3, 4))}
     assert kkt_residual(zl.networks.from_arrays(**zero, activation="tanh"), data, 0.1) == 0
-    assert math.isnan(kkt_residual(zl.networks.from_arrays(**zero, activation="softplus"), data, 0.1))
+    assert kkt_residual(zl.networks.from_arrays(**zero, activation="softplus"), data, 0.1) == math.inf
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("weight_decay", [None, 0.1])
+@pytest.mark.parametrize("activation", ["relu", "softplus"])
+def test_networks_that_overflow_are_an_error(activation, weight_decay):
+    """The outputs overflow, or only the squares of the weights."""
+    data = random_data(5, 6, 4)
+    data = zl.datasets.from_arrays(np.abs(data.X_train), data.Y_train)
+    E, W = np.full((6, 3), 1e160), np.full((3, 4), 1e160)
+    with pytest.raises(ValueError, match=r"net: .* its outputs overflow"):
+        kkt_residual(zl.networks.from_arrays(E, W, activation=activation), data, weight_decay)
+    with pytest.raises(ValueError, match=r"net: .* they overflow"):
+        kkt_residual(zl.networks.from_arrays(E, W / 1e200, activation=activation), data, weight_decay)
 
 
 @pytest.mark.parametrize(

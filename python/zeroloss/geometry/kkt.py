@@ -16,6 +16,7 @@ import scipy
 from numpy.typing import NDArray
 
 from .. import _checks
+from .._checks import ArgumentValueError
 from .._choices import Loss, Reduction
 from .._kernels import kernels
 from .._resources import check_memory
@@ -25,6 +26,7 @@ from .corners import Corner, at_bounds, find_corner, null_spaces, solve_sides
 
 Matrix = NDArray[np.float64]
 
+_OVERFLOW = "expected a network with finite squares of weights and outputs, but they overflow"
 _MOST_ROUNDS = 20  # of releasing pinned pairs
 _ENOUGH = 1e-3  # the relative decrease of a residual from which another round is worthwhile
 _UNITS_AT_ONCE = 32  # whose Gram matrices are added by one product
@@ -64,13 +66,15 @@ def kkt_residual(
     Returns
     -------
     float
-        The residual: 0 at a stationary point, about 1 far away from one. NaN for θ = 0, unless ∇Φ is 0 there.
+        The residual, 0 at a stationary point. With a weight decay it has no upper bound, and it is infinite at θ = 0
+        unless ∇Φ is 0 there. Without one it is at most about 1.
 
     Raises
     ------
     ValueError, TypeError
-        If the network does not fit the data, a name is unknown, a number is out of its range, or, without a weight
-        decay, the Gram matrix of (n·d_out)² numbers does not fit in memory.
+        If the network does not fit the data, its outputs or squares of its weights overflow, a name is unknown, a
+        number is out of its range, or, without a weight decay, the Gram matrix of (n·d_out)² numbers does not fit in
+        memory.
 
     Notes
     -----
@@ -92,13 +96,20 @@ def kkt_residual(
     _checks.choice("loss", loss, ("mse", "cross_entropy"))
     _checks.choice("reduction", reduction, ("mean", "sum"))
     kink_tolerance = _checks.not_negative("kink_tolerance", kink_tolerance)
+    weight_decay = None if weight_decay is None else _checks.positive("weight_decay", weight_decay)
     net = net.astype("float64")
-    corner = find_corner(net, data, kink_tolerance)
-    if weight_decay is None:
-        return best_multiplier(net, data, corner)[0]
-    weight_decay = _checks.positive("weight_decay", weight_decay)
-    multiplier = output_gradient(net, data, loss, reduction) / -weight_decay
-    return residual_of(net, data, corner, multiplier)[0]
+    with np.errstate(all="ignore"):
+        if not np.isfinite(net.outputs(data.rows_train)).all():
+            raise ArgumentValueError("net", "expected a network with finite outputs, but its outputs overflow")
+        corner = find_corner(net, data, kink_tolerance)
+        if weight_decay is None:
+            residual = best_multiplier(net, data, corner)[0]
+        else:
+            multiplier = output_gradient(net, data, loss, reduction) / -weight_decay
+            residual = residual_of(net, data, corner, multiplier)[0]
+    if math.isnan(residual):
+        raise ArgumentValueError("net", _OVERFLOW)
+    return residual
 
 
 def output_gradient(net: Network, data: Dataset, loss: Loss, reduction: Reduction) -> Matrix:
@@ -123,7 +134,7 @@ def residual_of(net: Network, data: Dataset, corner: Corner | None, multiplier: 
         np.linalg.norm(net.E - data.rows_train.T @ (slopes * g)), np.linalg.norm(net.W - H.T @ multiplier)
     )
     length = math.hypot(np.linalg.norm(net.E), np.linalg.norm(net.W))
-    return (rest / length if length else 0.0 if rest == 0 else math.nan), sides
+    return (rest / length if length else 0.0 if rest == 0 else math.inf), sides
 
 
 def best_multiplier(net: Network, data: Dataset, corner: Corner | None) -> tuple[float, Matrix, Matrix]:
@@ -163,6 +174,8 @@ def _least_squares(net: Network, data: Dataset, H: Matrix, S: Matrix, held: NDAr
     K = gram_of_slopes(data, net.W, H, S, bases)
     E = net.E if bases is None else np.stack([N @ (N.T @ e) for N, e in zip(bases, net.E.T, strict=True)], axis=1)
     image = (S * (data.rows_train @ E)) @ net.W + H @ net.W
+    if not (np.isfinite(K).all() and np.isfinite(image).all()):
+        raise ArgumentValueError("net", _OVERFLOW)
     try:
         factor = scipy.linalg.cho_factor(K, lower=True, check_finite=False)
         if not np.diag(factor[0]).min() ** 2 > len(K) * np.finfo(np.float64).eps * np.diag(factor[0]).max() ** 2:
@@ -188,7 +201,7 @@ def gram_of_slopes(data: Dataset, W: Matrix, H: Matrix, S: Matrix, bases: list[M
         first = np.empty((len(units), n, n))
         for at, u in enumerate(units):
             slopes = S[:, u : u + 1]
-            if bases is None:
+            if bases is None or bases[u].shape[1] == X.shape[1]:  # all directions
                 first[at] = slopes * overlap * slopes.T
             else:
                 T = slopes * (X @ bases[u])
