@@ -336,3 +336,41 @@ def test_targets_of_zero_have_their_least_norm_at_zero():
         assert point.is_minimum
         assert point.kkt == point.objective == 0
         assert not flat(point.network.E, point.network.W).any()
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu(0.1)"])
+@pytest.mark.parametrize("scale", [1.0, 1e90])
+def test_extreme_weights_end_with_an_outcome(activation, scale):
+    """Rounding makes the metric singular, which is a message and not an error."""
+    data, random = random_data(5, 6, 4), np.random.default_rng(0)
+    E, W = 1e10 * scale * random.normal(size=(6, 3)), 1e10 / scale * random.normal(size=(3, 4))
+    net = zl.networks.from_arrays(E, W, activation=activation)
+    point = zl.stationary_point(net, data, 1e-2, slow_time=0, most_iterations=20)
+    assert point.outcome == "not converged"
+
+
+def test_projectors_that_do_not_fit_are_an_error(monkeypatch):
+    """The directions of units with pinned pairs need d_in² numbers each."""
+    problem, model = corner_problem()
+    monkeypatch.setattr("zeroloss._resources.available_memory", lambda: 380)
+    with pytest.raises(ValueError, match="the directions of 3 sets of pinned pairs: expected to fit in"):
+        CornerModel(problem, model.state)
+    monkeypatch.setattr("zeroloss._resources.available_memory", lambda: 450)
+    with pytest.raises(ValueError, match="the projectors of 2 units: expected to fit in"):
+        CornerModel(problem, model.state)
+
+
+def test_units_without_freedom_do_not_move():
+    """All pairs of the second unit are pinned, so its E_u is 0. Others are projected or move freely."""
+    data = random_data(6, 4, 2)
+    problem, random = Problem(data, 0.0, 1.0, 0.05, Trace()), np.random.default_rng(0)
+    pinned = np.zeros((6, 3), dtype=bool)
+    pinned[:, 1], pinned[0, 2] = True, True
+    state = problem.pin(random.standard_normal((4, 3)), random.standard_normal((3, 2)), pinned)
+    V = random.standard_normal((4, 3))
+    projected = CornerModel(problem, state).project(V)
+    x = data.X_train[0] / np.linalg.norm(data.X_train[0])
+    np.testing.assert_array_equal(projected[:, 0], V[:, 0])
+    assert not projected[:, 1].any()
+    assert not state.E[:, 1].any()
+    np.testing.assert_allclose(projected[:, 2], V[:, 2] - x * (x @ V[:, 2]), atol=1e-14)

@@ -19,6 +19,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from .._resources import check_memory
 from ..datasets import Dataset
 from ..geometry.corners import Corner, null_spaces, solve_sides
 from ..geometry.kkt import gram_of_slopes
@@ -113,7 +114,10 @@ class CornerModel:
         self.state, self._delta, self._trace = state, problem.delta, problem.trace
         problem.trace.factorisations += 1
         bases = null_spaces(state.corner.X, state.corner.pinned)
-        self._units = np.flatnonzero(state.corner.pinned.any(axis=0))  # the others move freely
+        ranks, d_in = np.array([N.shape[1] for N in bases]), len(state.E)
+        self._still, self._units = ranks == 0, np.flatnonzero((ranks > 0) & (ranks < d_in))  # the others move freely
+        if self._units.size:
+            check_memory(f"the projectors of {self._units.size} units", 2 * 8 * self._units.size * d_in**2)
         self._projectors = np.array([bases[u] @ bases[u].T for u in self._units])
         self.gram = gram_of_slopes(problem.data, state.W, state.H, state.S, bases)
         K = self.gram.copy()
@@ -139,7 +143,7 @@ class CornerModel:
 
     def project(self, V: Matrix) -> Matrix:
         """Project a first layer on the directions that keep pinned pairs pinned."""
-        projected = V.copy()
+        projected = np.where(self._still, 0.0, V)
         if self._units.size:
             projected[:, self._units] = np.matmul(self._projectors, V.T[self._units, :, None])[:, :, 0].T
         return projected

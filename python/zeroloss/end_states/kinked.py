@@ -15,12 +15,12 @@ from .._choices import Reduction
 from ..curvature import SmallestCurvature
 from ..datasets import Dataset
 from ..dynamics import GradientFlow, NormFlow
-from ..geometry.corners import find_corner
-from ..geometry.kkt import kkt_residual
+from ..geometry.corners import find_corner, null_spaces
+from ..geometry.kkt import gram_of_slopes, kkt_residual
 from ..networks import Network
 from ..results.outcome import Ending as RunEnding
 from ..simulation import simulate
-from .corner_model import CornerModel, Problem, State
+from .corner_model import Problem, State
 from .new_unit import GAIN, search_unit, start_unit
 from .objective import Trace
 from .point import StationaryPoint, find_active_units, rank_of
@@ -165,6 +165,7 @@ def _certify(
     net = Network(state.E, state.W, after.activation, after.settings)
     _, _, sides = state.rest(state.multiplier)
     residual, active = state.residual(), find_active_units(net)
+    bases = null_spaces(state.corner.X, state.corner.pinned)
     gain, _ = search_unit(problem, state)
     outcome, trace = classify(residual <= tolerance, curvature), problem.trace
     message = polished.failure or describe(outcome) + _AMONG[outcome == "minimum" and state.length > 0]
@@ -180,7 +181,7 @@ def _certify(
         smallest_curvature=math.nan if curvature is None else curvature.value,
         is_minimum=outcome == "minimum",
         active_units=int(active.sum()),
-        rank=rank_of(CornerModel(problem, state).gram) if state.length > 0 else 0,
+        rank=rank_of(gram_of_slopes(problem.data, state.W, state.H, state.S, bases)),
         outcome=outcome,
         message=message,
         weight_decay=weight_decay,

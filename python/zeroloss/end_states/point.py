@@ -100,6 +100,8 @@ def find_active_units(net: Network) -> NDArray[np.bool_]:
 
 
 def rank_of(K: NDArray[np.float64]) -> int:
-    """Return the rank of J from J Jᵀ."""
+    """Return the rank of J from J Jᵀ, and 0 if that overflows."""
+    if not np.isfinite(K).all():
+        return 0
     values = np.linalg.eigvalsh(K)
     return int(np.sum(values > _RANK**2 * values[-1])) if values[-1] > 0 else 0

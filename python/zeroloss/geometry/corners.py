@@ -74,20 +74,20 @@ def find_corner(net: Network, data: Dataset, tolerance: float) -> Corner | None:
 
 
 def null_spaces(X: Matrix, pinned: Mask) -> list[Matrix]:
-    """Return, for each unit, an orthonormal basis of the directions that keep its pinned pairs pinned, (d_in, r)."""
-    d_in, units = X.shape[1], int(pinned.any(axis=0).sum())
-    if units:
-        check_memory(f"the directions of {units} units with pinned pairs", 3 * 8 * units * d_in**2)
-    identity = np.eye(d_in)
-    bases = []
-    for column in pinned.T:
-        if column.any():
+    """Return, for each unit, an orthonormal basis of the directions that keep its pinned pairs pinned, (d_in, r).
+
+    Units with the same pinned pairs have the same array.
+    """
+    d_in, keys = X.shape[1], [column.tobytes() for column in pinned.T]
+    bases = {bytes(len(X)): np.eye(d_in)}
+    if (count := len(bases.keys() | set(keys))) > 1:
+        check_memory(f"the directions of {count} sets of pinned pairs", 8 * count * d_in**2)
+    for key, column in zip(keys, pinned.T, strict=True):
+        if key not in bases:
             _, values, vectors = np.linalg.svd(X[column])
             rank = int(np.sum(values > _RANK * values[0])) if values[0] > 0 else 0
-            bases.append(vectors[rank:].T)
-        else:
-            bases.append(identity)
-    return bases
+            bases[key] = vectors[rank:].T
+    return [bases[key] for key in keys]
 
 
 def solve_sides(corner: Corner, E: Matrix, g: Matrix) -> Matrix:
