@@ -63,7 +63,8 @@ class StationaryPoint:
     new_unit_gain : float
         With kinks, max_e ‖Λᵀσ(X e)‖ − 1 over unit vectors e, from local searches. If it is above 0, a new unit of
         infinitesimal size ε would change Φ by about −weight_decay ε times it, so the point is a minimum only among the
-        units that are active. NaN without kinks.
+        units that are active. At θ = 0 no unit is active, and the point is a minimum only if it is below 0. NaN without
+        kinks.
     """
 
     network: Network = field(repr=False)
