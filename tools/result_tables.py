@@ -185,6 +185,43 @@ def make_edge_of_stability() -> str:
     return format_table(["activation", "weight decay", *(f"lr {lr:g}" for lr in settings["learning_rates"])], rows)
 
 
+def make_end_states() -> str:
+    """Return the medians over seeds of the stationary points, and of the ends of the norm flow."""
+    content = read_result("end_states")
+    rows = []
+    for name, both in content["summary"].items():
+        for decay, point in both["points"].items():
+            distances = [point.get(f"distance_{way}") for way in ("descent", "gradient_flow", "norm_flow")]
+            rows.append(
+                [
+                    name,
+                    format_power(float(decay)),
+                    f"{point['minima']} of {content['settings']['seeds']}",
+                    f"{point['norm_squared']:.2f}",
+                    format_number(point["loss_over_decay_squared"]),
+                    *("" if distance is None else format_digits(distance) for distance in distances),
+                    f"{point['active_units']:.0f}",
+                    f"{point['rank']:.0f}",
+                    f"{point['strongest_share']:.2f}",
+                    format_digits(point["test_loss"]),
+                ]
+            )
+        end = both["norm_flow"]
+        row = [name, "norm flow", "", f"{end['norm_squared']:.2f}", "", "", "", "", "", ""]
+        rows.append([*row, f"{end['strongest_share']:.2f}", format_digits(end["test_loss"])])
+    head = [
+        "activation",
+        "weight decay",
+        "certified",
+        "‖θ‖²",
+        "L/wd²",
+        "to descent",
+        "to gradient flow",
+        "to norm flow",
+    ]
+    return format_table([*head, "active units", "rank of J", "strongest share", "test loss"], rows)
+
+
 def make_delay_laws() -> str:
     """Return the exponents of the delay law by definition."""
     names = {
@@ -253,6 +290,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "vanishing decay": make_vanishing_decay,
     "sliding": make_sliding,
     "edge of stability": make_edge_of_stability,
+    "end states": make_end_states,
     "delay laws": make_delay_laws,
     "budgets": make_budgets,
     "norm clamp": make_norm_clamp,

@@ -273,7 +273,7 @@ STUDY = Study(
     name="end_states",
     title="End states of descent, the gradient flow and the norm flow",
     description="where descent, the gradient flow and the norm flow end, next to certified stationary points",
-    expected_time="10 min",
+    expected_time="15 min",
     full=Settings(),
     quick=replace(Settings(), p=5, hidden=24, weight_decays=(1e-3, 1e-4), slow_time=10.0, seeds=1, quick=True),
     check=check,
