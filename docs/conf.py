@@ -57,7 +57,8 @@ autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 default_role = "autolink"
 nitpick_ignore_regex = [("py:class", r"collections\.abc\..*")]
-nitpick_ignore = [("py:obj", "zeroloss.dynamics.proximal")]  # a module without a page, in the docstring of NormFlow
+#: Modules without a page, in the docstring of NormFlow.
+nitpick_ignore = [("py:obj", f"zeroloss.dynamics.{name}") for name in ("proximal", "softened")]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "zeroloss"
