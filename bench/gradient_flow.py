@@ -4,7 +4,7 @@
 
 Modular addition with p = 11 and h = 128, from a network after 1000 steps without weight decay. With softplus(5) the
 distance is that at s = 1, with ReLU the greatest distance at 40 times up to s = 2. Times are processor times of one
-thread. The distances are asserted, except those of seed 0 with ReLU, whose flow branches.
+thread. The distances are asserted, except for seed 0 with ReLU, whose flow branches.
 """
 
 from __future__ import annotations

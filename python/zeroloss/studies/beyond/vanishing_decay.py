@@ -151,7 +151,7 @@ def _sup_distances(s: Settings, distance: xr.DataArray, activation: str) -> tupl
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
     """Return the sup distances and the orders in which they fall.
 
-    The orders of the gradient flow are those of the last two decades of its weight decays.
+    The orders of the gradient flow are fitted over the last two decades of its weight decays.
     """
     summary: dict[str, Any] = {}
     last = np.array(s.flow_decays) <= 101 * min(s.flow_decays)

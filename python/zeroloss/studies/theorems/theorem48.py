@@ -35,7 +35,7 @@ Distance = dict[str, float]
 
 @dataclass(frozen=True)
 class Settings(AdditionSettings):
-    """Settings of the check. The weight decays multiply θ. The tolerances are those of the gradient flow."""
+    """Settings of the check. The weight decays multiply θ. The gradient flow uses the tolerances."""
 
     target: float = 1.0
     start: tuple[float, float] = (2.5, 0.4)
