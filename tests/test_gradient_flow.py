@@ -174,7 +174,7 @@ def test_the_norm_flow_is_the_limit_of_vanishing_decay():
 @pytest.mark.parametrize(("activation", "a"), [("relu", 0.0), ("leaky_relu(0.1)", 0.1)])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_an_implicit_step_solves_its_equation(activation, a, reduction):
-    """θ = c − (h/q) ∇loss, with slopes between those of the two sides for pairs that are pinned at the kink."""
+    """θ = c − (h/q) ∇loss, and pairs pinned at the kink have a slope between the slopes of its two sides."""
     data, net = problem(activation)
     flow = zl.GradientFlow(weight_decay=1e-2, rtol=1e-2, method="proximal", reduction=reduction)
     stepper = flow.start(data, net)

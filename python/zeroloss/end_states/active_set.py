@@ -2,8 +2,8 @@
 
 An iteration minimises the quadratic model of φ = Φ/weight_decay on the directions that keep pinned pairs pinned, in a
 trust region. Then pairs may have crossed their kinks. The kink attracts a pair with b g_iu < 0 from both sides; such a
-pair is pinned if that decreases φ more than letting it cross. A correction brings the outputs back to those that the
-model predicts. A pinned pair is released if its best side is at a bound, its unit still has a force across the kink,
+pair is pinned if that decreases φ more than letting it cross. A correction brings the outputs to what the model
+predicts. A pinned pair is released if its best side is at a bound, its unit still has a force across the kink,
 and the step moves it to this side. φ decreases in every iteration.
 """
 

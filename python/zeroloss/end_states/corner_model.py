@@ -112,7 +112,6 @@ class CornerModel:
 
     def __init__(self, problem: Problem, state: State) -> None:
         self.state, self._delta, self._trace = state, problem.delta, problem.trace
-        problem.trace.factorisations += 1
         bases = null_spaces(state.corner.X, state.corner.pinned)
         ranks, d_in = np.array([N.shape[1] for N in bases]), len(state.E)
         self._still, self._units = ranks == 0, np.flatnonzero((ranks > 0) & (ranks < d_in))  # the others move freely

@@ -28,7 +28,6 @@ class Trace:
     flow_steps: int = 0
     slow_time: float = 0.0
     iterations: int = 0
-    factorisations: int = 0
     products: int = 0
 
     def record(self, residual: float) -> None:
@@ -72,7 +71,6 @@ class Objective:
 
     def metric(self, theta: Vector, decay: float) -> Metric:
         """Move to θ, and return the metric decay I + Gauss–Newton there. LinAlgError if it is singular to rounding."""
-        self.trace.factorisations += 1
         net = self.network(theta)
         self._curvature.move(net.E, net.W)
         return Metric(self._curvature, net, self._data, decay, self._loss, self._reduction)

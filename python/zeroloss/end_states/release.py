@@ -55,7 +55,7 @@ def choose_step(
 
 
 def _candidates(model: CornerModel, always: bool) -> Iterator[tuple[Mask, Matrix]]:
-    """Yield sets of pairs that may be released, with all sides: those of all units, then those of single units."""
+    """Yield sets of pairs that may be released, with all sides: first for all units at once, then unit by unit."""
     state = model.state
     rE, rW, sides = state.rest(model.balanced)
     along = model.project(rE)

@@ -26,7 +26,7 @@ _WITHIN = 1e-9  # the distance to [0, 1] that is rounding of a side
 
 @dataclass(frozen=True, eq=False)
 class Corner:
-    """The pairs of a network that are on, and those that are pinned.
+    """The pairs of a network that are on, and the pairs that are pinned.
 
     Attributes
     ----------
