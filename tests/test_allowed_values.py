@@ -92,16 +92,19 @@ def probes(allowed):
 
 
 @pytest.mark.parametrize(("name", "choice", "key", "part", "number"), list(ranges()))
-def test_a_value_is_accepted_if_and_only_if_it_is_in_the_range(name, choice, key, part, number):
+def test_a_value_is_accepted_if_and_only_if_it_is_in_the_range(name, choice, key, part, number, tmp_path):
     if choice == "digits":
         pytest.importorskip("sklearn")
+    if choice == "arrays":
+        np.savez(tmp_path / "labels.npz", X_train=np.eye(2), Y_train=[0, 0])
     function, kind, allowed = _sections.BUILT[name].choices[choice], number.__origin__, number.__metadata__[0]
     split = "train_fraction" in get_defaults(function)
     for probe in probes(allowed):
         value = (kind(probe),) * len(typing.get_args(part)) if typing.get_origin(part) is tuple else kind(probe)
         instead = INSTEAD.get(key, {}) if split or key not in SPLIT else {}
         keys = get_defaults(function)
-        arguments = {**SMALL[choice], **{name: instead[name] for name in instead.keys() & keys.keys()}, key: value}
+        small = SMALL.get(choice, {"file": tmp_path / "labels.npz"})
+        arguments = {**small, **{name: instead[name] for name in instead.keys() & keys.keys()}, key: value}
         if probe in allowed:
             function(**arguments)
             continue

@@ -26,6 +26,10 @@ def simulate(dynamics=DESCENT, data=DATA, net=NET, **options):
     return zl.simulate(dynamics, data, net, **{"steps": 1, **options})
 
 
+def from_labels(labels, classes=3):
+    return zl.datasets.from_arrays(X, labels, classes=classes)
+
+
 class Module:
     """Stands for a module of PyTorch."""
 
@@ -52,6 +56,14 @@ BAD = [
         ValueError,
         "Y_train: expected 3 rows, the number of rows of X_train, got 2",
     ),
+    (lambda: from_labels([0, 1, 3]), ValueError, "Y_train: expected labels from 0 to 2, got 3 in row 2"),
+    (lambda: from_labels([0, -1, 2]), ValueError, "Y_train: expected labels from 0 to 2, got -1 in row 1"),
+    (lambda: from_labels([0.0, 1.0, 2.0]), TypeError, "Y_train: expected integer labels .*, got dtype float64"),
+    (lambda: from_labels(np.eye(3, dtype=int)), ValueError, r"Y_train: expected integer labels of shape \(n,\)"),
+    (lambda: from_labels([0, 1]), ValueError, "Y_train: expected 3 rows"),
+    (lambda: from_labels([0, 1, 2], classes=0), ValueError, "classes: expected an integer of at least 1, got 0"),
+    (lambda: from_labels([0, 1, 2], classes=2.5), TypeError, "classes: expected an integer, got 2.5"),
+    (lambda: zl.datasets.from_arrays(X, [0, 1, 2]), ValueError, "Y_train: .* classes=10"),
     (lambda: zl.datasets.from_arrays(X[0], Y), ValueError, r"X_train: expected a matrix .* got shape \(3,\)"),
     (lambda: zl.datasets.from_arrays(X * 1j, Y), TypeError, "X_train: expected real numbers, got dtype complex128"),
     (

@@ -61,3 +61,18 @@ def test_float32_is_rounded_float64():
         assert single.E.dtype == np.float32
         assert (double.E.astype(np.float32) == single.E).all()
         assert (double.astype("float32").W == single.W).all()
+
+
+def test_integer_labels_are_one_hot_rows(tmp_path):
+    X, labels = np.random.default_rng(0).standard_normal((6, 4)), np.array([2, 0, 1, 1, 2, 0], np.uint8)
+    data = zl.datasets.from_arrays(X[:4], labels[:4], X[4:], labels[4:], classes=4)
+    assert (data.classes, data.d_out) == (4, 4)
+    assert (np.eye(4)[labels[:4]] == data.Y_train).all()
+    assert (np.eye(4)[labels[4:]] == data.Y_test).all()
+    assert zl.datasets.from_arrays(X, labels, classes=4).test_count == 0
+    np.savez(tmp_path / "a.npz", X_train=X, Y_train=labels)
+    settings = {"task": "arrays", "file": str(tmp_path / "a.npz"), "classes": 3}
+    configuration = zl.config.from_settings({"data": settings, "run": {"steps": 1}})
+    assert (configuration.data.Y_train == np.eye(3)[labels]).all()
+    with pytest.raises(zl.config.ConfigurationError, match=r"expected labels from 0 to 1, got 2 in row 0"):
+        zl.config.from_settings({"data": {**settings, "classes": 2}})

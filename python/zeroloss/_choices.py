@@ -44,6 +44,7 @@ GradientFlowMethod = Literal["chebyshev", "proximal"]
 Solver = Literal["auto", "dense", "matrix_free"]
 ProjectionMethod = Literal["gauss_newton", "chord", "momentum"]
 Values = Literal["all", "extremes"]
+KernelOutputs = Literal["all", "mean"]
 CurvaturePart = Literal["hessian", "gauss_newton"]
 EigenvalueEnd = Literal["largest", "smallest"]
 Direction = Literal["above", "below"]
@@ -60,5 +61,5 @@ ABSENT = {
     **dict.fromkeys(("width", "hidden_size", "hidden_units", "d_hidden"), "say hidden"),
     **dict.fromkeys(("learning_rate", "eta"), "say lr"),
     **dict.fromkeys(("optimizer", "optimiser"), "say kind, as gradient_descent or adamw"),
-    **dict.fromkeys(("classes", "num_classes", "labels"), "targets are one-hot rows, as numpy.eye(classes)[labels]"),
+    **dict.fromkeys(("num_classes", "labels"), "say classes=10 in datasets.from_arrays(X, labels, classes=10)"),
 }

@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array, issparse
 
 from .. import _checks, _display
-from .._checks import ArgumentValueError, format_value
-from .._choices import Rows
+from .._checks import ArgumentTypeError, ArgumentValueError, format_value
+from .._choices import AtLeastOne, Rows
 from .._kernels import kernels
 from .._reading import RefusedError, read_npz, reading
+from .._resources import check_memory
 
 _ROWS = ("auto", "sparse", "dense")
 _SPARSE_BELOW = 0.25  # the share of nonzero entries up to which rows="auto" takes sparse rows
@@ -114,6 +115,7 @@ def from_arrays(
     X_test: ArrayLike | None = None,
     Y_test: ArrayLike | None = None,
     rows: Rows = "auto",
+    classes: AtLeastOne | None = None,
 ) -> Dataset:
     """Make a dataset from arrays, which are copied.
 
@@ -121,15 +123,17 @@ def from_arrays(
     ----------
     X_train : array_like, (n, d_in)
         Training inputs, one sample a row.
-    Y_train : array_like, (n, d_out)
-        Training targets. Accuracies are defined if all rows are one-hot.
+    Y_train : array_like, (n, d_out), or of integers (n,) with ``classes``
+        Training targets. Accuracies are defined if all rows are one-hot. Integer labels become one-hot rows.
     X_test : array_like, (n_test, d_in), optional
         Test inputs.
-    Y_test : array_like, (n_test, d_out), optional
-        Test targets. Needed if ``X_test`` is given, and only then.
+    Y_test : array_like, (n_test, d_out) or (n_test,), optional
+        Test targets in the same form. Needed if ``X_test`` is given, and only then.
     rows : {"auto", "sparse", "dense"}
         How the kernels store the inputs. "auto", the default, takes sparse rows if at most a quarter of the training
         entries are nonzero.
+    classes : int, optional
+        The number of classes d_out, at least 1, if the targets are integer labels from 0 to classes − 1.
 
     Returns
     -------
@@ -139,18 +143,19 @@ def from_arrays(
     Raises
     ------
     ValueError, TypeError
-        If shapes do not fit together, there is no training sample, or an entry is complex, an object, NaN or infinite.
+        If shapes do not fit together, there is no training sample, an entry is complex, an object, NaN or infinite, or
+        a label is not an integer from 0 to classes − 1.
 
     Examples
     --------
     >>> import numpy as np
     >>> import zeroloss as zl
     >>> labels = np.array([0, 2, 1, 1])
-    >>> data = zl.datasets.from_arrays(np.eye(4), np.eye(3)[labels])
-    >>> data.classes
-    3
+    >>> data = zl.datasets.from_arrays(np.eye(4), labels, classes=3)
+    >>> data.Y_train.shape
+    (4, 3)
     """
-    return _from_arrays(X_train, Y_train, X_test, Y_test, rows)
+    return _from_arrays(X_train, Y_train, X_test, Y_test, rows, classes)
 
 
 def _from_arrays(
@@ -159,18 +164,22 @@ def _from_arrays(
     X_test: ArrayLike | None,
     Y_test: ArrayLike | None,
     rows: str,
+    classes: int | None,
     copy: bool = True,
 ) -> Dataset:
     """Make a dataset from arrays, which are copied on request only."""
     _checks.choice("rows", rows, _ROWS)
+    if classes is not None:
+        classes = _checks.integer("classes", classes, 1)
     X = _checks.matrix("X_train", X_train, "float64", copy)
-    Y = _targets("Y_train", Y_train, copy)
+    Y = _targets("Y_train", Y_train, classes, copy)
     if (X_test is None) != (Y_test is None):
         present, missing = ("X_test", "Y_test") if Y_test is None else ("Y_test", "X_test")
         raise ArgumentValueError(missing, f"expected together with {present}, got None")
     if X_test is None or Y_test is None:
-        X_test, Y_test = np.empty((0, X.shape[1])), np.empty((0, Y.shape[1]))
-    X_t, Y_t = _checks.matrix("X_test", X_test, "float64", copy), _targets("Y_test", Y_test, copy)
+        X_t, Y_t = np.empty((0, X.shape[1])), np.empty((0, Y.shape[1]))
+    else:
+        X_t, Y_t = _checks.matrix("X_test", X_test, "float64", copy), _targets("Y_test", Y_test, classes, copy)
     for name, value in (("X_train", X), ("Y_train", Y)):
         if 0 in value.shape:
             raise ArgumentValueError(name, f"expected at least one row and one column, got shape {value.shape}")
@@ -188,7 +197,7 @@ def _from_arrays(
     return make_read_only(Dataset(take(X), Y, take(X_t), Y_t, settings))
 
 
-def from_file(file: str | os.PathLike[str], rows: Rows = "auto") -> Dataset:
+def from_file(file: str | os.PathLike[str], rows: Rows = "auto", classes: AtLeastOne | None = None) -> Dataset:
     """Read a dataset from a NumPy file.
 
     Parameters
@@ -198,6 +207,8 @@ def from_file(file: str | os.PathLike[str], rows: Rows = "auto") -> Dataset:
         file may expand to 64 MiB plus 100 times its size. Write a file that needs more with ``numpy.savez``.
     rows : {"auto", "sparse", "dense"}
         How the kernels store the inputs, see `from_arrays`.
+    classes : int, optional
+        The number of classes if the targets in the file are integer labels, see `from_arrays`.
 
     Returns
     -------
@@ -210,6 +221,8 @@ def from_file(file: str | os.PathLike[str], rows: Rows = "auto") -> Dataset:
         If the file cannot be read, has other arrays, or has arrays that `from_arrays` rejects.
     """
     _checks.choice("rows", rows, _ROWS)
+    if classes is not None:
+        classes = _checks.integer("classes", classes, 1)
     with reading(file, "an npz file of samples") as stream:
         arrays = read_npz(stream)
         if not {"X_train", "Y_train"} <= arrays.keys() <= {"X_train", "Y_train", "X_test", "Y_test"}:
@@ -222,21 +235,43 @@ def from_file(file: str | os.PathLike[str], rows: Rows = "auto") -> Dataset:
                 arrays.pop("X_test", None),
                 arrays.pop("Y_test", None),
                 rows,
+                classes,
                 copy=False,
             )
         except (ValueError, TypeError) as error:
             raise RefusedError(str(error)) from None
 
 
-def _targets(name: str, value: ArrayLike, copy: bool) -> NDArray[np.float64]:
-    """Check a matrix of targets."""
+def _targets(name: str, value: ArrayLike, classes: int | None, copy: bool) -> NDArray[np.float64]:
+    """Check a matrix of targets, or make one of integer labels."""
+    if classes is not None:
+        return _one_hot(name, value, classes)
     if np.ndim(value) == 1:
         raise ArgumentValueError(
             name,
-            f"expected a matrix of targets, one row a sample, got shape {np.shape(value)}; convert "
-            "integer labels to one-hot rows with numpy.eye(classes)[labels], and numbers to a column with y[:, None]",
+            f"expected a matrix of targets, one row a sample, got shape {np.shape(value)}; give the number of classes "
+            "for integer labels, classes=10, and convert numbers to a column with y[:, None]",
         )
     return _checks.matrix(name, value, "float64", copy)
+
+
+def _one_hot(name: str, value: ArrayLike, classes: int) -> NDArray[np.float64]:
+    """Return the one-hot rows of integer labels, or raise an error if there are others."""
+    labels = np.asarray(value)
+    if labels.ndim != 1:
+        raise ArgumentValueError(
+            name, f"expected integer labels of shape (n,) with classes={classes}, got shape {labels.shape}"
+        )
+    if labels.dtype.kind not in "iu" and labels.size > 0:
+        raise ArgumentTypeError(name, f"expected integer labels with classes={classes}, got dtype {labels.dtype}")
+    outside = np.flatnonzero((labels < 0) | (labels >= classes))
+    if outside.size:
+        got = f"{labels[outside[0]]} in row {outside[0]}"
+        raise ArgumentValueError(name, f"expected labels from 0 to {classes - 1}, got {got}")
+    check_memory(f"the targets of {classes} classes", 8 * labels.size * classes)
+    Y = np.zeros((labels.size, classes))
+    Y[np.arange(labels.size), labels.astype(np.intp)] = 1
+    return Y
 
 
 def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any]) -> Any:
