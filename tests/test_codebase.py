@@ -29,6 +29,7 @@ LAYERS = (
     {"_reading", "provenance"},
     {"datasets"},
     {"networks"},
+    {"_network_measures"},
     {"metrics", "survival", "fourier", "geometry"},
     {"curvature"},
     {"results"},

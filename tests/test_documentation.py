@@ -72,7 +72,13 @@ def check_checkpoints(lines, folder):
 
 
 def check_measures(lines, _):
-    shares, cosines, reasons, text, residual, tangent, smallest = lines
+    shares, steps, *measured, at_event, cosines, reasons, text, residual, tangent, smallest = lines
+    assert steps.split() == ["step", "0", "4000"]
+    values = {name: (float(first), float(last)) for name, first, last in map(str.split, measured)}
+    assert values["margin"][0] < 0 < values["margin"][1]
+    assert values["kernel_alignment"][0] < float(at_event) < 1
+    assert 1 < values["rank"][1] <= 11
+    assert 0.2 <= values["frequency_share"][1] <= 1
     assert all(0 < float(share) < 1 for share in shares.strip("[]").split())
     assert cosines.startswith("[  nan") or cosines.startswith("[ nan")
     assert reasons == "[1 0 0 0 0 0 0 0 0]"

@@ -17,7 +17,7 @@ from . import _checks, _display
 from ._checks import ArgumentValueError
 from .datasets import Dataset
 
-__all__ = ["FourierSummary", "features", "group_rows", "summary", "unit_shares"]
+__all__ = ["FourierSummary", "features", "group_rows", "inverse_participation_ratio", "summary", "unit_shares"]
 
 _SUMS = ("modular_addition", "modular_subtraction")
 _PRODUCTS = ("modular_multiplication", "modular_division")
@@ -186,6 +186,44 @@ def unit_shares(E: ArrayLike, data: Dataset | None = None, operand: int | None =
     power = np.abs(features(E, data, operand)) ** 2
     total = power.sum(axis=0)
     return np.asarray(power / np.where(total > 0, total, np.nan))
+
+
+def inverse_participation_ratio(
+    E: ArrayLike, data: Dataset | None = None, operand: int | None = None
+) -> NDArray[np.float64]:
+    """Compute the inverse participation ratio of the Fourier power of each unit, Σ_k s_k² with s_k = |F_k|² / Σ |F|².
+
+    It is 1 if a unit has a single frequency, and one over the number of frequencies if all have the same power.
+    Frequencies are those of `features`, k = 1 … ⌊n/2⌋; the mean over the group, k = 0, does not count.
+
+    Parameters
+    ----------
+    E : array_like, (d_in, h)
+        The embedding, see `features`.
+    data : Dataset, optional
+        The task of the embedding, see `features`.
+    operand : int, optional
+        The operand whose rows are used, see `features`.
+
+    Returns
+    -------
+    ndarray, (h,)
+        The ratios. NaN for a unit without power.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `features`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import zeroloss as zl
+    >>> angle = 2 * np.pi * np.arange(11) / 11
+    >>> zl.fourier.inverse_participation_ratio(np.column_stack([np.cos(angle)])).round(6)
+    array([1.])
+    """
+    return np.asarray((unit_shares(E, data, operand) ** 2).sum(axis=0))
 
 
 def summary(E: ArrayLike, data: Dataset | None = None, operand: int | None = None) -> FourierSummary:

@@ -1,4 +1,8 @@
-"""Times in a history: when a curve crosses a level, once or for several records, and the delay between crossings."""
+"""Numbers that describe a run or a network.
+
+For a run: when a curve crosses a level, the delay between crossings, and values at a step. For a network: margins,
+active units and effective ranks, from `zeroloss._network_measures`.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,25 @@ from . import _checks
 from ._checks import ArgumentValueError
 from ._choices import Direction
 from ._deprecated import warn_renamed
+from ._network_measures import active_units, effective_rank, margins, normalised_margin, participation_ratio
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Crossing", "Delay", "Level", "crossing", "crossing_step", "delays"]
+__all__ = [
+    "Crossing",
+    "Delay",
+    "Level",
+    "active_units",
+    "crossing",
+    "crossing_step",
+    "delays",
+    "effective_rank",
+    "margins",
+    "normalised_margin",
+    "participation_ratio",
+    "value_at",
+]
 
 _DIRECTIONS = ("above", "below")
 
@@ -185,10 +203,7 @@ def crossing(series: xr.DataArray, level: float, sustained: int = 1, direction: 
     """
     level, sustained = _checks.real("level", level), _checks.integer("sustained", sustained, 1)
     direction = _checks.choice("direction", direction, _DIRECTIONS)
-    if getattr(series, "dims", None) != ("step",) or "step" not in series.coords:
-        raise ArgumentValueError(
-            "series", f'expected a DataArray over "step", got dimensions {getattr(series, "dims", None)}'
-        )
+    _check_over_steps(series)
     beyond = np.asarray(series.values >= level if direction == "above" else series.values <= level)
     steps = np.asarray(series.step.values)
     # Records after the end are taken to be beyond. Find the first window that may be beyond; it may not be complete.
@@ -254,3 +269,48 @@ def delays(history: xr.Dataset, definitions: Mapping[str, tuple[Level, Level]]) 
         name: Delay(memorised.find_crossing(history), generalised.find_crossing(history))
         for name, (memorised, generalised) in definitions.items()
     }
+
+
+def value_at(series: xr.DataArray, step: float | None) -> float:
+    """Return the value of a curve at a step, such as the step of an event.
+
+    Parameters
+    ----------
+    series : DataArray over "step"
+        The curve, such as ``run.history.norm_E``.
+    step : int or float, optional
+        The step, such as ``run.events["test_accuracy >= 0.95"]``. None for an event that did not happen.
+
+    Returns
+    -------
+    float
+        The value of the record at this step. Between two records it is interpolated linearly. NaN for None, and before
+        the first and after the last record.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the series does not have exactly the dimension "step", or the step is not a finite number.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(11, test_count=7, seed=4)
+    >>> net = zl.networks.uniform_fan_in(data, hidden=128, seed=104)
+    >>> run = zl.simulate(zl.GradientDescent(lr=1.0), data, net, steps=300, events=["train_accuracy >= 0.5"])
+    >>> zl.metrics.value_at(run.history.train_accuracy, run.events["train_accuracy >= 0.5"]) > 0
+    True
+    """
+    _check_over_steps(series)
+    if step is None:
+        return math.nan
+    at = _checks.real("step", step)
+    return float(np.interp(at, series.step.values, series.values, left=math.nan, right=math.nan))
+
+
+def _check_over_steps(series: xr.DataArray) -> None:
+    """Raise ValueError unless a series has exactly the dimension "step"."""
+    if getattr(series, "dims", None) != ("step",) or "step" not in series.coords:
+        raise ArgumentValueError(
+            "series", f'expected a DataArray over "step", got dimensions {getattr(series, "dims", None)}'
+        )

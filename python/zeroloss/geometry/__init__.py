@@ -8,6 +8,7 @@ g = −(I − J⁺J) θ (Eqs. 28, 29 of arXiv 2511.01938). All functions compute
 from .alignment import Alignment, AlignmentMeasure, alignment
 from .jacobian import gram, jacobian_product, jacobian_transposed_product
 from .kkt import kkt_residual
+from .ntk import kernel_target_alignment, ntk
 from .projection import Projection, ProjectionError, project
 from .solver import memory_needed
 from .spectrum import condition_number, singular_values
@@ -24,9 +25,11 @@ __all__ = [
     "gram",
     "jacobian_product",
     "jacobian_transposed_product",
+    "kernel_target_alignment",
     "kkt_residual",
     "memory_needed",
     "norm_direction",
+    "ntk",
     "project",
     "sign_changes",
     "singular_values",
