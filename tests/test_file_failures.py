@@ -21,7 +21,7 @@ from test_foreign_files import contents, write_foreign_files
 from test_runs import settings
 from test_sweeps import settings as sweep_settings
 from zeroloss import config, runs, sweeps
-from zeroloss.results.netcdf import write_netcdf
+from zeroloss.results.netcdf import write_netcdf_in_pieces
 
 OTHERS = ("thesis.tex", "checkpoints/epoch=9.ckpt", "rows/history-of-1848")
 
@@ -272,7 +272,7 @@ def test_a_failed_sweep_is_continued_to_the_same_cube(folder, failures):
         assert contents(base, OTHERS) == before
 
     # Most of its operations belong to runs, and fail one by one in the tests above.
-    fail_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), act, check, stride=5)
+    fail_at_each(failures, lambda: shutil.rmtree(target, ignore_errors=True), act, check, stride=3)
 
 
 class LimitedFile(io.RawIOBase):
@@ -307,14 +307,14 @@ class LimitedFile(io.RawIOBase):
 
 def test_a_netcdf_file_that_cannot_grow_is_an_error_at_every_size():
     """This includes buffered content that is written by seeking, at which HDF5 would end the process."""
-    history = simulate(30).history
+    snapshots = simulate(30).snapshots
     whole = LimitedFile(10**9)
     with io.BufferedRandom(whole) as file:
-        write_netcdf(file, history)
+        write_netcdf_in_pieces(file, snapshots.sizes["step"], [snapshots])
         size = file.seek(0, io.SEEK_END)
     for most in range(0, size, 499):
         limited = LimitedFile(most)
         with io.BufferedRandom(limited) as file:
             with pytest.raises(OSError, match="File too large"):
-                write_netcdf(file, history)
+                write_netcdf_in_pieces(file, snapshots.sizes["step"], [snapshots])
             limited.most = 10**9  # The rest of the buffer is written when the file is closed.

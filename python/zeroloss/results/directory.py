@@ -29,7 +29,7 @@ from .checkpoint import FORMAT, Checkpoint, count_rows, read_checkpoint, stack_r
 from .files import DamagedError, is_checksummed, remove_unfinished, write_atomically
 from .history import history_dataset, snapshot_dataset
 from .lock import NoLocksError, file_lock, holder
-from .netcdf import write_netcdf, write_netcdf_in_pieces
+from .netcdf import netcdf_content, write_netcdf_in_pieces
 from .outcome import Ending, Outcome
 from .recognition import RUN_MARK, is_empty, is_run, is_written_by_us, json_object
 from .replacement import CURRENT, current, replacing, settle
@@ -285,7 +285,7 @@ class RunDirectory:
 
     def export(self, checkpoint: Checkpoint, history: xr.Dataset, snapshots: xr.Dataset | None) -> None:
         """Write the history and the snapshots as NetCDF, and the description of the run as JSON."""
-        write_atomically(self.history_file, lambda file: write_netcdf(file, history))
+        write_atomically(self.history_file, netcdf_content(history))
         if snapshots is not None:
             steps = snapshots.sizes["step"]
             write_atomically(

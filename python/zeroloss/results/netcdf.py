@@ -21,23 +21,27 @@ Answer = TypeVar("Answer")
 _CHUNK = 2**20
 
 
-def write_netcdf(file: BinaryIO, dataset: xr.Dataset) -> None:
-    """Write a dataset into an empty file. Numbers have checksums, which HDF5 verifies when they are read.
+def netcdf_content(dataset: xr.Dataset) -> bytes:
+    """Return the content of a NetCDF file. Numbers have checksums, which HDF5 verifies when they are read.
 
-    ``Dataset.to_netcdf`` of xarray is not used, because on a Dask worker it would ask the cluster for a lock.
+    HDF5 would write a small file in about a hundred pieces, so the content is made in memory. ``Dataset.to_netcdf`` of
+    xarray is not used, because on a Dask worker it would ask the cluster for a lock.
     """
+    import h5netcdf  # noqa: PLC0415
     import xarray as xr  # noqa: PLC0415 — half of the package's import time
 
-    with _new_file(file) as stored:
+    content = io.BytesIO()
+    with h5netcdf.File(content, "w") as stored:
         numbers = [n for n, v in dataset.variables.items() if v.size and v.ndim and v.dtype.kind in "biuf"]
         checked = {name: {"fletcher32": True} for name in numbers}
         dataset.dump_to_store(xr.backends.H5NetCDFStore(stored), encoding=checked)
+    return content.getvalue()
 
 
 def write_netcdf_in_pieces(file: BinaryIO, steps: int, pieces: Iterable[xr.Dataset]) -> None:
     """Write datasets that are pieces along the dimension "step", whose total size is ``steps``.
 
-    Numbers have checksums, as with `write_netcdf`.
+    Numbers have checksums, as with `netcdf_content`.
     """
     import xarray as xr  # noqa: PLC0415
 

@@ -24,7 +24,7 @@ from .._hints import describe_hint
 from ..provenance import build_info
 from ..results import labels
 from ..results.files import write_atomically
-from ..results.netcdf import write_netcdf
+from ..results.netcdf import netcdf_content
 from ..sweeps.engine import Cube, Grid, carry_out
 from ..sweeps.sealed import Cells
 from ._files import find_free_name, replace_non_finite
@@ -365,7 +365,7 @@ class Result:
         text = json.dumps(replace_non_finite(self.content()), indent=2, ensure_ascii=False, allow_nan=False)
         # The JSON file comes first, because it shows that the other files belong to this result.
         write_atomically(directory / f"{name}.json", (text + "\n").encode())
-        write_atomically(directory / f"{name}.nc", lambda file: write_netcdf(file, self.numbers))
+        write_atomically(directory / f"{name}.nc", netcdf_content(self.numbers))
         with plots.style():
             figure = self.draw()
             write_atomically(picture, lambda file: plots.save(figure, file, form))

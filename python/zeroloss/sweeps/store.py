@@ -32,7 +32,7 @@ from .._reading import is_special
 from ..config import ConfigurationError, read_sections
 from ..results import DESCRIPTIONS, TIMES, Outcome, file_lock
 from ..results.files import reading, remove_unfinished, write_atomically
-from ..results.netcdf import write_netcdf
+from ..results.netcdf import netcdf_content
 from ..results.recognition import SWEEP_MARK, is_empty, is_sweep, json_object
 from .cell import read_outcome
 from .cube import make_cube
@@ -288,7 +288,7 @@ class Store:
         """Write the cube of the cells that have ended."""
         with file_lock(self.lock("store"), wait=True):
             cube = self.cube()
-            write_atomically(self.path / "cube.nc", lambda file: write_netcdf(file, cube))
+            write_atomically(self.path / "cube.nc", netcdf_content(cube))
 
     def cube(self) -> xr.Dataset:
         """Return the histories of the cells that have ended.
