@@ -157,7 +157,7 @@ def test_unsupported_keys_are_answered_with_the_supported_ones():
         ("dynamics", "batch_size", "full batch"),
         ("network", "bias", "no biases"),
         ("network", "layers", "two layers"),
-        ("data", "classes", "one-hot rows"),
+        ("data", "classes", "integer labels"),
         ("run", "epochs", "say steps"),
     ):
         assert any(words in line for line in checked_problems({**SMALL, section: {**SMALL[section], key: 3}}))

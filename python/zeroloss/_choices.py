@@ -61,5 +61,5 @@ ABSENT = {
     **dict.fromkeys(("width", "hidden_size", "hidden_units", "d_hidden"), "say hidden"),
     **dict.fromkeys(("learning_rate", "eta"), "say lr"),
     **dict.fromkeys(("optimizer", "optimiser"), "say kind, as gradient_descent or adamw"),
-    **dict.fromkeys(("num_classes", "labels"), "say classes=10 in datasets.from_arrays(X, labels, classes=10)"),
+    **dict.fromkeys(("classes", "num_classes", "labels"), "integer labels: datasets.from_arrays(X, labels, classes=10)"),
 }
