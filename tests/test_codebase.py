@@ -29,16 +29,16 @@ LAYERS = (
     {"_reading", "provenance"},
     {"datasets"},
     {"networks"},
-    {"_network_measures"},
+    {"_fourier_features", "_network_measures"},
     {"metrics", "survival", "fourier", "geometry"},
     {"curvature"},
+    {"plots"},
     {"results"},
     {"dynamics"},
     {"simulation"},
     {"end_states"},
     {"_sections"},
     {"config"},
-    {"plots"},
     {"runs"},
     {"sweeps"},
     {"studies"},
@@ -198,6 +198,7 @@ def test_public_functions_are_documented():
         zl.curvature,
         zl.end_states,
         zl.learning_rate,
+        zl.plots,
     ):
         for name in owner.__all__:
             thing = getattr(owner, name)

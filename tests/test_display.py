@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from tqdm import tqdm
 
@@ -14,6 +15,7 @@ import zeroloss as zl
 from zeroloss import _progress
 from zeroloss.results import RunDirectory
 from zeroloss.studies.paper import figure4
+from zeroloss.survival import law as survival_law
 
 ROOT = Path(__file__).parents[1]
 
@@ -126,6 +128,7 @@ def results(tmp_path_factory):
         "sweep's store": zl.sweeps.Store.open(folder / "sweep"),
         "gradient": zl.GradientDescent(lr=zl.learning_rate.Cosine(1.0, 10)),
         "outcome": run.outcome,
+        "stationary point": zl.stationary_point(net, data, 1e-2),
         "experiment": figure4.STUDY.run(figure4.STUDY.quick),
     }
 
@@ -157,7 +160,8 @@ def test_the_repr_of_a_run_shows_outcome_and_last_record(results):
 
 
 @pytest.mark.parametrize(
-    "name", ["dataset", "network", "run", "run of no step", "ensemble", "Fourier summary", "sweep"]
+    "name",
+    ["dataset", "network", "run", "run of no step", "ensemble", "Fourier summary", "stationary point", "sweep"],
 )
 def test_notebooks_get_a_table(results, name):
     html = results[name]._repr_html_()
@@ -166,6 +170,29 @@ def test_notebooks_get_a_table(results, name):
     assert {element.tag for element in table.iter()} == {"table", "caption", "tr", "th", "td"}
     assert {key for element in table.iter() for key in element.attrib} <= {"style"}
     assert len(html) < 3_000
+
+
+def test_a_law_of_delays_shows_its_coefficients():
+    """The names of covariates come from the user."""
+    law = zl.survival.DelayLaw(
+        distribution="weibull",
+        powers={HOSTILE: zl.survival.Estimate(-1.25, -1.5, -1.0)},
+        rates={},
+        intercept=zl.survival.Estimate(3.0, 2.0, 4.0),
+        scale=0.5,
+        confidence=0.95,
+        runs=9,
+        censored=2,
+        log_likelihood=-10.0,
+        aic=26.0,
+        _names=(HOSTILE, survival_law._INTERCEPT),
+        _covariance=np.eye(2),
+    )
+    table = ElementTree.fromstring(law._repr_html_())
+    cells = ["".join(cell.itertext()) for cell in table.iter("td")]
+    assert cells[:2] == ["-1.25, 95 % interval -1.5 to -1", "3, 95 % interval 2 to 4"]
+    assert cells[3] == "9, 2 of them censored"
+    assert "<script" not in law._repr_html_()
 
 
 def test_hostile_names_are_escaped_and_shortened():

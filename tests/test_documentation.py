@@ -88,6 +88,12 @@ def check_measures(lines, _):
     assert 0.2 < float(smallest.split()[-1]) < 0.6
 
 
+def check_plots(lines, folder):
+    start, end = (int(re.search(r"± (\d+) %", line)[1]) for line in lines)
+    assert end < start
+    assert (folder / "run.pdf").read_bytes().startswith(b"%PDF")
+
+
 def check_curvature(lines, _):
     sharpness, along, same, largest, traces, negative = lines
     assert float(sharpness) == pytest.approx(0.393, abs=5e-4)
@@ -159,6 +165,7 @@ CHECKS_OF_PAGES = {
     "docs/how-to/your-own-data.md": check_tasks,
     "docs/how-to/checkpoints.md": check_checkpoints,
     "docs/how-to/measures.md": check_measures,
+    "docs/how-to/plots.md": check_plots,
     "docs/how-to/curvature.md": check_curvature,
     "docs/how-to/end-states.md": check_end_states,
     "docs/how-to/exact-events.md": check_events,

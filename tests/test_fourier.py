@@ -207,3 +207,86 @@ def test_the_group_is_saved_with_a_run(tmp_path):
     for rows, saved in zip(zl.fourier.group_rows(data), zl.fourier.group_rows(run.data), strict=True):
         np.testing.assert_array_equal(rows, saved)
     assert zl.fourier.group_rows(data)[1].tolist() == [6, 7, 9, 8]  # 2 is a primitive root of 5.
+
+
+@pytest.mark.parametrize("p", [3, 4, 11, 12])
+def test_coordinates_are_those_of_the_projection_onto_the_plane(p):
+    """The scalar products of the points are those of the rows projected by a pseudo-inverse."""
+    E = np.random.default_rng(p).standard_normal((p, 7))
+    for k, F in enumerate(defined_features(E), start=1):
+        spanning = np.column_stack([F.real, F.imag])[:, : 1 if 2 * k == p else 2]
+        projected = E @ spanning @ np.linalg.pinv(spanning)
+        points = zl.fourier.circle(E, k)
+        np.testing.assert_allclose(points @ points.T, projected @ projected.T, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(points[:, 0], E @ F.real / np.linalg.norm(F.real), rtol=0, atol=1e-12)
+        assert 2 * k == p or points[:, 1] @ (E @ F.imag) < 0
+
+
+def test_equal_and_orthogonal_vectors_give_a_circle():
+    """With phases over a whole turn, element j is at the angle 2πjk/p. The radius is 2 ‖Re F_k‖ = √(8/2)."""
+    E = waves(11, np.arange(8) * np.pi / 4)
+    for k in range(1, 6):
+        angle = 2 * np.pi * k * np.arange(11) / 11
+        expected = 2 * np.column_stack([np.cos(angle), np.sin(angle)])
+        np.testing.assert_allclose(zl.fourier.circle(E, k), expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("frequency", "message"), [(0, "an integer of at least 1"), (6, "at most 5")])
+def test_frequencies_that_do_not_exist_are_rejected(frequency, message):
+    with pytest.raises(ValueError, match=f"frequency: expected {message}, got {frequency}"):
+        zl.fourier.circle(np.ones((11, 2)), frequency)
+
+
+#: Tasks modulo 7 with the function that combines the places of two operands in the group.
+COMBINED = [
+    (zl.datasets.modular_addition(7, test_count=3), lambda a, b: a + b),
+    (zl.datasets.modular_addition(7, test_count=3, pairs="ordered", inputs="concatenated"), lambda a, b: a + b),
+    (zl.datasets.modular_subtraction(7, test_count=3), lambda a, b: a - b),
+    (zl.datasets.modular_multiplication(7, test_count=3), lambda a, b: a + b),
+    (zl.datasets.modular_division(7, test_count=3), lambda a, b: a - b),
+]
+
+
+@pytest.mark.parametrize(("data", "combine"), COMBINED)
+def test_phases_of_units_are_those_of_their_cosines(data, combine):
+    """The oracle of the combined phase sums the product of a unit's cosines over all pairs of operands."""
+    blocks = zl.fourier.group_rows(data)
+    n, h = len(blocks[0]), 6
+    random = np.random.default_rng(0)
+    k = random.integers(1, (n - 1) // 2, size=h, endpoint=True)
+    inputs, output = random.uniform(-np.pi, np.pi, (len(blocks), h)), random.uniform(-np.pi, np.pi, h)
+    E, W = np.full((data.d_in, h), 9.0), np.full((h, data.d_out), 9.0)
+    at = 2 * np.pi * np.arange(n)[:, None] * k / n
+    for rows, phases in zip(blocks, inputs, strict=True):
+        E[rows] = 3 * np.cos(at + phases)
+    W[:, blocks[0]] = (2 * np.cos(at + output)).T
+    found = zl.fourier.unit_phases(zl.networks.from_arrays(E, W), data)
+    np.testing.assert_array_equal(found.frequency, k)
+    np.testing.assert_allclose(found.share, 1, rtol=1e-12)
+    np.testing.assert_allclose(found.inputs, inputs, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.output, output, rtol=0, atol=1e-12)
+    first, second = inputs[0], inputs[-1]
+    for u in range(h):
+        total = sum(
+            cmath.exp(-2j * math.pi * k[u] * combine(a, b) / n)
+            * math.cos(2 * math.pi * k[u] * a / n + first[u])
+            * math.cos(2 * math.pi * k[u] * b / n + second[u])
+            for a in range(n)
+            for b in range(n)
+        )
+        assert abs(cmath.exp(1j * found.combined[u]) - total / abs(total)) < 1e-12
+
+
+def test_units_without_power_have_no_share():
+    data = zl.datasets.modular_addition(5, test_count=3)
+    found = zl.fourier.unit_phases(zl.networks.from_arrays(np.zeros((5, 2)), np.zeros((2, 5))), data)
+    assert np.isnan(found.share).all()
+    assert (found.power == 0).all()
+
+
+def test_networks_that_do_not_fit_have_no_phases():
+    data = zl.datasets.modular_addition(5, test_count=3)
+    with pytest.raises(ValueError, match="net: expected 5 outputs, as the data have, got 4"):
+        zl.fourier.unit_phases(zl.networks.from_arrays(np.zeros((5, 2)), np.zeros((2, 4))), data)
+    with pytest.raises(TypeError, match="net: expected a Network"):
+        zl.fourier.unit_phases(np.zeros((5, 2)), data)

@@ -17,6 +17,7 @@ from zeroloss._hints import get_hints, list_choices
 from zeroloss.datasets import dataset, operands
 from zeroloss.dynamics import descent, norm_flow
 from zeroloss.geometry import projection, solver
+from zeroloss.plots import history
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,6 +34,8 @@ SAME = [
     (_choices.Solver, solver.METHODS),
     (_choices.ProjectionMethod, projection.PROJECTIONS),
     (_choices.Direction, zl.metrics._DIRECTIONS),
+    (_choices.Abscissa, history.AGAINST),
+    (_choices.TimeScale, history.SCALES),
     (_choices.Distribution, tuple(zl.survival.DISTRIBUTIONS)),
 ]
 

@@ -48,6 +48,8 @@ KernelOutputs = Literal["all", "mean"]
 CurvaturePart = Literal["hessian", "gauss_newton"]
 EigenvalueEnd = Literal["largest", "smallest"]
 Direction = Literal["above", "below"]
+Abscissa = Literal["step", "time", "slow_time"]
+TimeScale = Literal["log", "linear"]
 Distribution = Literal["log_normal", "weibull", "log_logistic"]
 
 #: Arguments that this package does not have, with the argument or value to use instead.
@@ -61,5 +63,7 @@ ABSENT = {
     **dict.fromkeys(("width", "hidden_size", "hidden_units", "d_hidden"), "say hidden"),
     **dict.fromkeys(("learning_rate", "eta"), "say lr"),
     **dict.fromkeys(("optimizer", "optimiser"), "say kind, as gradient_descent or adamw"),
-    **dict.fromkeys(("classes", "num_classes", "labels"), "integer labels: datasets.from_arrays(X, labels, classes=10)"),
+    **dict.fromkeys(
+        ("classes", "num_classes", "labels"), "integer labels: datasets.from_arrays(X, labels, classes=10)"
+    ),
 }

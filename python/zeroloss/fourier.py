@@ -7,7 +7,6 @@ each operand has separate rows of E and separate features.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +14,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _display
 from ._checks import ArgumentValueError
+from ._fourier_features import circle, features, take_rows, transform
 from .datasets import Dataset
+from .datasets.cyclic_group import group_rows
+from .networks import Network
 
-__all__ = ["FourierSummary", "features", "group_rows", "inverse_participation_ratio", "summary", "unit_shares"]
+__all__ = [
+    "FourierSummary",
+    "UnitPhases",
+    "circle",
+    "features",
+    "group_rows",
+    "inverse_participation_ratio",
+    "summary",
+    "unit_phases",
+    "unit_shares",
+]
 
-_SUMS = ("modular_addition", "modular_subtraction")
-_PRODUCTS = ("modular_multiplication", "modular_division")
+_DIFFERENCES = ("modular_subtraction", "modular_division")  # of numbers, or of the exponents of a primitive root
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,76 +100,36 @@ class FourierSummary:
         return f"Fourier features of {len(np.unique(self.frequency))} frequencies"
 
 
-def group_rows(data: Dataset) -> tuple[NDArray[np.intp], ...]:
-    """Find the rows of E that belong to the elements of a task's cyclic group.
+@dataclass(frozen=True, eq=False, repr=False)
+class UnitPhases:
+    """The phases of h units, each at its strongest frequency k.
 
-    Parameters
+    Over the n elements of the group, a unit reads A cos(2πkj/n + φ) from element j of an operand, and adds
+    B cos(2πkc/n + ψ) to output c. Products of cosines give the right output if ψ is the sum of the φ of all operands,
+    or, for differences and quotients, the difference.
+
+    Attributes
     ----------
-    data : Dataset
-        A dataset of `modular_addition` or `modular_subtraction`, or, modulo a prime above 2, of
-        `modular_multiplication` or `modular_division`.
-
-    Returns
-    -------
-    tuple of ndarray
-        The rows in the order of the group. One array if the inputs are sums of one-hot vectors, otherwise one for each
-        operand. For sums and differences the order is 0 … p − 1. For products and quotients it is gᵏ mod p,
-        k = 0 … p − 2, with the least primitive root g.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the data are of another task.
+    frequency : ndarray, (h,)
+        The frequency k with the greatest power, summed over the operands.
+    share : ndarray, (h,)
+        The share of that frequency in the power of the unit. NaN for a unit without power.
+    power : ndarray, (h,)
+        The power Σ_k |F_k|² of each unit, summed over the operands.
+    inputs : ndarray, (operands, h)
+        The phase φ of each operand, from −π to π. One row if all operands share the rows of E.
+    combined : ndarray, (h,)
+        The phase ψ that products of cosines give, from −π to π.
+    output : ndarray, (h,)
+        The phase ψ of the outputs, from −π to π.
     """
-    _checks.check_instance("data", data, Dataset)
-    task, p = data.settings.get("task"), data.settings.get("p", 0)
-    if task in _SUMS:
-        order = np.arange(p)
-    elif task in _PRODUCTS and p > 2 and all(p % factor for factor in range(2, math.isqrt(p) + 1)):
-        order = _powers_of_a_primitive_root(p)
-    else:
-        what = f"{task} modulo {p}" if p else str(task)
-        raise ArgumentValueError(
-            "data",
-            "expected a task with a cyclic group (sums or differences modulo p, products or quotients modulo a "
-            f"prime above 2), got {what}",
-        )
-    return tuple(order + first for first in range(0, data.d_in, p))
 
-
-def features(E: ArrayLike, data: Dataset | None = None, operand: int | None = None) -> NDArray[np.complex128]:
-    """Compute F_k = (1/n) Σ_j exp(−2πi jk/n) E_j for k = 1 … ⌊n/2⌋.
-
-    Parameters
-    ----------
-    E : array_like, (d_in, h)
-        The embedding. Without ``data``, row j belongs to the number j of the n = d_in numbers modulo n.
-    data : Dataset, optional
-        The task of the embedding. E_j is then the row of element j of its group of n elements, see `group_rows`.
-    operand : int, optional
-        The operand whose rows are used, from 0 on. Required if the inputs are concatenated.
-
-    Returns
-    -------
-    ndarray of complex, (⌊n/2⌋, h)
-        The features; row k − 1 is F_k.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the task has no cyclic group, the embedding does not fit it or has fewer than two rows, or the operand is
-        missing or does not exist.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import zeroloss as zl
-    >>> angle = 2 * np.pi * 3 * np.arange(11) / 11
-    >>> F = zl.fourier.features(np.column_stack([np.cos(angle), np.sin(angle)]))
-    >>> int(np.abs(F).sum(axis=1).argmax()) + 1
-    3
-    """
-    return _transform(_element_rows(E, data, operand))
+    frequency: NDArray[np.intp]
+    share: NDArray[np.float64]
+    power: NDArray[np.float64]
+    inputs: NDArray[np.float64]
+    combined: NDArray[np.float64]
+    output: NDArray[np.float64]
 
 
 def unit_shares(E: ArrayLike, data: Dataset | None = None, operand: int | None = None) -> NDArray[np.float64]:
@@ -248,8 +219,8 @@ def summary(E: ArrayLike, data: Dataset | None = None, operand: int | None = Non
     ValueError, TypeError
         As for `features`.
     """
-    rows = _element_rows(E, data, operand)
-    F = _transform(rows)
+    rows = take_rows(E, data, operand)
+    F = transform(rows)
     frequency = np.repeat(np.arange(1, len(F) + 1), 2)
     vectors = np.stack([F.real, F.imag], axis=1).reshape(2 * len(F), -1)
     if len(rows) % 2 == 0:  # the last frequency is n/2, and e^{−πij} is real
@@ -275,44 +246,45 @@ def summary(E: ArrayLike, data: Dataset | None = None, operand: int | None = Non
     )
 
 
-def _element_rows(E: ArrayLike, data: Dataset | None, operand: int | None) -> NDArray[np.float64]:
-    """Return the rows of the elements of the group, in order."""
-    embedding = _checks.matrix("E", E, "float64")
-    if data is None:
-        if operand is not None:
-            raise ArgumentValueError("operand", f"expected together with data, got {operand!r}")
-        return embedding
+def unit_phases(net: Network, data: Dataset) -> UnitPhases:
+    """Compute the phases of all units, each at its strongest frequency.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    data : Dataset
+        A task with a cyclic group, see `group_rows`.
+
+    Returns
+    -------
+    UnitPhases
+        The frequencies, shares and phases.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the task has no cyclic group, or the network does not fit the data.
+    """
+    _checks.check_instance("net", net, Network)
     blocks = group_rows(data)
-    if len(embedding) != data.d_in:
-        raise ArgumentValueError(
-            "E", f"expected {data.d_in} rows, the number of inputs of the data, got shape {embedding.shape}"
-        )
-    if operand is None and len(blocks) > 1:
-        raise ArgumentValueError(
-            "operand", f"expected 0 to {len(blocks) - 1}, because the operands are concatenated, got none"
-        )
-    place = 0 if operand is None else _checks.integer("operand", operand, 0)
-    if place >= len(blocks):
-        raise ArgumentValueError("operand", f"expected below {len(blocks)}, the number of blocks of rows, got {place}")
-    return embedding[blocks[place]]
-
-
-def _transform(rows: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """Compute the features from the rows of the elements."""
-    if len(rows) < 2 or rows.shape[1] < 1:
-        raise ArgumentValueError("E", f"expected at least two rows and one column, got shape {rows.shape}")
-    return np.fft.fft(rows, axis=0, norm="forward")[1 : len(rows) // 2 + 1]
-
-
-def _powers_of_a_primitive_root(p: int) -> NDArray[np.intp]:
-    """Return gᵏ mod p, k = 0 … p − 2, for a prime p and its least primitive root g."""
-    for g in range(2, p):
-        powers = [1]
-        while (following := powers[-1] * g % p) != 1:
-            powers.append(following)
-        if len(powers) == p - 1:
-            return np.array(powers)
-    raise AssertionError("every prime has a primitive root")
+    if net.W.shape[1] != data.d_out:
+        raise ArgumentValueError("net", f"expected {data.d_out} outputs, as the data have, got {net.W.shape[1]}")
+    F = np.stack([features(net.E, data, operand) for operand in range(len(blocks))])
+    power = (np.abs(F) ** 2).sum(axis=0)
+    total, strongest, units = power.sum(axis=0), power.argmax(axis=0), np.arange(net.hidden)
+    inputs = np.angle(F[:, strongest, units])
+    signs = np.where((np.arange(len(blocks)) > 0) & (data.settings["task"] in _DIFFERENCES), -1, 1)
+    combined = signs @ inputs if len(blocks) > 1 else data.settings.get("summands", 2) * inputs[0]
+    of_outputs = features(net.W.T[blocks[0]])  # Classes have the order of the first operand.
+    return UnitPhases(
+        frequency=strongest + 1,
+        share=power[strongest, units] / np.where(total > 0, total, np.nan),
+        power=total,
+        inputs=inputs,
+        combined=np.angle(np.exp(1j * combined)),
+        output=np.angle(of_outputs[strongest, units]),
+    )
 
 
 def _cosines(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

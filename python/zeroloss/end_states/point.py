@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _display
 from ..networks import Network
 
 #: How a search ended.
@@ -92,6 +93,17 @@ class StationaryPoint:
             f"{self.smallest_curvature:.3g}, {self.active_units} of {self.network.hidden} units active, "
             f"rank {self.rank})"
         )
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "objective": f"{self.objective:.12g}",
+            "KKT residual": f"{self.kkt:.1e}",
+            "smallest curvature": self.smallest_curvature,
+            "active units": f"{self.active_units} of {self.network.hidden}",
+            "rank of J": self.rank,
+            "outcome": self.message,
+        }
+        return _display.format_html(f"Stationary point, {self.outcome}", rows)
 
 
 def find_active_units(net: Network) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.text import Text
 
 
 #: The colours of Okabe and Ito, which can be distinguished with every kind of colour vision.
@@ -71,26 +72,6 @@ def style() -> Iterator[None]:
         yield
 
 
-def make_figure(width: float, height: float) -> Figure:
-    """Make an empty figure that arranges its panels automatically.
-
-    Parameters
-    ----------
-    width : float
-        The width in inches.
-    height : float
-        The height in inches.
-
-    Returns
-    -------
-    Figure
-        The figure.
-    """
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
 def add_title(place: Figure | SubFigure, letter: str, title: str) -> None:
     """Add a letter and a title to a part of a figure.
 
@@ -137,6 +118,53 @@ def add_legend(axes: Axes, **options: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     axes.legend(once.values(), once.keys(), **options)
+
+
+def write_literally(*texts: Text) -> None:
+    """Show texts as they are, without reading dollar signs as mathematics.
+
+    Parameters
+    ----------
+    *texts : Text
+        The texts, such as names that come from a user.
+    """
+    for text in texts:
+        text.set_parse_math(False)
+
+
+def write_condition(condition: str) -> str:
+    """Write the condition of an event for a label.
+
+    Parameters
+    ----------
+    condition : str
+        The condition, such as ``"test_accuracy >= 0.95"``.
+
+    Returns
+    -------
+    str
+        The text, such as "test accuracy ≥ 0.95".
+    """
+    return condition.replace("_", " ").replace(">=", "≥").replace("<=", "≤")
+
+
+def choose_colours(count: int) -> list[Any]:
+    """Choose a colour for each of several curves.
+
+    Parameters
+    ----------
+    count : int
+        The number of curves.
+
+    Returns
+    -------
+    list
+        Colours of `COLOURS` for up to six curves, otherwise shades of the colour map viridis.
+    """
+    import matplotlib as mpl  # noqa: PLC0415
+
+    single = [colour for name, colour in COLOURS.items() if name != "grey"]
+    return single[:count] if count <= len(single) else list(mpl.colormaps["viridis"](np.linspace(0, 0.9, count)))
 
 
 def format_numbers(numbers: Iterable[float]) -> str:

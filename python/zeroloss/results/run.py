@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from .. import _display
-from .._choices import Every
+from .. import _checks, _display, plots
+from .._choices import Abscissa, Every, TimeScale
 from ..datasets import Dataset
 from ..networks import Network
 from .checkpoint import Checkpoint, Columns, ObserverStates
@@ -26,6 +26,7 @@ from .schedule import Schedule
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.figure import Figure
 
 #: Functions of a user, by the name of the recorded variable. Their argument is the network; with a ``lag`` also an
 #: earlier network.
@@ -146,6 +147,55 @@ class Run:
         """
         self.extender(self, steps, duration, measures=measures, progress=progress)
         return self
+
+    def plot(
+        self,
+        *others: Run,
+        against: Abscissa = "step",
+        scale: TimeScale = "log",
+        names: Sequence[str] | None = None,
+        also: Sequence[str] = (),
+    ) -> Figure:
+        """Plot loss, accuracy and norms of the run, or of several runs over each other, with marks at events.
+
+        Parameters
+        ----------
+        *others : Run
+            Further runs.
+        against : {"step", "time", "slow_time"}
+            The abscissa. The histories of all runs need it.
+        scale : {"log", "linear"}
+            The scale of the abscissa. "log" is linear up to the first record after 0, and logarithmic from there on.
+        names : sequence of str, optional
+            The name of each run in the legend. By default, the settings in which the runs differ.
+        also : sequence of str
+            Further variables of the histories over "step", such as measures, each with a panel of its own.
+
+        Returns
+        -------
+        Figure
+            The figure. ``figure.savefig("run.svg")`` or ``"run.pdf"`` writes it. A notebook shows it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a history does not have the abscissa or a variable of ``also``, or there are not as many names as runs.
+
+        See Also
+        --------
+        zeroloss.plots.plot_history : The same for histories.
+        """
+        runs = (self, *others)
+        for run in runs:
+            _checks.check_instance("others", run, Run)
+        return plots.plot_history(
+            [run.history for run in runs],
+            [run.events for run in runs],
+            against=against,
+            scale=scale,
+            names=names,
+            also=also,
+        )
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write the run into a directory, from which `zeroloss.load` reads it.

@@ -17,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _checks
+from .. import _checks, _display
 from .._checks import ArgumentValueError
 from .._choices import Distribution
 from .maximum import explain_no_maximum
@@ -159,6 +159,15 @@ class DelayLaw:
         rows, middle = self._design(covariates), self.median(**covariates)
         error = np.sqrt(np.einsum("...i,ij,...j->...", rows, self._covariance, rows))
         return middle * np.exp(-_quantile(self.confidence) * error), middle * np.exp(_quantile(self.confidence) * error)
+
+    def _repr_html_(self) -> str:
+        share = f"{100 * self.confidence:g} % interval"
+        rows: dict[str, object] = {
+            name: f"{estimate.value:.4g}, {share} {estimate.low:.4g} to {estimate.high:.4g}"
+            for name, estimate in self._coefficients().items()
+        }
+        rows |= {"scale": self.scale, "runs": f"{self.runs}, {self.censored} of them censored", "AIC": self.aic}
+        return _display.format_html(f"Law of delays, {self.distribution}", rows)
 
     def _coefficients(self) -> dict[str, Estimate]:
         """Return the estimates by name, in the order of the covariance."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import plots, survival
+from .. import plots
 from .._checks import ArgumentValueError
-from ..results import Ending
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -43,7 +41,6 @@ def draw(cube: xr.Dataset, title: str, by: str | None = None) -> Figure:
     keys = [str(dim) for dim in cube.ending.dims]
     if by is not None and by not in keys:
         raise ArgumentValueError("by", f"expected one of {', '.join(keys)}, got {by}")
-    varied = sorted((key for key in keys if not key.endswith("seed")), key=lambda key: -cube.sizes[key]) or keys
     name = next((name for name in _CURVES if name in cube and np.isfinite(cube[name]).any()), None)
     parts = [*(["delays"] if cube.sizes["event"] else []), *(["curves"] if name else [])]
     figure = plots.make_figure(6.0 * max(len(parts), 1), 4.8)
@@ -51,52 +48,18 @@ def draw(cube: xr.Dataset, title: str, by: str | None = None) -> Figure:
     places: Any = figure.subfigures(1, len(parts), squeeze=False, wspace=0.04).ravel() if parts else []
     for place, letter, part in zip(places, "ab", parts, strict=False):
         if part == "delays":
-            _delays(place, letter, cube, varied[:2])
+            _delays(place, letter, cube)
         else:
             assert name is not None
-            _curves(place, letter, cube[name], by or varied[0])
+            _curves(place, letter, cube[name], by or plots.choose_keys(cube)[0])
     return figure
 
 
-def _delays(place: SubFigure, letter: str, cube: xr.Dataset, keys: Sequence[str]) -> None:
+def _delays(place: SubFigure, letter: str, cube: xr.Dataset) -> None:
     """Draw the median steps to the last event, or from the first to the last event. Unreached medians are hatched."""
-    import matplotlib as mpl  # noqa: PLC0415
-
-    events = cube.event.values.tolist()
-    ends = cube.last_step.where(cube.ending != Ending.DIVERGED, np.inf)
-    steps, what = cube.event_step.sel(event=events[-1]), f"steps to {events[-1]}"
-    if len(events) > 1:
-        begin = cube.event_step.sel(event=events[0])
-        steps, ends, what = steps - begin, ends - begin, f"steps from {events[0]}\nto {events[-1]}"
-    others = [str(dim) for dim in steps.dims if dim not in keys]
-    known = np.isfinite(steps) | np.isfinite(ends)
-    middle = survival.median(steps, ends, others) if others else steps.where(np.isfinite(steps), np.inf)
-    middle = middle.where(known.any(others) if others else known).transpose(*keys[::-1])
-    values = np.atleast_2d(middle.values)
-    axes = place.subplots()
-    finite = values[np.isfinite(values) & (values > 0)]
-    log = finite.size > 1 and finite.max() > 10 * finite.min()
-    limits: dict[str, Any] = {"vmin": finite.min(), "vmax": finite.max()} if finite.size else {"vmin": 0, "vmax": 1}
-    norm = mpl.colors.LogNorm(**limits) if log else mpl.colors.Normalize(**limits)
-    shown = np.ma.masked_invalid(values)
-    image = axes.imshow(shown, origin="lower", aspect="auto", cmap="viridis_r", norm=norm, interpolation="nearest")
-    for y, x in np.argwhere(np.isposinf(values)):
-        box = mpl.patches.Rectangle(
-            (x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", linewidth=0, edgecolor="#888888"
-        )
-        axes.add_patch(box)
-    axes.grid(visible=False)
-    axes.set_xticks(range(values.shape[1]), _texts(cube[keys[0]]), rotation=45 if values.shape[1] > 6 else 0)
-    axes.set_xlabel(cube[keys[0]].attrs["long_name"])
-    if len(keys) > 1:
-        axes.set_yticks(range(values.shape[0]), _texts(cube[keys[1]]))
-        axes.set_ylabel(cube[keys[1]].attrs["long_name"])
-    else:
-        axes.set_yticks([])
-    if finite.size:
-        place.colorbar(image, ax=axes, label=what, shrink=0.8)
-    else:
-        axes.set_title(what)
+    first, *_, last = [*cube.event.values.tolist()] * 2
+    keys = plots.choose_keys(cube)
+    plots.draw_squares(place.subplots(), *plots.find_delays(cube, last, keys, since=None if first == last else first))
     plots.add_title(place, letter, "median delay; hatched: not reached in most cells")
 
 
@@ -105,7 +68,7 @@ def _curves(place: SubFigure, letter: str, curves: xr.DataArray, by: str) -> Non
     import matplotlib as mpl  # noqa: PLC0415
 
     axes: Axes = place.subplots()
-    labels = _texts(curves[by])
+    labels = plots.format_values(curves[by])
     shades = mpl.colormaps["viridis"](np.linspace(0.9, 0.05, len(labels)))
     faint = curves.size / curves.sizes["step"] <= _MAX_FAINT
     for shade, label, place_of in zip(shades, labels, range(len(labels)), strict=True):
@@ -127,11 +90,6 @@ def _curves(place: SubFigure, letter: str, curves: xr.DataArray, by: str) -> Non
     axes.set(xlabel="step", ylabel=str(curves.attrs.get("long_name", curves.name)))
     axes.legend(title=curves[by].attrs["long_name"], title_fontsize=8, ncols=1 + len(labels) // 9)
     plots.add_title(place, letter, f"{curves.attrs.get('long_name', curves.name)}, grouped by {by}; means and cells")
-
-
-def _texts(values: xr.DataArray) -> list[str]:
-    """Return the values of a coordinate as labels of ticks."""
-    return [f"{value:g}" if isinstance(value, int | float) else str(value) for value in values.values.tolist()]
 
 
 def _is_log_spaced(steps: NDArray[Any]) -> bool:

@@ -1,12 +1,13 @@
 """Figure 6: the predicted gradient on modular addition; delayed generalisation, and circles in the embedding.
 
 The first layer of the network follows Eq. 20 alone. The figure shows the test accuracy and, for the Fourier features
-F_k of the initial and the final E (Sec. 7.3.2), the norms of Re F_k and Im F_k, the cosines among them, and the cosines
-among their absolute values.
+F_k of the initial and the final E (Sec. 7.3.2), the norms of Re F_k and Im F_k, the cosines among them, the cosines
+among their absolute values, and the rows of E in the planes of three frequencies.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 LEVELS = (0.5, 0.95, 0.999)  # The summary has the crossings of these test accuracies.
 STAGES = ("initial", "final")
+CIRCLES = 3  # frequencies whose planes are drawn
 
 #: The two readings of N(0, p^(−1/2)): the standard deviation of the entries of E as a function of p.
 SPREADS = {"std": lambda p: p**-0.5, "variance": lambda p: p**-0.25}
@@ -91,8 +93,9 @@ def analyse(s: Settings, fixed: Cube, flows: Cube) -> tuple[xr.Dataset, dict[str
     """Return all numbers of the picture over seed, step, stage and vector, and the summary."""
     import xarray as xr  # noqa: PLC0415 — xarray takes long to import.
 
-    initial = [fourier.summary(make_problem(s, seed)[1].E) for seed in range(s.seeds)]
-    final = [fourier.summary(cell["E"]) for cell in fixed]
+    embeddings = [[make_problem(s, seed)[1].E for seed in range(s.seeds)], [cell["E"] for cell in fixed]]
+    initial, final = ([fourier.summary(E) for E in stage] for stage in embeddings)
+    planes = [[[fourier.circle(E, k) for k in range(1, s.p // 2 + 1)] for E in stage] for stage in embeddings]
     histories = fixed.dataset().drop_vars("E")
 
     def stack_stages(name: str) -> Any:
@@ -106,17 +109,22 @@ def analyse(s: Settings, fixed: Cube, flows: Cube) -> tuple[xr.Dataset, dict[str
     part = np.where(np.diff(frequency, prepend=0) > 0, "Re", "Im").astype(object)
     pairs = ("stage", "seed", "vector", "other")
     about_absolute = "cosine of the absolute values of two vectors Re F_k, Im F_k"
+    about_position = "coordinate of a row of E in the plane of Re F_k and Im F_k"
     about_flow = "test accuracy of the equation integrated to flow_rtol, linear between steps"
     features = {
         "norm": (pairs[:3], stack_stages("norms"), "norm of Re F_k or Im F_k"),
         "cosine": (pairs, stack_stages("cosines"), "cosine of two vectors Re F_k, Im F_k"),
         "absolute_cosine": (pairs, stack_stages("absolute_cosines"), about_absolute),
+        "position": (("stage", "seed", "plane", "number", "axis"), np.array(planes), about_position),
         "flow_test_accuracy": (("seed", "step"), np.array(on_grid), about_flow),
     }
     coordinates = {
         "seed": ("seed", np.arange(s.seeds), "1", "seed index"),
         "stage": ("stage", np.array(STAGES, object), "", "embedding before the first and after the last step"),
         "frequency": ("vector", frequency, "cycles per p", "frequency k of the vector"),
+        "plane": ("plane", np.arange(1, s.p // 2 + 1), "cycles per p", "frequency k of the plane"),
+        "number": ("number", np.arange(s.p), "1", "number whose row of E it is"),
+        "axis": ("axis", np.array(("Re", "Im"), object), "", "along Re F_k, or along the part of -Im F_k across it"),
         "part": ("vector", part, "", "real or imaginary part of F_k"),
     }
     numbers = xr.Dataset(
@@ -177,7 +185,7 @@ def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
 
 
 def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
-    """Draw the four panels. The matrices are those of seed 0."""
+    """Draw the five panels. The matrices and the planes are those of seed 0."""
     vectors = r"$\mathrm{Re}\,F_k$, $\mathrm{Im}\,F_k$"
     absolute = r"$|\mathrm{Re}\,F_k|$, $|\mathrm{Im}\,F_k|$"
     _draw_accuracies(place("a", f"test accuracy, p = {s.p}, h = {s.hidden}"), numbers, s)
@@ -186,6 +194,8 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
     _draw_matrices(c, numbers.cosine, np.linspace(-0.2, 0.2, 5), "RdBu_r")
     d = place.part("d", f"cosines among {absolute} (seed 0)")
     _draw_matrices(d, numbers.absolute_cosine, np.linspace(0, 1, 5), "Blues")
+    planes = rf"$\mathrm{{Re}}\,F_k$ and $\mathrm{{Im}}\,F_k$ (seed 0): the numbers 0 … {s.p - 1}"
+    _draw_circles(place.part("e", f"rows of E in the planes of {planes}"), numbers)
 
 
 def _draw_accuracies(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
@@ -232,6 +242,19 @@ def _draw_matrices(place: SubFigure, cosines: xr.DataArray, ticks: NDArray[np.fl
     plots.add_colour_bar(place, image, both, "cosine", ticks)
 
 
+def _draw_circles(place: SubFigure, numbers: xr.Dataset) -> None:
+    """Draw the planes of the frequencies that are strongest at the end."""
+    positions = numbers.position.isel(seed=0)
+    sizes = (positions.sel(stage="final") ** 2).sum(["number", "axis"])
+    shown = sorted(sizes.plane.values[np.argsort(-sizes.values, kind="stable")[:CIRCLES]].tolist())
+    panels = place.subplots(1, len(STAGES) * len(shown))
+    for axes, (stage, k) in zip(panels, itertools.product(STAGES, shown), strict=True):
+        points = positions.sel(stage=stage, plane=k).transpose("number", "axis").values
+        radius = np.hypot(*points.T)
+        plots.draw_circle(axes, points, k, numbers.number.values.tolist())
+        axes.set_title(f"{stage}, k = {k}\nradius ± {100 * radius.std() / radius.mean():.1f} %", fontsize=8)
+
+
 STUDY = Study(
     name="figure6",
     title="Figure 6 of arXiv 2511.01938: predicted gradient on modular addition",
@@ -242,7 +265,7 @@ STUDY = Study(
     grids=grids,
     analyse=analyse,
     line=_format_line,
-    layout=Layout("ab cd", 10.5, 6.3, {"wspace": 0.05, "hspace": 0.03, "height_ratios": (1, 0.83)}),
+    layout=Layout("ab cd ee", 10.5, 8.6, {"wspace": 0.05, "hspace": 0.03, "height_ratios": (1, 0.83, 0.7)}),
     panels=panels,
     mark=lambda s: f"p = {s.p}, h = {s.hidden}, {s.steps} steps",
 )
