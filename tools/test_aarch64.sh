@@ -40,7 +40,8 @@ if [[ pyproject.toml -nt $packages ]]; then
   "$python" - <<'END' >"$build/requirements.txt"
 import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-test = [r for r in project["optional-dependencies"]["test"] if r.startswith(("hypothesis", "mpmath", "pytest>"))]
+used = ("hypothesis", "mpmath", "pytest>", "pytest-timeout")
+test = [r for r in project["optional-dependencies"]["test"] if r.startswith(used)]
 print(*project["dependencies"], *test, sep="\n")
 END
   "$python" -m pip install --quiet --target "$packages" --only-binary=:all: --implementation cp --python-version 3.11 \
@@ -63,4 +64,4 @@ mkdir "$package/zeroloss.dist-info"
 sed -n 's/^version = "\(.*\)"/Metadata-Version: 2.1\nName: zeroloss\nVersion: \1/p' pyproject.toml \
   >"$package/zeroloss.dist-info/METADATA"
 
-PYTHONPATH=$package:$packages PYTHONDONTWRITEBYTECODE=1 "$build/python" -m pytest -p no:cacheprovider "$@"
+PYTHONPATH=$package:$packages PYTHONDONTWRITEBYTECODE=1 "$build/python" -m pytest -p no:cacheprovider --timeout=0 "$@"
