@@ -1,6 +1,7 @@
 """Medians of events that some runs do not reach, computed by hand, by lifelines, and over a sweep."""
 
 import math
+import tracemalloc
 
 import lifelines
 import numpy as np
@@ -9,7 +10,7 @@ import xarray as xr
 
 import zeroloss as zl
 from zeroloss import sweeps
-from zeroloss.survival import median
+from zeroloss.survival import kaplan_meier, median
 
 NAN, INF = math.nan, math.inf
 SEEDS = xr.DataArray([10.0, 20.0], dims="seed", coords={"seed": [0, 1]})
@@ -78,6 +79,19 @@ def test_medians_of_intervals_agree_with_lifelines():
         assert median(np.where(happened, latest, NAN), ends, earliest=earliest) == expected
         reached += math.isfinite(expected)
     assert reached > 10
+
+
+@pytest.mark.parametrize("overlap", [0, 50])
+def test_the_memory_of_a_median_is_proportional_to_the_runs(overlap, monkeypatch):
+    """A table of 20 000 runs by 20 000 steps would take 400 MB."""
+    monkeypatch.setattr(kaplan_meier, "_MOST_ITERATIONS", 3)
+    steps = np.arange(20_000.0)
+    tracemalloc.start()
+    found = median(steps, 1.0, earliest=np.maximum(steps - overlap, 0))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert abs(found - 9_999) <= overlap
+    assert peak < 20 * 2**20
 
 
 def test_medians_of_one_schedule_are_records():

@@ -108,17 +108,20 @@ def _places(after: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.f
 
 def _shares(after: NDArray[np.float64], by: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
     """Estimate the share of runs with the event at each place. The rest, up to 1, is beyond all places."""
-    possible = (after[:, None] < places) & (places <= by[:, None])
-    censored = np.isinf(by)
-    if (possible[~censored].sum(axis=1) == 1).all():  # Kaplan and Meier: each interval contains one place
-        events = possible[~censored].sum(axis=0)
-        at_risk = (by[~censored, None] >= places).sum(axis=0) + (after[censored, None] >= places).sum(axis=0)
+    # The event of a run is at one of the places [first, last), of which the last one, number m, is beyond all places.
+    m, censored = len(places), np.isinf(by)
+    first = np.searchsorted(places, after, side="right")
+    last = np.where(censored, m + 1, np.searchsorted(places, by, side="right"))
+    if (last - first == 1)[~censored].all():  # Kaplan and Meier: each interval contains one place
+        events = np.bincount(first[~censored], minlength=m)
+        at_risk = len(by) - np.cumsum(np.bincount(np.where(censored, first, last), minlength=m))[:m]
         return -np.diff(np.cumprod(1 - events / at_risk), prepend=1.0)
-    open_ended = np.column_stack([possible, censored])
-    shares = np.full(open_ended.shape[1], 1 / open_ended.shape[1])
+    shares = np.full(m + 1, 1 / (m + 1))
     for _ in range(_MOST_ITERATIONS):  # Turnbull: divide each run over its places, in proportion to their shares
-        before, weights = shares, open_ended * shares
-        shares = (weights / weights.sum(axis=1, keepdims=True)).mean(axis=0)
+        before, up_to = shares, np.concatenate([[0.0], np.cumsum(shares)])
+        weights = 1 / (up_to[last] - up_to[first])
+        changes = np.bincount(first, weights, minlength=m + 2) - np.bincount(last, weights, minlength=m + 2)
+        shares = shares * np.maximum(np.cumsum(changes)[: m + 1], 0.0) / len(by)
         if np.abs(shares - before).max() < _CHANGE:
             break
     return np.asarray(shares[:-1])
