@@ -4,9 +4,11 @@ import shutil
 import tracemalloc
 from collections import namedtuple
 
+import psutil
 import pytest
 
 import zeroloss as zl
+from command import run_command
 from problems import same_bits
 from test_runs import settings
 from zeroloss import config, runs
@@ -40,6 +42,25 @@ def test_records_beyond_the_memory_are_rejected(every, message):
     with pytest.raises(ValueError, match=many):
         run.extend(steps=10**9)
     assert run.step == 2
+
+
+def test_a_limit_of_the_process_counts_as_memory(monkeypatch):
+    """As with ``ulimit -v``: 4 000 snapshots of a quarter of a MB need 1 GB."""
+    resource = pytest.importorskip("resource")
+    room = psutil.Process().memory_info().vms + 500 * MB
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (room, room))
+    with pytest.raises(ValueError, match=r"snapshot_every: 4001 snapshots: expected to fit in 0\.[45] GiB"):
+        zl.simulate(DESCENT, DATA, NET, steps=4000, snapshot_every=1)
+
+
+def test_a_command_without_memory_is_one_line(tmp_path, monkeypatch):
+    def fail(*_):
+        raise MemoryError("Unable to allocate 1. TiB")
+
+    monkeypatch.setattr(config, "from_file", fail)
+    done = run_command("run", tmp_path / "a.toml", "--out", tmp_path / "b")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "zeroloss: there is too little memory (Unable to allocate 1. TiB)\n"
 
 
 def test_snapshots_beyond_the_disk_are_rejected(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """The processors, the memory and the disk space that this process may use.
 
-The affinity of the process and the limits of its control group are respected.
+The affinity of the process, its limits (``ulimit -v``) and the limits of its control group are respected.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from . import _checks
@@ -39,6 +40,12 @@ def available_memory() -> int:
     limit, used = _read_words(_CGROUP / "memory.max"), _read_words(_CGROUP / "memory.current")
     if limit and used and limit[0] != "max":
         free.append(max(int(limit[0]) - int(used[0]), 0))
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 — Windows does not have it
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if most != resource.RLIM_INFINITY:
+            free.append(max(most - psutil.Process().memory_info().vms, 0))
     return min(free)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _checks, _display
 from ._checks import ArgumentValueError
 from ._fourier_features import circle, features, take_rows, transform
+from ._resources import check_memory
 from .datasets import Dataset
 from .datasets.cyclic_group import group_rows
 from .networks import Network
@@ -217,9 +218,10 @@ def summary(E: ArrayLike, data: Dataset | None = None, operand: int | None = Non
     Raises
     ------
     ValueError, TypeError
-        As for `features`.
+        As for `features`, or if the cosines do not fit in memory.
     """
     rows = take_rows(E, data, operand)
+    check_memory(f"E: the cosines of {len(rows)} vectors", 5 * 8 * len(rows) ** 2)
     F = transform(rows)
     frequency = np.repeat(np.arange(1, len(F) + 1), 2)
     vectors = np.stack([F.real, F.imag], axis=1).reshape(2 * len(F), -1)

@@ -88,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _exit(BAD_INPUT, str(error))
     except CommandError as error:
         _exit(error.status, str(error))
+    except MemoryError as error:
+        _exit(NUMERICAL_FAILURE, f"there is too little memory{f' ({error})' * bool(str(error))}")
     except (click.Abort, KeyboardInterrupt) as error:
         status, word = describe_interruption(error.__cause__ or error)
         _exit(status, f"{word}; unfinished files were not written")
@@ -149,7 +151,7 @@ def _import_modules(context: click.Context, option: click.Parameter, modules: Se
     for module in modules:
         try:
             importlib.import_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # A script may call sys.exit.
             raise CommandError(BAD_INPUT, f"--import: {module}: {type(error).__name__}: {error}") from error
 
 

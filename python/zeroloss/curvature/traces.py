@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _checks
 from .._choices import CurvaturePart, Loss, Reduction
+from .._resources import check_memory
 from ..datasets import Dataset
 from ..networks import Network
 from .eigenvalues import not_finite
@@ -141,7 +142,8 @@ def estimate_trace(
     numpy.linalg.LinAlgError
         If the products are not finite.
     ValueError, TypeError
-        If the network does not fit the data, a name is unknown, or a number is out of its range.
+        If the network does not fit the data, a name is unknown, a number is out of its range, or the problem does not
+        fit in memory.
 
     Examples
     --------
@@ -155,6 +157,7 @@ def estimate_trace(
     check_settings(loss, reduction, part)
     weight_decay = _checks.not_negative("weight_decay", weight_decay)
     samples, seed = _checks.integer("samples", samples, 2), _checks.integer("seed", seed, 0)
+    check_memory(f"samples: {samples} products", 8 * samples)
     curvature, d = make_curvature(net, data, loss, reduction, threads), parameter_count(net)
     random = np.random.default_rng(seed)
     squares = np.empty(samples)
