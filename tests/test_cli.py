@@ -120,6 +120,23 @@ def test_a_result_replaces_only_one_of_the_same_settings(tiny, monkeypatch, tmp_
     assert set(all_of_them) - set(both) == {"figure6-2.json", "figure6-2.nc", "figure6-2.png"}
 
 
+@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
+def test_an_edited_file_next_to_a_result_stays(tiny, tmp_path, form):
+    """Another program has drawn a picture, or written numbers, under the name of a result with the same settings."""
+    words = ["reproduce", "6", "--quick", "--out", tmp_path, "--format", form]
+    for _ in range(2):
+        status, out, _ = command(*words)
+        assert out.strip().endswith(str(tmp_path / f"figure6.{form}"))
+    for name in (f"figure6.{form}", "figure6.nc"):
+        result = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(b"edited")
+        status, out, _ = command(*words)
+        assert status == 0
+        assert out.strip().endswith(str(tmp_path / f"figure6-quick.{form}"))
+        assert (tmp_path / name).read_bytes() == b"edited"
+        (tmp_path / name).write_bytes(result)
+
+
 @pytest.mark.parametrize("name", ["figure6.png", "figure6.nc", "figure6.json"])
 def test_a_file_that_is_not_a_result_stays(tiny, tmp_path, name):
     (tmp_path / name).write_text("{}")

@@ -7,6 +7,7 @@ used.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -223,8 +224,14 @@ def save(figure: Figure, file: Path | BinaryIO, form: str = "png") -> None:
         figure.savefig(file, dpi=160, format=form, metadata=dict(FORMS[form]))
 
 
+#: The bytes at both ends of a file that have the mark of a picture.
+_START = 4096
+#: The mark of a picture in a file of each format.
+_MARKS = (b"tEXtSoftware\0zeroloss", b"<dc:title>zeroloss</dc:title>", b"/Creator (zeroloss)")
+
+
 def is_ours(path: Path) -> bool:
-    """Return whether `save` wrote a file as PNG.
+    """Return whether `save` wrote a file.
 
     Parameters
     ----------
@@ -237,4 +244,7 @@ def is_ours(path: Path) -> bool:
         Whether the file has the mark of this package.
     """
     with path.open("rb") as file:
-        return b"tEXtSoftware\0zeroloss" in file.read(200)
+        start = file.read(_START)
+        file.seek(max(os.fstat(file.fileno()).st_size - _START, 0))
+        content = start + file.read(_START)  # PDF has the mark near its end.
+    return any(mark in content for mark in _MARKS)

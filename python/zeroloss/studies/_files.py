@@ -7,13 +7,14 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .. import plots
 from ..results import Run, RunDirectory
-from ..results.recognition import json_object
+from ..results.recognition import is_written_by_us, json_object
 
 __all__ = ["find_free_name", "prepare_directory", "replace_non_finite", "save_failed"]
 
@@ -29,15 +30,22 @@ def find_free_name(directory: Path, study: str, settings: Any, form: str = "png"
     """Return a name for the files of a result that overwrites no other file.
 
     It is the name of the study. If files of other settings or other programs have it, a quick result is named
-    ``STUDY-quick``, and further ones are numbered. A result of the same settings has the same name and is replaced.
+    ``STUDY-quick``, and further ones are numbered. A result of the same settings has the same name and is replaced,
+    unless one of its files is of another program.
     """
     own_settings = json.loads(json.dumps(replace_non_finite(asdict(settings))))
     first = f"{study}-quick" if settings.quick else study
     for name in itertools.chain(dict.fromkeys((study, first)), (f"{first}-{number}" for number in itertools.count(2))):
-        files = [directory / f"{name}{suffix}" for suffix in (".nc", ".json", f".{form}")]
-        content = json_object(directory / f"{name}.json")
+        numbers, about, picture = (directory / f"{name}{suffix}" for suffix in (".nc", ".json", f".{form}"))
+        content = json_object(about)
         is_ours = isinstance(content.get("build"), Mapping) and "zeroloss" in content["build"]
-        if not any(os.path.lexists(file) for file in files) or (is_ours and content.get("settings") == own_settings):
+        same = is_ours and content.get("settings") == own_settings
+        files: dict[Path, Callable[[Path], bool]] = {
+            about: lambda _: True,
+            numbers: is_written_by_us,
+            picture: plots.is_ours,
+        }
+        if all(not os.path.lexists(file) or (same and file.is_file() and own(file)) for file, own in files.items()):
             return name
     raise AssertionError
 
