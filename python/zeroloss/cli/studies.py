@@ -102,7 +102,7 @@ class _ConfiguredStudy:
         from .. import studies  # noqa: PLC0415
 
         self._title, self._out, self._quick, self._form = title, out, quick, form
-        self._on_cluster = scheduler is not None
+        self._on_cluster, self._changes = scheduler is not None, tuple(changes)
         self._study = studies.load(_MODULES[title])
         try:
             self._settings = self._study.settings(seeds=seeds, quick=quick, changes=changes)
@@ -140,22 +140,35 @@ class _ConfiguredStudy:
             raise CommandError(NUMERICAL_FAILURE, line) from error
         except (ImportError, ValueError) as error:
             raise CommandError(BAD_INPUT, f"{title}: {error}") from None
-        except ArithmeticError as error:  # A fit failed.
-            raise CommandError(NUMERICAL_FAILURE, f"{title}: {error}") from None
         except NumericalFailureError as error:
             path = _files.save_failed(error.run, out, name)
             line = f"{title}: {error}; the partial results of that run are in {path}"
             raise CommandError(NUMERICAL_FAILURE, line) from None
+        except Exception as error:
+            raise self._error_of_settings(error) from error
         try:
             figure = result.save(out, name, self._form)
+            table, summary = result.table, result.line
         except OSError as error:
             raise _write_error(out, error) from None
+        except Exception as error:
+            raise self._error_of_settings(error) from error
         seconds = time.perf_counter() - start
-        if result.table:
-            click.echo(result.table)
+        if table:
+            click.echo(table)
         reused = f", {cells.found} finished cells from before" if cells.found else ""
         form = " (quick)" if self._quick else ""
-        click.echo(f"{title}{form}: {result.line}{self._remark}; {seconds:.1f} s{reused}; {figure}")
+        click.echo(f"{title}{form}: {summary}{self._remark}; {seconds:.1f} s{reused}; {figure}")
+
+    def _error_of_settings(self, error: Exception) -> Exception:
+        """Return the error of a study as one line if its settings may be the cause, or if a fit failed."""
+        if self._changes:
+            names = ", ".join(self._changes)
+            line = f"{self._title}: cannot be computed or drawn with this {names} ({type(error).__name__}: {error})"
+            return CommandError(BAD_INPUT, line)
+        if isinstance(error, ArithmeticError):
+            return CommandError(NUMERICAL_FAILURE, f"{self._title}: {error}")
+        return error
 
 
 def _write_error(out: Path, error: OSError) -> CommandError:

@@ -12,12 +12,25 @@ from .. import plots
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ACTIVATION_COLOURS", "LOG_LOG", "choose_shades", "draw_curves", "draw_intervals", "finish_axes"]
+__all__ = ["LOG_LOG", "choose_colour", "choose_shades", "draw_curves", "draw_intervals", "finish_axes"]
 
 #: Options of `finish_axes` for two logarithmic axes.
 LOG_LOG: Any = {"xscale": "log", "yscale": "log"}
 
-ACTIVATION_COLOURS = {"softplus(5)": "green", "relu": "vermilion"}
+_ACTIVATION_COLOURS = {
+    "softplus": "green",
+    "relu": "vermilion",
+    "leaky_relu": "orange",
+    "tanh": "blue",
+    "gelu": "purple",
+    "square": "grey",
+    "identity": "sky",
+}
+
+
+def choose_colour(activation: str) -> str:
+    """Return the colour of an activation. Its parameter, as in softplus(5), does not matter."""
+    return _ACTIVATION_COLOURS[activation.partition("(")[0]]
 
 
 def draw_curves(

@@ -13,20 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from numpy.typing import ArrayLike
-from pydantic import TypeAdapter, ValidationError
 
 from .. import plots
-from .._checks import ArgumentValueError, format_value
-from .._hints import describe_hint
+from .._checks import ArgumentValueError
 from ..provenance import build_info
 from ..results import labels
 from ..results.files import write_atomically
 from ..results.netcdf import netcdf_content
 from ..sweeps.engine import Cube, Grid, carry_out
 from ..sweeps.sealed import Cells
+from ._changes import change_settings
 from ._files import find_free_name, replace_non_finite
 from ._layout import Layout, Places
 
@@ -39,6 +38,7 @@ __all__ = ["Result", "Study", "derive_seeds", "label_numbers", "select_settings"
 
 S = TypeVar("S")
 
+_MOST_CELLS = 100_000  # of all grids, which are planned at once
 MOST_HOURS = 24.0  # A study may take this long on one core.
 _FLOPS = 2e10  # Floating-point operations per second on one slow core.
 
@@ -202,7 +202,7 @@ class Study(Generic[S]):
         ValueError
             For an unknown name, or a value of another type.
         """
-        settings: Any = _change_settings(self.quick if quick else self.full, changes)
+        settings: Any = change_settings(self.quick if quick else self.full, changes)
         if seeds is not None and hasattr(settings, "seeds"):
             settings = replace(settings, seeds=seeds)
         return settings  # type: ignore[no-any-return]
@@ -260,6 +260,9 @@ class Study(Generic[S]):
         return Result(self, settings, numbers.assign_attrs(attributes), summary)
 
     def _check_budget(self, grids: Sequence[Grid]) -> None:
+        count = sum(math.prod(len(values) for values in grid.over.values()) for grid in grids)
+        if count > _MOST_CELLS:
+            raise ArgumentValueError("settings", f"expected at most {_MOST_CELLS} cells, got {count}; use fewer seeds")
         timed = [grid for grid in grids if grid.flops]
         steps = sum(grid.total_steps() for grid in timed)
         hours = sum(grid.total_steps() * grid.flops for grid in timed) / _FLOPS / 3600
@@ -380,20 +383,3 @@ class Result:
             ``settings``, ``seeds``, ``summary`` and ``build``.
         """
         return {"settings": asdict(self.settings), "seeds": self.seeds, "summary": self.summary, "build": build_info()}
-
-
-def _change_settings(settings: Any, changes: Mapping[str, object]) -> Any:
-    """Return settings with other values, converted to the types of the fields."""
-    hints = get_type_hints(type(settings))
-    values = {}
-    for name, value in changes.items():
-        if name not in hints or name in {"seeds", "quick"}:
-            known = ", ".join(key for key in hints if key not in {"seeds", "quick"})
-            raise ArgumentValueError(name, f"expected one of {known}, got this name")
-        try:
-            values[name] = TypeAdapter(hints[name]).validate_python(value)
-        except ValidationError:
-            raise ArgumentValueError(
-                name, f"expected {describe_hint(hints[name])}, got {format_value(value)}"
-            ) from None
-    return replace(settings, **values)

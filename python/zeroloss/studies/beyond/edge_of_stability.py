@@ -41,7 +41,9 @@ class Settings(AdditionSettings):
 
 
 def check(s: Settings) -> None:
-    """Raise ValueError for learning rates and decays that are equal or not above 0, and for steps out of order."""
+    """Raise ValueError for values that are equal or not above 0, and for steps out of order."""
+    _checks.check_distinct("activations", s.activations, at_least=1)
+    _checks.integer("record_every", s.record_every, 1)
     for name in ("learning_rates", "weight_decays"):
         _checks.check_distinct(name, getattr(s, name), at_least=1)
         for value in getattr(s, name):
@@ -55,10 +57,10 @@ def check(s: Settings) -> None:
 
 def descend(
     p: int, hidden: int, activation: str, seed: int, lr: float, weight_decay: float, steps: int, record_every: int
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, NDArray[np.float64] | float]:
     """Descend from initialisation, and return the ratio of the sharpness to 2/lr, and the training loss.
 
-    After a divergence the numbers are NaN.
+    After a failure, such as a divergence, the numbers are NaN, and ``failed`` is 1.
     """
     data, net = make_addition(p, hidden, activation, seed)
     measures = {"sharpness": SharpnessMeasure(data)}
@@ -66,7 +68,8 @@ def descend(
     run = simulate(descent, data, net, steps=steps, record_every=record_every, measures=measures, threads=1)
     at = np.arange(0, steps + 1, record_every)
     history = run.history.reindex(step=at)
-    return {"ratio": history.sharpness.values * lr / 2, "train_loss": history.train_loss.values}
+    failed = float(not run.outcome.ending.can_continue)
+    return {"ratio": history.sharpness.values * lr / 2, "train_loss": history.train_loss.values, "failed": failed}
 
 
 def grids(s: Settings) -> list[Grid]:
@@ -90,6 +93,7 @@ def analyse(s: Settings, descents: Cube) -> xr.Dataset:
         {
             "ratio": (axes, descents["ratio"], "sharpness as a multiple of 2/lr"),
             "train_loss": (axes, descents["train_loss"], "training loss"),
+            "failed": (axes[:-1], descents["failed"], "whether the run failed, such as by divergence"),
         },
         {
             "activation": (s.activations, "activation"),
@@ -102,8 +106,11 @@ def analyse(s: Settings, descents: Cube) -> xr.Dataset:
 
 
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return the ratio in the window by activation, learning rate and decay: its mean, and its range over all seeds."""
-    window = numbers.ratio.sel(step=slice(s.first, s.last))
+    """Return the ratio in the window by activation, learning rate and decay: its mean, and its range over all seeds.
+
+    Runs that failed do not count. Their number is ``failed``, if there are any.
+    """
+    window = numbers.ratio.sel(step=slice(s.first, s.last)).where(numbers.failed == 0)
     summary: dict[str, Any] = {}
     for name in s.activations:
         for lr in s.learning_rates:
@@ -114,6 +121,8 @@ def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
                     "least": float(ratio.min()),
                     "greatest": float(ratio.max()),
                 }
+                if failed := int(numbers.failed.sel(activation=name, lr=lr, weight_decay=decay).sum()):
+                    summary[f"{name}, lr {lr:g}, weight decay {decay:g}"]["failed"] = failed
     return summary
 
 
@@ -121,7 +130,9 @@ def _format_table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) 
     head = f"sharpness · lr/2, steps {s.first} to {s.last}"
     rows = [f"{head:44} {'mean':>6}   range over seeds"]
     for name, ratio in summary.items():
-        rows.append(f"{name:44} {ratio['mean']:6.3f}   {ratio['least']:.3f} … {ratio['greatest']:.3f}")
+        failed = ratio.get("failed", 0)
+        values = f"{ratio['mean']:6.3f}   {ratio['least']:.3f} … {ratio['greatest']:.3f}" if failed < s.seeds else ""
+        rows.append(f"{name:44} {values}" + f"   {failed} of {s.seeds} runs failed" * (failed > 0))
     return "\n".join(rows)
 
 
@@ -130,10 +141,18 @@ def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     for name in s.activations:
         for decay in s.weight_decays:
             keys = [f"{name}, lr {lr:g}, weight decay {decay:g}" for lr in s.learning_rates]
-            means = ", ".join(f"{summary[key]['mean']:.2f}" for key in keys)
+            means = ", ".join(_format_mean(summary[key], s.seeds) for key in keys)
             parts.append(f"{name}, weight decay {decay:g}: {means}")
     rates = ", ".join(f"{lr:g}" for lr in s.learning_rates)
     return f"sharpness · lr/2 at lr {rates}, steps {s.first} to {s.last}; {'; '.join(parts)}"
+
+
+def _format_mean(ratio: Mapping[str, Any], seeds: int) -> str:
+    """Return the mean of the runs that did not fail, and how many failed."""
+    failed = int(ratio.get("failed", 0))
+    if failed == seeds:
+        return "failed"
+    return f"{ratio['mean']:.2f}" + f" ({failed} of {seeds} failed)" * (failed > 0)
 
 
 def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:

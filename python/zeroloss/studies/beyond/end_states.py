@@ -23,8 +23,8 @@ from ...end_states import stationary_point
 from ...networks import Network
 from ...simulation import simulate
 from ...simulation.context import check_interruption
-from .. import Cube, Grid, Layout, Places, Study, label_numbers, select_settings
-from .._drawing import ACTIVATION_COLOURS, LOG_LOG, draw_curves, finish_axes
+from .. import Cube, Grid, Layout, Places, Study, checked_run, label_numbers, select_settings
+from .._drawing import LOG_LOG, choose_colour, draw_curves, finish_axes
 from .._memorised import AdditionSettings, estimate_flops, memorise
 from .._words import count_seeds, format_range
 
@@ -72,7 +72,8 @@ class Settings(AdditionSettings):
 
 
 def check(s: Settings) -> None:
-    """Raise ValueError for weight decays that are equal or not above 0, and for a slow time that is not above 0."""
+    """Raise ValueError for values that are equal, and for weight decays or a slow time that are not above 0."""
+    _checks.check_distinct("activations", s.activations, at_least=1)
     _checks.check_distinct("weight_decays", s.weight_decays, at_least=1)
     for decay in s.weight_decays:
         _checks.positive("weight_decays", decay)
@@ -121,7 +122,7 @@ def descend(p: int, hidden: int, activation: str, seed: int, weight_decay: float
 
 def _follow(dynamics: Dynamics, time: float, problem: tuple[Dataset, Network]) -> State:
     data, net = problem
-    run = simulate(dynamics, data, net, duration=time, record_every=10**9, threads=1)
+    run = checked_run(simulate(dynamics, data, net, duration=time, record_every=10**9, threads=1))
     check_interruption()
     return _describe(data, run.network)
 
@@ -221,12 +222,11 @@ def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
     for name, both in summary.items():
         points = both["points"]
         minima = sum(point["minima"] for point in points.values())
-        ratios = format_range(
-            sorted(point["loss_over_decay_squared"] for point in points.values())[:: max(len(points) - 1, 1)], ".0f"
-        )
+        ratios = sorted(point["loss_over_decay_squared"] for point in points.values())
+        ends = format_range((ratios[0], ratios[-1]), ".0f")
         last = points[f"{min(s.weight_decays):g}"]
         parts.append(
-            f"{name}: {minima} of {len(points) * s.seeds} points certified as minima, L/wd² {ratios}, at "
+            f"{name}: {minima} of {len(points) * s.seeds} points certified as minima, L/wd² {ends}, at "
             f"{min(s.weight_decays):g} {last['active_units']:.0f} units active, rank {last['rank']:.0f}, test loss "
             f"{last['test_loss']:.1e} (norm flow {both['norm_flow']['test_loss']:.1e})"
         )
@@ -238,7 +238,7 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
     ratio = numbers.train_loss / numbers.weight_decay**2
     axes = {letter: place(letter, title) for letter, title in zip("abcd", _TITLES, strict=True)}
     for name in s.activations:
-        colour, part = ACTIVATION_COLOURS[name], numbers.sel(activation=name)
+        colour, part = choose_colour(name), numbers.sel(activation=name)
         draw_curves(axes["a"], s.weight_decays, ratio.sel(activation=name).transpose("seed", ...), colour, name, "o-")
         _draw_distances(axes["b"], part, s, colour, name)
         draw_curves(axes["c"], s.weight_decays, part.active_units, colour, f"{name}, active units", "o-")

@@ -22,7 +22,7 @@ from ...dynamics import GradientDescent, GradientFlow, NormFlow
 from ...simulation import simulate
 from ...simulation.context import check_interruption
 from .. import Cube, Grid, Layout, Places, Study, checked_run, label_numbers, select_settings
-from .._drawing import ACTIVATION_COLOURS, LOG_LOG, choose_shades, draw_curves, finish_axes
+from .._drawing import LOG_LOG, choose_colour, choose_shades, draw_curves, finish_axes
 from .._memorised import AdditionSettings, estimate_flops, memorise
 from .._words import fit_log_slope
 
@@ -53,11 +53,13 @@ class Settings(AdditionSettings):
 
 
 def check(s: Settings) -> None:
-    """Raise ValueError for weight decays that are equal or not above 0."""
+    """Raise ValueError for activations that are equal, and for weight decays that are equal or not above 0."""
+    _checks.check_distinct("activations", s.activations, at_least=1)
     for name in ("weight_decays", "flow_decays"):
         _checks.check_distinct(name, getattr(s, name), at_least=1)
         for decay in getattr(s, name):
             _checks.positive(name, decay)
+    _checks.integer("times", s.times, 1)
 
 
 def follow_flow(p: int, hidden: int, activation: str, seed: int, rtol: float, interval: float, times: int) -> Path:
@@ -207,7 +209,7 @@ def _draw_orders(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
             both = zip(_sup_distances(s, distance, name), ("-", "--"), (s.duration, s.before_branching), strict=True)
             for sup, line, until in both:
                 label, style = f"{name}, {way}, s ≤ {until:g}", mark + line
-                colour = ACTIVATION_COLOURS[name]
+                colour = choose_colour(name)
                 draw_curves(axes, decays, sup, colour, label, style, markersize=5, linewidth=1.2)
     least = np.array(s.flow_decays)
     smooth = _sup_distances(s, numbers.flow_distance, s.activations[0])[0].values

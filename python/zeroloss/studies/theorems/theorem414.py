@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ... import geometry, networks
 from ...dynamics import loss_and_gradient
 from .. import Cube, Grid, Layout, Places, Study, label_numbers, select_settings
-from .._drawing import ACTIVATION_COLOURS, LOG_LOG, draw_curves, finish_axes
+from .._drawing import LOG_LOG, choose_colour, draw_curves, finish_axes
 from .._memorised import AdditionSettings, memorise
 from .._words import fit_log_slope, format_table
 from ..paper import figure4
@@ -134,7 +134,7 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
         for at in range(part.sizes["start"]):
             curve, label = part.isel(start=at), None if at else name
             style: Any = {"markersize": 3, "linewidth": 0.7, "alpha": 0.7}
-            draw_curves(left, curve.distance, curve.cosine, ACTIVATION_COLOURS[name], label, "o-", **style)
+            draw_curves(left, curve.distance, curve.cosine, choose_colour(name), label, "o-", **style)
     x = np.array([s.least, s.fitted_below])
     for name in s.activations:
         middle = numbers.sel(activation=name).isel(offset=s.points // 3).median("start")

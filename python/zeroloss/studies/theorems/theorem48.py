@@ -21,7 +21,7 @@ from ...dynamics import Dynamics, GradientDescent, GradientFlow
 from ...networks import Network, from_arrays
 from ...simulation import simulate
 from .. import Cube, Grid, Layout, Places, Study, checked_run, label_numbers, select_settings
-from .._drawing import ACTIVATION_COLOURS, LOG_LOG, draw_curves, finish_axes
+from .._drawing import LOG_LOG, choose_colour, draw_curves, finish_axes
 from .._memorised import AdditionSettings, estimate_flops, memorise
 from .._words import fit_log_slope, format_table
 from ..paper.figure3 import product_path
@@ -104,7 +104,8 @@ def _find_distance(dynamics: Dynamics, problem: tuple[Dataset, Network], schedul
 
 
 def check(s: Settings) -> None:
-    """Raise ValueError for weight decays that are equal or not above 0."""
+    """Raise ValueError for activations that are equal, and for weight decays that are equal or not above 0."""
+    _checks.check_distinct("activations", s.activations, at_least=1)
     for name in ("decays_product", "decays_network"):
         _checks.check_distinct(name, getattr(s, name), at_least=1)
         for decay in getattr(s, name):
@@ -204,7 +205,7 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
     _draw_distances(left, numbers.decay_product.values, flows, descents, "blue", "")
     for name in s.activations:
         flows, descents = (numbers[key].sel(activation=name).values for key in ("network_flow", "network"))
-        _draw_distances(right, numbers.decay.values, flows, descents, ACTIVATION_COLOURS[name], f"{name}, ")
+        _draw_distances(right, numbers.decay.values, flows, descents, choose_colour(name), f"{name}, ")
     labels = {"xlabel": "weight decay", "ylabel": "greatest distance to the zero-loss set"}
     for axes in (left, right):
         finish_axes(axes, "upper left", **labels, **LOG_LOG)
