@@ -170,6 +170,8 @@ class Stepper:
         for _ in range(steps):
             if self.is_faulty and self.fault == "raise":
                 raise KeyError("lost")
+            if self.is_faulty and self.fault == "exit":
+                raise SystemExit(3)
             if self.is_faulty and self.fault == "zero":
                 raise ZeroDivisionError("by zero")
             if self.is_faulty and self.fault == "singular":
@@ -214,6 +216,7 @@ class Faulty:
     ("fault", "words"),
     [
         ("raise", r"broken off: at step 51 Faulty.advance: KeyError: 'lost' \(test_own_dynamics.py, line \d+\)"),
+        ("exit", r"broken off: at step 51 Faulty.advance: SystemExit: 3"),
         ("zero", "diverged: at step 51 Faulty.advance: by zero"),
         ("singular", "singular: at step 51 Faulty.advance: no factor"),
         ("false", "diverged: the loss or a weight is not finite at step 51"),
@@ -376,11 +379,13 @@ def test_the_commands_of_the_page_run(folder, registry_of_page):
             "--import: nowhere: ModuleNotFoundError: No module",
         ),
         (["run", "muon.toml", "--out", "a", "--import", "faulty"], "--import: faulty: NameError: name 'missing' is"),
+        (["run", "muon.toml", "--out", "a", "--import", "script"], "--import: script: SystemExit: 3"),
     ],
 )
 def test_modules_that_cannot_be_imported_are_one_line(folder, registry_of_page, words, line):
     runs.run(config.from_settings(settings("muon")), folder / "out", progress=False)
     (folder / "faulty.py").write_text("missing")
+    (folder / "script.py").write_text("raise SystemExit(3)")
     done = command(folder, *words)
     assert done.returncode == 2
     assert line in done.stderr

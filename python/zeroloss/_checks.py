@@ -24,6 +24,8 @@ DTYPES = ("float64", "float32")
 _LONGEST_VALUE = 80
 #: Characters of a message.
 _LONGEST_LINE = 2000
+#: Characters of a name that files store.
+_LONGEST_NAME = 200
 #: Characters at each end of a path in a message.
 _LONGEST_PATH = 250
 
@@ -160,6 +162,11 @@ def _escape_controls(text: str) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def is_storable_name(name: object) -> bool:
+    """Return whether every file format can store a name: a string of 1 to 200 printable characters."""
+    return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and name.isprintable()
 
 
 def integer(name: str, value: object, at_least: int) -> int:

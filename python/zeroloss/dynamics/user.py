@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import ArgumentTypeError, format_value, to_one_line
+from .._checks import ArgumentTypeError, format_value, is_storable_name, to_one_line
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network
-from ..results import Ending, Outcome
+from ..results import RESERVED_NAMES, Ending, Outcome
 from .stepper import Chunk, ChunkStepper, Cost, Dynamics, Evaluator, Record, State, copy_state
 
 _METHODS = ("advance", "record", "network", "save", "restore")
@@ -41,6 +41,7 @@ class UserStepper(ChunkStepper):
         self._step_size = fixed_step(dynamics) or 1.0
         self._steps = 0
         self._layout: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] | None = None
+        self._recorded: tuple[str, ...] | None = None
         takes = inspect.signature(dynamics.start).parameters
         options = {"threads": threads} if "threads" in takes else {}
         self._inner = dynamics.start(data, network, **options)
@@ -67,16 +68,29 @@ class UserStepper(ChunkStepper):
         if not isinstance(record, Mapping):
             raise self._contract_error("record", f"expected a mapping of names to numbers, got {format_value(record)}")
         values = {**self._evaluator(network.E, network.W), "time": self._step_size * self._steps}
-        for name, value in record.items():
-            if not isinstance(name, str) or not name.isidentifier():
-                raise self._contract_error("record", f"expected identifiers as names, got {format_value(name)}")
+        if self._recorded is None:
+            self._check_names(record)
+            self._recorded = tuple(record)
+        if record.keys() != set(self._recorded):
+            names = ", ".join(self._recorded) or "no names"
+            raise self._contract_error(
+                "record", f"expected the same names as at the start ({names}), got {', '.join(map(str, record))}"
+            )
+        for name in self._recorded:
             try:
-                values[name] = float(value)
-            except (TypeError, ValueError):
+                values[name] = float(record[name])
+            except (TypeError, ValueError, OverflowError):
                 raise self._contract_error(
-                    "record", f"expected a number for {name}, got {format_value(value)}"
+                    "record", f"expected a number for {name}, got {format_value(record[name])}"
                 ) from None
         return values
+
+    def _check_names(self, record: Mapping[str, float]) -> None:
+        for name in record:
+            if not is_storable_name(name) or not name.isidentifier():
+                raise self._contract_error("record", f"expected identifiers as names, got {format_value(name)}")
+            if name in RESERVED_NAMES:
+                raise self._contract_error("record", f"expected other names than {', '.join(RESERVED_NAMES)}")
 
     def network(self) -> Network:
         """Return a copy of the parameters."""
@@ -97,8 +111,10 @@ class UserStepper(ChunkStepper):
             raise self._contract_error("save", f"expected a mapping of names to arrays, got {format_value(saved)}")
         state: State = {}
         for name, value in saved.items():
-            if not isinstance(name, str) or name == _STEPS or not name:
-                raise self._contract_error("save", f"expected strings as names, got {format_value(name)}")
+            if not is_storable_name(name) or name == _STEPS:
+                raise self._contract_error(
+                    "save", f"expected names of 1 to 200 printable characters, got {format_value(name)}"
+                )
             array: NDArray[Any] = np.asarray(value)
             if array.dtype.kind not in _KINDS:
                 raise self._contract_error(
@@ -145,7 +161,7 @@ class UserStepper(ChunkStepper):
             return call()
         except allowed:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._contract_error(method, f"{type(error).__name__}: {error}{_format_place(error)}") from error
 
     def _contract_error(self, method: str, what: str) -> DynamicsError:
@@ -175,7 +191,7 @@ def _difference(
     return f"expected {name} with shape {shape} and dtype {dtype}, as at the start, got {new_shape} and {new_dtype}"
 
 
-def _format_place(error: Exception) -> str:
+def _format_place(error: BaseException) -> str:
     """Return the file and the line at which an error was raised in the user's code, in parentheses."""
     frames = traceback.extract_tb(error.__traceback__)
     user_frames = [frame for frame in frames if Path(frame.filename) != Path(__file__)]

@@ -231,7 +231,7 @@ def _draw_lines(axes: Axes, runs: Sequence[Curves], against: str, variables: Map
 def _draw_range(axes: Axes, runs: Sequence[Curves], against: str) -> None:
     """Shade the range of the training loss between records, if it is recorded."""
     for run in runs:
-        if "train_loss_min" in run.history:
+        if {"train_loss_min", "train_loss_max"} <= run.history.keys():
             ends = (run.history.train_loss_min.values, run.history.train_loss_max.values)
             colour = COLOURS["blue"] if len(runs) == 1 else run.colour
             axes.fill_between(run.times(against), *ends, color=colour, alpha=0.25, linewidth=0)

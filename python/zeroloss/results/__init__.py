@@ -7,7 +7,17 @@ from .checkpoint import Checkpoint
 from .directory import RunDirectory as RunDirectory  # for other parts of the package, not for users
 from .ensemble import Ensemble, side_by_side
 from .files import DamagedError, NewerFormatError, UnreadableError
-from .history import DESCRIPTIONS, TIME, TIMES, columns_of, history_dataset, labels, read_records, snapshot_dataset
+from .history import (
+    DESCRIPTIONS,
+    RESERVED_NAMES,
+    TIME,
+    TIMES,
+    columns_of,
+    history_dataset,
+    labels,
+    read_records,
+    snapshot_dataset,
+)
 from .lock import InUseError, file_lock
 from .outcome import Ending, Outcome
 from .reading import read, run_at
@@ -16,6 +26,7 @@ from .samples import fingerprint, read_samples, write_samples
 
 __all__ = [
     "DESCRIPTIONS",
+    "RESERVED_NAMES",
     "TIME",
     "TIMES",
     "Checkpoint",

@@ -63,5 +63,9 @@ def _records(history: xr.Dataset) -> str:
 
 
 def _last_record(history: xr.Dataset) -> str:
-    scalars = {name: float(curve.values[-1]) for name, curve in history.items() if curve.dims == ("step",)}
+    scalars = {
+        name: float(curve.values[-1])
+        for name, curve in history.items()
+        if curve.dims == ("step",) and curve.dtype.kind in "biuf"
+    }
     return ", ".join(f"{name} {value:.4g}" for name, value in scalars.items())

@@ -28,6 +28,9 @@ TIME = "time "
 #: The time coordinates that a history may have.
 TIMES = ("time", "slow_time")
 
+#: The names of the other variables and coordinates of histories and of the cubes of sweeps.
+RESERVED_NAMES = ("step", "event", "event_step", "ending", "outcome", "cell", "last_step")
+
 #: The unit and the meaning of each variable and coordinate of a history.
 DESCRIPTIONS = {
     "step": ("1", "number of steps taken"),

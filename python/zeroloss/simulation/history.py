@@ -77,7 +77,8 @@ class History(RowObserver[dict[str, Any]]):
         assert view.record is not None
         record, before, failure = dict(view.record), self._rows[-1] if self._rows else self._before, None
         try:
-            record |= self.measures.values(view.network, view.step, before) if self.measures.measures else {}
+            if self.measures.measures:
+                record |= self.measures.values(view.network, view.step, before, view.record.keys())
         except np.linalg.LinAlgError as error:
             failure = Outcome(Ending.SINGULAR, f"at step {view.step} a measure failed: {error}")
             if not before:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
-from .._checks import ArgumentTypeError, ArgumentValueError
+from .._checks import ArgumentTypeError, ArgumentValueError, format_value, is_storable_name
 from ..networks import Network
 from ..results import DESCRIPTIONS, Measures
 from ..results.schedule import Schedule
+
+#: The kinds of NumPy dtypes that files store: numbers and texts.
+_KINDS = "biufcSU"
 
 
 class MeasureCalls:
@@ -47,7 +50,9 @@ class MeasureCalls:
         self.earlier = {at: net for at, net in self.earlier.items() if at >= step - max(self._lags)}
         self.earlier[step] = network
 
-    def values(self, network: Network, step: int, before: Mapping[str, Any]) -> dict[str, Any]:
+    def values(
+        self, network: Network, step: int, before: Mapping[str, Any], recorded: Collection[str]
+    ) -> dict[str, Any]:
         """Return the values of the measures by name.
 
         Parameters
@@ -57,7 +62,9 @@ class MeasureCalls:
         step : int
             The step.
         before : mapping
-            The record before this one. Its values have the same shapes.
+            The record before this one. Its values have the same names and shapes.
+        recorded : collection of str
+            The names of the values that the dynamics records.
 
         Returns
         -------
@@ -71,12 +78,18 @@ class MeasureCalls:
             earlier = (self.earlier.get(max(0, step - lag)) if is_stored else None,) if lag else ()
             value = measure(network, *earlier)
             named = {f"{name}_{key}": v for key, v in value.items()} if isinstance(value, Mapping) else {name: value}
-            if repeated := named.keys() & (values.keys() | DESCRIPTIONS.keys()):
+            if repeated := named.keys() & {*values, *DESCRIPTIONS, *recorded}:
                 raise ArgumentValueError("measures", f"two recorded values have the name {', '.join(sorted(repeated))}")
             values |= named
         before = before or values
+        if different := sorted(values.keys() ^ (before.keys() - {*DESCRIPTIONS, *recorded})):
+            what = "a new value" if different[0] in values else "no value"
+            raise ArgumentValueError(
+                "measures", f"must return the same values at every record, got {what} {different[0]} at step {step}"
+            )
         for name, value in values.items():
-            shape, expected = np.shape(value), np.shape(before.get(name, np.nan))
+            _check_value(name, value, step)
+            shape, expected = np.shape(value), np.shape(before[name])
             if shape != expected:
                 raise ArgumentValueError(
                     "measures", f"{name} must always have the same shape, {expected}, got {shape} at step {step}"
@@ -101,6 +114,23 @@ class MeasureCalls:
         The networks of the last ``lag`` steps are all stored, because an extension may end at any step.
         """
         return min(self._records.next_after(step + lag) - lag, max(step + 1, self._end - lag))
+
+
+def _check_value(name: str, value: Any, step: int) -> None:
+    """Raise ValueError or TypeError unless files can store a value under its name."""
+    if not is_storable_name(name) or "/" in name:
+        raise ArgumentValueError(
+            "measures", f"expected names of at most 200 printable characters without /, got {format_value(name)}"
+        )
+    try:
+        kind = np.asarray(value).dtype.kind
+    except ValueError:  # lists of different lengths
+        kind = "O"
+    if kind not in _KINDS:
+        raise ArgumentTypeError(
+            "measures",
+            f"expected numbers, arrays of numbers or texts, got {name} = {format_value(value)} at step {step}",
+        )
 
 
 def checked_measures(measures: Measures | None) -> Measures:

@@ -35,7 +35,7 @@ def make_cube(store: Store, outcomes: Mapping[str, Outcome]) -> xr.Dataset:
         "outcome": ([str(outcomes.get(name, "")) for name in store.names], "how and where the run ended"),
         "cell": (list(store.names), "directory of the run in cells/"),
     }
-    names = store.names_of_keys()
+    names = store.names_of_keys({name for history in histories.values() for name in history})
     dims, shape = [names[axis.keys[0]] for axis in store.axes], tuple(len(axis.values) for axis in store.axes)
     import xarray as xr  # noqa: PLC0415 — slow to import
 

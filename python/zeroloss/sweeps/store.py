@@ -20,7 +20,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from .._checks import ArgumentValueError
 from .._plain import to_plain
 from .._reading import is_special
 from ..config import ConfigurationError, read_sections
-from ..results import DESCRIPTIONS, TIMES, Outcome, file_lock
+from ..results import DESCRIPTIONS, RESERVED_NAMES, TIMES, Outcome, file_lock
 from ..results.files import reading, remove_unfinished, write_atomically
 from ..results.netcdf import netcdf_content
 from ..results.recognition import SWEEP_MARK, is_empty, is_sweep, json_object
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: Names in a cube that a swept key cannot have.
-_RESERVED_NAMES = {"step", "event", "event_step", "ending", "outcome", "cell", "last_step", *TIMES, *DESCRIPTIONS}
+_RESERVED_NAMES = {*RESERVED_NAMES, *TIMES, *DESCRIPTIONS}
 
 
 def _name(key: str) -> str:
@@ -168,11 +168,16 @@ class Store:
         """
         return [key for axis in self.axes for key in axis.keys]
 
-    def names_of_keys(self) -> dict[str, str]:
+    def names_of_keys(self, recorded: Collection[str] = ()) -> dict[str, str]:
         """Return the names of the swept keys in the cube.
 
         They are Python names: ``weight_decay`` for ``dynamics.weight_decay``. A name that several sections have, such
-        as ``seed``, includes the section: ``data_seed``.
+        as ``seed``, or that a recorded value has, includes the section: ``data_seed``.
+
+        Parameters
+        ----------
+        recorded : collection of str
+            The names of the values that the cells recorded.
 
         Returns
         -------
@@ -181,8 +186,9 @@ class Store:
         """
         common = [f"{section}.{name}" for section, keys in self.common.items() for name in keys]
         counts = collections.Counter(_name(key) for key in {*common, *self.keys()})
+        reserved = {*_RESERVED_NAMES, *recorded}
         return {
-            key: _name(key) if counts[_name(key)] == 1 and _name(key) not in _RESERVED_NAMES else key.replace(".", "_")
+            key: _name(key) if counts[_name(key)] == 1 and _name(key) not in reserved else key.replace(".", "_")
             for key in self.keys()
         }
 
@@ -334,8 +340,8 @@ def open_sweep(directory: str | os.PathLike[str]) -> xr.Dataset:
     Notes
     -----
     The dimensions have the names of the keys without their sections: ``cube.sel(weight_decay=1e-3)``. A name that
-    several sections have includes the section: ``data_seed``. Keys that vary together share a dimension, which has the
-    name of the first of them.
+    several sections, or a recorded value, have includes the section: ``data_seed``. Keys that vary together share a
+    dimension, which has the name of the first of them.
 
     ``ending`` and ``outcome`` describe how each cell ended ("not ended" if it has not). ``event_step`` over "event" has
     the step of each event, NaN if it did not happen. ``last_step`` is the last step of each run. ``cell`` is the name
