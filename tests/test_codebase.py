@@ -41,6 +41,7 @@ LAYERS = (
     {"config"},
     {"runs"},
     {"sweeps"},
+    {"view"},
     {"studies"},
     {"cli"},
     {"__init__", "__main__"},

@@ -16,7 +16,7 @@ from zeroloss import cli, datasets
 from zeroloss.studies import CHECKS, FIGURES, STUDIES
 
 COMMANDS = [words[1:] for words in commands("docs/reference/command-line.md")]
-ONE_AFTER_THE_OTHER = [words for words in COMMANDS if words[0] in {"run", "resume", "report"}]
+ONE_AFTER_THE_OTHER = [words for words in COMMANDS if words[0] in {"run", "resume", "report", "view"}]
 BY_THEMSELVES = [words for words in COMMANDS if words not in ONE_AFTER_THE_OTHER]
 
 
@@ -213,7 +213,7 @@ def test_commands_on_a_run_work_one_after_the_other(folder, capsys):
             cli.main(words)
         printed = capsys.readouterr()
         assert (ended.value.code, printed.err) == (0, "")
-        assert "reached the end: " in printed.out
+        assert ("page: " if words[0] == "view" else "reached the end: ") in printed.out
 
 
 @pytest.mark.parametrize("words", BY_THEMSELVES, ids=" ".join)

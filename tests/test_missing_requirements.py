@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import zeroloss as zl
 from command import run_command
 from zeroloss import config
 
@@ -70,6 +71,15 @@ def test_a_sweep_on_a_cluster_names_dask(digits, tmp_path):
     done = run_without("distributed", "sweep", digits, "--out", tmp_path / "a", "--scheduler", "tcp://127.0.0.1:9")
     assert_one_line(done, "scheduler: needs Dask", "pip install distributed, or", 'pip install ".[cluster]"')
     assert not (tmp_path / "a").exists()
+
+
+def test_a_page_names_bokeh(tmp_path):
+    data = zl.datasets.modular_addition(5, test_count=3)
+    net = zl.networks.uniform_fan_in(data, hidden=8, seed=1)
+    zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=1, progress=False).save(tmp_path)
+    parts = ("view: needs Bokeh", "pip install bokeh, or", 'pip install ".[view]"')
+    assert_one_line(run_without("bokeh", "view", tmp_path, "--no-open"), *parts)
+    assert not (tmp_path / "view.html").exists()
 
 
 def test_the_library_names_scikit_learn(monkeypatch):

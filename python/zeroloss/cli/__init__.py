@@ -5,10 +5,11 @@ from .information import info
 from .runs import report, resume, run
 from .studies import check, reproduce, study
 from .sweeps import sweep
+from .view import view
 
 __all__ = ["main"]
 
-COMMANDS = (reproduce, check, study, run, resume, sweep, report, info)
+COMMANDS = (reproduce, check, study, run, resume, sweep, report, view, info)
 
 for command in COMMANDS:
     zeroloss.add_command(command)

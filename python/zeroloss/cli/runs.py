@@ -27,7 +27,7 @@ from .command import (
     print_line,
 )
 
-_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 #: The option of commands that take a configuration.
 SET_OPTION = click.option(
@@ -44,7 +44,7 @@ _JSON_OPTION = click.option(
 
 @click.command(cls=ConfiguredCommand)
 @click.argument("file", metavar="CONFIG.toml", type=click.Path(path_type=Path), required=False)
-@click.option("--out", type=_DIRECTORY, help="The directory of the run, new or empty.")
+@click.option("--out", type=DIRECTORY, help="The directory of the run, new or empty.")
 @SET_OPTION
 @click.option("--print-defaults", is_flag=True, help="Print a complete configuration with comments, and exit.")
 @add_import_option
@@ -68,8 +68,8 @@ def run(file: Path | None, out: Path | None, changes: tuple[str, ...], print_def
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=_DIRECTORY)
-@click.option("--out", type=_DIRECTORY, help="Copy the run to a new directory, and continue it there.")
+@click.argument("directory", metavar="DIR", type=DIRECTORY)
+@click.option("--out", type=DIRECTORY, help="Copy the run to a new directory, and continue it there.")
 @click.option("--extend", type=click.IntRange(min=1), help="Number of further steps of a run that has ended.")
 @click.option("--duration", type=float, help="Further time of a run that has ended, in the time of its dynamics.")
 @DIFFERENT_BITS_OPTION
@@ -104,7 +104,7 @@ def resume(
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=_DIRECTORY)
+@click.argument("directory", metavar="DIR", type=DIRECTORY)
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="The picture file.  [default: DIR/report.png]"
 )

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,6 +237,37 @@ class Run:
             if is_new:
                 target.unmark(is_missing)
             raise
+
+    def view(self, path: str | os.PathLike[str] | None = None, *, open_page: bool = True) -> Path:
+        """Write a page that shows the run, and open it in the browser.
+
+        The page is one HTML file that needs no other files and no access to the network. ``zeroloss view DIR`` writes
+        the same page for a run in a directory.
+
+        Parameters
+        ----------
+        path : path, optional
+            The file, whose name ends in ``.html``. By default it is a new file in the directory for temporary files.
+        open_page : bool
+            Whether to open the page in the browser, by default True.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        FileExistsError
+            If ``path`` is a file that this package did not write.
+        ValueError
+            If the name of ``path`` does not end in ``.html``.
+        ImportError
+            If Bokeh is not installed. The extra ``view`` installs it.
+        """
+        # Pages are a later layer, which this layer does not import.
+        written: Path = import_module("..view", __package__).view_run(self, path, open_page)
+        return written
 
     def _write(self, directory: RunDirectory) -> None:
         directory.prepare()

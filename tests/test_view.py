@@ -1,0 +1,188 @@
+"""The page of a run as a file: sizes, rounding, escaping, names of files, and the command."""
+
+import base64
+import json
+import re
+import zlib
+
+import numpy as np
+import pytest
+
+import zeroloss as zl
+from command import run_command
+from zeroloss.view.curves import keep_extremes
+from zeroloss.view.encode import encode, encode_weights
+from zeroloss.view.page import run_page, to_json
+from zeroloss.view.predictions import pairs_of
+
+
+def simulate(steps=40, **options):
+    data = zl.datasets.modular_addition(5, test_count=3)
+    net = zl.networks.uniform_fan_in(data, hidden=8, seed=1)
+    return zl.simulate(zl.GradientDescent(lr=0.1), data, net, steps=steps, progress=False, **options)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    simulate(record_every=10, snapshot_every=20).save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def inflate(text):
+    return zlib.decompress(base64.b64decode(text))
+
+
+def decode_weights(packed):
+    planes = np.frombuffer(inflate(packed["data"]), np.uint8).reshape(2, -1)
+    integers = np.ascontiguousarray(planes.T).view("<i2").reshape(packed["shape"])
+    scales = np.frombuffer(inflate(packed["scales"]["data"]), "<f4").reshape(packed["shape"][:2])
+    return integers * scales[..., None]
+
+
+def data_of_page(page):
+    text = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1]
+    return json.loads(text)
+
+
+def test_weights_are_rounded_relative_to_the_largest_of_the_unit():
+    weights = np.random.default_rng(0).standard_normal((3, 20, 37)) * np.logspace(-8, 8, 20)[:, None]
+    weights[0, 0] = 0
+    weights[1, 2, 3] = np.inf
+    found = decode_weights(encode_weights(weights))
+    assert np.isnan(found[1, 2]).all()
+    weights[1, 2] = found[1, 2] = 0
+    largest = np.abs(weights).max(axis=2, keepdims=True)
+    # Half a unit of 2047, and the rounding of a scale to float32.
+    assert (np.abs(found - weights) <= largest * (0.5 / 2047 + 2**-23)).all()
+
+
+def test_arrays_are_encoded_with_their_type_and_shape():
+    packed = encode([[1, np.nan], [1e300, -2]], "float32")
+    values = np.frombuffer(inflate(packed["data"]), packed["dtype"]).reshape(packed["shape"])
+    np.testing.assert_array_equal(values, np.array([[1, np.nan], [np.inf, -2]], np.float32))
+
+
+def test_a_page_with_50_snapshots_of_512_units_has_at_most_6_megabytes():
+    """Independent random weights do not compress, so weights of a trained network take less."""
+    data = zl.datasets.modular_addition(37, train_fraction=0.7, seed=0)
+    net = zl.networks.normal(data, hidden=512, std=37**-0.5, seed=1)
+    run = zl.simulate(zl.GradientDescent(lr=1e-3), data, net, steps=1, snapshot_every=1, progress=False)
+    generator = np.random.default_rng(0)
+    snapshots = run.snapshots.isel(step=np.zeros(50, int)).assign_coords(step=np.arange(50))
+    for name in ("E", "W"):
+        snapshots[name] = snapshots[name] * 0 + generator.standard_normal(snapshots[name].shape)
+    run.snapshots = snapshots
+    page = run_page([("run", run, None)])
+    assert data_of_page(page)["units"]["E"]["shape"] == [50, 512, 37]
+    assert len(page.encode()) < 6e6
+
+
+def test_extremes_are_kept_of_many_records():
+    steps = np.arange(100_001) * 3
+    curve = np.sin(steps / 1e4)
+    curve[[5, 71_234]] = 50, -60
+    curve[40_000] = np.nan
+    kept = keep_extremes(steps, [curve])
+    assert len(kept) < 4000
+    assert {0, 5, 71_234, 100_000} <= set(kept.tolist())
+    assert (np.diff(kept) > 0).all()
+    assert keep_extremes(steps[:100], [curve[:100]]).tolist() == list(range(100))
+
+
+def test_100_000_records_make_a_small_page():
+    run = simulate(steps=100_000, record_every=1)
+    assert len(run_page([("run", run, None)]).encode()) < 2e6
+
+
+def test_the_text_of_a_run_cannot_end_a_block():
+    hostile = "</script><!-- & \u2028 \"'"
+    text = to_json({hostile: [hostile]})
+    assert json.loads(text) == {hostile: [hostile]}
+    assert not {"<", ">", "&", "\u2028"} & set(text)
+
+
+def test_scripts_and_policy_agree(directory):
+    page = run_page([("a", zl.load(directory), directory)])
+    assert page.count("<script>") == 2
+    assert len(re.findall(r"'sha256-[\w+/=]{44}'", page)) == 2
+    assert "connect-src 'none'" in page
+    assert "unsafe-eval" not in page[:2000]
+    assert re.findall(r'(?:src|href)="(?!data:)', re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)) == []
+
+
+def test_pairs_are_found_in_the_inputs():
+    def decode(data):
+        a, b, n = pairs_of(data)
+        return set(zip(a.tolist(), b.tolist(), strict=True)), n
+
+    addition = zl.datasets.modular_addition(5, test_count=3)
+    assert decode(addition) == ({(a, b) for a in range(5) for b in range(a, 5)}, 5)
+    assert decode(zl.datasets.modular_subtraction(4, train_fraction=0.5)) == (
+        {(a, b) for a in range(4) for b in range(4)},
+        4,
+    )
+    assert decode(zl.datasets.permutation_composition(3, train_fraction=0.5))[1] == 6
+    assert pairs_of(zl.datasets.modular_addition(5, summands=3, train_fraction=0.5)) is None
+    assert pairs_of(zl.datasets.from_arrays(np.eye(4), np.eye(4))) is None
+    assert pairs_of(zl.datasets.modular_addition(151, train_fraction=0.5)) is None
+
+
+def test_the_command_writes_a_page_and_replaces_only_its_own(directory, tmp_path):
+    done = run_command("view", directory, "--no-open")
+    assert (done.returncode, done.stdout) == (0, f"page: {directory / 'view.html'}\n")
+    assert run_command("view", directory, "--no-open").stdout == done.stdout
+    (directory / "view.html").write_text("mine")
+    assert run_command("view", directory, "--no-open").stdout == f"page: {directory / 'view-2.html'}\n"
+    assert (directory / "view.html").read_text() == "mine"
+    mine, new = tmp_path / "mine.html", tmp_path / "new.html"
+    mine.write_text("mine")
+    done = run_command("view", directory, "--no-open", "--out", mine)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "did not write" in done.stderr
+    assert mine.read_text() == "mine"
+    assert run_command("view", directory, directory, "--no-open", "--out", new).returncode == 0
+    assert len(data_of_page(new.read_text())["runs"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("nothing",), "found no directory"),
+        (("RUN", "--out", "a.png"), "ends in .html"),
+        (("EMPTY",), "expected a run"),
+        (("RUN", "--out", "nowhere/a.html"), "No such file"),
+    ],
+)
+def test_bad_input_is_one_line(directory, tmp_path, words, part):
+    (tmp_path / "empty").mkdir()
+    places = {"RUN": directory, "EMPTY": tmp_path / "empty", "nowhere/a.html": tmp_path / "nowhere" / "a.html"}
+    done = run_command("view", *(places.get(word, word) for word in words), "--no-open")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert part in done.stderr
+
+
+def test_a_run_in_memory_has_a_page(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    run = simulate()
+    path = run.view(tmp_path / "a.html")
+    assert opened == [path.as_uri()]
+    (tmp_path / "b.html").write_text("mine")
+    with pytest.raises(FileExistsError):
+        run.view(tmp_path / "b.html", open_page=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run.view(open_page=False).name == "view.html"
+
+
+def test_the_command_that_repeats_a_run_repeats_it(directory, tmp_path):
+    run = zl.load(directory)
+    repeat = data_of_page(run_page([("a", run, directory)]))["about"]["repeat"]
+    (tmp_path / "config.toml").write_text(repeat["text"])
+    words = (
+        repeat["command"].replace("config.toml", str(tmp_path / "config.toml")).replace("NEW", str(tmp_path / "new"))
+    )
+    assert words.split()[:2] == ["zeroloss", "run"]
+    assert run_command(*words.split()[1:]).returncode == 0
+    assert zl.load(tmp_path / "new").history.equals(run.history)
+    again = data_of_page(run_page([("b", zl.load(tmp_path / "new"), tmp_path / "new")]))["about"]["repeat"]
+    assert str(tmp_path / "new" / "config.toml") in again["command"]
