@@ -116,7 +116,7 @@ class UnitPhases:
     share : ndarray, (h,)
         The share of that frequency in the power of the unit. NaN for a unit without power.
     power : ndarray, (h,)
-        The power Σ_k |F_k|² of each unit, summed over the operands.
+        The power ``Σ_k |F_k|²`` of each unit, summed over the operands.
     inputs : ndarray, (operands, h)
         The phase φ of each operand, from −π to π. One row if all operands share the rows of E.
     combined : ndarray, (h,)
@@ -163,7 +163,7 @@ def unit_shares(E: ArrayLike, data: Dataset | None = None, operand: int | None =
 def inverse_participation_ratio(
     E: ArrayLike, data: Dataset | None = None, operand: int | None = None
 ) -> NDArray[np.float64]:
-    """Compute the inverse participation ratio of the Fourier power of each unit, Σ_k s_k² with s_k = |F_k|² / Σ |F|².
+    """Compute the inverse participation ratio of each unit's Fourier power, Σ_k s_k² with the shares of `unit_shares`.
 
     It is 1 if a unit has a single frequency, and one over the number of frequencies if all have the same power.
     Frequencies are those of `features`, k = 1 … ⌊n/2⌋; the mean over the group, k = 0, does not count.

@@ -1,7 +1,7 @@
 """Numbers that describe a run or a network.
 
 For a run: when a curve crosses a level, the delay between crossings, and values at a step. For a network: margins,
-active units and effective ranks, from `zeroloss._network_measures`.
+active units and effective ranks, from ``zeroloss._network_measures``.
 """
 
 from __future__ import annotations
