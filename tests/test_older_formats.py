@@ -8,6 +8,7 @@ import pytest
 
 import zeroloss as zl
 from zeroloss import config, runs
+from zeroloss.dynamics.beyond_rank import BeyondRankStepper
 from zeroloss.results import Ending
 
 BEFORE = Path(__file__).parent / "data" / "format-2"
@@ -56,3 +57,32 @@ def test_a_saved_run_is_extended(earlier):
     assert_close(saved.snapshots, whole.snapshots)
     saved.save(earlier / "saved")
     assert_close(zl.load(earlier / "saved").history, whole.history)
+
+
+@pytest.mark.parametrize("end", ["new piece", "joined pieces"])
+def test_a_flow_of_a_version_without_a_column_is_resumed(tmp_path, monkeypatch, end):
+    """Earlier versions did not record ``softening``. Their rows have NaN, and new ones have values."""
+    data = zl.datasets.modular_addition(5, test_count=2, seed=0)
+    net = zl.networks.uniform_fan_in(data, hidden=24, seed=100, activation="softplus(5)")
+    zl.networks.to_checkpoint(zl.geometry.project(net, data).network, tmp_path / "start.npz")
+    (tmp_path / "flow.toml").write_text("""
+        data = {task = "modular_addition", p = 5, test_count = 2, seed = 0}
+        network = {init = "file", file = "start.npz", activation = "softplus(5)"}
+        dynamics = {kind = "norm_flow", step_size = 0.01}
+        run = {steps = 10, record_every = 2}
+    """)
+    file, now = tmp_path / "flow.toml", BeyondRankStepper.step_record
+    with monkeypatch.context() as earlier:
+        earlier.setattr(BeyondRankStepper, "step_record", lambda self: _without(now(self), "softening"))
+        assert "softening" not in runs.run(config.from_file(file), tmp_path / "run", progress=False).history
+    steps = 2 if end == "new piece" else 20
+    history = runs.resume(tmp_path / "run", extend=steps, progress=False).history
+    longer = config.from_file(file, run={"steps": 10 + steps})
+    whole = runs.run(longer, tmp_path / "whole", progress=False).history
+    assert_close(history.drop_vars("softening"), whole.drop_vars("softening"))
+    assert np.isnan(history.softening[:6]).all()
+    assert (history.softening[6:] == 0).all()
+
+
+def _without(record, name):
+    return {other: value for other, value in record.items() if other != name}

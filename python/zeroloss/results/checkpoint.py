@@ -14,6 +14,7 @@ from .. import _display
 from ..networks import Network
 from .files import DamagedError, NewerFormatError, read_checksummed, write_checksummed
 from .outcome import Ending, Outcome
+from .table import join_columns
 
 Columns = dict[str, NDArray[Any]]
 
@@ -199,4 +200,4 @@ def count_rows(columns: Mapping[str, NDArray[Any]]) -> int:
 def stack_rows(parts: list[Mapping[str, NDArray[Any]]]) -> Columns:
     """Concatenate the rows of columns."""
     full = [part for part in parts if count_rows(part)]
-    return {name: np.concatenate([part[name] for part in full]) for name in full[0]} if full else {}
+    return join_columns(full) if full else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,8 +150,13 @@ class Table:
         return pieces
 
 
-def join_columns(parts: list[Columns]) -> Columns:
-    """Concatenate columns. All parts have the same names."""
+def join_columns(parts: Sequence[Mapping[str, NDArray[Any]]]) -> Columns:
+    """Concatenate columns. A part that lacks a column, because it is of an earlier version, has NaN there."""
     if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return dict(parts[0])
+    samples = {name: column for part in parts for name, column in part.items()}
+    return {name: np.concatenate([_take_column(part, name, like) for part in parts]) for name, like in samples.items()}
+
+
+def _take_column(part: Mapping[str, NDArray[Any]], name: str, like: NDArray[Any]) -> NDArray[Any]:
+    return part[name] if name in part else np.full((len(part["step"]), *like.shape[1:]), np.nan)
