@@ -61,3 +61,27 @@ def test_the_sharpness_of_the_setting_of_the_paper(activation, expected):
     run = zl.simulate(descent, data, net, steps=40_000, record_every="log", measures=measures)
     values = run.history.sharpness.sel(step=list(expected)).values
     assert values == pytest.approx(list(expected.values()), abs=5.1e-4)
+
+
+def record_at_the_edge(seed, **schedule):
+    """Return the sharpness · lr/2 along descent with lr 4 and weight decay 2.5e-5."""
+    data = zl.datasets.modular_addition(11, test_count=7, seed=seed)
+    net = zl.networks.uniform_fan_in(data, hidden=128, seed=100 + seed)
+    measures = {"sharpness": curvature.SharpnessMeasure(data)}
+    return 2 * zl.simulate(zl.GradientDescent(4.0, 2.5e-5), data, net, measures=measures, **schedule).history.sharpness
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_relu_with_a_large_learning_rate_stays_at_the_edge_of_stability(seed):
+    """The median over records is within 1 % of 2/lr. Single records oscillate, and the decay lowers the last ones."""
+    ratio = record_at_the_edge(seed, steps=1600, record_every=20).sel(step=slice(400, 1600))
+    assert ratio.median() == pytest.approx(1, abs=0.01)
+    assert ratio.sel(step=slice(400, 800)).mean() == pytest.approx(1, abs=0.005)
+    assert 0.97 < ratio.min() < 1 < ratio.max() < 1.03
+
+
+def test_single_records_at_the_edge_of_stability():
+    """0.4999 and 0.5005 are values of an independent NumPy prototype, for 2/lr = 0.5."""
+    ratio = record_at_the_edge(0, steps=1259, record_every="log").sel(step=slice(398, 1259))
+    assert ratio.sel(step=[398, 794]).values / 2 == pytest.approx([0.4999, 0.5005], abs=2e-4)
+    assert ratio.values == pytest.approx(1, abs=0.01)

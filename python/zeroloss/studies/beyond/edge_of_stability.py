@@ -106,9 +106,10 @@ def analyse(s: Settings, descents: Cube) -> xr.Dataset:
 
 
 def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
-    """Return the ratio in the window by activation, learning rate and decay: its mean, and its range over all seeds.
+    """Return the ratio in the window by activation, learning rate and decay.
 
-    Runs that failed do not count. Their number is ``failed``, if there are any.
+    It has the mean and the range over all records and seeds, and the range over seeds of the median over records. Runs
+    that failed do not count. Their number is ``failed``, if there are any.
     """
     window = numbers.ratio.sel(step=slice(s.first, s.last)).where(numbers.failed == 0)
     summary: dict[str, Any] = {}
@@ -116,10 +117,13 @@ def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
         for lr in s.learning_rates:
             for decay in s.weight_decays:
                 ratio = window.sel(activation=name, lr=lr, weight_decay=decay)
+                medians = ratio.median("step")
                 summary[f"{name}, lr {lr:g}, weight decay {decay:g}"] = {
                     "mean": float(ratio.mean()),
                     "least": float(ratio.min()),
                     "greatest": float(ratio.max()),
+                    "least_median": float(medians.min()),
+                    "greatest_median": float(medians.max()),
                 }
                 if failed := int(numbers.failed.sel(activation=name, lr=lr, weight_decay=decay).sum()):
                     summary[f"{name}, lr {lr:g}, weight decay {decay:g}"]["failed"] = failed
@@ -128,10 +132,12 @@ def summarise(s: Settings, numbers: xr.Dataset) -> dict[str, Any]:
 
 def _format_table(s: Settings, numbers: xr.Dataset, summary: Mapping[str, Any]) -> str:
     head = f"sharpness · lr/2, steps {s.first} to {s.last}"
-    rows = [f"{head:44} {'mean':>6}   range over seeds"]
+    rows = [f"{head:44} {'mean':>6}   {'range':15}   medians of seeds"]
     for name, ratio in summary.items():
-        failed = ratio.get("failed", 0)
-        values = f"{ratio['mean']:6.3f}   {ratio['least']:.3f} … {ratio['greatest']:.3f}" if failed < s.seeds else ""
+        failed, values = ratio.get("failed", 0), ""
+        if failed < s.seeds:
+            values = f"{ratio['mean']:6.3f}   {ratio['least']:.3f} … {ratio['greatest']:.3f}"
+            values += f"   {ratio['least_median']:.3f} … {ratio['greatest_median']:.3f}"
         rows.append(f"{name:44} {values}" + f"   {failed} of {s.seeds} runs failed" * (failed > 0))
     return "\n".join(rows)
 
