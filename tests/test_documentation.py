@@ -108,14 +108,17 @@ def check_curvature(lines, _):
 
 
 def check_end_states(lines, _):
-    smooth, message, certificate, units, relu, pinned, shortest, residuals = lines
+    smooth, message, certificate, units, relu, pinned, kept, gain, among, shortest, residuals = lines
     assert smooth.startswith("StationaryPoint(minimum: objective 0.0015476938507, KKT ") or "0.00154769385069" in smooth
     assert message == "the point is a strict local minimum"
     assert certificate.startswith("True True ")
     assert units == "11 active units, rank of J 65"
-    assert relu.startswith("StationaryPoint(minimum: objective 0.0113")
+    assert relu.startswith("StationaryPoint(minimum: objective 0.0112")
+    assert "24 of 24 units active" in relu
     assert int(pinned.split()[0]) > 20
-    assert float(pinned.split()[-1]) > 0
+    assert kept.startswith("StationaryPoint(minimum: objective 0.0113")
+    assert 0 < float(pinned.split()[-1]) < float(gain.split()[-1])
+    assert among.endswith("among the active units and with their sides")
     assert shortest.startswith("minimum with a squared norm of 23.")
     before, after = residuals.split()
     assert 0.1 < float(before) < 1

@@ -29,16 +29,9 @@ def problem(activation="relu"):
 
 
 @functools.cache
-def end_state(activation, decay=1e-3):
+def end_state(activation, revive=True):
     data, net = problem(activation)
-    return data, zl.stationary_point(net, data, decay)
-
-
-@functools.cache
-def shortest(activation="relu"):
-    data, net = problem(activation)
-    start = zl.geometry.project(net, data).network
-    return data, start, zl.end_states.least_norm_point(start, data)
+    return data, zl.stationary_point(net, data, 1e-3, revive=revive)
 
 
 @pytest.mark.parametrize("activation", KINKED)
@@ -79,7 +72,7 @@ def test_the_sides_balance_the_forces():
 
 def test_the_gain_of_a_new_unit_is_real():
     """A unit of size ε instead of a dead one changes Φ by −weight_decay ε times the gain, to first order."""
-    data, point = end_state("relu")
+    data, point = end_state("relu", revive=False)
     E, W = np.array(point.network.E), np.array(point.network.W)
     multiplier = -2 / data.Y_train.size * (point.network(data.X_train) - data.Y_train) / 1e-3
     random = np.random.default_rng(0).standard_normal((5, 100_000))
@@ -115,54 +108,16 @@ def test_the_reduction_is_a_factor_of_the_decay():
     assert again.objective == pytest.approx(point.objective * data.Y_train.size, rel=1e-12)
 
 
-@pytest.mark.parametrize("activation", KINKED)
-def test_the_point_of_least_norm(activation):
-    data, start, point = shortest(activation)
-    assert point.is_minimum
-    assert point.kkt <= 1e-9
-    assert point.weight_decay == 0
-    assert zl.geometry.kkt_residual(point.network, data) <= 1e-9
-    assert np.abs(point.network(data.X_train) - data.Y_train).max() < 1e-10
-    theta = flat(point.network.E, point.network.W)
-    assert point.objective == pytest.approx(theta @ theta / 2, rel=1e-14)
-    assert theta @ theta < flat(start.E, start.W) @ flat(start.E, start.W)
-
-
-def test_no_point_of_the_set_nearby_is_shorter():
-    """Steps from the point of least norm, and back to the set by Gauss–Newton."""
-    data, _, point = shortest()
-    net, random = point.network, np.random.default_rng(0)
-    alive = np.linalg.norm(net.E, axis=0) > 0
-    for size in (1e-4, 1e-3):
-        for _ in range(20):
-            E = net.E + size * alive * random.standard_normal(net.E.shape)
-            W = net.W + size * alive[:, None] * random.standard_normal(net.W.shape)
-            near = zl.geometry.project(zl.networks.from_arrays(E, W, activation="relu"), data).network
-            assert np.sum(near.E**2) + np.sum(near.W**2) > 2 * point.objective - 1e-12
-
-
-def test_end_states_tend_to_the_point_of_least_norm():
-    """(Φ/weight_decay) − ‖θ‖²/2 is proportional to the decay, because the distance is."""
-    data, _, point = shortest()
-    gaps = []
-    for decay in (1e-4, 1e-5, 1e-6):
-        end = zl.stationary_point(point.network, data, decay, slow_time=0)
-        assert end.is_minimum
-        gaps.append((point.objective - end.objective / decay) / decay)
-    assert gaps[0] == pytest.approx(gaps[1], rel=0.1)
-    assert gaps[1] == pytest.approx(gaps[2], rel=0.02)
-
-
 def test_parallel_units_are_merged():
     """A unit that is divided into two parallel ones leaves the end state flat."""
-    data, point = end_state("relu")
+    data, point = end_state("relu", revive=False)
     E, W = np.array(point.network.E), np.array(point.network.W)
     sizes = np.linalg.norm(E, axis=0)
     large, dead = int(sizes.argmax()), int(np.flatnonzero(sizes == 0)[0])
     for share, unit in ((np.sqrt(0.3), dead), (np.sqrt(0.7), large)):
         E[:, unit], W[unit] = share * point.network.E[:, large], share * point.network.W[large]
     divided = zl.networks.from_arrays(E, W, activation="relu")
-    again = zl.stationary_point(divided, data, 1e-3, slow_time=0)
+    again = zl.stationary_point(divided, data, 1e-3, slow_time=0, revive=False)
     assert again.is_minimum
     assert again.objective == pytest.approx(point.objective, rel=1e-12)
     assert (np.linalg.norm(again.network.E, axis=0) > 0).sum() == (sizes > 0).sum()
@@ -183,37 +138,11 @@ def test_cross_entropy_needs_a_smooth_activation():
         zl.stationary_point(net, data, 1e-3, "cross_entropy")
 
 
-@pytest.mark.parametrize(
-    ("net", "message"),
-    [
-        (problem()[1], "net: expected a network on the zero-loss set"),
-        (problem("tanh")[1], "net: expected relu or leaky_relu, got tanh"),
-    ],
-)
-def test_the_least_norm_needs_a_network_with_kinks_on_the_set(net, message):
-    with pytest.raises(ValueError, match=message):
-        zl.end_states.least_norm_point(net, problem()[0])
-
-
 def test_dense_inputs():
     data = random_data(6, 5, 2)
     point = zl.stationary_point(random_network(data, 16, "relu"), data, 1e-2)
     assert point.kkt <= 1e-9
     assert zl.geometry.kkt_residual(point.network, data, 1e-2) <= 1e-9
-
-
-def test_a_network_that_trained_first():
-    """The norm flow of p = 7, h = 32 passes many corners, and Newton's method converges after it."""
-    data = zl.datasets.modular_addition(7, test_count=3, seed=0)
-    net = zl.networks.uniform_fan_in(data, hidden=32, seed=100)
-    run = zl.simulate(zl.GradientDescent(lr=0.5), data, net, steps=1000, progress=False)
-    start = zl.geometry.project(run.network, data).network
-    point = zl.end_states.least_norm_point(start, data)
-    assert point.is_minimum
-    assert point.kkt <= 1e-9
-    assert zl.geometry.kkt_residual(point.network, data) <= 1e-9
-    assert point.smallest_curvature > 1e-3
-    assert point.new_unit_gain > 0.01
 
 
 def corner_problem(seed=0):
@@ -291,16 +220,17 @@ def test_a_large_decay_ends_at_zero(decay):
 
 
 @pytest.mark.parametrize("start", ["zero", "dead", "dead layer"])
-def test_dead_networks_continue_with_a_new_unit(start):
-    """The samples exert no force on θ, but θ = 0 is a saddle: a new unit decreases Φ."""
+def test_dead_networks_continue_with_new_units(start):
+    """The samples exert no force on θ, but θ = 0 is a saddle: new units decrease Φ."""
     random = np.random.default_rng(0)
     data = zl.datasets.from_arrays(np.abs(random.normal(size=(3, 4))), random.normal(size=(3, 2)))
     E, W = -np.abs(random.normal(size=(4, 5))), random.normal(size=(5, 2))
     net = zl.networks.from_arrays(E * (start == "dead"), W * (start != "zero"), activation="relu")
     assert not net(data.X_train).any()
     point = zl.stationary_point(net, data, 1e-3)
-    assert point.is_minimum
+    assert point.outcome in ("minimum", "flat")
     assert point.active_units >= 1
+    assert point.new_unit_gain <= 1e-6
     assert point.objective < 0.9 * np.mean(data.Y_train**2)
     large = zl.stationary_point(net, data, 30.0)
     assert large.is_minimum
@@ -329,15 +259,6 @@ def test_samples_without_inputs_leave_only_the_decay():
     assert not flat(point.network.E, point.network.W).any()
 
 
-def test_targets_of_zero_have_their_least_norm_at_zero():
-    data = zl.datasets.from_arrays(np.eye(3), np.zeros((3, 2)))
-    for W in (np.zeros((4, 2)), np.ones((4, 2))):
-        point = zl.end_states.least_norm_point(zl.networks.from_arrays(np.zeros((3, 4)), W), data)
-        assert point.is_minimum
-        assert point.kkt == point.objective == 0
-        assert not flat(point.network.E, point.network.W).any()
-
-
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu(0.1)"])
 @pytest.mark.parametrize("scale", [1.0, 1e90])
 def test_extreme_weights_end_with_an_outcome(activation, scale):
@@ -358,6 +279,21 @@ def test_projectors_that_do_not_fit_are_an_error(monkeypatch):
     monkeypatch.setattr("zeroloss._resources.available_memory", lambda: 450)
     with pytest.raises(ValueError, match="the projectors of 2 units: expected to fit in"):
         CornerModel(problem, model.state)
+
+
+def test_searches_check_their_memory_before_they_start(monkeypatch):
+    """Each unit may have directions of its own at the end."""
+    data = random_data(2, 40, 1)
+    net = random_network(data, 5, "leaky_relu(0.1)")
+    on_set = zl.geometry.project(net, data).network
+    monkeypatch.setattr("zeroloss._resources.available_memory", lambda: 3 * 8 * 5 * 40**2 - 1)
+    monkeypatch.setattr("zeroloss.end_states.kinked.simulate", None)  # it is not called
+    for search in (
+        lambda: zl.stationary_point(net, data, 1e-2),
+        lambda: zl.end_states.least_norm_point(on_set, data),
+    ):
+        with pytest.raises(ValueError, match="5 units can move along their kinks, 40 inputs each: expected to"):
+            search()
 
 
 def test_units_without_freedom_do_not_move():

@@ -15,8 +15,8 @@ import math
 import numpy as np
 
 from .corner_model import CornerModel, Problem, State, Vector
-from .parallel_units import merge_parallel_units
 from .release import choose_step, is_refused, leave_corner
+from .spare_units import merge_parallel_units, remove_hidden_units
 from .trust_region import Step, solve_step
 
 _FIRST_RADIUS, _GREATEST_RADIUS = 0.1, 0.3  # in units of ‖θ‖
@@ -88,7 +88,7 @@ def _advance_unseen(
     """Return the next state if rounding hides the decrease of φ, and the number of tries without a smaller residual.
 
     First a few steps are taken even if the residual grows a little, then more pairs may be released, and then parallel
-    units are merged, or a corner is left. Returns None if nothing helps.
+    units are merged, hidden units are removed, or a corner is left. Returns None if nothing helps.
     """
     after = trial.residual()
     if after < best:
@@ -97,7 +97,8 @@ def _advance_unseen(
         return trial, tries + 1
     if tries <= _PATIENCE:
         return state, _PATIENCE + 1
-    beyond = merge_parallel_units(problem, state) or leave_corner(problem, model, tolerance)[0]
+    beyond = merge_parallel_units(problem, state) or remove_hidden_units(problem, state)
+    beyond = beyond or leave_corner(problem, model, tolerance)[0]
     return None if beyond is None else (beyond, 0)
 
 

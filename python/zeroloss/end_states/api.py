@@ -33,6 +33,7 @@ def stationary_point(
     slow_time: float | None = None,
     tolerance: float = 1e-9,
     most_iterations: int = 1000,
+    revive: bool = True,
     threads: int | None = None,
 ) -> StationaryPoint:
     """Search a minimum of Φ = L + (weight_decay/2) ‖θ‖² from a network, and certify it.
@@ -43,8 +44,10 @@ def stationary_point(
 
     With ReLU and leaky ReLU, pairs of a sample and a unit are *pinned* at their kinks. The flow slides along kinks, and
     Newton's method pins and releases pairs. It is tried at slow times of 100, 200, 350, 600 and at the end. Parallel
-    units are merged, which changes neither outputs nor the norm. The certificate holds for the active units and their
-    sides: a new unit could decrease Φ if ``new_unit_gain`` is positive.
+    units are merged, which changes neither outputs nor the norm. A dead unit, with E_u = 0 and W_u = 0, has no
+    gradient, but Φ decreases if it grows and ``new_unit_gain`` is positive. Such a point is a saddle. Dead units are
+    revived, and the search continues until there is no gain or no dead unit left. Without a gain the point is a global
+    minimum: see Notes. Otherwise, the certificate holds among the active units and with their sides.
 
     Parameters
     ----------
@@ -66,6 +69,10 @@ def stationary_point(
         to about 1e-16/weight_decay.
     most_iterations : int
         The most iterations of Newton's method between two saddles, at least 1, by default 1000.
+    revive : bool
+        Whether units of ReLU and leaky ReLU networks that are dead, or die during the search, may become new units, by
+        default true. With false they stay dead, as in gradient descent, and the certificate holds among the active
+        units.
     threads : int, optional
         The number of threads of a product, at least 1. By default 1 for small networks, and all processors otherwise.
 
@@ -81,15 +88,18 @@ def stationary_point(
         If the network does not fit the data, its activation has a kink and the loss is "cross_entropy", a name is
         unknown, a number is out of its range (with weight_decay = 0, cross-entropy has its minimum at infinity, and
         squared error a whole zero-loss set: see `least_norm_point`), the loss overflows at the start, or the Gram
-        matrix of (n·d_out)² numbers does not fit in memory.
+        matrix of (n·d_out)² numbers, or with kinks matrices of d_in² numbers for all units, do not fit in memory.
 
     Notes
     -----
     Iterations of both parts factor a matrix of n·d_out rows. Newton's method measures steps in the metric weight_decay
     I + Gauss–Newton and uses its inverse as preconditioner. The minimum is a local one; another start may lead to
     another. A minimum need not have memorised: compare its training accuracy. If the decay is so large that θ = 0 is
-    the minimum, the search ends there. ReLU and leaky ReLU networks that lose all their units continue with a new one
-    if that decreases Φ.
+    the minimum, the search ends there.
+
+    For ReLU and leaky ReLU, Φ is a convex function of the distribution of units over directions. Therefore a stationary
+    point is a global minimum, for networks of any width, if no new unit has a gain (Haeffele and Vidal, Global
+    optimality in neural network training, CVPR 2017). The search for the best new unit is a local one from many starts.
 
     Examples
     --------
@@ -105,20 +115,20 @@ def stationary_point(
     weight_decay, tolerance = _checks.positive("weight_decay", weight_decay), _checks.positive("tolerance", tolerance)
     most_iterations = _checks.integer("most_iterations", most_iterations, 1)
     check_targets(data, loss)
-    check_memory(f"the Gram matrix of n·d_out = {data.Y_train.size}", 6 * 8 * data.Y_train.size**2)
+    slopes = kink_slopes(net.activation)
+    _check_size(net, data, slopes is not None)
     net = net.astype("float64")
     with np.errstate(all="ignore"):
         start = float(loss_and_gradient(net, data, loss, reduction)[0])
     if not math.isfinite(start):
         raise ArgumentValueError("net", "expected a network with a finite loss, but its outputs overflow")
-    slopes = kink_slopes(net.activation)
     if slopes is not None:
         if loss != "mse":
             raise ArgumentValueError("loss", f"expected mse with {net.activation}, got {loss}; use a smooth activation")
         slow_time = _SLOW_TIME_WITH_KINKS if slow_time is None else _checks.not_negative("slow_time", slow_time)
         with np.errstate(all="ignore"):
             return kinked.search(
-                net, data, weight_decay, reduction, slopes, slow_time, tolerance, most_iterations, threads
+                net, data, weight_decay, reduction, slopes, slow_time, tolerance, most_iterations, revive, threads
             )
     slow_time = _SLOW_TIME if slow_time is None else _checks.not_negative("slow_time", slow_time)
     with np.errstate(all="ignore"):
@@ -147,7 +157,8 @@ def least_norm_point(
     data : Dataset
         Its training samples define the set F(θ) = Y.
     slow_time : float
-        The slow time for which the norm flow is followed at most, at least 0, by default 1000.
+        The slow time for which the norm flow is followed at most, and again from beyond a saddle, at least 0, by
+        default 1000.
     tolerance : float
         The KKT residual ‖θ − J_sᵀΛ‖/‖θ‖ at which the search ends, above 0, by default 1e-9.
     most_iterations : int
@@ -165,9 +176,9 @@ def least_norm_point(
     ------
     ValueError, TypeError
         If the network does not fit the data, is not on the zero-loss set (max|F − Y| above 1e-6 of the largest target),
-        or has an activation without a kink, a number is out of its range, or the Gram matrix of (n·d_out)² numbers does
-        not fit in memory. For smooth activations J loses rank where the norm flow leads, and the conditions of a
-        minimum do not hold: use `stationary_point` with a small weight decay.
+        or has an activation without a kink, a number is out of its range, or the Gram matrix of (n·d_out)² numbers, or
+        matrices of d_in² numbers for all units, do not fit in memory. For smooth activations J loses rank where the
+        norm flow leads, and the conditions of a minimum do not hold: use `stationary_point` with a small weight decay.
 
     Examples
     --------
@@ -181,12 +192,13 @@ def least_norm_point(
     check_fits(net, data)
     slow_time, tolerance = _checks.not_negative("slow_time", slow_time), _checks.positive("tolerance", tolerance)
     most_iterations = _checks.integer("most_iterations", most_iterations, 1)
-    check_memory(f"the Gram matrix of n·d_out = {data.Y_train.size}", 6 * 8 * data.Y_train.size**2)
-    net, slopes = net.astype("float64"), kink_slopes(net.activation)
+    slopes = kink_slopes(net.activation)
     if slopes is None:
         raise ArgumentValueError(
             "net", f"expected relu or leaky_relu, got {net.activation}; use stationary_point with a small weight_decay"
         )
+    _check_size(net, data, kinks=True)
+    net = net.astype("float64")
     distance = float(np.abs(net.outputs(data.rows_train) - data.Y_train).max())
     if not distance <= _ON_THE_SET * float(np.abs(data.Y_train).max()):
         raise ArgumentValueError(
@@ -194,3 +206,11 @@ def least_norm_point(
         )
     with np.errstate(all="ignore"):
         return kinked.search_least_norm(net, data, slopes, slow_time, tolerance, most_iterations, threads)
+
+
+def _check_size(net: Network, data: Dataset, kinks: bool) -> None:
+    """Raise ValueError if a search does not fit in memory. Each unit may have its own pinned pairs at the end."""
+    check_memory(f"the Gram matrix of n·d_out = {data.Y_train.size}", 6 * 8 * data.Y_train.size**2)
+    if kinks:
+        what = f"the directions in which {net.hidden} units can move along their kinks, {data.d_in} inputs each"
+        check_memory(what, 3 * 8 * net.hidden * data.d_in**2)

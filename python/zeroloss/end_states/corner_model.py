@@ -43,6 +43,11 @@ class Problem:
     delta: float
     trace: Trace
 
+    def activate(self, E: Matrix) -> Matrix:
+        """Return σ(X E)."""
+        Z = self.data.X_train @ E
+        return np.asarray((self.a + self.b * (Z > 0)) * Z)
+
     def state(self, E: Matrix, W: Matrix, pinned: Mask, on: Mask | None = None) -> State:
         """Return the state with pairs at these sides. By default a pair is on if its pre-activation is above 0."""
         X, Y = self.data.X_train, self.data.Y_train

@@ -21,9 +21,10 @@ from ..networks import Network
 from ..results.outcome import Ending as RunEnding
 from ..simulation import simulate
 from .corner_model import Problem, State
-from .new_unit import GAIN, search_unit, start_unit
+from .departures import return_outputs
+from .new_unit import GAIN, find_dead_units, search_units, start_unit
 from .objective import Trace
-from .point import StationaryPoint, find_active_units, rank_of
+from .point import Ending, StationaryPoint, find_active_units, rank_of
 from .polish import Polished, polish
 from .smooth import classify, describe
 
@@ -31,13 +32,13 @@ from .smooth import classify, describe
 _ATTEMPTS = (100.0, 200.0, 350.0, 600.0)
 _RTOL = 1e-2  # of the flow
 _PINNED = 1e-7  # abs(z) relative to the largest, of a pair that the flow has pinned
+_MOST_RESTARTS = 10  # of the norm flow, beyond points that are no minima
 _MOST_ITERATIONS = 150  # of an attempt that is not the last
 _NEAR = 1e-2  # the residual of the norm from which Newton's method is tried without a flow
 _VANISHED = 1e-3  # ‖θ‖ relative to its start from which θ = 0 is tried
 _HIDDEN = 1e-12  # ‖θ‖² relative to φ at θ = 0 from which it is tried as well
 _ROUNDING = 1e-12  # of forces, relative to their bound
 _LAST_DIGIT = 4e-16  # of φ
-_AMONG = ("", ", among the active units and with their sides")
 
 
 def search(
@@ -49,6 +50,7 @@ def search(
     slow_time: float,
     tolerance: float,
     most_iterations: int,
+    revive: bool,
     threads: int | None,
 ) -> StationaryPoint:
     """Search a minimum of Φ from a network in float64, for squared error."""
@@ -59,26 +61,26 @@ def search(
     trace.record(state.residual())
     start = state.length
     decays = _is_left_to_decay(problem, state)
-    state = _start_again(problem, state) if decays else state
-    for until in [*[0.0] * decays, *(s for s in _ATTEMPTS if s < slow_time), slow_time]:
+    state = _start_again(problem, state, revive) if decays else state
+    for until in [*[0.0] * decays, *_plan_attempts(slow_time)]:
         if until > trace.slow_time:
             after = _follow(flow, problem, state, net, (until - trace.slow_time) / weight_decay, threads)
             state = after if after.value < state.value else state
             trace.record(state.residual())
         if _has_vanished(problem, state, start):
-            state = _start_again(problem, state)
+            state = _start_again(problem, state, revive)
         most = most_iterations if until == slow_time else min(most_iterations, _MOST_ITERATIONS)
-        polished = polish(problem, state, tolerance, most)
+        polished = polish(problem, state, tolerance, most, revive=revive)
         state = polished.state
         if polished.failure and _has_vanished(problem, state, start):
-            state = _start_again(problem, state)
-            polished = polish(problem, state, tolerance, most)
+            state = _start_again(problem, state, revive)
+            polished = polish(problem, state, tolerance, most, revive=revive)
             state = polished.state
         if not polished.failure:
             break
     polished = polished.fallback or polished
     after_search = net.after(net.settings, f"stationary_point, weight decay {weight_decay:g}")
-    return _certify(problem, polished, tolerance, weight_decay, after_search)
+    return _certify(problem, polished, tolerance, weight_decay, after_search, revive)
 
 
 def search_least_norm(
@@ -99,14 +101,28 @@ def search_least_norm(
         trace.record(state.residual())
         return _certify(problem, Polished(state, "", SmallestCurvature(1.0, np.zeros(0), 0.0)), tolerance, 0.0, after)
     near = kkt_residual(net, data) <= _NEAR
-    for until in [*[0.0] * near, *(s for s in _ATTEMPTS if s < slow_time), slow_time]:
-        if until > trace.slow_time:
-            state = _follow(flow, problem, state, net, until - trace.slow_time, threads)
-        polished = polish(problem, state, tolerance, most_iterations)
-        if not polished.failure:
+    attempts, fallback = [*[0.0] * near, *_plan_attempts(slow_time)], None
+    for _ in range(_MOST_RESTARTS):
+        begin = trace.slow_time
+        for until in attempts:
+            if begin + until > trace.slow_time:
+                state = _follow(flow, problem, state, net, begin + until - trace.slow_time, threads)
+            polished = polish(problem, state, tolerance, most_iterations)
+            if not polished.failure or polished.departure is not None:
+                break
+        fallback, beyond = polished.fallback or fallback, polished.departure
+        if not polished.failure or beyond is None or not slow_time > 0:
             break
-    polished = polished.fallback or polished
-    return _certify(problem, polished, tolerance, 0.0, after)
+        on_set = return_outputs(problem, beyond, np.zeros_like(beyond.R))
+        if on_set is None:
+            break
+        state, attempts = on_set, _plan_attempts(slow_time)
+    return _certify(problem, fallback if polished.failure and fallback else polished, tolerance, 0.0, after)
+
+
+def _plan_attempts(slow_time: float) -> list[float]:
+    """Return the slow times after which Newton's method is tried."""
+    return [*(s for s in _ATTEMPTS if s < slow_time), slow_time]
 
 
 def _enter(problem: Problem, net: Network) -> State:
@@ -136,10 +152,10 @@ def _at_zero(problem: Problem, like: State) -> State:
     return problem.pin(np.zeros_like(like.E), np.zeros_like(like.W), np.ones_like(like.corner.pinned))
 
 
-def _start_again(problem: Problem, state: State) -> State:
-    """Return the state θ = 0, or one with a single new unit if that decreases φ."""
+def _start_again(problem: Problem, state: State, revive: bool) -> State:
+    """Return the state θ = 0, or one with a single new unit if units may be revived and that decreases φ."""
     state = _at_zero(problem, state)
-    state = start_unit(problem, state) or state
+    state = (start_unit(problem, state) if revive else None) or state
     problem.trace.record(state.residual())
     return state
 
@@ -158,7 +174,12 @@ def _follow(
 
 
 def _certify(
-    problem: Problem, polished: Polished, tolerance: float, weight_decay: float, after: Network
+    problem: Problem,
+    polished: Polished,
+    tolerance: float,
+    weight_decay: float,
+    after: Network,
+    revive: bool = False,
 ) -> StationaryPoint:
     """Return the result of a search."""
     state, curvature = polished.state, polished.curvature
@@ -166,14 +187,9 @@ def _certify(
     _, _, sides = state.rest(state.multiplier)
     residual, active = state.residual(), find_active_units(net)
     bases = null_spaces(state.corner.X, state.corner.pinned)
-    gain, _ = search_unit(problem, state)
-    outcome, trace = classify(residual <= tolerance, curvature), problem.trace
-    message = polished.failure or describe(outcome) + _AMONG[outcome == "minimum" and state.length > 0]
-    if polished.can_leave_corner and outcome != "not converged":
-        outcome, message = "saddle", "the point is stationary, but a unit could leave its corner"
-    if state.length == 0 and outcome != "not converged" and gain > -GAIN:  # nothing else decides
-        outcome = "saddle" if gain > GAIN else "flat"
-        message = "no unit is active, and a new unit would decrease Φ" if gain > GAIN else describe(outcome)
+    gain, _ = search_units(problem, state)
+    outcome, message = _judge(polished, residual <= tolerance, gain, revive)
+    trace = problem.trace
     return StationaryPoint(
         network=net,
         objective=state.value * (weight_decay or 1.0),
@@ -194,3 +210,20 @@ def _certify(
         pinned_pairs=int(state.corner.pinned[:, active].sum()),
         new_unit_gain=gain,
     )
+
+
+def _judge(polished: Polished, converged: bool, gain: float, revive: bool) -> tuple[Ending, str]:
+    """Return the kind of the end of a search, and a message."""
+    state, outcome = polished.state, classify(converged, polished.curvature)
+    if outcome == "not converged" or polished.failure:
+        return outcome, polished.failure or describe(outcome)
+    if polished.can_leave_corner:
+        return "saddle", "the point is stationary, but a unit could leave its corner"
+    if state.length == 0 and gain > -GAIN:  # nothing else decides
+        outcome = "saddle" if gain > GAIN else "flat"
+        return outcome, "no unit is active, and a new unit would decrease Φ" if gain > GAIN else describe(outcome)
+    if revive and gain > GAIN and outcome != "saddle" and find_dead_units(state).any():
+        return "saddle", "the point is stationary, but a dead unit could grow and decrease Φ"
+    if outcome != "saddle" and gain <= GAIN:
+        return outcome, describe(outcome) + "; no new unit with a gain was found, so it is probably a global minimum"
+    return outcome, describe(outcome) + ", among the active units and with their sides" * (outcome == "minimum")

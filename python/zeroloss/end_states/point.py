@@ -36,8 +36,8 @@ class StationaryPoint:
         computed.
     is_minimum : bool
         Whether the point is certified to be a strict local minimum: ``kkt`` is at most the tolerance, and the smallest
-        curvature is positive beyond its accuracy of 1e-7. With kinks this holds for the active units and their sides:
-        see ``new_unit_gain``.
+        curvature is positive beyond its accuracy of 1e-7. With kinks this holds for the active units and their sides.
+        If `zeroloss.stationary_point` may revive units, it is false if a dead unit has a gain: see ``new_unit_gain``.
     active_units : int
         The number of units with ‖E_u‖ ‖W_u‖ above 5 % of the largest.
     rank : int
@@ -64,8 +64,8 @@ class StationaryPoint:
     new_unit_gain : float
         With kinks, max_e ‖Λᵀσ(X e)‖ − 1 over unit vectors e, from local searches. If it is above 0, a new unit of
         infinitesimal size ε would change Φ by about −weight_decay ε times it, so the point is a minimum only among the
-        units that are active. At θ = 0 no unit is active, and the point is a minimum only if it is below 0. NaN without
-        kinks.
+        units that are active. If it is 0 to rounding (at most 1e-6), the point is a global minimum. At θ = 0 no unit is
+        active, and the point is a minimum only if it is below 0. NaN without kinks.
     """
 
     network: Network = field(repr=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +10,12 @@ from ..curvature import SmallestCurvature
 from ..curvature.generalised import smallest_in_metric
 from . import active_set, least_norm
 from .corner_model import CornerModel, Problem, State, Vector
-from .parallel_units import merge_parallel_units
+from .departures import add_units, leave_saddle
 from .release import leave_corner
 from .smooth import classify, is_negative
+from .spare_units import merge_parallel_units
 
-_MOST_DEPARTURES = 20  # from saddles and corners
+_MOST_DEPARTURES = 50  # from stationary points
 _CORNER = 1e-6  # the force of a unit, relative to ‖θ‖, with which it leaves a corner
 _CURVATURE_ACCURACY = 1e-9
 
@@ -36,6 +36,8 @@ class Polished:
         Whether a unit is at a corner and its function decreases on one side of it.
     fallback : Polished, optional
         The stationary point, not a minimum, that was left before a failure.
+    departure : State, optional
+        The state after it was left, with a smaller φ, and for δ = 0 on the zero-loss set.
     """
 
     state: State
@@ -43,16 +45,18 @@ class Polished:
     curvature: SmallestCurvature | None = None
     can_leave_corner: bool = False
     fallback: Polished | None = None
+    departure: State | None = None
 
 
-def polish(problem: Problem, state: State, tolerance: float, most_iterations: int) -> Polished:
-    """Run Newton's method, leave saddles and corners, and merge parallel units."""
+def polish(problem: Problem, state: State, tolerance: float, most_iterations: int, *, revive: bool = False) -> Polished:
+    """Run Newton's method, leave saddles and corners, merge parallel units, and for δ above 0 revive dead ones."""
     minimise = active_set.minimise if problem.delta > 0 else least_norm.minimise
     last: Polished | None = None
+    departure: State | None = None
     for departures in range(_MOST_DEPARTURES + 1):
         state, failure = minimise(problem, state, tolerance, most_iterations)
         if failure:
-            return Polished(state, failure, fallback=last)
+            return Polished(state, failure, fallback=last, departure=departure)
         try:
             model = CornerModel(problem, state)
             curvature = smallest_in_metric(_Metric(model, problem.delta), model.size, _CURVATURE_ACCURACY)
@@ -60,31 +64,17 @@ def polish(problem: Problem, state: State, tolerance: float, most_iterations: in
             return Polished(state, "the point is stationary, but its curvature is unknown to rounding")
         beyond, can_leave_corner = leave_corner(problem, model, max(_CORNER, 10 * tolerance))
         if beyond is None and is_negative(curvature.value, curvature.residual):
-            beyond = _leave_saddle(problem, model, curvature.vector)
+            beyond = leave_saddle(problem, model, curvature.vector)
         elif beyond is None and classify(True, curvature) == "flat":
             beyond = merge_parallel_units(problem, state)
+        if beyond is None and revive:
+            beyond = add_units(problem, state)
         if beyond is None or departures == _MOST_DEPARTURES:
             break
         last = Polished(state, "", curvature, can_leave_corner)
-        state = beyond
+        state = departure = beyond
         problem.trace.record(state.residual())
     return Polished(state, "", curvature, can_leave_corner)
-
-
-def _leave_saddle(problem: Problem, model: CornerModel, direction: Vector) -> State | None:
-    """Return a state with a smaller φ along a direction of negative curvature or against it, or None."""
-    state = model.state
-    V, U = model.split(direction)
-    size = 0.3 * math.sqrt(2 * state.value)
-    for _ in range(40):
-        trials = [
-            problem.pin(state.E + sign * size * V, state.W + sign * size * U, state.corner.pinned) for sign in (1, -1)
-        ]
-        best = min(trials, key=lambda trial: trial.value)
-        if best.value < state.value:
-            return best
-        size /= 2
-    return None
 
 
 class _Metric:

@@ -93,9 +93,9 @@ def _describe(data: Dataset, net: Network) -> State:
 
 
 def find_point(p: int, hidden: int, activation: str, seed: int, weight_decay: float) -> State:
-    """Find the stationary point from a memorised network, and return its numbers."""
+    """Find the stationary point from a memorised network, and return its numbers. Dead units stay dead."""
     data, net = memorise(p, hidden, activation, seed)
-    point = stationary_point(net, data, weight_decay, threads=1)
+    point = stationary_point(net, data, weight_decay, revive=False, threads=1)
     check_interruption()
     return {**_describe(data, point.network), **{name: float(getattr(point, name)) for name in CERTIFIED}}
 

@@ -1,4 +1,4 @@
-"""Parallel units of networks with kinks, which are equivalent to one unit."""
+"""Units that φ does not need: parallel units, which are equivalent to one unit, and units that rounding hides."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 from .corner_model import Problem, State
 
 _PARALLEL = 1e-8  # 1 − cos of the angle between parallel vectors
+_ROUNDING = 1e-13  # ‖(E_u, W_u)‖² relative to φ that rounding hides
 
 
 def merge_parallel_units(problem: Problem, state: State) -> State | None:
@@ -33,3 +34,17 @@ def merge_parallel_units(problem: Problem, state: State) -> State | None:
     gone = np.setdiff1d(alive, first)
     E[:, gone], W[gone], pinned[:, gone] = 0.0, 0.0, True
     return problem.pin(E, W, pinned)
+
+
+def remove_hidden_units(problem: Problem, state: State) -> State | None:
+    """Set units to 0 whose share of φ is rounding, or return None if that does not decrease the residual.
+
+    Such units die slowly if they would have almost a gain.
+    """
+    squares = np.sum(state.E**2, axis=0) + np.sum(state.W**2, axis=1)
+    hidden = (squares > 0) & (squares <= _ROUNDING * state.value)
+    if not hidden.any():
+        return None
+    E, W = np.where(hidden, 0.0, state.E), np.where(hidden[:, None], 0.0, state.W)
+    without = problem.pin(E, W, state.corner.pinned | hidden)
+    return without if without.residual() < state.residual() else None
