@@ -68,7 +68,7 @@ def test_extras_are_installed_from_the_repository():
     texts = [read_page(page) for page in [*PAGES, *files]]
     assert [text for text in texts if re.search(r"pip install \S*zeroloss", text)] == []
     named = {extra for text in texts for extra in re.findall(r'pip install "\.\[(\w+)\]"', text)}
-    assert named == {"cluster", "data", "survival"}
+    assert named == {"cluster", "data", "survival", "view"}
     assert named <= extras.keys()
 
 
