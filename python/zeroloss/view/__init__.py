@@ -1,6 +1,6 @@
 """Pages that show a run in the browser: one HTML file each, without access to the network."""
 
-from .output import view, view_run
+from .output import serve, view, view_run
 from .page import run_page
 
-__all__ = ["run_page", "view", "view_run"]
+__all__ = ["run_page", "serve", "view", "view_run"]

@@ -6,7 +6,7 @@ import itertools
 import os
 import tempfile
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .._checks import ArgumentValueError
@@ -14,7 +14,8 @@ from .._reading import is_special
 from ..results import Run
 from ..results.files import write_atomically
 from ..runs import load
-from .page import MARK, run_page
+from .follow import Follower, Server
+from .page import MARK, read_library, run_page
 
 
 def view(
@@ -71,6 +72,41 @@ def view_run(run: Run, out: str | os.PathLike[str] | None, open_page: bool) -> P
     page = run_page([("run", run, None)])
     directory = Path(tempfile.mkdtemp(prefix="zeroloss-")) if out is None else Path()
     return write_page(page, find_page_path(directory, out), open_page)
+
+
+def serve(
+    directories: Sequence[str | os.PathLike[str]],
+    on_start: Callable[[str], None],
+    *,
+    port: int = 0,
+    open_page: bool = True,
+) -> None:
+    """Serve the page of a run in progress on 127.0.0.1 until an interruption. The page follows the files of the run.
+
+    Parameters
+    ----------
+    directories : sequence of path
+        The directories of the runs, as for `view`.
+    on_start : function of str
+        Called with the address of the page.
+    port : int
+        The port, by default a free one.
+    open_page : bool
+        Whether to open the page in the browser.
+
+    Raises
+    ------
+    FileNotFoundError, DamagedError, ValueError, ImportError
+        As for `view`.
+    OSError
+        If the port is in use.
+    """
+    read_library()
+    with Server(Follower([Path(directory) for directory in directories], _named_runs), port) as server:
+        on_start(server.address)
+        if open_page:
+            webbrowser.open(server.address)
+        server.serve_forever()
 
 
 def _named_runs(paths: Sequence[Path]) -> list[tuple[str, Run, Path | None]]:

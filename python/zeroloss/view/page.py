@@ -65,14 +65,18 @@ def data_of(runs: Sequence[tuple[str, Run, Path | None]]) -> dict[str, Any]:
     _, run, directory = runs[0]
     pairs = pairs_of(run.data)
     units, places = units_of(run, 0 if pairs is None else len(pairs[0]))
+    measured, table = measured_charts(run), table_of(run, places)
+    shape = None if units is None else (units["E"]["shape"][1:], units["W"]["shape"][1:])
     return {
         "title": runs[0][0],
+        # A page with another layout needs other figures.
+        "layout": json.dumps([measured, shape, table is not None]),
         "about": about_run(run, directory),
         "runs": [curves_of(one, name) for name, one, _ in runs],
         "charts": MAIN,
-        "measured": measured_charts(run),
+        "measured": measured,
         "units": units,
-        "table": table_of(run, places),
+        "table": table,
     }
 
 

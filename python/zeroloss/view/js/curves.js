@@ -43,10 +43,12 @@ function keyOf(line) {
   return svg;
 }
 
-// A chart: { name, title, lines: [{ label, about, colour, dash, run, steps, values }], linear, undefinedIn, level }.
+// A chart: { name, title, lines, linear, undefinedIn, level }. A line has { label, about, colour, dash, read }, and its
+// function read returns { run, steps, values }.
 class Chart {
   constructor(page, spec, container) {
     Object.assign(this, spec, { page, figure: page.figure(spec.name) });
+    this.load();
     const block = element("div", undefined, { class: "chart" });
     block.append(element("h3", spec.title), page.place(spec.name));
     const table = element("table", undefined, { "aria-label": `${spec.title}: values at the cursor` });
@@ -68,6 +70,10 @@ class Chart {
         if (renderer.glyph.type === "Line") renderer.glyph.line_dash = { value: DASHES[line.dash] };
       }
     });
+  }
+
+  load() {
+    for (const line of this.lines) Object.assign(line, line.read());
   }
 
   row(line) {

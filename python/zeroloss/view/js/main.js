@@ -1,5 +1,6 @@
 // The page: controls, the cursor that all panels follow, and newer data of a run in progress.
 const PAUSE = 300; // milliseconds between the snapshots of Play
+const POLL = 1000; // milliseconds between requests for newer data
 
 class Page {
   constructor(bokeh, data) {
@@ -41,9 +42,7 @@ class Page {
 
   build() {
     const { data } = this;
-    document.title = data.title;
-    this.get("title").textContent = data.title;
-    writeSettings(this, data.about);
+    this.write();
     this.buildCurves();
     this.buildMeasures();
     if (data.units !== null) this.panels.push(new Units(this, data.units));
@@ -59,10 +58,15 @@ class Page {
     this.buildControls();
   }
 
-  line(run, variable, label, colour, dash) {
-    const curve = run.curves[variable];
-    if (curve === undefined) return { variable, label, about: "", colour, dash, run, steps: [], values: [] };
-    return { variable, label, about: curve.about, colour, dash, run, steps: run.steps.values, values: curve.values.values };
+  // A line of a chart; it has no points if the run, given by its place, lacks the variable.
+  line(place, variable, label, colour, dash) {
+    const read = () => {
+      const run = this.runs[place];
+      const curve = run.curves[variable];
+      if (curve === undefined) return { run, steps: [], values: [] };
+      return { run, steps: run.steps.values, values: curve.values.values };
+    };
+    return { variable, label, about: this.runs[place].curves[variable]?.about ?? "", colour, dash, read };
   }
 
   buildCurves() {
@@ -70,10 +74,13 @@ class Page {
     const colours = ["blue", "vermilion", "green", "orange", "purple", "sky"];
     for (const [name, lines] of Object.entries(this.data.charts)) {
       const all = this.runs.flatMap((run, place) => Object.entries(lines).map(([variable, [label, colour, dash]]) =>
-        this.line(run, variable, several ? `${run.name}: ${label}` : label, several ? colours[place % colours.length] : colour, dash)));
+        this.line(place, variable, several ? `${run.name}: ${label}` : label, several ? colours[place % colours.length] : colour, dash)));
       const title = { loss: "Loss", accuracy: "Accuracy", norms: "Norms of the layers" }[name];
       this.charts.push(new Chart(this, { name, title, lines: all, linear: name === "accuracy", undefinedIn: null, level: null }, this.get("main-charts")));
     }
+  }
+
+  writeRecords() {
     const thinned = this.runs.filter((run) => run.steps.values.length < run.records);
     this.get("records").textContent = this.runs[0].records === 0 ? "The run has no records." : thinned.map((run) =>
       `${run.name}: ${run.steps.values.length} of ${run.records} records are drawn; they include the extremes.`).join(" ");
@@ -81,11 +88,14 @@ class Page {
 
   buildMeasures() {
     for (const spec of this.data.measured) {
-      const lines = spec.curves.map(([variable, colour, dash]) => this.line(this.runs[0], variable, variable.replaceAll("_", " "), colour, dash));
+      const lines = spec.curves.map(([variable, colour, dash]) => this.line(0, variable, variable.replaceAll("_", " "), colour, dash));
       if (spec.level !== null) {
         const [label, value] = spec.level;
-        const { steps } = this.runs[0];
-        lines.push({ variable: null, label, about: "", colour: "grey", dash: "dotted", run: this.runs[0], steps: steps.values, values: steps.values.map(() => value) });
+        const read = () => {
+          const { values } = this.runs[0].steps;
+          return { run: this.runs[0], steps: values, values: values.map(() => value) };
+        };
+        lines.push({ variable: null, label, about: "", colour: "grey", dash: "dotted", read });
       }
       const linear = ["measured cosine", "measured counts"].includes(spec.name);
       this.charts.push(new Chart(this, { ...spec, lines, linear, undefinedIn: spec.undefined }, this.get("measured-charts")));
@@ -95,10 +105,7 @@ class Page {
 
   buildControls() {
     const first = this.runs[0];
-    this.snapshots = this.data.units === null ? [] : Array.from(this.data.units.steps.values);
-    this.positions = [...new Set([...first.steps.values, ...this.snapshots])].sort((a, b) => a - b);
     const cursor = this.get("cursor");
-    cursor.max = Math.max(0, this.positions.length - 1);
     cursor.addEventListener("input", () => this.setCursor(Number(cursor.value)));
     for (const name of ["step", ...Object.keys(first.times)]) this.get("time").append(element("option", TIME_LABELS[name], { value: name }));
     const redraw = () => {
@@ -109,18 +116,61 @@ class Page {
     };
     for (const id of ["time", "xscale", "yscale"]) this.get(id).addEventListener("change", redraw);
     for (const id of ["controls", "axes"]) this.get(id).addEventListener("submit", (event) => event.preventDefault());
-    this.get("players").hidden = this.snapshots.length < 2;
     this.get("previous").addEventListener("click", () => this.stepSnapshot(-1));
     this.get("next").addEventListener("click", () => this.stepSnapshot(1));
     this.get("play").addEventListener("click", () => this.play(this.timer === undefined));
-    for (const { text, step } of first.events) {
+    this.get("theme").addEventListener("click", () => this.paint(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+    wantsDark().addEventListener("change", (event) => this.paint(event.matches ? "dark" : "light"));
+  }
+
+  // Writes all that depends on the data and is no figure.
+  write() {
+    const { about, title } = this.data;
+    document.title = title;
+    this.get("title").textContent = title;
+    writeSettings(this, about);
+    this.writeRecords();
+    this.snapshots = this.data.units === null ? [] : Array.from(this.data.units.steps.values);
+    this.positions = [...new Set([...this.runs[0].steps.values, ...this.snapshots])].sort((a, b) => a - b);
+    this.get("cursor").max = Math.max(0, this.positions.length - 1);
+    this.get("players").hidden = this.snapshots.length < 2;
+    this.get("events").replaceChildren(...this.runs[0].events.map(({ text, step }) => {
       const button = element("button", `${text}: ${step === null ? "not yet" : `step ${step}`}`, { type: "button" });
       button.disabled = step === null;
       button.addEventListener("click", () => this.setCursor(Math.max(0, lastAtMost(this.positions, step))));
-      this.get("events").append(button);
+      return button;
+    }));
+  }
+
+  // Shows newer data. A cursor at the last record stays there.
+  load(data) {
+    if (data.layout !== this.data.layout || data.runs.some((run, place) => Object.keys(run.times).join() !== Object.keys(this.runs[place].times).join())) {
+      window.location.reload();
+      return;
     }
-    this.get("theme").addEventListener("click", () => this.paint(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
-    wantsDark().addEventListener("change", (event) => this.paint(event.matches ? "dark" : "light"));
+    const atEnd = this.position === this.positions.length - 1;
+    Object.assign(this, { data, runs: data.runs, snapshot: undefined });
+    this.write();
+    for (const panel of this.panels) panel.load(data);
+    for (const chart of this.charts) chart.load();
+    this.draw();
+    this.setCursor(atEnd ? this.positions.length - 1 : lastAtMost(this.positions, this.step));
+  }
+
+  async follow(address) {
+    let version = 0;
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, POLL));
+      try {
+        const answer = await fetch(`${address}?version=${version}`);
+        if (answer.status !== 200) continue;
+        const newer = await decode(await answer.json());
+        version = newer.version;
+        this.load(newer);
+      } catch (error) {
+        if (!(error instanceof TypeError)) throw error; // The server has ended; it may be started again.
+      }
+    }
   }
 
   paint(theme) {
@@ -205,6 +255,7 @@ async function start() {
   await Bokeh.embed.add_document_standalone(bokeh, document.body, places);
   for (const chart of page.charts) chart.tick();
   document.documentElement.dataset.ready = "yes";
+  if (page.data.address !== null) page.follow(page.data.address);
 }
 
 start().catch((error) => {

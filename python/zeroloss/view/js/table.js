@@ -22,6 +22,10 @@ class Table {
     }
   }
 
+  load({ table }) {
+    this.table = table;
+  }
+
   show(snapshot) {
     this.snapshot = snapshot;
     this.draw();

@@ -12,9 +12,8 @@ class Units {
     if (this.group !== null) this.prepareFrequencies();
     else page.absent("frequencies", "no-group", "The task has no cyclic group, so there are no Fourier frequencies. Panel 3 shows the weights as they are.");
     this.norms = new Chart(page, { name: "unit norms", title: "Norms of the unit", linear: false, undefinedIn: null, level: null,
-      lines: [["‖E‖ of the unit", "green", "solid"], ["‖W‖ of the unit", "orange", "dashed"]].map(([label, colour, dash]) => (
-        { label, about: "", colour, dash, run: page.runs[0], steps: units.steps.values, values: [] })) }, page.get("norm-charts"));
-    this.computeNorms();
+      lines: [["E", "green", "solid"], ["W", "orange", "dashed"]].map(([layer, colour, dash]) => (
+        { label: `‖${layer}‖ of the unit`, about: "", colour, dash, read: () => this.norm(layer) })) }, page.get("norm-charts"));
     page.charts.push(this.norms);
   }
 
@@ -40,22 +39,29 @@ class Units {
   choose(unit) {
     if (unit === undefined || unit < 0 || unit >= this.count) return this.drawUnit();
     this.unit = unit;
-    this.computeNorms();
+    this.norms.load();
     this.norms.draw();
     this.norms.follow(this.page.step);
     this.drawUnit();
   }
 
-  computeNorms() {
-    const norm = (weights, snapshot, entries) => {
+  // The norm of the unit's weights in a layer, over the snapshots.
+  norm(layer) {
+    const { steps } = this.units;
+    const [weights, entries] = layer === "E" ? [this.units.E, this.units.d_in] : [this.units.W, this.units.d_out];
+    const values = Array.from(steps.values.keys(), (snapshot) => {
       let sum = 0;
       for (let j = 0; j < entries; j++) sum += weights(snapshot, this.unit, j) ** 2;
       return Math.sqrt(sum);
-    };
-    const { E, W, d_in, d_out } = this.units;
-    const places = Array.from(this.units.steps.values.keys());
-    this.norms.lines[0].values = places.map((place) => norm(E, place, d_in));
-    this.norms.lines[1].values = places.map((place) => norm(W, place, d_out));
+    });
+    return { run: this.page.runs[0], steps: steps.values, values };
+  }
+
+  // Takes newer data. The chosen unit stays if the page still has it.
+  load({ units }) {
+    const number = this.units.units.values[this.unit];
+    this.units = units;
+    this.unit = Math.max(0, units.units.values.indexOf(number));
   }
 
   show(snapshot) {
