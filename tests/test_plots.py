@@ -183,7 +183,7 @@ print("matplotlib.pyplot" in sys.modules, matplotlib.rcParams.copy() == before)
 
 def test_hostile_names_and_values_are_drawn_as_they_are(runs, tmp_path):
     """Names contain dollar signs, tags and control characters; values are infinite, NaN, or absent."""
-    hostile = "$\\frac{<script>alert(1)</script>\x1b[2J\n"
+    hostile = "$\\frac{<script>alert(1)</script>\x1b[2J\n\udcc3"  # The last one is a byte that is no UTF-8.
     run = dataclasses.replace(runs[0], events={hostile: 15, "x" * 5000: 40})
     broken = runs[1].history.copy(deep=True)
     broken.train_loss[3:] = np.inf

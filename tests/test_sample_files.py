@@ -172,6 +172,12 @@ def test_a_file_without_permission_is_not_called_damaged(tmp_path, monkeypatch):
         zl.datasets.from_file(tmp_path / "a.npz")
 
 
+def test_a_name_that_cannot_be_encoded_is_not_called_damage():
+    """As the name größe.npz with LC_ALL=C."""
+    with pytest.raises(ValueError, match=r"^\\ud800.npz: cannot be opened, because names of files are utf-8 here"):
+        zl.datasets.from_file("\ud800.npz")
+
+
 def test_an_archive_with_a_name_twice_is_rejected(tmp_path):
     content = write_archive(tmp_path / "a.npz", X_train=b"", X_trail=b"").read_bytes()
     (tmp_path / "a.npz").write_bytes(content.replace(b"X_trail", b"X_train"))

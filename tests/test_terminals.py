@@ -12,7 +12,7 @@ import pytest
 import zeroloss as zl
 from command import run_command, run_in_turn
 from test_runs import settings
-from zeroloss import config
+from zeroloss import config, runs, sweeps
 from zeroloss._checks import format_value, to_one_line
 
 COMMAND = [sys.executable, "-m", "zeroloss"]
@@ -103,6 +103,19 @@ def test_names_are_written_escaped_and_short(name, tmp_path, file):
     assert len(format_value(name)) <= 80
     assert format_value(name).isprintable()
     assert to_one_line(name).isprintable()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_directories_with_unprintable_names_are_reported(tmp_path):
+    """A name in Latin-1, with a dollar sign and a line break, is the title of the picture."""
+    base = tmp_path / os.fsdecode(b"gr\xf6\xdfe $\\frac{\n")
+    run = {"data": {"p": 3, "test_count": 2}, "network": {"hidden": 4}, "run": {"steps": 3, "record_every": 1}}
+    runs.run(config.from_settings(run), base / base.name, progress=False)
+    sweeps.sweep({**run, "sweep": {"network.seed": [1, 2]}}, base / f"sweep {base.name}", workers=1, progress=False)
+    for directory in base.iterdir():
+        done = run_command("report", directory)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (directory / "report.png").exists()
 
 
 def test_values_in_messages_are_short():

@@ -80,6 +80,10 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]:
         raise FileNotFoundError(f"{name}: expected {what}, found no such file") from None
     except MemoryError:
         raise ValueError(f"{name}: expected {what} that fits in memory") from None
+    except UnicodeEncodeError as error:  # Only names of files are encoded.
+        raise ValueError(
+            f"{name}: cannot be opened, because names of files are {error.encoding} here; set LC_ALL=C.UTF-8"
+        ) from None
     except Exception as error:  # NumPy, zipfile, zlib, struct and json raise many types.
         if isinstance(error, OSError) and error.errno not in (
             None,

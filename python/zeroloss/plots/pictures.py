@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._checks import to_one_line
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -122,7 +124,7 @@ def add_legend(axes: Axes, **options: Any) -> None:
 
 
 def write_literally(*texts: Text) -> None:
-    """Show texts as they are, without reading dollar signs as mathematics.
+    """Show texts as they are, without reading dollar signs as mathematics. Unprintable characters are escaped.
 
     Parameters
     ----------
@@ -131,6 +133,7 @@ def write_literally(*texts: Text) -> None:
     """
     for text in texts:
         text.set_parse_math(False)
+        text.set_text(to_one_line(text.get_text()))
 
 
 def write_condition(condition: str) -> str:

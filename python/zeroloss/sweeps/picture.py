@@ -44,7 +44,7 @@ def draw(cube: xr.Dataset, title: str, by: str | None = None) -> Figure:
     name = next((name for name in _CURVES if name in cube and np.isfinite(cube[name]).any()), None)
     parts = [*(["delays"] if cube.sizes["event"] else []), *(["curves"] if name else [])]
     figure = plots.make_figure(6.0 * max(len(parts), 1), 4.8)
-    figure.suptitle(title, fontsize=8, color=plots.COLOURS["grey"], x=0.99, ha="right")
+    plots.write_literally(figure.suptitle(title, fontsize=8, color=plots.COLOURS["grey"], x=0.99, ha="right"))
     places: Any = figure.subfigures(1, len(parts), squeeze=False, wspace=0.04).ravel() if parts else []
     for place, letter, part in zip(places, "ab", parts, strict=False):
         if part == "delays":
