@@ -122,11 +122,15 @@ BAD = [
     (lambda: simulate(net=DATA), TypeError, "network: expected a Network, got Dataset"),
     (lambda: simulate(data=addition(7, test_count=3)), ValueError, r"network: expected .* \(7, 7\), .* got \(5, 5\)"),
     (
-        lambda: zl.GradientDescent(lr=1, batch_size=32),
+        lambda: zl.GradientDescent(lr=1, minibatch=32),
         TypeError,
-        "batch_size: there is no such argument; every step is",
+        "minibatch: there is no such argument; .* have batch_size",
     ),
-    (lambda: zl.AdamW(epochs=3), TypeError, "epochs: there is no such argument; one step is one epoch"),
+    (
+        lambda: zl.AdamW(epochs=3),
+        TypeError,
+        "epochs: there is no such argument; one step .* is one epoch",
+    ),
     (
         lambda: simulate(net=Module()),
         TypeError,

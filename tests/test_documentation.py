@@ -94,6 +94,14 @@ def check_plots(lines, folder):
     assert (folder / "run.pdf").read_bytes().startswith(b"%PDF")
 
 
+def check_training_options(lines, _):
+    losses = {name: float(line.split()[-1]) for line in lines[:4] for name in [line.split(":")[0]]}
+    assert losses["both"] < losses["W"]
+    minibatches, noisy = ([float(value) for value in line.strip("[]").split()] for line in lines[4:])
+    assert minibatches[-1] < 0.01 * minibatches[0]
+    assert noisy[-1] < 0.1 * noisy[0]
+
+
 def check_curvature(lines, _):
     sharpness, along, same, largest, traces, negative = lines
     assert float(sharpness) == pytest.approx(0.393, abs=5e-4)
@@ -165,6 +173,7 @@ CHECKS_OF_PAGES = {
     "docs/quick-start.md": check_quick_start,
     "docs/questions.md": check_questions,
     "docs/how-to/port-a-pytorch-script.md": check_port,
+    "docs/how-to/training-options.md": check_training_options,
     "docs/how-to/your-own-data.md": check_tasks,
     "docs/how-to/checkpoints.md": check_checkpoints,
     "docs/how-to/measures.md": check_measures,

@@ -154,7 +154,7 @@ def test_a_value_instead_of_a_section_is_reported_with_overrides(tmp_path):
 
 def test_unsupported_keys_are_answered_with_the_supported_ones():
     for section, key, words in (
-        ("dynamics", "batch_size", "full batch"),
+        ("dynamics", "minibatch", "batch_size"),
         ("network", "bias", "no biases"),
         ("network", "layers", "two layers"),
         ("data", "classes", "integer labels"),
@@ -203,7 +203,7 @@ def test_invalid_values_on_the_command_line_are_named(tmp_path):
         ("dynamics.lr=" + "9" * 5000, "dynamics.lr"),
         ("dynamics.kind=['x']", "dynamics.kind: expected one of"),
         ("network.init=file", "network.file: missing; expected a string"),
-        ("dynamics.batch_size=3", "full batch"),
+        ("dynamics.minibatch=3", "batch_size"),
         ("data=3", "--set: expected SECTION.KEY=VALUE"),
         ("data.p=1979-05-27", "data.p: expected an integer of at least 2, got"),
     ):

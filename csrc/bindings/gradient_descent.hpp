@@ -84,16 +84,20 @@ void bind_descent(py::module_& m, const std::string& bits) {
   using Layer = typename State::Layer;
   const py::class_<State> state_class(m, ("DescentState" + bits).c_str(), py::module_local());
   py::class_<TypedDescent>(m, ("Descent" + bits).c_str(), py::module_local())
-      .def(py::init([](const Set& samples, const Set& test, Activation activation, Loss loss,
-                       const Optimizer& optimizer, Index hidden, int threads, std::optional<NormControl> control) {
-             check_not_empty(samples);
-             check_same_sizes(samples, test);
-             check_at_least("hidden", hidden, 1);
-             return std::make_unique<TypedDescent>(samples, test, activation, loss, optimizer,
-                                                   control.value_or(NormControl()), hidden, Team(threads));
-           }),
-           py::arg("samples"), py::arg("test"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"),
-           py::arg("hidden"), py::arg("threads"), py::arg("control") = py::none())
+      .def(
+          py::init([](const Set& samples, const Set& test, Activation activation, Loss loss, const Optimizer& optimizer,
+                      Index hidden, int threads, std::optional<NormControl> control, std::optional<Sampling> sampling) {
+            check_not_empty(samples);
+            check_same_sizes(samples, test);
+            check_at_least("hidden", hidden, 1);
+            if (sampling && sampling->batch_size > samples.n())
+              throw std::invalid_argument("batch_size: expected at most " + std::to_string(samples.n()));
+            return std::make_unique<TypedDescent>(samples, test, activation, loss, optimizer,
+                                                  control.value_or(NormControl()), hidden, Team(threads),
+                                                  sampling.value_or(Sampling()));
+          }),
+          py::arg("samples"), py::arg("test"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"),
+          py::arg("hidden"), py::arg("threads"), py::arg("control") = py::none(), py::arg("sampling") = py::none())
       .def(
           "bind",
           [](const TypedDescent& self, Array<T> E, Array<T> W, Array<Index> steps, Layer velocity_E, Layer velocity_W,

@@ -10,14 +10,14 @@ void bind_runge_kutta_chebyshev(py::module_& m) {
   using Layer = Array<double>;
   py::class_<RungeKuttaChebyshev>(m, "RungeKuttaChebyshev", py::module_local())
       .def(py::init([](const Samples<double>& samples, Activation activation, Loss loss, double weight_decay,
-                       Index hidden, int threads) {
+                       Index hidden, int threads, bool trains_E, bool trains_W) {
              check_not_empty(samples);
              check_at_least("hidden", hidden, 1);
-             return std::make_unique<RungeKuttaChebyshev>(samples, activation, loss, weight_decay, hidden,
-                                                          Team(threads));
+             return std::make_unique<RungeKuttaChebyshev>(samples, activation, loss, weight_decay, hidden, trains_E,
+                                                          trains_W, Team(threads));
            }),
            py::arg("samples"), py::arg("activation"), py::arg("loss"), py::arg("weight_decay"), py::arg("hidden"),
-           py::arg("threads"))
+           py::arg("threads"), py::arg("trains_E") = true, py::arg("trains_W") = true)
       .def(
           "step",
           [](RungeKuttaChebyshev& self, Layer E, Layer W, Layer slope_E, Layer slope_W, double size, Index stages,

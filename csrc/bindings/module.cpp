@@ -25,17 +25,18 @@ Activation activation(const std::string& kind, double parameter) {
   throw std::invalid_argument("kind: no activation is called " + kind);
 }
 
-Loss loss(const std::string& kind, const std::string& reduction) {
+Loss loss(const std::string& kind, const std::string& reduction, double temperature) {
   if (kind != "mse" && kind != "cross_entropy")
     throw std::invalid_argument("kind: expected mse or cross_entropy, got " + kind);
   if (reduction != "mean" && reduction != "sum")
     throw std::invalid_argument("reduction: expected mean or sum, got " + reduction);
   return {kind == "mse" ? LossKind::squared_error : LossKind::cross_entropy,
-          reduction == "mean" ? Reduction::mean : Reduction::sum};
+          reduction == "mean" ? Reduction::mean : Reduction::sum, temperature};
 }
 
 Optimizer optimizer(const std::string& rule, double lr, double weight_decay_E, double weight_decay_W, double momentum,
-                    double second_momentum, double epsilon, bool compensated) {
+                    double second_momentum, double epsilon, bool compensated, std::optional<double> lr_W, bool trains_E,
+                    bool trains_W) {
   if (rule != "sgd" && rule != "adamw") throw std::invalid_argument("rule: expected sgd or adamw, got " + rule);
   return {rule == "sgd" ? Rule::sgd : Rule::adamw,
           lr,
@@ -44,7 +45,10 @@ Optimizer optimizer(const std::string& rule, double lr, double weight_decay_E, d
           momentum,
           second_momentum,
           epsilon,
-          compensated};
+          compensated,
+          lr_W,
+          trains_E,
+          trains_W};
 }
 
 NormControl norm_control(const std::string& kind, bool E, bool W, double ratio, Index step) {
@@ -70,11 +74,13 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
 
   py::class_<Activation>(m, "Activation", py::module_local())
       .def(py::init(&activation), py::arg("kind"), py::arg("parameter"));
-  py::class_<Loss>(m, "Loss", py::module_local()).def(py::init(&loss), py::arg("kind"), py::arg("reduction"));
+  py::class_<Loss>(m, "Loss", py::module_local())
+      .def(py::init(&loss), py::arg("kind"), py::arg("reduction"), py::arg("temperature") = 1.0);
   py::class_<Optimizer>(m, "Optimizer", py::module_local())
       .def(py::init(&optimizer), py::arg("rule"), py::arg("lr"), py::arg("weight_decay_E"), py::arg("weight_decay_W"),
            py::arg("momentum"), py::arg("second_momentum") = 0.0, py::arg("epsilon") = 0.0,
-           py::arg("compensated") = false);
+           py::arg("compensated") = false, py::arg("lr_W") = py::none(), py::arg("trains_E") = true,
+           py::arg("trains_W") = true);
   py::class_<NormControl>(m, "NormControl", py::module_local())
       .def(py::init(&norm_control), py::arg("kind"), py::arg("E"), py::arg("W"), py::arg("ratio"), py::arg("step"));
   PYBIND11_NUMPY_DTYPE(Record, train_loss, test_loss, train_accuracy, test_accuracy, norm_E, norm_W, residual);

@@ -54,8 +54,8 @@ Distribution = Literal["log_normal", "weibull", "log_logistic"]
 
 #: Arguments that this package does not have, with the argument or value to use instead.
 ABSENT = {
-    **dict.fromkeys(("batch_size", "minibatch", "batch"), "every step is over all training samples (full batch)"),
-    **dict.fromkeys(("epochs", "epoch"), "one step is one epoch (full batch): say steps"),
+    **dict.fromkeys(("batch_size", "minibatch", "batch"), "gradient_descent and adamw have batch_size"),
+    **dict.fromkeys(("epochs", "epoch"), "one step over the full batch is one epoch: say steps"),
     **dict.fromkeys(("bias", "biases", "use_bias"), "networks here have no biases"),
     **dict.fromkeys(
         ("layers", "depth", "num_layers", "n_layers", "hidden_layers"), "networks here have two layers: say hidden"

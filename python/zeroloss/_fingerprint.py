@@ -15,6 +15,14 @@ Settings = Mapping[str, Any]
 EXECUTION_KEYS = frozenset({"threads", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"})
 
 
+#: Keys of dynamics of this package that older versions do not have, with the values that do what those versions do. A
+#: key with this value has no effect.
+_LATER_DEFAULTS: Mapping[str, Settings] = {
+    kind: {"train_layers": "both", "batch_seed": 0, "label_noise_std": 0.0, "noise_seed": 0, "temperature": 1.0}
+    for kind in ("gradient_descent", "adamw", "gradient_flow")
+}
+
+
 def fingerprint_of(settings: Settings, *, with_length: bool = False) -> str:
     """Return the fingerprint of complete settings.
 
@@ -28,7 +36,9 @@ def section_text(name: str, keys: Settings, *, with_length: bool = False) -> str
     """Return the text of a section that enters a fingerprint."""
     if name == "run":
         keys = {key: value for key, value in keys.items() if not _is_ignored(key, with_length)}
-    keys = _deprecated.first_names(name, {key: value for key, value in keys.items() if value is not None})
+    later = _LATER_DEFAULTS.get(str(keys.get("kind")), {}) if name == "dynamics" else {}
+    keys = {key: value for key, value in keys.items() if value is not None and value != later.get(key)}
+    keys = _deprecated.first_names(name, keys)
     return f"{json.dumps(name)}: {json.dumps(keys, sort_keys=True)}"
 
 

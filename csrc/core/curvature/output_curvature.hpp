@@ -22,7 +22,8 @@ inline void softmax(const Matrix<double>& F, Matrix<double>& P) {
 }
 
 /// Squared error: A = 2c I. Cross-entropy: the block of sample i is w_i (diag(p_i) − p_i p_iᵀ), w_i = c Σ_j y_ij,
-/// p_i = softmax(F_i). Differences from the most probable output m are used, because they keep the digits of 1 − p_m.
+/// p_i = softmax(F_i); a temperature T replaces F_i by F_i/T and w_i by w_i/T². Differences from the most probable
+/// output m are used, because they keep the digits of 1 − p_m.
 class OutputCurvature {
  public:
   OutputCurvature(const Matrix<double>& Y, Loss loss) : Y_(Y), loss_(loss), c_(loss.scale(Y.rows(), Y.cols())) {}
@@ -30,8 +31,9 @@ class OutputCurvature {
   /// Moves to the outputs F.
   void move(const Matrix<double>& F) {
     if (loss_.kind != LossKind::cross_entropy) return;
-    softmax(F, P_);
-    weights_ = c_ * Y_.rowwise().sum();
+    const double T = loss_.temperature;
+    softmax(F / T, P_);
+    weights_ = c_ / (T * T) * Y_.rowwise().sum();
     most_probable_.resize(F.rows());
     for (Index i = 0; i < F.rows(); ++i) F.row(i).maxCoeff(&most_probable_[i]);
   }

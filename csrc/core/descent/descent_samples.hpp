@@ -21,6 +21,7 @@ struct DescentSamples {
         d_out(samples.d_out()),
         is_cross_entropy(loss.kind == LossKind::cross_entropy),
         c(loss.scale(std::max<Index>(n, 1), d_out)),
+        temperature(loss.temperature),
         minus_Y(strips * d_out * L),
         G(strips * d_out * L),
         losses(strips * L),
@@ -32,6 +33,26 @@ struct DescentSamples {
       for (Index k = 0; k < d_out; ++k) minus_Y.data()[strip_offset<T>(d_out, k, i)] = -row(k);
       targets.data()[i] = static_cast<T>(std::max_element(row.data(), row.data() + d_out) - row.data());
     }
+  }
+
+  /// Room for `count` of the samples of `all`. The caller writes their targets to minus_Y.
+  DescentSamples(const DescentSamples& all, Index count, const Loss& loss)
+      : X(all.X, count),
+        n(count),
+        strips(strip_count<T>(n)),
+        hidden_stride(all.hidden_stride),
+        d_out(all.d_out),
+        is_cross_entropy(all.is_cross_entropy),
+        c(loss.scale(n, d_out)),
+        temperature(all.temperature),
+        minus_Y(strips * d_out * L),
+        G(strips * d_out * L),
+        losses(strips * L) {}
+
+  /// Copies the inputs at increasing positions of `all`, `n` of them.
+  void copy_inputs(const DescentSamples& all, const std::vector<Index>& positions) {
+    X.copy_rows(all.X, positions);
+    for (std::size_t s = 0; s < gathers.size(); ++s) gathers[s] = StripGather<T>(X.pairs() + static_cast<Index>(s) * L);
   }
 
   /// H and S for one strip of units; null if they are recomputed instead of stored.
@@ -47,7 +68,7 @@ struct DescentSamples {
   void finish(Index s, bool wants_loss, bool wants_record) {
     T *const g = G_of(s), *const sample_losses = losses.data() + s * L;
     if (wants_record) evaluate_outputs(s);
-    if (is_cross_entropy) return cross_entropy(d_out, static_cast<T>(c), minus_Y_of(s), g, sample_losses);
+    if (is_cross_entropy) return cross_entropy(d_out, static_cast<T>(c / temperature), minus_Y_of(s), g, sample_losses);
     if (!wants_loss) return;
     Vector<T> sum{};
     for (Index k = 0; k < d_out; ++k) sum += load(g + k * L) * load(g + k * L);
@@ -60,12 +81,13 @@ struct DescentSamples {
     return {loss(), sum(correct) / static_cast<double>(n), std::sqrt(sum(squares))};
   }
 
-  const StripInputs<T> X;
+  StripInputs<T> X;
   const Index n, strips;
   const Index hidden_stride;  // samples in a strip of H; an odd number of cache lines, to avoid conflicts in the cache
   const Index d_out;
   const bool is_cross_entropy;  // else the squared error
   const double c;               // the factor of the loss (loss.hpp)
+  const double temperature;     // of the cross-entropy
   Buffer<T> minus_Y, G;
   Buffer<T> losses;                     // [sample], without the factor c
   Buffer<T> targets, squares, correct;  // [sample]: index of the largest target, Σ_k (F − Y)², 1 if correct else 0
@@ -75,12 +97,13 @@ struct DescentSamples {
  private:
   [[gnu::noipa, gnu::noinline]] void evaluate_outputs(Index s) {
     const T *const g = G_of(s), *const minus_y = minus_Y_of(s);
-    const Vector<T> unscale_G = broadcast(static_cast<T>(1 / (2 * c)));
+    const Vector<T> unscale_G = broadcast(static_cast<T>(is_cross_entropy ? temperature : 1 / (2 * c)));
     Vector<T> sum{}, largest{}, largest_output{};
     for (Index k = 0; k < d_out; ++k) {
       const Vector<T> y = -load(minus_y + k * L);
-      const Vector<T> difference = is_cross_entropy ? load(g + k * L) - y : load(g + k * L) * unscale_G;
-      const Vector<T> F = is_cross_entropy ? load(g + k * L) : difference + y;
+      const Vector<T> value = load(g + k * L) * unscale_G;  // F, or F − Y for the squared error
+      const Vector<T> difference = is_cross_entropy ? value - y : value;
+      const Vector<T> F = is_cross_entropy ? value : difference + y;
       sum += difference * difference;
       if (k > 0) largest_output = F > largest ? broadcast(static_cast<T>(k)) : largest_output;
       if (k == 0)

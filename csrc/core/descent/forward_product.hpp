@@ -12,7 +12,7 @@ namespace zeroloss {
 /// The forward product of some samples at one θ.
 template <class T>
 struct ForwardProduct {
-  DescentSamples<T>& samples;  // their G becomes 2c (F − Y), or F for the cross-entropy
+  DescentSamples<T>& samples;  // their G becomes 2c (F − Y), or F/T for the cross-entropy
   LayerStrips<T>& theta;       // E is negated if relu_on_pairs
   std::span<const OutputRange> tiles;
   Index h;
@@ -21,7 +21,7 @@ struct ForwardProduct {
   const T *E_transposed, *zeros;  // zeros: the initial outputs for the cross-entropy
 
   const T* initial_outputs(Index strip) const { return samples.is_cross_entropy ? zeros : samples.minus_Y_of(strip); }
-  T scale() const { return samples.is_cross_entropy ? T{1} : static_cast<T>(2 * samples.c); }
+  T scale() const { return static_cast<T>(samples.is_cross_entropy ? 1 / samples.temperature : 2 * samples.c); }
 };
 
 /// Whether hidden units lie along the lanes (outputs_along_units.hpp) or samples do (outputs_along_samples.hpp).

@@ -18,6 +18,7 @@
 #include "norm_control.hpp"
 #include "outputs_along_samples.hpp"
 #include "outputs_along_units.hpp"
+#include "sampling.hpp"
 
 namespace zeroloss {
 
@@ -35,7 +36,7 @@ class Descent {
  public:
   /// Descends on the samples `train`. The samples `test` are only evaluated in records; there may be none.
   Descent(const Samples<T>& train, const Samples<T>& test, Activation activation, Loss loss, const Optimizer& optimizer,
-          const NormControl& control, Index h, Team team = Team())
+          const NormControl& control, Index h, Team team = Team(), const Sampling& sampling = {})
       : train_(train, loss),
         test_(test, loss),
         X_(train_.X),
@@ -58,14 +59,21 @@ class Descent {
         zeros_(train_.is_cross_entropy ? tile_strips * d_out_ * L : 0),
         scratch_size_(outputs_scratch() + gradients_scratch()),
         scratch_(scratch_size_ * team.size()) {
-    for (auto* samples : {&train_, &test_}) {
-      for (Index s = 0; registers_per_row_ > 0 && s < samples->strips; ++s)
-        samples->gathers.emplace_back(samples->X.pairs() + s * L);
-      if (relu_on_pairs_) continue;
-      samples->H = Buffer<T>(units() * samples->hidden_stride);
-      samples->S = Buffer<T>(units() * samples->hidden_stride);
-    }
+    const auto prepare = [&](DescentSamples<T>& samples) {
+      for (Index s = 0; registers_per_row_ > 0 && s < samples.strips; ++s)
+        samples.gathers.emplace_back(samples.X.pairs() + s * L);
+      if (relu_on_pairs_) return;
+      samples.H = Buffer<T>(units() * samples.hidden_stride);
+      samples.S = Buffer<T>(units() * samples.hidden_stride);
+    };
+    prepare(train_);
+    prepare(test_);
+    if (!sampling.is_used()) return;
+    sampler_.emplace(sampling, train_, loss);
+    sampler_->for_each(prepare);
   }
+  Descent(const Descent&) = delete;  // batch_ and X_ refer to members
+  Descent& operator=(const Descent&) = delete;
 
   /// Takes the steps of a request. If the request asks for them, writes the losses to `losses` (steps) and the records
   /// to `records` (record_at). Returns false if a number of the state is not finite after the last step. Such a number
@@ -77,11 +85,15 @@ class Descent {
     auto record_at = request.record_at.begin();
     for (Index t = 0; t < request.steps; ++t) {
       const bool recorded = record_at != request.record_at.end() && *record_at == t;
-      forward(train_, request.losses, recorded);
+      if (!sampler_ || request.losses || recorded) forward(train_, request.losses, recorded);
       if (request.losses) losses[t] = train_.loss();
       if (recorded) {
         *records++ = describe();
         ++record_at;
+      }
+      if (sampler_) {
+        batch_ = &sampler_->draw(first_step + t, team_);
+        forward(*batch_, false, false);
       }
       if (control_.is_reference_step(first_step + t)) *state.reference_norm = control_.norm(theta_);
       const double rate = request.rates.empty() ? optimizer_.lr : request.rates[static_cast<std::size_t>(t)];
@@ -144,7 +156,7 @@ class Descent {
   /// Computes the gradients, after `forward`, and takes step number t ≥ 1 of the optimizer at a rate.
   void update(double rate, Index t) {
     const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, t);
-    const Step<T> step_W(optimizer_, rate, optimizer_.weight_decay_W, t);
+    const Step<T> step_W(optimizer_, optimizer_.rate_W(rate), optimizer_.weight_decay_W, t);
     const Index panels = (strip_count<T>(h_) + panel_strips - 1) / panel_strips;
     run_tasks(panels,
               [&](Index panel, T* scratch) { compute_gradients(panel, step_E, step_W, scratch + outputs_scratch()); });
@@ -191,7 +203,7 @@ class Descent {
     activate(activation_, H, H, samples.S_of(u), static_cast<std::size_t>(samples.n * L));
   }
 
-  /// Computes G = 2c (H W − Y), or F for the cross-entropy, for the strips [begin, end) of samples.
+  /// Computes G = 2c (H W − Y), or F/T for the cross-entropy, for the strips [begin, end) of samples.
   void compute_outputs(DescentSamples<T>& samples, Index begin, Index end, T* scratch) {
     const ForwardProduct<T> forward_product{
         samples, theta_, forward_tiles_, h_, relu_on_pairs_, registers_per_row_, E_transposed_.data(), zeros_.data()};
@@ -212,19 +224,20 @@ class Descent {
     T* gW = gE + panel_strips * X_.d_in * L;
     const auto gE_of = [&](Index u) { return gE + (u - begin) * X_.d_in * L; };
     const Step<T>* plain = optimizer_.is_plain() ? &step_W : nullptr;
-    if (relu_on_pairs_ && backward_tiles_.size() == 1 && X_.n <= chunk && plain) {
+    const Index n = batch_->n;
+    if (relu_on_pairs_ && backward_tiles_.size() == 1 && n <= chunk && plain) {
       with_number<backward_outputs>(d_out_,
                                     [&](auto K) { compute_small_gradients<K>(begin, end, step_E, *plain, gE_of); });
       return;
     }
-    for (Index first = 0; first < X_.n; first += chunk) {
-      const Index count = std::min(chunk, X_.n - first);
+    for (Index first = 0; first < n; first += chunk) {
+      const Index count = std::min(chunk, n - first);
       for (Index u = begin; u < end; ++u)
         add_gradients_of_chunk(u, first, count, plain, gE_of(u), gW + (u - begin) * d_out_ * L, scratch);
     }
     for (Index u = begin; u < end; ++u) {
       update_E(u, step_E, gE_of(u));
-      if (!plain)
+      if (!plain && optimizer_.trains_W)
         take_step(step_W, d_out_ * L, theta_.W(u), gW + (u - begin) * d_out_ * L,
                   {velocity_.W(u), compensation_.W(u), squares_.W(u)});
     }
@@ -235,10 +248,11 @@ class Descent {
   template <int d_out, class GradientOf>
   void compute_small_gradients(Index begin, Index end, const Step<T>& step_E, const Step<T>& step_W,
                                const GradientOf& gE_of) {
+    DescentSamples<T>& batch = *batch_;
     for (Index u = begin; u < end; ++u) {
-      const BackwardReluPairs<T, true, true> backward{theta_.E(u), gE_of(u), X_.pairs(), nullptr, nullptr};
+      const BackwardReluPairs<T, true, true> backward{theta_.E(u), gE_of(u), batch.X.pairs(), nullptr, nullptr};
       gradients_tile<d_out>(
-          backward, GradientsTile<T>{X_.n, 0, train_.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
+          backward, GradientsTile<T>{batch.n, 0, batch.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
       if (u > begin) plain_update_E(u - 1, step_E, gE_of(u - 1));
     }
     plain_update_E(end - 1, step_E, gE_of(end - 1));
@@ -247,24 +261,26 @@ class Descent {
   /// gW (strip u) += Hᵀ G and gE (strip u) += Xᵀ gZ over the samples [first, first + count). After the last samples, W
   /// takes its step if it is a plain one.
   void add_gradients_of_chunk(Index u, Index first, Index count, const Step<T>* plain, T* gE, T* gW, T* scratch) {
+    DescentSamples<T>& batch = *batch_;
+    const StripInputs<T>& X = batch.X;
     const T* E = theta_.E(u);
     T *H = scratch, *gH = H + chunk * L;
     const auto tile = [&](const auto& backward, Index k, Index width) {
       const GradientsTile<T> t{count,
-                               std::clamp<Index>(X_.grouped_count() - first, 0, count),
-                               train_.G.data() + first * d_out_ + k * L,
+                               std::clamp<Index>(X.grouped_count() - first, 0, count),
+                               batch.G.data() + first * d_out_ + k * L,
                                d_out_,
                                theta_.W(u) + k * L,
                                gW + k * L,
                                first == 0,
-                               first + count == X_.n,
+                               first + count == batch.n,
                                plain};
       with_number<backward_outputs>(width, [&](auto K) { gradients_tile<K>(backward, t); });
     };
-    const Pair* pairs = X_.pairs() + first;
+    const Pair* pairs = X.pairs() + first;
     const Index offset = relu_on_pairs_ ? 0 : first * L;
-    const T *stored_H = train_.H_of(u) + offset, *S = train_.S_of(u) + offset;
-    if (X_.are_pairs()) {
+    const T *stored_H = batch.H_of(u) + offset, *S = batch.S_of(u) + offset;
+    if (X.are_pairs()) {
       for (const auto [k, width] : backward_tiles_) {
         with_ends(k == 0, k + width == d_out_, [&](auto is_first, auto is_last) {
           if (relu_on_pairs_)
@@ -278,13 +294,14 @@ class Descent {
     std::fill(gH, gH + count * L, T{});
     for (const auto [k, width] : backward_tiles_) tile(BackwardLoaded<T>{stored_H, gH}, k, width);
     for (Index i = 0; i < count; ++i) store(gH + i * L, load(gH + i * L) * load(S + i * L));
-    X_.scatter(gH, first, first + count, gE);
+    X.scatter(gH, first, first + count, gE);
   }
 
   /// Takes the step of one strip of E, sets its gE to zero and updates the strip's rows of Eᵀ.
   void update_E(Index u, const Step<T>& step, T* gE) {
     if (optimizer_.is_plain()) return plain_update_E(u, step, gE);
-    take_step(step, X_.d_in * L, theta_.E(u), gE, {velocity_.E(u), compensation_.E(u), squares_.E(u)});
+    if (optimizer_.trains_E)
+      take_step(step, X_.d_in * L, theta_.E(u), gE, {velocity_.E(u), compensation_.E(u), squares_.E(u)});
     std::fill_n(gE, X_.d_in * L, T{});
     if (registers_per_row_ > 0) transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
   }
@@ -317,7 +334,9 @@ class Descent {
   }
 
   DescentSamples<T> train_, test_;
-  const StripInputs<T>& X_;  // the inputs of the training samples
+  std::optional<Sampler<T>> sampler_;   // if steps use minibatches or label noise
+  DescentSamples<T>* batch_ = &train_;  // the samples whose gradients a step takes
+  const StripInputs<T>& X_;             // the inputs of the training samples
   const Index h_, d_out_;
   const Optimizer optimizer_;
   const NormControl control_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <optional>
 
 #include "../../linalg/vector.hpp"
 
@@ -15,14 +16,18 @@ struct Optimizer {
   Rule rule;
   double lr;
   double weight_decay_E, weight_decay_W;
-  double momentum;             // μ of sgd, β₁ of adamw
-  double second_momentum = 0;  // β₂
-  double epsilon = 0;          // ε
-  bool compensated = false;    // sgd only: whether the rounding errors of θ are recorded and compensated
+  double momentum;                        // μ of sgd, β₁ of adamw
+  double second_momentum = 0;             // β₂
+  double epsilon = 0;                     // ε
+  bool compensated = false;               // sgd only: whether the rounding errors of θ are recorded and compensated
+  std::optional<double> lr_W = {};        // the learning rate of W, if it has its own
+  bool trains_E = true, trains_W = true;  // a layer that is not trained keeps its values
 
   bool has_velocity() const { return rule == Rule::adamw || momentum != 0; }
   bool has_squares() const { return rule == Rule::adamw; }
-  bool is_plain() const { return !has_velocity() && !compensated; }
+  bool is_plain() const { return !has_velocity() && !compensated && trains_E && trains_W; }
+  /// The rate of W in a step whose rate for E is `rate`. A schedule scales both.
+  double rate_W(double rate) const { return lr_W ? rate / lr * *lr_W : rate; }
 };
 
 /// baseᵗ by repeated squaring. libm's pow chooses its code by processor, so its bits could differ.
@@ -68,6 +73,12 @@ struct OptimizerArrays {
 
 namespace detail {
 
+/// θ ← θ − lr (∇ + wd θ), for one layer while the other one is frozen.
+template <class T>
+void plain_step(const Step<T> step, Index count, T* __restrict theta, const T* __restrict gradient) {
+  for (Index i = 0; i < count; i += lanes<T>) store(theta + i, step(load(theta + i), load(gradient + i)));
+}
+
 /// v ← μ v + ∇ + wd θ,  θ ← θ − lr v.
 template <class T>
 void momentum_step(const Step<T> step, Index count, T* __restrict theta, const T* __restrict gradient,
@@ -107,7 +118,7 @@ void adamw_step(const Step<T> step, Index count, T* __restrict theta, const T* _
 
 }  // namespace detail
 
-/// Takes the step of `count` parameters, by any rule except the plain one.
+/// Takes the step of `count` parameters, whole registers.
 template <class T>
 void take_step(const Step<T>& step, Index count, T* theta, const T* gradient, const OptimizerArrays<T>& state) {
   if (state.squares)
@@ -116,8 +127,10 @@ void take_step(const Step<T>& step, Index count, T* theta, const T* gradient, co
     detail::compensated_step<true>(step, count, theta, gradient, state.velocity, state.compensation);
   else if (state.compensation)
     detail::compensated_step<false>(step, count, theta, gradient, state.velocity, state.compensation);
-  else
+  else if (state.velocity)
     detail::momentum_step(step, count, theta, gradient, state.velocity);
+  else
+    detail::plain_step(step, count, theta, gradient);
 }
 
 }  // namespace zeroloss

@@ -57,15 +57,24 @@ struct StepTolerances {
 class RungeKuttaChebyshev {
  public:
   RungeKuttaChebyshev(const Samples<double>& samples, Activation activation, Loss loss, double weight_decay, Index h,
-                      Team team = Team())
+                      bool trains_E, bool trains_W, Team team = Team())
       : team_(team),
         descent_(samples, {SparseInputs<double>{{0}, {}, {}, samples.d_in()}, Matrix<double>(0, samples.d_out())},
-                 activation, loss, {Rule::sgd, 1, weight_decay, weight_decay, 0}, NormControl(), h, team),
+                 activation, loss,
+                 {.rule = Rule::sgd,
+                  .lr = 1,
+                  .weight_decay_E = weight_decay,
+                  .weight_decay_W = weight_decay,
+                  .momentum = 0,
+                  .trains_E = trains_E,
+                  .trains_W = trains_W},
+                 NormControl(), h, team),
         start_(true, samples.d_in(), h, samples.d_out()),
         slope_(start_like()),
         last_(start_like()),
         earlier_(start_like()),
-        size_(static_cast<double>((samples.d_in() + samples.d_out()) * h)) {}
+        trains_{trains_E, trains_W},
+        size_(static_cast<double>((trains_E * samples.d_in() + trains_W * samples.d_out()) * h)) {}
 
   /// Takes a step of size h with m stages from θ, at which f is `slope`. Replaces θ and `slope` by their values after
   /// the step. Returns the estimated error in units of the tolerance; it may be infinite or NaN.
@@ -77,6 +86,7 @@ class RungeKuttaChebyshev {
     slope_.load_from(slope, negated);
     earlier_.load_from(theta, negated);
     LayerStrips<double>& Y = descent_.strips();
+    Y.load_from(theta, negated);
     const double first = coefficients.first() * h;
     combine(Y, [first](auto, auto, auto, auto y0, auto f0) { return y0 + broadcast(first) * f0; });
     for (const auto& stage : coefficients.stages()) {
@@ -108,6 +118,7 @@ class RungeKuttaChebyshev {
   template <class F>
   void combine(LayerStrips<double>& Y, F&& f) {
     for (std::size_t layer = 0; layer < 2; ++layer) {
+      if (!trains_[layer]) continue;
       double* const y = Y.arrays()[layer]->data();
       const double *const y1 = last_.arrays()[layer]->data(), *const y2 = earlier_.arrays()[layer]->data();
       const double *const y0 = start_.arrays()[layer]->data(), *const f0 = slope_.arrays()[layer]->data();
@@ -129,6 +140,7 @@ class RungeKuttaChebyshev {
   double finish(LayerStrips<double>& Y, double h, double rate, StepTolerances tolerances) {
     double sum = 0;
     for (std::size_t layer = 0; layer < 2; ++layer) {
+      if (!trains_[layer]) continue;
       const double *const moved = Y.arrays()[layer]->data(), *const end = last_.arrays()[layer]->data();
       const double* const begin = start_.arrays()[layer]->data();
       double* const slope = slope_.arrays()[layer]->data();
@@ -146,7 +158,8 @@ class RungeKuttaChebyshev {
   Team team_;
   Descent<double> descent_;
   LayerStrips<double> start_, slope_, last_, earlier_;  // Y₀, f(Y₀), Y_{j−1}, Y_{j−2}
-  double size_;                                         // the number of parameters
+  std::array<bool, 2> trains_;                          // whether E and W are trained
+  double size_;                                         // the number of trained parameters
 };
 
 }  // namespace zeroloss

@@ -36,6 +36,26 @@ class StripInputs {
     std::iota(order_.begin(), order_.end(), Index{0});
   }
 
+  /// Room for `count` of the rows of `all`, which `copy_rows` fills.
+  StripInputs(const StripInputs& all, Index count)
+      : n(count),
+        d_in(all.d_in),
+        order_(static_cast<std::size_t>(count)),
+        X_(all.X_.empty() ? 0 : static_cast<std::size_t>(count * all.d_in)),
+        row_start_(all.row_start_),
+        entries_(all.entries_),
+        pairs_(all.pairs_.empty() ? 0 : static_cast<std::size_t>(strip_count<T>(count) * L)) {}
+
+  /// Copies the rows at increasing positions of `all`. None of them are in groups.
+  void copy_rows(const StripInputs& all, const std::vector<Index>& positions) {
+    for (Index i = 0; i < n; ++i) {
+      order_[i] = all.order_[positions[i]];
+      if (!X_.empty()) std::copy_n(all.X_.data() + positions[i] * d_in, d_in, X_.data() + i * d_in);
+    }
+    for (std::size_t i = 0; i < pairs_.size(); ++i)
+      pairs_[i] = all.pairs_[static_cast<std::size_t>(positions[std::min(i, positions.size() - 1)])];
+  }
+
   bool are_pairs() const { return !pairs_.empty(); }
   /// The pairs, in strips of samples. The last strip is padded with copies; no result depends on them.
   const Pair* pairs() const { return pairs_.data(); }

@@ -8,7 +8,7 @@
 
 namespace zeroloss {
 
-/// For one strip of samples, [output][lanes]: F becomes G = c (p Σ_j y_j − y), p = softmax(F), and losses gets Σ_k y_k
+/// For one strip of samples, [output][lanes]: F becomes c (p Σ_j y_j − y), p = softmax(F), and losses gets Σ_k y_k
 /// (log Σ_j e^{F_j} − F_k). With e_k = e^{F_k − max F} and the sum S = 1 + s, log S = log1p(s), and 1 − p_k = (S −
 /// e_k)/S, which is s/S at the maximum. It is one piece of machine code: the bits do not depend on the caller.
 template <class T>
@@ -36,12 +36,14 @@ template <class T>
   store(losses, distance - minus_targets * log1p<T>(s));
 }
 
-/// The same for all samples: replaces F (n × d_out) by G and returns c times the sum of the losses.
+/// The same for all samples, with the outputs F/T at a temperature T: replaces F (n × d_out) by G = (c/T) (p Σ_j y_j −
+/// y) and returns c times the sum of the losses.
 template <class T>
-double cross_entropy(const Matrix<T>& Y, double c, Matrix<T>& F) {
+double cross_entropy(const Matrix<T>& Y, double c, double temperature, Matrix<T>& F) {
   constexpr Index L = lanes<T>;
   const Index n = Y.rows(), d_out = Y.cols();
   if (d_out == 0) return 0;
+  F *= static_cast<T>(1 / temperature);
   Buffer<T> outputs(strip_count<T>(n) * d_out * L), minus_Y(d_out * L), losses(L);
   columns_to_strips(F.data(), n, d_out, outputs.data());
   double sum = 0;
@@ -49,7 +51,8 @@ double cross_entropy(const Matrix<T>& Y, double c, Matrix<T>& F) {
     const Index used = std::min(L, n - first);
     const Matrix<T> targets = -Y.middleRows(first, used);
     columns_to_strips(targets.data(), used, d_out, minus_Y.data());
-    cross_entropy(d_out, static_cast<T>(c), minus_Y.data(), outputs.data() + first * d_out, losses.data());
+    cross_entropy(d_out, static_cast<T>(c / temperature), minus_Y.data(), outputs.data() + first * d_out,
+                  losses.data());
     for (Index i = 0; i < used; ++i) sum += static_cast<double>(losses.data()[i]);
   }
   columns_from_strips(outputs.data(), n, d_out, F.data());

@@ -64,7 +64,7 @@ void outputs(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activa
 template <class T>
 double loss_of_outputs(const Matrix<T>& Y, Loss loss, Matrix<T>& F) {
   const double c = loss.scale(Y.rows(), Y.cols());
-  if (loss.kind == LossKind::cross_entropy) return cross_entropy(Y, c, F);
+  if (loss.kind == LossKind::cross_entropy) return cross_entropy(Y, c, loss.temperature, F);
   F -= Y;
   const double value = c * sum_of_squares(F.data(), F.size());
   F *= static_cast<T>(2 * c);
@@ -103,7 +103,7 @@ Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W,
   const Matrix<T> residual = F - samples.Y;
   const double squares = sum_of_squares(residual.data(), residual.size());
   const double c = loss.scale(samples.n(), samples.d_out());
-  return {loss.kind == LossKind::cross_entropy ? cross_entropy(samples.Y, c, F) : c * squares,
+  return {loss.kind == LossKind::cross_entropy ? cross_entropy(samples.Y, c, loss.temperature, F) : c * squares,
           static_cast<double>(correct) / static_cast<double>(samples.n()), std::sqrt(squares)};
 }
 

@@ -20,7 +20,7 @@ class Activation:
     def __init__(self, kind: str, parameter: float) -> None: ...
 
 class Loss:
-    def __init__(self, kind: str, reduction: str) -> None: ...
+    def __init__(self, kind: str, reduction: str, temperature: float = 1.0) -> None: ...
 
 class Optimizer:
     def __init__(
@@ -33,7 +33,16 @@ class Optimizer:
         second_momentum: float = 0.0,
         epsilon: float = 0.0,
         compensated: bool = False,
+        lr_W: float | None = None,
+        trains_E: bool = True,
+        trains_W: bool = True,
     ) -> None: ...
+
+class Sampling:
+    def __init__(self, batch_size: int, batch_seed: int, noise_std: float, noise_seed: int) -> None: ...
+
+def label_noise(seed: int, step: int, count: int) -> _F32: ...
+def epoch_order(seed: int, epoch: int, n: int) -> _Indices: ...
 
 class NormControl:
     def __init__(self, kind: str, E: bool, W: bool, ratio: float, step: int) -> None: ...
@@ -76,6 +85,7 @@ class Descent32:
         hidden: int,
         threads: int,
         control: NormControl | None = None,
+        sampling: Sampling | None = None,
     ) -> None: ...
     def bind(
         self,
@@ -107,6 +117,7 @@ class Descent64:
         hidden: int,
         threads: int,
         control: NormControl | None = None,
+        sampling: Sampling | None = None,
     ) -> None: ...
     def bind(
         self,
@@ -215,7 +226,15 @@ class Curvature:
 
 class RungeKuttaChebyshev:
     def __init__(
-        self, samples: Samples64, activation: Activation, loss: Loss, weight_decay: float, hidden: int, threads: int
+        self,
+        samples: Samples64,
+        activation: Activation,
+        loss: Loss,
+        weight_decay: float,
+        hidden: int,
+        threads: int,
+        trains_E: bool = True,
+        trains_W: bool = True,
     ) -> None: ...
     def step(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _checks
 from .._checks import ArgumentTypeError
-from .._choices import BelowOne, Count, Layers, Loss, NormConstraint, NotNegative, Positive, Reduction
+from .._choices import AtLeastOne, BelowOne, Count, Layers, Loss, NormConstraint, NotNegative, Positive, Reduction
 from .._deprecated import accept_old_names
 from .._kernels import kernels
 from .decay import DecayWatch, decay_by_factor
@@ -24,8 +24,8 @@ class AdamW(DescentSettings):
     """AdamW on both layers: θ ← (1 − lr · weight_decay) θ − lr · m̂/(√v̂ + eps).
 
     ``torch.optim.AdamW`` has the same equations. m and v are running means of ∇loss and of its squares, with
-    weights β₁ and β₂. At step t, m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ). Every step uses the full batch: ∇loss is the
-    gradient of the loss over all training samples. There are no mini-batches.
+    weights β₁ and β₂. At step t, m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ). By default every step uses the
+    full batch: ∇loss is the gradient of the loss over all training samples.
 
     Parameters
     ----------
@@ -53,6 +53,20 @@ class AdamW(DescentSettings):
         The target of the norm, divided by the norm at step ``norm_from_step``. Above 0.
     norm_from_step : int
         The last step without the constraint, whose norm is the reference. At least 0.
+    train_layers : {"both", "E", "W"}
+        The layers that are trained. A layer that is not trained keeps its values and does not decay.
+    lr_W : float, optional
+        The learning rate of W, above 0, by default ``lr``. A schedule scales it as it scales the rate of E.
+    batch_size : int, optional
+        The number of samples in a step, from 1 to n. By default every step uses all n samples. See the notes.
+    batch_seed : int
+        The seed of the minibatches, from 0 to 2⁶⁴ − 1.
+    label_noise_std : float
+        The standard deviation of the noise that every step adds to its targets, at least 0. See the notes.
+    noise_seed : int
+        The seed of the noise, from 0 to 2⁶⁴ − 1.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
 
     Notes
     -----
@@ -62,6 +76,12 @@ class AdamW(DescentSettings):
     With a ``norm_constraint``, θ is scaled after a step, so that its norm is the target: ``norm_ratio`` times the norm
     at step ``norm_from_step``. "fixed" scales after every later step, "at_most" after each later step that leaves a
     greater norm, and "once" only after the first later step. m and v are not scaled. A norm of 0 stays 0.
+
+    With a ``batch_size`` b, the samples are put into a random order for each epoch, and each of its steps takes the
+    next b of them. The last step of an epoch takes the rest if b does not divide n. The mean of the loss is over the
+    samples of the step. ``label_noise_std`` multiplies a fresh normal number for every target of every step. Both
+    depend only on the seed and on the number of the step; see the page "Choose how to train". Records are over
+    all samples, without noise.
 
     Examples
     --------
@@ -82,6 +102,13 @@ class AdamW(DescentSettings):
     norm_layers: Layers = "both"
     norm_ratio: Positive = 1.0
     norm_from_step: Count = 0
+    train_layers: Layers = "both"
+    lr_W: Positive | None = None
+    batch_size: AtLeastOne | None = None
+    batch_seed: Count = 0
+    label_noise_std: NotNegative = 0.0
+    noise_seed: Count = 0
+    temperature: Positive = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,14 +121,18 @@ class AdamW(DescentSettings):
         """Return the optimizer as the kernel takes it."""
         first, second = self.betas
         return kernels.Optimizer(
-            "adamw", self._base_lr, *self._layer_decays(), momentum=first, second_momentum=second, epsilon=self.eps
+            "adamw",
+            self._base_lr,
+            *self._layer_decays(),
+            momentum=first,
+            second_momentum=second,
+            epsilon=self.eps,
+            **self._kernel_layers(),
         )
 
     def _decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
         """Return the check of the decay after rounding, for parameters of a dtype."""
-        return DecayWatch(
-            [self._base_lr * decay for decay in self._layer_decays()], dtype, decay_by_factor, "use float64"
-        )
+        return DecayWatch(self._decay_rates(), dtype, decay_by_factor, "use float64")
 
     def _optimizer_state_names(self) -> tuple[str, ...]:
         """Return the names of the arrays that the optimizer stores for each layer."""

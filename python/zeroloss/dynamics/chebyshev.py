@@ -47,7 +47,7 @@ class ChebyshevStepper(FlowStepper):
         self._gradient, self._tolerances = gradient, tolerances
         g = gradient
         self._kernel = kernels.RungeKuttaChebyshev(
-            g.samples, g.activation, g.loss, g.weight_decay, network.hidden, g.threads
+            g.samples, g.activation, g.loss, g.weight_decay, network.hidden, g.threads, *g.trained
         )
         flops = 6.0 * data.Y_train.size * network.hidden
         self._most_stages = int(min(max(_MOST_FLOPS / flops, _LEAST_LIMIT), _MOST_STAGES))

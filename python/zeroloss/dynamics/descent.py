@@ -31,10 +31,19 @@ REDUCTIONS = ("mean", "sum")
 LAYERS = ("both", "E", "W")
 NORM_CONSTRAINTS = ("fixed", "at_most", "once")
 _LAST_STEP = 2**53
+_GREATEST_SEED = 2**64 - 1
 #: The defaults of the settings that need a norm_constraint.
 _UNCONSTRAINED = {"norm_layers": "both", "norm_ratio": 1.0, "norm_from_step": 0}
 #: The constraints by the names of the kernel.
 _KERNEL_CONSTRAINTS = {"fixed": "hold", "at_most": "cap", "once": "rescale"}
+
+
+def checked_temperature(temperature: object, loss: str) -> float:
+    """Return a temperature of the cross-entropy. Raise an error if it is not above 0, or not 1 with another loss."""
+    number = _checks.positive("temperature", temperature)
+    if number != 1 and loss != "cross_entropy":
+        raise ArgumentValueError("temperature", f"needs loss 'cross_entropy', got {loss!r}")
+    return number
 
 
 class DescentSettings(ABC):
@@ -49,6 +58,13 @@ class DescentSettings(ABC):
     norm_layers: Layers
     norm_ratio: float
     norm_from_step: int
+    train_layers: Layers
+    lr_W: float | None
+    batch_size: int | None
+    batch_seed: int
+    label_noise_std: float
+    noise_seed: int
+    temperature: float
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Raise TypeError, with the name to use instead, for an argument that other packages have."""
@@ -67,6 +83,36 @@ class DescentSettings(ABC):
         _checks.choice("loss", self.loss, LOSSES)
         _checks.choice("reduction", self.reduction, REDUCTIONS)
         self._check_norm_constraint()
+        _checks.set_fields(self, temperature=checked_temperature(self.temperature, self.loss))
+        self._check_layers()
+        self._check_sampling()
+
+    def _check_layers(self) -> None:
+        trained = _checks.choice("train_layers", self.train_layers, LAYERS)
+        if self.lr_W is not None:
+            _checks.set_fields(self, lr_W=_checks.positive("lr_W", self.lr_W))
+        if trained == "both":
+            return
+        if self.lr_W is not None:
+            raise ArgumentValueError("lr_W", f'needs train_layers="both", got {trained!r}; the rate is lr')
+        if self.decay_layers not in ("both", trained):
+            raise ArgumentValueError(
+                "decay_layers", f"expected {trained!r}, the layer that is trained, got {self.decay_layers!r}"
+            )
+        if self.norm_constraint is not None and self.norm_layers != trained:
+            raise ArgumentValueError(
+                "norm_layers", f"expected {trained!r}, the layer that is trained, got {self.norm_layers!r}"
+            )
+
+    def _check_sampling(self) -> None:
+        if self.batch_size is not None:
+            _checks.set_fields(self, batch_size=_checks.integer("batch_size", self.batch_size, 1))
+        for name in ("batch_seed", "noise_seed"):
+            seed = _checks.integer(name, getattr(self, name), 0)
+            if seed > _GREATEST_SEED:
+                raise ArgumentValueError(name, f"expected an integer below 2^64, got {_checks.format_value(seed)}")
+            _checks.set_fields(self, **{name: seed})
+        _checks.set_fields(self, label_noise_std=_checks.not_negative("label_noise_std", self.label_noise_std))
 
     def _check_norm_constraint(self) -> None:
         _checks.choice("norm_layers", self.norm_layers, LAYERS)
@@ -116,8 +162,36 @@ class DescentSettings(ABC):
 
     def _layer_decays(self) -> tuple[float, float]:
         """Return the weight decays of E and of W."""
-        first, second = (self.weight_decay * (self.decay_layers in {"both", layer}) for layer in ("E", "W"))
+        trained = zip(("E", "W"), self._trained_layers(), strict=True)
+        first, second = (
+            self.weight_decay * (is_trained and self.decay_layers in {"both", layer}) for layer, is_trained in trained
+        )
         return first, second
+
+    def _trained_layers(self) -> tuple[bool, bool]:
+        """Return whether E and W are trained."""
+        return self.train_layers != "W", self.train_layers != "E"
+
+    def _decay_rates(self) -> list[float]:
+        """Return the decays lr · weight_decay of E and of W in one step."""
+        rates = (self._base_lr, self._base_lr if self.lr_W is None else self.lr_W)
+        return [rate * decay for rate, decay in zip(rates, self._layer_decays(), strict=True)]
+
+    def _kernel_layers(self) -> dict[str, Any]:
+        """Return the arguments of the kernel's optimizer about layers."""
+        trains_E, trains_W = self._trained_layers()
+        return {"lr_W": self.lr_W, "trains_E": trains_E, "trains_W": trains_W}
+
+    def _kernel_sampling(self, n: int) -> kernels.Sampling | None:
+        """Return minibatches and label noise as the kernel takes them; None if a step is over all n samples."""
+        if self.batch_size is not None and self.batch_size > n:
+            raise ArgumentValueError(
+                "batch_size", f"expected at most {n}, the number of training samples, got {self.batch_size}"
+            )
+        size = 0 if self.batch_size in (None, n) else self.batch_size
+        if not size and not self.label_noise_std:
+            return None
+        return kernels.Sampling(size or 0, self.batch_seed, self.label_noise_std, self.noise_seed)
 
     def _kernel_constraint(self) -> kernels.NormControl | None:
         """Return the constraint on the norm as the kernel takes it; None if there is none."""
@@ -140,7 +214,10 @@ class DescentSettings(ABC):
         n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
         copies = 4 + 2 * (1 + len(self._optimizer_state_names()))
         floats = copies * h * (d_in + d_out) + 4 * n * d_out + len(data.Y_test) * h + 3 * n * h
-        return Cost(6.0 * n * h * d_out, floats * network.dtype.itemsize)
+        is_sampled = self.batch_size is not None or self.label_noise_std > 0
+        size = min(n, self.batch_size or n)
+        floats += is_sampled * size * (d_in + 3 * d_out + 4 * h)
+        return Cost(6.0 * size * h * d_out, floats * network.dtype.itemsize)
 
 
 class DescentStepper(ChunkStepper):
@@ -150,11 +227,13 @@ class DescentStepper(ChunkStepper):
     place on the arrays of ``state``, which are therefore never replaced.
     """
 
-    knows_losses = True
-
     def __init__(self, settings: DescentSettings, data: Dataset, network: Network, threads: int) -> None:
         self._settings, self._activation = settings, network.activation
-        self._evaluator = Evaluator(data, network, kernels.Loss(settings.loss, settings.reduction))
+        self._evaluator = Evaluator(
+            data, network, kernels.Loss(settings.loss, settings.reduction, settings.temperature)
+        )
+        sampling = settings._kernel_sampling(data.train_count)
+        self.knows_losses = sampling is None  # The loss of all samples is computed in records only.
         self.state = {"E": network.E.copy(), "W": network.W.copy(), "steps": np.zeros((), np.int64)}
         for name in settings._optimizer_state_names():
             self.state |= {f"{name}_E": np.zeros_like(network.E), f"{name}_W": np.zeros_like(network.W)}
@@ -174,6 +253,7 @@ class DescentStepper(ChunkStepper):
             network.hidden,
             threads,
             constraint,
+            sampling,
         )
         self._bound: Any = self._descent.bind(**{name: self.state[name] for name in self.state.keys() - {"time"}})
 
@@ -216,10 +296,11 @@ class DescentStepper(ChunkStepper):
             array[...] = state[name]
 
     def gradient_norm(self) -> float:
-        """Return ‖∇loss + weight_decay · θ‖."""
+        """Return ‖∇loss + weight_decay · θ‖ of the layers that are trained."""
         evaluator, theta = self._evaluator, (self.state["E"], self.state["W"])
         gradients = kernels.loss_and_gradient(evaluator.train, *theta, evaluator.activation, evaluator.loss)[1:]
-        parts = (g + decay * A for g, decay, A in zip(gradients, self._settings._layer_decays(), theta, strict=True))
+        decays, trained = self._settings._layer_decays(), self._settings._trained_layers()
+        parts = (g * t + decay * A for g, t, decay, A in zip(gradients, trained, decays, theta, strict=True))
         return math.hypot(*(kernels.frobenius_norm(part.astype(A.dtype)) for part, A in zip(parts, theta, strict=True)))
 
     def network(self) -> Network:

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
-from .._choices import Loss, Reduction
+from .._choices import Loss, Positive, Reduction
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
 from ..networks import Network, check_fits, kernel_activation
-from .descent import LOSSES
+from .descent import LOSSES, checked_temperature
 from .predicted_gradient import check_ridge, singular_message
 
 
 def loss_and_gradient(
-    net: Network, data: Dataset, loss: Loss = "mse", reduction: Reduction = "mean"
+    net: Network, data: Dataset, loss: Loss = "mse", reduction: Reduction = "mean", temperature: Positive = 1.0
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
     """Return the training loss (Eq. 12) and its gradients, without weight decay.
 
@@ -31,6 +31,8 @@ def loss_and_gradient(
         Squared error ‖H W − Y‖²_F, or cross-entropy −Σ Y ⊙ log softmax(H W).
     reduction : {"mean", "sum"}
         The mean over n·d_out entries (cross-entropy: over n samples), or the paper's sum.
+    temperature : float
+        The number above 0 that divides the outputs in the cross-entropy, by default 1.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def loss_and_gradient(
     Raises
     ------
     ValueError, TypeError
-        If the network does not fit the data, or a name is unknown.
+        If the network does not fit the data, a name is unknown, or the temperature is out of its range.
 
     Examples
     --------
@@ -58,8 +60,9 @@ def loss_and_gradient(
     check_fits(net, data)
     _checks.choice("loss", loss, LOSSES)
     _checks.choice("reduction", reduction, ("mean", "sum"))
-    samples = kernel_samples(data, "train", net.dtype)
-    return kernels.loss_and_gradient(samples, net.E, net.W, kernel_activation(net), kernels.Loss(loss, reduction))
+    temperature = checked_temperature(temperature, loss)
+    samples, settings = kernel_samples(data, "train", net.dtype), kernels.Loss(loss, reduction, temperature)
+    return kernels.loss_and_gradient(samples, net.E, net.W, kernel_activation(net), settings)
 
 
 def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple[NDArray[Any], NDArray[Any]]:

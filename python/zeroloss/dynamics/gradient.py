@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .._choices import Loss, Reduction
+from .._choices import Layers, Loss, Reduction
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..networks import Network
@@ -36,21 +36,36 @@ class GradientAtPoint:
         The reduction of the loss.
     threads : int
         Threads for one evaluation.
+    temperature : float
+        The temperature of the cross-entropy.
+    train_layers : {"both", "E", "W"}
+        The layers that move. The slope of another layer is 0.
     """
 
     def __init__(
-        self, data: Dataset, network: Network, weight_decay: float, loss: Loss, reduction: Reduction, threads: int
+        self,
+        data: Dataset,
+        network: Network,
+        weight_decay: float,
+        loss: Loss,
+        reduction: Reduction,
+        threads: int,
+        temperature: float = 1.0,
+        train_layers: Layers = "both",
     ) -> None:
         self.weight_decay, self.threads = weight_decay, threads
-        self.loss = kernels.Loss(loss, reduction)
+        self.trained = train_layers != "W", train_layers != "E"
+        self.loss = kernels.Loss(loss, reduction, temperature)
         self._evaluator = Evaluator(data, network, self.loss)
         self.samples, self.activation = self._evaluator.train, self._evaluator.activation
         self._curvature: kernels.Curvature | None = None
 
     def slope(self, E: Layer, W: Layer) -> tuple[Layer, Layer]:
-        """Return −(∇loss + weight_decay · θ) for E and for W."""
+        """Return −(∇loss + weight_decay · θ) for E and for W, and 0 for a layer that does not move."""
         _, gE, gW = kernels.loss_and_gradient(self.samples, E, W, self.activation, self.loss)
-        return -(gE + self.weight_decay * E), -(gW + self.weight_decay * W)
+        moves_E, moves_W = self.trained
+        slope_E = -(gE + self.weight_decay * E) if moves_E else np.zeros_like(E)
+        return slope_E, -(gW + self.weight_decay * W) if moves_W else np.zeros_like(W)
 
     def sharpness(self, E: Layer, W: Layer) -> float:
         """Return the sharpness to a few per cent. Raises FloatingPointError if it is not finite."""

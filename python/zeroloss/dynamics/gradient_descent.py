@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
-from .._choices import BelowOne, Count, Layers, Loss, NormConstraint, NotNegative, Positive, Reduction
+from .._choices import AtLeastOne, BelowOne, Count, Layers, Loss, NormConstraint, NotNegative, Positive, Reduction
 from .._deprecated import accept_old_names
 from .._kernels import kernels
 from .decay import DecayWatch, decay_by_difference
@@ -22,8 +22,8 @@ from .learning_rate import Rate
 class GradientDescent(DescentSettings):
     """Gradient descent on both layers: θ ← θ − lr · v with v ← momentum · v + ∇loss(θ) + weight_decay · θ.
 
-    ``torch.optim.SGD`` has the same equations. Every step uses the full batch: ∇loss is the gradient of the loss
-    over all training samples. There are no mini-batches.
+    ``torch.optim.SGD`` has the same equations. By default every step uses the full batch: ∇loss is the
+    gradient of the loss over all training samples.
 
     Parameters
     ----------
@@ -52,6 +52,20 @@ class GradientDescent(DescentSettings):
         The target of the norm, divided by the norm at step ``norm_from_step``. Above 0.
     norm_from_step : int
         The last step without the constraint, whose norm is the reference. At least 0.
+    train_layers : {"both", "E", "W"}
+        The layers that are trained. A layer that is not trained keeps its values and does not decay.
+    lr_W : float, optional
+        The learning rate of W, above 0, by default ``lr``. A schedule scales it as it scales the rate of E.
+    batch_size : int, optional
+        The number of samples in a step, from 1 to n. By default every step uses all n samples. See the notes.
+    batch_seed : int
+        The seed of the minibatches, from 0 to 2⁶⁴ − 1.
+    label_noise_std : float
+        The standard deviation of the noise that every step adds to its targets, at least 0. See the notes.
+    noise_seed : int
+        The seed of the noise, from 0 to 2⁶⁴ − 1.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
 
     Notes
     -----
@@ -66,6 +80,12 @@ class GradientDescent(DescentSettings):
     "at_most" scales after each later step that leaves a greater norm, and "once" only after the first later step. v is
     not scaled. The rounding error that ``compensated`` carries includes the rounding of the scaling. A norm of 0 stays
     0.
+
+    With a ``batch_size`` b, the samples are put into a random order for each epoch, and each of its steps takes the
+    next b of them. The last step of an epoch takes the rest if b does not divide n. The mean of the loss is over the
+    samples of the step. ``label_noise_std`` multiplies a fresh normal number for every target of every step. Both
+    depend only on the seed and on the number of the step; see the page "Choose how to train". Records are over
+    all samples, without noise.
 
     Examples
     --------
@@ -86,6 +106,13 @@ class GradientDescent(DescentSettings):
     norm_layers: Layers = "both"
     norm_ratio: Positive = 1.0
     norm_from_step: Count = 0
+    train_layers: Layers = "both"
+    lr_W: Positive | None = None
+    batch_size: AtLeastOne | None = None
+    batch_seed: Count = 0
+    label_noise_std: NotNegative = 0.0
+    noise_seed: Count = 0
+    temperature: Positive = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,12 +122,17 @@ class GradientDescent(DescentSettings):
     def _kernel_optimizer(self) -> kernels.Optimizer:
         """Return the optimizer as the kernel takes it."""
         return kernels.Optimizer(
-            "sgd", self._base_lr, *self._layer_decays(), momentum=self.momentum, compensated=self.compensated
+            "sgd",
+            self._base_lr,
+            *self._layer_decays(),
+            momentum=self.momentum,
+            compensated=self.compensated,
+            **self._kernel_layers(),
         )
 
     def _decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:
         """Return the check of the decay after rounding, for parameters of a dtype. A compensated decay needs none."""
-        rates = [0.0 if self.compensated else self._base_lr * decay for decay in self._layer_decays()]
+        rates = [0.0 if self.compensated else rate for rate in self._decay_rates()]
         return DecayWatch(rates, dtype, decay_by_difference, "use compensated=True or float64")
 
     def _optimizer_state_names(self) -> tuple[str, ...]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from .. import _checks
 from .._checks import ArgumentValueError
-from .._choices import GradientFlowMethod, Loss, NotNegative, Positive, Reduction
+from .._choices import GradientFlowMethod, Layers, Loss, NotNegative, Positive, Reduction
 from ..datasets import Dataset
 from ..geometry.solver import require_float64
 from ..networks import Network, has_kink
 from .chebyshev import ChebyshevStepper
-from .descent import LOSSES, REDUCTIONS
+from .descent import LAYERS, LOSSES, REDUCTIONS, checked_temperature
 from .gradient import GradientAtPoint
 from .proximal import proximal_cost
 from .runge_kutta import Tolerances
@@ -47,6 +47,11 @@ class GradientFlow:
         Squared error, or softmax cross-entropy with the targets as probabilities.
     reduction : {"mean", "sum"}
         The mean or the sum of the losses, as for `zeroloss.GradientDescent`.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
+    train_layers : {"both", "E", "W"}
+        The layers that move, by default both. A layer that does not move does not decay. One layer needs the method
+        "chebyshev".
 
     Notes
     -----
@@ -77,6 +82,8 @@ class GradientFlow:
     method: GradientFlowMethod | None = None
     loss: Loss = "mse"
     reduction: Reduction = "mean"
+    temperature: Positive = 1.0
+    train_layers: Layers = "both"
 
     def __post_init__(self) -> None:
         _checks.set_fields(
@@ -90,10 +97,16 @@ class GradientFlow:
         )
         _checks.choice("loss", self.loss, LOSSES)
         _checks.choice("reduction", self.reduction, REDUCTIONS)
+        _checks.set_fields(self, temperature=checked_temperature(self.temperature, self.loss))
+        _checks.choice("train_layers", self.train_layers, LAYERS)
         if self.method is not None:
             _checks.choice("method", self.method, METHODS)
         if self.method == "proximal" and self.loss != "mse":
             raise ArgumentValueError("method", f"'proximal' needs loss 'mse', got {self.loss!r}; use 'chebyshev'")
+        if self.method == "proximal" and self.train_layers != "both":
+            raise ArgumentValueError(
+                "method", f"'proximal' needs train_layers 'both', got {self.train_layers!r}; use 'chebyshev'"
+            )
         if self.method == "proximal" and self.weight_decay == 0:
             raise ArgumentValueError("method", "'proximal' needs weight_decay above 0; use 'chebyshev'")
 
@@ -154,7 +167,7 @@ class GradientFlow:
         if self.method is not None:
             return self.method
         small_decay = _SMALL_DECAY * (data.Y_train.size if self.reduction == "sum" else 1)
-        can_be_proximal = kinked and self.loss == "mse" and self.weight_decay > 0
+        can_be_proximal = kinked and self.loss == "mse" and self.weight_decay > 0 and self.train_layers == "both"
         return "proximal" if can_be_proximal and self.weight_decay < small_decay else "chebyshev"
 
     def fixed_step(self) -> float | None:
@@ -190,4 +203,13 @@ class GradientFlow:
         return Cost(6.0 * n * h * d_out, 8 * floats)
 
     def _gradient(self, data: Dataset, network: Network, threads: int) -> GradientAtPoint:
-        return GradientAtPoint(data, network, self.weight_decay, self.loss, self.reduction, threads)
+        return GradientAtPoint(
+            data,
+            network,
+            self.weight_decay,
+            self.loss,
+            self.reduction,
+            threads,
+            self.temperature,
+            self.train_layers,
+        )

@@ -44,7 +44,7 @@ def simulate_many(
 ) -> Ensemble:
     """Simulate many dynamics side by side.
 
-    Every member gives the same bits as `zeroloss.simulate` alone. Every step uses the full batch. All arguments
+    Every member gives the same bits as `zeroloss.simulate` alone. All arguments
     except ``members``, ``measures``, ``at_once`` and ``progress`` have the same meaning as for `zeroloss.simulate`, and
     apply to every member.
 
