@@ -1,6 +1,7 @@
 """The functions of `zeroloss.plots` and ``Run.plot``: the data of lines, points and cells, and the texts."""
 
 import dataclasses
+import pickle
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -159,6 +160,7 @@ def test_a_figure_needs_no_display_and_is_written_in_three_forms(runs, tmp_path)
     figure = runs[0].plot()
     assert isinstance(figure, Figure)
     assert figure._repr_png_().startswith(b"\x89PNG")
+    assert panels(pickle.loads(pickle.dumps(figure))).keys() == panels(figure).keys()
     for form, start in (("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
         figure.savefig(tmp_path / f"a.{form}")
         assert (tmp_path / f"a.{form}").read_bytes().startswith(start)

@@ -5,8 +5,6 @@ A figure is an object that is passed around. It needs neither pyplot nor a displ
 
 from __future__ import annotations
 
-import functools
-import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,20 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 4
-
-
-@functools.cache
-def _notebook_figure() -> type[Figure]:
-    """Return a class of figures that notebooks show. They know figures of Matplotlib only once pyplot is imported."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 — Matplotlib is loaded with the first picture.
-
-    class NotebookFigure(Figure):
-        def _repr_png_(self) -> bytes:
-            file = io.BytesIO()
-            self.savefig(file, format="png")
-            return file.getvalue()
-
-    return NotebookFigure
 
 
 def make_figure(width: float, height: float) -> Figure:
@@ -49,7 +33,9 @@ def make_figure(width: float, height: float) -> Figure:
     Figure
         The figure.
     """
-    return _notebook_figure()(figsize=(width, height), layout="constrained")
+    from .notebook_figure import NotebookFigure  # noqa: PLC0415 — It loads Matplotlib.
+
+    return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
 def take_axes(axes: Axes | Sequence[Axes] | None, count: int, *, width: float, height: float) -> list[Axes]:
