@@ -198,12 +198,15 @@ def test_the_result_is_short():
         ({"slow_time": -1}, "slow_time: expected a number of at least 0"),
         ({"tolerance": 0}, "tolerance: expected a number above 0"),
         ({"most_iterations": 0}, "most_iterations: expected an integer of at least 1"),
+        ({"threads": 0}, "threads: expected an integer of at least 1"),
+        ({"revive": "no"}, "revive: expected a bool, got str"),
     ],
 )
-def test_bad_arguments_are_named(arguments, message):
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_bad_arguments_are_named(activation, arguments, message):
     data = random_data(5, 6, 4)
-    with pytest.raises(ValueError, match=message):
-        stationary_point(random_network(data, 3, "tanh"), data, **{"weight_decay": 1e-2, **arguments})
+    with pytest.raises((ValueError, TypeError), match=message):
+        stationary_point(random_network(data, 3, activation), data, **{"weight_decay": 1e-2, **arguments})
 
 
 def test_a_loss_that_overflows_is_an_error():

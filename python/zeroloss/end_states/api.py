@@ -9,7 +9,7 @@ import numpy as np
 from .. import _checks
 from .._checks import ArgumentValueError
 from .._choices import Loss, Reduction
-from .._resources import check_memory
+from .._resources import check_memory, checked_threads
 from ..curvature.kernel import check_settings
 from ..curvature.metric import check_targets
 from ..datasets import Dataset
@@ -114,6 +114,8 @@ def stationary_point(
     check_fits(net, data)
     weight_decay, tolerance = _checks.positive("weight_decay", weight_decay), _checks.positive("tolerance", tolerance)
     most_iterations = _checks.integer("most_iterations", most_iterations, 1)
+    _checks.check_instance("revive", revive, bool)
+    checked_threads(threads, 0, 1)
     check_targets(data, loss)
     slopes = kink_slopes(net.activation)
     _check_size(net, data, slopes is not None)
@@ -192,6 +194,7 @@ def least_norm_point(
     check_fits(net, data)
     slow_time, tolerance = _checks.not_negative("slow_time", slow_time), _checks.positive("tolerance", tolerance)
     most_iterations = _checks.integer("most_iterations", most_iterations, 1)
+    checked_threads(threads, 0, 1)
     slopes = kink_slopes(net.activation)
     if slopes is None:
         raise ArgumentValueError(
