@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .corner_model import Matrix, Problem, State
+from .corner_model import Mask, Matrix, Problem, State
 
 #: The gain of a new unit that is rounding.
 GAIN = 1e-6
@@ -78,7 +78,7 @@ def place_units(problem: Problem, state: State, e: Matrix, size: float) -> State
     return problem.pin(E, W, pinned)
 
 
-def find_dead_units(state: State) -> Matrix:
+def find_dead_units(state: State) -> Mask:
     """Find the units with E_u = 0 and W_u = 0, (h,)."""
     return np.asarray(~(state.E.any(axis=0) | state.W.any(axis=1)))
 
