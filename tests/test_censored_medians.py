@@ -1,6 +1,7 @@
 """Medians of events that some runs do not reach, computed by hand, by lifelines, and over a sweep."""
 
 import math
+import re
 import tracemalloc
 
 import lifelines
@@ -134,6 +135,20 @@ def test_invalid_arguments_are_rejected(arguments, message):
     for earliest in ([1.0, 3.0], [1.0, NAN]):
         with pytest.raises(ValueError, match="expected an earliest step of at most the step of the event"):
             median([1.0, 2.0], 9, earliest=earliest)
+
+
+def test_the_report_of_a_running_sweep_has_the_median_of_the_ended_cells(tmp_path):
+    """The cells with the small learning rate are slow, and still run."""
+    settings = {"data": {"p": 5, "test_count": 5}, "network": {"hidden": 12}, "run": {"record_every": 5}}
+    settings["run"] |= {"steps": 200, "stop": ["train_accuracy >= 1"], "events": ["train_accuracy >= 1"]}
+    settings["sweep"] = {"network.seed": [1, 2, 3], "dynamics.lr": [0.5, 0.05]}
+    cube = sweeps.sweep(settings, tmp_path, workers=1, progress=False).cube()
+    _, line, _ = sweeps.report(tmp_path)
+    assert re.fullmatch(r"train_accuracy >= 1: in 3 of 6 cells, at steps \d+ to 170, median 170", line)
+    for name in cube.cell.sel(lr=0.05).values:
+        (tmp_path / "cells" / name / "run.json").unlink()
+    _, line, _ = sweeps.report(tmp_path)
+    assert re.fullmatch(r"train_accuracy >= 1: in 3 of 3 ended cells, .* to 170, median of the ended cells \d+", line)
 
 
 def test_a_sweep_with_censored_and_diverged_runs_has_a_median(tmp_path):

@@ -40,14 +40,16 @@ def report(
     endings = collections.Counter(cube.ending.values.ravel().tolist())
     lines = [f"{directory}: {cube.ending.size} cells: {', '.join(f'{n} {name}' for name, n in endings.most_common())}"]
     count = cube.ending.size - endings[NOT_ENDED]
+    # Cells that have not ended are often the slow ones, so a median of the others is not the median of all.
+    ended, of_ended = ("ended ", " of the ended cells") if endings[NOT_ENDED] else ("", "")
     ends = cube.last_step.where(cube.ending != Ending.DIVERGED, np.inf)  # A run that diverged can have no later event.
     for name in cube.event.values.tolist():
         steps = cube.event_step.sel(event=name)
         happened = int(np.isfinite(steps).sum())
         middle = survival.median(steps, ends)
-        reached = f"median {middle:.0f}" if np.isfinite(middle) else "median not reached"
+        reached = f"median{of_ended} {middle:.0f}" if np.isfinite(middle) else f"median{of_ended} not reached"
         when = f", at steps {float(steps.min()):.0f} to {float(steps.max()):.0f}, {reached}" if happened else ""
-        lines.append(f"{name}: in {happened} of {count} cells{when}")
+        lines.append(f"{name}: in {happened} of {count} {ended}cells{when}")
     path = find_picture_path(Path(directory), out)
     with plots.style():
         figure = picture.draw(cube, Path(directory).resolve().name, by)

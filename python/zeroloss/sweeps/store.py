@@ -346,7 +346,8 @@ def open_sweep(directory: str | os.PathLike[str]) -> xr.Dataset:
     ``ending`` and ``outcome`` describe how each cell ended ("not ended" if it has not). ``event_step`` over "event" has
     the step of each event, NaN if it did not happen. ``last_step`` is the last step of each run. ``cell`` is the name
     of the directory of the run in ``cells/``, for `zeroloss.load`. `zeroloss.survival.median` takes ``event_step`` and
-    ``last_step``.
+    ``last_step``. Cells that have not ended have no numbers. They are often the slow ones, so medians of the others are
+    too small.
     """
     return Store.open(directory).cube()
 
