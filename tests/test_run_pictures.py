@@ -44,6 +44,18 @@ def test_labels_of_events_stay_in_the_figure():
         assert not any(texts[text].overlaps(other) for other in others), text
 
 
+def test_dollars_in_names_are_not_mathematics(tmp_path):
+    run = simulate(zl.datasets.modular_addition(5, test_count=3), steps=20)
+    run.events = {"$\\frac{": 5}
+    run.save(tmp_path / "a$x_{$b")
+    assert runs.report(tmp_path / "a$x_{$b")[-1].endswith("report.png")
+    _, texts = draw(run)
+    assert "$\\frac{: step 5" in texts
+    heading = picture.draw(run, "a$b " * 40 + "\udcff").get_suptitle()
+    assert heading.replace("\n", " ") == "a$b " * 40 + "\\udcff: reached the end: 20 steps"
+    assert max(map(len, heading.split("\n"))) <= 90
+
+
 def test_step_0_is_on_the_logarithmic_axis():
     """The axis is linear up to the first record after step 0, with a label that says so and no crowded ticks."""
     figure, texts = draw(simulate(zl.datasets.modular_addition(5, test_count=3), steps=2000, record_every=30))

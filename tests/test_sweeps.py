@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import zeroloss as zl
 from command import run_command
@@ -134,6 +135,16 @@ def test_censored_cells_are_hatched(done):
     assert hatched.get_hatch()
     assert (hatched.get_x(), hatched.get_y()) == (0.5, -0.5)
     assert np.ma.getmaskarray(delays.images[0].get_array()).tolist() == [[False, True, False]]
+
+
+def test_dollars_in_names_of_a_sweep_are_not_mathematics(done):
+    cube = done.cube()
+    labels = ("weight_decay", np.array(["$a_{$", "b$", "c"], object), cube.weight_decay.attrs)
+    cube = cube.assign_coords(weight_decay=labels)
+    with plots.style():
+        figure = picture.draw(cube, "$x_{$")
+    FigureCanvasAgg(figure).draw()
+    assert figure.get_suptitle() == "$x_{$"
 
 
 def test_a_sweep_without_events_has_only_curves(tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import fourier, plots
+from .._checks import to_one_line
 from ..results import Run
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 _OPERANDS = [plots.COLOURS[name] for name in ("blue", "orange", "green", "purple")]
 _LETTERS = "abcdefgh"
 _CIRCLES = 4
+_LINE = 90  # characters of a line of the heading
 #: A unit is strong if its power is above this share of the power of the strongest unit.
 _STRONG = 0.01
 
@@ -39,7 +42,8 @@ def draw(run: Run, name: str) -> Figure:
     if operands:
         _units(places[1], _LETTERS[len(axes)], run, operands)
         _circles(places[2], _LETTERS[len(axes) + 1], run, operands)
-    plots.write_literally(figure.suptitle(f"{name}: {run.outcome}", fontsize="medium", wrap=True))
+    heading = textwrap.fill(to_one_line(f"{name}: {run.outcome}"), _LINE)  # Matplotlib's own wrapping reads dollars.
+    figure.suptitle(heading, fontsize="medium", parse_math=False)
     return figure
 
 

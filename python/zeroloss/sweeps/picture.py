@@ -88,7 +88,8 @@ def _curves(place: SubFigure, letter: str, curves: xr.DataArray, by: str) -> Non
     if "loss" in str(curves.name):
         axes.set_yscale("log")
     axes.set(xlabel="step", ylabel=str(curves.attrs.get("long_name", curves.name)))
-    axes.legend(title=curves[by].attrs["long_name"], title_fontsize=8, ncols=1 + len(labels) // 9)
+    legend = axes.legend(title=curves[by].attrs["long_name"], title_fontsize=8, ncols=1 + len(labels) // 9)
+    plots.write_literally(*legend.get_texts())
     plots.add_title(place, letter, f"{curves.attrs.get('long_name', curves.name)}, grouped by {by}; means and cells")
 
 
