@@ -10,12 +10,16 @@ from selenium.webdriver.common.by import By
 
 #: Sizes of a window: wide, and of a phone.
 WIDE, PHONE = (1400, 1000), (390, 800)
-#: JavaScript that returns the data of a source of a figure.
+#: JavaScript that scrolls to the figure of a source, because hidden figures are not drawn, and returns its data.
 _DATA = """
-const sources = Bokeh.documents[0].roots().flatMap((root) => root.renderers).map((renderer) => renderer.data_source);
-const data = sources.find((source) => source.name === arguments[0]).data;
-return Object.fromEntries(Object.entries(data).map(([key, values]) => [key, Array.from(values, (v) =>
-  typeof v === "number" && !Number.isFinite(v) ? String(v) : v.shape ? Array.from(v) : v)]));
+const [name, done] = arguments;
+const owner = Bokeh.documents[0].roots().find((root) => root.renderers.some((one) => one.data_source.name === name));
+const { data_source } = owner.renderers.find((one) => one.data_source.name === name);
+document.getElementById(`figure-${owner.name.replaceAll(" ", "-")}`).scrollIntoView({ block: "center" });
+const plain = (v) => typeof v === "number" && !Number.isFinite(v) ? String(v) : v.shape ? Array.from(v) : v;
+const read = () => done(Object.fromEntries(Object.entries(data_source.data).map(([key, values]) =>
+  [key, Array.from(values, plain)])));
+requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(read, 50)));
 """
 
 
@@ -62,7 +66,7 @@ class Browser:
 
     def data(self, name):
         """Return the columns of a source of a figure."""
-        return self.run(_DATA, name)
+        return self.driver.execute_async_script(_DATA, name)
 
     def errors(self):
         """Return the errors in the console."""

@@ -14,19 +14,16 @@ _TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
 SIDE = 290
 
 
-def make_chart(name: str, x_range: Any, cursor: ColumnDataSource, events: ColumnDataSource, count: int) -> figure:
+def make_chart(name: str, x_range: Any, count: int) -> figure:
     """Make a chart over the steps, with a line at the cursor and at each event.
 
     Parameters
     ----------
     name : str
-        The name of the figure. The sources of its curves are named "NAME 0", "NAME 1", ….
+        The name of the figure. The sources of its curves are named "NAME 0", "NAME 1", …. The sources "NAME cursor" and
+        "NAME events" have the places "x" of the cursor and of the events.
     x_range : Range1d
         The range of steps, which all charts share.
-    cursor : ColumnDataSource
-        The place of the cursor, "x".
-    events : ColumnDataSource
-        The places of the events, "x".
     count : int
         The number of curves.
 
@@ -50,8 +47,8 @@ def make_chart(name: str, x_range: Any, cursor: ColumnDataSource, events: Column
     )
     for axis in (*chart.xaxis, *chart.yaxis):
         axis.ticker = _fixed_ticker()
-    chart.vspan(x="x", source=events, line_dash="dotted", line_width=1.5, name="event")
-    chart.vspan(x="x", source=cursor, line_width=1.5, name="cursor")
+    chart.vspan(x="x", source=source(f"{name} events", ("x",)), line_dash="dotted", line_width=1.5, name="event")
+    chart.vspan(x="x", source=source(f"{name} cursor", ("x",)), line_width=1.5, name="cursor")
     band = source(f"{name} band", ("left", "right"))
     chart.quad(
         left="left", right="right", bottom=-1e9, top=1e9, source=band, line_alpha=0, fill_alpha=0.18, name="band"
@@ -142,14 +139,17 @@ def make_columns(layer: str) -> figure:
 
 
 def make_table() -> figure:
-    """Make the table of predictions. Its source "table" has a cell for each pair."""
+    """Make the table of predictions. Its source "table" has one image: 0 to 3 for the kinds of cells, or NaN."""
+    from bokeh.models import LinearColorMapper  # noqa: PLC0415
+
     chart = make_square("table", side=310)
-    names = ("x", "y", "fill", "part", "target", "predicted", "margin")
-    data = source("table", names)
-    cells = chart.rect("x", "y", 1, 1, source=data, fill_color="fill", line_width=0.4, line_alpha=0.4, name="cells")
+    names = ("x", "y", "dw", "dh", "kind", "a", "b", "part", "target", "predicted", "margin")
+    cells = chart.image("kind", x="x", y="y", dw="dw", dh="dh", source=source("table", names), name="cells")
+    grey = ["#808080"] * 4  # The script takes the colours of the theme.
+    cells.glyph.update(color_mapper=LinearColorMapper(palette=grey, low=0, high=3, nan_color="rgba(0, 0, 0, 0)"))
     chart.scatter("x", "y", source=source("test cells", ("x", "y")), size=3, name="dots")
     rows = [
-        ("a, b", "@x, @y"),
+        ("a, b", "@a, @b"),
         ("sample", "@part"),
         ("target", "@target"),
         ("predicted", "@predicted"),

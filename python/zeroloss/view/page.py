@@ -84,18 +84,16 @@ def _figures(data: Mapping[str, Any], count: int) -> list[figure]:
     """Make the figures for the data that exist."""
     from bokeh.models import Range1d  # noqa: PLC0415 — an extra, slow to import
 
-    steps, cursor, events = Range1d(start=0, end=1), figures.source("cursor", ("x",)), figures.source("events", ("x",))
-    charts = [
-        figures.make_chart(name, steps, cursor, events, count * len(lines)) for name, lines in data["charts"].items()
-    ]
+    steps = Range1d(start=0, end=1)
+    charts = [figures.make_chart(name, steps, count * len(lines)) for name, lines in data["charts"].items()]
     for one in data["measured"]:
         curves = len(one["curves"]) + (one["level"] is not None)
-        charts.append(figures.make_chart(one["name"], steps, cursor, events, curves))
+        charts.append(figures.make_chart(one["name"], steps, curves))
     if data["units"] is not None:
         if data["units"]["group"] is not None:
             charts += [figures.make_heat_map(), figures.make_circle(), figures.make_phases()]
         charts += [figures.make_columns("E"), figures.make_columns("W")]
-        charts.append(figures.make_chart("unit norms", steps, cursor, events, 2))
+        charts.append(figures.make_chart("unit norms", steps, 2))
     if data["table"] is not None:
         charts.append(figures.make_table())
     return charts

@@ -6,9 +6,12 @@ class Page {
   constructor(bokeh, data) {
     Object.assign(this, { data, runs: data.runs, time: "step", xlog: true, ylog: true, charts: [], panels: [], step: 0 });
     this.figures = new Map(bokeh.roots().map((figure) => [figure.name, figure]));
-    this.sources = new Map();
+    Object.assign(this, { sources: new Map(), owners: new Map(), hidden: new Set(), waiting: new Map() });
     for (const figure of this.figures.values()) {
-      for (const renderer of figure.renderers) this.sources.set(renderer.data_source.name, renderer.data_source);
+      for (const { data_source } of figure.renderers) {
+        this.sources.set(data_source.name, data_source);
+        this.owners.set(data_source.name, figure.name);
+      }
     }
   }
 
@@ -26,8 +29,27 @@ class Page {
     return this.get(id) ?? element("div", undefined, { id });
   }
 
+  // Gives a source new columns. If its figure is out of sight, the columns wait, because each figure takes milliseconds.
   fill(name, columns) {
-    this.sources.get(name).data = columns;
+    if (this.hidden.has(this.owners.get(name))) this.waiting.set(name, columns);
+    else this.sources.get(name).data = columns;
+  }
+
+  // Draws figures only while they are near the part of the page that is in sight.
+  observe(places) {
+    const names = new Map(places.map((place, at) => [place, [...this.figures.keys()][at]]));
+    const see = ({ target, isIntersecting }) => {
+      const figure = names.get(target);
+      if (!isIntersecting) this.hidden.add(figure);
+      else this.hidden.delete(figure);
+      for (const [name, columns] of isIntersecting ? this.waiting : []) {
+        if (this.owners.get(name) !== figure) continue;
+        this.waiting.delete(name);
+        this.sources.get(name).data = columns;
+      }
+    };
+    const observer = new IntersectionObserver((entries) => entries.forEach(see), { rootMargin: "0px" });
+    places.forEach((place) => observer.observe(place));
   }
 
   absent(part, note, sentence) {
@@ -191,14 +213,17 @@ class Page {
     this.xscale = makeScale(this.xlog && positive.length > 0, positive.reduce((a, b) => Math.min(a, b), Infinity));
     const range = this.figure("loss").x_range;
     setRange(range, ...paddedRange(times.map((t) => this.xscale.place(t)), 0.02));
-    this.fill("events", { x: events.map((step) => this.xscale.place(timeAt(first, this.time, step))) });
-    for (const chart of this.charts) chart.draw();
+    const x = events.map((step) => this.xscale.place(timeAt(first, this.time, step)));
+    for (const chart of this.charts) {
+      this.fill(`${chart.name} events`, { x });
+      chart.draw();
+    }
     this.drawCursor();
   }
 
   drawCursor() {
     const x = this.xscale.place(timeAt(this.runs[0], this.time, this.step));
-    this.fill("cursor", { x: Number.isFinite(x) ? [x] : [] });
+    for (const chart of this.charts) this.fill(`${chart.name} cursor`, { x: Number.isFinite(x) ? [x] : [] });
   }
 
   setCursor(position) {
@@ -254,6 +279,7 @@ async function start() {
   const places = bokeh.roots().map((figure) => page.place(figure.name));
   await Bokeh.embed.add_document_standalone(bokeh, document.body, places);
   for (const chart of page.charts) chart.tick();
+  page.observe(places);
   document.documentElement.dataset.ready = "yes";
   if (page.data.address !== null) page.follow(page.data.address);
 }

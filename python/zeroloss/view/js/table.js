@@ -1,25 +1,33 @@
 // The table of predictions: a cell for each pair of numbers.
+const KINDS = { rightTrain: "training, right", wrongTrain: "training, wrong", rightTest: "test, right", wrongTest: "test, wrong" };
+
 class Table {
   constructor(page, table) {
     Object.assign(this, { page, table });
-    const mirror = Array.from(table.a.values.keys()).filter((i) => table.mirror && table.a.values[i] !== table.b.values[i]);
-    const all = Array.from(table.a.values.keys());
-    this.samples = [...all, ...mirror];
-    this.x = [...all.map((i) => table.a.values[i]), ...mirror.map((i) => table.b.values[i])];
-    this.y = [...all.map((i) => table.b.values[i]), ...mirror.map((i) => table.a.values[i])];
-    const test = this.samples.map((i, place) => [i, place]).filter(([i]) => table.test.values[i]).map(([, place]) => place);
-    this.test = { x: test.map((place) => this.x[place]), y: test.map((place) => this.y[place]) };
     const chart = page.figure("table");
-    setRange(chart.x_range, -0.5, table.n - 0.5);
-    setRange(chart.y_range, -0.5, table.n - 0.5);
-    for (const [key, label] of [["rightTrain", "training, right"], ["wrongTrain", "training, wrong"], ["rightTest", "test, right"], ["wrongTest", "test, wrong"]]) {
+    for (const range of [chart.x_range, chart.y_range]) setRange(range, -0.5, table.n - 0.5);
+    for (const [kind, label] of Object.entries(KINDS)) {
       const row = element("tr");
-      const swatch = element("span", undefined, { class: "swatch", "data-colour": key, "aria-hidden": "true" });
       const cell = element("td");
-      cell.append(swatch);
-      row.append(cell, element("th", label, { scope: "row" }), element("td", "", { class: "number", id: `count-${key}` }));
+      cell.append(element("span", undefined, { class: "swatch", "data-kind": kind, "aria-hidden": "true" }));
+      row.append(cell, element("th", label, { scope: "row" }), element("td", "", { class: "number", id: `count-${kind}` }));
       page.get("counts").tBodies[0].append(row);
     }
+    const test = { x: [], y: [] };
+    for (let i = 0; i < table.a.values.length; i++) {
+      if (!table.test.values[i]) continue;
+      for (const [a, b] of this.cells(i)) {
+        test.x.push(a);
+        test.y.push(b);
+      }
+    }
+    page.fill("test cells", test);
+  }
+
+  // The cells of a sample: (a, b), and (b, a) if the pair has no order.
+  cells(i) {
+    const [a, b] = [this.table.a.values[i], this.table.b.values[i]];
+    return this.table.mirror && a !== b ? [[a, b], [b, a]] : [[a, b]];
   }
 
   load({ table }) {
@@ -32,18 +40,36 @@ class Table {
   }
 
   draw() {
-    const { page, table, samples } = this;
+    const { page, table } = this;
+    const { n } = table;
+    const names = Object.keys(KINDS);
     const base = this.snapshot * table.a.values.length;
-    const counts = { rightTrain: 0, wrongTrain: 0, rightTest: 0, wrongTest: 0 };
-    const kind = (i) => (table.predicted.values[base + i] === table.target.values[i] ? "right" : "wrong") + (table.test.values[i] ? "Test" : "Train");
-    for (let i = 0; i < table.a.values.length; i++) counts[kind(i)] += 1;
-    page.fill("table", {
-      x: this.x, y: this.y, fill: samples.map((i) => palette[kind(i)]),
-      part: samples.map((i) => (table.test.values[i] ? "test" : "training")), target: samples.map((i) => table.target.values[i]),
-      predicted: samples.map((i) => table.predicted.values[base + i]), margin: samples.map((i) => table.margin.values[base + i]),
-    });
-    page.fill("test cells", this.test);
-    for (const [key, count] of Object.entries(counts)) page.get(`count-${key}`).textContent = String(count);
-    for (const swatch of document.querySelectorAll("#counts .swatch")) swatch.style.background = palette[swatch.dataset.colour];
+    const counts = [0, 0, 0, 0];
+    const kind = new Float32Array(n * n).fill(NaN);
+    const columns = Object.fromEntries(["a", "b", "part", "target", "predicted", "margin"].map((name) => [name, new Array(n * n).fill("")]));
+    for (let i = 0; i < table.a.values.length; i++) {
+      const predicted = table.predicted.values[base + i];
+      const which = 2 * table.test.values[i] + (predicted === table.target.values[i] ? 0 : 1);
+      counts[which] += 1;
+      for (const [a, b] of this.cells(i)) {
+        const place = b * n + a;
+        kind[place] = which;
+        columns.a[place] = a;
+        columns.b[place] = b;
+        columns.part[place] = table.test.values[i] ? "test" : "training";
+        columns.target[place] = table.target.values[i];
+        columns.predicted[place] = predicted;
+        columns.margin[place] = table.margin.values[base + i];
+      }
+    }
+    const { ndarray } = Bokeh.require("core/util/ndarray");
+    const image = ndarray(kind, { dtype: "float32", shape: [n, n] });
+    const wrapped = Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, [values]]));
+    page.fill("table", { kind: [image], x: [-0.5], y: [-0.5], dw: [n], dh: [n], ...wrapped });
+    const mapper = page.figure("table").renderers.find(({ name }) => name === "cells").glyph.color_mapper;
+    const colours = names.map((name) => palette[name]);
+    if (mapper.palette.join() !== colours.join()) mapper.palette = colours;
+    names.forEach((name, which) => { page.get(`count-${name}`).textContent = String(counts[which]); });
+    for (const swatch of document.querySelectorAll("#counts .swatch")) swatch.style.background = palette[swatch.dataset.kind];
   }
 }

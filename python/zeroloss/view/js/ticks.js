@@ -55,6 +55,12 @@ function setRange(range, low, high) {
   range.setv({ start: low, end: high, reset_start: low, reset_end: high });
 }
 
+// A round number that is at least a positive value, so that a range changes rarely while the cursor moves.
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * ([1, 1.5, 2, 3, 5, 7.5, 10].find((factor) => factor * power >= value) ?? 10);
+}
+
 // The range of finite numbers with some room; [0, 1] without any.
 function paddedRange(values, share = 0.05) {
   let [low, high] = [Infinity, -Infinity];

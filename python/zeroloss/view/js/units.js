@@ -117,7 +117,7 @@ class Units {
     const turn = (j) => (j * (k + 1)) % F.n; // Numbers with the next turn are neighbours on a perfect circle.
     const around = Array.from(x.keys()).sort((i, j) => turn(i) - turn(j) || i - j);
     page.fill("circle order", { x: [...around, around[0]].map((j) => x[j]), y: [...around, around[0]].map((j) => y[j]) });
-    const most = 1.15 * Math.max(0, ...[...x, ...y].filter(Number.isFinite).map(Math.abs)) || 1;
+    const most = roundUp(1.15 * Math.max(0, ...[...x, ...y].filter(Number.isFinite).map(Math.abs)) || 1);
     for (const range of [page.figure("circle").x_range, page.figure("circle").y_range]) setRange(range, -most, most);
     page.get("circle-caption").textContent = `The embedding in the plane of frequency ${k + 1}, spanned by Re F and Im F. ` +
       `Their norms are ${formatNumber(lengths[0], 4)} and ${formatNumber(lengths[1], 4)}.`;
@@ -178,7 +178,8 @@ class Units {
       page.fill(`cosine ${layer}`, curve);
       const chart = page.figure(`column ${layer}`);
       setRange(chart.x_range, -0.7, places.length - 0.3);
-      setRange(chart.y_range, ...paddedRange([...y, ...curve.y, 0]));
+      const largest = roundUp(1.05 * Math.max(...[...y, ...curve.y].filter(Number.isFinite).map(Math.abs), 0) || 1);
+      setRange(chart.y_range, -largest, largest);
       chart.below[0].axis_label = order ? "place in the group" : layer === "E" ? "input" : "output";
       page.get(`${layer}-caption`).textContent = layer === "E" ? "Weights from the inputs (a column of E)" : "Weights to the outputs (a row of W)";
     }
