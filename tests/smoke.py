@@ -20,11 +20,12 @@ LEVELS = ["base", "v3", "v4"] if X86_64 else ["base"]
 
 
 def check_files() -> None:
-    """Check that the wheel has the kernels of every level of this processor family, and its version."""
+    """Check that the wheel has every level of this processor family, the parts of pages, and its version."""
     package = Path(zl.__file__).parent
     for level in LEVELS:
         assert any((package / "_kernels" / f"_{level}{suffix}").exists() for suffix in EXTENSION_SUFFIXES), level
     assert (package / "py.typed").exists()
+    assert {path.suffix for path in (package / "view" / "js").iterdir()} == {".css", ".html", ".js"}
     assert zl.build_info()["zeroloss"] == zl.__version__
 
 
