@@ -134,7 +134,7 @@ BAD = [
     (
         lambda: simulate(net=Module()),
         TypeError,
-        "got Module; convert a PyTorch module of two Linear layers without biases",
+        "got Module; convert a PyTorch module of two Linear layers with zeroloss.networks.from_torch",
     ),
     (lambda: zl.loss_and_gradient(NET, addition(7, test_count=3)), ValueError, "network: expected"),
     (lambda: zl.loss_and_gradient(NET, DATA, loss="l1"), ValueError, "loss: expected one of mse"),

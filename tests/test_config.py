@@ -130,9 +130,9 @@ def test_all_problems_are_reported_at_once():
         ),
         (
             {"network": {"num_heads": 2}},
-            "network.num_heads: unknown key; expected one of hidden, seed, activation, dtype",
+            "network.num_heads: unknown key; expected one of hidden, seed, activation, dtype, bias",
         ),
-        ({"network": {"bias": True}}, "network.bias: unknown key; networks here have no biases"),
+        ({"network": {"use_bias": True}}, 'network.use_bias: unknown key; say bias, as "none", "hidden" or "both"'),
         (
             {"dynamics": {"lr": "fast"}},
             "dynamics.lr: expected a number above 0 or a table with schedule = one of constant",

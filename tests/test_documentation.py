@@ -102,6 +102,14 @@ def check_training_options(lines, _):
     assert noisy[-1] < 0.1 * noisy[0]
 
 
+def check_biases(lines, _):
+    assert lines[0] == "(128,) (11,)"
+    loss, norm = map(float, lines[1].split())
+    assert loss < 0.01
+    assert norm > 0
+    assert lines[2] == "(12, 128) (129, 11) [(12, 128), (129, 11)]"
+
+
 def check_curvature(lines, _):
     sharpness, along, same, largest, traces, negative = lines
     assert float(sharpness) == pytest.approx(0.393, abs=5e-4)
@@ -175,6 +183,7 @@ CHECKS_OF_PAGES = {
     "docs/how-to/port-a-pytorch-script.md": check_port,
     "docs/how-to/training-options.md": check_training_options,
     "docs/how-to/your-own-data.md": check_tasks,
+    "docs/how-to/biases.md": check_biases,
     "docs/how-to/checkpoints.md": check_checkpoints,
     "docs/how-to/measures.md": check_measures,
     "docs/how-to/plots.md": check_plots,

@@ -155,7 +155,7 @@ def test_a_value_instead_of_a_section_is_reported_with_overrides(tmp_path):
 def test_unsupported_keys_are_answered_with_the_supported_ones():
     for section, key, words in (
         ("dynamics", "minibatch", "batch_size"),
-        ("network", "bias", "no biases"),
+        ("network", "use_bias", "say bias"),
         ("network", "layers", "two layers"),
         ("data", "classes", "integer labels"),
         ("run", "epochs", "say steps"),

@@ -25,7 +25,7 @@ def test_commands_are_make_source_and_zeroloss():
 
 def test_the_first_paragraph_states_the_scope():
     first = " ".join(README.split("\n\n")[1].split())
-    for words in ("two layers", "without biases yet", "full-batch", "CPUs only", "Linux"):
+    for words in ("two layers", "with or without biases", "full batch or minibatches", "CPUs only", "Linux"):
         assert words in first
 
 
@@ -46,8 +46,8 @@ def test_docstrings_of_dynamics_say_full_batch(about):
         ),
     ],
 )
-def test_docstrings_of_networks_say_two_layers_without_biases(about):
-    assert "two layers without biases" in " ".join(about.__doc__.split())
+def test_docstrings_of_networks_say_biases(about):
+    assert "bias" in " ".join(about.__doc__.split())
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quick-start.md"])

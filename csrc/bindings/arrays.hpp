@@ -46,6 +46,12 @@ ConstMatrixMap<T> read(const char* name, const Array<T>& array, Index rows, Inde
   return {array.data(), rows, cols};
 }
 
+/// Checks and maps a second layer: h × d_out, or (h + 1) × d_out with biases of the outputs.
+template <class T>
+ConstMatrixMap<T> read_second_layer(const char* name, const Array<T>& array, Index h, Index d_out) {
+  return read(name, array, array.ndim() == 2 && array.shape(0) == h + 1 ? h + 1 : h, d_out);
+}
+
 /// Checks an argument that is changed in place and returns its data: rows × cols, writeable.
 template <class T>
 T* update(const char* name, Array<T>& array, Index rows, Index cols) {

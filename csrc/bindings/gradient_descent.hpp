@@ -20,9 +20,9 @@ class BoundState {
   BoundState(const Descent<T>& descent, Array<T> E, Array<T> W, Array<Index> steps, Layer velocity_E, Layer velocity_W,
              Layer compensation_E, Layer compensation_W, Layer squares_E, Layer squares_W,
              std::optional<Array<double>> reference_norm)
-      : d_in_(descent.d_in()), h_(descent.h()), d_out_(descent.d_out()) {
+      : d_in_(descent.d_in()), h_(descent.h()), d_out_(descent.d_out()), W_rows_(h_ + descent.biases().outputs) {
     const Optimizer& optimizer = descent.optimizer();
-    state_.theta = {bind("E", std::move(E), d_in_, h_), bind("W", std::move(W), h_, d_out_)};
+    state_.theta = {bind("E", std::move(E), d_in_, h_), bind("W", std::move(W), W_rows_, d_out_)};
     state_.steps = bind("steps", std::move(steps));
     state_.velocity = bind("velocity", optimizer.has_velocity(), std::move(velocity_E), std::move(velocity_W));
     state_.compensation =
@@ -36,6 +36,7 @@ class BoundState {
   const DescentState<T>& state_for(const Descent<T>& descent) const {
     const Optimizer& optimizer = descent.optimizer();
     if (descent.d_in() != d_in_ || descent.h() != h_ || descent.d_out() != d_out_ ||
+        descent.h() + descent.biases().outputs != W_rows_ ||
         optimizer.has_velocity() != (state_.velocity.E != nullptr) ||
         optimizer.compensated != (state_.compensation.E != nullptr) ||
         optimizer.has_squares() != (state_.squares.E != nullptr) ||
@@ -60,7 +61,7 @@ class BoundState {
   }
   Layers<T> bind(const std::string& name, bool in_use, Layer E, Layer W) {
     return {bind_if(in_use, name + "_E", std::move(E), d_in_, h_),
-            bind_if(in_use, name + "_W", std::move(W), h_, d_out_)};
+            bind_if(in_use, name + "_W", std::move(W), W_rows_, d_out_)};
   }
   /// Returns null if the array is not in use. Checks that it is given exactly if it is in use.
   template <class U, class... Shape>
@@ -70,7 +71,7 @@ class BoundState {
     return array ? bind(name, *std::move(array), shape...) : nullptr;
   }
 
-  Index d_in_, h_, d_out_;
+  Index d_in_, h_, d_out_, W_rows_;
   DescentState<T> state_;
   std::vector<py::object> arrays_;  // references that keep the arrays alive
 };
@@ -84,20 +85,21 @@ void bind_descent(py::module_& m, const std::string& bits) {
   using Layer = typename State::Layer;
   const py::class_<State> state_class(m, ("DescentState" + bits).c_str(), py::module_local());
   py::class_<TypedDescent>(m, ("Descent" + bits).c_str(), py::module_local())
-      .def(
-          py::init([](const Set& samples, const Set& test, Activation activation, Loss loss, const Optimizer& optimizer,
-                      Index hidden, int threads, std::optional<NormControl> control, std::optional<Sampling> sampling) {
-            check_not_empty(samples);
-            check_same_sizes(samples, test);
-            check_at_least("hidden", hidden, 1);
-            if (sampling && sampling->batch_size > samples.n())
-              throw std::invalid_argument("batch_size: expected at most " + std::to_string(samples.n()));
-            return std::make_unique<TypedDescent>(samples, test, activation, loss, optimizer,
-                                                  control.value_or(NormControl()), hidden, Team(threads),
-                                                  sampling.value_or(Sampling()));
-          }),
-          py::arg("samples"), py::arg("test"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"),
-          py::arg("hidden"), py::arg("threads"), py::arg("control") = py::none(), py::arg("sampling") = py::none())
+      .def(py::init([](const Set& samples, const Set& test, Activation activation, Loss loss,
+                       const Optimizer& optimizer, Index hidden, int threads, std::optional<NormControl> control,
+                       std::optional<Sampling> sampling, bool output_biases) {
+             check_not_empty(samples);
+             check_same_sizes(samples, test);
+             check_at_least("hidden", hidden, 1);
+             if (sampling && sampling->batch_size > samples.n())
+               throw std::invalid_argument("batch_size: expected at most " + std::to_string(samples.n()));
+             return std::make_unique<TypedDescent>(samples, test, activation, loss, optimizer,
+                                                   control.value_or(NormControl()), hidden, output_biases,
+                                                   Team(threads), sampling.value_or(Sampling()));
+           }),
+           py::arg("samples"), py::arg("test"), py::arg("activation"), py::arg("loss"), py::arg("optimizer"),
+           py::arg("hidden"), py::arg("threads"), py::arg("control") = py::none(), py::arg("sampling") = py::none(),
+           py::arg("output_biases") = false)
       .def(
           "bind",
           [](const TypedDescent& self, Array<T> E, Array<T> W, Array<Index> steps, Layer velocity_E, Layer velocity_W,

@@ -36,7 +36,7 @@ Loss loss(const std::string& kind, const std::string& reduction, double temperat
 
 Optimizer optimizer(const std::string& rule, double lr, double weight_decay_E, double weight_decay_W, double momentum,
                     double second_momentum, double epsilon, bool compensated, std::optional<double> lr_W, bool trains_E,
-                    bool trains_W) {
+                    bool trains_W, bool decay_biases) {
   if (rule != "sgd" && rule != "adamw") throw std::invalid_argument("rule: expected sgd or adamw, got " + rule);
   return {rule == "sgd" ? Rule::sgd : Rule::adamw,
           lr,
@@ -48,7 +48,8 @@ Optimizer optimizer(const std::string& rule, double lr, double weight_decay_E, d
           compensated,
           lr_W,
           trains_E,
-          trains_W};
+          trains_W,
+          decay_biases};
 }
 
 NormControl norm_control(const std::string& kind, bool E, bool W, double ratio, Index step) {
@@ -80,10 +81,11 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
       .def(py::init(&optimizer), py::arg("rule"), py::arg("lr"), py::arg("weight_decay_E"), py::arg("weight_decay_W"),
            py::arg("momentum"), py::arg("second_momentum") = 0.0, py::arg("epsilon") = 0.0,
            py::arg("compensated") = false, py::arg("lr_W") = py::none(), py::arg("trains_E") = true,
-           py::arg("trains_W") = true);
+           py::arg("trains_W") = true, py::arg("decay_biases") = true);
   py::class_<NormControl>(m, "NormControl", py::module_local())
       .def(py::init(&norm_control), py::arg("kind"), py::arg("E"), py::arg("W"), py::arg("ratio"), py::arg("step"));
-  PYBIND11_NUMPY_DTYPE(Record, train_loss, test_loss, train_accuracy, test_accuracy, norm_E, norm_W, residual);
+  PYBIND11_NUMPY_DTYPE(Record, train_loss, test_loss, train_accuracy, test_accuracy, norm_E, norm_W, residual,
+                       norm_bias);
   m.attr("record_dtype") = py::dtype::of<Record>();
   m.def("fma_peak32", &fma_peak<float>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
   m.def("fma_peak64", &fma_peak<double>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());

@@ -25,7 +25,7 @@ void bind_network_for(py::module_& m) {
       "outputs",
       [](const TypedSamples& samples, const Array<T>& E, const Array<T>& W, Activation activation) {
         const auto e = read("E", E, samples.d_in(), count_units(E));
-        const auto w = read("W", W, count_units(E), W.ndim() == 2 ? W.shape(1) : 0);
+        const auto w = read_second_layer("W", W, count_units(E), W.ndim() == 2 ? W.shape(1) : 0);
         Array<T> result({samples.n(), w.cols()});
         const MatrixMap<T> F(result.mutable_data(), samples.n(), w.cols());
         py::gil_scoped_release release;
@@ -38,7 +38,7 @@ void bind_network_for(py::module_& m) {
       "loss_and_gradient",
       [](const TypedSamples& samples, const Array<T>& E, const Array<T>& W, Activation activation, Loss loss) {
         const auto e = read("E", E, samples.d_in(), count_units(E));
-        const auto w = read("W", W, count_units(E), samples.d_out());
+        const auto w = read_second_layer("W", W, count_units(E), samples.d_out());
         Matrix<T> gE, gW;
         double value;
         {
@@ -55,7 +55,7 @@ void bind_network_for(py::module_& m) {
          Activation activation, Loss loss) {
         check_same_sizes(train, test);
         const auto e = read("E", E, train.d_in(), count_units(E));
-        const auto w = read("W", W, count_units(E), train.d_out());
+        const auto w = read_second_layer("W", W, count_units(E), train.d_out());
         Array<Record> result(1);
         Record* const output = result.mutable_data();
         py::gil_scoped_release release;

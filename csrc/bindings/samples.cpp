@@ -6,7 +6,7 @@ namespace {
 
 template <class T>
 Samples<T> sparse_samples(const Array<Index>& starts, const Array<Index>& columns, const Array<T>& values, Index d_in,
-                          const Array<T>& Y) {
+                          const Array<T>& Y, bool has_constant) {
   const auto is_valid = [&] {
     if (starts.ndim() != 1 || starts.size() < 1 || columns.ndim() != 1 || values.ndim() != 1 || Y.ndim() != 2)
       return false;
@@ -23,15 +23,15 @@ Samples<T> sparse_samples(const Array<Index>& starts, const Array<Index>& column
                           {columns.data(), columns.data() + columns.size()},
                           {values.data(), values.data() + values.size()},
                           d_in},
-          read("Y", Y, Y.shape(0), Y.shape(1))};
+          read("Y", Y, Y.shape(0), Y.shape(1)), has_constant};
 }
 
 template <class T>
-Samples<T> dense_samples(const Array<T>& X, const Array<T>& Y) {
+Samples<T> dense_samples(const Array<T>& X, const Array<T>& Y, bool has_constant) {
   if (X.ndim() != 2 || Y.ndim() != 2 || X.shape(0) != Y.shape(0))
     throw std::invalid_argument("X, Y: expected matrices with a row for each sample, got " + shape_text(X) + " and " +
                                 shape_text(Y));
-  return {DenseInputs<T>{read("X", X, X.shape(0), X.shape(1))}, read("Y", Y, Y.shape(0), Y.shape(1))};
+  return {DenseInputs<T>{read("X", X, X.shape(0), X.shape(1))}, read("Y", Y, Y.shape(0), Y.shape(1)), has_constant};
 }
 
 template <class T>
@@ -39,8 +39,9 @@ void bind_samples_for(py::module_& m, const std::string& bits) {
   using TypedSamples = Samples<T>;
   py::class_<TypedSamples>(m, ("Samples" + bits).c_str(), py::module_local())
       .def(py::init(&sparse_samples<T>), py::arg("starts").noconvert(), py::arg("columns").noconvert(),
-           py::arg("values").noconvert(), py::arg("d_in"), py::arg("Y").noconvert())
-      .def(py::init(&dense_samples<T>), py::arg("X").noconvert(), py::arg("Y").noconvert());
+           py::arg("values").noconvert(), py::arg("d_in"), py::arg("Y").noconvert(), py::arg("has_constant") = false)
+      .def(py::init(&dense_samples<T>), py::arg("X").noconvert(), py::arg("Y").noconvert(),
+           py::arg("has_constant") = false);
 }
 
 }  // namespace

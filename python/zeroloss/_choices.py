@@ -38,6 +38,7 @@ ParityTargets = Literal["one_hot", "sign"]
 Loss = Literal["mse", "cross_entropy"]
 Reduction = Literal["mean", "sum"]
 Layers = Literal["both", "E", "W"]
+Biases = Literal["none", "hidden", "both"]
 NormConstraint = Literal["fixed", "at_most", "once"]
 FlowMethod = Literal["euler", "bogacki_shampine", "proximal"]
 GradientFlowMethod = Literal["chebyshev", "proximal"]
@@ -56,7 +57,7 @@ Distribution = Literal["log_normal", "weibull", "log_logistic"]
 ABSENT = {
     **dict.fromkeys(("batch_size", "minibatch", "batch"), "gradient_descent and adamw have batch_size"),
     **dict.fromkeys(("epochs", "epoch"), "one step over the full batch is one epoch: say steps"),
-    **dict.fromkeys(("bias", "biases", "use_bias"), "networks here have no biases"),
+    **dict.fromkeys(("biases", "use_bias"), 'say bias, as "none", "hidden" or "both"'),
     **dict.fromkeys(
         ("layers", "depth", "num_layers", "n_layers", "hidden_layers"), "networks here have two layers: say hidden"
     ),

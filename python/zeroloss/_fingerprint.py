@@ -15,11 +15,22 @@ Settings = Mapping[str, Any]
 EXECUTION_KEYS = frozenset({"threads", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"})
 
 
-#: Keys of dynamics of this package that older versions do not have, with the values that do what those versions do. A
-#: key with this value has no effect.
+_OF_LAYERS: Settings = {"train_layers": "both", "temperature": 1.0}
+_OF_DESCENT: Settings = {
+    **_OF_LAYERS,
+    "batch_seed": 0,
+    "label_noise_std": 0.0,
+    "noise_seed": 0,
+    "decay_biases": True,
+}
+
+#: Keys that older versions do not have, with the values that do what those versions do, by section or kind of dynamics.
+#: A key with this value has no effect.
 _LATER_DEFAULTS: Mapping[str, Settings] = {
-    kind: {"train_layers": "both", "batch_seed": 0, "label_noise_std": 0.0, "noise_seed": 0, "temperature": 1.0}
-    for kind in ("gradient_descent", "adamw", "gradient_flow")
+    "network": {"bias": "none"},
+    "gradient_descent": _OF_DESCENT,
+    "adamw": _OF_DESCENT,
+    "gradient_flow": _OF_LAYERS,
 }
 
 
@@ -36,7 +47,7 @@ def section_text(name: str, keys: Settings, *, with_length: bool = False) -> str
     """Return the text of a section that enters a fingerprint."""
     if name == "run":
         keys = {key: value for key, value in keys.items() if not _is_ignored(key, with_length)}
-    later = _LATER_DEFAULTS.get(str(keys.get("kind")), {}) if name == "dynamics" else {}
+    later = _LATER_DEFAULTS.get(str(keys.get("kind", name)), {})
     keys = {key: value for key, value in keys.items() if value is not None and value != later.get(key)}
     keys = _deprecated.first_names(name, keys)
     return f"{json.dumps(name)}: {json.dumps(keys, sort_keys=True)}"

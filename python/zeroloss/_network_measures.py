@@ -97,10 +97,15 @@ def normalised_margin(net: Network, X: ArrayLike | csr_array, Y: ArrayLike) -> f
         raise ArgumentValueError(
             "net", f"expected a homogeneous activation ({', '.join(_DEGREES)}), got {net.activation}"
         )
+    if net.bias_output is not None:
+        raise ArgumentValueError(
+            "net", "expected a network without biases of the outputs, because others are not homogeneous"
+        )
     all_margins = margins(net, X, Y)
     if len(all_margins) == 0:
         raise ArgumentValueError("X", "expected at least one sample, got none")
-    norm = np.hypot(np.linalg.norm(net.E.astype(float)), np.linalg.norm(net.W.astype(float)))
+    E, W = net.layers
+    norm = np.hypot(np.linalg.norm(E.astype(float)), np.linalg.norm(W.astype(float)))
     return float(all_margins.min() / norm**degree) if norm > 0 else float("nan")
 
 
@@ -137,10 +142,10 @@ def active_units(net: Network, data: Dataset, threshold: float = 0.0) -> int:
     >>> zl.metrics.active_units(net, data)
     128
     """
-    check_fits(net, data)
+    check_fits(net, data, biases=True)
     share = _checks.within("threshold", threshold, Range(ge=0, lt=1))
-    samples = kernel_samples(data, "train", net.dtype)
-    H, _ = kernels.hidden(samples, net.E, kernel_activation(net))
+    samples = kernel_samples(data, "train", net.dtype, net.bias_hidden is not None)
+    H, _ = kernels.hidden(samples, net.layers[0], kernel_activation(net))
     sizes = np.linalg.norm(H.astype(float), axis=0) * np.linalg.norm(net.W.astype(float), axis=1)
     return int(np.sum(sizes > share * sizes.max()))
 

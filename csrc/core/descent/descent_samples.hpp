@@ -75,6 +75,21 @@ struct DescentSamples {
     store(sample_losses, sum * broadcast(static_cast<T>(1 / (4 * c * c))));
   }
 
+  /// Writes Σ_i G_i to the first d_out of d_out · L numbers.
+  void sum_gradients(T* sums) const {
+    std::fill_n(sums, d_out * L, T{});
+    for (Index s = 0; s < strips; ++s) {
+      const T* const g = G.data() + s * d_out * L;
+      const Index used = std::min<Index>(L, n - s * L);
+      for (Index k = 0; k < d_out * L; k += L)
+        if (used == L)
+          store(sums + k, load(sums + k) + load(g + k));
+        else
+          for (Index i = 0; i < used; ++i) sums[k + i] += g[k + i];
+    }
+    for (Index k = 0; k < d_out; ++k) sums[k] = std::accumulate(sums + k * L, sums + (k + 1) * L, T{});
+  }
+
   double loss() const { return c * sum(losses); }
   Evaluation evaluation() const {
     if (n == 0) return {};

@@ -17,10 +17,16 @@ struct ForwardProduct {
   std::span<const OutputRange> tiles;
   Index h;
   bool relu_on_pairs;             // compute H on the way; else it is stored in `samples`
+  const T* E;                     // the strips whose rows a and b add up to Z of a pair; negated as in theta
+  bool has_output_biases;         // G holds the initial outputs
   Index registers_per_row;        // registers in a row of E_transposed; 0 if it is not used
   const T *E_transposed, *zeros;  // zeros: the initial outputs for the cross-entropy
 
-  const T* initial_outputs(Index strip) const { return samples.is_cross_entropy ? zeros : samples.minus_Y_of(strip); }
+  const T* initial_outputs(Index strip) const {
+    if (has_output_biases) return samples.G_of(strip);
+    return samples.is_cross_entropy ? zeros : samples.minus_Y_of(strip);
+  }
+  const T* E_of(Index u) const { return E + u * samples.X.d_in * lanes<T>; }
   T scale() const { return static_cast<T>(samples.is_cross_entropy ? 1 / samples.temperature : 2 * samples.c); }
 };
 

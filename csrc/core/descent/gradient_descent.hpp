@@ -1,6 +1,8 @@
 // Full-batch gradient descent and AdamW for F = H W, H = σ(Z), Z = X E (Sec. 2.1). One step computes
 //   G = ∂loss/∂F,  gW = Hᵀ G,  gZ = (G Wᵀ) ⊙ σ'(Z),  gE = Xᵀ gZ
 // and updates θ = (E, W), without momentum by θ ← θ − lr (∇ + wd θ) (Eq. 13). G = 2c (F − Y) for the squared error.
+// Hidden biases b are the last row of E, with a constant input. Biases of the outputs c start the sums of F, and their
+// gradient is Σ_i G_i.
 // Shapes: X n × d_in, E d_in × h, W h × d_out, Y, F and G n × d_out, all stored in strips (linalg/strips.hpp).
 // Python entry: python/zeroloss/dynamics/descent.py. Test: tests/test_gradient_descent.py.
 //
@@ -8,6 +10,8 @@
 // again, gW, gE and the update for panels of hidden units. No task writes what another task writes, so the bits do not
 // depend on the number of threads or on the order of tasks.
 #pragma once
+
+#include <numeric>
 
 #include "../../linalg/flush_denormals.hpp"
 #include "../../linalg/team.hpp"
@@ -18,6 +22,7 @@
 #include "norm_control.hpp"
 #include "outputs_along_samples.hpp"
 #include "outputs_along_units.hpp"
+#include "pair_rows.hpp"
 #include "sampling.hpp"
 
 namespace zeroloss {
@@ -36,31 +41,33 @@ class Descent {
  public:
   /// Descends on the samples `train`. The samples `test` are only evaluated in records; there may be none.
   Descent(const Samples<T>& train, const Samples<T>& test, Activation activation, Loss loss, const Optimizer& optimizer,
-          const NormControl& control, Index h, Team team = Team(), const Sampling& sampling = {})
+          const NormControl& control, Index h, bool has_output_biases, Team team = Team(),
+          const Sampling& sampling = {})
       : train_(train, loss),
         test_(test, loss),
         X_(train_.X),
         h_(h),
         d_out_(train_.d_out),
+        biases_{train.has_constant, has_output_biases},
         optimizer_(optimizer),
         control_(control),
         team_(team),
         activation_(activation),
         relu_on_pairs_(activation.kind == ActivationKind::relu && X_.are_pairs() &&
-                       (test_.n == 0 || test_.X.are_pairs())),
-        registers_per_row_(relu_on_pairs_ && X_.d_in <= max_registers_per_row * L ? (X_.d_in + L - 1) / L : 0),
+                       (test_.n == 0 || (test_.X.are_pairs() && test_.X.has_constant() == X_.has_constant()))),
+        pair_rows_(X_, relu_on_pairs_, strip_count<T>(h)),
         forward_tiles_(cut_outputs(d_out_, forward_outputs)),
         backward_tiles_(cut_outputs(d_out_, backward_outputs)),
-        theta_(true, X_.d_in, h, d_out_),
-        velocity_(optimizer.has_velocity(), X_.d_in, h, d_out_),
-        compensation_(optimizer.compensated, X_.d_in, h, d_out_),
-        squares_(optimizer.has_squares(), X_.d_in, h, d_out_),
-        E_transposed_(units() * registers_per_row_ * L),
+        theta_(true, X_.d_in, h, d_out_, biases_),
+        velocity_(optimizer.has_velocity(), X_.d_in, h, d_out_, biases_),
+        compensation_(optimizer.compensated, X_.d_in, h, d_out_, biases_),
+        squares_(optimizer.has_squares(), X_.d_in, h, d_out_, biases_),
+        gradient_c_(theta_.size_c() * L),
         zeros_(train_.is_cross_entropy ? tile_strips * d_out_ * L : 0),
         scratch_size_(outputs_scratch() + gradients_scratch()),
         scratch_(scratch_size_ * team.size()) {
     const auto prepare = [&](DescentSamples<T>& samples) {
-      for (Index s = 0; registers_per_row_ > 0 && s < samples.strips; ++s)
+      for (Index s = 0; pair_rows_.registers_per_row > 0 && s < samples.strips; ++s)
         samples.gathers.emplace_back(samples.X.pairs() + s * L);
       if (relu_on_pairs_) return;
       samples.H = Buffer<T>(units() * samples.hidden_stride);
@@ -99,7 +106,7 @@ class Descent {
       const double rate = request.rates.empty() ? optimizer_.lr : request.rates[static_cast<std::size_t>(t)];
       update(rate, first_step + t + 1);
       if (control_.applies_at(first_step + t) && control_.apply(*state.reference_norm, theta_, compensation_))
-        transpose_E();
+        E_changed();
     }
     bool finite = true;
     for (const auto* layers : {&theta_, &velocity_, &compensation_, &squares_}) finite &= layers->are_finite();
@@ -112,7 +119,7 @@ class Descent {
   Record record(Layers<T> theta) {
     const FlushDenormals flush;
     theta_.load_from(theta, relu_on_pairs_);
-    transpose_E();
+    E_changed();
     forward(train_, true, true);
     return describe();
   }
@@ -124,7 +131,7 @@ class Descent {
     update(rate, 1);
   }
   LayerStrips<T>& strips() { return theta_; }  ///< E is negated if `stores_negated_E`
-  void moved() { transpose_E(); }
+  void moved() { E_changed(); }
   bool stores_negated_E() const { return relu_on_pairs_; }
 
   const Optimizer& optimizer() const { return optimizer_; }
@@ -132,6 +139,7 @@ class Descent {
   Index d_in() const { return X_.d_in; }
   Index d_out() const { return d_out_; }
   Index h() const { return h_; }
+  Biases biases() const { return biases_; }
 
  private:
   static constexpr int L = lanes<T>;
@@ -142,24 +150,23 @@ class Descent {
   void load_state(const DescentState<T>& state) {
     theta_.load_from(state.theta, relu_on_pairs_), velocity_.load_from(state.velocity, relu_on_pairs_);
     compensation_.load_from(state.compensation, relu_on_pairs_), squares_.load_from(state.squares, false);
-    transpose_E();
+    E_changed();
   }
   void store_state(const DescentState<T>& state) {
     theta_.store_to(state.theta, relu_on_pairs_), velocity_.store_to(state.velocity, relu_on_pairs_);
     compensation_.store_to(state.compensation, relu_on_pairs_), squares_.store_to(state.squares, false);
   }
-  void transpose_E() {
-    for (Index u = 0; registers_per_row_ > 0 && u < strip_count<T>(h_); ++u)
-      transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
+  /// Updates what depends on E.
+  void E_changed() {
+    for (Index u = 0; relu_on_pairs_ && u < strip_count<T>(h_); ++u) pair_rows_.update(u, theta_.E(u));
   }
 
   /// Computes the gradients, after `forward`, and takes step number t ≥ 1 of the optimizer at a rate.
   void update(double rate, Index t) {
-    const Step<T> step_E(optimizer_, rate, optimizer_.weight_decay_E, t);
-    const Step<T> step_W(optimizer_, optimizer_.rate_W(rate), optimizer_.weight_decay_W, t);
+    const Steps<T> steps(optimizer_, rate, t);
     const Index panels = (strip_count<T>(h_) + panel_strips - 1) / panel_strips;
-    run_tasks(panels,
-              [&](Index panel, T* scratch) { compute_gradients(panel, step_E, step_W, scratch + outputs_scratch()); });
+    run_tasks(panels, [&](Index panel, T* scratch) { compute_gradients(panel, steps, scratch + outputs_scratch()); });
+    if (biases_.outputs) update_c(steps.c);
     for (auto* layers : {&theta_, &velocity_, &compensation_, &squares_}) layers->clear_padding();
   }
 
@@ -177,7 +184,8 @@ class Descent {
   /// Makes the record of θ. The outputs on the training samples have been computed.
   Record describe() {
     if (test_.n > 0) forward(test_, true, true);
-    return make_record(train_.evaluation(), test_.evaluation(), theta_.norm_E(), theta_.norm_W());
+    const double biases = theta_.squares_of_hidden_biases() + theta_.squares_of_output_biases();
+    return make_record(train_.evaluation(), test_.evaluation(), theta_.norm_E(), theta_.norm_W(), std::sqrt(biases));
   }
 
   Index units() const { return strip_count<T>(h_) * L; }
@@ -205,8 +213,17 @@ class Descent {
 
   /// Computes G = 2c (H W − Y), or F/T for the cross-entropy, for the strips [begin, end) of samples.
   void compute_outputs(DescentSamples<T>& samples, Index begin, Index end, T* scratch) {
-    const ForwardProduct<T> forward_product{
-        samples, theta_, forward_tiles_, h_, relu_on_pairs_, registers_per_row_, E_transposed_.data(), zeros_.data()};
+    const ForwardProduct<T> forward_product{samples,
+                                            theta_,
+                                            forward_tiles_,
+                                            h_,
+                                            relu_on_pairs_,
+                                            pair_rows_.of(0, theta_.E(0)),
+                                            biases_.outputs,
+                                            pair_rows_.registers_per_row,
+                                            pair_rows_.transposed(),
+                                            zeros_.data()};
+    for (Index s = begin; biases_.outputs && s < end; ++s) start_outputs(samples, s);
     if constexpr (units_along_lanes) {
       OutputsAlongUnits<T>(forward_product, begin, end, scratch).compute();
     } else if (end - begin == tile_strips) {
@@ -216,18 +233,41 @@ class Descent {
     }
   }
 
+  /// Sets G of a strip of samples to c − Y, or to c for the cross-entropy.
+  void start_outputs(DescentSamples<T>& samples, Index s) {
+    const T *const c = theta_.c(), *const minus_Y = samples.minus_Y_of(s);
+    for (Index k = 0; k < d_out_; ++k)
+      store(samples.G_of(s) + k * L, samples.is_cross_entropy ? broadcast(c[k]) : load(minus_Y + k * L) + c[k]);
+  }
+
+  /// Takes the step of the biases of the outputs, whose gradient is the sum of G over the samples.
+  void update_c(const Step<T>& step) {
+    if (!optimizer_.trains_W) return;
+    T* const sums = gradient_c_.data();
+    batch_->sum_gradients(sums);
+    std::fill(sums + d_out_, sums + theta_.size_c(), T{});
+    take_step(step, theta_.size_c(), theta_.c(), sums, {velocity_.c(), compensation_.c(), squares_.c()});
+    std::fill(theta_.c() + d_out_, theta_.c() + theta_.size_c(), T{});
+  }
+
   /// Computes gW, gE and the update of one panel of hidden units.
-  void compute_gradients(Index panel, const Step<T>& step_E, const Step<T>& step_W, T* scratch) {
+  void compute_gradients(Index panel, const Steps<T>& steps, T* scratch) {
     const Index begin = panel * panel_strips;
     const Index end = std::min(begin + panel_strips, strip_count<T>(h_));
     T* gE = scratch + 2 * chunk * L;  // zero before and after this function
     T* gW = gE + panel_strips * X_.d_in * L;
     const auto gE_of = [&](Index u) { return gE + (u - begin) * X_.d_in * L; };
-    const Step<T>* plain = optimizer_.is_plain() ? &step_W : nullptr;
+    const Step<T>* plain = optimizer_.is_plain() ? &steps.W : nullptr;
     const Index n = batch_->n;
     if (relu_on_pairs_ && backward_tiles_.size() == 1 && n <= chunk && plain) {
-      with_number<backward_outputs>(d_out_,
-                                    [&](auto K) { compute_small_gradients<K>(begin, end, step_E, *plain, gE_of); });
+      const auto compute = [&](const auto& update) {
+        with_number<backward_outputs>(d_out_,
+                                      [&](auto K) { compute_small_gradients<K>(begin, end, steps.W, gE_of, update); });
+      };
+      if (has_last_row())
+        compute([&](Index u) { update_E(u, steps, gE_of(u)); });
+      else
+        compute([&](Index u) __attribute__((always_inline)) { plain_update_E(u, steps.E, gE_of(u)); });
       return;
     }
     for (Index first = 0; first < n; first += chunk) {
@@ -236,26 +276,27 @@ class Descent {
         add_gradients_of_chunk(u, first, count, plain, gE_of(u), gW + (u - begin) * d_out_ * L, scratch);
     }
     for (Index u = begin; u < end; ++u) {
-      update_E(u, step_E, gE_of(u));
+      update_E(u, steps, gE_of(u));
       if (!plain && optimizer_.trains_W)
-        take_step(step_W, d_out_ * L, theta_.W(u), gW + (u - begin) * d_out_ * L,
+        take_step(steps.W, d_out_ * L, theta_.W(u), gW + (u - begin) * d_out_ * L,
                   {velocity_.W(u), compensation_.W(u), squares_.W(u)});
     }
   }
 
   /// The same for one chunk, one tile of d_out outputs and plain steps. In such small problems function calls cost
   /// time. The update of E comes one strip late, so it does not have to wait for multiply-adds of its own strip.
-  template <int d_out, class GradientOf>
-  void compute_small_gradients(Index begin, Index end, const Step<T>& step_E, const Step<T>& step_W,
-                               const GradientOf& gE_of) {
+  template <int d_out, class GradientOf, class Update>
+  void compute_small_gradients(Index begin, Index end, const Step<T>& step_W, const GradientOf& gE_of,
+                               const Update& update) {
     DescentSamples<T>& batch = *batch_;
     for (Index u = begin; u < end; ++u) {
-      const BackwardReluPairs<T, true, true> backward{theta_.E(u), gE_of(u), batch.X.pairs(), nullptr, nullptr};
+      const BackwardReluPairs<T, true, true> backward{pair_rows_.of(u, theta_.E(u)), gE_of(u), batch.X.pairs(), nullptr,
+                                                      nullptr};
       gradients_tile<d_out>(
           backward, GradientsTile<T>{batch.n, 0, batch.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
-      if (u > begin) plain_update_E(u - 1, step_E, gE_of(u - 1));
+      if (u > begin) update(u - 1);
     }
-    plain_update_E(end - 1, step_E, gE_of(end - 1));
+    update(end - 1);
   }
 
   /// gW (strip u) += Hᵀ G and gE (strip u) += Xᵀ gZ over the samples [first, first + count). After the last samples, W
@@ -263,7 +304,7 @@ class Descent {
   void add_gradients_of_chunk(Index u, Index first, Index count, const Step<T>* plain, T* gE, T* gW, T* scratch) {
     DescentSamples<T>& batch = *batch_;
     const StripInputs<T>& X = batch.X;
-    const T* E = theta_.E(u);
+    const T* E = pair_rows_.of(u, theta_.E(u));
     T *H = scratch, *gH = H + chunk * L;
     const auto tile = [&](const auto& backward, Index k, Index width) {
       const GradientsTile<T> t{count,
@@ -297,13 +338,29 @@ class Descent {
     X.scatter(gH, first, first + count, gE);
   }
 
-  /// Takes the step of one strip of E, sets its gE to zero and updates the strip's rows of Eᵀ.
-  void update_E(Index u, const Step<T>& step, T* gE) {
-    if (optimizer_.is_plain()) return plain_update_E(u, step, gE);
-    if (optimizer_.trains_E)
-      take_step(step, X_.d_in * L, theta_.E(u), gE, {velocity_.E(u), compensation_.E(u), squares_.E(u)});
+  /// Whether the last row of E has a step or a gradient of its own.
+  bool has_last_row() const { return biases_.hidden || X_.has_constant(); }
+
+  /// Takes the step of one strip of E, sets its gE to zero and updates what depends on the strip.
+  [[gnu::noinline]] void update_E(Index u, const Steps<T>& steps, T* gE) {
+    if (optimizer_.is_plain() && !has_last_row()) return plain_update_E(u, steps.E, gE);
+    const Index last = X_.d_in - 1;
+    if (X_.are_pairs() && X_.has_constant()) {
+      Vector<T> sum{};
+      for (Index j = 0; j < last; ++j) sum += load(gE + j * L);
+      store(gE + last * L, T(0.5) * sum);
+    }
+    const auto step_rows = [&](const Step<T>& step, Index first, Index count) {
+      const auto rows = [first](T* strip) { return strip ? strip + first * L : nullptr; };
+      take_step(step, count * L, rows(theta_.E(u)), gE + first * L,
+                {rows(velocity_.E(u)), rows(compensation_.E(u)), rows(squares_.E(u))});
+    };
+    if (optimizer_.trains_E) {
+      step_rows(steps.E, 0, X_.d_in - biases_.hidden);
+      if (biases_.hidden) step_rows(steps.b, last, 1);
+    }
     std::fill_n(gE, X_.d_in * L, T{});
-    if (registers_per_row_ > 0) transpose_strip(u, [E = theta_.E(u)](Index j) { return load(E + j * L); });
+    pair_rows_.update(u, theta_.E(u));
   }
   /// The same for a plain step. Inlined by force: calls inside the strip loop cost the smallest problems 4 %.
   [[gnu::always_inline]] void plain_update_E(Index u, const Step<T> step, T* gE) {
@@ -313,24 +370,8 @@ class Descent {
       store(gE + j * L, Vector<T>{});
       return e;
     };
-    if (registers_per_row_ > 0) return transpose_strip(u, update_row);
+    if (pair_rows_.registers_per_row > 0) return pair_rows_.transpose(u, update_row);
     for (Index j = 0; j < X_.d_in; ++j) update_row(j);
-  }
-
-  /// Writes the rows of Eᵀ for the units of strip u, one square block for each register of a row. update_row(j) returns
-  /// row j of the strip of E.
-  template <class Row>
-  [[gnu::always_inline]] void transpose_strip(Index u, const Row update_row) {
-    T* Et = E_transposed_.data() + u * registers_per_row_ * L * L;
-    const Index d_in = X_.d_in;
-    for (Index first = 0; first < d_in; first += L, Et += L * L) {
-      Vector<T> v[L];
-#pragma GCC unroll 16
-      for (int r = 0; r < L; ++r) v[r] = first + r < d_in ? update_row(first + r) : Vector<T>{};
-      transpose<T>(v);
-#pragma GCC unroll 16
-      for (int r = 0; r < L; ++r) store(Et + r * L, v[r]);
-    }
   }
 
   DescentSamples<T> train_, test_;
@@ -338,16 +379,17 @@ class Descent {
   DescentSamples<T>* batch_ = &train_;  // the samples whose gradients a step takes
   const StripInputs<T>& X_;             // the inputs of the training samples
   const Index h_, d_out_;
+  const Biases biases_;
   const Optimizer optimizer_;
   const NormControl control_;
   const Team team_;
   const Activation activation_;
-  const bool relu_on_pairs_;       // the activation is ReLU and all inputs are pairs
-  const Index registers_per_row_;  // registers in a row of Eᵀ, 0 if H is transposed instead
+  const bool relu_on_pairs_;  // the activation is ReLU and all inputs are pairs
+  PairRows<T> pair_rows_;     // in use if relu_on_pairs_
   const std::vector<OutputRange> forward_tiles_, backward_tiles_;
   LayerStrips<T> theta_, velocity_, compensation_, squares_;  // E is negated if relu_on_pairs_, except in the squares
-  Buffer<T> E_transposed_;
-  Buffer<T> zeros_;  // the initial outputs for the cross-entropy
+  Buffer<T> gradient_c_;                                      // [output][lanes], partial sums
+  Buffer<T> zeros_;                                           // the initial outputs for the cross-entropy
   const Index scratch_size_;
   Buffer<T> scratch_;
 };

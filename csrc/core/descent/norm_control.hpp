@@ -30,8 +30,8 @@ void shrink(T factor, Index count, T* __restrict theta, T* __restrict compensati
   for (Index i = 0; compensation && i < count; ++i) compensation[i] *= factor;
 }
 
-/// A constraint on ‖E‖, ‖W‖ or, with both layers, ‖θ‖ = √(‖E‖² + ‖W‖²). The reference is the norm of θ_step; the target
-/// is `ratio` times the reference.
+/// A constraint on ‖E‖, ‖W‖ or, with both layers, ‖θ‖ = √(‖E‖² + ‖W‖²). Each layer includes its biases. The reference
+/// is the norm of θ_step; the target is `ratio` times the reference.
 struct NormControl {
   enum class Kind { none, hold, cap, rescale };
 
@@ -48,7 +48,8 @@ struct NormControl {
   template <class T>
   double norm(const LayerStrips<T>& theta) const {
     const double E_norm = E ? theta.norm_E() : 0, W_norm = W ? theta.norm_W() : 0;
-    return std::sqrt(E_norm * E_norm + W_norm * W_norm);
+    const double biases = (E ? theta.squares_of_hidden_biases() : 0) + (W ? theta.squares_of_output_biases() : 0);
+    return std::sqrt(E_norm * E_norm + W_norm * W_norm + biases);
   }
 
   /// Scales θ to the target, by the share (target − norm)/norm or the factor target/norm. Returns whether E has
@@ -63,6 +64,7 @@ struct NormControl {
     const T amount = static_cast<T>(shrinks ? target / current : (target - current) / current);
     if (E) scale_layer(amount, theta.size_E(), theta.E(0), compensation.E(0));
     if (W) scale_layer(amount, theta.size_W(), theta.W(0), compensation.W(0));
+    if (W && theta.size_c() > 0) scale_layer(amount, theta.size_c(), theta.c(), compensation.c());
     return E;
   }
 };

@@ -22,6 +22,7 @@ struct Optimizer {
   bool compensated = false;               // sgd only: whether the rounding errors of θ are recorded and compensated
   std::optional<double> lr_W = {};        // the learning rate of W, if it has its own
   bool trains_E = true, trains_W = true;  // a layer that is not trained keeps its values
+  bool decay_biases = true;               // whether biases decay as their layer does
 
   bool has_velocity() const { return rule == Rule::adamw || momentum != 0; }
   bool has_squares() const { return rule == Rule::adamw; }
@@ -61,6 +62,18 @@ struct Step {
   [[gnu::always_inline]] Vector<T> operator()(Vector<T> theta, Vector<T> gradient) const {
     return theta - broadcast(lr) * (gradient + broadcast(weight_decay) * theta);
   }
+};
+
+/// The steps of the parts of θ.
+template <class T>
+struct Steps {
+  Step<T> E, W, b, c;
+
+  Steps(const Optimizer& o, double rate, Index t)
+      : E(o, rate, o.weight_decay_E, t),
+        W(o, o.rate_W(rate), o.weight_decay_W, t),
+        b(o, rate, o.decay_biases ? o.weight_decay_E : 0, t),
+        c(o, o.rate_W(rate), o.decay_biases ? o.weight_decay_W : 0, t) {}
 };
 
 /// The optimizer's arrays for one layer, with its shape; null if the rule does not use them.

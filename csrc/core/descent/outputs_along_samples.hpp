@@ -67,7 +67,7 @@ class OutputsAlongSamples {
 
   /// Writes H of one strip of units and one strip of samples as [unit][strips][lanes].
   void transpose_hidden(Index unit_strip, int s, T* H) const {
-    const T* E = forward_.theta.E(unit_strip);
+    const T* E = forward_.E_of(unit_strip);
     Vector<T> h[L];
     if (forward_.relu_on_pairs) {
       const Pair* pair = samples_.X.pairs() + (strip_ + s) * L;

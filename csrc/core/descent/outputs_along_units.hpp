@@ -155,7 +155,7 @@ class OutputsAlongUnits {
     const auto stored_H = [H = H_](Index j) { return H + 2 * j * block * L; };
     if (forward_.tiles.size() > 2 && tile.first > 0)
       return compute_tile([=](Index j) { return HiddenLoaded<T, true>{stored_H(j), 2 * L}; });
-    const auto computed = [E = forward_.theta.E(first), stride = forward_.samples.X.d_in * L,
+    const auto computed = [E = forward_.E_of(first), stride = forward_.samples.X.d_in * L,
                            x = forward_.samples.X.pairs() + first_sample](Index j) {
       return HiddenComputed<T>{E, stride, {x[2 * j], x[2 * j + 1]}};
     };

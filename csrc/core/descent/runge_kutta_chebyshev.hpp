@@ -57,7 +57,7 @@ struct StepTolerances {
 class RungeKuttaChebyshev {
  public:
   RungeKuttaChebyshev(const Samples<double>& samples, Activation activation, Loss loss, double weight_decay, Index h,
-                      bool trains_E, bool trains_W, Team team = Team())
+                      bool trains_E, bool trains_W, bool has_output_biases, Team team = Team())
       : team_(team),
         descent_(samples, {SparseInputs<double>{{0}, {}, {}, samples.d_in()}, Matrix<double>(0, samples.d_out())},
                  activation, loss,
@@ -68,13 +68,14 @@ class RungeKuttaChebyshev {
                   .momentum = 0,
                   .trains_E = trains_E,
                   .trains_W = trains_W},
-                 NormControl(), h, team),
-        start_(true, samples.d_in(), h, samples.d_out()),
+                 NormControl(), h, has_output_biases, team),
+        start_(start_like()),
         slope_(start_like()),
         last_(start_like()),
         earlier_(start_like()),
-        trains_{trains_E, trains_W},
-        size_(static_cast<double>((trains_E * samples.d_in() + trains_W * samples.d_out()) * h)) {}
+        trains_{trains_E, trains_W, trains_W},
+        size_(static_cast<double>(trains_E * samples.d_in() * h +
+                                  trains_W * samples.d_out() * (h + has_output_biases))) {}
 
   /// Takes a step of size h with m stages from θ, at which f is `slope`. Replaces θ and `slope` by their values after
   /// the step. Returns the estimated error in units of the tolerance; it may be infinite or NaN.
@@ -108,16 +109,19 @@ class RungeKuttaChebyshev {
   Index d_in() const { return descent_.d_in(); }
   Index d_out() const { return descent_.d_out(); }
   Index h() const { return descent_.h(); }
+  Index W_rows() const { return descent_.h() + descent_.biases().outputs; }
 
  private:
   static constexpr Index block_ = 1 << 14;  // parameters in a task
 
-  LayerStrips<double> start_like() const { return {true, descent_.d_in(), descent_.h(), descent_.d_out()}; }
+  LayerStrips<double> start_like() const {
+    return {true, descent_.d_in(), descent_.h(), descent_.d_out(), descent_.biases()};
+  }
 
   /// y ← f(y, Y_{j−1}, Y_{j−2}, Y₀, f(Y₀)) for all parameters, one register at a time.
   template <class F>
   void combine(LayerStrips<double>& Y, F&& f) {
-    for (std::size_t layer = 0; layer < 2; ++layer) {
+    for (std::size_t layer = 0; layer < 3; ++layer) {
       if (!trains_[layer]) continue;
       double* const y = Y.arrays()[layer]->data();
       const double *const y1 = last_.arrays()[layer]->data(), *const y2 = earlier_.arrays()[layer]->data();
@@ -131,7 +135,7 @@ class RungeKuttaChebyshev {
   }
 
   void copy_to_last(LayerStrips<double>& Y) {
-    for (std::size_t layer = 0; layer < 2; ++layer)
+    for (std::size_t layer = 0; layer < 3; ++layer)
       std::copy_n(Y.arrays()[layer]->data(), Y.arrays()[layer]->size(), last_.arrays()[layer]->data());
   }
 
@@ -139,7 +143,7 @@ class RungeKuttaChebyshev {
   /// error 0.8 (Y₀ − Y) + 0.4 h (f(Y₀) + f(Y)) in units of the tolerance.
   double finish(LayerStrips<double>& Y, double h, double rate, StepTolerances tolerances) {
     double sum = 0;
-    for (std::size_t layer = 0; layer < 2; ++layer) {
+    for (std::size_t layer = 0; layer < 3; ++layer) {
       if (!trains_[layer]) continue;
       const double *const moved = Y.arrays()[layer]->data(), *const end = last_.arrays()[layer]->data();
       const double* const begin = start_.arrays()[layer]->data();
@@ -158,7 +162,7 @@ class RungeKuttaChebyshev {
   Team team_;
   Descent<double> descent_;
   LayerStrips<double> start_, slope_, last_, earlier_;  // Y₀, f(Y₀), Y_{j−1}, Y_{j−2}
-  std::array<bool, 2> trains_;                          // whether E and W are trained
+  std::array<bool, 3> trains_;                          // whether E, W and c are trained
   double size_;                                         // the number of trained parameters
 };
 

@@ -22,6 +22,9 @@ struct Pair {
 /// register each, and then by a + b mod d_in, because neighbours with equal sums share no number. (With a shared
 /// number, the additions into gE would wait for each other.) At levels with groups (pair_group > 1), samples in groups
 /// come first.
+///
+/// A last input that is 1 in every sparse row is a constant: it adds the last row b of E to each row of Z. It is not
+/// packed. On pairs, Σ_i gZ_i is half of the sum of the other rows of gE, so `scatter` leaves it to the caller.
 template <class T>
 class StripInputs {
  public:
@@ -29,7 +32,9 @@ class StripInputs {
       : n(X.n()), d_in(X.d_in), order_(X.starts.size() - 1), row_start_(X.starts) {
     std::iota(order_.begin(), order_.end(), Index{0});
     for (std::size_t e = 0; e < X.columns.size(); ++e) entries_.push_back({X.columns[e] * L, X.values[e]});
-    find_pairs();
+    if (find_pairs()) return;
+    remove_constant();
+    if (has_constant_) find_pairs();
   }
   explicit StripInputs(const DenseInputs<T>& X)
       : n(X.n()), d_in(X.X.cols()), order_(static_cast<std::size_t>(n)), X_(X.X.data(), X.X.data() + X.X.size()) {
@@ -44,7 +49,8 @@ class StripInputs {
         X_(all.X_.empty() ? 0 : static_cast<std::size_t>(count * all.d_in)),
         row_start_(all.row_start_),
         entries_(all.entries_),
-        pairs_(all.pairs_.empty() ? 0 : static_cast<std::size_t>(strip_count<T>(count) * L)) {}
+        pairs_(all.pairs_.empty() ? 0 : static_cast<std::size_t>(strip_count<T>(count) * L)),
+        has_constant_(all.has_constant_) {}
 
   /// Copies the rows at increasing positions of `all`. None of them are in groups.
   void copy_rows(const StripInputs& all, const std::vector<Index>& positions) {
@@ -59,6 +65,10 @@ class StripInputs {
   bool are_pairs() const { return !pairs_.empty(); }
   /// The pairs, in strips of samples. The last strip is padded with copies; no result depends on them.
   const Pair* pairs() const { return pairs_.data(); }
+  /// Whether the last input is a constant that is not packed.
+  bool has_constant() const { return has_constant_; }
+  /// The rows of E that packed inputs use.
+  Index packed_rows() const { return d_in - has_constant_; }
   /// How many of the first samples are in groups of pair_group that share their a.
   Index grouped_count() const { return grouped_count_; }
   /// The caller's row at position i of the sorted samples.
@@ -73,13 +83,17 @@ class StripInputs {
                                 [&](auto R) { add_product<R>(X_.data() + i * d_in, d_in, 1, E, d_in, Z + i * L); });
       return;
     }
+    const Vector<T> b = has_constant_ ? load(E + (d_in - 1) * L) : Vector<T>{};
     if (are_pairs()) {
-      for (Index i = 0; i < n; ++i, Z += L)
-        store<T>(Z, load(E + pairs_[static_cast<std::size_t>(i)].a) + load(E + pairs_[static_cast<std::size_t>(i)].b));
+      for (Index i = 0; i < n; ++i, Z += L) {
+        const Pair pair = pairs_[static_cast<std::size_t>(i)];
+        const Vector<T> z = load(E + pair.a) + load(E + pair.b);
+        store<T>(Z, has_constant_ ? z + b : z);
+      }
       return;
     }
     for (Index i = 0; i < n; ++i, Z += L) {
-      Vector<T> z{};
+      Vector<T> z = b;
       for (Index e = row_start_[order_[i]]; e < row_start_[order_[i] + 1]; ++e)
         z += broadcast(entries_[e].value) * load(E + entries_[e].offset);
       store(Z, z);
@@ -95,11 +109,15 @@ class StripInputs {
         });
       return;
     }
-    for (Index i = first; i < last; ++i, gZ += L)
+    Vector<T> sum{};
+    for (Index i = first; i < last; ++i, gZ += L) {
+      sum += load(gZ);
       for (Index e = row_start_[order_[i]]; e < row_start_[order_[i] + 1]; ++e) {
         T* output = gE + entries_[e].offset;
         store(output, load(output) + broadcast(entries_[e].value) * load(gZ));
       }
+    }
+    if (has_constant_) store(gE + (d_in - 1) * L, load(gE + (d_in - 1) * L) + sum);
   }
 
   const Index n, d_in;
@@ -110,7 +128,31 @@ class StripInputs {
     T value;
   };
 
-  void find_pairs() {
+  /// Removes the entries of the last input if each is 1 and every row has it.
+  void remove_constant() {
+    const Index offset = (d_in - 1) * L;
+    std::vector<Entry> others;
+    std::vector<Index> starts{0};
+    for (Index i = 0; i < n; ++i) {
+      Index constants = 0;
+      for (Index e = row_start_[i]; e < row_start_[i + 1]; ++e) {
+        if (entries_[e].offset != offset)
+          others.push_back(entries_[e]);
+        else if (entries_[e].value == 1)
+          ++constants;
+        else
+          return;
+      }
+      if (constants != 1) return;
+      starts.push_back(static_cast<Index>(others.size()));
+    }
+    entries_ = std::move(others);
+    row_start_ = std::move(starts);
+    has_constant_ = true;
+  }
+
+  /// Returns whether all rows are pairs, which are then packed.
+  bool find_pairs() {
     std::vector<Pair> pairs;
     for (Index i = 0; i < n; ++i) {
       const Entry* x = entries_.data() + row_start_[i];
@@ -121,16 +163,17 @@ class StripInputs {
       } else if (count == 1 && x[0].value == 2) {
         pairs.push_back({offset(0), offset(0)});
       } else {
-        return;
+        return false;
       }
     }
     const auto sort_key = [&](Index i) {
       const Index a = pairs[i].a / L, b = pairs[i].b / L;
-      return std::tuple(a / L, b / L, (a + b) % d_in, a, i);
+      return std::tuple(a / L, b / L, (a + b) % packed_rows(), a, i);
     };
     std::sort(order_.begin(), order_.end(), [&](Index i, Index j) { return sort_key(i) < sort_key(j); });
     if constexpr (pair_group<T> > 1) group_by_number(pairs);
     for (Index i = 0; i < strip_count<T>(n) * L; ++i) pairs_.push_back(pairs[order_[std::min(i, n - 1)]]);
+    return true;
   }
 
   /// Moves groups of samples that share a number to the front, and the shared number to a.
@@ -161,6 +204,7 @@ class StripInputs {
   std::vector<Entry> entries_;
   std::vector<Pair> pairs_;
   Index grouped_count_ = 0;
+  bool has_constant_ = false;
 };
 
 }  // namespace zeroloss

@@ -76,11 +76,13 @@ void multiply_transposed_columns(const DenseInputs<T>& X, const Matrix<T>& gZ, I
   gE.middleCols(begin, count).noalias() = X.X.transpose() * gZ.middleCols(begin, count);
 }
 
-/// Samples: the inputs X (n × d_in) and the targets Y (n × d_out).
+/// Samples: the inputs X (n × d_in) and the targets Y (n × d_out). If the hidden units have biases, the last column of
+/// X is the constant 1, and the last row of E holds the biases.
 template <class T>
 struct Samples {
   Inputs<T> X;
   Matrix<T> Y;
+  bool has_constant = false;  // whether the last input is the constant of the hidden biases
 
   Index n() const { return Y.rows(); }
   Index d_out() const { return Y.cols(); }

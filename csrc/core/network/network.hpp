@@ -1,6 +1,7 @@
 // The two-layer network F = H W, H = σ(Z), Z = X E, evaluated as it is defined: outputs, loss (Eqs. 1, 12), gradients
 // and the numbers of a record. Steps of the dynamics use the faster kernels of descent/ and predicted_gradient/.
-// Shapes: X n × d_in, E d_in × h, W h × d_out, F and Y n × d_out.
+// Shapes: X n × d_in, E d_in × h, W h × d_out, F and Y n × d_out. Biases are rows of the layers: hidden biases are the
+// last row of E (see Samples), and biases of the outputs are a further row of W, (h + 1) × d_out.
 // Python entry: loss_and_gradient in python/zeroloss/dynamics/evaluation.py. Test: tests/test_loss_and_gradient.py.
 #pragma once
 
@@ -47,6 +48,13 @@ inline void hidden(const Team& team, const Samples<double>& samples, MatrixView<
   });
 }
 
+/// F = H W; with biases of the outputs, F = H W[:h] + 1 W[h].
+template <class T, class Output>
+void multiply_hidden(const Matrix<T>& H, MatrixView<T> W, Output&& F) {
+  F.noalias() = H * W.topRows(H.cols());
+  if (W.rows() > H.cols()) F.rowwise() += W.row(H.cols());
+}
+
 /// Computes F = σ(X E) W (n × d_out), one block of samples at a time: H takes little memory.
 template <class T>
 void outputs(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation, MatrixMap<T> F) {
@@ -56,7 +64,7 @@ void outputs(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activa
     H.resize(length, E.cols());
     samples.multiply_rows(E, begin, length, H.data());
     activate(activation, H.data(), H.data(), static_cast<std::size_t>(H.size()));
-    F.middleRows(begin, length).noalias() = H * W;
+    multiply_hidden<T>(H, W, F.middleRows(begin, length));
   }
 }
 
@@ -73,15 +81,20 @@ double loss_of_outputs(const Matrix<T>& Y, Loss loss, Matrix<T>& F) {
 
 /// Returns the loss at (E: d_in × h, W: h × d_out) and computes its gradients:
 ///   G = ∂loss/∂F,  gW = Hᵀ G,  gE = Xᵀ ((G Wᵀ) ⊙ σ'(Z)).
+/// For biases of the outputs, the last row of gW is the sum of the rows of G.
 template <class T>
 double loss_and_gradient(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W, Activation activation, Loss loss,
                          Matrix<T>& gE, Matrix<T>& gW) {
   Matrix<T> H, S;
   hidden(samples, E, activation, H, S);
-  Matrix<T> G = H * W;
+  const Index h = E.cols();
+  Matrix<T> G(samples.n(), W.cols());
+  multiply_hidden<T>(H, W, G);
   const double value = loss_of_outputs(samples.Y, loss, G);
-  gW.noalias() = H.transpose() * G;
-  Matrix<T> gZ = G * W.transpose();
+  gW.resize(W.rows(), W.cols());
+  gW.topRows(h).noalias() = H.transpose() * G;
+  if (W.rows() > h) gW.row(h) = G.colwise().sum();
+  Matrix<T> gZ = G * W.topRows(h).transpose();
   gZ.array() *= S.array();
   samples.multiply_transposed(gZ, gE);
   return value;
@@ -93,7 +106,8 @@ Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W,
   if (samples.n() == 0) return {};
   Matrix<T> H;
   hidden(samples, E, activation, H);
-  Matrix<T> F = H * W;
+  Matrix<T> F(samples.n(), W.cols());
+  multiply_hidden<T>(H, W, F);
   Index correct = 0;
   for (Index i = 0; i < F.rows(); ++i) {
     const T *outputs = &F(i, 0), *targets = &samples.Y(i, 0);
@@ -111,8 +125,13 @@ Evaluation evaluate(const Samples<T>& samples, MatrixView<T> E, MatrixView<T> W,
 template <class T>
 Record describe(const Samples<T>& train, const Samples<T>& test, MatrixView<T> E, MatrixView<T> W,
                 Activation activation, Loss loss) {
-  const auto norm = [](MatrixView<T> A) { return std::sqrt(sum_of_squares(A.data(), A.size())); };
-  return make_record(evaluate(train, E, W, activation, loss), evaluate(test, E, W, activation, loss), norm(E), norm(W));
+  const auto squares = [](MatrixView<T> A, Index begin, Index rows) {
+    return sum_of_squares(A.data() + begin * A.cols(), rows * A.cols());
+  };
+  const Index d_in = E.rows() - train.has_constant, h = E.cols();
+  return make_record(evaluate(train, E, W, activation, loss), evaluate(test, E, W, activation, loss),
+                     std::sqrt(squares(E, 0, d_in)), std::sqrt(squares(W, 0, h)),
+                     std::sqrt(squares(E, d_in, train.has_constant) + squares(W, h, W.rows() - h)));
 }
 
 }  // namespace zeroloss

@@ -22,12 +22,14 @@ struct Record {
   double train_accuracy, test_accuracy;
   double norm_E, norm_W;
   double residual;
+  double norm_bias;  ///< of both layers; norm_E and norm_W do not include them
 };
 
 }  // namespace ZEROLOSS_MODULE
 
-inline Record make_record(const Evaluation& train, const Evaluation& test, double norm_E, double norm_W) {
-  return {train.loss, test.loss, train.accuracy, test.accuracy, norm_E, norm_W, train.residual};
+inline Record make_record(const Evaluation& train, const Evaluation& test, double norm_E, double norm_W,
+                          double norm_bias) {
+  return {train.loss, test.loss, train.accuracy, test.accuracy, norm_E, norm_W, train.residual, norm_bias};
 }
 
 }  // namespace zeroloss

@@ -13,7 +13,8 @@ _Indices = NDArray[np.int64]
 _Any = NDArray[Any]
 _Records = NDArray[np.void]  # of record_dtype
 
-#: A record as a structured dtype: train_loss, test_loss, train_accuracy, test_accuracy, norm_E, norm_W, residual.
+#: A record as a structured dtype: train_loss, test_loss, train_accuracy, test_accuracy, norm_E, norm_W, residual,
+#: norm_bias.
 record_dtype: np.dtype[np.void]
 
 class Activation:
@@ -36,6 +37,7 @@ class Optimizer:
         lr_W: float | None = None,
         trains_E: bool = True,
         trains_W: bool = True,
+        decay_biases: bool = True,
     ) -> None: ...
 
 class Sampling:
@@ -49,15 +51,19 @@ class NormControl:
 
 class Samples32:
     @overload
-    def __init__(self, starts: _Indices, columns: _Indices, values: _F32, d_in: int, Y: _F32) -> None: ...
+    def __init__(
+        self, starts: _Indices, columns: _Indices, values: _F32, d_in: int, Y: _F32, has_constant: bool = False
+    ) -> None: ...
     @overload
-    def __init__(self, X: _F32, Y: _F32) -> None: ...
+    def __init__(self, X: _F32, Y: _F32, has_constant: bool = False) -> None: ...
 
 class Samples64:
     @overload
-    def __init__(self, starts: _Indices, columns: _Indices, values: _F64, d_in: int, Y: _F64) -> None: ...
+    def __init__(
+        self, starts: _Indices, columns: _Indices, values: _F64, d_in: int, Y: _F64, has_constant: bool = False
+    ) -> None: ...
     @overload
-    def __init__(self, X: _F64, Y: _F64) -> None: ...
+    def __init__(self, X: _F64, Y: _F64, has_constant: bool = False) -> None: ...
 
 class DescentChunk:
     def __init__(
@@ -86,6 +92,7 @@ class Descent32:
         threads: int,
         control: NormControl | None = None,
         sampling: Sampling | None = None,
+        output_biases: bool = False,
     ) -> None: ...
     def bind(
         self,
@@ -118,6 +125,7 @@ class Descent64:
         threads: int,
         control: NormControl | None = None,
         sampling: Sampling | None = None,
+        output_biases: bool = False,
     ) -> None: ...
     def bind(
         self,
@@ -235,6 +243,7 @@ class RungeKuttaChebyshev:
         threads: int,
         trains_E: bool = True,
         trains_W: bool = True,
+        output_biases: bool = False,
     ) -> None: ...
     def step(
         self,

@@ -11,7 +11,7 @@ from .._choices import CurvaturePart, Loss, Reduction
 from .._kernels import kernels
 from .._resources import check_memory, checked_threads
 from ..datasets import Dataset, kernel_samples
-from ..networks import Network, check_fits, kernel_activation
+from ..networks import Network, fold_biases, kernel_activation
 
 PARTS = get_args(CurvaturePart)
 LOSSES = get_args(Loss)
@@ -29,7 +29,7 @@ def check_settings(loss: Loss, reduction: Reduction, part: CurvaturePart = "hess
 
 def parameter_count(net: Network) -> int:
     """Return d, the number of parameters."""
-    return int(net.E.size + net.W.size)
+    return sum(array.size for array in net.parameters.values())
 
 
 def name_part(part: str) -> str:
@@ -41,7 +41,7 @@ def make_curvature(
     net: Network, data: Dataset, loss: Loss, reduction: Reduction, threads: int | None = None
 ) -> kernels.Curvature:
     """Check a network and its data, and make the kernel object at the network."""
-    check_fits(net, data)
+    net, data = fold_biases(net, data)
     n, h, d_out = data.train_count, net.hidden, data.d_out
     inputs = data.rows_train.size  # entries that are stored
     check_memory("curvature", 8 * (5 * n * h + 5 * n * d_out + 2 * inputs + 4 * parameter_count(net)))

@@ -87,15 +87,15 @@ class SharpnessMeasure:
 
     def __call__(self, network: Network) -> float:
         """Compute the sharpness of a network."""
-        check_fits(network, self._data)
-        key = (network.activation, network.hidden)
+        check_fits(network, self._data, biases=True)
+        key = (network.activation, network.hidden, network.bias)
         if getattr(self._local, "key", None) != key:
             check_iteration_fits(parameter_count(network))
             self._local.curvature = make_curvature(network, self._data, self._loss, self._reduction, 1)
             self._local.key = key
         else:
             exact = network.astype("float64")
-            self._local.curvature.move(exact.E, exact.W)
+            self._local.curvature.move(*exact.layers)
         return largest_eigenvalue(self._local.curvature, self._part, self._weight_decay, self._accuracy)
 
 

@@ -216,8 +216,9 @@ def _multiply(
     weight_decay = _checks.not_negative("weight_decay", weight_decay)
     curvature = make_curvature(net, data, loss, reduction)
     parts = _checks.matrix("VE", VE, "float64"), _checks.matrix("VW", VW, "float64")
-    for name, direction, layer in zip(("VE", "VW"), parts, (net.E, net.W), strict=True):
+    for name, direction, layer in zip(("VE", "VW"), parts, net.layers, strict=True):
         if direction.shape != layer.shape:
             raise ArgumentValueError(name, f"expected shape {layer.shape}, got {direction.shape}")
     product = curvature.multiply(np.concatenate([direction.ravel() for direction in parts]), part, weight_decay)
-    return product[: net.E.size].reshape(net.E.shape), product[net.E.size :].reshape(net.W.shape)
+    first, second = np.split(product, [parts[0].size])
+    return first.reshape(parts[0].shape), second.reshape(parts[1].shape)

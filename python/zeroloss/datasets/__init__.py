@@ -15,10 +15,12 @@ from .algebra import (
     permutation_composition,
 )
 from .dataset import Dataset, from_arrays, from_file
+from .dataset import append_constant as append_constant
 from .dataset import is_one_hot as is_one_hot
 from .dataset import kernel_inputs as kernel_inputs
 from .dataset import kernel_samples as kernel_samples
 from .dataset import make_read_only as make_read_only
+from .dataset import with_constant as with_constant
 from .digits import digits
 from .label_noise import with_label_noise
 from .parity import sparse_parity

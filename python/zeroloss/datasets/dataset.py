@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array, issparse
+from scipy.sparse import hstack as sparse_hstack
 
 from .. import _checks, _display
 from .._checks import ArgumentTypeError, ArgumentValueError, format_value
@@ -274,17 +275,22 @@ def _one_hot(name: str, value: ArrayLike, classes: int) -> NDArray[np.float64]:
     return Y
 
 
-def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any]) -> Any:
-    """Convert the ``"train"`` or ``"test"`` samples to the form of the kernels, in a given precision."""
+def kernel_samples(data: Dataset, part: str, dtype: np.dtype[Any], constant: bool = False) -> Any:
+    """Convert the ``"train"`` or ``"test"`` samples to the form of the kernels, in a given precision.
+
+    ``constant`` appends an input that is 1 in every sample; its weights are the biases of the hidden units.
+    """
     rows, Y = (data.rows_train, data.Y_train) if part == "train" else (data.rows_test, data.Y_test)
     entries = rows.data if isinstance(rows, csr_array) else rows
     if max(np.abs(array).max(initial=0.0) for array in (entries, Y)) > np.finfo(dtype).max:
         raise ArgumentValueError("data", f"expected entries within the range of {dtype}, got larger ones; scale them")
-    return _to_kernel_form(rows, Y, dtype)
+    return _to_kernel_form(rows, Y, dtype, constant)
 
 
-def kernel_inputs(name: str, X: Any, d_in: int, dtype: np.dtype[Any]) -> Any:
+def kernel_inputs(name: str, X: Any, d_in: int, dtype: np.dtype[Any], constant: bool = False) -> Any:
     """Convert inputs (n, d_in) without targets, dense or sparse, to the form of the kernels, in a given precision.
+
+    ``constant`` appends an input that is 1, as in `kernel_samples`.
 
     Raises
     ------
@@ -304,7 +310,7 @@ def kernel_inputs(name: str, X: Any, d_in: int, dtype: np.dtype[Any]) -> Any:
         rows = _checks.matrix(name, X, dtype.name)
     if rows.shape[1] != d_in:
         raise ArgumentValueError(name, f"expected {d_in} columns, one for each row of E, got shape {rows.shape}")
-    return _to_kernel_form(rows, np.empty((rows.shape[0], 0)), dtype)
+    return _to_kernel_form(rows, np.empty((rows.shape[0], 0)), dtype, constant)
 
 
 def _is_vector(X: Any) -> bool:
@@ -315,14 +321,29 @@ def _is_vector(X: Any) -> bool:
         return False
 
 
-def _to_kernel_form(rows: csr_array | NDArray[Any], Y: NDArray[np.float64], dtype: np.dtype[Any]) -> Any:
+def append_constant(rows: csr_array | NDArray[Any]) -> Any:
+    """Append a column of ones to inputs, dense or sparse."""
+    ones = np.ones((rows.shape[0], 1), rows.dtype)
+    return csr_array(sparse_hstack([rows, csr_array(ones)])) if isinstance(rows, csr_array) else np.hstack([rows, ones])
+
+
+def with_constant(data: Dataset) -> Dataset:
+    """Return the data with a further input that is 1 in every sample."""
+    train, test = append_constant(data.rows_train), append_constant(data.rows_test)
+    return make_read_only(replace(data, rows_train=train, rows_test=test))
+
+
+def _to_kernel_form(
+    rows: csr_array | NDArray[Any], Y: NDArray[np.float64], dtype: np.dtype[Any], constant: bool
+) -> Any:
     """Copy samples into the class of the kernels for a precision."""
+    rows = append_constant(rows) if constant else rows
     samples = kernels.Samples32 if dtype == np.float32 else kernels.Samples64
     targets = np.ascontiguousarray(Y, dtype)
     if isinstance(rows, csr_array):
         starts, columns = rows.indptr.astype(np.int64), rows.indices.astype(np.int64)
-        return samples(starts, columns, rows.data.astype(dtype), rows.shape[1], targets)
-    return samples(np.ascontiguousarray(rows, dtype), targets)
+        return samples(starts, columns, rows.data.astype(dtype), rows.shape[1], targets, constant)
+    return samples(np.ascontiguousarray(rows, dtype), targets, constant)
 
 
 def is_one_hot(Y: NDArray[np.float64]) -> bool:

@@ -38,7 +38,7 @@ class AdamW(DescentSettings):
     eps : float
         The constant that is added to √v̂, above 0.
     decay_layers : {"both", "E", "W"}
-        The layers that decay.
+        The layers that decay, with their biases.
     loss : {"mse", "cross_entropy"}
         Squared error, or softmax cross-entropy with the targets as probabilities.
     reduction : {"mean", "sum"}
@@ -67,6 +67,8 @@ class AdamW(DescentSettings):
         The seed of the noise, from 0 to 2⁶⁴ − 1.
     temperature : float
         The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
+    decay_biases : bool
+        Whether biases decay with their layer. If False, only E and W decay.
 
     Notes
     -----
@@ -75,7 +77,8 @@ class AdamW(DescentSettings):
 
     With a ``norm_constraint``, θ is scaled after a step, so that its norm is the target: ``norm_ratio`` times the norm
     at step ``norm_from_step``. "fixed" scales after every later step, "at_most" after each later step that leaves a
-    greater norm, and "once" only after the first later step. m and v are not scaled. A norm of 0 stays 0.
+    greater norm, and "once" only after the first later step. m and v are not scaled. Biases belong to their layer: they
+    count in its norm and are scaled with it. A norm of 0 stays 0.
 
     With a ``batch_size`` b, the samples are put into a random order for each epoch, and each of its steps takes the
     next b of them. The last step of an epoch takes the rest if b does not divide n. The mean of the loss is over the
@@ -109,6 +112,7 @@ class AdamW(DescentSettings):
     label_noise_std: NotNegative = 0.0
     noise_seed: Count = 0
     temperature: Positive = 1.0
+    decay_biases: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -128,6 +132,7 @@ class AdamW(DescentSettings):
             second_momentum=second,
             epsilon=self.eps,
             **self._kernel_layers(),
+            decay_biases=self.decay_biases,
         )
 
     def _decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:

@@ -38,4 +38,4 @@ class DirectionStepper(NormFlowStepper):
 
     def direction(self, y: Vector, time: float) -> Vector:
         """Return v(θ) at a time."""
-        return self._direction(TangentSpace(Network(*self._parts(y), self._activation), self._data), time)
+        return self._direction(TangentSpace(self._like.with_layers(*self._parts(y)), self._data), time)

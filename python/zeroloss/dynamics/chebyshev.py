@@ -51,7 +51,7 @@ class ChebyshevStepper(FlowStepper):
         )
         flops = 6.0 * data.Y_train.size * network.hidden
         self._most_stages = int(min(max(_MOST_FLOPS / flops, _LEAST_LIMIT), _MOST_STAGES))
-        slope_E, slope_W = gradient.slope(network.E, network.W)
+        slope_E, slope_W = gradient.slope(self.state["E"], self.state["W"])
         self.state |= {"slope_E": slope_E, "slope_W": slope_W}
         self.state |= {name: np.zeros(()) for name in ("spectral_radius", "radius_age", "last_error", "stages")}
         self.state["evaluations"] = np.ones(())

@@ -19,12 +19,12 @@ from .._checks import ArgumentTypeError, ArgumentValueError
 from .._choices import ABSENT, Layers, Loss, NormConstraint, Reduction
 from .._kernels import kernels
 from ..datasets import Dataset
-from ..networks import Network, from_arrays
+from ..networks import Network
 from ..results import Ending, Outcome
 from . import learning_rate
 from .decay import DecayWatch
 from .learning_rate import LearningRate
-from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record, State
+from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record, State, copy_network
 
 LOSSES = ("mse", "cross_entropy")
 REDUCTIONS = ("mean", "sum")
@@ -65,6 +65,7 @@ class DescentSettings(ABC):
     label_noise_std: float
     noise_seed: int
     temperature: float
+    decay_biases: bool
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Raise TypeError, with the name to use instead, for an argument that other packages have."""
@@ -80,6 +81,7 @@ class DescentSettings(ABC):
             weight_decay=_checks.not_negative("weight_decay", self.weight_decay),
         )
         _checks.choice("decay_layers", self.decay_layers, LAYERS)
+        _checks.check_instance("decay_biases", self.decay_biases, bool)
         _checks.choice("loss", self.loss, LOSSES)
         _checks.choice("reduction", self.reduction, REDUCTIONS)
         self._check_norm_constraint()
@@ -193,6 +195,14 @@ class DescentSettings(ABC):
             return None
         return kernels.Sampling(size or 0, self.batch_seed, self.label_noise_std, self.noise_seed)
 
+    def _decays_like(self, network: Network) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the weight decay of each row of the layers of a network, (rows, 1)."""
+        decays = [np.full((len(A), 1), decay) for A, decay in zip(network.layers, self._layer_decays(), strict=True)]
+        for decay, biases in zip(decays, (network.bias_hidden, network.bias_output), strict=True):
+            if biases is not None and not self.decay_biases:
+                decay[-1] = 0
+        return decays[0], decays[1]
+
     def _kernel_constraint(self) -> kernels.NormControl | None:
         """Return the constraint on the norm as the kernel takes it; None if there is none."""
         if self.norm_constraint is None:
@@ -212,7 +222,7 @@ class DescentSettings(ABC):
     def cost(self, data: Dataset, network: Network) -> Cost:
         """Return the cost of a step: three products of n·h·d_out multiplications, and a few copies of θ."""
         n, h, d_in, d_out = len(data.Y_train), network.hidden, data.d_in, data.d_out
-        copies = 4 + 2 * (1 + len(self._optimizer_state_names()))
+        copies = 5 + 2 * (1 + len(self._optimizer_state_names()))
         floats = copies * h * (d_in + d_out) + 4 * n * d_out + len(data.Y_test) * h + 3 * n * h
         is_sampled = self.batch_size is not None or self.label_noise_std > 0
         size = min(n, self.batch_size or n)
@@ -223,25 +233,27 @@ class DescentSettings(ABC):
 class DescentStepper(ChunkStepper):
     """A stepper of gradient descent or AdamW.
 
-    Its state is E and W, the arrays that the optimizer stores for each, and the number of steps. The kernel works in
-    place on the arrays of ``state``, which are therefore never replaced.
+    Its state is E and W with their biases (see `Network.layers`), the arrays that the optimizer stores for each, and
+    the number of steps. The kernel works in place on the arrays of ``state``, which are therefore never replaced.
     """
 
     def __init__(self, settings: DescentSettings, data: Dataset, network: Network, threads: int) -> None:
-        self._settings, self._activation = settings, network.activation
+        self._settings, self._like = settings, network
         self._evaluator = Evaluator(
             data, network, kernels.Loss(settings.loss, settings.reduction, settings.temperature)
         )
         sampling = settings._kernel_sampling(data.train_count)
         self.knows_losses = sampling is None  # The loss of all samples is computed in records only.
-        self.state = {"E": network.E.copy(), "W": network.W.copy(), "steps": np.zeros((), np.int64)}
+        E, W = network.layers
+        self.state = {"E": E.copy(), "W": W.copy(), "steps": np.zeros((), np.int64)}
         for name in settings._optimizer_state_names():
-            self.state |= {f"{name}_E": np.zeros_like(network.E), f"{name}_W": np.zeros_like(network.W)}
+            self.state |= {f"{name}_E": np.zeros_like(E), f"{name}_W": np.zeros_like(W)}
         if settings._schedule:
             self.state["time"] = np.zeros(())
         constraint = settings._kernel_constraint()
         if constraint is not None:
             self.state["reference_norm"] = np.full((), np.nan)  # NaN until norm_from_step
+        self._decays = settings._decays_like(network)
         self._decay = settings._decay_watch(network.dtype)
         descent = kernels.Descent32 if network.dtype == np.float32 else kernels.Descent64
         self._descent = descent(
@@ -254,6 +266,7 @@ class DescentStepper(ChunkStepper):
             threads,
             constraint,
             sampling,
+            network.bias_output is not None,
         )
         self._bound: Any = self._descent.bind(**{name: self.state[name] for name in self.state.keys() - {"time"}})
 
@@ -285,7 +298,8 @@ class DescentStepper(ChunkStepper):
         """Return the record of the state."""
         (common,) = self._evaluator.records_from_kernel(self._descent.record(self._bound))
         time = float(self.state["time"]) if "time" in self.state else self._settings._base_lr * int(self.state["steps"])
-        decay = self._decay.record((self.state["E"], self.state["W"]))
+        network = self.network()
+        decay = self._decay.record((network.E, network.W))
         return {**common, **decay, **self._settings._times_at(time)}
 
     def restore(self, state: State) -> None:
@@ -299,13 +313,13 @@ class DescentStepper(ChunkStepper):
         """Return ‖∇loss + weight_decay · θ‖ of the layers that are trained."""
         evaluator, theta = self._evaluator, (self.state["E"], self.state["W"])
         gradients = kernels.loss_and_gradient(evaluator.train, *theta, evaluator.activation, evaluator.loss)[1:]
-        decays, trained = self._settings._layer_decays(), self._settings._trained_layers()
-        parts = (g * t + decay * A for g, t, decay, A in zip(gradients, trained, decays, theta, strict=True))
+        trained = self._settings._trained_layers()
+        parts = (g * t + decay * A for g, t, decay, A in zip(gradients, trained, self._decays, theta, strict=True))
         return math.hypot(*(kernels.frobenius_norm(part.astype(A.dtype)) for part, A in zip(parts, theta, strict=True)))
 
     def network(self) -> Network:
         """Return a copy of the parameters."""
-        return from_arrays(self.state["E"], self.state["W"], self._activation)
+        return copy_network(self._like, self.state)
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
         """Return the outcome of a step that left a loss, a weight or an array of the optimizer that is not finite."""

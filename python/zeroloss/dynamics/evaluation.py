@@ -11,7 +11,7 @@ from .. import _checks
 from .._choices import Loss, Positive, Reduction
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
-from ..networks import Network, check_fits, kernel_activation
+from ..networks import Network, check_fits, fold_biases, kernel_activation
 from .descent import LOSSES, checked_temperature
 from .predicted_gradient import check_ridge, singular_message
 
@@ -38,10 +38,10 @@ def loss_and_gradient(
     -------
     loss : float
         The loss.
-    gE : ndarray, (d_in, h)
-        The gradient for E.
-    gW : ndarray, (h, d_out)
-        The gradient for W.
+    gE : ndarray, (d_in, h) or (d_in + 1, h)
+        The gradient for E; its last row is the gradient for the hidden biases, if there are any.
+    gW : ndarray, (h, d_out) or (h + 1, d_out)
+        The gradient for W; its last row is the gradient for the biases of the outputs, if there are any.
 
     Raises
     ------
@@ -57,12 +57,12 @@ def loss_and_gradient(
     >>> gE.shape, gW.shape
     ((11, 128), (128, 11))
     """
-    check_fits(net, data)
+    check_fits(net, data, biases=True)
     _checks.choice("loss", loss, LOSSES)
     _checks.choice("reduction", reduction, ("mean", "sum"))
-    temperature = checked_temperature(temperature, loss)
-    samples, settings = kernel_samples(data, "train", net.dtype), kernels.Loss(loss, reduction, temperature)
-    return kernels.loss_and_gradient(samples, net.E, net.W, kernel_activation(net), settings)
+    settings = kernels.Loss(loss, reduction, checked_temperature(temperature, loss))
+    samples = kernel_samples(data, "train", net.dtype, net.bias_hidden is not None)
+    return kernels.loss_and_gradient(samples, *net.layers, kernel_activation(net), settings)
 
 
 def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -80,8 +80,8 @@ def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple
 
     Returns
     -------
-    delta_E : ndarray, (d_in, h)
-        The direction ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E with B = (K + λI)⁻¹ Y.
+    delta_E : ndarray, (d_in, h) or (d_in + 1, h)
+        The direction ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E with B = (K + λI)⁻¹ Y. Hidden biases are the last row of E.
     W : ndarray, (h, d_out)
         The optimal second layer φ(E) = Hᵀ B.
 
@@ -92,12 +92,13 @@ def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple
     ValueError, TypeError
         If the network does not fit the data, ridge < 0, or ridge = 0 with n > h.
     """
-    check_fits(net, data)
+    folded, _ = fold_biases(net, data)
     ridge = _checks.not_negative("ridge", ridge)
     check_ridge(ridge, data, net)
-    samples, activation = kernel_samples(data, "train", net.dtype), kernel_activation(net)
+    samples = kernel_samples(data, "train", net.dtype, net.bias_hidden is not None)
+    activation = kernel_activation(net)
     kernel = kernels.PredictedGradient32 if net.dtype == np.float32 else kernels.PredictedGradient64
-    result = kernel(samples, activation, ridge, net.hidden, 1).evaluate(net.E)
+    result = kernel(samples, activation, ridge, net.hidden, 1).evaluate(folded.E)
     if result is None:
-        raise np.linalg.LinAlgError(singular_message(samples, net.E, activation, ridge))
+        raise np.linalg.LinAlgError(singular_message(samples, folded.E, activation, ridge))
     return result

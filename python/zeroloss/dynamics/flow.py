@@ -12,10 +12,10 @@ import numpy as np
 from .. import _checks
 from .._checks import ArgumentValueError
 from ..geometry import ProjectionError
-from ..networks import Network, from_arrays
+from ..networks import Network
 from ..results import Ending, Outcome
 from .runge_kutta import StepSizeTooSmallError, Tolerances, Vector, adaptive_step, bogacki_shampine, first_size
-from .stepper import Chunk, ChunkStepper
+from .stepper import Chunk, ChunkStepper, copy_network
 
 _NUMBERS = ("steps", "time", "next_size", "step_size", "evaluations", "rejected_steps")
 
@@ -44,10 +44,11 @@ class FlowStepper(ChunkStepper):
     """
 
     def __init__(self, network: Network, step: float | Tolerances) -> None:
-        self._step, self._activation = step, network.activation
+        self._step, self._like = step, network
+        E, W = network.layers
         self.state = {
-            "E": network.E.copy(),
-            "W": network.W.copy(),
+            "E": E.copy(),
+            "W": W.copy(),
             **{name: np.zeros(()) for name in _NUMBERS},
         }
 
@@ -122,7 +123,7 @@ class FlowStepper(ChunkStepper):
 
     def network(self) -> Network:
         """Return a copy of the parameters."""
-        return from_arrays(self.state["E"], self.state["W"], self._activation)
+        return copy_network(self._like, self.state)
 
     def failure(self, step: int, error: Exception | None) -> Outcome:
         """Return the outcome of a step that failed."""

@@ -42,7 +42,7 @@ class GradientDescent(DescentSettings):
         Whether the rounding error of θ is carried from step to step (Kahan's sum). If lr · weight_decay is not far
         above the rounding unit of the dtype (6·10⁻⁸ in float32), plain sums lose the decay and compensated sums do not.
     decay_layers : {"both", "E", "W"}
-        The layers that decay.
+        The layers that decay, with their biases.
     norm_constraint : {"fixed", "at_most", "once"}, optional
         How a norm is constrained: to a fixed value, to at most this value, or to it once; by default not at all. See
         the notes.
@@ -66,6 +66,8 @@ class GradientDescent(DescentSettings):
         The seed of the noise, from 0 to 2⁶⁴ − 1.
     temperature : float
         The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
+    decay_biases : bool
+        Whether biases decay with their layer. If False, only E and W decay.
 
     Notes
     -----
@@ -78,8 +80,8 @@ class GradientDescent(DescentSettings):
     With a ``norm_constraint``, θ is scaled after a step, so that its norm is the target: ``norm_ratio`` times the norm
     at step ``norm_from_step``. "fixed" scales after every later step, which is descent projected onto a sphere.
     "at_most" scales after each later step that leaves a greater norm, and "once" only after the first later step. v is
-    not scaled. The rounding error that ``compensated`` carries includes the rounding of the scaling. A norm of 0 stays
-    0.
+    not scaled. Biases belong to their layer: they count in its norm and are scaled with it. The rounding error that
+    ``compensated`` carries includes the rounding of the scaling. A norm of 0 stays 0.
 
     With a ``batch_size`` b, the samples are put into a random order for each epoch, and each of its steps takes the
     next b of them. The last step of an epoch takes the rest if b does not divide n. The mean of the loss is over the
@@ -113,6 +115,7 @@ class GradientDescent(DescentSettings):
     label_noise_std: NotNegative = 0.0
     noise_seed: Count = 0
     temperature: Positive = 1.0
+    decay_biases: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -128,6 +131,7 @@ class GradientDescent(DescentSettings):
             momentum=self.momentum,
             compensated=self.compensated,
             **self._kernel_layers(),
+            decay_biases=self.decay_biases,
         )
 
     def _decay_watch(self, dtype: np.dtype[Any]) -> DecayWatch:

@@ -49,7 +49,7 @@ class ImplicitStepper(FlowStepper):
     def __init__(self, network: Network, step: float | Tolerances, decay: float) -> None:
         super().__init__(network, step)
         self._decay = decay
-        self.state |= {"earlier_E": network.E.copy(), "earlier_W": network.W.copy()}
+        self.state |= {"earlier_E": self.state["E"].copy(), "earlier_W": self.state["W"].copy()}
 
     @abstractmethod
     def _solve(self, equation: ImplicitEquation) -> State:

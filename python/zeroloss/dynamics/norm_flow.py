@@ -12,7 +12,7 @@ from .._choices import FlowMethod, Positive
 from ..datasets import Dataset
 from ..geometry import memory_needed
 from ..geometry.solver import LostRankError, require_float64, singular_error
-from ..networks import Network
+from ..networks import Network, check_fits
 from .beyond_rank import BeyondRankStepper
 from .flow import ExplicitStepper, checked_step, convert_step_settings
 from .proximal import FLOPS_FOR_THREADS, ProximalStepper, proximal_cost
@@ -107,6 +107,7 @@ class NormFlow:
         Stepper
             The stepper.
         """
+        check_fits(network, data, biases=True)
         if self.method == "proximal":
             step = checked_step(self.step_size, self.rtol, self.atol)
             return ProximalStepper(step, self.retraction_tolerance, data, network, threads)
@@ -168,7 +169,7 @@ class NormFlowStepper(BeyondRankStepper, ExplicitStepper):
         if direction is None:
             if self._softened is not None:
                 raise LostRankError
-            raise singular_error(Network(E, W, self._activation), self._data)
+            raise singular_error(self._like.with_layers(E, W), self._data)
         return np.concatenate([part.ravel() for part in direction])
 
     def move(self, y: Vector) -> None:

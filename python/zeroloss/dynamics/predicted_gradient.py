@@ -14,11 +14,11 @@ from .._checks import ArgumentTypeError, ArgumentValueError
 from .._choices import NotNegative, Positive
 from .._kernels import kernels
 from ..datasets import Dataset
-from ..networks import Network, from_arrays
+from ..networks import Network, fold_biases
 from ..results import Ending, Outcome
 from .flow import ExplicitStepper, checked_step, convert_step_settings
 from .runge_kutta import Vector
-from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record
+from .stepper import Chunk, ChunkStepper, Cost, Evaluator, Record, copy_network
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ class PredictedGradient:
         Stepper
             The stepper at the network's E.
         """
+        fold_biases(network, data)
         check_ridge(self.ridge, data, network)
         if self.step_size is None:
             return PredictedFlowStepper(self, data, network, threads)
@@ -171,11 +172,10 @@ class PredictedEvaluator:
     """Evaluations at E with the second layer φ(E): records, networks and messages."""
 
     def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
-        self._ridge, self._activation = settings.ridge, network.activation
+        self._ridge, self._like = settings.ridge, network
         self._evaluator = Evaluator(data, network, kernels.Loss("mse", "mean"))
         kernel = kernels.PredictedGradient32 if network.dtype == np.float32 else kernels.PredictedGradient64
         self.kernel = kernel(self._evaluator.train, self._evaluator.activation, settings.ridge, network.hidden, threads)
-        self._W = network.W
         self._last: tuple[NDArray[Any], tuple[NDArray[Any], float, float] | None] | None = None
 
     def _evaluate_at(self, E: NDArray[Any]) -> tuple[NDArray[Any], float, float] | None:
@@ -197,7 +197,8 @@ class PredictedEvaluator:
     def network(self, E: NDArray[Any]) -> Network:
         """Return the network with W = φ(E), or with the W of the start if E has no φ(E)."""
         result = self._evaluate_at(E)
-        return from_arrays(E, self._W if result is None else result[0], self._activation)
+        W = self._like.layers[1] if result is None else result[0]
+        return copy_network(self._like, {"E": E, "W": W})
 
     def singular_message(self, E: NDArray[Any]) -> str:
         """Return the message that says why the Gram matrix could not be factored at E."""
@@ -222,7 +223,7 @@ class PredictedGradientStepper(ChunkStepper):
     ) -> None:
         self._step_size = step_size
         self._evaluator = PredictedEvaluator(settings, data, network, threads)
-        self.state = {"E": network.E.copy(), "steps": np.zeros((), np.int64)}
+        self.state = {"E": network.layers[0].copy(), "steps": np.zeros((), np.int64)}
 
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
         """Take steps; see `ChunkStepper.advance`. A failed factorisation makes the chunk not finite."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
-from ..networks import Network, kernel_activation
+from ..networks import Network, fold_biases, kernel_activation
 from .flow import ProximalError
 from .implicit import ImplicitEquation
 from .runge_kutta import Vector
@@ -42,6 +42,7 @@ class ProximalSolver:
     """
 
     def __init__(self, data: Dataset, network: Network, adaptive: bool, threads: int) -> None:
+        network, data = fold_biases(network, data)
         self._newton = _NEWTON_ITERATIONS if adaptive else _NEWTON_ITERATIONS_FIXED
         samples, activation = kernel_samples(data, "train", np.dtype("float64")), kernel_activation(network)
         self.kernel = kernels.Proximal(samples, activation, _MAX_LINEAR_ITERATIONS, threads)
@@ -49,7 +50,7 @@ class ProximalSolver:
 
     def start(self, network: Network, multiplier: Vector) -> State:
         """Return the solver's part of the state at the start."""
-        sides = (self._data.rows_train @ network.E > 0).astype(np.float64)
+        sides = (self._data.rows_train @ network.layers[0] > 0).astype(np.float64)
         return {"multiplier": multiplier, "sides": sides, "pinned_pairs": np.zeros(())}
 
     def solve(self, equation: ImplicitEquation, state: State, slow_size: float, softening: float = 0.0) -> State:

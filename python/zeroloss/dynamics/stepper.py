@@ -6,6 +6,7 @@ dynamics of this package and of users satisfy the same contract; `zeroloss.dynam
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -232,14 +233,25 @@ def copy_state(state: Mapping[str, NDArray[Any]]) -> State:
     return {name: np.array(array) for name, array in state.items()}
 
 
+def copy_network(like: Network, state: State) -> Network:
+    """Return a network of copies of the layers E and W of a state, which are the `layers` of ``like``."""
+    copy = like.with_layers(state["E"], state["W"])
+    return dataclasses.replace(copy, settings={"init": "arrays", "hidden": like.hidden})
+
+
 class Evaluator:
-    """A function of E and W that returns losses, accuracies and norms, on the training and the test samples."""
+    """A function of both layers that returns losses, accuracies and norms, on the training and the test samples.
+
+    The layers include biases, as `Network.layers` does.
+    """
 
     def __init__(self, data: Dataset, network: Network, loss: kernels.Loss) -> None:
         self.activation = kernel_activation(network)
         self.loss = loss
-        self.train = kernel_samples(data, "train", network.dtype)
-        self.test = kernel_samples(data, "test", network.dtype)
+        constant = network.bias_hidden is not None
+        self.train = kernel_samples(data, "train", network.dtype, constant)
+        self.test = kernel_samples(data, "test", network.dtype, constant)
+        self._has_biases = network.bias != "none"
         self._accuracy_defined = is_one_hot(data.Y_train) and is_one_hot(data.Y_test)
 
     def __call__(self, E: NDArray[Any], W: NDArray[Any]) -> dict[str, float]:
@@ -250,5 +262,5 @@ class Evaluator:
         """Return records of the kernel as mappings. Accuracies are NaN if the targets are not one-hot."""
         if not self._accuracy_defined:
             records["train_accuracy"] = records["test_accuracy"] = math.nan
-        names = records.dtype.names or ()
-        return [dict(zip(names, record, strict=True)) for record in records.tolist()]
+        names = (records.dtype.names or ())[: None if self._has_biases else -1]  # the last one is norm_bias
+        return [dict(zip(names, record, strict=False)) for record in records.tolist()]

@@ -58,7 +58,7 @@ class UserStepper(ChunkStepper):
             network = self.network()
         except (ArithmeticError, np.linalg.LinAlgError, DynamicsError) as error:
             return Chunk(finite=False, error=error)
-        finite = answer is not False and bool(np.isfinite(network.E).all() and np.isfinite(network.W).all())
+        finite = answer is not False and all(np.isfinite(array).all() for array in network.parameters.values())
         return Chunk(finite, network=network)
 
     def record(self) -> Record | None:
@@ -67,7 +67,7 @@ class UserStepper(ChunkStepper):
         record = self._call("record", self._inner.record)
         if not isinstance(record, Mapping):
             raise self._contract_error("record", f"expected a mapping of names to numbers, got {format_value(record)}")
-        values = {**self._evaluator(network.E, network.W), "time": self._step_size * self._steps}
+        values = {**self._evaluator(*network.layers), "time": self._step_size * self._steps}
         if self._recorded is None:
             self._check_names(record)
             self._recorded = tuple(record)
@@ -97,11 +97,9 @@ class UserStepper(ChunkStepper):
         network = self._call("network", self._inner.network)
         if not isinstance(network, Network):
             raise self._contract_error("network", f"expected a Network, got {format_value(network)}")
-        if (network.shape, network.dtype) != (self._start.shape, self._start.dtype):
-            raise self._contract_error(
-                "network",
-                f"expected {self._start.shape} in {self._start.dtype}, got {network.shape} in {network.dtype}",
-            )
+        expected, got = (_describe(net) for net in (self._start, network))
+        if got != expected:
+            raise self._contract_error("network", f"expected {expected}, got {got}")
         return network
 
     def save(self) -> State:
@@ -178,6 +176,12 @@ def cost(dynamics: Dynamics, data: Dataset, network: Network) -> Cost:
     """Return the cost of a step. It is zero for a dynamics without `cost`."""
     method = getattr(dynamics, "cost", None)
     return method(data, network) if callable(method) else Cost(0.0, 0)
+
+
+def _describe(network: Network) -> str:
+    """Return the shape, the precision and the biases of a network as text."""
+    text = f"{network.shape} in {network.dtype}"
+    return text if network.bias == "none" else f"{text} with biases ({network.bias})"
 
 
 def _difference(

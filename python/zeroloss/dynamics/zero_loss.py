@@ -79,7 +79,7 @@ class ZeroLossConstraint:
 
     def check_rank(self, state: State, ending: str) -> None:
         """Raise LinAlgError, with the cause, if a solver ended as "singular" because J Jᵀ is singular."""
-        network = Network(state["E"], state["W"], self._network.activation)
+        network = self._network.with_layers(state["E"], state["W"])
         if ending == "singular" and is_singular(network, self._data):
             raise singular_error(network, self._data)
 

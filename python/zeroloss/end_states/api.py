@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..curvature.metric import check_targets
 from ..datasets import Dataset
 from ..dynamics.evaluation import loss_and_gradient
 from ..geometry.corners import kink_slopes
-from ..networks import Network, check_fits
+from ..networks import Network, fold_biases
 from . import kinked, smooth
 from .point import StationaryPoint
 
@@ -111,7 +112,7 @@ def stationary_point(
     (True, 0.001547693851)
     """
     check_settings(loss, reduction)
-    check_fits(net, data)
+    original, (net, data) = net, fold_biases(net, data)
     weight_decay, tolerance = _checks.positive("weight_decay", weight_decay), _checks.positive("tolerance", tolerance)
     most_iterations = _checks.integer("most_iterations", most_iterations, 1)
     _checks.check_instance("revive", revive, bool)
@@ -129,12 +130,14 @@ def stationary_point(
             raise ArgumentValueError("loss", f"expected mse with {net.activation}, got {loss}; use a smooth activation")
         slow_time = _SLOW_TIME_WITH_KINKS if slow_time is None else _checks.not_negative("slow_time", slow_time)
         with np.errstate(all="ignore"):
-            return kinked.search(
+            point = kinked.search(
                 net, data, weight_decay, reduction, slopes, slow_time, tolerance, most_iterations, revive, threads
             )
+            return _unfold(point, original)
     slow_time = _SLOW_TIME if slow_time is None else _checks.not_negative("slow_time", slow_time)
     with np.errstate(all="ignore"):
-        return smooth.search(net, data, weight_decay, loss, reduction, slow_time, tolerance, most_iterations, threads)
+        point = smooth.search(net, data, weight_decay, loss, reduction, slow_time, tolerance, most_iterations, threads)
+    return _unfold(point, original)
 
 
 def least_norm_point(
@@ -191,7 +194,7 @@ def least_norm_point(
     >>> point.kkt <= 1e-9
     True
     """
-    check_fits(net, data)
+    original, (net, data) = net, fold_biases(net, data)
     slow_time, tolerance = _checks.not_negative("slow_time", slow_time), _checks.positive("tolerance", tolerance)
     most_iterations = _checks.integer("most_iterations", most_iterations, 1)
     checked_threads(threads, 0, 1)
@@ -208,7 +211,8 @@ def least_norm_point(
             "net", f"expected a network on the zero-loss set, got max|F − Y| = {distance:.1e}; use zl.geometry.project"
         )
     with np.errstate(all="ignore"):
-        return kinked.search_least_norm(net, data, slopes, slow_time, tolerance, most_iterations, threads)
+        point = kinked.search_least_norm(net, data, slopes, slow_time, tolerance, most_iterations, threads)
+    return _unfold(point, original)
 
 
 def _check_size(net: Network, data: Dataset, kinks: bool) -> None:
@@ -217,3 +221,11 @@ def _check_size(net: Network, data: Dataset, kinks: bool) -> None:
     if kinks:
         what = f"the directions in which {net.hidden} units can move along their kinks, {data.d_in} inputs each"
         check_memory(what, 3 * 8 * net.hidden * data.d_in**2)
+
+
+def _unfold(point: StationaryPoint, like: Network) -> StationaryPoint:
+    """Return a point whose network has biases again, if ``like`` has them."""
+    if like.bias == "none":
+        return point
+    net = like.with_layers(point.network.E, point.network.W)
+    return dataclasses.replace(point, network=dataclasses.replace(net, settings=point.network.settings))

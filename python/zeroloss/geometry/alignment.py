@@ -136,6 +136,8 @@ def alignment(
     1 000 on by at most 0.0005 with softplus(5).
     """
     require_float64(earlier, data)
+    if earlier.bias != network.bias:
+        raise ArgumentValueError("earlier", f"expected biases {network.bias!r}, as network has, got {earlier.bias!r}")
     if earlier.hidden != network.hidden:
         raise ArgumentValueError(
             "earlier", f"expected {network.hidden} hidden units, the number of network, got {earlier.hidden}"
@@ -204,7 +206,7 @@ class AlignmentMeasure:
 
     def __call__(self, network: Network, earlier: Network | None) -> Mapping[str, float]:
         """Return the numbers by name. They are NaN if ``earlier`` is None."""
-        key = (network.activation, network.hidden)
+        key = (network.activation, network.hidden, network.bias)
         if getattr(self._local, "key", None) != key:
             self._local.workspace, self._local.key = _Workspace(network, self._data, *self._arguments), key
         try:
@@ -231,7 +233,7 @@ class _Workspace:
     def __init__(
         self, network: Network, data: Dataset, projection: ProjectionMethod, lr: float, solver: Solver
     ) -> None:
-        check_fits(network, data)
+        check_fits(network, data, biases=True)
         self._projection = _checks.choice("projection", projection, PROJECTIONS)
         self._data, self._lr = data, _checks.positive("lr", lr)
         self._set = checked_zero_loss_set(network, data, solver)
@@ -242,21 +244,22 @@ class _Workspace:
             return _not_measured(REASONS.index("the earlier network was not kept: the run was interrupted"))
         E, W, factorisations = self._project(network)
         numbers = self._set.alignment(
-            network.E, network.W, earlier.E, earlier.W, E, W, factorisations > 0, _ACCURACY, _LANCZOS_ITERATIONS
+            *network.layers, *earlier.layers, E, W, factorisations > 0, _ACCURACY, _LANCZOS_ITERATIONS
         )
         if numbers is None:
             raise singular_error(network, self._data)
         cosine, decay_cosine, share, smallest, _, no_update, no_direction = numbers
-        distance = float(np.hypot(np.linalg.norm(E - network.E), np.linalg.norm(W - network.W)))
+        theta_E, theta_W = network.layers
+        distance = float(np.hypot(np.linalg.norm(E - theta_E), np.linalg.norm(W - theta_W)))
         reason = 1 if no_update else 2 if no_direction else 0
         left = 0.0 if factorisations else float(np.linalg.norm(self._set.residual(E, W))) / smallest
-        if not distance + left <= FURTHEST * np.hypot(np.linalg.norm(network.E), np.linalg.norm(network.W)):
+        if not distance + left <= FURTHEST * np.hypot(np.linalg.norm(theta_E), np.linalg.norm(theta_W)):
             cosine = share = float("nan")
             reason = reason or len(REASONS) - 1
         return Alignment(cosine, decay_cosine, share, distance, smallest, reason, max(1, factorisations))
 
     def _project(self, network: Network) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-        E, W = network.E.copy(), network.W.copy()
+        E, W = (layer.copy() for layer in network.layers)
         if self._projection != "momentum":
             chord = self._projection == "chord"
             _, factorisations = retract(

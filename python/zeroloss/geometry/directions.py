@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .. import _checks
 from .._checks import ArgumentValueError
 from ..datasets import Dataset
-from ..networks import Network
+from ..networks import Network, fold_biases
 from .solver import checked_zero_loss_set, dense_jacobian, singular_error
 
 Vector = NDArray[np.float64]
@@ -46,8 +46,8 @@ class TangentSpace:
     """
 
     def __init__(self, net: Network, data: Dataset) -> None:
-        self._net, self._data = net, data
         self._set = checked_zero_loss_set(net, data, "dense")
+        self._net, self._data = net, data = fold_biases(net, data)
         self.theta: Vector = np.concatenate([net.E.ravel(), net.W.ravel()])
 
     def project(self, v: Vector, mobility: Vector | None = None) -> Vector:

@@ -38,7 +38,7 @@ def gram(net: Network, data: Dataset) -> NDArray[np.float64]:
     """
     require_float64(net, data)
     check_memory("gram", memory_needed(net, data, "dense"))
-    return make_zero_loss_set(net, data, "matrix_free").gram(net.E, net.W)
+    return make_zero_loss_set(net, data, "matrix_free").gram(*net.layers)
 
 
 def jacobian_product(net: Network, data: Dataset, vE: ArrayLike, vW: ArrayLike) -> NDArray[np.float64]:
@@ -67,7 +67,7 @@ def jacobian_product(net: Network, data: Dataset, vE: ArrayLike, vW: ArrayLike) 
     """
     require_float64(net, data)
     return make_zero_loss_set(net, data, "matrix_free").multiply(
-        net.E, net.W, *checked_tangent_vector(vE, vW, net, ("vE", "vW"))
+        *net.layers, *checked_tangent_vector(vE, vW, net, ("vE", "vW"))
     )
 
 
@@ -101,4 +101,4 @@ def jacobian_transposed_product(
     rows = _checks.matrix("R", R, "float64")
     if rows.shape != data.Y_train.shape:
         raise ArgumentValueError("R", f"expected the shape of Y_train, {data.Y_train.shape}, got {rows.shape}")
-    return make_zero_loss_set(net, data, "matrix_free").multiply_transposed(net.E, net.W, rows)
+    return make_zero_loss_set(net, data, "matrix_free").multiply_transposed(*net.layers, rows)

@@ -21,7 +21,7 @@ from .._choices import Loss, Reduction
 from .._kernels import kernels
 from .._resources import check_memory
 from ..datasets import Dataset, kernel_samples
-from ..networks import Network, check_fits, kernel_activation
+from ..networks import Network, fold_biases, kernel_activation
 from .corners import Corner, at_bounds, find_corner, null_spaces, solve_sides
 
 Matrix = NDArray[np.float64]
@@ -92,7 +92,7 @@ def kkt_residual(
     >>> zl.geometry.kkt_residual(net, data, 1e-3) > 10 * zl.geometry.kkt_residual(run.network, data, 1e-3)
     True
     """
-    check_fits(net, data)
+    net, data = fold_biases(net, data)
     _checks.choice("loss", loss, ("mse", "cross_entropy"))
     _checks.choice("reduction", reduction, ("mean", "sum"))
     kink_tolerance = _checks.not_negative("kink_tolerance", kink_tolerance)

@@ -13,8 +13,8 @@ from .._checks import ArgumentValueError
 from .._choices import KernelOutputs
 from .._kernels import kernels
 from .._resources import check_memory
-from ..datasets import Dataset, kernel_inputs
-from ..networks import Network, check_fits, kernel_activation
+from ..datasets import Dataset, append_constant, kernel_inputs
+from ..networks import Network, fold_biases, kernel_activation
 
 
 def ntk(
@@ -62,14 +62,17 @@ def ntk(
     >>> zl.geometry.ntk(net, data, data.rows_test, outputs="mean").shape
     (13, 2)
     """
-    check_fits(net, data)
+    folded, _ = fold_biases(net, data)
+    has_constant = net.bias_hidden is not None
     _checks.choice("outputs", outputs, ("all", "mean"))
     first: Any = data.rows_train
     second: Any = first if other is None else other.rows_train if isinstance(other, Dataset) else other
-    E, W, activation = net.E.astype(np.float64), net.W.astype(np.float64), kernel_activation(net)
+    E, W, activation = folded.E.astype(np.float64), folded.W.astype(np.float64), kernel_activation(net)
     d_out, float64 = W.shape[1], np.dtype("float64")
-    x_samples, y_samples = (kernel_inputs(name, X, len(E), float64) for name, X in (("data", first), ("other", second)))
-    x, y = csr_array(first), csr_array(second)
+    x_samples, y_samples = (
+        kernel_inputs(name, X, len(net.E), float64, has_constant) for name, X in (("data", first), ("other", second))
+    )
+    x, y = (append_constant(rows) if has_constant else rows for rows in (csr_array(first), csr_array(second)))
     (n, m), per_sample = (x.shape[0], y.shape[0]), 1 if outputs == "mean" else d_out
     check_memory("ntk", 8 * n * m * (per_sample**2 + 3) + 8 * (n + m) * net.hidden * (2 + per_sample))
     H, S = kernels.hidden(x_samples, E, activation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,7 @@ from .. import _checks
 from .._choices import ProjectionMethod, Solver
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
-from ..networks import Network, from_arrays, kernel_activation
+from ..networks import Network, fold_biases, kernel_activation
 from .solver import LostRankError, checked_zero_loss_set, singular_error
 
 PROJECTIONS = ("gauss_newton", "chord", "momentum")
@@ -130,18 +131,18 @@ def project(
     tolerance, lr = _checks.positive("tolerance", tolerance), _checks.positive("lr", lr)
     max_iterations = _checks.integer("max_iterations", max_iterations, 1)
     zero_loss = checked_zero_loss_set(net, data, solver)
-    extremes = zero_loss.extremes(net.E, net.W, _ACCURACY, _LANCZOS_ITERATIONS)
+    extremes = zero_loss.extremes(*net.layers, _ACCURACY, _LANCZOS_ITERATIONS)
     if extremes is None:
         raise singular_error(net, data)
-    estimate = float(np.linalg.norm(zero_loss.residual(net.E, net.W))) / extremes[1]
-    E, W = net.E.copy(), net.W.copy()
+    estimate = float(np.linalg.norm(zero_loss.residual(*net.layers))) / extremes[1]
+    E, W = (layer.copy() for layer in net.layers)
     if method == "momentum":
         residuals, factorisations = _descend(zero_loss, net, data, E, W, lr), 0
     else:
         residuals, factorisations = retract(
             zero_loss, net, data, E, W, tolerance=tolerance, most=max_iterations, reuse_factor=method == "chord"
         )
-    point = from_arrays(E, W, net.activation).after(net.settings, f"{method} projection")
+    point = net.with_layers(E, W).after(net.settings, f"{method} projection")
     return Projection(point, np.array(residuals), distance(point, net), estimate, factorisations)
 
 
@@ -166,7 +167,7 @@ def retract(
     if ending == "singular":
         if not explain:
             raise LostRankError
-        raise singular_error(from_arrays(E, W, net.activation), data)
+        raise singular_error(net.with_layers(E, W), data)
     if ending != "converged":
         raise ProjectionError(ending, residuals, tolerance)
     return residuals, factorisations
@@ -174,6 +175,7 @@ def retract(
 
 def momentum_descent(net: Network, data: Dataset, lr: float) -> kernels.Descent64:
     """Make the paper's descent towards the set: mean squared error, momentum 0.9, no weight decay."""
+    net, data = fold_biases(net, data)
     train, test = (kernel_samples(data, part, np.dtype("float64")) for part in ("train", "test"))
     return kernels.Descent64(
         train,
@@ -194,7 +196,8 @@ def bind_at_rest(descent: kernels.Descent64, E: NDArray[np.float64], W: NDArray[
 
 def distance(a: Network, b: Network) -> float:
     """Compute ‖θ_a − θ_b‖."""
-    return float(np.hypot(np.linalg.norm(a.E - b.E), np.linalg.norm(a.W - b.W)))
+    differences = (A - B for A, B in zip(a.layers, b.layers, strict=True))
+    return math.hypot(*(np.linalg.norm(difference) for difference in differences))
 
 
 def _descend(

@@ -13,7 +13,7 @@ from .._choices import Solver
 from .._kernels import kernels
 from .._resources import check_memory
 from ..datasets import Dataset, kernel_samples
-from ..networks import Network, check_fits, kernel_activation
+from ..networks import Network, check_fits, fold_biases, kernel_activation
 
 METHODS = ("auto", "dense", "matrix_free")
 
@@ -29,7 +29,7 @@ _MOST_NAMED = 8  # the most samples that a message names
 
 def require_float64(network: Network, data: Dataset) -> None:
     """Raise an error unless the network is in float64 and fits the samples of the data."""
-    check_fits(network, data)
+    check_fits(network, data, biases=True)
     if network.dtype != np.float64:
         raise ArgumentTypeError("network", f'expected float64, got {network.dtype}; use network.astype("float64")')
 
@@ -68,6 +68,7 @@ def memory_needed(net: Network, data: Dataset, method: Solver = "auto") -> int:
     True
     """
     require_float64(net, data)
+    net, data = fold_biases(net, data)
     n, d_out, h, d = len(data.Y_train), data.d_out, net.hidden, int(net.E.size + net.W.size)
     common = 3 * n * (n + 1) // 2 + 6 * n * h + 8 * d  # overlaps, H and S, tangent vectors
     if resolve_method(method, data) == "dense":
@@ -89,6 +90,7 @@ def checked_zero_loss_set(network: Network, data: Dataset, method: Solver, threa
     Conjugate gradients would not detect this: they solve a singular system if it has solutions.
     """
     zero_loss = make_zero_loss_set(network, data, method, threads)
+    network, data = fold_biases(network, data)
     if data.Y_train.size > np.sum(~dead_units(network, data)) * (data.d_in + data.d_out):
         raise singular_error(network, data)
     return zero_loss
@@ -102,6 +104,7 @@ def make_zero_loss_set(
         f"the {resolve_method(method, data)} geometry of n·d_out = {data.Y_train.size}",
         memory_needed(network, data, method),
     )
+    network, data = fold_biases(network, data)
     samples, activation = kernel_samples(data, "train", np.dtype("float64")), kernel_activation(network)
     return kernels.ZeroLossSet(samples, activation, resolve_method(method, data), TOLERANCE, _MOST_ITERATIONS, threads)
 
@@ -111,6 +114,7 @@ def dense_jacobian(network: Network, data: Dataset) -> NDArray[np.float64]:
 
     It is used if the accuracy of the matrix matters more than its size.
     """
+    network, data = fold_biases(network, data)
     samples = kernel_samples(data, "train", np.dtype("float64"))
     H, S = kernels.hidden(samples, network.E, kernel_activation(network))
     n, d_out = data.Y_train.shape
@@ -128,6 +132,7 @@ class LostRankError(np.linalg.LinAlgError):
 
 def singular_error(network: Network, data: Dataset) -> np.linalg.LinAlgError:
     """Return an error that names the causes for which J Jᵀ has no inverse, and the smallest singular value of J."""
+    network, data = fold_biases(network, data)
     (n, d_out), d = data.Y_train.shape, network.E.size + network.W.size
     dead, units = int(np.sum(dead_units(network, data))), network.hidden
     causes = []
@@ -184,6 +189,7 @@ def is_singular(network: Network, data: Dataset) -> bool:
 
     The answer is False if J is too large to be formed, because the rank is then unknown.
     """
+    network, data = fold_biases(network, data)
     if 8 * data.Y_train.size * (network.E.size + network.W.size) > _LARGEST_JACOBIAN:
         return False
     J = dense_jacobian(network, data)
@@ -193,8 +199,8 @@ def is_singular(network: Network, data: Dataset) -> bool:
 
 def dead_units(network: Network, data: Dataset) -> NDArray[np.bool_]:
     """Find the hidden units that are zero, with zero slope, on every training sample: a mask of shape (h,)."""
-    samples = kernel_samples(data, "train", network.dtype)
-    H, S = kernels.hidden(samples, network.E, kernel_activation(network))
+    samples = kernel_samples(data, "train", network.dtype, network.bias_hidden is not None)
+    H, S = kernels.hidden(samples, network.layers[0], kernel_activation(network))
     return np.asarray(~(H.any(axis=0) | S.any(axis=0)))
 
 
@@ -203,7 +209,7 @@ def checked_tangent_vector(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the two parts of a tangent vector in float64, with the shapes of the network's layers."""
     parts = _checks.matrix(names[0], E, "float64"), _checks.matrix(names[1], W, "float64")
-    for name, part, like in zip(names, parts, (network.E, network.W), strict=True):
+    for name, part, like in zip(names, parts, network.layers, strict=True):
         if part.shape != like.shape:
             raise ArgumentValueError(name, f"expected shape {like.shape}, got {part.shape}")
     return parts

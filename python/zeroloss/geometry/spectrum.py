@@ -58,7 +58,7 @@ def singular_values(net: Network, data: Dataset, which: Values = "all", method: 
     require_float64(net, data)
     if which == "extremes":
         return np.array(_extremes(net, data, method))
-    rows, d = data.Y_train.size, net.E.size + net.W.size
+    rows, d = data.Y_train.size, sum(array.size for array in net.parameters.values())
     if rows <= d:
         eigenvalues = np.linalg.eigvalsh(gram(net, data))[::-1]
         if eigenvalues[-1] > _SQUARES_SUFFICE**2 * eigenvalues[0]:
@@ -98,7 +98,7 @@ def condition_number(net: Network, data: Dataset, method: Solver = "auto") -> fl
 
 def _extremes(net: Network, data: Dataset, method: Solver) -> tuple[float, float]:
     """Return the largest and the smallest singular value."""
-    extremes = checked_zero_loss_set(net, data, method).extremes(net.E, net.W, _ACCURACY, _MOST_ITERATIONS)
+    extremes = checked_zero_loss_set(net, data, method).extremes(*net.layers, _ACCURACY, _MOST_ITERATIONS)
     if extremes is None:
         raise singular_error(net, data)
     largest, smallest, accuracy = extremes

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _checks
 from .._checks import ArgumentValueError
 from .._choices import Solver
-from ..datasets import Dataset
+from ..datasets import Dataset, append_constant
 from ..networks import Network
 from .solver import checked_zero_loss_set, singular_error
 
@@ -87,13 +87,13 @@ def norm_direction(
     True
     """
     if kinks is None:
-        direction = checked_zero_loss_set(net, data, method).direction(net.E, net.W)
+        direction = checked_zero_loss_set(net, data, method).direction(*net.layers)
         if direction is None:
             raise singular_error(net, data)
         gE, gW = direction
     else:
         gE, gW = _direction_with_kinks(net, data, kinks)
-    norm, length = _length(gE, gW), _length(net.E, net.W)
+    norm, length = _length(gE, gW), _length(*net.layers)
     return NormDirection(gE, gW, norm, norm / length if length else float("nan"))
 
 
@@ -102,8 +102,9 @@ def sign_changes(first_layers: ArrayLike | Sequence[Network], data: Dataset, *, 
 
     Parameters
     ----------
-    first_layers : array_like, (m, d_in, h), or sequence of Network
-        E at steps within a window of the run, for example ``run.snapshots.E.sel(step=slice(first, last))``.
+    first_layers : array_like, (m, d_in, h) or (m, d_in + 1, h), or sequence of Network
+        E at steps within a window of the run, for example ``run.snapshots.E.sel(step=slice(first, last))``. Hidden
+        biases are the last row.
     data : Dataset
         Its training samples are used.
     at_least : int
@@ -123,14 +124,15 @@ def sign_changes(first_layers: ArrayLike | Sequence[Network], data: Dataset, *, 
     at_least = _checks.integer("at_least", at_least, 1)
     layers: Any = first_layers
     if not hasattr(layers, "shape"):
-        layers = [layer.E if isinstance(layer, Network) else layer for layer in layers]
+        layers = [layer.layers[0] if isinstance(layer, Network) else layer for layer in layers]
     E = np.asarray(layers, dtype=np.float64)
-    if E.ndim != 3 or E.shape[1] != data.d_in or len(E) == 0:
+    if E.ndim != 3 or E.shape[1] not in (data.d_in, data.d_in + 1) or len(E) == 0:
         raise ArgumentValueError("first_layers", f"expected shape (m, {data.d_in}, h), got {E.shape}")
-    positive = np.asarray(data.rows_train @ E[0] > 0)
+    rows = data.rows_train if E.shape[1] == data.d_in else append_constant(data.rows_train)
+    positive = np.asarray(rows @ E[0] > 0)
     changes = np.zeros(positive.shape, dtype=np.int64)
     for later in E[1:]:
-        before, positive = positive, np.asarray(data.rows_train @ later > 0)
+        before, positive = positive, np.asarray(rows @ later > 0)
         changes += before != positive
     return np.argwhere(changes >= at_least)
 
@@ -154,19 +156,20 @@ def _direction_with_kinks(
     zero_loss = checked_zero_loss_set(net, data, "matrix_free")
     mask = np.zeros((n, net.hidden))
     mask[tuple(pairs.T)] = 1
-    direction = zero_loss.pinned_direction(net.E, net.W, mask)
+    direction = zero_loss.pinned_direction(*net.layers, mask)
     if direction is None:
         raise np.linalg.LinAlgError(
             f"conjugate gradients did not converge for the direction with {len(pairs)} kinks, because their conditions "
             "and the rows of J are nearly dependent; use fewer kinks"
         )
     gE, gW, rank = direction
-    left = net.E.size + net.W.size - rank - n * d_out
-    if left <= 0 and _length(gE, gW) <= _NOTHING * _length(net.E, net.W):
+    parameters = gE.size + gW.size
+    left = parameters - rank - n * d_out
+    if left <= 0 and _length(gE, gW) <= _NOTHING * _length(*net.layers):
         raise ArgumentValueError(
             "kinks",
             f"expected fewer pairs, got {len(pairs)}, {rank} of them independent: together with the {n * d_out} "
-            f"outputs they fix all {net.E.size + net.W.size} parameters",
+            f"outputs they fix all {parameters} parameters",
         )
     return gE, gW
 

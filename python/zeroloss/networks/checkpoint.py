@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import hashlib
 import itertools
@@ -30,6 +31,9 @@ TensorName = str | tuple[str, str]
 _LONGEST_HEADER = 2**20  # the bytes in which `_is_ours` searches for the mark of `to_checkpoint`
 _LAYOUTS = ("transposed", "as_is")
 
+#: The biases of layers called E and W.
+_OWN_BIASES = {"E": "bias_hidden", "W": "bias_output"}
+
 #: Names that are tried by default: E and W, and the names of ``Sequential(Linear, activation, Linear)``.
 _CONVENTIONS: tuple[Mapping[str, TensorName], ...] = (
     {"E": "E", "W": "W"},
@@ -48,7 +52,8 @@ def from_checkpoint(
     PyTorch is not needed, and nothing in the file is executed. From the pickle in a PyTorch file, the parts of tensors
     are read as data; everything else is rejected. Half precision is converted to float32, exactly.
 
-    The network has two layers without biases, so the file needs two matrices. ``ignore`` describes other tensors.
+    The network has two layers, so the file needs two matrices. The biases of these layers are read if the file has
+    them. ``ignore`` describes other tensors.
 
     Parameters
     ----------
@@ -59,16 +64,18 @@ def from_checkpoint(
         The tensors of the layers, ``{"E": name, "W": name}``. A tensor with the name ``weight``, or a name that ends in
         ``.weight``, is taken for a PyTorch ``Linear.weight``, (out, in), and transposed. Any other is used as it is,
         (in, out). A pair ``(name, "as_is")`` or ``(name, "transposed")`` overrides this, for example for the weight of
-        an ``Embedding``. By default ``E`` and ``W``, or ``0.weight`` and ``2.weight``, whichever the file has.
+        an ``Embedding``. By default ``E`` and ``W``, or ``0.weight`` and ``2.weight``, whichever the file has. The
+        bias of a layer ``NAME.weight`` is ``NAME.bias``; those of ``E`` and ``W`` are ``bias_hidden`` and
+        ``bias_output``. Further keys with these two names give other names.
     activation : str, optional
         The name of the activation, see `Network`. By default the one that `to_checkpoint` wrote into the file, or
         ``relu``.
     ignore : sequence of str
-        Names, or patterns with ``*``, of other tensors that may be dropped. Other tensors raise an error unless all
-        their entries are zero, because a network has no biases here, and dropping them would change the function.
-        Ignored tensors are not read, so ``ignore=["optimizer.*"]`` also saves time and memory. The biases of the two
-        layers are read in any case: if one that is dropped is not zero, a warning gives its size. Scalars and tensors
-        without dimensions are dropped.
+        Names, or patterns with ``*``, of tensors that may be dropped. Other tensors than the layers and their biases
+        raise an error unless all their entries are zero, because dropping them would change the function. Ignored
+        tensors are not read, so ``ignore=["optimizer.*"]`` also saves time and memory. With ``ignore=["*.bias"]`` the
+        network has no biases; if one that is dropped is not zero, a warning gives its size. Scalars and tensors without
+        dimensions are dropped.
 
     Returns
     -------
@@ -93,12 +100,13 @@ def from_checkpoint(
     for pattern in patterns:
         _checks.check_instance("ignore", pattern, str)
     layer_names = None if names is None else _checked_names(names)
-    tensors, metadata = read_tensors(path, _make_filter(layer_names, patterns))
+    bias_names = _find_bias_names(layer_names, names)
+    tensors, metadata = read_tensors(path, _make_filter(layer_names, bias_names, patterns))
     file = format_path(path)
     biases = {name for name in tensors if _is_ignored(name, patterns)} - _layers(layer_names)
     ignored = {name: tensors.pop(name) for name in biases}
     try:
-        net = _network_of(tensors, metadata, layer_names, activation, Path(path).name)
+        net = _network_of(tensors, metadata, layer_names, bias_names, activation, Path(path).name)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     for name, bias in sorted(ignored.items()):
@@ -122,7 +130,25 @@ def _is_ignored(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _make_filter(layer_names: Mapping[str, tuple[str, str]] | None, patterns: list[str]) -> NameFilter:
+def _find_bias_names(
+    layer_names: Mapping[str, tuple[str, str]] | None, names: Mapping[str, Any] | None
+) -> dict[str, str]:
+    """Return the names that the biases may have: of each layer by its name, and those that ``names`` gives."""
+    found = {}
+    for name in _layers(layer_names):
+        if name in _OWN_BIASES:
+            found[name] = _OWN_BIASES[name]
+        elif name.rsplit(".", 1)[-1] == "weight":
+            found[name] = name.removesuffix("weight") + "bias"
+    if layer_names is not None and names is not None:
+        given = {"E": names.get("bias_hidden"), "W": names.get("bias_output")}
+        found |= {layer_names[layer][0]: name for layer, name in given.items() if name is not None}
+    return found
+
+
+def _make_filter(
+    layer_names: Mapping[str, tuple[str, str]] | None, bias_names: Mapping[str, str], patterns: list[str]
+) -> NameFilter:
     """Return a function of a tensor's name that returns whether the tensor is read.
 
     The layers and their biases are read, and every tensor that is not ignored.
@@ -135,7 +161,8 @@ def _make_filter(layer_names: Mapping[str, tuple[str, str]] | None, patterns: li
             below = _is_ignored(name, [pattern for pattern in patterns if pattern.endswith("*")])
             return not below or any(layer.startswith(name) for layer in layers)
         place, _, last = name.rpartition(".")
-        return name in layers or (place in places and "bias" in last) or not _is_ignored(name, patterns)
+        is_bias = name in bias_names.values() or (place in places and "bias" in last)
+        return name in layers or is_bias or not _is_ignored(name, patterns)
 
     return is_wanted
 
@@ -144,6 +171,7 @@ def _network_of(
     tensors: Arrays,
     metadata: Mapping[str, str],
     layer_names: Mapping[str, tuple[str, str]] | None,
+    bias_names: Mapping[str, str],
     activation: str | None,
     file: str,
 ) -> Network:
@@ -160,24 +188,27 @@ def _network_of(
         )
         raise ValueError(f"expected E (d_in, h) and W (h, d_out), got {shapes}")
     layers = {name for name, _ in layer_names.values()}
+    biases = {layer: bias_names.get(name) for layer, (name, _) in layer_names.items()}
+    b = _bias(tensors, biases["E"], E.shape[1])
+    c = _bias(tensors, biases["W"], W.shape[1])
     for name, tensor in tensors.items():
-        if name not in layers and tensor.ndim > 0 and np.any(tensor):
-            reason = "networks here have two layers" if tensor.ndim == 2 else "networks here have no biases"
+        if name not in layers and name not in biases.values() and tensor.ndim > 0 and np.any(tensor):
+            reason = "networks here have two layers" if tensor.ndim == 2 else "it is not a bias of these layers"
             raise ValueError(
                 f"expected no other tensors than {' and '.join(map(_name, sorted(layers)))} unless zero or named in "
                 f"ignore ({reason}), got {format_value(name)} {format_value(tensor.shape)}"
             )
-    net = from_arrays(E, W, metadata.get("activation", "relu") if activation is None else activation)
-    settings = {"init": "checkpoint", "file": file, "hidden": net.hidden}
-    return Network(net.E, net.W, net.activation, settings)
+    net = from_arrays(E, W, metadata.get("activation", "relu") if activation is None else activation, b, c)
+    return dataclasses.replace(net, settings={"init": "checkpoint", "file": file, "hidden": net.hidden})
 
 
 def to_checkpoint(net: Network, path: str | os.PathLike[str], names: Mapping[str, TensorName] | None = None) -> None:
     """Write a network into a safetensors file that PyTorch can load.
 
     The tensors are ``0.weight`` = Eᵀ (h, d_in) and ``2.weight`` = Wᵀ (d_out, h), the names and shapes of
-    ``Sequential(Linear(d_in, h, bias=False), activation, Linear(h, d_out, bias=False))``, which loads them with
-    ``model.load_state_dict(safetensors.torch.load_file(path))``. The metadata have the activation and a checksum.
+    ``Sequential(Linear(d_in, h), activation, Linear(h, d_out))``, which loads them with
+    ``model.load_state_dict(safetensors.torch.load_file(path))``. Biases are ``0.bias`` and ``2.bias``; without them
+    the layers of the module need ``bias=False``. The metadata have the activation and a checksum.
     `from_checkpoint` reads the same bits. The file is written in a temporary directory and then renamed, therefore
     ``path`` always is the complete old file or the complete new one.
 
@@ -203,6 +234,13 @@ def to_checkpoint(net: Network, path: str | os.PathLike[str], names: Mapping[str
         name: np.ascontiguousarray(A.T if layout == "transposed" else A)
         for (name, layout), A in ((layer_names["E"], net.E), (layer_names["W"], net.W))
     }
+    bias_names = _find_bias_names(layer_names, names)
+    for layer, bias, label in (("E", net.bias_hidden, "bias_hidden"), ("W", net.bias_output, "bias_output")):
+        if bias is not None:
+            name = bias_names.get(layer_names[layer][0])
+            if name is None:
+                raise ArgumentValueError("names", f"expected a further name for {label}, got none")
+            tensors[name] = bias
     metadata = {"format": "pt", "activation": net.activation, "zeroloss.sha256": _checksum(tensors, net.activation)}
     content = _sort_metadata(save(tensors, metadata))
     target = Path(path).resolve()
@@ -238,10 +276,12 @@ def _sort_metadata(content: bytes) -> bytes:
 
 
 def _checked_names(names: object) -> dict[str, tuple[str, str]]:
-    """Return name and layout of both layers."""
-    if not isinstance(names, Mapping) or set(names) != {"E", "W"}:
+    """Return name and layout of both layers. Further names of biases are checked only."""
+    if not isinstance(names, Mapping) or not {"E", "W"} <= set(names) <= {"E", "W", *_OWN_BIASES.values()}:
         got = ", ".join(map(str, names)) if isinstance(names, Mapping) else repr(names)
         raise ArgumentValueError("names", f'expected {{"E": name, "W": name}}, got {got or "nothing"}')
+    for label in set(names) & set(_OWN_BIASES.values()):
+        _checks.check_instance(f"names[{label!r}]", names[label], str)
     layer_names = {layer: _name_and_layout(names[layer]) for layer in ("E", "W")}
     if layer_names["E"][0] == layer_names["W"][0]:
         raise ArgumentValueError(
@@ -293,11 +333,26 @@ def _layer(tensors: Arrays, name: str, layout: str) -> NDArray[Any]:
     tensor = tensors[name]
     if tensor.ndim != 2:
         raise ValueError(f"expected {format_value(name)} to be a matrix, got shape {format_value(tensor.shape)}")
+    tensor = _floating(name, tensor)
+    return tensor.T if layout == "transposed" else tensor
+
+
+def _bias(tensors: Arrays, name: str | None, length: int) -> NDArray[Any] | None:
+    """Return the bias of a layer of ``length`` units, or None if there is no such tensor."""
+    if name is None or name not in tensors:
+        return None
+    bias = tensors[name]
+    if bias.shape != (length,):
+        raise ValueError(f"expected {format_value(name)} of shape ({length},), got {format_value(bias.shape)}")
+    return _floating(name, bias)
+
+
+def _floating(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
+    """Return a tensor in float32 or float64."""
     if tensor.dtype.kind != "f" or tensor.dtype.itemsize not in (2, 4, 8):
         got = tensor.dtype.name
         raise ValueError(f"expected {format_value(name)} of 16 to 64-bit floating-point numbers, got {got}")
-    matrix = tensor.T if layout == "transposed" else tensor
-    return matrix.astype(np.float32) if tensor.dtype.itemsize == 2 else matrix
+    return tensor.astype(np.float32) if tensor.dtype.itemsize == 2 else tensor
 
 
 def _list_tensors(tensors: Arrays) -> str:

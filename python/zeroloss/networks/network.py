@@ -1,7 +1,8 @@
-"""Two-layer networks F(X) = σ(X E) W without biases: their parameters, activation and initialisation."""
+"""Two-layer networks F(X) = σ(X E + b) W + c: their parameters, activation and initialisation."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,9 @@ from scipy.sparse import csr_array
 
 from .. import _checks, _display
 from .._checks import ArgumentTypeError, ArgumentValueError, format_value
-from .._choices import AtLeastOne, Count, Dtype, OneOf, Positive
+from .._choices import Dtype, OneOf
 from .._kernels import kernels
-from .._resources import check_memory
-from ..datasets import Dataset, kernel_inputs
+from ..datasets import Dataset, kernel_inputs, with_constant
 
 #: The activations by name, with the default of the parameter that a name may have, as in ``softplus(5)``.
 ACTIVATIONS: Mapping[str, float | None] = {
@@ -37,9 +37,10 @@ _GREATEST_PARAMETER = 1e30  # below the largest float32, with room for products
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A network of two layers without biases, F(X) = σ(X E) W, with the parameters θ = (E, W).
+    """A network of two layers, F(X) = σ(X E + b) W + c, with the parameters θ = (E, W, b, c).
 
-    The functions of this module make networks. The arrays are read-only.
+    The hidden units have biases b, or not, and so have the outputs with c. The functions of this module make networks.
+    The arrays are read-only.
 
     Attributes
     ----------
@@ -53,16 +54,85 @@ class Network:
     settings : mapping
         The origin of the parameters: the initialisation, its numbers and its seed. The entry ``then`` lists later
         operations, such as ``"gradient_descent, 5000 steps"``.
+    bias_hidden : ndarray, (h,), or None
+        The biases b of the hidden units, if they have any.
+    bias_output : ndarray, (d_out,), or None
+        The biases c of the outputs, if they have any.
 
     Notes
     -----
     PyTorch's ``Linear.weight`` is the transpose: ``E = layer1.weight.T``, ``W = layer2.weight.T``.
+
+    A bias is the weight of a constant 1. Functions that return or take an array for each layer, such as gradients, have
+    the biases as rows of these arrays, see `layers`.
     """
 
     E: NDArray[Any]
     W: NDArray[Any]
     activation: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    bias_hidden: NDArray[Any] | None = None
+    bias_output: NDArray[Any] | None = None
+
+    @property
+    def bias(self) -> str:
+        """Which units have biases: ``none``, ``hidden``, ``output`` or ``both``."""
+        return {(False, False): "none", (True, False): "hidden", (False, True): "output", (True, True): "both"}[
+            self.bias_hidden is not None, self.bias_output is not None
+        ]
+
+    @property
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """The arrays of parameters by name: E, W, and the biases if there are any."""
+        named = {"E": self.E, "W": self.W, "bias_hidden": self.bias_hidden, "bias_output": self.bias_output}
+        return {name: array for name, array in named.items() if array is not None}
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all parameters."""
+        return sum(array.nbytes for array in self.parameters.values())
+
+    @property
+    def layers(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Both layers with their biases as last rows: E (d_in, h) or (d_in + 1, h), W (h, d_out) or (h + 1, d_out).
+
+        Without biases they are E and W.
+        """
+        return _append_row(self.E, self.bias_hidden), _append_row(self.W, self.bias_output)
+
+    def with_layers(self, E: NDArray[Any], W: NDArray[Any]) -> Network:
+        """Return a network with other parameters, and the activation and the settings of this one.
+
+        Parameters
+        ----------
+        E : ndarray
+            The first layer, in the shape that it has in `layers`.
+        W : ndarray
+            The second layer, in the shape that it has in `layers`.
+
+        Returns
+        -------
+        Network
+            The network. The arrays are copied.
+
+        Raises
+        ------
+        ValueError
+            If a shape is another one.
+        """
+        d_in, h = self.E.shape
+        for name, array, like in zip(("E", "W"), (E, W), self.layers, strict=True):
+            if array.shape != like.shape:
+                raise ArgumentValueError(name, f"expected shape {like.shape}, got {array.shape}")
+        parameters = {"E": E[:d_in], "W": W[:h]}
+        if self.bias_hidden is not None:
+            parameters["bias_hidden"] = E[d_in]
+        if self.bias_output is not None:
+            parameters["bias_output"] = W[h]
+        arrays = {name: np.array(array) for name, array in parameters.items()}
+        for array in arrays.values():
+            array.flags.writeable = False
+        return Network(**arrays, activation=self.activation, settings=self.settings)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -93,11 +163,10 @@ class Network:
             If the precision is another one, or a parameter is not finite in it.
         """
         name = _dtype_name(dtype)
-        E, W = _checks.matrix("E", self.E, name), _checks.matrix("W", self.W, name)
-        return _make_network(E, W, self.activation, self.settings)
+        return make_network(self.parameters, name, self.activation, self.settings)
 
     def outputs(self, X: ArrayLike | csr_array) -> NDArray[Any]:
-        """Compute the outputs F(X) = σ(X E) W. ``net(X)`` is the same.
+        """Compute the outputs F(X) = σ(X E + b) W + c. ``net(X)`` is the same.
 
         Parameters
         ----------
@@ -116,8 +185,8 @@ class Network:
             If the shape is another one (a single input has shape (1, d_in)), or entries are complex or not finite in
             the precision of the network.
         """
-        inputs = kernel_inputs("X", X, len(self.E), self.dtype)
-        return kernels.outputs(inputs, self.E, self.W, kernel_activation(self))
+        inputs = kernel_inputs("X", X, len(self.E), self.dtype, self.bias_hidden is not None)
+        return kernels.outputs(inputs, *self.layers, kernel_activation(self))
 
     __call__ = outputs
 
@@ -137,19 +206,21 @@ class Network:
             The same parameters with these settings.
         """
         settings = {**start, "then": [*start.get("then", ()), what]}
-        return Network(self.E, self.W, self.activation, settings)
+        return dataclasses.replace(self, settings=settings)
 
     def __repr__(self) -> str:
         made = _display.format_keywords(self.settings)
-        return f"Network({self.shape}, activation={self.activation!r}, dtype={self.dtype.name!r}; {made})"
+        bias = "" if self.bias == "none" else f", bias={self.bias!r}"
+        return f"Network({self.shape}, activation={self.activation!r}, dtype={self.dtype.name!r}{bias}; {made})"
 
     def _repr_html_(self) -> str:
         rows = {
             "activation": self.activation,
+            "biases": self.bias,
             "dtype": self.dtype.name,
             "made from": _display.format_keywords(self.settings),
         }
-        return _display.format_html(f"Network {self.shape}, without biases", rows)
+        return _display.format_html(f"Network {self.shape}", rows)
 
     @property
     def shape(self) -> str:
@@ -157,113 +228,16 @@ class Network:
         return f"{self.E.shape[0]} → {self.hidden} → {self.W.shape[1]}"
 
 
-def normal(
-    data: Dataset,
-    hidden: AtLeastOne,
-    std: Positive,
-    seed: Count,
+def from_arrays(
+    E: ArrayLike,
+    W: ArrayLike,
     activation: ActivationName = "relu",
-    dtype: Dtype = "float64",
-    std_W: Positive | None = None,
+    bias_hidden: ArrayLike | None = None,
+    bias_output: ArrayLike | None = None,
 ) -> Network:
-    """Make a network with independent normal entries.
-
-    The network has two layers without biases. The entries are drawn in float64 from ``seed``, first E, then W, and
-    rounded to ``dtype``.
-
-    Parameters
-    ----------
-    data : Dataset
-        The dataset, whose numbers of inputs and outputs the network gets.
-    hidden : int
-        The number of hidden units. At least 1.
-    std : float
-        The standard deviation of E. Above 0.
-    seed : int
-        The seed of the draws. At least 0.
-    activation : str
-        The name of the activation, see `Network`. By default ``relu``. A parameter may follow, as in ``softplus(5)``.
-    dtype : {"float64", "float32"}
-        The precision.
-    std_W : float, optional
-        The standard deviation of W. Above 0, by default 1/√hidden.
-
-    Returns
-    -------
-    Network
-        The network.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a number is out of its range, the activation or the precision is unknown, or the network does not fit in
-        memory.
-    """
-    _checks.check_instance("data", data, Dataset)
-    hidden, seed = _checks.integer("hidden", hidden, 1), _checks.integer("seed", seed, 0)
-    std = _checks.positive("std", std)
-    check_memory(f"a network of {hidden} hidden units", 16 * hidden * (data.d_in + data.d_out))
-    spread_W = hidden**-0.5 if std_W is None else _checks.positive("std_W", std_W)
-    random = np.random.default_rng(seed)
-    with np.errstate(over="ignore"):  # an overflow is reported as an entry that is not finite
-        E = std * random.standard_normal((data.d_in, hidden))
-        W = spread_W * random.standard_normal((hidden, data.d_out))
-    settings = {"init": "normal", "hidden": hidden, "std": std, "std_W": spread_W, "seed": seed}
-    return _initialise(E, W, activation, dtype, settings)
-
-
-def uniform_fan_in(
-    data: Dataset, hidden: AtLeastOne, seed: Count, activation: ActivationName = "relu", dtype: Dtype = "float64"
-) -> Network:
-    """Make a network with the default initialisation of PyTorch's ``Linear``, entries uniform in ±1/√fan_in.
-
-    The network has two layers without biases. fan_in is d_in for E and hidden for W. The entries are drawn in float64
-    from ``seed``, first E, then W, and rounded to ``dtype``.
-
-    Parameters
-    ----------
-    data : Dataset
-        The dataset, whose numbers of inputs and outputs the network gets.
-    hidden : int
-        The number of hidden units. At least 1.
-    seed : int
-        The seed of the draws. At least 0.
-    activation : str
-        The name of the activation, see `Network`. By default ``relu``. A parameter may follow, as in ``softplus(5)``.
-    dtype : {"float64", "float32"}
-        The precision.
-
-    Returns
-    -------
-    Network
-        The network.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a number is out of its range, the activation or the precision is unknown, or the network does not fit in
-        memory.
-
-    Examples
-    --------
-    >>> import zeroloss as zl
-    >>> data = zl.datasets.modular_addition(11, test_count=7, seed=0)
-    >>> zl.networks.uniform_fan_in(data, hidden=128, seed=1).shape
-    '11 → 128 → 11'
-    """
-    _checks.check_instance("data", data, Dataset)
-    hidden, seed = _checks.integer("hidden", hidden, 1), _checks.integer("seed", seed, 0)
-    check_memory(f"a network of {hidden} hidden units", 16 * hidden * (data.d_in + data.d_out))
-    random = np.random.default_rng(seed)
-    E = random.uniform(-1, 1, (data.d_in, hidden)) * data.d_in**-0.5
-    W = random.uniform(-1, 1, (hidden, data.d_out)) * hidden**-0.5
-    return _initialise(E, W, activation, dtype, {"init": "uniform_fan_in", "hidden": hidden, "seed": seed})
-
-
-def from_arrays(E: ArrayLike, W: ArrayLike, activation: ActivationName = "relu") -> Network:
     """Make a network from arrays, which are copied.
 
-    The network has two layers without biases. Its precision is float32 if both arrays have it, and float64 otherwise.
+    Its precision is float32 if all arrays have it, and float64 otherwise.
 
     Parameters
     ----------
@@ -273,6 +247,10 @@ def from_arrays(E: ArrayLike, W: ArrayLike, activation: ActivationName = "relu")
         The second layer, the transpose of a PyTorch ``Linear.weight``.
     activation : str
         The name of the activation, see `Network`. By default ``relu``.
+    bias_hidden : array_like, (h,), optional
+        The biases of the hidden units; by default they have none.
+    bias_output : array_like, (d_out,), optional
+        The biases of the outputs; by default they have none.
 
     Returns
     -------
@@ -294,9 +272,19 @@ def from_arrays(E: ArrayLike, W: ArrayLike, activation: ActivationName = "relu")
         raise ArgumentValueError(
             "W", f"expected {first.shape[1]} rows, one for each column of E, got shape {second.shape}"
         )
-    name = np.result_type(first, second).name
+    parameters = {"E": first, "W": second}
+    for label, value, length, of in (
+        ("bias_hidden", bias_hidden, first.shape[1], "column of E"),
+        ("bias_output", bias_output, second.shape[1], "column of W"),
+    ):
+        if value is not None:
+            if np.shape(value) != (length,):
+                raise ArgumentValueError(
+                    label, f"expected shape ({length},), one number for each {of}, got {np.shape(value)}"
+                )
+            parameters[label] = _checks.matrix(label, np.asarray(value)[None])[0]
     settings = {"init": "arrays", "hidden": first.shape[1]}
-    return _make_network(first.astype(name), second.astype(name), checked_activation(activation), settings)
+    return make_network(parameters, np.result_type(*parameters.values()), activation, settings)
 
 
 def checked_activation(name: str) -> str:
@@ -305,19 +293,47 @@ def checked_activation(name: str) -> str:
     return name
 
 
-def check_fits(network: Network, data: Dataset) -> None:
-    """Raise an error unless the network has the numbers of inputs and outputs of the data."""
+def check_fits(network: Network, data: Dataset, *, biases: bool = False) -> None:
+    """Raise an error unless the network has the numbers of inputs and outputs of the data.
+
+    Networks with biases also raise an error, unless ``biases`` says that the caller supports them.
+    """
     if hasattr(network, "state_dict"):
         raise ArgumentTypeError(
             "network",
-            f"expected a Network, got {type(network).__name__}; convert a PyTorch module of two Linear layers without "
-            "biases with zeroloss.networks.from_arrays(E, W), E = layer1.weight.T and W = layer2.weight.T",
+            f"expected a Network, got {type(network).__name__}; convert a PyTorch module of two Linear layers with "
+            "zeroloss.networks.from_torch(module)",
         )
     _checks.check_instance("network", network, Network)
     _checks.check_instance("data", data, Dataset)
     got, expected = (len(network.E), network.W.shape[1]), (data.d_in, data.d_out)
     if got != expected:
         raise ArgumentValueError("network", f"expected (inputs, outputs) = {expected}, as in the data, got {got}")
+    if network.bias != "none" and not biases:
+        raise ArgumentValueError(
+            "network", f"expected a network without biases, which this computation does not support, got {network!r}"
+        )
+
+
+def fold_biases(network: Network, data: Dataset) -> tuple[Network, Dataset]:
+    """Return a network and data in which biases are weights of constants, and the same functions otherwise.
+
+    E and W of this network are the `layers` of the given one, and the data have a further input that is 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the network does not fit the data, or the outputs have biases.
+    """
+    check_fits(network, data, biases=True)
+    if network.bias == "none":
+        return network, data
+    if network.bias_output is not None:
+        raise ArgumentValueError(
+            "network",
+            f"expected a network without biases of the outputs, which this computation does not support, got {network}",
+        )
+    return Network(*network.layers, network.activation, network.settings), with_constant(data)
 
 
 def has_kink(network: Network) -> bool:
@@ -363,15 +379,17 @@ def _dtype_name(dtype: object) -> str:
     return str(_checks.choice("dtype", name, _checks.DTYPES))
 
 
-def _initialise(E: NDArray[Any], W: NDArray[Any], activation: str, dtype: str, settings: Mapping[str, Any]) -> Network:
-    """Make a network of a precision from drawn entries."""
-    name = _dtype_name(dtype)
-    return _make_network(
-        _checks.matrix("E", E, name), _checks.matrix("W", W, name), checked_activation(activation), settings
-    )
+def _append_row(layer: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
+    """Return a layer with its biases as a further row."""
+    return layer if bias is None else np.concatenate([layer, bias[None]])
 
 
-def _make_network(E: NDArray[Any], W: NDArray[Any], activation: str, settings: Mapping[str, Any]) -> Network:
-    """Make a network, with read-only arrays."""
-    E.flags.writeable = W.flags.writeable = False
-    return Network(E, W, activation, settings)
+def make_network(
+    parameters: Mapping[str, NDArray[Any]], dtype: object, activation: str, settings: Mapping[str, Any]
+) -> Network:
+    """Make a network of a precision from copies of its arrays, which are read-only."""
+    name, arrays = _dtype_name(dtype), {}
+    for label, array in parameters.items():
+        arrays[label] = _checks.matrix(label, array if array.ndim == 2 else array[None], name).reshape(array.shape)
+        arrays[label].flags.writeable = False
+    return Network(**arrays, activation=checked_activation(activation), settings=settings)

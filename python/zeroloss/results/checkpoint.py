@@ -106,7 +106,7 @@ class Checkpoint:
             "seconds": self.seconds,
             "descriptions": {name: list(texts) for name, texts in self.descriptions.items()},
         }
-        arrays = {"network E": self.network.E, "network W": self.network.W}
+        arrays = {f"network {name}": array for name, array in self.network.parameters.items()}
         for kind in ("state", "last_record", "last_snapshot"):
             arrays |= {f"{kind} {name}": values for name, values in getattr(self, kind).items()}
         texts: dict[str, dict[str, Any]] = {}
@@ -149,14 +149,15 @@ def _decode(about: dict[str, Any], arrays: Columns) -> Checkpoint:
     def select(kind: str) -> dict[str, NDArray[Any]]:
         return {name.removeprefix(f"{kind} "): a for name, a in arrays.items() if name.startswith(f"{kind} ")}
 
-    E, W = arrays["network E"], arrays["network W"]
-    E.flags.writeable = W.flags.writeable = False
+    parameters = select("network")
+    for array in parameters.values():
+        array.flags.writeable = False
     return Checkpoint(
         step=about["step"],
         settings=about["settings"],
         data=about["data"],
         state=select("state"),
-        network=Network(E, W, about["activation"], about["network_settings"]),
+        network=Network(**parameters, activation=about["activation"], settings=about["network_settings"]),
         outcome=None if about["outcome"] is None else Outcome(Ending(about["outcome"][0]), about["outcome"][1]),
         records=about["records"],
         snapshots=about["snapshots"],

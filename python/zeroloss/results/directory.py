@@ -241,7 +241,7 @@ class RunDirectory:
             history.attrs["events"] = json.dumps(dict(checkpoint.events))
         stored, last = self.snapshot_rows(checkpoint), checkpoint.last_snapshot
         network = checkpoint.network
-        if checkpoint.snapshots * (network.E.nbytes + network.W.nbytes) > _LAZY_ABOVE:
+        if checkpoint.snapshots * network.nbytes > _LAZY_ABOVE:
             sample = snapshot_dataset(next(stored.blocks(0, 1)))
             path = self.path.absolute()  # The working directory may change before the snapshots are read.
             home = RunDirectory(path.parent if path.name == CURRENT else path)

@@ -44,6 +44,7 @@ DESCRIPTIONS = {
     "test_accuracy": ("1", "share of test samples whose largest output is the target's"),
     "norm_E": ("1", "Frobenius norm of the first layer"),
     "norm_W": ("1", "Frobenius norm of the second layer"),
+    "norm_bias": ("1", "norm of all biases"),
     "effective_decay": ("1", "weight decay that remains after rounding, divided by the weight decay of the settings"),
     "residual": ("1", "Frobenius norm of H W − Y on the training samples"),
     "cost": ("1", "R(E)/λ = ‖E‖² + tr(YᵀB), Eq. 19 for every ridge"),
@@ -64,6 +65,7 @@ _LABELS = {
     "slow_time": "slow time s",
     "norm_E": "‖E‖",
     "norm_W": "‖W‖",
+    "norm_bias": "norm of the biases",
     "residual": "‖H W − Y‖",
     "cost": "cost R/λ",
     "largest_residual": "max|F − Y|",
@@ -112,20 +114,29 @@ def snapshot_dataset(columns: Columns) -> xr.Dataset:
     ----------
     columns : mapping of str to array
         The steps under "step", the time coordinates under their name with the prefix `TIME`, E of shape
-        (snapshots, d_in, h) and W of shape (snapshots, h, d_out).
+        (snapshots, d_in, h) and W of shape (snapshots, h, d_out), and the biases if there are any, of shapes
+        (snapshots, h) and (snapshots, d_out).
 
     Returns
     -------
     xarray.Dataset
-        E over ("step", "d_in", "hidden") and W over ("step", "hidden", "d_out").
+        E over ("step", "d_in", "hidden") and W over ("step", "hidden", "d_out"), and possibly bias_hidden over
+        ("step", "hidden") and bias_output over ("step", "d_out").
     """
     import xarray as xr  # noqa: PLC0415
 
-    coordinates = {name.removeprefix(TIME): values for name, values in columns.items() if name not in {"E", "W"}}
+    parameters = {
+        "E": (("d_in", "hidden"), "first layer, (d_in, h)"),
+        "W": (("hidden", "d_out"), "second layer, (h, d_out)"),
+        "bias_hidden": (("hidden",), "biases of the hidden units, (h,)"),
+        "bias_output": (("d_out",), "biases of the outputs, (d_out,)"),
+    }
+    coordinates = {name.removeprefix(TIME): values for name, values in columns.items() if name not in parameters}
     return xr.Dataset(
         {
-            "E": (("step", "d_in", "hidden"), columns["E"], labels("E", "", "first layer, (d_in, h)")),
-            "W": (("step", "hidden", "d_out"), columns["W"], labels("W", "", "second layer, (h, d_out)")),
+            name: (("step", *dims), columns[name], labels(name, "", meaning))
+            for name, (dims, meaning) in parameters.items()
+            if name in columns
         },
         {name: ("step", values, _attributes(name)) for name, values in coordinates.items()},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -318,7 +318,7 @@ def describe_origin(network: Network, settings: Mapping[str, Any], step: int) ->
     """
     start = {key: value for key, value in settings["network"].items() if key not in {"activation", "dtype"}}
     if step == 0:
-        return Network(network.E, network.W, network.activation, start)
+        return replace(network, settings=start)
     return network.after(start, f"{settings['dynamics']['kind']}, {step} steps")
 
 

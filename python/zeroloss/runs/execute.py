@@ -364,7 +364,7 @@ def _check_disk(
     if end.time is not None or plan.stop_minutes is not None or plan.rules:
         return
     records, snapshots = count_rows(settings, begin, end.step)
-    size = network.E.nbytes + network.W.nbytes
+    size = network.nbytes
     check_disk(f"run.snapshot_every: {snapshots} snapshots", directory.path, 2 * snapshots * size)
     check_disk(f"run.record_every: {records} records", directory.path, 2 * (records * STORED_RECORD + snapshots * size))
 

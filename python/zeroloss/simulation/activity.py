@@ -31,11 +31,14 @@ def mention_inactivity(outcome: Outcome, network: Network, data: Dataset) -> Out
 
 def _is_inactive(network: Network, data: Dataset) -> bool:
     rows = data.rows_train
+    if network.bias_output is not None:  # Their gradients change the outputs.
+        return False
+    b = 0 if network.bias_hidden is None else network.bias_hidden
     if isinstance(rows, csr_array):
         count = rows.indptr[1]
-        first = rows.data[:count] @ network.E[rows.indices[:count]]
+        first = rows.data[:count] @ network.E[rows.indices[:count]] + b
     else:
-        first = rows[0] @ network.E
+        first = rows[0] @ network.E + b
     if (first > 0).any():  # The first sample decides for most networks. The others need not be evaluated.
         return False
     return bool(dead_units(network, data).all())

@@ -97,8 +97,11 @@ class History(RowObserver[dict[str, Any]]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the extremes since the last record, and the networks that later measures need."""
-        networks = {f"E {step}": network.E for step, network in self.measures.earlier.items()}
-        networks |= {f"W {step}": network.W for step, network in self.measures.earlier.items()}
+        networks = {
+            f"{name} {step}": array
+            for step, network in self.measures.earlier.items()
+            for name, array in network.parameters.items()
+        }
         return {"extremes": self._extremes, **networks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -107,7 +110,13 @@ class History(RowObserver[dict[str, Any]]):
         self._extremes = None if least is None or greatest is None else (least, greatest)
         steps = sorted(int(name.removeprefix("E ")) for name in state if name.startswith("E "))
         activation = self._settings["network"]["activation"]
-        self.measures.earlier = {at: Network(state[f"E {at}"], state[f"W {at}"], activation) for at in steps}
+        names = ("E", "W", "bias_hidden", "bias_output")
+        self.measures.earlier = {
+            at: Network(
+                **{name: state[f"{name} {at}"] for name in names if f"{name} {at}" in state}, activation=activation
+            )
+            for at in steps
+        }
 
     def pending_bytes(self) -> int:
         """Return the bytes that the records in memory take."""

@@ -25,7 +25,7 @@ def count_rows(settings: Mapping[str, Any], begin: int, end: int) -> tuple[int, 
 def check_results_fit(settings: Mapping[str, Any], networks: Sequence[Network], begin: int, end: int) -> None:
     """Raise ValueError if the records and snapshots of runs, one for each network, cannot fit in memory."""
     records, snapshots = count_rows(settings, begin, end)
-    needed = snapshots * sum(network.E.nbytes + network.W.nbytes for network in networks)
+    needed = snapshots * sum(network.nbytes for network in networks)
     if needed:
         check_memory(f"snapshot_every: {len(networks) * snapshots} snapshots", needed)
     check_memory(f"record_every: {len(networks) * records} records", needed + len(networks) * records * RECORD)

@@ -1,4 +1,4 @@
-"""Snapshots of both layers on a schedule."""
+"""Snapshots of the parameters on a schedule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = tuple[Mapping[str, float], Network]  # The time coordinates, and the netwo
 
 
 class Snapshots(RowObserver[Row]):
-    """The observer that records E and W. Parameters are as for `RowObserver`."""
+    """The observer that records E, W and biases. Parameters are as for `RowObserver`."""
 
     def __init__(self, every: Every, done: int | None = None) -> None:
         super().__init__("snapshot_every", every, done)
@@ -38,14 +38,14 @@ class Snapshots(RowObserver[Row]):
 
     def pending_bytes(self) -> int:
         """Return the bytes that the snapshots in memory take."""
-        return len(self._rows) * sum(network.E.nbytes + network.W.nbytes for _, network in self._rows[:1])
+        return len(self._rows) * sum(network.nbytes for _, network in self._rows[:1])
 
     def to_columns(self, steps: Sequence[int], rows: Sequence[Row]) -> Columns:
         """Return snapshots as columns."""
         columns = _times(steps, rows)
         if rows:
-            columns["E"] = np.stack([network.E for _, network in rows])
-            columns["W"] = np.stack([network.W for _, network in rows])
+            for name in rows[0][1].parameters:
+                columns[name] = np.stack([network.parameters[name] for _, network in rows])
         return columns
 
     def to_dataset(self, begin: int = 0, earlier: xr.Dataset | None = None) -> xr.Dataset | None:
@@ -56,11 +56,12 @@ class Snapshots(RowObserver[Row]):
         """Return all snapshots as columns. Each one is dropped after it is copied, because two copies may not fit."""
         rows, columns = self._rows, _times(self._steps, self._rows)
         _, first = rows[0]
-        for name, layer in (("E", first.E), ("W", first.W)):
-            columns[name] = np.empty((len(rows), *layer.shape), layer.dtype)
+        for name, array in first.parameters.items():
+            columns[name] = np.empty((len(rows), *array.shape), array.dtype)
         while rows:
             _, network = rows.pop()
-            columns["E"][len(rows)], columns["W"][len(rows)] = network.E, network.W
+            for name, array in network.parameters.items():
+                columns[name][len(rows)] = array
         self._steps.clear()
         return columns
 

@@ -74,8 +74,8 @@ def table_of(run: Run, places: Sequence[int] | NDArray[np.intp]) -> dict[str, An
     target = np.vstack([data.Y_train, data.Y_test]).argmax(axis=1)
     predicted, margin = [], []
     for place in places:
-        E, W = run.snapshots.E[int(place)].values, run.snapshots.W[int(place)].values
-        F = np.asarray(dataclasses.replace(run.network, E=E, W=W).outputs(X), np.float64)
+        parameters: dict[str, Any] = {n: run.snapshots[n][int(place)].values for n in run.network.parameters}
+        F = np.asarray(dataclasses.replace(run.network, **parameters).outputs(X), np.float64)
         own = F[np.arange(len(F)), target]
         predicted.append(F.argmax(axis=1))
         F[np.arange(len(F)), target] = -np.inf

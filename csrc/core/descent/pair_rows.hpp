@@ -1,0 +1,60 @@
+// The rows of E as ReLU on pairs reads them. Hidden biases b are included as E + b/2: the two rows of a pair then add
+// up to Z with the bias, and the inner loops are the same with and without biases. For AVX-512 there is also a
+// transpose. All of it is negated as E is, see gradient_descent.hpp.
+#pragma once
+
+#include "descent_hidden.hpp"
+
+namespace zeroloss {
+
+template <class T>
+class PairRows {
+ public:
+  /// For `strips` strips of hidden units; empty unless it is in use.
+  PairRows(const StripInputs<T>& X, bool in_use, Index strips)
+      : has_biases(in_use && X.has_constant()),
+        registers_per_row(in_use && X.packed_rows() <= max_registers_per_row * L ? (X.packed_rows() + L - 1) / L : 0),
+        d_in_(X.d_in),
+        rows_(X.packed_rows()),
+        with_biases_(has_biases ? strips * d_in_ * L : 0),
+        transposed_(strips * L * registers_per_row * L) {}
+
+  /// The rows of strip u, of which E is the strip of E.
+  const T* of(Index u, const T* E) const { return has_biases ? with_biases_.data() + u * d_in_ * L : E; }
+  const T* transposed() const { return transposed_.data(); }
+
+  /// Updates strip u from its strip of E.
+  void update(Index u, const T* E) {
+    if (has_biases) {
+      T* const output = with_biases_.data() + u * d_in_ * L;
+      const Vector<T> half = T(0.5) * load(E + rows_ * L);
+      for (Index j = 0; j < rows_; ++j) store(output + j * L, load(E + j * L) + half);
+    }
+    if (registers_per_row > 0) transpose(u, [rows = of(u, E)](Index j) { return load(rows + j * L); });
+  }
+
+  /// Writes the transpose of strip u, one square block for each register of a row. row(j) returns row j of the strip.
+  template <class Row>
+  [[gnu::always_inline]] void transpose(Index u, const Row row) {
+    T* output = transposed_.data() + u * registers_per_row * L * L;
+    for (Index first = 0; first < rows_; first += L, output += L * L) {
+      Vector<T> v[L];
+#pragma GCC unroll 16
+      for (int r = 0; r < L; ++r) v[r] = first + r < rows_ ? row(first + r) : Vector<T>{};
+      zeroloss::transpose<T>(v);
+#pragma GCC unroll 16
+      for (int r = 0; r < L; ++r) store(output + r * L, v[r]);
+    }
+  }
+
+  const bool has_biases;
+  const Index registers_per_row;  // 0 if there is no transpose
+
+ private:
+  static constexpr int L = lanes<T>;
+  const Index d_in_, rows_;
+  Buffer<T> with_biases_;  // [strip][d_in][lanes], as E
+  Buffer<T> transposed_;   // [strip][register][lanes][lanes]
+};
+
+}  // namespace zeroloss
