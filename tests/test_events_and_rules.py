@@ -38,6 +38,23 @@ def test_events_agree_with_records_of_every_step():
         assert step == (int(holds.argmax()) if holds.any() else None), text
 
 
+@pytest.mark.parametrize(("record_every", "event_every"), [(1, 7), (4, 10)])
+def test_events_do_not_depend_on_checkpoints(tmp_path, record_every, event_every):
+    """The accuracy rises and falls between two checks. Chunks have records within them, or end at every step."""
+    settings = {
+        "data": {"p": 5, "test_count": 2},
+        "network": {"hidden": 6},
+        "dynamics": {"kind": "gradient_descent", "lr": 3.5, "momentum": 0.9},
+        "run": {"steps": 83, "record_every": record_every, "event_every": event_every},
+    }
+    settings["run"]["events"] = ["train_accuracy >= 0.4", "test_loss < 0.21"]
+    found = []
+    for name, options in (("a", {}), ("b", {"checkpoint_every": 1})):
+        given = config.from_settings({**settings, "run": {**settings["run"], **options}})
+        found.append(runs.run(given, tmp_path / name, progress=False).events)
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("kind", ["gradient_descent", "predicted_gradient"])
 def test_an_extended_run_has_the_events_of_a_longer_one(tmp_path, kind):
     whole = simulate(kind, events=TEXTS)

@@ -64,7 +64,7 @@ class Events(Observer):
             for event in self._pending:
                 if event.name == "train_loss" and (holds := event.holds(view.losses)).any():
                     self.first_steps[event.text] = view.begin + int(holds.argmax())
-        if view.inner_records:
+        if view.inner_records and self._checks_inner_records:
             self._check_inner_records(view)
         is_due = self._schedule.due(view.step) and (self._last is None or self._last.step != view.step)
         if view.is_final or is_due:
