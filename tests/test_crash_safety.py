@@ -263,7 +263,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(tmp_path, da
     assert_same_run(whole, resumed)
     for path in RunDirectory(tmp_path / "a").checkpoint_paths():
         path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DamagedError, match="no valid checkpoint; 3 damaged: "):
+    with pytest.raises(DamagedError, match="no valid checkpoint among 3: "):
         runs.resume(tmp_path / "a", progress=False, on_warning=lines.append)
 
 
@@ -273,7 +273,7 @@ def test_damaged_rows_are_an_error(tmp_path):
     *_, last = sorted((tmp_path / "a" / "rows").glob("history-*"))
     last.write_bytes(truncate(last.read_bytes()))
     lines = []
-    with pytest.raises(DamagedError, match=f"no valid checkpoint; 3 damaged: {last.name}"):
+    with pytest.raises(DamagedError, match=f"no valid checkpoint among 3: {last.name}"):
         runs.resume(tmp_path / "a", progress=False, on_warning=lines.append)
     assert lines == []
 

@@ -8,6 +8,7 @@ import pytest
 import zeroloss as zl
 from command import run_in_turn
 from zeroloss import config, runs, sweeps
+from zeroloss.results.files import DamagedError
 
 SETTINGS = {
     "data": {"p": 5, "test_count": 3},
@@ -83,6 +84,15 @@ def test_damaged_lists_of_cells_are_rejected(content, base, tmp_path):
     with pytest.raises(ValueError, match=r"directory: expected .*cells\.json") as caught:
         sweeps.open_sweep(work)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["history.nc", "snapshots.nc"])
+def test_a_missing_file_is_named(name, base, tmp_path):
+    shutil.copytree(base / "run", work := tmp_path / "a")
+    (work / name).unlink()
+    for action in (zl.load, lambda path: zl.runs.resume(path, extend=1, progress=False)):
+        with pytest.raises(DamagedError, match=rf"no valid checkpoint among \d: {name} is missing$"):
+            action(work)
 
 
 @pytest.mark.parametrize("name", ["history.nc", "snapshots.nc", "data.npz"])

@@ -90,7 +90,7 @@ def _read(directory: RunDirectory, extender: Callable[..., None]) -> tuple[Run, 
         run.outcome = _outcome(directory, checkpoint)
         return run, damaged
     if damaged:
-        raise DamagedError(f"{directory.path}: no valid checkpoint; {len(damaged)} damaged: {damaged[0][1]}")
+        raise DamagedError(f"{directory.path}: no valid checkpoint among {len(damaged)}: {damaged[0][1]}")
     return None
 
 

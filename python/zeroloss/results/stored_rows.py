@@ -54,9 +54,9 @@ class StoredRows:
         try:
             for _ in self._table.blocks(self._count):
                 pass
-        except DamagedError:
+        except DamagedError as error:
             if not self._exported.exists():
-                raise
+                raise self._lack_of_rows(error) from None
             with open_columns(self._exported) as columns:
                 self._places(columns)
 
@@ -67,10 +67,14 @@ class StoredRows:
             for block in self._table.blocks(end, begin):
                 yield block
                 begin += len(block["step"])
-        except DamagedError:
+        except DamagedError as error:
             if not self._exported.exists():
-                raise
+                raise self._lack_of_rows(error) from None
             yield from self._exported_blocks(begin, end)
+
+    def _lack_of_rows(self, error: DamagedError) -> DamagedError:
+        """Return the error of the pieces or, without pieces, that the file of a run that has ended is missing."""
+        return error if self._table.paths() else DamagedError(f"{self._exported.name} is missing")
 
     def reopen(self) -> None:
         """Write the rows of a run that has ended as pieces again."""

@@ -51,7 +51,7 @@ def open_run(directory: RunDirectory, on_warning: Callable[[str], None]) -> tupl
         if checkpoint is not None:  # Otherwise the error below names the first one.
             on_warning(line)
     if checkpoint is None:
-        raise DamagedError(f"{directory.path}: no valid checkpoint; {len(damaged)} damaged: {damaged[0][1]}")
+        raise DamagedError(f"{directory.path}: no valid checkpoint among {len(damaged)}: {damaged[0][1]}")
     data = read_samples(directory.data)
     if (fingerprint := fingerprint_of_samples(data)) != checkpoint.data:
         raise ArgumentValueError(
