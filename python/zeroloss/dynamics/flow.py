@@ -20,6 +20,10 @@ from .stepper import Chunk, ChunkStepper, copy_network
 _NUMBERS = ("steps", "time", "next_size", "step_size", "evaluations", "rejected_steps")
 
 
+class DurationTooLongError(StepSizeTooSmallError):
+    """The steps of a flow are too small, relative to its duration, to change the time."""
+
+
 class ProximalError(ArithmeticError):
     """An implicit step whose equations were not solved.
 
@@ -90,7 +94,7 @@ class FlowStepper(ChunkStepper):
         ahead = copy.copy(self)
         ahead.restore(self.state)
         if ahead.state["time"] + (size := ahead._next_size()) < time:
-            raise StepSizeTooSmallError(f"a step of {size:.1e} is too small to reach the time {time:g}")
+            raise DurationTooLongError(f"a step of {size:.1e} is too small to reach the time {time:g}")
         while ahead.state["time"] < time:
             ahead._take_step(time - float(ahead.state["time"]))
         ahead.state["time"] = np.array(time)
@@ -188,6 +192,8 @@ def flow_outcome(error: Exception | None, where: str, adaptive_only: bool = Fals
 
     ``where`` is the beginning of its message. ``adaptive_only`` states that the flow has no fixed step_size.
     """
+    if isinstance(error, DurationTooLongError):
+        return Outcome(Ending.STIFF, f"{where} {error}; lower the duration")
     if isinstance(error, StepSizeTooSmallError):
         return Outcome(
             Ending.STIFF, f"{where} {error}; raise rtol{'' if adaptive_only else ' or use a fixed step_size'}"

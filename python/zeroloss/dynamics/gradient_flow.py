@@ -97,10 +97,10 @@ class GradientFlow:
         )
         _checks.choice("loss", self.loss, LOSSES)
         _checks.choice("reduction", self.reduction, REDUCTIONS)
-        _checks.set_fields(self, temperature=checked_temperature(self.temperature, self.loss))
         _checks.choice("train_layers", self.train_layers, LAYERS)
         if self.method is not None:
             _checks.choice("method", self.method, METHODS)
+        _checks.set_fields(self, temperature=checked_temperature(self.temperature, self.loss))
         if self.method == "proximal" and self.loss != "mse":
             raise ArgumentValueError("method", f"'proximal' needs loss 'mse', got {self.loss!r}; use 'chebyshev'")
         if self.method == "proximal" and self.train_layers != "both":
