@@ -50,6 +50,20 @@ def test_a_setting_that_cannot_be_computed_is_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("figure", "status", "message"),
+    [
+        ("1", 1, "figure 1: a weight is not finite at step 2; lower lr (now 1e+300)"),
+        ("2", 2, "figure 2: lr: a step covers the slow time 1e+299, longer than 2"),
+        ("3", 2, "figure 3: lr: a step covers the slow time 1e+299, longer than 2"),
+    ],
+)
+def test_toys_with_a_large_lr_fail_in_one_line(figure, status, message, tmp_path):
+    done = run_command("reproduce", figure, "--quick", "--set", "lr=1e300", "--out", tmp_path)
+    assert (done.returncode, done.stderr) == (status, f"zeroloss: {message}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_activation_has_a_colour():
     names = ("identity", "relu", "leaky_relu(0.1)", "square", "tanh", "gelu", "softplus(5)")
     assert len({choose_colour(name) for name in names}) == len(names)

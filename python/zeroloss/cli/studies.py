@@ -144,6 +144,8 @@ class _ConfiguredStudy:
             path = _files.save_failed(error.run, out, name)
             line = f"{title}: {error}; the partial results of that run are in {path}"
             raise CommandError(NUMERICAL_FAILURE, line) from None
+        except FloatingPointError as error:
+            raise CommandError(NUMERICAL_FAILURE, f"{title}: {error}") from None
         except Exception as error:
             raise self._error_of_settings(error) from error
         try:

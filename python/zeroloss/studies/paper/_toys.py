@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ..._checks import ArgumentValueError
 
 __all__ = ["Unit", "count_slow_steps"]
 
@@ -39,14 +42,23 @@ class Unit:
         """Take steps w ← w − lr (∇loss + weight_decay · w) from starts (m, d), and return the path (m, steps + 1, d).
 
         ``weight_decay`` is one number, or one for each start (m,).
+
+        Raises
+        ------
+        FloatingPointError
+            If a weight is not finite.
         """
         w = np.array(starts, dtype=np.float64)
         decay = np.broadcast_to(weight_decay, w.shape[:1])[:, None]
         path = np.empty((len(w), steps + 1, w.shape[1]))
         path[:, 0] = w
-        for step in range(1, steps + 1):
-            w = w - lr * (self.gradient(w) + decay * w)
-            path[:, step] = w
+        with np.errstate(over="ignore", invalid="ignore"):
+            for step in range(1, steps + 1):
+                w = w - lr * (self.gradient(w) + decay * w)
+                path[:, step] = w
+        if not np.isfinite(w).all():
+            step = int(np.isfinite(path).all(axis=(0, 2)).argmin())
+            raise FloatingPointError(f"a weight is not finite at step {step}; lower lr (now {lr:g})")
         return path
 
     def norm_flow(self, starts: ArrayLike, slow_time: ArrayLike) -> NDArray[np.float64]:
@@ -61,5 +73,14 @@ class Unit:
 
 
 def count_slow_steps(slow_time: ArrayLike, lr: float, weight_decay: float) -> NDArray[np.int64]:
-    """Return the steps at which descent has the slow times s = weight_decay · lr · steps."""
+    """Return the steps at which descent has the slow times s = weight_decay · lr · steps.
+
+    Raises
+    ------
+    ValueError
+        If a slow time above 0 is shorter than half a step.
+    """
+    shortest = min((s for s in np.ravel(slow_time).tolist() if s > 0), default=math.inf)
+    if shortest < lr * weight_decay / 2:
+        raise ArgumentValueError("lr", f"a step covers the slow time {lr * weight_decay:g}, longer than {shortest:g}")
     return np.rint(np.asarray(slow_time) / (lr * weight_decay)).astype(np.int64)
