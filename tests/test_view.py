@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import re
+import sys
 import zlib
 
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 
 import zeroloss as zl
 from command import run_command
+from zeroloss.view import view as zl_view
 from zeroloss.view.curves import keep_extremes
 from zeroloss.view.encode import encode, encode_weights
+from zeroloss.view.measured import measured_charts
 from zeroloss.view.page import run_page, to_json
 from zeroloss.view.predictions import pairs_of
 
@@ -54,6 +58,27 @@ def test_weights_are_rounded_relative_to_the_largest_of_the_unit():
     largest = np.abs(weights).max(axis=2, keepdims=True)
     # Half a unit of 2047, and the rounding of a scale to float32.
     assert (np.abs(found - weights) <= largest * (0.5 / 2047 + 2**-23)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "level"),
+    [
+        ({}, ["2/lr", 20.0]),
+        ({"lr_W": 0.1, "label_noise_std": 0.1}, ["2/lr", 20.0]),
+        ({"lr_W": 0.2}, None),
+        ({"train_layers": "W"}, None),
+        ({"batch_size": 2}, None),
+        ({"momentum": 0.5}, None),
+    ],
+    ids=str,
+)
+def test_the_edge_of_stability_is_that_of_plain_descent(options, level):
+    data = zl.datasets.modular_addition(5, test_count=3)
+    net = zl.networks.uniform_fan_in(data, hidden=8, seed=1)
+    measures = {"sharpness": lambda network: 1.0}
+    run = zl.simulate(zl.GradientDescent(lr=0.1, **options), data, net, steps=1, measures=measures)
+    (chart,) = [chart for chart in measured_charts(run) if chart["name"] == "measured sharpness"]
+    assert chart["level"] == level
 
 
 def test_arrays_are_encoded_with_their_type_and_shape():
@@ -150,7 +175,7 @@ def test_the_command_writes_a_page_and_replaces_only_its_own(directory, tmp_path
         (("nothing",), "found no directory"),
         (("RUN", "--out", "a.png"), "ends in .html"),
         (("EMPTY",), "expected a run"),
-        (("RUN", "--out", "nowhere/a.html"), "No such file"),
+        (("RUN", "--out", "nowhere/a.html"), "there is no directory"),
     ],
 )
 def test_bad_input_is_one_line(directory, tmp_path, words, part):
@@ -186,3 +211,15 @@ def test_the_command_that_repeats_a_run_repeats_it(directory, tmp_path):
     assert zl.load(tmp_path / "new").history.equals(run.history)
     again = data_of_page(run_page([("b", zl.load(tmp_path / "new"), tmp_path / "new")]))["about"]["repeat"]
     assert str(tmp_path / "new" / "config.toml") in again["command"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names of files are UTF-8")
+def test_a_directory_may_have_any_name(directory):
+    renamed = directory.rename(os.fsdecode(os.fsencode(directory.parent) + b"/r\xff"))
+    page = zl_view([renamed], open_page=False)
+    assert "<title>r?: reached the end" in page.read_text(encoding="utf-8")
+
+
+def test_a_missing_directory_of_the_page_is_named(directory):
+    with pytest.raises(FileNotFoundError, match=r"out: there is no directory none$"):
+        zl_view([directory], "none/page.html", open_page=False)

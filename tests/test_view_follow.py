@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from http import HTTPStatus
 
 import pytest
 
@@ -155,3 +156,13 @@ def test_the_page_follows_a_run(directory):
         finally:
             os.kill(process.pid, signal.SIGINT)
         assert process.wait() == 0
+
+
+def test_a_page_that_is_closed_while_it_is_sent_is_no_error():
+    class ClosedConnection:
+        def write(self, content):
+            raise BrokenPipeError
+
+    handler = object.__new__(follow._Handler)
+    handler.wfile, handler.request_version, handler.requestline = ClosedConnection(), "HTTP/1.1", "GET / HTTP/1.1"
+    handler._send(HTTPStatus.OK, b"content", "text/plain")

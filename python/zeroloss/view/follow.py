@@ -7,6 +7,7 @@ after each reading for twenty times as long as the reading took.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -138,8 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers |= {"Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"}
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(ConnectionError):  # The page was closed.
+            self.end_headers()
+            self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Write nothing, because a log would contain the token."""

@@ -74,9 +74,16 @@ def _kind(name: str) -> str:
 
 
 def _edge_of_stability(run: Run) -> list[Any] | None:
-    """Return the sharpness above which descent with the learning rate of the run is unstable, 2/lr."""
+    """Return the sharpness above which descent with the learning rate of the run is unstable, 2/lr.
+
+    None for other rules: a schedule, momentum, minibatches, one layer, or a learning rate of its own for W.
+    """
     dynamics = run.settings["dynamics"]
-    lr, momentum = dynamics.get("lr"), dynamics.get("momentum", 0.0)
-    if dynamics.get("kind") != "gradient_descent" or not isinstance(lr, int | float) or not lr > 0 or momentum:
+    lr = dynamics.get("lr")
+    if dynamics.get("kind") != "gradient_descent" or not isinstance(lr, int | float) or not lr > 0:
+        return None
+    if dynamics.get("momentum") or dynamics.get("batch_size") or dynamics.get("lr_W") not in {None, lr}:
+        return None
+    if dynamics.get("train_layers", "both") != "both":
         return None
     return ["2/lr", 2 / lr]

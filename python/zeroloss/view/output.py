@@ -133,6 +133,8 @@ def find_page_path(directory: Path, out: str | os.PathLike[str] | None) -> Path:
     if out is not None:
         if Path(out).suffix.lower() != ".html":
             raise ArgumentValueError("out", f"expected a name that ends in .html, got {out}")
+        if not Path(out).parent.is_dir():
+            raise FileNotFoundError(f"out: there is no directory {Path(out).parent}")
         if os.path.lexists(out) and not is_page(Path(out)):
             raise FileExistsError(f"out: {out} is a file that zeroloss did not write; choose another name")
         return Path(out)

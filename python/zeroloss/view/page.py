@@ -135,6 +135,7 @@ def assemble(
     from bokeh.core.json_encoder import serialize_json  # noqa: PLC0415
     from bokeh.document import Document  # noqa: PLC0415
 
+    title = title.encode("utf-8", "replace").decode()  # A name of a file may have bytes that are not text.
     document = Document()
     for chart in charts:
         document.add_root(chart)
