@@ -62,7 +62,8 @@ def simulate(
     measures : mapping of str to function, optional
         Functions of the network that are called at every record, by name. Their values are recorded; see the notes.
     loss_extremes : bool
-        Whether gradient descent and AdamW record the least and the greatest training loss since the last record.
+        Whether gradient descent and AdamW record the least and the greatest training loss since the last record. With
+        minibatches or label noise they do not, because the loss of all samples is computed in records only.
     events : sequence of str, optional
         Conditions on recorded values, such as ``"test_accuracy >= 0.95"``, with one of <, <=, >, >=. ``Run.events`` has
         the exact first step at which each of them holds. See the notes.
