@@ -1,4 +1,4 @@
-"""``zeroloss view``: the page of a run in the browser."""
+"""``zeroloss view``: the page of a run or a sweep in the browser."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ _NICENESS = 19
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port of --follow.  [default: a free one]")
 @click.option("--no-open", is_flag=True, help="Do not open the page in the browser.")
 def view(directories: tuple[Path, ...], out: Path | None, follow: bool, port: int, no_open: bool) -> None:
-    """Show a run in the browser, as one HTML file.
+    """Show a run or a sweep in the browser, as one HTML file.
 
-    The run may have ended or be in progress. The file needs no other files and no access to the network. The curves of
-    further runs are drawn over those of the first. With --follow no file is written, and Ctrl-C ends the command.
+    It may have ended or be in progress. The file needs no other files and no access to the network. The curves of
+    further runs are drawn over those of the first. A sweep is shown alone. With --follow, which shows runs, no file is
+    written, and Ctrl-C ends the command.
     """
     if follow and out is not None:
         raise click.UsageError("--out and --follow cannot be combined; --follow writes no file")

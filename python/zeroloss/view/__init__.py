@@ -1,4 +1,4 @@
-"""Pages that show a run in the browser: one HTML file each, without access to the network."""
+"""Pages that show a run or a sweep in the browser: one HTML file each, without access to the network."""
 
 from .output import serve, view, view_run
 from .page import run_page

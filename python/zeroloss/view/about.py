@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,14 @@ def about_run(run: Run, directory: Path | None) -> dict[str, Any]:
     sections |= {"Records": settings, "Build": build}
     return {
         "outcome": str(run.outcome),
-        "sections": [
-            {"title": title, "rows": [[shorten(str(name), _LONGEST), _text(value)] for name, value in rows.items()]}
-            for title, rows in sections.items()
-        ],
+        "sections": [make_section(title, rows) for title, rows in sections.items()],
         "repeat": _repeat(run, directory),
     }
+
+
+def make_section(title: str, rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section with its rows as text."""
+    return {"title": title, "rows": [[shorten(str(name), _LONGEST), _text(value)] for name, value in rows.items()]}
 
 
 def _text(value: Any) -> str:

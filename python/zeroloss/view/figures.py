@@ -165,6 +165,14 @@ def make_square(name: str, side: int = SIDE) -> figure:
     return _figure(name, frame_width=side, frame_height=side)
 
 
+def make_wide(name: str, height: int) -> figure:
+    """Make a figure with the width of the page, whose ticks the script computes."""
+    chart = _figure(name, height=height, sizing_mode="stretch_width")
+    for axis in (*chart.xaxis, *chart.yaxis):
+        axis.ticker = _fixed_ticker()
+    return chart
+
+
 def source(name: str, columns: tuple[str, ...]) -> ColumnDataSource:
     """Return an empty source of data with a name."""
     from bokeh.models import ColumnDataSource  # noqa: PLC0415

@@ -10,23 +10,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .._checks import ArgumentValueError
-from .._reading import is_special
 from ..results import Run
 from ..results.files import write_atomically
 from ..runs import load
+from ..sweeps import Store, open_sweep
 from .follow import Follower, Server
-from .page import MARK, read_library, run_page
+from .page import is_page, read_library, run_page
+from .sweep import sweep_page
 
 
 def view(
     directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str] | None = None, *, open_page: bool = True
 ) -> Path:
-    """Write the page of a run, with the curves of further runs, and open it in the browser.
+    """Write the page of a run, with the curves of further runs, or of a sweep, and open it in the browser.
 
     Parameters
     ----------
     directories : sequence of path
-        The directories of the runs. The first one has all panels.
+        The directories of the runs, of which the first one has all panels; or the directory of one sweep.
     out : path, optional
         The file, whose name ends in ``.html``. By default it is ``view.html`` in the first directory, with a number if
         another program wrote a file of that name.
@@ -41,15 +42,21 @@ def view(
     Raises
     ------
     FileNotFoundError, DamagedError, ValueError
-        As for `zeroloss.load`.
+        As for `zeroloss.load` and `zeroloss.sweeps.open_sweep`, or if a sweep is not alone.
     FileExistsError
         If ``out`` is a file that this package did not write.
     ImportError
         If Bokeh is not installed.
     """
     paths = [Path(directory) for directory in directories]
-    runs = _named_runs(paths)
-    return write_page(run_page(runs), find_page_path(paths[0], out), open_page)
+    if _has_sweep(paths):
+        if len(paths) > 1:
+            raise ArgumentValueError("directories", f"expected one sweep, or runs only, got {len(paths)} directories")
+        file = find_page_path(paths[0], out)
+        is_inside = file.resolve().parent == paths[0].resolve()
+        base = "" if is_inside else f"{paths[0].resolve().as_uri()}/"
+        return write_page(sweep_page(open_sweep(paths[0]), paths[0], base), file, open_page)
+    return write_page(run_page(_named_runs(paths)), find_page_path(paths[0], out), open_page)
 
 
 def view_run(run: Run, out: str | os.PathLike[str] | None, open_page: bool) -> Path:
@@ -102,11 +109,18 @@ def serve(
         If the port is in use.
     """
     read_library()
-    with Server(Follower([Path(directory) for directory in directories], _named_runs), port) as server:
+    paths = [Path(directory) for directory in directories]
+    if _has_sweep(paths):
+        raise ArgumentValueError("directories", "expected runs to follow, got a sweep; follow one of its cells")
+    with Server(Follower(paths, _named_runs), port) as server:
         on_start(server.address)
         if open_page:
             webbrowser.open(server.address)
         server.serve_forever()
+
+
+def _has_sweep(paths: Sequence[Path]) -> bool:
+    return any(Store.is_at(path) for path in paths)
 
 
 def _named_runs(paths: Sequence[Path]) -> list[tuple[str, Run, Path | None]]:
@@ -141,11 +155,3 @@ def find_page_path(directory: Path, out: str | os.PathLike[str] | None) -> Path:
     names = itertools.chain(["view.html"], (f"view-{number}.html" for number in itertools.count(2)))
     paths = (directory / name for name in names)
     return next(path for path in paths if not os.path.lexists(path) or is_page(path))
-
-
-def is_page(path: Path) -> bool:
-    """Return whether a file is a page that this package wrote, judged by its first bytes."""
-    if is_special(path) or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return MARK.encode() in file.read(500)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _checks
+from .._reading import is_special
 from ..results import Run
 from . import figures
 from .about import about_run
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 #: The mark of the pages that this package writes: an element near the start of the file.
 MARK = '<meta name="generator" content="zeroloss view">'
 
-_SCRIPTS = ("decode", "ticks", "theme", "curves", "fourier", "units", "table", "settings", "main")
+_SCRIPTS = ("decode", "ticks", "theme", "elements", "curves", "fourier", "units", "table", "settings", "main")
 
 
 def run_page(runs: Sequence[tuple[str, Run, Path | None]], address: str | None = None) -> str:
@@ -171,6 +172,14 @@ def to_json(value: Any) -> str:
     """Return JSON for an HTML page: the characters <, > and & are escaped, and there are no numbers that JSON lacks."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def is_page(path: Path) -> bool:
+    """Return whether a file is a page that this package wrote, judged by its first bytes."""
+    if is_special(path) or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(500)
 
 
 def read_library() -> str:

@@ -1,13 +1,6 @@
 // The charts over the steps: curves of one or several runs, the cursor, the events, and a table with the values.
 const TIME_LABELS = { step: "step", time: "time of the dynamics", slow_time: "slow time" };
 
-function element(tag, text, attributes = {}) {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
-
 // The place of the last entry of an ascending array that is at most a value; -1 if there is none.
 function lastAtMost(array, value) {
   let [low, high] = [0, array.length];
@@ -29,18 +22,6 @@ function timeAt(run, name, step) {
   if (place === steps.length - 1) return times[place];
   const share = (step - steps[place]) / (steps[place + 1] - steps[place]);
   return times[place] + share * (times[place + 1] - times[place]);
-}
-
-function keyOf(line) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("class", "key");
-  svg.setAttribute("aria-hidden", "true");
-  const stroke = document.createElementNS("http://www.w3.org/2000/svg", "line");
-  const shape = { x1: 0, x2: 34, y1: 5, y2: 5, "stroke-width": 2.5, "stroke-dasharray": DASHES[line.dash].join(" ") };
-  for (const [name, value] of Object.entries(shape)) stroke.setAttribute(name, value);
-  svg.append(stroke);
-  line.key = stroke;
-  return svg;
 }
 
 // A chart: { name, title, lines, linear, undefinedIn, level }. A line has { label, about, colour, dash, read }, and its

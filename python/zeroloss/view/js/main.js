@@ -284,9 +284,4 @@ async function start() {
   if (page.data.address !== null) page.follow(page.data.address);
 }
 
-start().catch((error) => {
-  const failure = document.getElementById("failure");
-  failure.hidden = false;
-  failure.textContent = `The page cannot be shown: ${error.message}. It needs a browser of 2023 or later.`;
-  throw error;
-});
+start().catch(reportFailure);
