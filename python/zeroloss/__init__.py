@@ -1,6 +1,7 @@
 """Learning dynamics of two-layer networks after memorisation, computed by C++ kernels.
 
-The networks have two layers, F(X) = σ(X E + b) W + c, with or without biases.
+The networks have two layers, F(X) = σ(X E + b) W + c, with or without biases. They are trained on
+the full batch or on minibatches.
 The package implements "The Geometry of Grokking: Norm Minimization on the Zero-Loss Manifold" (arXiv 2511.01938).
 
 Importing the package loads only the kernels. Its other parts are imported when they are first used.

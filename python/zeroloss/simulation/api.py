@@ -38,8 +38,8 @@ def simulate(
 ) -> Run:
     """Simulate a dynamics for a number of steps, or for a duration.
 
-    Steps are taken in double or single precision on the CPU. They use all training samples unless the dynamics has a
-    ``batch_size``.
+    Steps are taken in double or single precision on the CPU. They use the full batch, which is all training samples,
+    unless the dynamics has a ``batch_size``.
 
     Parameters
     ----------

@@ -44,9 +44,9 @@ def simulate_many(
 ) -> Ensemble:
     """Simulate many dynamics side by side.
 
-    Every member gives the same bits as `zeroloss.simulate` alone. All arguments
-    except ``members``, ``measures``, ``at_once`` and ``progress`` have the same meaning as for `zeroloss.simulate`, and
-    apply to every member.
+    Every member gives the same bits as `zeroloss.simulate` alone. Steps use the full batch unless a dynamics has
+    a ``batch_size``. All arguments except ``members``, ``measures``, ``at_once`` and ``progress`` have the same meaning
+    as for `zeroloss.simulate`, and apply to every member.
 
     Parameters
     ----------
