@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from http import HTTPStatus
 
 import pytest
@@ -130,32 +131,37 @@ def test_the_options_of_files_and_servers_exclude_each_other(directory, tmp_path
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_the_page_follows_a_run(directory):
+def test_the_page_follows_a_run(server, directory):
+    driver = start_browser()
+    try:
+        browser = Browser(driver)
+        browser.open(server.address)
+        assert browser.text("step") == "40"
+        zl.load(directory).extend(60).save(directory)
+        browser.wait(lambda: browser.text("step") == "100")
+        assert len(browser.data("loss 0")["step"]) == 11
+        assert "at step 100" in browser.run("return document.querySelector('.snapshot').textContent")
+        assert browser.errors() == []
+        browser.choose("cursor", 3)
+        zl.load(directory).extend(20).save(directory)
+        browser.wait(lambda: browser.find("cursor").get_attribute("max") == "12")
+        assert browser.text("step") == "30"
+    finally:
+        driver.quit()
+
+
+def test_the_command_serves_until_ctrl_c_and_writes_no_file(directory):
     files = sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
     words = [sys.executable, "-m", "zeroloss", "view", directory, "--follow", "--no-open"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().removeprefix("page: ").strip()
         try:
-            address = process.stdout.readline().removeprefix("page: ").strip()
-            driver = start_browser()
-            try:
-                browser = Browser(driver)
-                browser.open(address)
-                assert browser.text("step") == "40"
-                assert sorted(str(path.relative_to(directory)) for path in directory.rglob("*")) == files
-                zl.load(directory).extend(60).save(directory)
-                browser.wait(lambda: browser.text("step") == "100")
-                assert len(browser.data("loss 0")["step"]) == 11
-                assert "at step 100" in browser.run("return document.querySelector('.snapshot').textContent")
-                assert browser.errors() == []
-                browser.choose("cursor", 3)
-                zl.load(directory).extend(20).save(directory)
-                browser.wait(lambda: browser.find("cursor").get_attribute("max") == "12")
-                assert browser.text("step") == "30"
-            finally:
-                driver.quit()
+            with urllib.request.urlopen(f"{address}data?version=0", timeout=300) as answer:
+                assert json.load(answer)["runs"][0]["records"] == 5
         finally:
             os.kill(process.pid, signal.SIGINT)
         assert process.wait() == 0
+    assert sorted(str(path.relative_to(directory)) for path in directory.rglob("*")) == files
 
 
 def test_a_page_that_is_closed_while_it_is_sent_is_no_error():

@@ -2,7 +2,7 @@
 
 It listens on the loopback interface only. The address has a random token, and requests with another path, method or
 host are refused. The page asks for newer data; the server reads the run again if its files have changed, and rests
-after each reading for twenty times as long as the reading took.
+after each reading for twenty times the processor time of the reading.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from ..results import Run
 from .page import data_of, run_page, to_json
 
-#: Seconds between two readings of the run, at least, and as a multiple of the time of a reading.
+#: Seconds between two readings of the run, at least, and as a multiple of the processor time of a reading.
 _PAUSE = 1.0
 _REST = 20.0
 
@@ -62,14 +62,14 @@ class Follower:
 
     def _refresh(self) -> None:
         """Read the runs again if their files have changed and the rest after the last reading is over."""
-        start = time.monotonic()
-        if start < self._next:
+        if time.monotonic() < self._next:
             return
+        start = time.thread_time()
         files = [_describe_files(path) for path in self._paths]
         if files != self._files:
             self._runs, self._files = self._read(self._paths), files
             self.version += 1
-        self._next = time.monotonic() + max(_PAUSE, _REST * (time.monotonic() - start))
+        self._next = time.monotonic() + max(_PAUSE, _REST * (time.thread_time() - start))
 
 
 def _describe_files(directory: Path) -> list[tuple[str, int, int]]:
