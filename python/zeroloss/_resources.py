@@ -5,6 +5,7 @@ The affinity of the process, its limits (``ulimit -v``) and the limits of its co
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -41,11 +42,12 @@ def available_memory() -> int:
     if limit and used and limit[0] != "max":
         free.append(max(int(limit[0]) - int(used[0]), 0))
     if sys.platform != "win32":
-        import resource  # noqa: PLC0415 — Windows does not have it
+        with contextlib.suppress(ImportError):
+            import resource  # noqa: PLC0415 — not every platform has it
 
-        most, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if most != resource.RLIM_INFINITY:
-            free.append(max(most - psutil.Process().memory_info().vms, 0))
+            most, _ = resource.getrlimit(resource.RLIMIT_AS)
+            if most != resource.RLIM_INFINITY:
+                free.append(max(most - psutil.Process().memory_info().vms, 0))
     return min(free)
 
 
