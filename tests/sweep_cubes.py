@@ -19,10 +19,10 @@ def make_random_cube(seed=0, keys=KEYS, event="test_accuracy >= 0.9"):
     ending = generator.choice(choices, shape, p=[0.65, 0.2, 0.1, 0.05]).astype(object)
     ending[0, 0], ending[-1, -1] = Ending.DIVERGED, NOT_ENDED
     has_records = np.isin(ending, choices[:2])
-    last = np.where(has_records, generator.choice([600.0, 800.0, 1000.0], shape), np.nan)
+    last = np.where(has_records, generator.choice([200.0, 300.0, 400.0, 1000.0], shape), np.nan)
     first = np.where(has_records, generator.choice([0.0, 100.0, np.nan], shape, p=[0.4, 0.4, 0.2]), np.nan)
     second = first + generator.choice([100.0, 200.0, 300.0, 400.0], shape)
-    second[generator.random(shape) < 0.5] = np.nan
+    second[(generator.random(shape) < 0.2) | (second > last)] = np.nan
     steps = np.arange(0, 1001, 100)
     curve = generator.random((*shape, len(steps)))
     curve[~(steps <= last[..., None])] = np.nan
