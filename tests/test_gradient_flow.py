@@ -340,10 +340,10 @@ def test_the_default_tolerance_depends_on_kinks(activation, expected):
 
 
 @pytest.mark.parametrize(
-    ("size", "activation", "advice"), [(1e150, "tanh", "raise rtol"), (1e200, "square", "lower rtol")]
+    ("size", "activation", "advice"), [(1e150, "tanh", "lower the duration"), (1e200, "square", "lower rtol")]
 )
 def test_advice_fits_adaptive_steps(size, activation, advice):
-    """Targets so large that steps are too short, or that the Hessian overflows."""
+    """Targets so large that steps are too short for the duration, or that the Hessian overflows."""
     data = zl.datasets.from_arrays(np.eye(3), np.full((3, 2), size))
     net = zl.networks.normal(data, hidden=4, std=1.0, seed=0, activation=activation)
     outcome = str(zl.simulate(zl.GradientFlow(1e-3), data, net, duration=1.0).outcome)

@@ -221,7 +221,7 @@ def test_every_array_that_numpy_writes_is_read(tmp_path):
 
 
 def test_integer_labels_are_explained():
-    with pytest.raises(ValueError, match=r"integer labels to one-hot rows with numpy\.eye\(classes\)\[labels\]"):
+    with pytest.raises(ValueError, match="give the number of classes for integer labels, classes=10"):
         zl.datasets.from_arrays(np.eye(3), [0, 1, 2])
 
 
