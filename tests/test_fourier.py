@@ -211,7 +211,7 @@ def test_the_group_is_saved_with_a_run(tmp_path):
 
 @pytest.mark.parametrize("p", [3, 4, 11, 12])
 def test_coordinates_are_those_of_the_projection_onto_the_plane(p):
-    """The scalar products of the points are those of the rows projected by a pseudo-inverse."""
+    """The points have the scalar products of the rows, projected by a pseudo-inverse."""
     E = np.random.default_rng(p).standard_normal((p, 7))
     for k, F in enumerate(defined_features(E), start=1):
         spanning = np.column_stack([F.real, F.imag])[:, : 1 if 2 * k == p else 2]

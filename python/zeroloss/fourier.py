@@ -166,7 +166,7 @@ def inverse_participation_ratio(
     """Compute the inverse participation ratio of each unit's Fourier power, Σ_k s_k² with the shares of `unit_shares`.
 
     It is 1 if a unit has a single frequency, and one over the number of frequencies if all have the same power.
-    Frequencies are those of `features`, k = 1 … ⌊n/2⌋; the mean over the group, k = 0, does not count.
+    Frequencies are k = 1 … ⌊n/2⌋, as in `features`; the mean over the group, k = 0, does not count.
 
     Parameters
     ----------

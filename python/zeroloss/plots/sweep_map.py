@@ -79,7 +79,7 @@ def _events(cube: xr.Dataset) -> list[str]:
 
 
 def choose_keys(cube: xr.Dataset, x: str | None = None, y: str | None = None) -> list[str]:
-    """Return the keys of the axes: those that are given, and otherwise the longest ones that are not seeds."""
+    """Return the keys of the axes: the given ones, and otherwise the longest ones that are not seeds."""
     keys = [str(dim) for dim in cube.ending.dims]
     for name, key in (("x", x), ("y", y)):
         if key is not None and key not in keys:

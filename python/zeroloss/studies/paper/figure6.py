@@ -185,7 +185,7 @@ def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
 
 
 def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
-    """Draw the five panels. The matrices and the planes are those of seed 0."""
+    """Draw the five panels. The matrices and the planes belong to seed 0."""
     vectors = r"$\mathrm{Re}\,F_k$, $\mathrm{Im}\,F_k$"
     absolute = r"$|\mathrm{Re}\,F_k|$, $|\mathrm{Im}\,F_k|$"
     _draw_accuracies(place("a", f"test accuracy, p = {s.p}, h = {s.hidden}"), numbers, s)
