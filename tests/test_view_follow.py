@@ -165,10 +165,14 @@ def test_the_command_serves_until_ctrl_c_and_writes_no_file(directory):
 
 
 def test_a_page_that_is_closed_while_it_is_sent_is_no_error():
+    sent = []
+
     class ClosedConnection:
         def write(self, content):
+            sent.append(content)
             raise BrokenPipeError
 
     handler = object.__new__(follow._Handler)
     handler.wfile, handler.request_version, handler.requestline = ClosedConnection(), "HTTP/1.1", "GET / HTTP/1.1"
     handler._send(HTTPStatus.OK, b"content", "text/plain")
+    assert len(sent) == 1
