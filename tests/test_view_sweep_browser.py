@@ -1,4 +1,4 @@
-"""The page of a sweep in a browser: its medians are those of the library, and nothing of a sweep is executed."""
+"""The page of a sweep in a browser: its medians agree with the library, and nothing of a sweep is executed."""
 
 import itertools
 

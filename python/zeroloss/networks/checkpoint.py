@@ -133,7 +133,7 @@ def _is_ignored(name: str, patterns: Iterable[str]) -> bool:
 def _find_bias_names(
     layer_names: Mapping[str, tuple[str, str]] | None, names: Mapping[str, Any] | None
 ) -> dict[str, str]:
-    """Return the names that the biases may have: of each layer by its name, and those that ``names`` gives."""
+    """Return the names that the biases may have: of each layer by its name, and the ones in ``names``."""
     found = {}
     for name in _layers(layer_names):
         if name in _OWN_BIASES:

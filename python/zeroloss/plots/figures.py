@@ -39,7 +39,7 @@ def make_figure(width: float, height: float) -> Figure:
 
 
 def take_axes(axes: Axes | Sequence[Axes] | None, count: int, *, width: float, height: float) -> list[Axes]:
-    """Return the axes that the user gives, or those of a new figure with at most four side by side.
+    """Return the axes that the user gives, or the axes of a new figure with at most four side by side.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ def set_time_axis(axes: Axes, values: NDArray[np.float64], name: str, scale: str
     Parameters
     ----------
     axes : Axes
-        The axes, or one of those that share the axis.
+        The axes, or one of several that share the axis.
     values : ndarray
         The steps or times of all records.
     name : str
