@@ -23,6 +23,7 @@ from .dataset import make_read_only as make_read_only
 from .dataset import with_constant as with_constant
 from .digits import digits
 from .label_noise import with_label_noise
+from .operands import find_operands as find_operands
 from .parity import sparse_parity
 from .teachers import linear_teacher, relu_teacher, teacher_layers
 

@@ -1,4 +1,4 @@
-"""The operands of algebraic tasks, and the samples that are made from them."""
+"""The operands of algebraic tasks: the samples that are made from them, and the way back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from .. import _checks
 from .._resources import check_memory
@@ -48,3 +48,30 @@ def make_samples(operands: Operands, p: int, results: Operands, split: Split, ab
     columns, d_in = (operands, p) if inputs == "sum" else (operands + p * np.arange(s), s * p)
     rows = csr_array((np.ones(s * samples), columns.ravel(), np.arange(0, s * samples + 1, s)), (samples, d_in))
     return split.split(rows, np.eye(p)[results], about)
+
+
+def find_operands(data: Dataset) -> Operands | None:
+    """Find the two operands of each sample of a task with m classes.
+
+    Parameters
+    ----------
+    data : Dataset
+        The samples.
+
+    Returns
+    -------
+    ndarray, (n + n_test, 2), or None
+        The operands, numbers below m, of the training and then the test samples. Inputs are e_a + e_b, which gives
+        a ≤ b, or (e_a, e_b), with one-hot vectors of length m. None for other inputs.
+    """
+    m = data.d_out
+    if data.classes is None or data.d_in not in {m, 2 * m}:
+        return None
+    rows = csr_array(vstack([csr_array(data.rows_train), csr_array(data.rows_test)]))
+    rows.eliminate_zeros()
+    rows.sort_indices()
+    if not np.isin(rows.data, (1.0, 2.0)).all() or not (rows.sum(axis=1) == 2).all():
+        return None
+    columns = np.repeat(rows.indices.astype(np.intp), rows.data.astype(np.intp)).reshape(-1, 2)
+    operands = columns if data.d_in == m else columns - [0, m]
+    return operands if ((operands >= 0) & (operands < m)).all() else None

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from .. import _checks
 from .._checks import ArgumentValueError
-from ..datasets import Dataset
+from ..datasets import Dataset, find_operands
 from ..networks import Network
 from .figures import find_figure, take_axes
 from .pictures import style
@@ -88,10 +87,19 @@ def classify_pairs(net: Network, data: Dataset) -> tuple[NDArray[np.float64], li
     _checks.check_instance("data", data, Dataset)
     if net.W.shape[1] != data.d_out:
         raise ArgumentValueError("net", f"expected {data.d_out} outputs, as the data have, got {net.W.shape[1]}")
+    operands = find_operands(data)
+    if operands is None:
+        task = data.settings.get("task", "other samples")
+        raise ArgumentValueError(
+            "data", f"expected a task with two operands, such as modular addition or permutations, got {task}"
+        )
     table = np.full((data.d_out, data.d_out), np.nan)
     counts = [0] * len(KINDS)
-    for rows, Y, right in ((data.rows_train, data.Y_train, 0), (data.rows_test, data.Y_test, 2)):
-        pairs = _find_operands(rows.toarray() if isinstance(rows, csr_array) else rows, data)
+    training, test = np.split(operands, [data.train_count])
+    for pairs, rows, Y, right in (
+        (training, data.rows_train, data.Y_train, 0),
+        (test, data.rows_test, data.Y_test, 2),
+    ):
         outputs = net.outputs(rows)
         is_right = np.isfinite(outputs).all(axis=1) & (outputs.argmax(axis=1) == Y.argmax(axis=1))
         for (a, b), kind in zip(pairs.tolist(), np.where(is_right, right, right + 1).tolist(), strict=True):
@@ -101,25 +109,6 @@ def classify_pairs(net: Network, data: Dataset) -> tuple[NDArray[np.float64], li
     if data.d_in == data.d_out:
         table = np.where(np.isnan(table), table.T, table)
     return table, counts
-
-
-def _find_operands(X: NDArray[np.float64], data: Dataset) -> NDArray[np.intp]:
-    """Return the operands of inputs e_a + e_b with a ≤ b, or (e_a, e_b), one-hot vectors of length m, (n, 2)."""
-    m = data.d_out
-    if data.classes is not None and data.d_in == m:
-        pairs = np.column_stack([X.argmax(axis=1), m - 1 - X[:, ::-1].argmax(axis=1)])
-        again = np.eye(m)[pairs].sum(axis=1)
-    elif data.classes is not None and data.d_in == 2 * m:
-        pairs = np.column_stack([X[:, :m].argmax(axis=1), X[:, m:].argmax(axis=1)])
-        again = np.eye(m)[pairs].reshape(len(X), 2 * m)
-    else:
-        again = None
-    if again is None or not np.array_equal(again, X):
-        task = data.settings.get("task", "other samples")
-        raise ArgumentValueError(
-            "data", f"expected a task with two operands, such as modular addition or permutations, got {task}"
-        )
-    return pairs
 
 
 def draw_table(axes: Axes, table: NDArray[np.float64], counts: Sequence[int]) -> None:

@@ -65,7 +65,7 @@ def data_of(runs: Sequence[tuple[str, Run, Path | None]]) -> dict[str, Any]:
     """Return the data of a page. ``run_page`` describes the argument."""
     _, run, directory = runs[0]
     pairs = pairs_of(run.data)
-    units, places = units_of(run, 0 if pairs is None else len(pairs[0]))
+    units, places = units_of(run, 0 if pairs is None else len(pairs))
     measured, table = measured_charts(run), table_of(run, places)
     shape = None if units is None else (units["E"]["shape"][1:], units["W"]["shape"][1:])
     return {

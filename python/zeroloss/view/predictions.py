@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ..datasets import Dataset
+from ..datasets import Dataset, find_operands
 from ..results import Run
 from .encode import encode
 
@@ -18,8 +18,8 @@ from .encode import encode
 _MOST_CELLS = 20_000
 
 
-def pairs_of(data: Dataset) -> tuple[NDArray[np.intp], NDArray[np.intp], int] | None:
-    """Find the two operands of each sample.
+def pairs_of(data: Dataset) -> NDArray[np.intp] | None:
+    """Find the two operands of each sample, if a page has place for their table.
 
     Parameters
     ----------
@@ -28,24 +28,10 @@ def pairs_of(data: Dataset) -> tuple[NDArray[np.intp], NDArray[np.intp], int] | 
 
     Returns
     -------
-    (a, b, n) or None
-        The operands of the training and then the test samples, numbers below n. None if a sample is not a pair of two
-        numbers in k-hot form, or the table would have too many cells.
+    ndarray, (n + n_test, 2), or None
+        See `find_operands`. None also if the table would have too many cells.
     """
-    settings = data.settings
-    n = settings.get("p", data.d_in // 2)
-    if "task" not in settings or settings["task"] == "arrays" or data.classes is None or data.d_in not in {n, 2 * n}:
-        return None
-    if n * n > _MOST_CELLS:
-        return None
-    rows = csr_array(np.vstack([data.X_train, data.X_test]))
-    if not np.isin(rows.data, (1.0, 2.0)).all() or not (rows.sum(axis=1) == 2).all():
-        return None
-    numbers = np.repeat(rows.indices, rows.data.astype(np.intp)).reshape(-1, 2)
-    numbers = np.sort(numbers, axis=1) - ([0, 0] if data.d_in == n else [0, n])
-    if (numbers < 0).any() or (numbers >= n).any():
-        return None
-    return numbers[:, 0], numbers[:, 1], int(n)
+    return find_operands(data) if data.d_out**2 <= _MOST_CELLS else None
 
 
 def table_of(run: Run, places: Sequence[int] | NDArray[np.intp]) -> dict[str, Any] | None:
@@ -65,11 +51,10 @@ def table_of(run: Run, places: Sequence[int] | NDArray[np.intp]) -> dict[str, An
         snapshots "predicted" and "margin": the output of the target minus the largest other output. None if the task
         has no pairs, or there are no snapshots.
     """
-    found = pairs_of(run.data)
-    if found is None or run.snapshots is None or not len(places):
-        return None
-    a, b, n = found
     data = run.data
+    pairs = pairs_of(data)
+    if pairs is None or run.snapshots is None or not len(places):
+        return None
     X = csr_array(np.vstack([data.X_train, data.X_test]))
     target = np.vstack([data.Y_train, data.Y_test]).argmax(axis=1)
     predicted, margin = [], []
@@ -81,11 +66,11 @@ def table_of(run: Run, places: Sequence[int] | NDArray[np.intp]) -> dict[str, An
         F[np.arange(len(F)), target] = -np.inf
         margin.append(own - F.max(axis=1))
     return {
-        "n": n,
+        "n": data.d_out,
         "mirror": data.settings.get("pairs") == "unordered",
-        "a": encode(a, "uint16"),
-        "b": encode(b, "uint16"),
-        "test": encode(np.arange(len(a)) >= data.train_count, "uint8"),
+        "a": encode(pairs[:, 0], "uint16"),
+        "b": encode(pairs[:, 1], "uint16"),
+        "test": encode(np.arange(len(pairs)) >= data.train_count, "uint8"),
         "target": encode(target, "uint16"),
         "predicted": encode(predicted, "uint16"),
         "margin": encode(margin),
