@@ -73,5 +73,5 @@ def find_operands(data: Dataset) -> Operands | None:
     if not np.isin(rows.data, (1.0, 2.0)).all() or not (rows.sum(axis=1) == 2).all():
         return None
     columns = np.repeat(rows.indices.astype(np.intp), rows.data.astype(np.intp)).reshape(-1, 2)
-    operands = columns if data.d_in == m else columns - [0, m]
+    operands = columns if data.d_in == m else columns - np.array([0, m], np.intp)
     return operands if ((operands >= 0) & (operands < m)).all() else None
