@@ -75,11 +75,12 @@ need-package:
 # targets need a regular installation: an editable one comes before PYTHONPATH.
 CHECKED := build/checked
 KERNEL_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient gradient_descent descent_state cross_entropy_and_adamw \
-  gradient_flow network_outputs predicted_gradient geometry alignment curvature activations threads_and_memory)
+  gradient_flow noise_flow network_outputs predicted_gradient geometry alignment curvature activations threads_and_memory)
 sanitize: $(VENV)/installed $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-address ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	  $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) -k "not last_places and not bits_of_norm_flows and not bits_of_the_geometry"
+	  $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) -k "not last_places and not bits_of_norm_flows and not bits_of_the_geometry \
+	  and not with_label_noise_follows"
 	PYTHONPATH=$(CHECKED)-thread LD_PRELOAD=$$($(CXX) -print-file-name=libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
 	  $(BIN)/python tests/under_thread_sanitizer.py
 

@@ -29,6 +29,7 @@ SMALL = {
     "adamw": {"norm_constraint": "fixed"},
     "predicted_gradient": {"step_size": 0.1},
     "norm_flow": {"step_size": 0.1},
+    "noise_flow": {"step_size": 0.1},
     "gradient_flow": {},
 }
 #: Keys that replace another one, which is then set to None.

@@ -39,7 +39,7 @@ def test_the_printed_defaults_are_the_defaults(tmp_path):
         set(given[name]) == {k for k, v in keys.items() if v is not None}
         for name, keys in configuration.settings.items()
     )
-    for kind in ("adamw", "predicted_gradient", "norm_flow"):
+    for kind in ("adamw", "predicted_gradient", "norm_flow", "noise_flow"):
         block = re.search(rf'# kind = "{kind}".*?\n\n', text, re.S)[0]
         lines = [line.removeprefix("# ") for line in block.splitlines() if "…" not in line]
         alternative = tomllib.loads("\n".join(lines))

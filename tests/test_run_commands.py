@@ -101,7 +101,7 @@ def test_divergence_is_status_1(tmp_path, file):
 def test_examples_run(tmp_path, name):
     """Each runs for a few steps. If it reads a network from a file, the test writes one."""
     overrides = {"run": {"steps": 3, "record_every": 1}}
-    if name == "norm_flow":
+    if name in ("norm_flow", "noise_flow"):
         data = zl.datasets.modular_addition(11, test_count=7, seed=4)
         net = zl.networks.normal(data, hidden=128, std=0.5, seed=1, activation="softplus(5)")
         start = zl.geometry.project(net, data).network

@@ -15,7 +15,7 @@ from command import run_command
 from zeroloss import _choices, _sections, config
 from zeroloss._hints import get_hints, list_choices
 from zeroloss.datasets import dataset, operands
-from zeroloss.dynamics import descent, norm_flow
+from zeroloss.dynamics import descent, noise_flow, norm_flow
 from zeroloss.geometry import projection, solver
 from zeroloss.plots import history
 
@@ -31,6 +31,7 @@ SAME = [
     (_choices.Layers, descent.LAYERS),
     (_choices.NormConstraint, descent.NORM_CONSTRAINTS),
     (_choices.FlowMethod, norm_flow.METHODS),
+    (_choices.ExplicitMethod, noise_flow.METHODS),
     (_choices.Solver, solver.METHODS),
     (_choices.ProjectionMethod, projection.PROJECTIONS),
     (_choices.Direction, zl.metrics._DIRECTIONS),

@@ -78,7 +78,7 @@ def test_any_settings_of_a_dynamics_are_accepted_or_rejected():
     assert rejected > 50
 
 
-@pytest.mark.parametrize("kind", ["norm_flow", "predicted_gradient"])
+@pytest.mark.parametrize("kind", ["norm_flow", "noise_flow", "predicted_gradient"])
 def test_a_step_size_and_tolerances_exclude_each_other(kind):
     with pytest.raises(ConfigurationError) as error:
         config.from_settings({"dynamics": {"kind": kind, "rtol": 1e-3, "step_size": 0.02}})
@@ -105,6 +105,7 @@ def problem(activation="tanh"):
 FLOWS = {
     "explicit": zl.NormFlow,
     "proximal": lambda **step: zl.NormFlow(method="proximal", **step),
+    "noise": zl.NoiseFlow,
     "predicted": lambda **step: zl.PredictedGradient(ridge=0.1, **step),
 }
 
@@ -112,6 +113,8 @@ FLOWS = {
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("flow", FLOWS)
 def test_a_tolerance_that_no_step_meets_ends_the_run(flow, activation):
+    if flow == "noise" and activation == "relu":
+        activation = "softplus(5)"  # This flow needs a smooth activation.
     run = zl.simulate(FLOWS[flow](rtol=1e-300), *problem(activation), steps=10, progress=False)
     assert run.outcome.ending.name == "STIFF"
     assert "meets rtol = 1e-300" in str(run.outcome)

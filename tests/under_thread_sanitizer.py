@@ -18,6 +18,7 @@ SETTINGS = (
     (zl.PredictedGradient(step_size=1e-3, ridge=0.1), "gelu", "float32"),
     (zl.NormFlow(step_size=1e-3), "relu", "float64"),
     (zl.NormFlow(rtol=3e-2, method="proximal"), "relu", "float64"),
+    (zl.NoiseFlow(step_size=1e-4), "tanh", "float64"),
     (zl.GradientFlow(weight_decay=1e-3), "softplus(5)", "float64"),
     (zl.GradientFlow(weight_decay=1e-3, rtol=1e-2, method="proximal"), "relu", "float64"),
 )
@@ -25,8 +26,8 @@ SETTINGS = (
 
 def final_E(setting, threads):
     dynamics, activation, dtype = setting
-    if isinstance(dynamics, zl.NormFlow):
-        data, net = on_the_set()
+    if isinstance(dynamics, zl.NormFlow | zl.NoiseFlow):
+        data, net = on_the_set(activation)
         return zl.simulate(dynamics, data, net, steps=3, threads=threads, progress=False).network.E
     data = zl.datasets.modular_addition(13, train_fraction=0.7, seed=0)
     net = zl.networks.normal(data, hidden=96, std=0.3, seed=1, activation=activation, dtype=dtype)
@@ -35,13 +36,14 @@ def final_E(setting, threads):
 
 
 @functools.cache
-def on_the_set():
+def on_the_set(activation):
     data = zl.datasets.modular_addition(13, train_fraction=0.9, seed=0)
-    return data, zl.geometry.project(zl.networks.normal(data, hidden=160, std=0.3, seed=1), data).network
+    net = zl.networks.normal(data, hidden=160, std=0.3, seed=1, activation=activation)
+    return data, zl.geometry.project(net, data).network
 
 
 def hessian_product(threads):
-    data, net = on_the_set()
+    data, net = on_the_set("relu")
     return zl.curvature.operator(net, data, threads=threads) @ np.concatenate([net.E.ravel(), net.W.ravel()])
 
 

@@ -1,5 +1,5 @@
 // Binds the curvature of the loss, in float64 only.
-#include "../core/curvature/curvature.hpp"
+#include "../core/curvature/trace_gradient.hpp"
 
 #include "bindings.hpp"
 
@@ -30,6 +30,27 @@ void bind_curvature(py::module_& m) {
     py::gil_scoped_release release;
     self.move(e, w);
   };
+
+  m.def(
+      "gauss_newton_trace",
+      [](const Samples<double>& samples, const Vectors& E, const Vectors& W, Activation activation, Loss loss,
+         int threads) {
+        check_not_empty(samples);
+        check_at_least("hidden", count_units(E), 1);
+        if (loss.kind != LossKind::squared_error) throw std::invalid_argument("loss: expected mse");
+        const auto e = read("E", E, samples.d_in(), count_units(E));
+        const auto w = read_second_layer("W", W, count_units(E), samples.d_out());
+        const double scale = loss.scale(samples.n(), samples.d_out());
+        Matrix<double> gE, gW;
+        double trace;
+        {
+          py::gil_scoped_release release;
+          trace = gauss_newton_trace(Team(threads), samples, activation, scale, e, w, gE, gW);
+        }
+        return py::make_tuple(trace, to_array(gE), to_array(gW));
+      },
+      py::arg("samples"), py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("activation"), py::arg("loss"),
+      py::arg("threads") = 1);
 
   py::class_<Curvature>(m, "Curvature", py::module_local())
       .def(py::init([=](const Samples<double>& samples, Activation activation, Loss loss, const Vectors& E,

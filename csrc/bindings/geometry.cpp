@@ -134,6 +134,22 @@ void bind_geometry(py::module_& m) {
           },
           py::arg("E").noconvert(), py::arg("W").noconvert())
       .def(
+          "tangent_part",
+          [=](ZeroLossSet& self, const Vectors& E, const Vectors& W, const Vectors& vE,
+              const Vectors& vW) -> py::object {
+            const auto e = read_E(self, "E", E);
+            const auto w = read_W(self, "W", W, E);
+            Parameters v{read("vE", vE, E.shape(0), count_units(E)), read_W(self, "vW", vW, E)};
+            bool succeeded;
+            {
+              py::gil_scoped_release release;
+              succeeded = self.factor(e, w) && self.project_to_tangent(v);
+            }
+            if (!succeeded) return py::none();
+            return py::make_tuple(to_array(v.E), to_array(v.W));
+          },
+          py::arg("E").noconvert(), py::arg("W").noconvert(), py::arg("vE").noconvert(), py::arg("vW").noconvert())
+      .def(
           "pinned_direction",
           [=](ZeroLossSet& self, const Vectors& E, const Vectors& W, const Vectors& pinned) -> py::object {
             const auto e = read_E(self, "E", E);

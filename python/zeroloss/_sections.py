@@ -101,6 +101,7 @@ BUILT: Mapping[str, Section] = {
             "gradient_descent": {"lr": 1.0, "weight_decay": 1e-4},
             "predicted_gradient": {"step_size": 1e-3},
             "norm_flow": {"step_size": 0.01},
+            "noise_flow": {"step_size": 0.01},
             "gradient_flow": {"weight_decay": 1e-4},
         },
         ("step_size", "rtol"),

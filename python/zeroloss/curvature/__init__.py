@@ -12,7 +12,7 @@ from .eigenvalues import Eigenpairs, eigenpairs, sharpness, spectrum
 from .generalised import SmallestCurvature, smallest
 from .measure import SharpnessMeasure
 from .products import gauss_newton_product, hessian_product, operator
-from .traces import TraceEstimate, estimate_trace, trace
+from .traces import TraceEstimate, estimate_trace, trace, trace_gradient
 
 __all__ = [
     "Eigenpairs",
@@ -28,4 +28,5 @@ __all__ = [
     "smallest",
     "spectrum",
     "trace",
+    "trace_gradient",
 ]

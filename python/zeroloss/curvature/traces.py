@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _checks
 from .._choices import CurvaturePart, Loss, Reduction
+from .._kernels import kernels
 from .._resources import check_memory
-from ..datasets import Dataset
-from ..networks import Network
+from ..datasets import Dataset, kernel_samples
+from ..networks import Network, fold_biases, kernel_activation
 from .eigenvalues import not_finite
 from .kernel import check_settings, make_curvature, parameter_count
 
@@ -92,6 +94,64 @@ def trace(
     weight_decay = _checks.not_negative("weight_decay", weight_decay)
     curvature = make_curvature(net, data, loss, reduction, 1)
     return curvature.trace(part) + weight_decay * parameter_count(net)
+
+
+def trace_gradient(
+    net: Network, data: Dataset, reduction: Reduction = "mean", *, threads: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute the gradient of the trace of the Gauss–Newton matrix of the squared error, from its closed form.
+
+    On the zero-loss set this matrix is the Hessian. `zeroloss.NoiseFlow` moves against the tangent part of the
+    gradient.
+
+    Parameters
+    ----------
+    net : Network
+        The network θ.
+    data : Dataset
+        Its training samples determine the loss.
+    reduction : {"mean", "sum"}
+        The reduction of the loss.
+    threads : int
+        The number of threads, at least 1, by default 1.
+
+    Returns
+    -------
+    gE : ndarray, (d_in, h)
+        The part of the gradient for the first layer. Hidden biases are a further row.
+    gW : ndarray, (h, d_out)
+        The part for the second layer.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the network does not fit the data, the reduction is unknown, or threads is below 1.
+
+    Notes
+    -----
+    With N = n·d_out, the gradient of the trace in `trace` is (4/N) Xᵀ[d_out H ⊙ S + |x|² S ⊙ S₂ ⊙ |W_u|²] for E and
+    (4/N) (Σ_i |x_i|² S_iu²) W_u for row u of W. H = σ(Z), S = σ'(Z) and S₂ = σ''(Z) with Z = X E. At kinks of ReLU
+    and leaky ReLU the trace jumps, and S₂ is 0 by definition.
+
+    Examples
+    --------
+    >>> import zeroloss as zl
+    >>> data = zl.datasets.modular_addition(5, test_count=2, seed=0)
+    >>> net = zl.networks.uniform_fan_in(data, hidden=24, seed=1, activation="tanh")
+    >>> gE, gW = zl.curvature.trace_gradient(net, data)
+    >>> gE.shape, gW.shape
+    ((5, 24), (24, 5))
+    """
+    check_settings("mse", reduction)
+    threads = _checks.integer("threads", threads, 1)
+    net, data = fold_biases(net, data)
+    net = net.astype("float64")
+    n, h = data.train_count, net.hidden
+    check_memory("trace_gradient", 8 * (3 * n * h + data.rows_train.size + 2 * parameter_count(net)))
+    samples = kernel_samples(data, "train", np.dtype("float64"))
+    activation, loss = kernel_activation(net), kernels.Loss("mse", reduction)
+    _, gE, gW = kernels.gauss_newton_trace(samples, net.E, net.W, activation, loss, threads)
+    return gE, gW
 
 
 def estimate_trace(

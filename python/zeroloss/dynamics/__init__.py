@@ -5,6 +5,7 @@ from .adamw import AdamW
 from .evaluation import loss_and_gradient, predicted_gradient
 from .gradient_descent import GradientDescent
 from .gradient_flow import GradientFlow
+from .noise_flow import NoiseFlow
 from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 from .registry import DYNAMICS, register_dynamics
@@ -17,6 +18,7 @@ __all__ = [
     "Dynamics",
     "GradientDescent",
     "GradientFlow",
+    "NoiseFlow",
     "NormFlow",
     "PredictedGradient",
     "Stepper",

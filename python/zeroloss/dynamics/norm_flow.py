@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _checks
 from .._checks import ArgumentValueError
 from .._choices import FlowMethod, Positive
 from ..datasets import Dataset
-from ..geometry import memory_needed
-from ..geometry.solver import LostRankError, require_float64, singular_error
+from ..geometry.solver import LostRankError, singular_error
 from ..networks import Network, check_fits
 from .beyond_rank import BeyondRankStepper
-from .flow import ExplicitStepper, checked_step, convert_step_settings
-from .proximal import FLOPS_FOR_THREADS, ProximalStepper, proximal_cost
-from .runge_kutta import Tolerances, Vector
+from .flow import checked_step, convert_step_settings
+from .on_set import Layers, OnSetStepper, explicit_cost
+from .proximal import ProximalStepper, proximal_cost
 from .stepper import Cost, Record
-from .zero_loss import ZeroLossConstraint
 
 METHODS = ("euler", "bogacki_shampine", "proximal")
 
@@ -138,61 +137,45 @@ class NormFlow:
         Cost
             Operations and bytes.
         """
-        require_float64(network, data)
         if self.method == "proximal":
             return proximal_cost(data, network)
-        return Cost(data.Y_train.size**3 / 3, memory_needed(network, data), flops_for_threads=FLOPS_FOR_THREADS)
+        return explicit_cost(data, network)
 
 
-class NormFlowStepper(BeyondRankStepper, ExplicitStepper):
+class NormFlowStepper(BeyondRankStepper, OnSetStepper):
     """A stepper of the norm flow with explicit steps; y is E and W in one vector."""
 
     def __init__(self, settings: NormFlow, data: Dataset, network: Network, threads: int = 1) -> None:
-        step = checked_step(settings.step_size, settings.rtol, settings.atol)
-        default = "bogacki_shampine" if isinstance(step, Tolerances) else "euler"
-        super().__init__(network, step, settings.method or default)
-        self._tolerance, self._data = settings.retraction_tolerance, data
-        self._zero_loss = ZeroLossConstraint(data, network, "auto", threads)
-        self._zero_loss.check(self.state)
-        self._softened = self._zero_loss.softened_steps(step, self._tolerance)
+        s = settings
+        OnSetStepper.__init__(
+            self, s.step_size, s.rtol, s.atol, s.method, s.retraction_tolerance, data, network, threads
+        )
+        self._softened = self._zero_loss.softened_steps(self._step, self._tolerance)
         if self._softened is not None:
             self.state = self._softened.complete(self.state)
 
-    def position(self) -> Vector:
-        """Return θ = (E, W) as one vector, E first."""
-        return np.concatenate([self.state["E"].ravel(), self.state["W"].ravel()])
-
-    def slope(self, y: Vector) -> Vector:
+    def tangent_direction(self, E: NDArray[np.float64], W: NDArray[np.float64]) -> Layers:
         """Return g(θ)."""
-        E, W = self._parts(y)
         direction = self._zero_loss.set.direction(E, W)
         if direction is None:
             if self._softened is not None:
                 raise LostRankError
             raise singular_error(self._like.with_layers(E, W), self._data)
-        return np.concatenate([part.ravel() for part in direction])
-
-    def move(self, y: Vector) -> None:
-        """Set θ to y, retracted onto the set."""
-        E, W = (part.copy() for part in self._parts(y))
-        self._zero_loss.retract(E, W, self._tolerance, explain=self._softened is None)
-        self.state["E"], self.state["W"] = E, W
+        return direction
 
     def record(self) -> Record:
         """Return the record of the state. The flow's time is slow time."""
-        steps = self.step_record()
-        return {**self._zero_loss.record(self.state), **steps, "slow_time": steps["time"]}
+        return {**OnSetStepper.record(self), "slow_time": float(self.state["time"])}
 
     def _first_size(self) -> float:
         try:
-            return ExplicitStepper._first_size(self)
+            return OnSetStepper._first_size(self)
         except LostRankError:
             assert self._softened is not None
             return self._softened.first_size
 
     def _step_on_set(self, room: float) -> None:
-        ExplicitStepper._take_step(self, room)
+        OnSetStepper._take_step(self, room)
 
-    def _parts(self, y: Vector) -> tuple[Vector, Vector]:
-        E, W = np.split(y, [self.state["E"].size])
-        return E.reshape(self.state["E"].shape), W.reshape(self.state["W"].shape)
+    def _retract(self, E: NDArray[np.float64], W: NDArray[np.float64]) -> None:
+        self._zero_loss.retract(E, W, self._tolerance, explain=self._softened is None)

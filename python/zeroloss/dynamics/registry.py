@@ -13,6 +13,7 @@ from .._checks import ArgumentTypeError, ArgumentValueError, format_value
 from .adamw import AdamW
 from .gradient_descent import GradientDescent
 from .gradient_flow import GradientFlow
+from .noise_flow import NoiseFlow
 from .norm_flow import NormFlow
 from .predicted_gradient import PredictedGradient
 from .stepper import Dynamics
@@ -23,6 +24,7 @@ _registered: dict[str, type[Any]] = {
     "predicted_gradient": PredictedGradient,
     "norm_flow": NormFlow,
     "gradient_flow": GradientFlow,
+    "noise_flow": NoiseFlow,
 }
 _BUILT_IN = frozenset(_registered)
 

@@ -52,6 +52,7 @@ DESCRIPTIONS = {
     "step_size": ("1", "size of the last accepted step"),
     "evaluations": ("1", "evaluations of the flow's slope, or solves of an implicit step, so far"),
     "pinned_pairs": ("1", "pairs of a sample and a unit whose pre-activation is held on the activation's kink"),
+    "hessian_trace": ("1", "trace of the Hessian of the mean squared error on the zero-loss set"),
     "softening": ("1", "softening δ of the flow, F − Y = −δλ with the multiplier λ; 0 before J loses rank"),
     "stages": ("1", "stages of the last step of the Runge–Kutta–Chebyshev method"),
     "spectral_radius": ("1", "largest eigenvalue of the Hessian of loss and weight decay when it was last computed"),

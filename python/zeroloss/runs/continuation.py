@@ -26,6 +26,8 @@ from ..simulation.simulation import checked_end
 
 #: Files that a copy of a run leaves out.
 _NOT_COPIED = shutil.ignore_patterns("lock", ".*")
+#: Flows whose steps NumPy computes.
+_FLOWS_IN_PYTHON = ("norm_flow", "noise_flow")
 
 
 class DifferentBuildError(ValueError):
@@ -105,7 +107,7 @@ def find_end(
 def check_build(checkpoint: Checkpoint, dynamics: Dynamics, allowed: bool) -> None:
     """Raise DifferentBuildError, or warn if that is ``allowed``, if the run was started by a build with other bits."""
     before, now = checkpoint.settings["build"], describe_build()
-    in_python = checkpoint.settings["dynamics"]["kind"] == "norm_flow" or fixed_step(dynamics) is None
+    in_python = checkpoint.settings["dynamics"]["kind"] in _FLOWS_IN_PYTHON or fixed_step(dynamics) is None
     names = BIT_KEYS_IN_PYTHON if in_python else BIT_KEYS
     if different := [f"{name} {before[name]} → {now[name]}" for name in names if before[name] != now[name]]:
         line = f"the run was started by another build ({', '.join(different)}), so its bits may differ"
