@@ -1,7 +1,7 @@
 """Set up the test session.
 
-Changed kernels of an editable installation are compiled, temporary files are in memory, Ctrl-C works as on a terminal,
-and the slow tests run first.
+Changed kernels of an editable installation are compiled, temporary files are in memory, BLAS uses one thread, Ctrl-C
+works as on a terminal, and the slow tests run first.
 """
 
 import multiprocessing
@@ -15,6 +15,10 @@ import pytest
 from rebuild import rebuild
 
 MEMORY = Path("/dev/shm")
+
+# Threads of several processes wait for each other in loops: an eigenvalue of 60 rows takes a second instead of 2 ms.
+# NumPy, SciPy, PyTorch and child processes read this when they start. The kernels have threads of their own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

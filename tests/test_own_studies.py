@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import zeroloss as zl
 from zeroloss import plots
@@ -122,7 +122,10 @@ def count_blas_threads(x):
 
 
 @pytest.mark.parametrize("processes", [True, False])
-def test_cells_use_one_thread_of_blas_on_any_worker(processes):
-    """The bits of NumPy's products depend on the number of threads."""
-    (cube,) = engine.carry_out([Grid(count_blas_threads, {"x": [1, 2]})], processes=processes, workers=2)
+def test_cells_use_one_thread_of_blas_on_any_worker(processes, monkeypatch):
+    """The bits of NumPy's products depend on the number of threads, which is two outside of the cells."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # for new processes
+    with threadpool_limits(2, "blas"):
+        assert count_blas_threads(0) == {"threads": 2}
+        (cube,) = engine.carry_out([Grid(count_blas_threads, {"x": [1, 2]})], processes=processes, workers=2)
     assert cube["threads"].tolist() == [1, 1]
