@@ -45,17 +45,19 @@ def create_variables(
     variables, attributes = _encode(dataset)
     found = {str(dim): size for variable in variables.values() for dim, size in variable.sizes.items()}
     dims = {dim: (size if sizes is None else sizes.get(dim, size)) for dim, size in found.items()}
-    for dim in dims.keys() - variables.keys():
-        stored.create_dataset(dim, (dims[dim],), ">f4", maxshape=(dims[dim] or None,), track_order=True)
+    created = {
+        dim: stored.create_dataset(dim, (dims[dim],), ">f4", maxshape=(dims[dim] or None,), track_order=True)
+        for dim in dims.keys() - variables.keys()
+    }
     for name, variable in variables.items():
-        _create(stored, name, variable, [dims[str(dim)] for dim in variable.dims], chunks_of)
+        created[name] = _create(stored, name, variable, [dims[str(dim)] for dim in variable.dims], chunks_of)
     for number, (dim, size) in enumerate(dims.items()):
-        scale = stored[dim]
+        scale = created[dim]
         scale.make_scale(dim if dim in variables else f"This is a netCDF dimension but not a netCDF variable.{size:10}")
         scale.attrs["_Netcdf4Dimid"] = np.int32(number)
     for name, variable in variables.items():
-        _attach(stored, name, [str(dim) for dim in variable.dims], {dim: n for n, dim in enumerate(dims)})
-        _write_attributes(stored[name], variable.attrs)
+        _attach(created, name, [str(dim) for dim in variable.dims], list(dims))
+        _write_attributes(created[name], variable.attrs)
     _write_attributes(stored, attributes)
     return variables
 
@@ -84,7 +86,7 @@ def _create(
     variable: xr.Variable,
     shape: list[int],
     chunks_of: Callable[[xr.Variable], tuple[int, ...]] | None,
-) -> None:
+) -> h5py.Dataset:
     """Create the dataset of a variable. Numbers have checksums."""
     import h5py  # noqa: PLC0415
 
@@ -102,18 +104,17 @@ def _create(
             stored[committed] = dtype
         dtype = stored[committed]
     fill = variable.attrs.get("_FillValue")
-    stored.create_dataset(name, shape, dtype, fillvalue=fill, track_order=True, **options)
+    return stored.create_dataset(name, shape, dtype, fillvalue=fill, track_order=True, **options)
 
 
-def _attach(stored: h5py.File, name: str, dims: list[str], numbers: Mapping[str, int]) -> None:
-    """Attach the scales of its dimensions to a variable."""
-    created = stored[name]
+def _attach(created: Mapping[str, h5py.Dataset], name: str, dims: list[str], order: list[str]) -> None:
+    """Attach its scales to a variable. ``order`` has all dimensions in the order of their numbers."""
     if dims:
-        created.attrs["_Netcdf4Coordinates"] = np.array([numbers[dim] for dim in dims], np.int32)
+        created[name].attrs["_Netcdf4Coordinates"] = np.array([order.index(dim) for dim in dims], np.int32)
     if dims and dims != [name]:
-        created.attrs["_Netcdf4Dimid"] = np.int32(numbers[dims[0]])
+        created[name].attrs["_Netcdf4Dimid"] = np.int32(order.index(dims[0]))
         for axis, dim in enumerate(dims):
-            created.dims[axis].attach_scale(stored[dim])
+            created[name].dims[axis].attach_scale(created[dim])
 
 
 def _write_attributes(target: h5py.Dataset | h5py.File, attributes: Mapping[Any, Any]) -> None:
