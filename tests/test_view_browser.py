@@ -152,6 +152,7 @@ def test_the_table_counts_the_recorded_accuracy(browser, page, addition):
     kinds = ("rightTrain", "wrongTrain", "rightTest", "wrongTest")
     for step in (0, 100, 400):
         browser.choose("cursor", step // 10)
+        browser.data("table")
         count = {kind: int(browser.text(f"count-{kind}")) for kind in kinds}
         record = addition.history.sel(step=step)
         assert count["rightTrain"] == round(float(record.train_accuracy) * data.train_count)
@@ -202,6 +203,23 @@ def test_the_keyboard_moves_the_cursor_and_events_are_buttons(browser, page, add
     assert browser.text("step") == "100"
     browser.find("play").send_keys(Keys.ENTER)
     browser.wait(lambda: browser.text("step") == "400" and browser.text("play") == "Play")
+
+
+def test_figures_out_of_sight_are_drawn_when_the_reader_rests(browser, page):
+    """A step of the slider draws the figures in sight only. Texts and other figures follow once the slider rests."""
+    browser.open(page)
+    code = """const figures = Bokeh.documents[0].roots().flatMap((figure) => figure.renderers);
+    const named = (source) => figures.find(({ data_source }) => data_source.name === source).data_source;
+    const sources = ["loss cursor", "circle"].map(named);
+    const before = sources.map((one) => one.data);
+    const cursor = document.getElementById("cursor");
+    cursor.value = 0;
+    cursor.dispatchEvent(new Event("input"));
+    window.changed = () => sources.map((one, i) => one.data !== before[i]);
+    return window.changed();"""
+    assert browser.run(code) == [True, False]
+    browser.wait(lambda: browser.run("return window.changed()") == [True, True])
+    assert browser.run("return window.scrollY") == 0
 
 
 def test_every_control_has_a_name(browser, page):

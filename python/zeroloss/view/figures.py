@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def make_chart(name: str, x_range: Any, count: int) -> figure:
     for axis in (*chart.xaxis, *chart.yaxis):
         axis.ticker = _fixed_ticker()
     chart.vspan(x="x", source=source(f"{name} events", ("x",)), line_dash="dotted", line_width=1.5, name="event")
-    chart.vspan(x="x", source=source(f"{name} cursor", ("x",)), line_width=1.5, name="cursor")
+    chart.vspan(x="x", source=source(f"{name} cursor", ("x",)), line_width=1.5, name="cursor", level="overlay")
     band = source(f"{name} band", ("left", "right"))
     chart.quad(
         left="left", right="right", bottom=-1e9, top=1e9, source=band, line_alpha=0, fill_alpha=0.18, name="band"
@@ -76,7 +78,7 @@ def make_heat_map() -> figure:
     image = chart.image("image", x="x", y="y", dw="dw", dh="dh", source=data, name="image")
     image.glyph.update(color_mapper=LinearColorMapper(palette="Cividis256", low=0, high=1))
     mark = source("marked unit", ("x",))
-    chart.vspan(x="x", source=mark, line_width=1.5, name="cursor")
+    chart.vspan(x="x", source=mark, line_width=1.5, name="cursor", level="overlay")
     add_hover(
         chart, [image], [("place, frequency", "$x{0}, $y{0}"), ("share of the unit's power", "@image{0.000}")], {}
     )
@@ -124,6 +126,9 @@ def make_phases() -> figure:
     ]
     add_hover(chart, [own, others], rows, {"@x": "printf", "@y": "printf"})
     chart.xaxis.axis_label, chart.yaxis.axis_label = "phase of the input, rad", "phase of the output, rad"
+    for axis in chart.axis:
+        axis.ticker = _fixed_ticker(turns := [-math.pi, -math.pi / 2, 0, math.pi / 2, math.pi])
+        axis.major_label_overrides = dict(zip(turns, ("−π", "−π/2", "0", "π/2", "π"), strict=True))
     return chart
 
 
@@ -189,10 +194,10 @@ def add_hover(chart: figure, renderers: list[Any], rows: list[tuple[str, str]], 
 
 
 def _figure(name: str, **size: Any) -> figure:
-    from bokeh.models import Range1d  # noqa: PLC0415
+    from bokeh.models import BasicTicker, Range1d  # noqa: PLC0415
     from bokeh.plotting import figure  # noqa: PLC0415
 
-    return figure(
+    chart = figure(
         name=name,
         x_range=Range1d(start=0, end=1),
         y_range=Range1d(start=0, end=1),
@@ -201,9 +206,12 @@ def _figure(name: str, **size: Any) -> figure:
         active_scroll=None,
         **size,
     )
+    for axis in chart.axis:  # Labels take much of the time of drawing a figure.
+        axis.ticker = BasicTicker(desired_num_ticks=4, num_minor_ticks=0)
+    return chart
 
 
-def _fixed_ticker() -> Any:
+def _fixed_ticker(ticks: Sequence[float] = ()) -> Any:
     from bokeh.models import FixedTicker  # noqa: PLC0415
 
-    return FixedTicker(ticks=[])
+    return FixedTicker(ticks=[*ticks])

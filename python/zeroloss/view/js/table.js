@@ -13,10 +13,20 @@ class Table {
       row.append(cell, element("th", label, { scope: "row" }), element("td", "", { class: "number", id: `count-${kind}` }));
       page.get("counts").tBodies[0].append(row);
     }
+    this.prepare();
+  }
+
+  // The columns of the figure that are the same at all snapshots, with an entry for each cell.
+  prepare() {
+    const { page, table } = this;
+    this.fixed = Object.fromEntries(["a", "b", "part", "target"].map((name) => [name, new Array(table.n ** 2).fill("")]));
     const test = { x: [], y: [] };
     for (let i = 0; i < table.a.values.length; i++) {
-      if (!table.test.values[i]) continue;
       for (const [a, b] of this.cells(i)) {
+        const place = b * table.n + a;
+        const part = table.test.values[i] ? "test" : "training";
+        for (const [name, value] of Object.entries({ a, b, part, target: table.target.values[i] })) this.fixed[name][place] = value;
+        if (!table.test.values[i]) continue;
         test.x.push(a);
         test.y.push(b);
       }
@@ -32,6 +42,7 @@ class Table {
 
   load({ table }) {
     this.table = table;
+    this.prepare();
   }
 
   show(snapshot) {
@@ -40,13 +51,17 @@ class Table {
   }
 
   draw() {
+    this.page.show("table", "cells", () => this.drawCells());
+  }
+
+  drawCells() {
     const { page, table } = this;
     const { n } = table;
     const names = Object.keys(KINDS);
     const base = this.snapshot * table.a.values.length;
     const counts = [0, 0, 0, 0];
     const kind = new Float32Array(n * n).fill(NaN);
-    const columns = Object.fromEntries(["a", "b", "part", "target", "predicted", "margin"].map((name) => [name, new Array(n * n).fill("")]));
+    const columns = { ...this.fixed, predicted: new Array(n * n).fill(""), margin: new Array(n * n).fill("") };
     for (let i = 0; i < table.a.values.length; i++) {
       const predicted = table.predicted.values[base + i];
       const which = 2 * table.test.values[i] + (predicted === table.target.values[i] ? 0 : 1);
@@ -54,10 +69,6 @@ class Table {
       for (const [a, b] of this.cells(i)) {
         const place = b * n + a;
         kind[place] = which;
-        columns.a[place] = a;
-        columns.b[place] = b;
-        columns.part[place] = table.test.values[i] ? "test" : "training";
-        columns.target[place] = table.target.values[i];
         columns.predicted[place] = predicted;
         columns.margin[place] = table.margin.values[base + i];
       }

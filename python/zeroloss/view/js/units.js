@@ -26,14 +26,35 @@ class Units {
     page.get("operand-control").hidden = this.rows.length === 1;
     const last = this.units.steps.values.length - 1;
     const F = transform(this.units.E, last, this.count, this.rows[0]);
-    const powers = Array.from({ length: m }, (_, k) => Array.from({ length: this.count }, (_, u) => powerOf(F, k, u)).reduce((a, b) => a + b, 0));
+    const rows = Array.from({ length: m }, (_, k) => F.powers.subarray(k * F.units, (k + 1) * F.units));
+    const powers = rows.map((row) => row.reduce((a, b) => a + b, 0));
     this.frequency = Math.max(0, powers.indexOf(Math.max(...powers)));
-    const best = Array.from({ length: this.count }, (_, u) => powerOf(F, this.frequency, u));
-    this.unit = Math.max(0, best.indexOf(Math.max(...best)));
+    this.unit = Math.max(0, rows[this.frequency].indexOf(Math.max(...rows[this.frequency])));
     page.get("frequency").value = this.frequency;
     page.get("frequency").addEventListener("change", (event) => { this.frequency = Number(event.target.value); this.draw(); });
     page.get("operand").addEventListener("change", (event) => { this.operand = Number(event.target.value); this.draw(); });
-    page.figure("power").on_event("tap", (event) => this.choose(this.order[Math.floor(event.x)]));
+    page.figure("power").on_event("tap", (event) => this.choose(this.input.order[Math.floor(event.x)]));
+    const line = { x: [], y: [] };
+    for (let i = 0; group.doubles && i <= 400; i++) {
+      const x = -Math.PI + (2 * Math.PI * i) / 400;
+      const y = Math.atan2(Math.sin(2 * x), Math.cos(2 * x));
+      if (i && Math.abs(y - line.y.at(-1)) > 1) { line.x.push(x); line.y.push(NaN); }
+      line.x.push(x);
+      line.y.push(y);
+    }
+    page.fill("double", line);
+    for (const range of [page.figure("phases").x_range, page.figure("phases").y_range]) setRange(range, -3.3, 3.3);
+    setRange(page.figure("power").x_range, 0, this.count);
+    setRange(page.figure("power").y_range, 0.5, m + 0.5);
+  }
+
+  // The Fourier features of E (for the chosen operand) and of W at the shown snapshot.
+  get input() {
+    return this.features.E ??= transform(this.units.E, this.snapshot, this.count, this.rows[this.operand]);
+  }
+
+  get output() {
+    return this.features.W ??= transform(this.units.W, this.snapshot, this.count, this.group.columns.values);
   }
 
   choose(unit) {
@@ -70,35 +91,30 @@ class Units {
   }
 
   draw() {
+    this.features = {};
     if (this.group !== null) {
-      this.input = transform(this.units.E, this.snapshot, this.count, this.rows[this.operand]);
-      this.output = transform(this.units.W, this.snapshot, this.count, this.group.columns.values);
-      this.drawPower();
-      this.drawCircle();
-      this.drawPhases();
+      this.page.show("power", "image", () => this.drawPower());
+      this.page.show("circle", "points", () => this.drawCircle());
+      this.page.show("phases", "points", () => this.drawPhases());
     }
     this.drawUnit();
   }
 
   drawPower() {
     const { page, input: F } = this;
-    const best = Array.from({ length: F.units }, (_, u) => strongest(F, u));
-    const share = best.map((k, u) => (F.power[u] > 0 ? powerOf(F, k, u) / F.power[u] : 0));
-    this.order = Array.from(best.keys()).sort((a, b) => best[a] - best[b] || share[b] - share[a]);
     const image = new Float32Array(F.m * F.units);
-    for (let k = 0; k < F.m; k++) {
-      this.order.forEach((u, place) => { image[k * F.units + place] = F.power[u] > 0 ? powerOf(F, k, u) / F.power[u] : NaN; });
+    for (let place = 0; place < F.units; place++) {
+      const u = F.order[place];
+      for (let k = 0; k < F.m; k++) image[k * F.units + place] = F.total[u] > 0 ? F.powers[k * F.units + u] / F.total[u] : NaN;
     }
     const { ndarray } = Bokeh.require("core/util/ndarray");
     page.fill("power", { image: [ndarray(image, { dtype: "float32", shape: [F.m, F.units] })], x: [0], y: [0.5], dw: [F.units], dh: [F.m] });
-    const chart = page.figure("power");
-    setRange(chart.x_range, 0, F.units);
-    setRange(chart.y_range, 0.5, F.m + 0.5);
-    const mean = this.order.reduce((sum, u) => sum + powerOf(F, best[u], u), 0) / F.power.reduce((a, b) => a + b, 0);
-    const strong = F.power.filter((power) => power > STRONG * Math.max(...F.power)).length;
+    const sum = F.total.reduce((a, b) => a + b, 0);
+    const mean = F.shares.reduce((a, share, u) => a + share * F.total[u], 0) / sum;
+    const most = Math.max(...F.total);
+    const strong = F.total.filter((power) => power > STRONG * most).length;
     page.get("frequency-summary").textContent = `Strongest frequencies have ${formatNumber(mean, 4)} of the power. ` +
       `${strong} of ${F.units} units have more than 1 % of the strongest unit's power.`;
-    Object.assign(this, { best, share });
   }
 
   drawCircle() {
@@ -124,67 +140,70 @@ class Units {
   }
 
   drawPhases() {
-    const { page, input: F, output: G, best, share } = this;
-    const most = Math.max(...F.power);
+    const { page, input: F, output: G } = this;
+    const most = Math.max(...F.total);
     const parts = { phases: [], "other phases": [] };
     for (let u = 0; u < F.units; u++) {
-      if (F.power[u] > STRONG * most) parts[best[u] === this.frequency ? "phases" : "other phases"].push(u);
+      if (F.total[u] > STRONG * most) parts[F.best[u] === this.frequency ? "phases" : "other phases"].push(u);
     }
     for (const [name, units] of Object.entries(parts)) {
       page.fill(name, {
-        x: units.map((u) => cosineOf(F, best[u], u).phase), y: units.map((u) => cosineOf(G, best[u], u).phase),
-        unit: units.map((u) => this.units.units.values[u]), frequency: units.map((u) => best[u] + 1), share: units.map((u) => share[u]),
+        x: units.map((u) => cosineOf(F, F.best[u], u).phase), y: units.map((u) => cosineOf(G, F.best[u], u).phase),
+        unit: units.map((u) => this.units.units.values[u]), frequency: units.map((u) => F.best[u] + 1), share: units.map((u) => F.shares[u]),
       });
     }
-    const line = { x: [], y: [] };
-    for (let i = 0; this.group.doubles && i <= 400; i++) {
-      const x = -Math.PI + (2 * Math.PI * i) / 400;
-      const y = Math.atan2(Math.sin(2 * x), Math.cos(2 * x));
-      if (i && Math.abs(y - line.y.at(-1)) > 1) { line.x.push(x); line.y.push(NaN); }
-      line.x.push(x);
-      line.y.push(y);
-    }
-    page.fill("double", line);
-    for (const range of [page.figure("phases").x_range, page.figure("phases").y_range]) setRange(range, -3.3, 3.3);
     page.get("phases-caption").textContent = "Phase of each unit's output against the phase of its input, at its strongest frequency. " +
       `Diamonds: frequency ${this.frequency + 1}.` + (this.group.doubles ? " Line: the output has twice the phase of the input." : "");
   }
 
   drawUnit() {
+    const { page, units } = this;
+    page.get("unit-number").value = units.units.values[this.unit];
+    page.show("column E", "column", () => this.drawColumn("E", units.d_in, this.group && this.rows[this.operand]));
+    page.show("column W", "column", () => this.drawColumn("W", units.d_out, this.group && this.group.columns.values));
+    page.show("column E", "summary", () => this.writeSummary());
+    if (this.group !== null) page.show("power", "mark", () => page.fill("marked unit", { x: [this.input.order.indexOf(this.unit) + 0.5] }));
+  }
+
+  // The features of a layer and the cosine of its unit, at the strongest frequency of the weights from the inputs.
+  fit(layer) {
+    const F = layer === "E" ? this.input : this.output;
+    const k = this.input.best[this.unit];
+    const total = F.total[this.unit];
+    return { k, n: F.n, ...cosineOf(F, k, this.unit), share: total > 0 ? F.powers[k * F.units + this.unit] / total : NaN };
+  }
+
+  drawColumn(layer, size, order) {
     const { page, unit } = this;
-    const number = this.units.units.values[unit];
-    page.get("unit-number").value = number;
-    const parts = [["E", this.units.E, this.units.d_in, this.group && this.rows[this.operand]],
-      ["W", this.units.W, this.units.d_out, this.group && this.group.columns.values]];
-    const words = [];
-    for (const [layer, weights, size, order] of parts) {
-      const places = order ?? Array.from({ length: size }, (_, j) => j);
-      const y = Array.from(places, (place) => weights(this.snapshot, unit, place));
-      const x = y.map((_, j) => j);
-      const label = Array.from(places, (place) => String(order ? place % this.group.modulus : place));
-      page.fill(`column ${layer}`, { x, y, label });
-      const curve = { x: [], y: [] };
-      if (order) {
-        const [F, k] = [layer === "E" ? this.input : this.output, this.best[unit]];
-        const fit = cosineOf(F, k, unit);
-        for (let i = 0; i <= 300; i++) {
-          const at = (i / 300) * (F.n - 1);
-          curve.x.push(at);
-          curve.y.push(fit.mean + fit.amplitude * Math.cos((2 * Math.PI * (k + 1) * at) / F.n - fit.phase));
-        }
-        const part = F.power[unit] > 0 ? powerOf(F, k, unit) / F.power[unit] : NaN;
-        words.push(`${layer}: amplitude ${formatNumber(fit.amplitude, 4)}, phase ${formatNumber(fit.phase, 4)}, ${formatNumber(100 * part, 4)} % of the power`);
+    const places = order ?? Array.from({ length: size }, (_, j) => j);
+    const y = Array.from(places, (place) => this.units[layer](this.snapshot, unit, place));
+    const label = Array.from(places, (place) => String(order ? place % this.group.modulus : place));
+    page.fill(`column ${layer}`, { x: y.map((_, j) => j), y, label });
+    const curve = { x: [], y: [] };
+    if (order) {
+      const { k, n, mean, amplitude, phase } = this.fit(layer);
+      for (let i = 0; i <= 300; i++) {
+        const at = (i / 300) * (n - 1);
+        curve.x.push(at);
+        curve.y.push(mean + amplitude * Math.cos((2 * Math.PI * (k + 1) * at) / n - phase));
       }
-      page.fill(`cosine ${layer}`, curve);
-      const chart = page.figure(`column ${layer}`);
-      setRange(chart.x_range, -0.7, places.length - 0.3);
-      const largest = roundUp(1.05 * Math.max(...[...y, ...curve.y].filter(Number.isFinite).map(Math.abs), 0) || 1);
-      setRange(chart.y_range, -largest, largest);
-      chart.below[0].axis_label = order ? "place in the group" : layer === "E" ? "input" : "output";
-      page.get(`${layer}-caption`).textContent = layer === "E" ? "Weights from the inputs (a column of E)" : "Weights to the outputs (a row of W)";
     }
-    const fit = words.length ? ` Cosine of frequency ${this.best[unit] + 1}. ${words.join("; ")}.` : "";
-    page.get("unit-summary").textContent = `Unit ${number}, ${unit + 1} of ${this.count} in this page.${fit}`;
-    if (this.group !== null) page.fill("marked unit", { x: [this.order.indexOf(unit) + 0.5] });
+    page.fill(`cosine ${layer}`, curve);
+    const chart = page.figure(`column ${layer}`);
+    setRange(chart.x_range, -0.7, places.length - 0.3);
+    const largest = roundUp(1.05 * Math.max(...[...y, ...curve.y].filter(Number.isFinite).map(Math.abs), 0) || 1);
+    setRange(chart.y_range, -largest, largest);
+    chart.below[0].axis_label = order ? "place in the group" : layer === "E" ? "input" : "output";
+    page.get(`${layer}-caption`).textContent = layer === "E" ? "Weights from the inputs (a column of E)" : "Weights to the outputs (a row of W)";
+  }
+
+  writeSummary() {
+    const { unit, units } = this;
+    const words = this.group === null ? [] : ["E", "W"].map((layer) => {
+      const { amplitude, phase, share } = this.fit(layer);
+      return `${layer}: amplitude ${formatNumber(amplitude, 4)}, phase ${formatNumber(phase, 4)}, ${formatNumber(100 * share, 4)} % of the power`;
+    });
+    const fit = words.length ? ` Cosine of frequency ${this.input.best[unit] + 1}. ${words.join("; ")}.` : "";
+    this.page.get("unit-summary").textContent = `Unit ${units.units.values[unit]}, ${unit + 1} of ${this.count} in this page.${fit}`;
   }
 }
