@@ -162,10 +162,21 @@ def test_the_command_writes_a_page_and_replaces_only_its_own(directory, tmp_path
     mine.write_text("mine")
     done = run_command("view", directory, "--no-open", "--out", mine)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "did not write" in done.stderr
+    assert "not a page that zeroloss wrote" in done.stderr
     assert mine.read_text() == "mine"
     assert run_command("view", directory, directory, "--no-open", "--out", new).returncode == 0
     assert len(data_of_page(new.read_text())["runs"]) == 2
+
+
+def test_an_edited_page_is_not_replaced(directory, tmp_path):
+    page = zl_view([directory], open_page=False)
+    edited = page.read_text(encoding="utf-8").replace("<main>", "<main><p>my notes</p>")
+    page.write_text(edited, encoding="utf-8")
+    assert zl_view([directory], open_page=False) == directory / "view-2.html"
+    with pytest.raises(FileExistsError, match="was edited"):
+        zl_view([directory], page, open_page=False)
+    assert page.read_text(encoding="utf-8") == edited
+    assert zl_view([directory], open_page=False) == directory / "view-2.html"
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,7 @@ class Run:
         Raises
         ------
         FileExistsError
-            If ``path`` is a file that this package did not write.
+            If ``path`` is a file that this package did not write, or a page that was edited.
         ValueError
             If the name of ``path`` does not end in ``.html``.
         ImportError

@@ -30,7 +30,7 @@ def view(
         The directories of the runs, of which the first one has all panels; or the directory of one sweep.
     out : path, optional
         The file, whose name ends in ``.html``. By default it is ``view.html`` in the first directory, with a number if
-        another program wrote a file of that name.
+        a file of that name was edited or is of another program.
     open_page : bool
         Whether to open the page in the browser, by default True.
 
@@ -44,7 +44,7 @@ def view(
     FileNotFoundError, DamagedError, ValueError
         As for `zeroloss.load` and `zeroloss.sweeps.open_sweep`, or if a sweep is not alone.
     FileExistsError
-        If ``out`` is a file that this package did not write.
+        If ``out`` is a file that this package did not write, or a page that was edited.
     ImportError
         If Bokeh is not installed.
     """
@@ -142,7 +142,7 @@ def write_page(page: str, file: Path, open_page: bool) -> Path:
 def find_page_path(directory: Path, out: str | os.PathLike[str] | None) -> Path:
     """Return the path of a page: ``out``, or the first free name in the directory.
 
-    A page that this package wrote is replaced; other files are not.
+    A page that this package wrote is replaced; edited pages and other files are not.
     """
     if out is not None:
         if Path(out).suffix.lower() != ".html":
@@ -150,7 +150,7 @@ def find_page_path(directory: Path, out: str | os.PathLike[str] | None) -> Path:
         if not Path(out).parent.is_dir():
             raise FileNotFoundError(f"out: there is no directory {Path(out).parent}")
         if os.path.lexists(out) and not is_page(Path(out)):
-            raise FileExistsError(f"out: {out} is a file that zeroloss did not write; choose another name")
+            raise FileExistsError(f"out: {out} was edited or is not a page that zeroloss wrote; choose another name")
         return Path(out)
     names = itertools.chain(["view.html"], (f"view-{number}.html" for number in itertools.count(2)))
     paths = (directory / name for name in names)

@@ -29,8 +29,10 @@ from .units import units_of
 if TYPE_CHECKING:
     from bokeh.plotting import figure
 
-#: The mark of the pages that this package writes: an element near the start of the file.
-MARK = '<meta name="generator" content="zeroloss view">'
+#: The mark of the pages that this package writes, near the start of the file. The SHA-256 digest of the rest follows.
+_MARK = b'<meta name="generator" content="zeroloss view '
+#: Bytes in which the mark is.
+_START = 500
 
 _SCRIPTS = ("decode", "ticks", "theme", "elements", "curves", "fourier", "units", "table", "settings", "main")
 
@@ -150,10 +152,10 @@ def assemble(
         f"img-src data: blob:; connect-src '{'none' if address is None else 'self'}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return "\n".join(
+    start = '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    rest = "\n".join(
         [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            MARK,
+            '">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="referrer" content="no-referrer">',
@@ -166,6 +168,7 @@ def assemble(
             f"<script>{library}</script>\n<script>{own}</script>\n</body>\n</html>\n",
         ]
     )
+    return f"{start}{_MARK.decode()}{hashlib.sha256(rest.encode()).hexdigest()}{rest}"
 
 
 def to_json(value: Any) -> str:
@@ -174,12 +177,21 @@ def to_json(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def is_page(path: Path) -> bool:
-    """Return whether a file is a page that this package wrote, judged by its first bytes."""
+def has_mark(path: Path) -> bool:
+    """Return whether a file is a page of this package, which someone may have edited, judged by its first bytes."""
     if is_special(path) or not path.is_file():
         return False
     with path.open("rb") as file:
-        return MARK.encode() in file.read(500)
+        return _MARK in file.read(_START)
+
+
+def is_page(path: Path) -> bool:
+    """Return whether a file is a page that this package wrote and that nobody has edited."""
+    if not has_mark(path):
+        return False
+    _, _, content = path.read_bytes().partition(_MARK)
+    digest, rest = content[:64], content[64:]
+    return digest == hashlib.sha256(rest).hexdigest().encode()
 
 
 def read_library() -> str:

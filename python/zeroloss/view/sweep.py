@@ -23,7 +23,7 @@ from . import sweep_figures
 from .about import make_section
 from .curves import MAIN
 from .encode import encode
-from .page import assemble, is_page, read_library
+from .page import assemble, has_mark, read_library
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -197,7 +197,7 @@ def _page_of(cell: Path, base: str) -> dict[str, Any]:
     page = cell / "view.html"
     return {
         "command": f"zeroloss view {shlex.quote(str(cell.absolute()))}" if cell.is_dir() else "",
-        "link": f"{base}cells/{urllib.parse.quote(cell.name, safe='')}/view.html" if is_page(page) else "",
+        "link": f"{base}cells/{urllib.parse.quote(cell.name, safe='')}/view.html" if has_mark(page) else "",
     }
 
 
