@@ -208,6 +208,14 @@ def positive(name: str, value: object) -> float:
     return within(name, value, POSITIVE)
 
 
+def temperature(value: object, loss: str) -> float:
+    """Return a temperature of the cross-entropy. Raise an error if it is not above 0, or not 1 with another loss."""
+    number = positive("temperature", value)
+    if number != 1 and loss != "cross_entropy":
+        raise ArgumentValueError("temperature", f"needs loss 'cross_entropy', got {loss!r}")
+    return number
+
+
 def not_negative(name: str, value: object) -> float:
     """Return ``value`` as a float of at least 0."""
     return within(name, value, NOT_NEGATIVE)

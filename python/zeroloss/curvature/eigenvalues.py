@@ -13,7 +13,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
 
 from .. import _checks
 from .._checks import ArgumentValueError
-from .._choices import CurvaturePart, EigenvalueEnd, Loss, Reduction
+from .._choices import CurvaturePart, EigenvalueEnd, Loss, Positive, Reduction
 from .._resources import check_memory
 from ..datasets import Dataset
 from ..networks import Network
@@ -62,6 +62,7 @@ def sharpness(
     reduction: Reduction = "mean",
     weight_decay: float = 0.0,
     *,
+    temperature: Positive = 1.0,
     part: CurvaturePart = "hessian",
     accuracy: float = 1e-9,
     threads: int | None = None,
@@ -82,6 +83,8 @@ def sharpness(
         The reduction of the loss.
     weight_decay : float
         The multiple of the identity that is added, at least 0, by default 0. It adds itself to the sharpness.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
     part : {"hessian", "gauss_newton"}
         The matrix: the Hessian, by default, or its Gauss–Newton part.
     accuracy : float
@@ -118,7 +121,7 @@ def sharpness(
     check_settings(loss, reduction, part)
     weight_decay = _checks.not_negative("weight_decay", weight_decay)
     accuracy = _checks.positive("accuracy", accuracy)
-    curvature = make_curvature(net, data, loss, reduction, threads)
+    curvature = make_curvature(net, data, loss, reduction, threads, temperature)
     check_iteration_fits(parameter_count(net))
     return largest_eigenvalue(curvature, part, weight_decay, accuracy)
 
@@ -131,6 +134,7 @@ def eigenpairs(
     reduction: Reduction = "mean",
     weight_decay: float = 0.0,
     *,
+    temperature: Positive = 1.0,
     part: CurvaturePart = "hessian",
     which: EigenvalueEnd = "largest",
     accuracy: float = 1e-9,
@@ -152,6 +156,8 @@ def eigenpairs(
         The reduction of the loss.
     weight_decay : float
         The multiple of the identity that is added, at least 0, by default 0.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
     part : {"hessian", "gauss_newton"}
         The matrix: the Hessian, by default, or its Gauss–Newton part.
     which : {"largest", "smallest"}
@@ -192,7 +198,7 @@ def eigenpairs(
     _checks.choice("which", which, ENDS)
     weight_decay, accuracy = _checks.not_negative("weight_decay", weight_decay), _checks.positive("accuracy", accuracy)
     count = _checks.integer("count", count, 1)
-    curvature = make_curvature(net, data, loss, reduction, threads)
+    curvature = make_curvature(net, data, loss, reduction, threads, temperature)
     d = parameter_count(net)
     if count > d:
         raise ArgumentValueError("count", f"expected at most {d}, the number of parameters, got {count}")
@@ -235,6 +241,7 @@ def spectrum(
     reduction: Reduction = "mean",
     weight_decay: float = 0.0,
     *,
+    temperature: Positive = 1.0,
     part: CurvaturePart = "hessian",
     threads: int | None = None,
 ) -> NDArray[np.float64]:
@@ -252,6 +259,8 @@ def spectrum(
         The reduction of the loss.
     weight_decay : float
         The multiple of the identity that is added, at least 0, by default 0.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
     part : {"hessian", "gauss_newton"}
         The matrix: the Hessian, by default, or its Gauss–Newton part.
     threads : int, optional
@@ -272,7 +281,7 @@ def spectrum(
     """
     check_settings(loss, reduction, part)
     weight_decay = _checks.not_negative("weight_decay", weight_decay)
-    curvature, d = make_curvature(net, data, loss, reduction, threads), parameter_count(net)
+    curvature, d = make_curvature(net, data, loss, reduction, threads, temperature), parameter_count(net)
     return np.asarray(scipy.linalg.eigvalsh(dense_matrix(curvature, d, part, weight_decay), overwrite_a=True)[::-1])
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
 from .. import _checks
-from .._choices import Loss, Reduction
+from .._choices import Loss, Positive, Reduction
 from ..datasets import Dataset
 from ..networks import Network
 from .eigenvalues import dense_matrix, fixed_start, not_finite
@@ -63,6 +63,7 @@ def smallest(
     loss: Loss = "mse",
     reduction: Reduction = "mean",
     *,
+    temperature: Positive = 1.0,
     accuracy: float = 1e-9,
     threads: int | None = None,
 ) -> SmallestCurvature:
@@ -83,6 +84,8 @@ def smallest(
         The loss, see `zeroloss.loss_and_gradient`.
     reduction : {"mean", "sum"}
         The reduction of the loss.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
     accuracy : float
         The accuracy of μ − 1, relative to it, at which the Lanczos iteration ends, above 0, by default 1e-9.
     threads : int, optional
@@ -117,7 +120,7 @@ def smallest(
     """
     check_settings(loss, reduction)
     weight_decay, accuracy = _checks.positive("weight_decay", weight_decay), _checks.positive("accuracy", accuracy)
-    curvature, d = make_curvature(net, data, loss, reduction, threads), parameter_count(net)
+    curvature, d = make_curvature(net, data, loss, reduction, threads, temperature), parameter_count(net)
     check_targets(data, loss)
     metric: DenseMetric | Metric
     if d <= _DENSE_BELOW:
@@ -125,7 +128,7 @@ def smallest(
         T = dense_matrix(curvature, d, "remainder", 0.0)
         values, vectors = scipy.linalg.eigh((T + T.T) / 2, metric.M, subset_by_index=(0, 0))
         return _result(float(values[0]), vectors[:, 0], T @ vectors[:, 0], metric)
-    metric = Metric(curvature, net.astype("float64"), data, weight_decay, loss, reduction)
+    metric = Metric(curvature, net.astype("float64"), data, weight_decay, loss, reduction, temperature)
     return smallest_in_metric(metric, d, accuracy)
 
 

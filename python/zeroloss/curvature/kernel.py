@@ -38,9 +38,15 @@ def name_part(part: str) -> str:
 
 
 def make_curvature(
-    net: Network, data: Dataset, loss: Loss, reduction: Reduction, threads: int | None = None
+    net: Network,
+    data: Dataset,
+    loss: Loss,
+    reduction: Reduction,
+    threads: int | None = None,
+    temperature: float = 1.0,
 ) -> kernels.Curvature:
-    """Check a network and its data, and make the kernel object at the network."""
+    """Check a network, its data and the temperature, and make the kernel object at the network."""
+    loss_at_temperature = kernels.Loss(loss, reduction, _checks.temperature(temperature, loss))
     net, data = fold_biases(net, data)
     n, h, d_out = data.train_count, net.hidden, data.d_out
     inputs = data.rows_train.size  # entries that are stored
@@ -48,4 +54,4 @@ def make_curvature(
     threads = checked_threads(threads, 12.0 * n * h * d_out, _FLOPS_FOR_THREADS)
     net = net.astype("float64")
     samples = kernel_samples(data, "train", np.dtype("float64"))
-    return kernels.Curvature(samples, kernel_activation(net), kernels.Loss(loss, reduction), net.E, net.W, threads)
+    return kernels.Curvature(samples, kernel_activation(net), loss_at_temperature, net.E, net.W, threads)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .. import _checks
-from .._choices import CurvaturePart, Loss, Reduction
+from .._choices import CurvaturePart, Loss, Positive, Reduction
 from ..datasets import Dataset
 from ..networks import Network, check_fits
 from .eigenvalues import check_iteration_fits, largest_eigenvalue
@@ -31,6 +31,8 @@ class SharpnessMeasure:
         The reduction of the loss.
     weight_decay : float
         The multiple of the identity that is added, at least 0, by default 0.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
     part : {"hessian", "gauss_newton"}
         The matrix: the Hessian, by default, or its Gauss–Newton part.
     accuracy : float
@@ -65,6 +67,7 @@ class SharpnessMeasure:
         reduction: Reduction = "mean",
         weight_decay: float = 0.0,
         *,
+        temperature: Positive = 1.0,
         part: CurvaturePart = "hessian",
         accuracy: float = 1e-4,
     ) -> None:
@@ -72,18 +75,19 @@ class SharpnessMeasure:
         check_settings(loss, reduction, part)
         self._data, self._loss, self._reduction, self._part = data, loss, reduction, part
         self._weight_decay = _checks.not_negative("weight_decay", weight_decay)
+        self._temperature = _checks.temperature(temperature, loss)
         self._accuracy = _checks.positive("accuracy", accuracy)
         self._local = threading.local()  # a kernel object for each thread
 
     def __repr__(self) -> str:
         return (
             f"SharpnessMeasure({self._data!r}, {self._loss!r}, {self._reduction!r}, {self._weight_decay}, "
-            f"part={self._part!r}, accuracy={self._accuracy})"
+            f"temperature={self._temperature}, part={self._part!r}, accuracy={self._accuracy})"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        arguments = (self._data, self._loss, self._reduction, self._weight_decay, self._part, self._accuracy)
-        return _measure, arguments
+        settings = self._loss, self._reduction, self._weight_decay, self._part, self._accuracy, self._temperature
+        return _measure, (self._data, *settings)
 
     def __call__(self, network: Network) -> float:
         """Compute the sharpness of a network."""
@@ -91,7 +95,9 @@ class SharpnessMeasure:
         key = (network.activation, network.hidden, network.bias)
         if getattr(self._local, "key", None) != key:
             check_iteration_fits(parameter_count(network))
-            self._local.curvature = make_curvature(network, self._data, self._loss, self._reduction, 1)
+            self._local.curvature = make_curvature(
+                network, self._data, self._loss, self._reduction, 1, self._temperature
+            )
             self._local.key = key
         else:
             exact = network.astype("float64")
@@ -100,7 +106,13 @@ class SharpnessMeasure:
 
 
 def _measure(
-    data: Dataset, loss: Loss, reduction: Reduction, weight_decay: float, part: CurvaturePart, accuracy: float
+    data: Dataset,
+    loss: Loss,
+    reduction: Reduction,
+    weight_decay: float,
+    part: CurvaturePart,
+    accuracy: float,
+    temperature: float = 1.0,
 ) -> SharpnessMeasure:
     """Make a measure from the arguments of its pickle."""
-    return SharpnessMeasure(data, loss, reduction, weight_decay, part=part, accuracy=accuracy)
+    return SharpnessMeasure(data, loss, reduction, weight_decay, temperature=temperature, part=part, accuracy=accuracy)

@@ -44,11 +44,12 @@ class Metric:
         weight_decay: float,
         loss: Loss,
         reduction: Reduction,
+        temperature: float = 1.0,
     ) -> None:
         n, d_out = data.Y_train.shape
         check_memory(f"the Gram matrix of n·d_out = {n * d_out}", 5 * 8 * (n * d_out) ** 2)
         self.curvature, self.weight_decay = curvature, weight_decay
-        self._roots = roots_of_output_curvature(net, data, loss, reduction)
+        self._roots = roots_of_output_curvature(net, data, loss, reduction, temperature)
         size = n * d_out
         K = gram(net, data)
         for _ in range(2):  # from the left, and after the transposition from the right
@@ -99,10 +100,13 @@ class DenseMetric:
         return np.asarray(scipy.linalg.cho_solve(self._factor, v))
 
 
-def roots_of_output_curvature(net: Network, data: Dataset, loss: Loss, reduction: Reduction) -> Vector:
+def roots_of_output_curvature(
+    net: Network, data: Dataset, loss: Loss, reduction: Reduction, temperature: float = 1.0
+) -> Vector:
     """Compute R_i with A_i = R_i R_iᵀ for the second derivatives A_i of the loss of each sample i, (n, d_out, d_out).
 
-    For squared error A_i = 2c I. For cross-entropy A_i = w (diag(p) − p pᵀ), so R_i = √w (I − p 1ᵀ) diag(√p).
+    For squared error A_i = 2c I. For cross-entropy A_i = w (diag(p) − p pᵀ)/T² at the temperature T, so
+    R_i = √w (I − p 1ᵀ) diag(√p)/T.
     """
     n, d_out = data.Y_train.shape
     unit = np.eye(d_out)
@@ -110,10 +114,10 @@ def roots_of_output_curvature(net: Network, data: Dataset, loss: Loss, reduction
         scale = 1.0 if reduction == "sum" else 1 / data.Y_train.size
         return np.broadcast_to(np.sqrt(2 * scale) * unit, (n, d_out, d_out))
     weights: Vector = np.sum(data.Y_train, axis=1) * (1.0 if reduction == "sum" else 1 / n)
-    p: Vector = scipy.special.softmax(net.outputs(data.rows_train), axis=1)
+    p: Vector = scipy.special.softmax(net.outputs(data.rows_train) / temperature, axis=1)
     others = p @ (1 - unit)  # 1 − p with all its digits
     factors = unit * others[:, None, :] - (1 - unit) * p[:, :, None]
-    return np.asarray(np.sqrt(weights)[:, None, None] * factors * np.sqrt(p)[:, None, :])
+    return np.asarray((np.sqrt(weights) / temperature)[:, None, None] * factors * np.sqrt(p)[:, None, :])
 
 
 def contiguous(v: Vector) -> Vector:

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from .. import _checks
 from .._checks import ArgumentValueError
-from .._choices import CurvaturePart, Loss, Reduction
+from .._choices import CurvaturePart, Loss, Positive, Reduction
 from ..datasets import Dataset
 from ..networks import Network
 from .kernel import check_settings, make_curvature, parameter_count
@@ -30,6 +30,8 @@ def hessian_product(
     loss: Loss = "mse",
     reduction: Reduction = "mean",
     weight_decay: float = 0.0,
+    *,
+    temperature: Positive = 1.0,
 ) -> tuple[Vector, Vector]:
     """Compute (∇²L + weight_decay I) v for one direction v = (VE, VW).
 
@@ -51,6 +53,8 @@ def hessian_product(
         The reduction of the loss.
     weight_decay : float
         The multiple of the identity that is added, at least 0, by default 0.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def hessian_product(
     ------
     ValueError, TypeError
         If the network does not fit the data, VE or VW do not have the shapes of the layers or are not finite, a name is
-        unknown, or weight_decay is negative.
+        unknown, or a number is out of its range.
 
     Notes
     -----
@@ -80,7 +84,7 @@ def hessian_product(
     >>> HE.shape, HW.shape
     ((5, 24), (24, 5))
     """
-    return _multiply(net, data, VE, VW, "hessian", loss, reduction, weight_decay)
+    return _multiply(net, data, VE, VW, "hessian", loss, reduction, weight_decay, temperature)
 
 
 def gauss_newton_product(
@@ -91,6 +95,8 @@ def gauss_newton_product(
     loss: Loss = "mse",
     reduction: Reduction = "mean",
     weight_decay: float = 0.0,
+    *,
+    temperature: Positive = 1.0,
 ) -> tuple[Vector, Vector]:
     """Compute (Jᵀ A J + weight_decay I) v for one direction v = (VE, VW).
 
@@ -113,6 +119,8 @@ def gauss_newton_product(
         The reduction of the loss.
     weight_decay : float
         The multiple of the identity that is added, at least 0, by default 0.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
 
     Returns
     -------
@@ -125,9 +133,9 @@ def gauss_newton_product(
     ------
     ValueError, TypeError
         If the network does not fit the data, VE or VW do not have the shapes of the layers or are not finite, a name is
-        unknown, or weight_decay is negative.
+        unknown, or a number is out of its range.
     """
-    return _multiply(net, data, VE, VW, "gauss_newton", loss, reduction, weight_decay)
+    return _multiply(net, data, VE, VW, "gauss_newton", loss, reduction, weight_decay, temperature)
 
 
 def operator(
@@ -138,6 +146,7 @@ def operator(
     reduction: Reduction = "mean",
     weight_decay: float = 0.0,
     *,
+    temperature: Positive = 1.0,
     threads: int | None = None,
 ) -> LinearOperator:
     """Make the Hessian or the Gauss–Newton matrix as an operator for SciPy's solvers.
@@ -159,6 +168,8 @@ def operator(
         The reduction of the loss.
     weight_decay : float
         The multiple of the identity that is added, at least 0, by default 0.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
     threads : int, optional
         The number of threads of a product, at least 1. By default 1 for small networks, and all processors otherwise.
 
@@ -186,7 +197,8 @@ def operator(
     """
     check_settings(loss, reduction, part)
     weight_decay = _checks.not_negative("weight_decay", weight_decay)
-    return make_operator(make_curvature(net, data, loss, reduction, threads), parameter_count(net), part, weight_decay)
+    curvature = make_curvature(net, data, loss, reduction, threads, temperature)
+    return make_operator(curvature, parameter_count(net), part, weight_decay)
 
 
 def make_operator(curvature: kernels.Curvature, size: int, part: CurvaturePart, weight_decay: float) -> LinearOperator:
@@ -210,11 +222,12 @@ def _multiply(
     loss: Loss,
     reduction: Reduction,
     weight_decay: float,
+    temperature: float,
 ) -> tuple[Vector, Vector]:
     """Check all arguments of a product, and compute it."""
     check_settings(loss, reduction)
     weight_decay = _checks.not_negative("weight_decay", weight_decay)
-    curvature = make_curvature(net, data, loss, reduction)
+    curvature = make_curvature(net, data, loss, reduction, temperature=temperature)
     parts = _checks.matrix("VE", VE, "float64"), _checks.matrix("VW", VW, "float64")
     for name, direction, layer in zip(("VE", "VW"), parts, net.layers, strict=True):
         if direction.shape != layer.shape:

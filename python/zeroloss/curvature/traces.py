@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
-from .._choices import CurvaturePart, Loss, Reduction
+from .._choices import CurvaturePart, Loss, Positive, Reduction
 from .._kernels import kernels
 from .._resources import check_memory
 from ..datasets import Dataset, kernel_samples
@@ -47,6 +47,7 @@ def trace(
     reduction: Reduction = "mean",
     weight_decay: float = 0.0,
     *,
+    temperature: Positive = 1.0,
     part: CurvaturePart = "hessian",
 ) -> float:
     """Compute the exact trace of the Hessian or of the Gauss–Newton matrix from its closed form.
@@ -63,6 +64,8 @@ def trace(
         The reduction of the loss.
     weight_decay : float
         The multiple of the identity that is added, at least 0, by default 0. It adds weight_decay · d.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
     part : {"hessian", "gauss_newton"}
         The matrix: the Hessian, by default, or its Gauss–Newton part.
 
@@ -74,7 +77,7 @@ def trace(
     Raises
     ------
     ValueError, TypeError
-        If the network does not fit the data, a name is unknown, or weight_decay is negative.
+        If the network does not fit the data, a name is unknown, or a number is out of its range.
 
     Notes
     -----
@@ -92,7 +95,7 @@ def trace(
     """
     check_settings(loss, reduction, part)
     weight_decay = _checks.not_negative("weight_decay", weight_decay)
-    curvature = make_curvature(net, data, loss, reduction, 1)
+    curvature = make_curvature(net, data, loss, reduction, 1, temperature)
     return curvature.trace(part) + weight_decay * parameter_count(net)
 
 
@@ -161,6 +164,7 @@ def estimate_trace(
     reduction: Reduction = "mean",
     weight_decay: float = 0.0,
     *,
+    temperature: Positive = 1.0,
     part: CurvaturePart = "hessian",
     samples: int = 100,
     seed: int = 0,
@@ -183,6 +187,8 @@ def estimate_trace(
         The reduction of the loss.
     weight_decay : float
         The multiple of the identity that is added, at least 0, by default 0.
+    temperature : float
+        The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
     part : {"hessian", "gauss_newton"}
         The matrix: the Hessian, by default, or its Gauss–Newton part.
     samples : int
@@ -218,7 +224,7 @@ def estimate_trace(
     weight_decay = _checks.not_negative("weight_decay", weight_decay)
     samples, seed = _checks.integer("samples", samples, 2), _checks.integer("seed", seed, 0)
     check_memory(f"samples: {samples} products", 8 * samples)
-    curvature, d = make_curvature(net, data, loss, reduction, threads), parameter_count(net)
+    curvature, d = make_curvature(net, data, loss, reduction, threads, temperature), parameter_count(net)
     random = np.random.default_rng(seed)
     squares = np.empty(samples)
     for at in range(samples):

@@ -38,14 +38,6 @@ _UNCONSTRAINED = {"norm_layers": "both", "norm_ratio": 1.0, "norm_from_step": 0}
 _KERNEL_CONSTRAINTS = {"fixed": "hold", "at_most": "cap", "once": "rescale"}
 
 
-def checked_temperature(temperature: object, loss: str) -> float:
-    """Return a temperature of the cross-entropy. Raise an error if it is not above 0, or not 1 with another loss."""
-    number = _checks.positive("temperature", temperature)
-    if number != 1 and loss != "cross_entropy":
-        raise ArgumentValueError("temperature", f"needs loss 'cross_entropy', got {loss!r}")
-    return number
-
-
 class DescentSettings(ABC):
     """The settings that gradient descent and AdamW share. Their dataclasses define these fields, and further ones."""
 
@@ -85,7 +77,7 @@ class DescentSettings(ABC):
         _checks.choice("loss", self.loss, LOSSES)
         _checks.choice("reduction", self.reduction, REDUCTIONS)
         self._check_norm_constraint()
-        _checks.set_fields(self, temperature=checked_temperature(self.temperature, self.loss))
+        _checks.set_fields(self, temperature=_checks.temperature(self.temperature, self.loss))
         self._check_layers()
         self._check_sampling()
 

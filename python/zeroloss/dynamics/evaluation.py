@@ -12,7 +12,7 @@ from .._choices import Loss, Positive, Reduction
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
 from ..networks import Network, check_fits, fold_biases, kernel_activation
-from .descent import LOSSES, checked_temperature
+from .descent import LOSSES
 from .predicted_gradient import check_ridge, singular_message
 
 
@@ -60,7 +60,7 @@ def loss_and_gradient(
     check_fits(net, data, biases=True)
     _checks.choice("loss", loss, LOSSES)
     _checks.choice("reduction", reduction, ("mean", "sum"))
-    settings = kernels.Loss(loss, reduction, checked_temperature(temperature, loss))
+    settings = kernels.Loss(loss, reduction, _checks.temperature(temperature, loss))
     samples = kernel_samples(data, "train", net.dtype, net.bias_hidden is not None)
     return kernels.loss_and_gradient(samples, *net.layers, kernel_activation(net), settings)
 

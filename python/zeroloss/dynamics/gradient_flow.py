@@ -11,7 +11,7 @@ from ..datasets import Dataset
 from ..geometry.solver import require_float64
 from ..networks import Network, fold_biases, has_kink
 from .chebyshev import ChebyshevStepper
-from .descent import LAYERS, LOSSES, REDUCTIONS, checked_temperature
+from .descent import LAYERS, LOSSES, REDUCTIONS
 from .gradient import GradientAtPoint
 from .proximal import proximal_cost
 from .runge_kutta import Tolerances
@@ -100,7 +100,7 @@ class GradientFlow:
         _checks.choice("train_layers", self.train_layers, LAYERS)
         if self.method is not None:
             _checks.choice("method", self.method, METHODS)
-        _checks.set_fields(self, temperature=checked_temperature(self.temperature, self.loss))
+        _checks.set_fields(self, temperature=_checks.temperature(self.temperature, self.loss))
         if self.method == "proximal" and self.loss != "mse":
             raise ArgumentValueError("method", f"'proximal' needs loss 'mse', got {self.loss!r}; use 'chebyshev'")
         if self.method == "proximal" and self.train_layers != "both":
