@@ -21,7 +21,7 @@ DATA = {
     "3-hot": lambda: one_hots(n=14, d_in=6, d_out=3, k=3, n_test=5),
     "dense": dense_data,
 }
-SUPPORTED = ("hidden",)
+BIASES = ("hidden", "output", "both")
 
 
 def with_column(net, data):
@@ -56,7 +56,7 @@ def theta(net):
 
 @pytest.mark.parametrize("rows", DATA)
 @pytest.mark.parametrize("activation", ["relu", "tanh", "softplus(5)"])
-@pytest.mark.parametrize("bias", SUPPORTED)
+@pytest.mark.parametrize("bias", BIASES)
 def test_geometry_agrees_with_autograd(rows, activation, bias):
     data = DATA[rows]()
     net = network(data, bias, hidden=60, activation=activation)
@@ -87,7 +87,7 @@ def test_geometry_agrees_with_autograd(rows, activation, bias):
 @pytest.mark.parametrize("rows", DATA)
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("bias", SUPPORTED)
+@pytest.mark.parametrize("bias", BIASES)
 def test_the_hessian_agrees_with_autograd(rows, loss, activation, bias):
     data = DATA[rows]()
     net = network(data, bias, hidden=5, activation=activation)
@@ -114,14 +114,19 @@ def test_the_hessian_agrees_with_autograd(rows, loss, activation, bias):
 @pytest.mark.parametrize("rows", DATA)
 @pytest.mark.parametrize("ridge", [0.0, 0.1])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-@pytest.mark.parametrize("bias", SUPPORTED)
+@pytest.mark.parametrize("bias", BIASES)
 def test_the_predicted_gradient_agrees_with_autograd(rows, ridge, activation, bias):
-    """ΔE = −½ ∇(R/λ) with R/λ = ‖E‖² + tr(Yᵀ (H Hᵀ + λI)⁻¹ Y), in which E has the hidden biases as last row."""
+    """ΔE = −½ ∇(R/λ) with R/λ = ‖E‖² + tr(Yᵀ (H Hᵀ + λI)⁻¹ Y).
+
+    E has the hidden biases as last row, and H has ones as last column if the outputs have biases.
+    """
     data = DATA[rows]()
     net = network(data, bias, hidden=40, activation=activation)
     E = torch.tensor(net.layers[0], requires_grad=True)
     X, Y = torch.tensor(data.X_train), torch.tensor(data.Y_train)
-    H = torch_activation(activation)(torch.hstack([X, torch.ones(len(X), 1, dtype=X.dtype)]) @ E)
+    ones = torch.ones(len(X), 1, dtype=X.dtype)
+    H = torch_activation(activation)((X if net.bias_hidden is None else torch.hstack([X, ones])) @ E)
+    H = H if net.bias_output is None else torch.hstack([H, ones])
     B = torch.linalg.solve(H @ H.T + ridge * torch.eye(len(X), dtype=X.dtype), Y)
     cost = (E * E).sum() + (Y * B).sum()
     (gradient,) = torch.autograd.grad(cost, E)
@@ -207,11 +212,12 @@ def test_directions_with_kinks_and_alignments_include_hidden_biases(rows):
 
 
 @pytest.mark.parametrize("activation", ["relu", "softplus(5)"])
-def test_the_gradient_vanishes_at_stationary_points(activation):
+@pytest.mark.parametrize("bias", BIASES)
+def test_the_gradient_vanishes_at_stationary_points(activation, bias):
     data, decay = DATA["pairs"](), 1e-3
-    net = network(data, "hidden", hidden=24, activation=activation)
+    net = network(data, bias, hidden=24, activation=activation)
     point = zl.stationary_point(net, data, decay)
-    assert point.network.bias == "hidden"
+    assert point.network.bias == bias
     assert point.network.hidden == 24
     assert point.kkt <= 1e-9
     gradients = zl.loss_and_gradient(point.network, data)[1:]
@@ -219,6 +225,8 @@ def test_the_gradient_vanishes_at_stationary_points(activation):
     if activation != "relu" or point.pinned_pairs == 0:
         assert np.linalg.norm(force) <= 1e-8 * decay * np.linalg.norm(theta(point.network))
     assert zl.geometry.kkt_residual(point.network, data, decay, kink_tolerance=1e-9) <= 1e-7
+    if bias != "hidden":
+        return
     column, plain = with_column(net, data)
     other = zl.stationary_point(column, plain, decay)
     assert point.objective == pytest.approx(other.objective, rel=1e-9)

@@ -145,20 +145,21 @@ def test_dense_inputs():
     assert zl.geometry.kkt_residual(point.network, data, 1e-2) <= 1e-9
 
 
-def corner_problem(seed=0):
-    """A random network with pinned pairs, and its model around them."""
+def corner_problem(seed=0, biases=0):
+    """A random network with pinned pairs, with or without biases of the outputs, and its model around them."""
     data = random_data(6, 4, 2)
     random = np.random.default_rng(seed)
     problem = Problem(data, 0.0, 1.0, 0.05, Trace())
-    E, W = random.standard_normal((4, 5)), random.standard_normal((5, 2))
+    E, W = random.standard_normal((4, 5)), random.standard_normal((5 + biases, 2))
     pinned = np.zeros((6, 5), dtype=bool)
     pinned[[0, 3, 2], [0, 0, 3]] = True
     return problem, CornerModel(problem, problem.pin(E, W, pinned))
 
 
-def test_the_metric_and_the_hessian_are_symmetric():
+@pytest.mark.parametrize("biases", [0, 1])
+def test_the_metric_and_the_hessian_are_symmetric(biases):
     """Also for vectors that would move pinned pairs off their kinks."""
-    _, model = corner_problem()
+    _, model = corner_problem(biases=biases)
     random = np.random.default_rng(1)
     for product in (model.multiply_metric, model.multiply, model.solve):
         for _ in range(5):
@@ -168,9 +169,13 @@ def test_the_metric_and_the_hessian_are_symmetric():
     np.testing.assert_allclose(model.solve(model.multiply_metric(v)), v, atol=1e-10)
 
 
-def test_the_smallest_curvature_is_that_of_the_reduced_pencil():
-    """The oracle is dense algebra on a basis of the directions that keep pinned pairs pinned."""
-    problem, model = corner_problem()
+@pytest.mark.parametrize("biases", [0, 1])
+def test_the_smallest_curvature_is_that_of_the_reduced_pencil(biases):
+    """The oracle is dense algebra on a basis of the directions that keep pinned pairs pinned.
+
+    Biases of the outputs, the last row of W, do not occur in the second derivatives of −Λ · F.
+    """
+    problem, model = corner_problem(biases=biases)
     X, state = problem.data.X_train, model.state
     constraints = []
     for i, u in zip(*np.nonzero(state.corner.pinned), strict=True):
@@ -182,11 +187,12 @@ def test_the_smallest_curvature_is_that_of_the_reduced_pencil():
     delta, columns = problem.delta, []
     for v in np.eye(model.size):
         V, U = model.split(v)
-        columns.append(((state.S * (X @ V)) @ state.W + state.H @ U).ravel())
+        dF = (state.S * (X @ V)) @ state.W[:5] + (state.S * (X @ state.E)) @ U[:5]
+        columns.append((dF + (U[5] if biases else 0)).ravel())
     J = np.array(columns).T
     bend = np.zeros((model.size, model.size))  # the second derivatives of −Λ · F
     at_W = state.E.size
-    h, d_out = state.W.shape
+    h, d_out = 5, 2
     for u in range(h):
         for k in range(d_out):
             column = -X.T @ (state.S[:, u] * state.multiplier[:, k])

@@ -59,6 +59,13 @@ T* update(const char* name, Array<T>& array, Index rows, Index cols) {
   return array.mutable_data();  // throws if the array is read-only
 }
 
+/// Checks and maps a second layer that is changed in place: h × d_out, or (h + 1) × d_out with biases of the outputs.
+template <class T>
+MatrixMap<T> update_second_layer(const char* name, Array<T>& array, Index h, Index d_out) {
+  const Index rows = array.ndim() == 2 && array.shape(0) == h + 1 ? h + 1 : h;
+  return {update(name, array, rows, d_out), rows, d_out};
+}
+
 template <class T>
 Array<T> to_array(const Matrix<T>& matrix) {
   return Array<T>({matrix.rows(), matrix.cols()}, matrix.data());

@@ -26,7 +26,7 @@ void bind_curvature(py::module_& m) {
   const auto move = [](Curvature& self, const Vectors& E, const Vectors& W) {
     check_at_least("hidden", count_units(E), 1);
     const auto e = read("E", E, self.samples().d_in(), count_units(E));
-    const auto w = read("W", W, count_units(E), self.samples().d_out());
+    const auto w = read_second_layer("W", W, count_units(E), self.samples().d_out());
     py::gil_scoped_release release;
     self.move(e, w);
   };

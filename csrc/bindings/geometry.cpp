@@ -47,17 +47,21 @@ void bind_geometry(py::module_& m) {
     return read(name, E, self.jacobian().samples().d_in(), count_units(E));
   };
   const auto read_W = [](ZeroLossSet& self, const char* name, const Vectors& W, const Vectors& E) {
-    return read(name, W, count_units(E), self.jacobian().samples().d_out());
+    return read_second_layer(name, W, count_units(E), self.jacobian().samples().d_out());
+  };
+  const auto read_like = [](const char* name, const Vectors& array, const auto& like) {
+    return read(name, array, like.rows(), like.cols());
   };
 
   py::class_<ZeroLossSet>(m, "ZeroLossSet", py::module_local())
       .def(py::init([](const Samples<double>& samples, Activation activation, const std::string& kind, double tolerance,
-                       Index most_iterations, int threads) {
+                       Index most_iterations, int threads, bool trains_E, bool trains_W) {
              check_not_empty(samples);
-             return ZeroLossSet(samples, activation, solver_settings(kind, tolerance, most_iterations), Team(threads));
+             return ZeroLossSet(samples, activation, solver_settings(kind, tolerance, most_iterations), Team(threads),
+                                trains_E, trains_W);
            }),
            py::arg("samples"), py::arg("activation"), py::arg("kind"), py::arg("tolerance"), py::arg("most_iterations"),
-           py::arg("threads") = 1, py::keep_alive<1, 2>())
+           py::arg("threads") = 1, py::arg("trains_E") = true, py::arg("trains_W") = true, py::keep_alive<1, 2>())
       .def(
           "gram",
           [=](ZeroLossSet& self, const Vectors& E, const Vectors& W) {
@@ -91,8 +95,8 @@ void bind_geometry(py::module_& m) {
       .def(
           "multiply",
           [=](ZeroLossSet& self, const Vectors& E, const Vectors& W, const Vectors& vE, const Vectors& vW) {
-            const auto e = read_E(self, "E", E), ve = read("vE", vE, E.shape(0), count_units(E));
-            const auto w = read_W(self, "W", W, E), vw = read_W(self, "vW", vW, E);
+            const auto e = read_E(self, "E", E), ve = read_like("vE", vE, e);
+            const auto w = read_W(self, "W", W, E), vw = read_like("vW", vW, w);
             Matrix<double> R;
             {
               py::gil_scoped_release release;
@@ -174,7 +178,7 @@ void bind_geometry(py::module_& m) {
             const Samples<double>& samples = self.jacobian().samples();
             check_at_least("hidden", count_units(E), 1);
             const MatrixMap<double> e(update("E", E, samples.d_in(), count_units(E)), samples.d_in(), count_units(E));
-            const MatrixMap<double> w(update("W", W, count_units(E), samples.d_out()), count_units(E), samples.d_out());
+            const auto w = update_second_layer("W", W, count_units(E), samples.d_out());
             Retraction result;
             {
               py::gil_scoped_release release;
@@ -194,7 +198,7 @@ void bind_geometry(py::module_& m) {
             const Parameters c{read_E(self, "c_E", c_E), read_W(self, "c_W", c_W, c_E)};
             const Index h = count_units(c_E);
             MatrixMap<double> e(update("E", E, samples.d_in(), h), samples.d_in(), h);
-            MatrixMap<double> w(update("W", W, h, samples.d_out()), h, samples.d_out());
+            MatrixMap<double> w(update("W", W, c.W.rows(), samples.d_out()), c.W.rows(), samples.d_out());
             MatrixMap<double> multiplier_map(update("multiplier", multiplier, samples.n(), samples.d_out()),
                                              samples.n(), samples.d_out());
             SoftenedStep step;
@@ -234,10 +238,10 @@ void bind_geometry(py::module_& m) {
               const Vectors& projected_E, const Vectors& projected_W, bool retracted, double accuracy,
               Index most) -> py::object {
             const Parameters theta{read_E(self, "E", E), read_W(self, "W", W, E)};
-            const Parameters earlier{read("earlier_E", earlier_E, E.shape(0), count_units(E)),
-                                     read_W(self, "earlier_W", earlier_W, E)};
-            const auto e = read("projected_E", projected_E, E.shape(0), count_units(E));
-            const auto w = read_W(self, "projected_W", projected_W, E);
+            const Parameters earlier{read_like("earlier_E", earlier_E, theta.E),
+                                     read_like("earlier_W", earlier_W, theta.W)};
+            const auto e = read_like("projected_E", projected_E, theta.E);
+            const auto w = read_like("projected_W", projected_W, theta.W);
             Alignment alignment;
             bool succeeded;
             {

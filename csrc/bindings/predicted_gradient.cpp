@@ -14,16 +14,18 @@ void bind_predicted_gradient_for(py::module_& m, const std::string& bits) {
   using TypedSamples = Samples<T>;
   using TypedPredictedGradient = PredictedGradient<T>;
   py::class_<TypedPredictedGradient>(m, ("PredictedGradient" + bits).c_str(), py::module_local())
-      .def(py::init([](const TypedSamples& samples, Activation activation, double ridge, Index hidden, int threads) {
+      .def(py::init([](const TypedSamples& samples, Activation activation, double ridge, Index hidden, int threads,
+                       bool constant_unit) {
              check_not_empty(samples);
              check_at_least("hidden", hidden, 1);
              if (!(ridge >= 0) || std::isinf(ridge) || (static_cast<T>(ridge) == 0 && samples.n() > hidden))
                throw std::invalid_argument("ridge: expected a number of at least 0, above 0 for n > h, got " +
                                            std::to_string(ridge));
              return std::make_unique<TypedPredictedGradient>(samples, activation, static_cast<T>(ridge), hidden,
-                                                             Team(threads));
+                                                             constant_unit, Team(threads));
            }),
-           py::arg("samples"), py::arg("activation"), py::arg("ridge"), py::arg("hidden"), py::arg("threads"))
+           py::arg("samples"), py::arg("activation"), py::arg("ridge"), py::arg("hidden"), py::arg("threads"),
+           py::arg("constant_unit") = false)
       .def(
           "evaluate",
           [](TypedPredictedGradient& self, const Array<T>& E) -> py::object {

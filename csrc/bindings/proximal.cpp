@@ -31,7 +31,7 @@ void bind_proximal(py::module_& m) {
 
     Point(const Samples<double>& samples, Vectors& e, Vectors& w, Vectors& t)
         : E(update("E", e, samples.d_in(), count_units(e)), samples.d_in(), count_units(e)),
-          W(update("W", w, count_units(e), samples.d_out()), count_units(e), samples.d_out()),
+          W(update_second_layer("W", w, count_units(e), samples.d_out())),
           T(update("T", t, samples.n(), count_units(e)), samples.n(), count_units(e)) {}
 
     ProximalPoint copy() const { return {{E, W}, T}; }
@@ -55,7 +55,7 @@ void bind_proximal(py::module_& m) {
             const Samples<double>& samples = self.samples();
             Point arrays(samples, E, W, T);
             const Parameters c{read("c_E", c_E, samples.d_in(), count_units(E)),
-                               read("c_W", c_W, count_units(E), samples.d_out())};
+                               read("c_W", c_W, arrays.W.rows(), samples.d_out())};
             MatrixMap<double> multiplier_map(update("multiplier", multiplier, samples.n(), samples.d_out()),
                                              samples.n(), samples.d_out());
             ProximalSolve result;

@@ -6,6 +6,7 @@
 // The Gauss–Newton matrix Jᵀ A J has the same product without the terms that contain G, and the remainder has these
 // terms only.
 // Shapes: X n × d_in, E d_in × h, W h × d_out, F and G n × d_out, J n·d_out × d with d = d_in·h + h·d_out.
+// With biases of the outputs, W has a further row for a unit that is always 1.
 // Python entry: python/zeroloss/curvature/kernel.py. Test: tests/test_curvature.py.
 #pragma once
 
@@ -46,7 +47,8 @@ class Curvature {
   void move(MatrixView<double> E, MatrixView<double> W) {
     const Index n = samples_.n(), h = E.cols();
     const bool curved = !is_piecewise_linear(activation_.kind);
-    W_ = W;
+    W_ = W.topRows(h);
+    has_output_biases_ = W.rows() > h;
     for (Matrix<double>* matrix : {&H_, &S_, &dZ_, &gZ_}) matrix->resize(n, h);
     unit_curvature_.resize(curved ? n : 0, h);
     G_.resize(n, W.cols());
@@ -58,6 +60,7 @@ class Curvature {
       if (curved) second_derivatives(activation_, z, &unit_curvature_(begin, 0), count);
       activate(activation_, z, z, &S_(begin, 0), count);
       G_.middleRows(begin, length).noalias() = H_.middleRows(begin, length) * W_;
+      if (has_output_biases_) G_.middleRows(begin, length).rowwise() += W.row(h);
     });
     output_.move(G_);
     loss_of_outputs(samples_.Y, loss_, G_);
@@ -83,7 +86,7 @@ class Curvature {
         samples_.multiply_rows(V, begin, length, dZ_);
         gZ.setZero();
       }
-      if (with_gradient) gZ.noalias() += G_.middleRows(begin, length) * U.transpose();
+      if (with_gradient) gZ.noalias() += G_.middleRows(begin, length) * U.topRows(W_.rows()).transpose();
       gZ.array() *= S.array();
       if (with_gradient && unit_curvature_.rows() > 0)
         gZ.array() += unit_curvature_.middleRows(begin, length).array() * dZ.array();
@@ -123,7 +126,7 @@ class Curvature {
       double first = with_gradient ? unit_curvature_.row(i).sum() : 0;
       if (with_outputs) {
         for (Index u = 0; u < W_.rows(); ++u) first += S_(i, u) * S_(i, u) * output_.square(i, W_.row(u));
-        sum += output_.trace(i) * H_.row(i).squaredNorm();
+        sum += output_.trace(i) * (H_.row(i).squaredNorm() + has_output_biases_);
       }
       sum += norms[i] * first;
     }
@@ -137,16 +140,17 @@ class Curvature {
   }
 
   const Samples<double>& samples() const { return samples_; }
-  Index size() const { return (samples_.d_in() + samples_.d_out()) * W_.rows(); }  ///< d
+  Index size() const { return samples_.d_in() * W_.rows() + samples_.d_out() * rows_of_second_layer(); }  ///< d
 
  private:
+  Index rows_of_second_layer() const { return W_.rows() + has_output_biases_; }
   ConstMatrixMap<double> first_layer(const ConstVector& v) const { return {v.data(), samples_.d_in(), W_.rows()}; }
   ConstMatrixMap<double> second_layer(const ConstVector& v) const {
-    return {v.data() + samples_.d_in() * W_.rows(), W_.rows(), W_.cols()};
+    return {v.data() + samples_.d_in() * W_.rows(), rows_of_second_layer(), W_.cols()};
   }
   MatrixMap<double> first_layer(Vector& v) const { return {v.data(), samples_.d_in(), W_.rows()}; }
   MatrixMap<double> second_layer(Vector& v) const {
-    return {v.data() + samples_.d_in() * W_.rows(), W_.rows(), W_.cols()};
+    return {v.data() + samples_.d_in() * W_.rows(), rows_of_second_layer(), W_.cols()};
   }
 
   /// Computes rows of dZ_ = X V and of dF = (S ⊙ dZ) W + H U.
@@ -157,7 +161,9 @@ class Curvature {
     auto dH = gZ_.middleRows(begin, length);
     dH = S_.middleRows(begin, length).cwiseProduct(dZ_.middleRows(begin, length));
     dF.middleRows(begin, length).noalias() = dH * W_;
-    dF.middleRows(begin, length).noalias() += H_.middleRows(begin, length) * U;
+    const Index h = W_.rows();
+    dF.middleRows(begin, length).noalias() += H_.middleRows(begin, length) * U.topRows(h);
+    if (has_output_biases_) dF.middleRows(begin, length).rowwise() += U.row(h);
   }
 
   /// Computes rows of gZ_ = R Wᵀ.
@@ -168,7 +174,9 @@ class Curvature {
   /// Computes gE_ = Xᵀ gZ_ and gW_ = Hᵀ R + dHᵀ G, whose terms are 0 if R is null or `with_gradient` is false.
   void collect(const Matrix<double>* R, bool with_gradient) {
     samples_.multiply_transposed(team_, gZ_, gE_);
-    gW_.resize(W_.rows(), W_.cols());
+    gW_.resize(rows_of_second_layer(), W_.cols());
+    if (has_output_biases_) gW_.row(W_.rows()).setZero();
+    if (has_output_biases_ && R) gW_.row(W_.rows()) = R->colwise().sum();
     for_blocks(team_, W_.rows(), [&](Index begin, Index length) {
       auto gW = gW_.middleRows(begin, length);
       if (R)
@@ -184,6 +192,7 @@ class Curvature {
   Loss loss_;
   Team team_;
   OutputCurvature output_;
+  bool has_output_biases_ = false;
   Matrix<double> H_, S_, W_, G_;
   Matrix<double> unit_curvature_;  // (G Wᵀ) ⊙ S₂; it has no rows if σ'' = 0
   Matrix<double> dZ_, gZ_, dG_;

@@ -76,7 +76,7 @@ class Gram {
       if (pair.i != pair.j) K(pair.i * d_out + l, pair.j * d_out + k) = value;
     });
     readout_.resize(n, n);
-    multiply_by_own_transpose(team_, J.H(), readout_);
+    J.readout_gram(readout_);
     for_blocks(team_, n, readout_columns_, [&](Index begin, Index length) {
       for (Index j = begin; j < begin + length; ++j)
         for (Index k = 0; k < d_out; ++k)
@@ -93,7 +93,7 @@ class Gram {
   /// Computes the lower triangle of the mean over k of the n × n blocks ((i, k), (j, k)): H Hᵀ plus the mean part of
   /// the first layer.
   void mean_block(const Jacobian& J, Eigen::Ref<Eigen::MatrixXd> K) {
-    multiply_by_own_transpose(team_, J.H(), K);
+    J.readout_gram(K);
     const Eigen::ArrayXd share = J.W().rowwise().squaredNorm() / static_cast<double>(J.W().cols());
     for_blocks(team_, static_cast<Index>(overlaps_.size()), pairs_, [&](Index begin, Index length) {
       for (Index q = begin; q < begin + length; ++q) {

@@ -106,7 +106,7 @@ class NormalEquations {
                            double shift = 0) {
     const double target = tolerance * R.norm();
     const bool readout_first = J.H().rows() <= J.H().cols();  // then (H Hᵀ) P is faster than H (Hᵀ P)
-    if (readout_first) compute_readout(J.H());
+    if (readout_first) compute_readout(J);
     X_.setZero(R.rows(), R.cols());
     double rz = 0;
     for (Index iteration = 0; R.norm() > target; ++iteration) {
@@ -140,11 +140,11 @@ class NormalEquations {
     return true;
   }
 
-  /// Computes readout_ = H Hᵀ with both triangles.
-  void compute_readout(const Matrix<double>& H) {
-    const Index n = H.rows();
+  /// Computes readout_ = H Hᵀ, with the column of ones if the outputs have biases, with both triangles.
+  void compute_readout(const Jacobian& J) {
+    const Index n = J.H().rows();
     readout_.resize(n, n);
-    multiply_by_own_transpose(team_, H, readout_);
+    J.readout_gram(readout_);
     for_blocks(team_, n, [&](Index begin, Index length) {
       const Index end = begin + length;
       readout_.block(begin, end, length, n - end) = readout_.block(end, begin, n - end, length).transpose();

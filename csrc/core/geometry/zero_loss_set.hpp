@@ -33,11 +33,13 @@ struct SingularValue {
   double accuracy;  ///< a bound on the relative distance to a singular value of J
 };
 
-/// The zero-loss set of some samples, with workspace. J belongs to the point of the last `factor` or `retract`.
+/// The zero-loss set of some samples, with workspace. J belongs to the point of the last `factor` or `retract`. Layers
+/// that are not trained are constants: directions are 0 there, and steps leave them as they are.
 class ZeroLossSet {
  public:
-  ZeroLossSet(const Samples<double>& samples, Activation activation, SolverSettings settings, Team team = Team())
-      : jacobian_(samples, activation, team), normal_(samples, settings, team) {}
+  ZeroLossSet(const Samples<double>& samples, Activation activation, SolverSettings settings, Team team = Team(),
+              bool trains_E = true, bool trains_W = true)
+      : jacobian_(samples, activation, team, trains_E, trains_W), normal_(samples, settings, team) {}
 
   /// Moves to (E: d_in × h, W: h × d_out).
   void move(MatrixView<double> E, MatrixView<double> W) {
@@ -71,6 +73,7 @@ class ZeroLossSet {
     if (!factor(E, W)) return false;
     g.E = -E;
     g.W = -W;
+    jacobian_.clear_constants(g);
     return project_to_tangent(g);
   }
 
@@ -82,6 +85,7 @@ class ZeroLossSet {
     if (!normal_.prepare_pinned(jacobian_)) return false;
     g.E = -E;
     g.W = -W;
+    jacobian_.clear_constants(g);
     constraints.project(g.E);
     for (int pass = 0; pass < 2; ++pass) {
       Index iterations = 0;

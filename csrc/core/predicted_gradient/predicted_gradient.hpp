@@ -8,6 +8,9 @@
 // (linalg/panels.hpp).
 // Python entry: python/zeroloss/dynamics/predicted_gradient.py. Test: tests/test_predicted_gradient.py.
 //
+// With biases of the outputs, the last hidden unit is constant: its activation is 1 and its slope 0, and its column of
+// E is 0 and stays 0. Its row of W holds the biases.
+//
 // A step makes four passes over the panels: H; K and its factor; the solves; everything else.
 #pragma once
 
@@ -32,14 +35,16 @@ class PredictedGradient {
  public:
   static constexpr Index width = panel_width<T>;
 
-  /// λ = ridge must be positive if n > h.
-  PredictedGradient(const Samples<T>& samples, Activation activation, T ridge, Index h, Team team = Team())
+  /// λ = ridge must be positive if n > h. h includes the constant unit.
+  PredictedGradient(const Samples<T>& samples, Activation activation, T ridge, Index h, bool has_constant_unit,
+                    Team team = Team())
       : X_(std::visit([](const auto& inputs) { return PanelInputs<T>(inputs); }, samples.X)),
         n_(X_.n()),
         h_(h),
         d_out_(samples.d_out()),
         n_padded_(round_up(n_, chunk)),
         wide_(n_ <= h),
+        has_constant_unit_(has_constant_unit),
         activation_(activation),
         ridge_(ridge),
         team_(team),
@@ -178,7 +183,7 @@ class PredictedGradient {
       X_.template preactivations<N>(E, begin, end, [=](Index i, int v, const Vector<T>& z) {
         store(H + (i - begin) * width + v * lanes<T>, at_least<T>(z, Vector<T>{}));
       });
-      return;
+      return fill_constant_unit(q, std::min(end, n_) - begin, H, 1);
     }
     X_.template preactivations<N>(
         E, begin, end, [=](Index i, int v, const Vector<T>& z) { store(H + (i - begin) * width + v * lanes<T>, z); });
@@ -187,6 +192,13 @@ class PredictedGradient {
     for (Index i = begin; i < end; ++i) {
       std::fill(H + (i - begin) * width + (i < n_ ? used : 0), H + (i - begin + 1) * width, T{0});
     }
+    fill_constant_unit(q, std::min(end, n_) - begin, H, 1);
+  }
+
+  /// Writes a value to the constant unit in the first rows of panel q of H, if there is one and it is in this panel.
+  void fill_constant_unit(Index q, Index rows, T* H, T value) const {
+    if (!has_constant_unit_ || q != (h_ - 1) / width) return;
+    for (Index i = 0; i < rows; ++i) H[i * width + (h_ - 1) % width] = value;
   }
 
   /// Computes panel j of samples of H. It transposes one panel of hidden units after the other, so memory is written in
@@ -285,11 +297,13 @@ class PredictedGradient {
         store(H + at, slope_applied);
       });
     }
+    fill_constant_unit(q, n_, H, 0);
   }
 
   PanelInputs<T> X_;
   Index n_, h_, d_out_, n_padded_;
   bool wide_;  // n <= h: K is n × n
+  bool has_constant_unit_;
   Activation activation_;
   T ridge_;
   Team team_;

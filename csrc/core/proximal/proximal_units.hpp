@@ -77,10 +77,12 @@ class ProximalUnits {
     settled_ = true;
     for (int turn = 0; turn < max_turns_; ++turn) {
       trials_allowed_ = turn < max_turns_ / 2;
-      multiply_by_rows(team_, multiplier, theta.W.transpose(), G_);
+      const Index h = theta.E.cols();
+      multiply_by_rows(team_, multiplier, theta.W.topRows(h).transpose(), G_);
       double change = kink_.piecewise_linear ? sweep_first_layer(c, tolerance, point) : move_first_layer(c, theta);
       W_.resize(c.W.rows(), c.W.cols());
-      for_blocks(team_, W_.rows(), [&](Index begin, Index length) {
+      if (W_.rows() > h) W_.row(h) = c.W.row(h) + multiplier.colwise().sum();
+      for_blocks(team_, h, [&](Index begin, Index length) {
         W_.middleRows(begin, length) = c.W.middleRows(begin, length);
         W_.middleRows(begin, length).noalias() += H_.middleCols(begin, length).transpose() * multiplier;
       });

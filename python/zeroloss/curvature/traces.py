@@ -123,7 +123,7 @@ def trace_gradient(
     gE : ndarray, (d_in, h)
         The part of the gradient for the first layer. Hidden biases are a further row.
     gW : ndarray, (h, d_out)
-        The part for the second layer.
+        The part for the second layer. Biases of the outputs are a further row, which is 0.
 
     Raises
     ------

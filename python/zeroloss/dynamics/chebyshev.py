@@ -47,7 +47,14 @@ class ChebyshevStepper(FlowStepper):
         self._gradient, self._tolerances = gradient, tolerances
         g = gradient
         self._kernel = kernels.RungeKuttaChebyshev(
-            g.samples, g.activation, g.loss, g.weight_decay, network.hidden, g.threads, *g.trained
+            g.samples,
+            g.activation,
+            g.loss,
+            g.weight_decay,
+            network.hidden,
+            g.threads,
+            *g.trained,
+            output_biases=network.bias_output is not None,
         )
         flops = 6.0 * data.Y_train.size * network.hidden
         self._most_stages = int(min(max(_MOST_FLOPS / flops, _LEAST_LIMIT), _MOST_STAGES))

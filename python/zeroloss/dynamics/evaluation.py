@@ -11,9 +11,9 @@ from .. import _checks
 from .._choices import Loss, Positive, Reduction
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
-from ..networks import Network, check_fits, fold_biases, kernel_activation
+from ..networks import Network, check_fits, kernel_activation
 from .descent import LOSSES
-from .predicted_gradient import check_ridge, singular_message
+from .predicted_gradient import PredictedKernel, check_ridge
 
 
 def loss_and_gradient(
@@ -82,8 +82,9 @@ def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple
     -------
     delta_E : ndarray, (d_in, h) or (d_in + 1, h)
         The direction ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E with B = (K + λI)⁻¹ Y. Hidden biases are the last row of E.
-    W : ndarray, (h, d_out)
-        The optimal second layer φ(E) = Hᵀ B.
+    W : ndarray, (h, d_out) or (h + 1, d_out)
+        The optimal second layer φ(E) = Hᵀ B. Biases of the outputs are the last row of W, with a last column of ones in
+        H.
 
     Raises
     ------
@@ -92,13 +93,12 @@ def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple
     ValueError, TypeError
         If the network does not fit the data, ridge < 0, or ridge = 0 with n > h.
     """
-    folded, _ = fold_biases(net, data)
+    check_fits(net, data, biases=True)
     ridge = _checks.not_negative("ridge", ridge)
     check_ridge(ridge, data, net)
     samples = kernel_samples(data, "train", net.dtype, net.bias_hidden is not None)
-    activation = kernel_activation(net)
-    kernel = kernels.PredictedGradient32 if net.dtype == np.float32 else kernels.PredictedGradient64
-    result = kernel(samples, activation, ridge, net.hidden, 1).evaluate(folded.E)
+    kernel, E = PredictedKernel(samples, net, ridge, 1), net.layers[0]
+    result = kernel.evaluate(E)
     if result is None:
-        raise np.linalg.LinAlgError(singular_message(samples, folded.E, activation, ridge))
+        raise np.linalg.LinAlgError(kernel.singular_message(E))
     return result

@@ -9,7 +9,7 @@ from .._checks import ArgumentValueError
 from .._choices import GradientFlowMethod, Layers, Loss, NotNegative, Positive, Reduction
 from ..datasets import Dataset
 from ..geometry.solver import require_float64
-from ..networks import Network, fold_biases, has_kink
+from ..networks import Network, check_fits, has_kink
 from .chebyshev import ChebyshevStepper
 from .descent import LAYERS, LOSSES, REDUCTIONS
 from .gradient import GradientAtPoint
@@ -129,7 +129,7 @@ class GradientFlow:
         Stepper
             The stepper.
         """
-        fold_biases(network, data)
+        check_fits(network, data, biases=True)
         gradient = self._gradient(data, network, threads)
         rtol = self.rtol or (_RTOL_KINKED if has_kink(network) else _RTOL)
         tolerances = Tolerances(rtol, self.atol or rtol / 10)

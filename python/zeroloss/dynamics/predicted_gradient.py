@@ -14,7 +14,7 @@ from .._checks import ArgumentTypeError, ArgumentValueError
 from .._choices import NotNegative, Positive
 from .._kernels import kernels
 from ..datasets import Dataset
-from ..networks import Network, fold_biases
+from ..networks import Network, check_fits, kernel_activation
 from ..results import Ending, Outcome
 from .flow import ExplicitStepper, checked_step, convert_step_settings
 from .runge_kutta import Vector
@@ -83,7 +83,7 @@ class PredictedGradient:
         Stepper
             The stepper at the network's E.
         """
-        fold_biases(network, data)
+        check_fits(network, data, biases=True)
         check_ridge(self.ridge, data, network)
         if self.step_size is None:
             return PredictedFlowStepper(self, data, network, threads)
@@ -123,7 +123,7 @@ class PredictedGradient:
 
 def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
     """Raise ValueError if λ is out of the range of the precision, or if λ = 0 with more samples than hidden units."""
-    n, h = len(data.Y_train), network.hidden
+    n, h, constant = len(data.Y_train), network.hidden, network.bias_output is not None
     with np.errstate(over="ignore"):
         rounded = float(network.dtype.type(ridge))
     if not np.isfinite(rounded) or (ridge > 0 and rounded == 0):
@@ -135,20 +135,68 @@ def check_ridge(ridge: float, data: Dataset, network: Network) -> None:
         raise ArgumentValueError(
             "ridge", f"too small for targets of {greatest:g}: Y / ridge overflows in {network.dtype}"
         )
-    if ridge == 0 and n > h:
+    if ridge == 0 and n > h + constant:
+        units = f"h = {h} hidden units" + ", with biases of the outputs" * constant
         raise ArgumentValueError(
             "ridge",
-            f"must be above 0 for n = {n} training samples and h = {h} hidden units, got 0: "
-            "K = H Hᵀ (n × n) has rank at most h and cannot be inverted",
+            f"must be above 0 for n = {n} training samples and {units}, got 0: "
+            f"K = H Hᵀ (n × n) has rank at most h{' + 1' * constant} and cannot be inverted",
         )
 
 
-def condition_number(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> float:
+class PredictedKernel:
+    """The kernel for networks like a given one. E and W have biases as rows, see `Network.layers`."""
+
+    def __init__(self, samples: Any, like: Network, ridge: float, threads: int) -> None:
+        kind = kernels.PredictedGradient32 if like.dtype == np.float32 else kernels.PredictedGradient64
+        self._constant_unit = like.bias_output is not None
+        self.samples, self.ridge, self.activation = samples, ridge, kernel_activation(like)
+        hidden = like.hidden + self._constant_unit
+        self._kernel = kind(samples, self.activation, ridge, hidden, threads, self._constant_unit)
+        self.cost, self.condition = self._kernel.cost, self._kernel.condition
+
+    def evaluate(self, E: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Return ΔE and φ(E); None if E has no φ(E)."""
+        if not self._constant_unit:
+            return self._kernel.evaluate(E)
+        result = self._kernel.evaluate(self._with_unit(E))
+        return None if result is None else (np.ascontiguousarray(result[0][:, :-1]), result[1])
+
+    def advance(self, E: NDArray[Any], step_size: float, steps: int) -> int:
+        """Take steps of E in place, and return how many were taken."""
+        if not self._constant_unit:
+            return self._kernel.advance(E, step_size, steps)
+        wider = self._with_unit(E)
+        taken = self._kernel.advance(wider, step_size, steps)
+        E[...] = wider[:, :-1]
+        return taken
+
+    def singular_message(self, E: NDArray[Any]) -> str:
+        """Return the message that says why the Gram matrix could not be factored at E."""
+        condition = condition_number(self.samples, E, self.activation, self.ridge, self._constant_unit)
+        if np.isnan(condition):
+            return f"the Gram matrix overflows in {E.dtype}"
+        return (
+            f"the Gram matrix could not be factored in {E.dtype} (ridge {self.ridge:g}, condition number "
+            f"{condition:.1e}); raise ridge, use more hidden units, or remove duplicate samples"
+        )
+
+    @staticmethod
+    def _with_unit(E: NDArray[Any]) -> NDArray[Any]:
+        """Append the column of the constant unit."""
+        return np.hstack([E, np.zeros((len(E), 1), E.dtype)])
+
+
+def condition_number(
+    samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float, constant_unit: bool
+) -> float:
     """Return the condition number of the Gram matrix, from its eigenvalues; NaN if it overflows in the precision of E.
 
     This is slow, and only used if the matrix could not be factored.
     """
     H = kernels.hidden(samples, E, activation)[0].astype(np.float64)
+    if constant_unit:
+        H = np.hstack([H, np.ones((len(H), 1))])
     with np.errstate(over="ignore", invalid="ignore"):
         gram = (H @ H.T if len(H) <= H.shape[1] else H.T @ H) + ridge * np.eye(min(H.shape))
     if not np.abs(gram).max() <= np.finfo(E.dtype).max:
@@ -157,25 +205,13 @@ def condition_number(samples: Any, E: NDArray[Any], activation: kernels.Activati
     return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else float("inf")
 
 
-def singular_message(samples: Any, E: NDArray[Any], activation: kernels.Activation, ridge: float) -> str:
-    """Return the message that says why the Gram matrix could not be factored at E."""
-    condition = condition_number(samples, E, activation, ridge)
-    if np.isnan(condition):
-        return f"the Gram matrix overflows in {E.dtype}"
-    return (
-        f"the Gram matrix could not be factored in {E.dtype} (ridge {ridge:g}, condition number {condition:.1e}); "
-        "raise ridge, use more hidden units, or remove duplicate samples"
-    )
-
-
 class PredictedEvaluator:
     """Evaluations at E with the second layer φ(E): records, networks and messages."""
 
     def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
-        self._ridge, self._like = settings.ridge, network
+        self._like = network
         self._evaluator = Evaluator(data, network, kernels.Loss("mse", "mean"))
-        kernel = kernels.PredictedGradient32 if network.dtype == np.float32 else kernels.PredictedGradient64
-        self.kernel = kernel(self._evaluator.train, self._evaluator.activation, settings.ridge, network.hidden, threads)
+        self.kernel = PredictedKernel(self._evaluator.train, network, settings.ridge, threads)
         self._last: tuple[NDArray[Any], tuple[NDArray[Any], float, float] | None] | None = None
 
     def _evaluate_at(self, E: NDArray[Any]) -> tuple[NDArray[Any], float, float] | None:
@@ -202,7 +238,7 @@ class PredictedEvaluator:
 
     def singular_message(self, E: NDArray[Any]) -> str:
         """Return the message that says why the Gram matrix could not be factored at E."""
-        return singular_message(self._evaluator.train, E, self._evaluator.activation, self._ridge)
+        return self.kernel.singular_message(E)
 
     def failure(self, E: NDArray[Any], where: str) -> Outcome:
         """Return the outcome of a step to an E that is not finite, or that has no φ(E) or no finite loss."""

@@ -124,7 +124,7 @@ def _land(problem: Problem, model: CornerModel, p: Vector, expected: float) -> S
     E, W = state.E + V, state.W + U
     pinned = state.corner.pinned
     crossed = ~pinned & ((state.corner.X @ E > 0) != state.corner.on)
-    attracted = crossed & (problem.b * (model.balanced @ state.W.T) < 0)
+    attracted = crossed & (problem.b * (model.balanced @ state.W_of_units.T) < 0)
     outputs = state.R + model.image(p)
     best = state
     best_value = math.inf

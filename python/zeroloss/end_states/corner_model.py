@@ -6,6 +6,8 @@ For σ(z) = a z + b max(z, 0) and a loss c ‖F − Y‖², φ = Φ/weight_decay
     dF = (S ⊙ X V) W + (S ⊙ Z) U,   dΛ = −dF/δ,
     ∇²φ (V, U) = (P [V − Xᵀ(S ⊙ (dΛ Wᵀ + Λ Uᵀ))],  U − (S ⊙ X V)ᵀ Λ − (S ⊙ Z)ᵀ dΛ).
 
+If the outputs have biases, they are the last row of W, and the last column of H = S ⊙ Z is 1.
+
 P projects every column of E on the directions that keep its pinned pairs pinned. The metric M = I + P Jᵀ J P/δ has the
 inverse I − P Jᵀ(δ + J P Jᵀ)⁻¹ J P, which for δ = 0 is the projector on the tangent space of the zero-loss set.
 """
@@ -54,23 +56,26 @@ class Problem:
         Z = X @ E
         on = (Z > 0 if on is None else on) & ~pinned
         S = np.where(pinned, 0.0, self.a + self.b * on)
-        R = (S * Z) @ W - Y
+        H = S * Z
+        if len(W) > H.shape[1]:
+            H = np.hstack([H, np.ones((len(H), 1))])
+        R = H @ W - Y
         square = float(np.sum(E**2) + np.sum(W**2))
         if self.delta > 0:
             multiplier, value = -R / self.delta, square / 2 + float(np.sum(R**2)) / (2 * self.delta)
         else:
             multiplier, value = np.zeros_like(R), square / 2
         corner = Corner(X, self.a, self.b, on, pinned)
-        return State(E, W, corner, S, S * Z, R, multiplier, value if math.isfinite(value) else math.inf)
+        return State(E, W, corner, S, H, R, multiplier, value if math.isfinite(value) else math.inf)
 
     def pin(self, E: Matrix, W: Matrix, pinned: Mask) -> State:
         """Return the state with these pairs moved to their kinks, and without units that have died.
 
         Pairs that are then at their kinks to rounding are pinned as well: the others may leave them no other place.
         """
-        sizes = np.hypot(np.linalg.norm(E, axis=0), np.linalg.norm(W, axis=1))
+        sizes = np.hypot(np.linalg.norm(E, axis=0), np.linalg.norm(W[: E.shape[1]], axis=1))
         dead = sizes <= _DEAD * np.linalg.norm(sizes)
-        E, W, pinned = np.where(dead, 0.0, E), np.where(dead[:, None], 0.0, W), pinned | dead
+        (E, W), pinned = remove_units(E, W, dead), pinned | dead
         bases = null_spaces(self.data.X_train, pinned)
         for u in np.flatnonzero(pinned.any(axis=0)):
             E[:, u] = bases[u] @ (bases[u].T @ E[:, u])
@@ -80,7 +85,10 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Parameters, the sides of their pairs, and what follows: slopes S, H = S ⊙ Z, R = F − Y, Λ, and φ."""
+    """Parameters, the sides of their pairs, and what follows: slopes S, H = S ⊙ Z, R = F − Y, Λ, and φ.
+
+    If the outputs have biases, they are the last row of W, and the last column of H is 1.
+    """
 
     E: Matrix
     W: Matrix
@@ -96,13 +104,23 @@ class State:
         """The length ‖θ‖."""
         return math.hypot(np.linalg.norm(self.E), np.linalg.norm(self.W))
 
+    @property
+    def W_of_units(self) -> Matrix:
+        """W without biases of the outputs, (h, d_out)."""
+        return self.W[: self.E.shape[1]]
+
+    @property
+    def length_of_units(self) -> float:
+        """The length ‖θ‖ without biases of the outputs."""
+        return math.hypot(np.linalg.norm(self.E), np.linalg.norm(self.W_of_units))
+
     def with_multiplier(self, multiplier: Matrix) -> State:
         """Return the state with another multiplier."""
         return replace(self, multiplier=multiplier)
 
     def rest(self, multiplier: Matrix) -> tuple[Matrix, Matrix, Matrix]:
         """Return the shortest θ − J_sᵀΛ over the sides of pinned pairs, by layers, and the sides τ (n, h)."""
-        g = multiplier @ self.W.T
+        g = multiplier @ self.W_of_units.T
         sides = solve_sides(self.corner, self.E, g)
         return self.E - self.corner.X.T @ (self.corner.slopes(sides) * g), self.W - self.H.T @ multiplier, sides
 
@@ -110,6 +128,13 @@ class State:
         """Return the KKT residual ‖∇Φ‖/(weight_decay ‖θ‖)."""
         rE, rW, _ = self.rest(self.multiplier)
         return math.hypot(np.linalg.norm(rE), np.linalg.norm(rW)) / self.length if self.length > 0 else 0.0
+
+
+def remove_units(E: Matrix, W: Matrix, units: Mask) -> tuple[Matrix, Matrix]:
+    """Return E and W with the columns and rows of units, a mask (h,), set to 0."""
+    E, W = E.copy(), W.copy()
+    E[:, units], W[: len(units)][units] = 0.0, 0.0
+    return E, W
 
 
 class CornerModel:
@@ -123,7 +148,7 @@ class CornerModel:
         if self._units.size:
             check_memory(f"the projectors of {self._units.size} units", 2 * 8 * self._units.size * d_in**2)
         self._projectors = np.array([bases[u] @ bases[u].T for u in self._units])
-        self.gram = gram_of_slopes(problem.data, state.W, state.H, state.S, bases)
+        self.gram = gram_of_slopes(problem.data, state.W_of_units, state.H, state.S, bases)
         K = self.gram.copy()
         K[np.diag_indices(len(K))] += problem.delta
         self._factor = scipy.linalg.cho_factor(K, lower=True, overwrite_a=True, check_finite=False)
@@ -170,10 +195,13 @@ class CornerModel:
         state, (V, U) = self.state, self.split(v)
         dH = state.S * (state.corner.X @ self.project(V))
         if multiplier is None:
-            force, dL = state.multiplier, -(dH @ state.W + state.H @ U) / self._delta
-            inner, second = dL @ state.W.T + force @ U.T, dH.T @ force + state.H.T @ dL
+            force, dL = state.multiplier, -(dH @ state.W_of_units + state.H @ U) / self._delta
+            inner, second = dL @ state.W_of_units.T, state.H.T @ dL
         else:
-            inner, second = multiplier @ U.T, dH.T @ multiplier
+            force, inner, second = multiplier, np.zeros_like(dH), np.zeros_like(U)
+        h = len(V.T)
+        inner += force @ U[:h].T
+        second[:h] += dH.T @ force
         return self.flatten(V - self.project(state.corner.X.T @ (state.S * inner)), U - second)
 
     def multiply_metric(self, v: Vector) -> Vector:
@@ -194,8 +222,8 @@ class CornerModel:
 
     def _multiply_jacobian(self, V: Matrix, U: Matrix) -> Matrix:
         state = self.state
-        return np.asarray((state.S * (state.corner.X @ self.project(V))) @ state.W + state.H @ U)
+        return np.asarray((state.S * (state.corner.X @ self.project(V))) @ state.W_of_units + state.H @ U)
 
     def _multiply_transposed(self, rows: Matrix) -> tuple[Matrix, Matrix]:
         state = self.state
-        return self.project(state.corner.X.T @ (state.S * (rows @ state.W.T))), state.H.T @ rows
+        return self.project(state.corner.X.T @ (state.S * (rows @ state.W_of_units.T))), state.H.T @ rows

@@ -59,7 +59,7 @@ def search(
     trace, flow = problem.trace, GradientFlow(weight_decay, rtol=_RTOL, method="proximal", reduction=reduction)
     state = _enter(problem, net)
     trace.record(state.residual())
-    start = state.length
+    start = state.length_of_units
     decays = _is_left_to_decay(problem, state)
     state = _start_again(problem, state, revive) if decays else state
     for until in [*[0.0] * decays, *_plan_attempts(slow_time)]:
@@ -133,27 +133,34 @@ def _enter(problem: Problem, net: Network) -> State:
 
 
 def _has_vanished(problem: Problem, state: State, start: float) -> bool:
-    """Return whether little is left of ‖θ‖, and φ is not smaller than at θ = 0, or whether only the decay is left."""
+    """Return whether little is left of the units, and φ is not smaller without them, or whether only the decay is left.
+
+    Without units, θ is 0 or consists of the best biases of the outputs.
+    """
     at_zero = _at_zero(problem, state).value
-    little = state.length <= max(_VANISHED * start, math.sqrt(_HIDDEN * at_zero))
+    little = state.length_of_units <= max(_VANISHED * start, math.sqrt(_HIDDEN * at_zero))
     not_smaller = math.isfinite(at_zero) and at_zero <= state.value * (1 + _LAST_DIGIT)
     return (little and not_smaller) or _is_left_to_decay(problem, state)
 
 
 def _is_left_to_decay(problem: Problem, state: State) -> bool:
-    """Return whether the samples exert no force on θ, so that it decays to 0, and φ is not smaller there."""
+    """Return whether the samples exert no force on the units, so that they decay, and φ is not smaller without them."""
     rE, rW, _ = state.rest(state.multiplier)
-    force = math.hypot(np.linalg.norm(rE - state.E), np.linalg.norm(rW - state.W))
-    most = float(np.linalg.norm(problem.data.X_train) * np.linalg.norm(state.multiplier)) * state.length
+    rest_of_W = rW[: state.E.shape[1]] - state.W_of_units
+    force = math.hypot(np.linalg.norm(rE - state.E), np.linalg.norm(rest_of_W))
+    most = float(np.linalg.norm(problem.data.X_train) * np.linalg.norm(state.multiplier)) * state.length_of_units
     return force <= _ROUNDING * most and _at_zero(problem, state).value <= state.value < math.inf
 
 
 def _at_zero(problem: Problem, like: State) -> State:
-    return problem.pin(np.zeros_like(like.E), np.zeros_like(like.W), np.ones_like(like.corner.pinned))
+    """Return the state without units. Its biases of the outputs, if there are any, are the best ones, ΣY_i/(n + δ)."""
+    Y, W = problem.data.Y_train, np.zeros_like(like.W)
+    W[like.E.shape[1] :] = Y.sum(axis=0) / (len(Y) + problem.delta)
+    return problem.pin(np.zeros_like(like.E), W, np.ones_like(like.corner.pinned))
 
 
 def _start_again(problem: Problem, state: State, revive: bool) -> State:
-    """Return the state θ = 0, or one with a single new unit if units may be revived and that decreases φ."""
+    """Return the state without units, or with a single new one if units may be revived and that decreases φ."""
     state = _at_zero(problem, state)
     state = (start_unit(problem, state) if revive else None) or state
     problem.trace.record(state.residual())
@@ -164,13 +171,14 @@ def _follow(
     flow: GradientFlow | NormFlow, problem: Problem, state: State, like: Network, duration: float, threads: int | None
 ) -> State:
     """Follow a flow for a duration, or as far as it goes, and return the state there."""
-    trace, net = problem.trace, Network(state.E, state.W, like.activation)
+    trace, biases = problem.trace, state.W[state.E.shape[1] :]
+    net = Network(state.E, state.W_of_units, like.activation, bias_output=biases[0] if len(biases) else None)
     run = simulate(flow, problem.data, net, duration=duration, record_every=10**6, progress=False, threads=threads)
     if run.outcome.ending == RunEnding.STOPPED_BY_THE_USER:
         raise KeyboardInterrupt
     trace.flow_steps += int(run.history.step[-1])
     trace.slow_time += float(run.history.slow_time[-1])
-    return _enter(problem, run.network)
+    return _enter(problem, Network(*run.network.layers, like.activation))
 
 
 def _certify(
@@ -197,7 +205,7 @@ def _certify(
         smallest_curvature=math.nan if curvature is None else curvature.value,
         is_minimum=outcome == "minimum",
         active_units=int(active.sum()),
-        rank=rank_of(gram_of_slopes(problem.data, state.W, state.H, state.S, bases)),
+        rank=rank_of(gram_of_slopes(problem.data, state.W_of_units, state.H, state.S, bases)),
         outcome=outcome,
         message=message,
         weight_decay=weight_decay,
@@ -219,7 +227,7 @@ def _judge(polished: Polished, converged: bool, gain: float, revive: bool) -> tu
         return outcome, polished.failure or describe(outcome)
     if polished.can_leave_corner:
         return "saddle", "the point is stationary, but a unit could leave its corner"
-    if state.length == 0 and gain > -GAIN:  # nothing else decides
+    if state.length_of_units == 0 and gain > -GAIN:  # nothing else decides
         outcome = "saddle" if gain > GAIN else "flat"
         return outcome, "no unit is active, and a new unit would decrease Φ" if gain > GAIN else describe(outcome)
     if revive and gain > GAIN and outcome != "saddle" and find_dead_units(state).any():

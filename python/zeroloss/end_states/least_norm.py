@@ -80,5 +80,5 @@ def _move(problem: Problem, model: CornerModel, p: Vector) -> State:
     E: Matrix = state.E + V
     W: Matrix = state.W + U
     crossed = ~state.corner.pinned & ((state.corner.X @ E > 0) != state.corner.on)
-    attracted = crossed & (problem.b * (model.balanced @ state.W.T) < 0)
+    attracted = crossed & (problem.b * (model.balanced @ state.W_of_units.T) < 0)
     return problem.pin(E, W, state.corner.pinned | attracted)

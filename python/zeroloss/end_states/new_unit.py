@@ -80,7 +80,7 @@ def place_units(problem: Problem, state: State, e: Matrix, size: float) -> State
 
 def find_dead_units(state: State) -> Mask:
     """Find the units with E_u = 0 and W_u = 0, (h,)."""
-    return np.asarray(~(state.E.any(axis=0) | state.W.any(axis=1)))
+    return np.asarray(~(state.E.any(axis=0) | state.W_of_units.any(axis=1)))
 
 
 def _normalise(columns: Matrix) -> Matrix:

@@ -108,7 +108,7 @@ class StationaryPoint:
 
 def find_active_units(net: Network) -> NDArray[np.bool_]:
     """Find the units with ‖E_u‖ ‖W_u‖ above 5 % of the largest, (h,)."""
-    sizes = np.linalg.norm(net.E, axis=0) * np.linalg.norm(net.W, axis=1)
+    sizes = np.linalg.norm(net.E, axis=0) * np.linalg.norm(net.W[: net.hidden], axis=1)
     return np.asarray(sizes > _ACTIVE * sizes.max())
 
 

@@ -114,7 +114,7 @@ def leave_corner(problem: Problem, model: CornerModel, tolerance: float) -> tupl
 def _worst_sides(problem: Problem, model: CornerModel) -> list[tuple[float, int, Matrix]]:
     """Return, for each unit with repelled pairs, the greatest force over choices of their sides, and these sides."""
     state, corner = model.state, model.state.corner
-    g = model.balanced @ state.W.T
+    g = model.balanced @ state.W_of_units.T
     pull = problem.b * g
     repelled = corner.pinned & (pull > _REPELLED * np.abs(pull).max())
     result = []

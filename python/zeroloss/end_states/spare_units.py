@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .corner_model import Problem, State
+from .corner_model import Problem, State, remove_units
 
 _PARALLEL = 1e-8  # 1 − cos of the angle between parallel vectors
 _ROUNDING = 1e-13  # ‖(E_u, W_u)‖² relative to φ that rounding hides
@@ -17,7 +17,7 @@ def merge_parallel_units(problem: Problem, state: State) -> State | None:
     directions.
     """
     E, W, pinned = state.E.copy(), state.W.copy(), state.corner.pinned.copy()
-    lengths = np.linalg.norm(E, axis=0), np.linalg.norm(W, axis=1)
+    lengths = np.linalg.norm(E, axis=0), np.linalg.norm(state.W_of_units, axis=1)
     alive = np.flatnonzero((lengths[0] > 0) & (lengths[1] > 0))
     if not alive.size:
         return None
@@ -41,10 +41,9 @@ def remove_hidden_units(problem: Problem, state: State) -> State | None:
 
     Such units die slowly if they would have almost a gain.
     """
-    squares = np.sum(state.E**2, axis=0) + np.sum(state.W**2, axis=1)
+    squares = np.sum(state.E**2, axis=0) + np.sum(state.W_of_units**2, axis=1)
     hidden = (squares > 0) & (squares <= _ROUNDING * state.value)
     if not hidden.any():
         return None
-    E, W = np.where(hidden, 0.0, state.E), np.where(hidden[:, None], 0.0, state.W)
-    without = problem.pin(E, W, state.corner.pinned | hidden)
+    without = problem.pin(*remove_units(state.E, state.W, hidden), state.corner.pinned | hidden)
     return without if without.residual() < state.residual() else None

@@ -131,10 +131,12 @@ class TangentSpace:
 
     def unit_balances(self) -> NDArray[np.float64]:
         """Return half the gradients of ‖E_u‖² − ‖W_u‖² for every unit u, column of E and row of W, (h, d)."""
-        unit = np.eye(self._net.hidden)[:, None, :]
-        first = unit * self._net.E
-        second = -unit.transpose(0, 2, 1) * self._net.W
-        return np.concatenate([first.reshape(len(unit), -1), second.reshape(len(unit), -1)], axis=1)
+        E, W, h = self._net.E, self._net.W, self._net.hidden
+        units = np.arange(h)
+        first, second = np.zeros((h, *E.shape)), np.zeros((h, *W.shape))
+        first[units, :, units] = E.T
+        second[units, units] = -W[:h]
+        return np.concatenate([first.reshape(h, -1), second.reshape(h, -1)], axis=1)
 
     def _checked_mobility(self, mobility: Vector) -> Vector:
         """Return a mobility in float64, or raise ValueError."""

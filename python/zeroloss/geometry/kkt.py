@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from .. import _checks
 from .._checks import ArgumentValueError
 from .._choices import Loss, Reduction
-from .._kernels import kernels
 from .._resources import check_memory
-from ..datasets import Dataset, kernel_samples
-from ..networks import Network, fold_biases, kernel_activation
+from ..datasets import Dataset
+from ..networks import Network, fold_biases, hidden_activations
 from .corners import Corner, at_bounds, find_corner, null_spaces, solve_sides
 
 Matrix = NDArray[np.float64]
@@ -123,12 +122,12 @@ def output_gradient(net: Network, data: Dataset, loss: Loss, reduction: Reductio
 
 def residual_of(net: Network, data: Dataset, corner: Corner | None, multiplier: Matrix) -> tuple[float, Matrix]:
     """Return min ‖θ − J_sᵀΛ‖/‖θ‖ over the slopes s for a multiplier Λ, and the sides τ (n, h), or the slopes."""
-    g = multiplier @ net.W.T
+    g = multiplier @ net.W[: net.hidden].T
     if corner is None:
-        H, sides = _activate(net, data)
+        H, sides = hidden_activations(net, data)
         slopes = sides
     else:
-        (H, _), sides = _activate(net, data), solve_sides(corner, net.E, g)
+        (H, _), sides = hidden_activations(net, data), solve_sides(corner, net.E, g)
         slopes = corner.slopes(sides)
     rest = math.hypot(
         np.linalg.norm(net.E - data.rows_train.T @ (slopes * g)), np.linalg.norm(net.W - H.T @ multiplier)
@@ -142,11 +141,11 @@ def best_multiplier(net: Network, data: Dataset, corner: Corner | None) -> tuple
     rows = data.Y_train.size
     check_memory(f"the multiplier of n·d_out = {rows}", 4 * 8 * rows**2)
     if corner is None:
-        H, S = _activate(net, data)
+        H, S = hidden_activations(net, data)
         multiplier = _least_squares(net, data, H, S, None)
         residual, _ = residual_of(net, data, None, multiplier)
         return residual, multiplier, S
-    H, _ = _activate(net, data)
+    H, _ = hidden_activations(net, data)
     held, sides = corner.pinned, corner.middle_sides()
     best: tuple[float, Matrix, Matrix] | None = None
     for _ in range(_MOST_ROUNDS):
@@ -163,17 +162,16 @@ def best_multiplier(net: Network, data: Dataset, corner: Corner | None) -> tuple
     return best
 
 
-def _activate(net: Network, data: Dataset) -> tuple[Matrix, Matrix]:
-    """Compute H = σ(Z) and S = σ'(Z), (n, h)."""
-    return kernels.hidden(kernel_samples(data, "train", np.dtype("float64")), net.E, kernel_activation(net))
-
-
 def _least_squares(net: Network, data: Dataset, H: Matrix, S: Matrix, held: NDArray[np.bool_] | None) -> Matrix:
-    """Minimise ‖P (θ − JᵀΛ)‖ over Λ, with the projector P off the held pairs. Returns Λ, (n, d_out)."""
+    """Minimise ‖P (θ − JᵀΛ)‖ over Λ, with the projector P off the held pairs. Returns Λ, (n, d_out).
+
+    H and S are those of `hidden_activations`, but the slopes S of held pairs are 0.
+    """
     bases = null_spaces(data.X_train, held) if held is not None and held.any() else None
-    K = gram_of_slopes(data, net.W, H, S, bases)
+    W = net.W[: net.hidden]
+    K = gram_of_slopes(data, W, H, S, bases)
     E = net.E if bases is None else np.stack([N @ (N.T @ e) for N, e in zip(bases, net.E.T, strict=True)], axis=1)
-    image = (S * (data.rows_train @ E)) @ net.W + H @ net.W
+    image = (S * (data.rows_train @ E)) @ W + H @ net.W
     if not (np.isfinite(K).all() and np.isfinite(image).all()):
         raise ArgumentValueError("net", _OVERFLOW)
     try:

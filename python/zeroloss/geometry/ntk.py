@@ -67,7 +67,7 @@ def ntk(
     _checks.choice("outputs", outputs, ("all", "mean"))
     first: Any = data.rows_train
     second: Any = first if other is None else other.rows_train if isinstance(other, Dataset) else other
-    E, W, activation = folded.E.astype(np.float64), folded.W.astype(np.float64), kernel_activation(net)
+    E, W, activation = folded.E.astype(np.float64), net.W.astype(np.float64), kernel_activation(net)
     d_out, float64 = W.shape[1], np.dtype("float64")
     x_samples, y_samples = (
         kernel_inputs(name, X, len(net.E), float64, has_constant) for name, X in (("data", first), ("other", second))
@@ -77,7 +77,7 @@ def ntk(
     check_memory("ntk", 8 * n * m * (per_sample**2 + 3) + 8 * (n + m) * net.hidden * (2 + per_sample))
     H, S = kernels.hidden(x_samples, E, activation)
     H2, S2 = (H, S) if other is None else kernels.hidden(y_samples, E, activation)
-    overlap, units = (x @ y.T).toarray(), H @ H2.T
+    overlap, units = (x @ y.T).toarray(), H @ H2.T + (net.bias_output is not None)
     if outputs == "mean":
         return np.asarray(units + overlap * ((S * ((W * W).sum(axis=1) / d_out)) @ S2.T))
     K = np.empty((n, d_out, m, d_out))

@@ -185,6 +185,7 @@ def momentum_descent(net: Network, data: Dataset, lr: float) -> kernels.Descent6
         kernels.Optimizer("sgd", lr=lr, weight_decay_E=0.0, weight_decay_W=0.0, momentum=MOMENTUM),
         hidden=net.hidden,
         threads=1,
+        output_biases=len(net.W) > net.hidden,
     )
 
 

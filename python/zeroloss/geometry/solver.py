@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from .. import _checks
 from .._checks import ArgumentTypeError, ArgumentValueError
-from .._choices import Solver
+from .._choices import Layers, Solver
 from .._kernels import kernels
 from .._resources import check_memory
 from ..datasets import Dataset, kernel_samples
-from ..networks import Network, check_fits, fold_biases, kernel_activation
+from ..networks import Network, check_fits, fold_biases, hidden_activations, kernel_activation
 
 METHODS = ("auto", "dense", "matrix_free")
 
@@ -84,43 +84,65 @@ def resolve_method(method: str, data: Dataset) -> str:
     return "dense" if data.Y_train.size <= _GREATEST_DENSE else "matrix_free"
 
 
-def checked_zero_loss_set(network: Network, data: Dataset, method: Solver, threads: int = 1) -> kernels.ZeroLossSet:
+def checked_zero_loss_set(
+    network: Network, data: Dataset, method: Solver, threads: int = 1, train_layers: Layers = "both"
+) -> kernels.ZeroLossSet:
     """Return the result of `make_zero_loss_set`, or raise LinAlgError if J has more rows than its rank can be.
 
     Conjugate gradients would not detect this: they solve a singular system if it has solutions.
     """
-    zero_loss = make_zero_loss_set(network, data, method, threads)
+    zero_loss = make_zero_loss_set(network, data, method, threads, train_layers)
     network, data = fold_biases(network, data)
-    if data.Y_train.size > np.sum(~dead_units(network, data)) * (data.d_in + data.d_out):
-        raise singular_error(network, data)
+    if data.Y_train.size > _most_rank(network, data, int(np.sum(~dead_units(network, data))), train_layers):
+        raise singular_error(network, data, train_layers)
     return zero_loss
 
 
+def _most_rank(folded: Network, data: Dataset, units: int, train_layers: Layers) -> int:
+    """Return a bound on the rank of J, from the number of units that are not dead."""
+    of_E, of_W = units * data.d_in, (units + len(folded.W) - folded.hidden) * data.d_out
+    return of_E * (train_layers != "W") + of_W * (train_layers != "E")
+
+
 def make_zero_loss_set(
-    network: Network, data: Dataset, method: Solver = "auto", threads: int = 1
+    network: Network, data: Dataset, method: Solver = "auto", threads: int = 1, train_layers: Layers = "both"
 ) -> kernels.ZeroLossSet:
-    """Make the kernel object of the zero-loss set, or raise ValueError if it does not fit in memory."""
+    """Make the kernel object of the zero-loss set, or raise ValueError if it does not fit in memory.
+
+    A layer that is not trained is a constant: its columns of J are zero.
+    """
     check_memory(
         f"the {resolve_method(method, data)} geometry of n·d_out = {data.Y_train.size}",
         memory_needed(network, data, method),
     )
     network, data = fold_biases(network, data)
     samples, activation = kernel_samples(data, "train", np.dtype("float64")), kernel_activation(network)
-    return kernels.ZeroLossSet(samples, activation, resolve_method(method, data), TOLERANCE, _MOST_ITERATIONS, threads)
+    return kernels.ZeroLossSet(
+        samples,
+        activation,
+        resolve_method(method, data),
+        TOLERANCE,
+        _MOST_ITERATIONS,
+        threads,
+        train_layers != "W",
+        train_layers != "E",
+    )
 
 
-def dense_jacobian(network: Network, data: Dataset) -> NDArray[np.float64]:
-    """Form J, (n·d_out, d), with its columns in the order E, W.
+def dense_jacobian(network: Network, data: Dataset, train_layers: Layers = "both") -> NDArray[np.float64]:
+    """Form J, (n·d_out, d), with its columns in the order E, W, or the columns of one layer.
 
     It is used if the accuracy of the matrix matters more than its size.
     """
     network, data = fold_biases(network, data)
-    samples = kernel_samples(data, "train", np.dtype("float64"))
-    H, S = kernels.hidden(samples, network.E, kernel_activation(network))
+    H, S = hidden_activations(network.astype("float64"), data)
     n, d_out = data.Y_train.shape
-    first = np.einsum("ia,iu,uk->ikau", data.X_train, S, network.W, optimize=True)
-    second = np.einsum("iu,kl->ikul", H, np.eye(d_out))
-    return np.concatenate([first.reshape(n * d_out, -1), second.reshape(n * d_out, -1)], axis=1)
+    parts = []
+    if train_layers != "W":
+        parts.append(np.einsum("ia,iu,uk->ikau", data.X_train, S, network.W[: network.hidden], optimize=True))
+    if train_layers != "E":
+        parts.append(np.einsum("iu,kl->ikul", H, np.eye(d_out)))
+    return np.concatenate([part.reshape(n * d_out, -1) for part in parts], axis=1)
 
 
 class LostRankError(np.linalg.LinAlgError):
@@ -130,17 +152,18 @@ class LostRankError(np.linalg.LinAlgError):
         super().__init__("J is singular to the precision of the solver")
 
 
-def singular_error(network: Network, data: Dataset) -> np.linalg.LinAlgError:
+def singular_error(network: Network, data: Dataset, train_layers: Layers = "both") -> np.linalg.LinAlgError:
     """Return an error that names the causes for which J Jᵀ has no inverse, and the smallest singular value of J."""
     network, data = fold_biases(network, data)
-    (n, d_out), d = data.Y_train.shape, network.E.size + network.W.size
+    (n, d_out), d = data.Y_train.shape, _trained_parameters(network, train_layers)
     dead, units = int(np.sum(dead_units(network, data))), network.hidden
     causes = []
     if n * d_out > d:
-        causes.append(f"there are {n * d_out} outputs but only {d} parameters")
+        of = "" if train_layers == "both" else f" of {train_layers}, the layer that is trained"
+        causes.append(f"there are {n * d_out} outputs but only {d} parameters{of}")
     if repeated := n - len(np.unique(data.X_train, axis=0)):
         causes.append(f"{repeated} training inputs are duplicates of others")
-    if n * d_out > (units - dead) * (data.d_in + d_out) and dead:
+    if n * d_out > _most_rank(network, data, units - dead, train_layers) and dead:
         causes.append(f"{dead} of {units} hidden units are dead (zero on every training sample)")
     why = ", and ".join(causes)
     if n * d_out > d:
@@ -148,14 +171,19 @@ def singular_error(network: Network, data: Dataset) -> np.linalg.LinAlgError:
     elif 8 * n * d_out * d > _LARGEST_JACOBIAN:
         smallest = "too small for a factorisation (J is too large to compute it)"
     else:
-        J = dense_jacobian(network, data)
+        J = dense_jacobian(network, data, train_layers)
         smallest = f"{np.linalg.svd(J, compute_uv=False)[-1]:.2e}"
-        why = why or _dependence(J, network, data)
+        why = why or _dependence(J, network, data, train_layers)
     why = why or "its rows are linearly dependent to the precision of the solver"
     return np.linalg.LinAlgError(f"J is singular: {why}; its smallest singular value is {smallest}")
 
 
-def _dependence(J: NDArray[np.float64], network: Network, data: Dataset) -> str:
+def _trained_parameters(network: Network, train_layers: Layers) -> int:
+    """Return the number of columns of J."""
+    return network.E.size * (train_layers != "W") + network.W.size * (train_layers != "E")
+
+
+def _dependence(J: NDArray[np.float64], network: Network, data: Dataset, train_layers: Layers) -> str:
     """Name the training samples whose rows in J are linearly dependent, and the cause if it is a simple one."""
     n, d_out = data.Y_train.shape
     with np.errstate(over="ignore", invalid="ignore"):
@@ -167,9 +195,10 @@ def _dependence(J: NDArray[np.float64], network: Network, data: Dataset) -> str:
     weights = np.linalg.norm(null.reshape(n, -1), axis=1)
     samples = np.flatnonzero(weights > 1e-6 * weights.max())
     named = ", ".join(map(str, samples[:_MOST_NAMED])) + (", …" if len(samples) > _MOST_NAMED else "")
-    H, S = kernels.hidden(kernel_samples(data, "train", np.dtype("float64")), network.E, kernel_activation(network))
+    H, S = hidden_activations(network.astype("float64"), data)
+    H = H[:, : network.hidden]
     active = H[samples].any(axis=0) | S[samples].any(axis=0)
-    if len(samples) * d_out > active.sum() * (data.d_in + d_out):
+    if len(samples) * d_out > _most_rank(network, data, int(active.sum()), train_layers):
         return f"of {network.hidden} hidden units, {active.sum()} are active on the training samples {named}"
     rank = np.linalg.matrix_rank(data.X_train[samples])
     linear = (S[samples] == S[samples[0]]).all() and np.allclose(

@@ -16,7 +16,7 @@ from .. import _checks, _display
 from .._checks import ArgumentTypeError, ArgumentValueError, format_value
 from .._choices import Dtype, OneOf
 from .._kernels import kernels
-from ..datasets import Dataset, kernel_inputs, with_constant
+from ..datasets import Dataset, kernel_inputs
 
 #: The activations by name, with the default of the parameter that a name may have, as in ``softplus(5)``.
 ACTIVATIONS: Mapping[str, float | None] = {
@@ -120,7 +120,7 @@ class Network:
         ValueError
             If a shape is another one.
         """
-        d_in, h = self.E.shape
+        d_in, h = len(self.E), len(self.W)
         for name, array, like in zip(("E", "W"), (E, W), self.layers, strict=True):
             if array.shape != like.shape:
                 raise ArgumentValueError(name, f"expected shape {like.shape}, got {array.shape}")
@@ -313,27 +313,6 @@ def check_fits(network: Network, data: Dataset, *, biases: bool = False) -> None
         raise ArgumentValueError(
             "network", f"expected a network without biases, which this computation does not support, got {network!r}"
         )
-
-
-def fold_biases(network: Network, data: Dataset) -> tuple[Network, Dataset]:
-    """Return a network and data in which biases are weights of constants, and the same functions otherwise.
-
-    E and W of this network are the `layers` of the given one, and the data have a further input that is 1.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the network does not fit the data, or the outputs have biases.
-    """
-    check_fits(network, data, biases=True)
-    if network.bias == "none":
-        return network, data
-    if network.bias_output is not None:
-        raise ArgumentValueError(
-            "network",
-            f"expected a network without biases of the outputs, which this computation does not support, got {network}",
-        )
-    return Network(*network.layers, network.activation, network.settings), with_constant(data)
 
 
 def has_kink(network: Network) -> bool:
