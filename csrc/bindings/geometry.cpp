@@ -143,7 +143,7 @@ void bind_geometry(py::module_& m) {
               const Vectors& vW) -> py::object {
             const auto e = read_E(self, "E", E);
             const auto w = read_W(self, "W", W, E);
-            Parameters v{read("vE", vE, E.shape(0), count_units(E)), read_W(self, "vW", vW, E)};
+            Parameters v{read_like("vE", vE, e), read_like("vW", vW, w)};
             bool succeeded;
             {
               py::gil_scoped_release release;

@@ -31,6 +31,7 @@ _LATER_DEFAULTS: Mapping[str, Settings] = {
     "gradient_descent": _OF_DESCENT,
     "adamw": _OF_DESCENT,
     "gradient_flow": _OF_LAYERS,
+    "norm_flow": {"train_layers": "both"},
 }
 
 

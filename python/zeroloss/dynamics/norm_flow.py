@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _checks
+from .. import _checks, _choices
 from .._checks import ArgumentValueError
 from .._choices import FlowMethod, Positive
 from ..datasets import Dataset
-from ..geometry.solver import LostRankError, singular_error
+from ..geometry.solver import LostRankError
 from ..networks import Network, check_fits
 from .beyond_rank import BeyondRankStepper
+from .descent import LAYERS
 from .flow import checked_step, convert_step_settings
 from .on_set import Layers, OnSetStepper, explicit_cost
 from .proximal import ProximalStepper, proximal_cost
@@ -43,6 +44,9 @@ class NormFlow:
         The integrator; by default "euler" for fixed and "bogacki_shampine" for adaptive steps. See the notes.
     retraction_tolerance : float
         The largest max|F − Y| after a step, above 0, by default 1e-10.
+    train_layers : {"both", "E", "W"}
+        The layers that move, by default both. With one layer, the flow is that of its norm on its own zero-loss set,
+        {E : σ(X E) W = Y} or {W : σ(X E) W = Y}, and J has the columns of this layer. It excludes "proximal".
 
     Notes
     -----
@@ -73,6 +77,7 @@ class NormFlow:
     atol: Positive | None = None
     method: FlowMethod | None = None
     retraction_tolerance: Positive = 1e-10
+    train_layers: _choices.Layers = "both"
 
     def __post_init__(self) -> None:
         _checks.set_fields(
@@ -82,6 +87,11 @@ class NormFlow:
         )
         if self.method is not None:
             _checks.choice("method", self.method, METHODS)
+        _checks.choice("train_layers", self.train_layers, LAYERS)
+        if self.method == "proximal" and self.train_layers != "both":
+            raise ArgumentValueError(
+                "method", f"'proximal' needs train_layers 'both', got {self.train_layers!r}; use bogacki_shampine"
+            )
         if self.rtol is not None and self.method == "euler":
             raise ArgumentValueError(
                 "method", "'euler' has no error estimate for rtol; use bogacki_shampine or proximal"
@@ -143,12 +153,12 @@ class NormFlow:
 
 
 class NormFlowStepper(BeyondRankStepper, OnSetStepper):
-    """A stepper of the norm flow with explicit steps; y is E and W in one vector."""
+    """A stepper of the norm flow with explicit steps."""
 
     def __init__(self, settings: NormFlow, data: Dataset, network: Network, threads: int = 1) -> None:
         s = settings
         OnSetStepper.__init__(
-            self, s.step_size, s.rtol, s.atol, s.method, s.retraction_tolerance, data, network, threads
+            self, s.step_size, s.rtol, s.atol, s.method, s.retraction_tolerance, data, network, threads, s.train_layers
         )
         self._softened = self._zero_loss.softened_steps(self._step, self._tolerance)
         if self._softened is not None:
@@ -160,7 +170,7 @@ class NormFlowStepper(BeyondRankStepper, OnSetStepper):
         if direction is None:
             if self._softened is not None:
                 raise LostRankError
-            raise singular_error(self._like.with_layers(E, W), self._data)
+            raise self._zero_loss.singular_error(E, W)
         return direction
 
     def record(self) -> Record:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _choices
 from ..datasets import Dataset
 from ..geometry import memory_needed
 from ..geometry.solver import require_float64
@@ -27,7 +28,9 @@ def explicit_cost(data: Dataset, network: Network) -> Cost:
 
 
 class OnSetStepper(ExplicitStepper):
-    """A stepper of a flow on the zero-loss set; y is E and W in one vector. A subclass defines the direction.
+    """A stepper of a flow on the zero-loss set; y is E and W in one vector, or the layer that moves.
+
+    A subclass defines the direction.
 
     Parameters
     ----------
@@ -43,6 +46,8 @@ class OnSetStepper(ExplicitStepper):
         The start, on the set.
     threads : int
         Threads for one step.
+    train_layers : {"both", "E", "W"}
+        The layers that move. The other one is a constant.
     """
 
     def __init__(
@@ -55,11 +60,13 @@ class OnSetStepper(ExplicitStepper):
         data: Dataset,
         network: Network,
         threads: int = 1,
+        train_layers: _choices.Layers = "both",
     ) -> None:
         step = checked_step(step_size, rtol, atol)
         super().__init__(network, step, method or ("bogacki_shampine" if isinstance(step, Tolerances) else "euler"))
         self._tolerance, self._data = tolerance, data
-        self._zero_loss = ZeroLossConstraint(data, network, "auto", threads)
+        self._zero_loss = ZeroLossConstraint(data, network, "auto", threads, train_layers)
+        self._moving = ("E", "W") if train_layers == "both" else (train_layers,)
         self._zero_loss.check(self.state)
 
     @abstractmethod
@@ -67,12 +74,13 @@ class OnSetStepper(ExplicitStepper):
         """Return the direction at (E, W). Raises LinAlgError if J is singular."""
 
     def position(self) -> Vector:
-        """Return θ = (E, W) as one vector, E first."""
-        return np.concatenate([self.state["E"].ravel(), self.state["W"].ravel()])
+        """Return the layers that move as one vector, E first."""
+        return np.concatenate([self.state[layer].ravel() for layer in self._moving])
 
     def slope(self, y: Vector) -> Vector:
         """Return the direction at y as one vector."""
-        return np.concatenate([part.ravel() for part in self.tangent_direction(*self._parts(y))])
+        parts = dict(zip(("E", "W"), self.tangent_direction(*self._parts(y)), strict=True))
+        return np.concatenate([parts[layer].ravel() for layer in self._moving])
 
     def move(self, y: Vector) -> None:
         """Set θ to y, retracted onto the set."""
@@ -89,5 +97,7 @@ class OnSetStepper(ExplicitStepper):
         self._zero_loss.retract(E, W, self._tolerance)
 
     def _parts(self, y: Vector) -> Layers:
-        E, W = np.split(y, [self.state["E"].size])
-        return E.reshape(self.state["E"].shape), W.reshape(self.state["W"].shape)
+        parts = np.split(y, [self.state["E"].size] if len(self._moving) == 2 else [])
+        moved = dict(zip(self._moving, parts, strict=True))
+        E, W = (moved.get(layer, self.state[layer]).reshape(self.state[layer].shape) for layer in ("E", "W"))
+        return E, W

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .._choices import Layers
 from .._kernels import kernels
 from .implicit import backward_difference, extrapolation_error
 from .runge_kutta import GREATEST, Tolerances
@@ -78,6 +79,8 @@ class SoftenedSteps:
         The shape of F, (n, d_out).
     make_set : function
         Returns the kernel object of the zero-loss set, with a dense solver. It is called when it is needed first.
+    train_layers : {"both", "E", "W"}
+        The layers that move.
     """
 
     def __init__(
@@ -86,8 +89,10 @@ class SoftenedSteps:
         tolerance: float,
         outputs: tuple[int, ...],
         make_set: Callable[[], kernels.ZeroLossSet],
+        train_layers: Layers = "both",
     ) -> None:
         self._step, self._tolerance, self._outputs, self._make_set = step, tolerance, outputs, make_set
+        self._moves = train_layers != "W", train_layers != "E"
         self._made: kernels.ZeroLossSet | None = None
         self._accuracy, self.first_size = _ACCURACY, _FIRST
         if isinstance(step, Tolerances):
@@ -197,10 +202,14 @@ class SoftenedSteps:
         equation, softening = backward_difference(state, before, size, 1.0), self._softening(state["multiplier"])
         r = size / before if before > 0 else 0.0
         E, W = (state[layer] + r * (state[layer] - state[f"earlier_{layer}"]) for layer in ("E", "W"))
+        c_E, c_W = (
+            c if moves else state[layer]
+            for layer, c, moves in zip("EW", (equation.c_E, equation.c_W), self._moves, strict=True)
+        )
         multiplier = np.empty_like(state["multiplier"])
         ending, residual, contraction, iterations = self._set().solve_softened(
-            equation.c_E,
-            equation.c_W,
+            c_E,
+            c_W,
             E,
             W,
             multiplier,

@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import ArgumentValueError
-from .._choices import Solver
+from .._choices import Layers, Solver
 from .._kernels import kernels
 from ..datasets import Dataset
 from ..geometry.projection import retract
 from ..geometry.solver import (
+    LostRankError,
     checked_zero_loss_set,
     is_singular,
     make_zero_loss_set,
@@ -40,10 +41,15 @@ class ZeroLossConstraint:
         The linear solver, as for `zeroloss.geometry.memory_needed`.
     threads : int
         Threads for one step.
+    train_layers : {"both", "E", "W"}
+        The layers that move. The other one is a constant.
     """
 
-    def __init__(self, data: Dataset, network: Network, solver: Solver, threads: int = 1) -> None:
-        self.set = checked_zero_loss_set(network, data, solver, threads)
+    def __init__(
+        self, data: Dataset, network: Network, solver: Solver, threads: int = 1, train_layers: Layers = "both"
+    ) -> None:
+        self.set = checked_zero_loss_set(network, data, solver, threads, train_layers)
+        self._train_layers: Layers = train_layers
         self._evaluator = Evaluator(data, network, kernels.Loss("mse", "mean"))
         self._data, self._network, self._solver, self._threads = data, network, solver, threads
 
@@ -61,7 +67,7 @@ class ZeroLossConstraint:
                 return self.set
             return make_zero_loss_set(network, data, "dense", self._threads)
 
-        return SoftenedSteps(step, tolerance, data.Y_train.shape, make_set)
+        return SoftenedSteps(step, tolerance, data.Y_train.shape, make_set, self._train_layers)
 
     def largest_residual(self, E: NDArray[np.float64], W: NDArray[np.float64]) -> float:
         """Return max|F − Y|."""
@@ -83,19 +89,28 @@ class ZeroLossConstraint:
         if ending == "singular" and is_singular(network, self._data):
             raise singular_error(network, self._data)
 
+    def singular_error(self, E: NDArray[np.float64], W: NDArray[np.float64]) -> np.linalg.LinAlgError:
+        """Return the error for a J of deficient rank, with its cause."""
+        return singular_error(self._network.with_layers(E, W), self._data, self._train_layers)
+
     def retract(self, E: NDArray[np.float64], W: NDArray[np.float64], tolerance: float, explain: bool = True) -> None:
         """Move E and W onto the set, in place. See `zeroloss.geometry.projection.retract`."""
-        retract(
-            self.set,
-            self._network,
-            self._data,
-            E,
-            W,
-            tolerance=tolerance,
-            most=_MAX_RETRACTION_ITERATIONS,
-            reuse_factor=True,
-            explain=explain,
-        )
+        try:
+            retract(
+                self.set,
+                self._network,
+                self._data,
+                E,
+                W,
+                tolerance=tolerance,
+                most=_MAX_RETRACTION_ITERATIONS,
+                reuse_factor=True,
+                explain=False,
+            )
+        except LostRankError:
+            if explain:
+                raise self.singular_error(E, W) from None
+            raise
 
     def record(self, state: State) -> dict[str, float]:
         """Return the record of a state."""
