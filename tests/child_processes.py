@@ -1,11 +1,12 @@
 """Functions that the tests run in child processes, and a function that waits for them.
 
-The module does not import PyTorch, so that a fork server which has loaded everything starts children at once.
+The module does not import PyTorch, which the fork server would load, too.
 """
 
 import os
 import resource
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +14,11 @@ import h5py
 
 import zeroloss as zl
 from zeroloss import config, runs
+
+
+def check_that_all_is_loaded():
+    """Fail if the fork server did not find the module with which it loads the package."""
+    assert "loaded_server" in sys.modules
 
 
 def begin_or_resume(settings, directory):

@@ -39,9 +39,15 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def server():
     """Start a process that has loaded everything and forks children at once."""
+    import child_processes  # noqa: PLC0415 — after the kernels are compiled
+
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["child_processes"])
-    warm = context.Process(target=len, args=((),))
-    warm.start()
+    context.set_forkserver_preload(["loaded_server"])
+    with pytest.MonkeyPatch.context() as patched:
+        # Python 3.11 does not pass its search path to the server, and a module that is not found is no error there.
+        patched.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        warm = context.Process(target=child_processes.check_that_all_is_loaded)
+        warm.start()
     warm.join()
+    assert warm.exitcode == 0
     return context
