@@ -51,3 +51,13 @@ def server():
     warm.join()
     assert warm.exitcode == 0
     return context
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start one browser for all tests of pages; skip them if there is none."""
+    from browser import Browser, start_browser  # noqa: PLC0415 — Selenium is imported for these tests only
+
+    driver = start_browser()
+    yield Browser(driver)
+    driver.quit()

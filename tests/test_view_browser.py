@@ -8,7 +8,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 import zeroloss as zl
-from browser import PHONE, WIDE, Browser, start_browser
+from browser import PHONE, WIDE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -28,13 +28,6 @@ other.textContent = "window.broken = 1";
 document.body.append(other);
 return window.broken;
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    driver = start_browser()
-    yield Browser(driver)
-    driver.quit()
 
 
 def simulate(data, hidden=24, steps=400, **options):
@@ -234,11 +227,12 @@ def test_the_pointer_shows_values_and_moves_the_cursor(browser, page):
     browser.choose("xscale", "linear")
     figure = browser.find("figure-accuracy")
     browser.run("arguments[0].scrollIntoView({block: 'center'})", figure)
-    ActionChains(browser.driver).move_to_element_with_offset(figure, 0, 0).click().perform()
+    pointer = ActionChains(browser.driver, duration=0)  # By default each movement takes a quarter of a second.
+    pointer.move_to_element_with_offset(figure, 0, 0).click().perform()
     assert 100 < int(browser.text("step")) < 300
     texts = []
     for height in range(-90, 90, 3):
-        ActionChains(browser.driver).move_to_element_with_offset(figure, 0, height).perform()
+        pointer.move_to_element_with_offset(figure, 0, height).perform()
         texts.append(browser.run(TOOLTIPS))
     assert any("train" in text and "step" in text for text in texts)
 

@@ -13,7 +13,6 @@ from http import HTTPStatus
 import pytest
 
 import zeroloss as zl
-from browser import Browser, start_browser
 from command import run_command
 from zeroloss import config, runs
 from zeroloss.view import follow
@@ -131,23 +130,19 @@ def test_the_options_of_files_and_servers_exclude_each_other(directory, tmp_path
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_the_page_follows_a_run(server, directory):
-    driver = start_browser()
-    try:
-        browser = Browser(driver)
-        browser.open(server.address)
-        assert browser.text("step") == "40"
-        zl.load(directory).extend(60).save(directory)
-        browser.wait(lambda: browser.text("step") == "100")
-        assert len(browser.data("loss 0")["step"]) == 11
-        assert "at step 100" in browser.run("return document.querySelector('.snapshot').textContent")
-        assert browser.errors() == []
-        browser.choose("cursor", 3)
-        zl.load(directory).extend(20).save(directory)
-        browser.wait(lambda: browser.find("cursor").get_attribute("max") == "12")
-        assert browser.text("step") == "30"
-    finally:
-        driver.quit()
+def test_the_page_follows_a_run(browser, server, directory):
+    browser.open(server.address)
+    assert browser.text("step") == "40"
+    zl.load(directory).extend(60).save(directory)
+    browser.wait(lambda: browser.text("step") == "100")
+    assert len(browser.data("loss 0")["step"]) == 11
+    assert "at step 100" in browser.run("return document.querySelector('.snapshot').textContent")
+    assert browser.errors() == []
+    browser.choose("cursor", 3)
+    zl.load(directory).extend(20).save(directory)
+    browser.wait(lambda: browser.find("cursor").get_attribute("max") == "12")
+    assert browser.text("step") == "30"
+    browser.driver.get("about:blank")  # No page asks a server that has ended.
 
 
 def test_the_command_serves_until_ctrl_c_and_writes_no_file(directory):

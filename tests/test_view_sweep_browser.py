@@ -7,7 +7,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 import zeroloss as zl
-from browser import PHONE, WIDE, Browser, start_browser
+from browser import PHONE, WIDE
 from sweep_cubes import KEYS, make_random_cube
 from test_view_sweep import CONFIGURATION
 from zeroloss.plots.sweep_map import find_delays, find_last
@@ -22,13 +22,6 @@ _SQUARES = """
 return Array.from(document.querySelectorAll(".map tbody tr"), (row) =>
   Array.from(row.querySelectorAll("button"), (one) => [one.className, one.firstChild.textContent])).reverse();
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    driver = start_browser()
-    yield Browser(driver)
-    driver.quit()
 
 
 @pytest.fixture(scope="module")
