@@ -142,7 +142,7 @@ def active_units(net: Network, data: Dataset, threshold: float = 0.0) -> int:
     >>> zl.metrics.active_units(net, data)
     128
     """
-    check_fits(net, data, biases=True)
+    check_fits(net, data)
     share = _checks.within("threshold", threshold, Range(ge=0, lt=1))
     samples = kernel_samples(data, "train", net.dtype, net.bias_hidden is not None)
     H, _ = kernels.hidden(samples, net.layers[0], kernel_activation(net))

@@ -45,7 +45,7 @@ def network_from_file(
     layouts = None if names is None else {k: tuple(v) if isinstance(v, list) else v for k, v in names.items()}
     # from_checkpoint checks the types of the layouts.
     net = networks.from_checkpoint(file, layouts, activation, ignore or ())  # type: ignore[arg-type]
-    networks.check_fits(net, data, biases=True)
+    networks.check_fits(net, data)
     return net if dtype is None else net.astype(dtype)
 
 

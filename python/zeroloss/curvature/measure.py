@@ -91,7 +91,7 @@ class SharpnessMeasure:
 
     def __call__(self, network: Network) -> float:
         """Compute the sharpness of a network."""
-        check_fits(network, self._data, biases=True)
+        check_fits(network, self._data)
         key = (network.activation, network.hidden, network.bias)
         if getattr(self._local, "key", None) != key:
             check_iteration_fits(parameter_count(network))

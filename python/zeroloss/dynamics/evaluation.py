@@ -57,7 +57,7 @@ def loss_and_gradient(
     >>> gE.shape, gW.shape
     ((11, 128), (128, 11))
     """
-    check_fits(net, data, biases=True)
+    check_fits(net, data)
     _checks.choice("loss", loss, LOSSES)
     _checks.choice("reduction", reduction, ("mean", "sum"))
     settings = kernels.Loss(loss, reduction, _checks.temperature(temperature, loss))
@@ -93,7 +93,7 @@ def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple
     ValueError, TypeError
         If the network does not fit the data, ridge < 0, or ridge = 0 with n > h.
     """
-    check_fits(net, data, biases=True)
+    check_fits(net, data)
     ridge = _checks.not_negative("ridge", ridge)
     check_ridge(ridge, data, net)
     samples = kernel_samples(data, "train", net.dtype, net.bias_hidden is not None)

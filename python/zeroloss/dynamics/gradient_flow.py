@@ -129,7 +129,7 @@ class GradientFlow:
         Stepper
             The stepper.
         """
-        check_fits(network, data, biases=True)
+        check_fits(network, data)
         gradient = self._gradient(data, network, threads)
         rtol = self.rtol or (_RTOL_KINKED if has_kink(network) else _RTOL)
         tolerances = Tolerances(rtol, self.atol or rtol / 10)

@@ -153,7 +153,7 @@ class NoiseFlow:
         Stepper
             The stepper.
         """
-        check_fits(network, data, biases=True)
+        check_fits(network, data)
         if has_kink(network):
             raise ArgumentValueError(
                 "network",

@@ -116,7 +116,7 @@ class NormFlow:
         Stepper
             The stepper.
         """
-        check_fits(network, data, biases=True)
+        check_fits(network, data)
         if self.method == "proximal":
             step = checked_step(self.step_size, self.rtol, self.atol)
             return ProximalStepper(step, self.retraction_tolerance, data, network, threads)

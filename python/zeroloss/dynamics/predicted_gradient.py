@@ -83,7 +83,7 @@ class PredictedGradient:
         Stepper
             The stepper at the network's E.
         """
-        check_fits(network, data, biases=True)
+        check_fits(network, data)
         check_ridge(self.ridge, data, network)
         if self.step_size is None:
             return PredictedFlowStepper(self, data, network, threads)

@@ -233,7 +233,7 @@ class _Workspace:
     def __init__(
         self, network: Network, data: Dataset, projection: ProjectionMethod, lr: float, solver: Solver
     ) -> None:
-        check_fits(network, data, biases=True)
+        check_fits(network, data)
         self._projection = _checks.choice("projection", projection, PROJECTIONS)
         self._data, self._lr = data, _checks.positive("lr", lr)
         self._set = checked_zero_loss_set(network, data, solver)

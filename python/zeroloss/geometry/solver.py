@@ -29,7 +29,7 @@ _MOST_NAMED = 8  # the most samples that a message names
 
 def require_float64(network: Network, data: Dataset) -> None:
     """Raise an error unless the network is in float64 and fits the samples of the data."""
-    check_fits(network, data, biases=True)
+    check_fits(network, data)
     if network.dtype != np.float64:
         raise ArgumentTypeError("network", f'expected float64, got {network.dtype}; use network.astype("float64")')
 

@@ -24,7 +24,7 @@ def fold_biases(network: Network, data: Dataset) -> tuple[Network, Dataset]:
     ValueError, TypeError
         If the network does not fit the data.
     """
-    check_fits(network, data, biases=True)
+    check_fits(network, data)
     if network.bias == "none":
         return network, data
     folded = Network(*network.layers, network.activation, network.settings)

@@ -293,11 +293,8 @@ def checked_activation(name: str) -> str:
     return name
 
 
-def check_fits(network: Network, data: Dataset, *, biases: bool = False) -> None:
-    """Raise an error unless the network has the numbers of inputs and outputs of the data.
-
-    Networks with biases also raise an error, unless ``biases`` says that the caller supports them.
-    """
+def check_fits(network: Network, data: Dataset) -> None:
+    """Raise an error unless the network has the numbers of inputs and outputs of the data."""
     if hasattr(network, "state_dict"):
         raise ArgumentTypeError(
             "network",
@@ -309,10 +306,6 @@ def check_fits(network: Network, data: Dataset, *, biases: bool = False) -> None
     got, expected = (len(network.E), network.W.shape[1]), (data.d_in, data.d_out)
     if got != expected:
         raise ArgumentValueError("network", f"expected (inputs, outputs) = {expected}, as in the data, got {got}")
-    if network.bias != "none" and not biases:
-        raise ArgumentValueError(
-            "network", f"expected a network without biases, which this computation does not support, got {network!r}"
-        )
 
 
 def has_kink(network: Network) -> bool:

@@ -135,7 +135,7 @@ def carry_out(
 def prepare(dynamics: Dynamics, data: Dataset, network: Network, plan: Plan, threads: int | None) -> Simulation:
     """Check all arguments of `simulate`, and return the simulation, ready to run."""
     check_dynamics(dynamics)
-    check_fits(network, data, biases=True)
+    check_fits(network, data)
     end = checked_end(dynamics, plan.steps, plan.duration)
     settings = plan.settings(dynamics, data, network)
     if plan.conditions:
