@@ -1,6 +1,7 @@
 """The page of a sweep in a browser: its medians agree with the library, and nothing of a sweep is executed."""
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -154,6 +155,25 @@ def test_hostile_names_are_shown_as_text(browser, tmp_path):
         browser.choose("quantity", place)
     assert HOSTILE[:40] in browser.text("map")
     assert browser.run("return window.broken") is None
+    assert browser.errors() == []
+
+
+def test_a_sweep_without_an_ended_cell_shows_which_cells_have_begun(browser, tmp_path):
+    zl.sweeps.sweep(CONFIGURATION, tmp_path / "out", progress=False)
+    cells = sorted((tmp_path / "out" / "cells").iterdir())
+    for cell in cells:
+        shutil.rmtree(cell)
+    cells[0].mkdir()
+    browser.open(zl.view.view([tmp_path / "out"], open_page=False))
+    assert "4 cells" in browser.text("outcome")
+    assert "No cell has ended yet" in browser.text("open-note")
+    assert sorted(text for row in browser.run(_SQUARES) for _, text in row) == ["not begun"] * 3 + ["not ended"]
+    browser.choose("y", -1)
+    assert sorted(text for row in browser.run(_SQUARES) for _, text in row) == ["not begun", "not ended"]
+    for button in browser.driver.find_elements("css selector", ".map button"):
+        button.send_keys(Keys.ENTER)
+        assert browser.find("run-list").is_displayed()
+    assert browser.find("no-curves").is_displayed()
     assert browser.errors() == []
 
 

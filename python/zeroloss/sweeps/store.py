@@ -296,8 +296,13 @@ class Store:
             cube = self.cube()
             write_atomically(self.path / "cube.nc", netcdf_content(cube))
 
-    def cube(self) -> xr.Dataset:
+    def cube(self, *, may_be_empty: bool = False) -> xr.Dataset:
         """Return the histories of the cells that have ended.
+
+        Parameters
+        ----------
+        may_be_empty : bool
+            Whether to return a cube without records if no cell has ended, by default False.
 
         Returns
         -------
@@ -307,10 +312,10 @@ class Store:
         Raises
         ------
         ValueError
-            If no cell has ended.
+            If no cell has ended and ``may_be_empty`` is False.
         """
         outcomes = self.outcomes()
-        if not outcomes:
+        if not outcomes and not may_be_empty:
             raise ArgumentValueError(
                 "directory",
                 f"none of the {len(self.names)} cells in {self.path} has ended",

@@ -13,7 +13,7 @@ from .._checks import ArgumentValueError
 from ..results import Run
 from ..results.files import write_atomically
 from ..runs import load
-from ..sweeps import Store, open_sweep
+from ..sweeps import Store
 from .follow import Follower, Server
 from .page import is_page, read_library, run_page
 from .sweep import sweep_page
@@ -42,7 +42,7 @@ def view(
     Raises
     ------
     FileNotFoundError, DamagedError, ValueError
-        As for `zeroloss.load` and `zeroloss.sweeps.open_sweep`, or if a sweep is not alone.
+        As for `zeroloss.load`, or if a sweep is not alone.
     FileExistsError
         If ``out`` is a file that this package did not write, or a page that was edited.
     ImportError
@@ -55,7 +55,7 @@ def view(
         file = find_page_path(paths[0], out)
         is_inside = file.resolve().parent == paths[0].resolve()
         base = "" if is_inside else f"{paths[0].resolve().as_uri()}/"
-        return write_page(sweep_page(open_sweep(paths[0]), paths[0], base), file, open_page)
+        return write_page(sweep_page(Store.open(paths[0]).cube(may_be_empty=True), paths[0], base), file, open_page)
     return write_page(run_page(_named_runs(paths)), find_page_path(paths[0], out), open_page)
 
 

@@ -10,6 +10,7 @@ import collections
 import json
 import shlex
 import urllib.parse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from .. import plots
 from .._checks import ArgumentValueError
 from .._display import shorten
+from ..sweeps.cube import NOT_ENDED
 from . import sweep_figures
 from .about import make_section
 from .curves import MAIN
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _SCRIPTS = ("decode", "ticks", "theme", "elements", "settings", "median", "squares", "lines", "sweep")
+#: The ending of a cell without a directory.
+NOT_BEGUN = "not begun"
 #: The greatest number of cells in a page.
 _MOST_CELLS = 10_000
 #: The greatest number of steps of the curves, and of numbers of all curves.
@@ -44,7 +48,7 @@ def sweep_page(cube: xr.Dataset, directory: Path, base: str) -> str:
     Parameters
     ----------
     cube : Dataset
-        The cube that `zeroloss.sweeps.open_sweep` returns.
+        The cube that `zeroloss.sweeps.open_sweep` returns; without records if no cell has ended.
     directory : Path
         The directory of the sweep.
     base : str
@@ -88,6 +92,11 @@ def sweep_data(cube: xr.Dataset, directory: Path, base: str) -> dict[str, Any]:
         a number or text for each cell; "curves" at "steps"; and "palette", "axes", "title" and "about".
     """
     dims = [str(dim) for dim in cube.ending.dims]
+    cells = [directory / "cells" / str(name) for name in cube.cell.values.ravel()]
+    endings = [
+        NOT_BEGUN if ending == NOT_ENDED and not cell.is_dir() else str(ending)
+        for ending, cell in zip(cube.ending.values.ravel(), cells, strict=True)
+    ]
     events = [str(event) for event in cube.event.values]
     over_step = [name for name, values in cube.items() if values.dims[-1:] == ("step",)]
     names = [name for chart in MAIN.values() for name in chart if name in over_step]
@@ -96,15 +105,15 @@ def sweep_data(cube: xr.Dataset, directory: Path, base: str) -> dict[str, Any]:
 
     return {
         "title": directory.resolve().name,
-        "about": _about(cube, directory),
+        "about": _about(cube, directory, endings),
         "dims": [_dimension(cube, dim) for dim in dims],
         "axes": [dims.index(key) for key in plots.choose_keys(cube)],
         "palette": list(Cividis256),
         "cells": {
-            "endings": [str(text) for text in cube.ending.values.ravel()],
+            "endings": endings,
             "outcomes": [shorten(str(text), 200) for text in cube.outcome.values.ravel()],
             "last_step": encode(cube.last_step.values.ravel(), "float64"),
-            "pages": [_page_of(directory / "cells" / str(name), base) for name in cube.cell.values.ravel()],
+            "pages": [_page_of(cell, base) for cell in cells],
         },
         "events": [
             {"text": event, "steps": encode(cube.event_step.values[..., place].ravel(), "float64")}
@@ -201,12 +210,12 @@ def _page_of(cell: Path, base: str) -> dict[str, Any]:
     }
 
 
-def _about(cube: xr.Dataset, directory: Path) -> dict[str, Any]:
+def _about(cube: xr.Dataset, directory: Path, endings: Sequence[str]) -> dict[str, Any]:
     """Return the endings of the cells, the settings that they share, and the command that repeats the sweep."""
-    counts = collections.Counter(str(ending) for ending in cube.ending.values.ravel())
+    counts = collections.Counter(endings)
     settings = json.loads(cube.attrs["settings"])
     return {
-        "outcome": f"{cube.ending.size} cells: {', '.join(f'{n} {name}' for name, n in counts.most_common())}",
+        "outcome": f"{len(endings)} cells: {', '.join(f'{n} {name}' for name, n in counts.most_common())}",
         "sections": [make_section(str(title), rows) for title, rows in settings.items()],
         "repeat": {
             "sentence": "This command repeats the sweep:",

@@ -22,8 +22,8 @@ function axisOf(values) {
 
 function drawPoints(page) {
   const figure = page.figures.get("points");
-  page.get("one-key").hidden = page.axes.length > 1;
-  if (page.axes.length > 1) return;
+  page.get("one-key").hidden = page.axes.length > 1 || page.quantity === null;
+  if (page.get("one-key").hidden) return;
   const dim = page.data.dims[page.axes[0]];
   const xs = dim.values ?? dim.labels.map((_, i) => i);
   const xscale = dim.values === null ? makeScale(false) : axisOf(xs);
@@ -97,8 +97,9 @@ function drawParallel(page) {
   setRange(figure.x_range, -0.15, dims.length + (window.innerWidth < 760 ? 0.9 : 0.6));
   setRange(figure.y_range, -0.08, 1.25);
   page.ticks.set(figure, () => setLabels(figure.below[0], [...dims.map(({ name }) => name), "value"]));
+  page.get("figure-parallel").hidden = order.length === 0;
   const drawn = order.length < all.length ? ` ${order.length} of ${all.length} cells are drawn; cells without a value are not.` : "";
-  page.get("parallel-note").textContent = `A line for each cell, through its keys to ${page.quantityText()} on the right. Dashed lines have no number.${drawn}`;
+  page.get("parallel-note").textContent = order.length === 0 ? "No cell has a value." : `A line for each cell, through its keys to ${page.quantityText()} on the right. Dashed lines have no number.${drawn}`;
 }
 
 function shortened(text) {

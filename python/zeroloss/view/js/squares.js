@@ -34,7 +34,7 @@ class Squares {
     }
     const values = groups.map((cells) => page.medianOf(cells));
     const shades = makeShades(values);
-    const title = `${page.quantityText()}${groups.some((cells) => cells.length > 1) ? ", median" : ""}`;
+    const title = `${page.quantityText()}${page.quantity !== null && groups.some((cells) => cells.length > 1) ? ", median" : ""}`;
     page.get("map-title").textContent = title;
     const table = element("table", undefined, { class: "map", "aria-label": title });
     const head = element("tr");

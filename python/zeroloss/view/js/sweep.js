@@ -1,5 +1,6 @@
 // The page of a sweep: the choice of a quantity, of two keys as axes, and of the values of the other keys.
 const COMPLETE = ["reached the end", "stopped by a rule"];
+const OPEN = ["not ended", "not begun"];
 
 class SweepPage {
   constructor(bokeh, data) {
@@ -43,7 +44,7 @@ class SweepPage {
 
   quantityText() {
     const { events, last } = this.data;
-    if (this.quantity === null) return "no recorded value";
+    if (this.quantity === null) return "state of the cells";
     if (!this.isEvent()) return `last ${last[this.quantity - events.length].text}`;
     const from = this.since < 0 ? "steps" : `steps from ${events[this.since].text}`;
     return `${from} to ${events[this.quantity].text}`;
@@ -73,6 +74,7 @@ class SweepPage {
     if (Number.isFinite(value)) return formatNumber(value, this.isEvent() ? 8 : 5);
     const endings = new Set(cells.map((cell) => this.data.cells.endings[cell]));
     if (endings.size === 1 && !COMPLETE.includes([...endings][0])) return [...endings][0];
+    if (endings.size && [...endings].every((ending) => OPEN.includes(ending))) return OPEN[0];
     if (Number.isNaN(value)) return this.isEvent() && this.since >= 0 ? "start not reached" : "undefined";
     return this.isEvent() ? "not reached" : value > 0 ? "∞" : "−∞";
   }
@@ -84,7 +86,7 @@ class SweepPage {
       const ending = this.data.cells.endings[cell];
       if (!COMPLETE.includes(ending)) counts.set(ending, (counts.get(ending) ?? 0) + 1);
     }
-    return [...counts].map(([ending, count]) => (cells.length === 1 ? ending : `${count} of ${cells.length} ${ending}`)).join(", ");
+    return [...counts].map(([ending, count]) => (count === cells.length ? ending : `${count} of ${cells.length} ${ending}`)).join(", ");
   }
 
   build() {
@@ -94,6 +96,10 @@ class SweepPage {
     writeSettings(this, data.about);
     this.addOptions("quantity", [...data.events.map(({ text }) => `steps to ${text}`), ...data.last.map(({ text }) => `last ${text}`)]);
     this.addOptions("since", ["step 0", ...data.events.map(({ text }) => text)], -1);
+    if (!data.events.length && !data.last.length) {
+      this.get("quantity").parentElement.hidden = true;
+      this.axes = [...data.dims.keys()].slice(0, 2);
+    }
     const names = data.dims.map(({ name }) => name);
     this.addOptions("x", names);
     this.addOptions("y", ["none", ...names], -1);
@@ -119,12 +125,20 @@ class SweepPage {
     for (const form of document.querySelectorAll("form")) form.addEventListener("submit", (event) => event.preventDefault());
     this.get("theme").addEventListener("click", () => this.paint(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
     wantsDark().addEventListener("change", (event) => this.paint(event.matches ? "dark" : "light"));
-    const open = data.cells.endings.filter((ending) => ending === "not ended").length;
-    this.get("open-note").textContent = open ? `${open} cells have not ended. They are often the slow ones, so medians of the others are too small.` : "";
+    this.get("open-note").textContent = this.describeOpen();
     if (!data.curves.length) {
       this.get("grouped").hidden = true;
       this.get("no-curves").hidden = false;
     }
+  }
+
+  // What the page lacks because of cells that have not ended.
+  describeOpen() {
+    const { endings } = this.data.cells;
+    const open = endings.filter((ending) => OPEN.includes(ending)).length;
+    if (open === 0) return "";
+    if (open < endings.length) return `${open} cells have not ended. They are often the slow ones, so medians of the others are too small.`;
+    return "No cell has ended yet, so there are no values. The map shows which cells have begun. Write the page again to see more.";
   }
 
   addOptions(control, texts, first = 0) {
