@@ -30,8 +30,8 @@ def view(directories: tuple[Path, ...], out: Path | None, follow: bool, port: in
     """Show a run or a sweep in the browser, as one HTML file.
 
     It may have ended or be in progress. The file needs no other files and no access to the network. The curves of
-    further runs are drawn over those of the first. A sweep is shown alone. With --follow, which shows runs, no file is
-    written, and Ctrl-C ends the command.
+    all runs are drawn over each other; the other panels show the first run. A sweep is shown alone. With --follow,
+    which shows runs, no file is written, and Ctrl-C ends the command.
     """
     if follow and out is not None:
         raise click.UsageError("--out and --follow cannot be combined; --follow writes no file")

@@ -65,8 +65,8 @@ def from_checkpoint(
         ``.weight``, is taken for a PyTorch ``Linear.weight``, (out, in), and transposed. Any other is used as it is,
         (in, out). A pair ``(name, "as_is")`` or ``(name, "transposed")`` overrides this, for example for the weight of
         an ``Embedding``. By default ``E`` and ``W``, or ``0.weight`` and ``2.weight``, whichever the file has. The
-        bias of a layer ``NAME.weight`` is ``NAME.bias``; those of ``E`` and ``W`` are ``bias_hidden`` and
-        ``bias_output``. Further keys with these two names give other names.
+        bias of a layer ``NAME.weight`` is ``NAME.bias``; the biases of layers ``E`` and ``W`` are
+        ``bias_hidden`` and ``bias_output``. Further keys with these two names give other names.
     activation : str, optional
         The name of the activation, see `Network`. By default the one that `to_checkpoint` wrote into the file, or
         ``relu``.

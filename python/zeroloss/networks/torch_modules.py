@@ -23,7 +23,7 @@ def from_torch(module: Any, activation: ActivationName | None = None) -> Network
     Parameters
     ----------
     module : torch.nn.Module
-        A ``Sequential(Linear, activation, Linear)``, or another module whose parameters are those of exactly two
+        A ``Sequential(Linear, activation, Linear)``, or another module whose parameters belong to exactly two
         ``Linear`` layers, in the order of their use. Half precision is converted to float32.
     activation : str, optional
         The name of the activation, see `Network`. By default the one of the module, which must then contain an
@@ -33,8 +33,8 @@ def from_torch(module: Any, activation: ActivationName | None = None) -> Network
     Returns
     -------
     Network
-        The network, with copies of the weights. Its outputs have been compared with those of the module on random
-        inputs.
+        The network, with copies of the weights. Its outputs have been compared with the outputs of the module
+        on random inputs.
 
     Raises
     ------
