@@ -19,6 +19,7 @@ from zeroloss.studies.beyond import (
     direction,
     edge_of_stability,
     end_states,
+    label_noise,
     norm_clamp,
     phase_diagram,
     sliding,
@@ -63,6 +64,10 @@ SMALL = {
     "direction": (
         direction,
         replace(direction.STUDY.quick, p=5, hidden=32, test_count=3, duration=1.0, marks=9, span=5, kept_time=0.2),
+    ),
+    "label-noise": (
+        label_noise,
+        replace(label_noise.STUDY.quick, p=5, hidden=24, steps=6000, times=3, lr=0.25, batch_size=4),
     ),
 }
 
@@ -189,6 +194,27 @@ def test_relu_reaches_the_edge_of_stability_and_the_setting_of_the_paper_does_no
     assert 0.96 < edge["least"] < edge["greatest"] < 1.02
 
 
+def test_label_noise_follows_its_flow_and_minibatches_do_not_drift():
+    """tr H falls while the norm rises, and the norm flow lowers both. The order in lr is 1.
+
+    The standard error of the order is that of the two mean differences, relative to their sizes, over log 2.
+    """
+    result = result_of("label-noise")
+    summary, numbers = result.summary, result.numbers
+    for way in ("label noise", "noise flow"):
+        assert (numbers.trace.sel(way=way).diff("part") < 0).all()
+        assert (numbers.norm_squared.sel(way=way).diff("part") > 0).all()
+    norm_flow = numbers.sel(way="norm flow")
+    assert (norm_flow.norm_squared.diff("part") < 0).all()
+    assert (norm_flow.trace.isel(part=-1) < norm_flow.trace.isel(part=0)).all()
+    assert max(map(abs, summary["relative_trace"])) < 0.05
+    assert summary["largest_drift"] < 1e-6
+    first, last = summary["rate"].values()
+    spread = np.hypot(*(rate["standard_error"] / rate["difference"] for rate in (first, last))) / np.log(2)
+    assert spread < 0.25
+    assert summary["order"] == pytest.approx(1, abs=4 * spread)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -202,6 +228,14 @@ def test_relu_reaches_the_edge_of_stability_and_the_setting_of_the_paper_does_no
         (
             ["study", "edge-of-stability", "--set", "last=300"],
             "first, last: expected a record in between and 0 ≤ first < last ≤ 4000, got 400 and 300",
+        ),
+        (
+            ["study", "label-noise", "--set", "batch_size=100"],
+            "batch_size: expected 1 to 59, the number of training samples, got 100",
+        ),
+        (
+            ["study", "label-noise", "--set", "activation=relu"],
+            "activation: expected a smooth one, which the flow needs",
         ),
         (
             ["study", "vanishing-decay", "--set", "weight_decays=[1e-12]"],

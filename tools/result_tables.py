@@ -14,6 +14,7 @@ from typing import Any
 from zeroloss import survival
 from zeroloss.studies import CHECKS, FIGURES, STUDIES, Study, load
 from zeroloss.studies._words import format_range
+from zeroloss.studies.beyond import label_noise
 from zeroloss.studies.beyond._delays import format_interval
 from zeroloss.studies.beyond.direction import list_rows
 from zeroloss.studies.beyond.norm_clamp import FREE, VARIANTS
@@ -282,6 +283,16 @@ def make_direction() -> str:
     return format_table([*head, "test loss", "strongest share", "cosine gap"], rows)
 
 
+def make_label_noise() -> str:
+    """Return the start and the ends of all ways along the set."""
+    return format_table(label_noise.HEAD, label_noise.list_rows(read_result("label_noise")["summary"]))
+
+
+def make_noise_rates() -> str:
+    """Return the differences of descent with label noise from its flow."""
+    return format_table(label_noise.RATE_HEAD, label_noise.list_rates(read_result("label_noise")["summary"]))
+
+
 #: The tables by the names in their marks.
 TABLES: Mapping[str, Callable[[], str]] = {
     "lines": make_lines,
@@ -295,6 +306,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "budgets": make_budgets,
     "norm clamp": make_norm_clamp,
     "direction": make_direction,
+    "label noise": make_label_noise,
+    "noise rates": make_noise_rates,
 }
 
 

@@ -30,7 +30,7 @@ METHODS = ("euler", "bogacki_shampine")
 #: The settings of a descent that the flow describes. All others must have their defaults.
 _DESCRIBED = (
     *("lr", "momentum", "reduction", "label_noise_std"),
-    *("compensated", "noise_seed", "batch_seed", "decay_layers", "decay_biases"),  # They do not matter here.
+    *("compensated", "noise_seed", "decay_layers", "decay_biases"),  # They do not matter here.
 )
 
 

@@ -62,6 +62,7 @@ STUDIES: Mapping[str, str] = {
     "phase-diagram": "beyond.phase_diagram",
     "delay-law": "beyond.delay_law",
     "direction": "beyond.direction",
+    "label-noise": "beyond.label_noise",
 }
 
 
