@@ -174,6 +174,8 @@ def test_directions_with_kinks_and_the_tangent_space(bias):
     of_W = -(theta(net)[E_size:] - np.linalg.pinv(J_W) @ (J_W @ theta(net)[E_size:]))
     np.testing.assert_allclose(space.steepest_direction(W_only)[E_size:], of_W, atol=1e-9)
     E, W = net.layers
+    balance = np.concatenate([E.ravel(), -net.W.ravel(), np.zeros(data.d_out)])
+    np.testing.assert_array_equal(space.layer_balance()[0], balance)
     for u, row in enumerate(space.unit_balances()):
         of_E, of_W = np.zeros_like(E), np.zeros_like(W)
         of_E[:, u], of_W[u] = E[:, u], -W[u]
@@ -209,3 +211,13 @@ def test_the_residual_of_stationarity_agrees_with_its_definition(bias):
         rest = theta(net) - J.T @ np.linalg.lstsq(J.T, theta(net))[0]
         expected = np.linalg.norm(rest) / np.linalg.norm(theta(net))
         assert zl.geometry.kkt_residual(net, data) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("bias", BIASES)
+def test_the_paper_s_projection_is_descent_with_momentum(bias):
+    data = DATA["pairs"]()
+    net = network(data, bias, hidden=40)
+    point = zl.geometry.project(net, data, "momentum", lr=0.5).network
+    descent = zl.GradientDescent(lr=0.5, momentum=0.9)
+    expected = zl.simulate(descent, data, net, steps=100).network
+    np.testing.assert_array_equal(theta(point), theta(expected))

@@ -126,8 +126,10 @@ class TangentSpace:
         return np.asarray(np.linalg.norm(g) / np.linalg.norm(across) * across)
 
     def layer_balance(self) -> NDArray[np.float64]:
-        """Return half the gradient of ‖E‖² − ‖W‖², (1, d)."""
-        return np.concatenate([self._net.E.ravel(), -self._net.W.ravel()])[None]
+        """Return half the gradient of ‖E‖² − ‖W‖², (1, d). Biases count as rows of E, and those of outputs do not."""
+        second = -self._net.W
+        second[self._net.hidden :] = 0
+        return np.concatenate([self._net.E.ravel(), second.ravel()])[None]
 
     def unit_balances(self) -> NDArray[np.float64]:
         """Return half the gradients of ‖E_u‖² − ‖W_u‖² for every unit u, column of E and row of W, (h, d)."""
