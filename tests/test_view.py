@@ -13,6 +13,7 @@ import pytest
 import zeroloss as zl
 from command import run_command
 from zeroloss.view import view as zl_view
+from zeroloss.view.about import about_run
 from zeroloss.view.curves import keep_extremes
 from zeroloss.view.encode import encode, encode_weights
 from zeroloss.view.measured import measured_charts
@@ -221,6 +222,35 @@ def test_the_command_that_repeats_a_run_repeats_it(directory, tmp_path):
     assert zl.load(tmp_path / "new").history.equals(run.history)
     again = data_of_page(run_page([("b", zl.load(tmp_path / "new"), tmp_path / "new")]))["about"]["repeat"]
     assert str(tmp_path / "new" / "config.toml") in again["command"]
+
+
+def test_the_command_leaves_out_what_python_measured_and_says_so(tmp_path):
+    data = zl.datasets.modular_addition(5, test_count=3)
+    net = zl.networks.uniform_fan_in(data, hidden=16, seed=1)
+    measures = {"alignment": zl.geometry.AlignmentMeasure(data), "mine": lambda network: 1.0}
+    options = {"measures": measures, "events": ["train_loss < 1"], "record_every": 1, "progress": False}
+    run = zl.simulate(zl.GradientFlow(), data, net, duration=0.5, **options)
+    repeat = about_run(run, None)["repeat"]
+    assert repeat["sentence"].endswith("measured: mine.")
+    (tmp_path / "config.toml").write_text(repeat["text"])
+    again = zl.runs.run(zl.config.from_file(tmp_path / "config.toml"), tmp_path / "run", progress=False)
+    assert again.history.time[-1] == 0.5
+    assert list(again.events) == ["train_loss < 1"]
+    for name in again.history.data_vars:
+        np.testing.assert_array_equal(again.history[name], run.history[name], err_msg=name)
+    assert set(run.history.data_vars) == {*again.history.data_vars, "mine"}
+
+
+def test_the_command_of_an_extended_or_diverged_run_says_what_it_repeats(tmp_path):
+    sections = {"data": {"p": 5, "test_count": 3}, "network": {"hidden": 8}, "run": {"steps": 20, "record_every": 10}}
+    run = zl.runs.run(zl.config.from_settings(sections), tmp_path / "run", progress=False)
+    assert "repeats the run" in about_run(run, tmp_path / "run")["repeat"]["sentence"]
+    run.extend(10, progress=False)
+    assert "repeats its first 20 steps" in about_run(run, tmp_path / "run")["repeat"]["sentence"]
+    data = zl.datasets.modular_addition(5, test_count=3)
+    net = zl.networks.uniform_fan_in(data, hidden=8, seed=1)
+    diverged = zl.simulate(zl.GradientDescent(lr=1e200), data, net, steps=100, progress=False)
+    assert "up to the last one of this run" in about_run(diverged, None)["repeat"]["sentence"]
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="names of files are UTF-8")
