@@ -55,6 +55,7 @@ def test_a_run_killed_at_random_times_has_the_same_bits(tmp_path, server, whole_
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("equal_content_once")
 def test_a_run_killed_at_every_write_has_the_same_bits(tmp_path, server):
     """A run is killed at each call that flushes, renames or removes a file, twice in a row."""
     few = {"steps": 90, "record_every": 20, "snapshot_every": 40, "checkpoint_every": 35, "keep_checkpoints": 2}

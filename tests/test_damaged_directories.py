@@ -12,6 +12,8 @@ from test_sweeps import settings as sweep_settings
 from zeroloss import config, plots, runs, sweeps
 from zeroloss.results import DamagedError
 
+pytestmark = pytest.mark.usefixtures("equal_content_once")
+
 
 def flip_at(place):
     def flip(content):

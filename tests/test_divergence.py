@@ -179,6 +179,7 @@ def base(tmp_path_factory):
     some.booleans(),
 )
 @pytest.mark.slow
+@pytest.mark.usefixtures("equal_content_once")
 def test_any_interruptions_of_a_failing_run_leave_the_same_bits(
     base, name, record_every, checkpoint_every, chunk, patience, event_every, loss_extremes
 ):

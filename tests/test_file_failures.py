@@ -23,6 +23,8 @@ from test_sweeps import settings as sweep_settings
 from zeroloss import config, runs, sweeps
 from zeroloss.results.netcdf import write_netcdf_in_pieces
 
+pytestmark = pytest.mark.usefixtures("equal_content_once")
+
 OTHERS = ("thesis.tex", "checkpoints/epoch=9.ckpt", "rows/history-of-1848")
 
 FEW = {"steps": 60, "record_every": 20, "snapshot_every": 30, "checkpoint_every": 25, "keep_checkpoints": 2}
