@@ -75,7 +75,8 @@ need-package:
 # targets need a regular installation: an editable one comes before PYTHONPATH.
 CHECKED := build/checked
 KERNEL_TESTS := $(patsubst %,tests/test_%.py,loss_and_gradient gradient_descent descent_state cross_entropy_and_adamw \
-  gradient_flow noise_flow network_outputs predicted_gradient geometry alignment curvature activations threads_and_memory)
+  gradient_flow noise_flow network_outputs predicted_gradient geometry alignment curvature activations \
+  threads_and_memory output_biases norm_flow_layers)
 sanitize: $(VENV)/installed $(CHECKED)-address/installed $(CHECKED)-thread/installed $(VENV)/tools-test
 	PYTHONPATH=$(CHECKED)-address ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
