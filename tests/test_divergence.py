@@ -42,6 +42,7 @@ CASES = {
     "euler": (zl.NormFlow(step_size=2.0), "relu", "float64", 24),
     "stalled": (zl.NormFlow(step_size=5.0, method="bogacki_shampine"), "square", "float64", 24),
     "leaky ReLU": (zl.NormFlow(step_size=5.0), "leaky_relu(0.1)", "float64", 24),
+    "label noise": (zl.NoiseFlow(step_size=5.0), "square", "float64", 24),
     "proximal": (zl.NormFlow(step_size=10.0, method="proximal"), "relu", "float64", 24),
 }
 
@@ -49,7 +50,7 @@ CASES = {
 @cache
 def problem(name):
     dynamics, activation, dtype, hidden = CASES[name]
-    if isinstance(dynamics, zl.NormFlow):
+    if isinstance(dynamics, zl.NormFlow | zl.NoiseFlow):
         data = zl.datasets.modular_addition(3, test_count=2, seed=0)
         net = zl.networks.normal(data, hidden=hidden, std=0.8, seed=1, activation=activation)
         return dynamics, data, zl.geometry.project(net, data).network
@@ -131,7 +132,7 @@ def configuration(name, folder, **run):
     settings = {
         key: CASES[name][0].lr if key == "lr" else value for key, value in settings.items() if value is not None
     }
-    if isinstance(dynamics, zl.NormFlow):
+    if isinstance(dynamics, zl.NormFlow | zl.NoiseFlow):
         data = {"task": "modular_addition", "p": 3, "test_count": 2}
         np.savez(folder / "net.npz", E=net.E, W=net.W)
         network = {"init": "file", "file": str(folder / "net.npz"), "activation": net.activation}

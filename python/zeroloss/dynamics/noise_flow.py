@@ -63,7 +63,7 @@ class NoiseFlow:
     -----
     The network must be float64 and on the set, max|F − Y| ≤ 10⁻⁶: see `zeroloss.geometry.project`. On the set H is the
     Gauss–Newton matrix (2/N) JᵀJ with N = n·d_out. The history records its trace as ``hessian_trace``, which falls
-    along the flow. If J loses rank, the run ends as singular.
+    along the flow. If it rises, a fixed ``step_size`` is too large. If J loses rank, the run ends as singular.
 
     The activation must be smooth. With ReLU and leaky ReLU, tr H jumps if a pre-activation changes its sign. The flow
     is not defined there: these jumps act on descent with noise, and the gradient between them does not contain them.
