@@ -50,7 +50,7 @@ def ours(members: Any) -> Run:
     return run
 
 
-def stacked(members: Any, dtype: str) -> list[Any]:
+def stack_members(members: Any, dtype: str) -> list[Any]:
     """Return X, Y, E and W of all members."""
     parts = [(data.X_train, data.Y_train, net.E, net.W) for _, data, net in members]
     return [np.stack(arrays).astype(dtype) for arrays in zip(*parts, strict=True)]
@@ -58,7 +58,7 @@ def stacked(members: Any, dtype: str) -> list[Any]:
 
 def jax_vmap(members: Any, dtype: str) -> Run:
     """Return the same in JAX: `jit` of `vmap` of `lax.scan`, with dense inputs or pairs, whichever is faster."""
-    X, *arrays = map(jax.numpy.asarray, stacked(members, dtype))
+    X, *arrays = map(jax.numpy.asarray, stack_members(members, dtype))
     pairs = [jax.numpy.stack(columns) for columns in zip(*map(jax_reference.pairs, X), strict=True)]
 
     def form(inputs: Any, steps: int) -> Any:
@@ -83,7 +83,7 @@ def jax_vmap(members: Any, dtype: str) -> Run:
 
 def torch_vmap(members: Any, dtype: str) -> Run:
     """Return the same in PyTorch: `torch.func.vmap` of the gradient by `torch.func.grad`, eager."""
-    X, Y, *start = map(torch.tensor, stacked(members, dtype))
+    X, Y, *start = map(torch.tensor, stack_members(members, dtype))
 
     def loss(E: Any, W: Any, X: Any, Y: Any) -> Any:
         return torch.nn.functional.mse_loss(torch_reference.activation("relu")(X @ E) @ W, Y)
@@ -117,7 +117,7 @@ def main() -> None:
     for dtype in ("float32", "float64"):
         members = make_members(dtype)
         runs = {"zeroloss": ours(members), "JAX": jax_vmap(members, dtype), "PyTorch": torch_vmap(members, dtype)}
-        start, unit = stacked(members, "float64")[2], np.finfo(dtype).eps
+        start, unit = stack_members(members, "float64")[2], np.finfo(dtype).eps
         answers = {name: run(FEW).astype(np.float64) for name, run in runs.items()}
         for name, answer in answers.items():
             error = np.linalg.norm(answer - answers["zeroloss"]) / np.linalg.norm(answer - start)
