@@ -333,7 +333,8 @@ def test_rules_are_compared_at_the_same_norm():
 @pytest.mark.parametrize("rules", [("30° off",), ()])
 def test_a_subset_of_the_rules_has_a_picture(rules, tmp_path):
     """Panels without any of these rules show only the optimal one."""
-    result = direction.STUDY.run(replace(SMALL, rules=rules, duration=0.5, marks=5, kept_time=0.1, seeds=1))
+    settings = replace(SMALL, rules=rules, duration=0.5, marks=5, kept_time=0.1, seeds=1)
+    result = direction.STUDY.run(settings, workers=1)  # in this process
     assert result.numbers.rule.values.tolist() == [OPTIMAL, *rules]
     result.save(tmp_path, "out")
 
