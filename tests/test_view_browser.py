@@ -302,6 +302,27 @@ def test_runs_without_snapshots_records_or_steps_are_shown(browser, tmp_path):
     assert browser.errors() == []
 
 
+def test_100_000_records_of_512_units_are_thinned_and_the_page_says_so(browser, tmp_path):
+    data = zl.datasets.modular_addition(11, train_fraction=0.7, seed=0)
+    run = simulate(data, hidden=512, steps=20, snapshot_every=1)
+    steps = np.arange(100_001)
+    times = {str(name): ("step", steps.astype(run.history[name].dtype)) for name in run.history.coords}
+    history = run.history.isel(step=np.zeros(len(steps), int)).assign_coords(times)
+    history["train_loss"][71_234] = 1e6
+    history["test_loss"][1_000:2_000] = np.nan
+    path = dataclasses.replace(run, history=history).view(tmp_path / "run.html", open_page=False)
+    assert path.stat().st_size < 6e6
+    browser.open(path)
+    drawn = len(browser.data("loss 0")["step"])
+    assert f"{drawn} of 100001 records are drawn" in browser.text("records")
+    assert drawn < 4000
+    assert 71_234 in browser.data("loss 0")["step"]
+    assert browser.data("power")["dw"] == [512]
+    browser.choose("cursor", 0)
+    assert browser.text("step") == "0"
+    assert browser.errors() == []
+
+
 def test_a_run_that_diverged_at_the_start_is_shown(browser, tmp_path):
     data = zl.datasets.modular_addition(5, test_count=3)
     net = zl.networks.uniform_fan_in(data, hidden=8, seed=1)
