@@ -141,6 +141,44 @@ def test_rows_of_one_to_many_registers_agree_with_sgd_at_every_level(p, hidden, 
     assert relative(W - net.W, expected_W - net.W) < bound
 
 
+def k_hot_data(p, k, n, constant):
+    """Return sums of k unit vectors, which may be equal, and a last column of ones if ``constant``. Targets are
+    one-hot.
+    """
+    random = np.random.default_rng(k)
+    numbers = random.integers(p, size=(n + 3, k))
+    X = np.eye(p)[numbers].sum(axis=1)
+    if constant:
+        X = np.hstack([X, np.ones((n + 3, 1))])
+    Y = np.eye(p)[numbers.sum(axis=1) % p]
+    return zl.datasets.from_arrays(X[:n], Y[:n], X[n:], Y[n:], rows="sparse")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize("k", [1, 3, 4, 7])
+def test_k_hot_rows_agree_with_sgd_at_every_level(k, constant, activation, dtype, level):
+    """One tile of outputs and several, one chunk of samples and two. The bound is as above, with k terms in each sum
+    for Z too, and 2 p terms in the gradient of the constant's row.
+    """
+    for p, hidden, n in ((5, 37, 19), (13, 20, 301), (41, 70, 100)):
+        data = k_hot_data(p, k, n, constant)
+        net = zl.networks.normal(data, hidden=hidden, std=0.3, activation=activation, seed=1, dtype=dtype)
+        descent = kernel_descent(level, data, net, lr=p / 8, weight_decay=1e-2)
+        E, W = net.E.copy(), net.W.copy()
+        chunk = kernels_of(level).DescentChunk(3, record_at=np.array([2]))
+        records = descent.advance(bind(descent, E, W), chunk).records
+        exact = net.astype("float64")
+        expected_E, expected_W = run_sgd(exact, data, 3, p / 8, 1e-2, 0.0)
+        bound = 4 * math.sqrt(max(2 * p, hidden, n)) * UNIT_ROUNDOFF[dtype]
+        assert relative(E - net.E, expected_E - exact.E) < bound
+        assert relative(W - net.W, expected_W - exact.W) < bound
+        norms = [np.linalg.norm(theta) for theta in run_sgd(exact, data, 2, p / 8, 1e-2, 0.0)]
+        np.testing.assert_allclose([records[0][name] for name in ("norm_E", "norm_W")], norms, rtol=bound)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("hidden", [1, 37, 257])

@@ -32,12 +32,13 @@ struct StripGather {
   Index first_a, first_b;
   bool from_one_register;  // whether one register holds every a, and one every b
 
-  explicit StripGather(const Pair* pairs)
-      : first_a(pairs[0].a / lanes<T> / lanes<T> * lanes<T>),
-        first_b(pairs[0].b / lanes<T> / lanes<T> * lanes<T>),
+  /// For pairs; the first one is the first of the strip.
+  explicit StripGather(HotRows<2> pairs)
+      : first_a(pairs.offsets[0] / lanes<T> / lanes<T> * lanes<T>),
+        first_b(pairs.offsets[1] / lanes<T> / lanes<T> * lanes<T>),
         from_one_register(true) {
     for (int i = 0; i < lanes<T>; ++i) {
-      const Index row_a = pairs[i].a / lanes<T>, row_b = pairs[i].b / lanes<T>;
+      const Index row_a = pairs.offsets[2 * i] / lanes<T>, row_b = pairs.offsets[2 * i + 1] / lanes<T>;
       from_one_register =
           from_one_register && row_a / lanes<T> * lanes<T> == first_a && row_b / lanes<T> * lanes<T> == first_b;
       for (int word = 0; word < words; ++word) {
@@ -97,60 +98,60 @@ struct HiddenByPermuteAndStored {
   }
 };
 
-/// Loads H and the sums gH of the earlier tiles, both stored as [sample][lanes], and stores gH.
-template <class T>
+/// Loads H and σ'(Z), stored as [sample][lanes]. Stores gH between tiles, and in the last tile gZ = gH ⊙ σ'(Z).
+template <class T, bool is_first, bool is_last>
 struct BackwardLoaded {
-  static constexpr bool negated = false, first = false, last = false;
-  const T* H;
+  static constexpr bool negated = false, first = is_first, last = is_last, has_pairs = false;
+  const T *H, *S;
   T* gH;
   [[gnu::always_inline]] Vector<T> hidden(Index i) const { return load(H + i * lanes<T>); }
   [[gnu::always_inline]] Vector<T> gradient_so_far(Index i) const { return load(gH + i * lanes<T>); }
-  [[gnu::always_inline]] void finish(Index i, Vector<T>, Vector<T> d) const { store(gH + i * lanes<T>, d); }
+  [[gnu::always_inline]] void finish(Index i, Vector<T>, Vector<T> d) const {
+    if constexpr (last) d = d * load(S + i * lanes<T>);
+    store(gH + i * lanes<T>, d);
+  }
 };
 
-/// For ReLU on pairs, with −E. Computes −H = min(−E_a − E_b, 0) in the first tile. In the last tile, −gE_a −= gZ and
-/// −gE_b −= gZ with gZ = gH ⊙ (−H < 0).
-template <class T, bool is_first, bool is_last>
-struct BackwardReluPairs {
-  static constexpr bool negated = true, first = is_first, last = is_last;
+/// For ReLU on k-hot rows, with −E. Computes −H = min(−E_a − E_b − …, 0) in the first tile. In the last tile,
+/// −gE_a −= gZ, −gE_b −= gZ, … with gZ = gH ⊙ (−H < 0).
+template <class T, bool is_first, bool is_last, int k>
+struct BackwardRelu {
+  static constexpr bool negated = true, first = is_first, last = is_last, has_pairs = k == 2;
   const T* E;
   T* gE;
-  const Pair* pairs;
+  HotRows<k> rows;
   T *H, *gH;  // [sample][lanes], between tiles
 
   [[gnu::always_inline]] Vector<T> hidden(Index i) const {
     if constexpr (!first) return load(H + i * lanes<T>);
-    const Vector<T> h = negative_part<T>(load(E + pairs[i].a) + load(E + pairs[i].b));
+    const Vector<T> h = negative_part<T>(rows.add_rows(E, i));
     if constexpr (!last) store(H + i * lanes<T>, h);
     return h;
   }
   [[gnu::always_inline]] Vector<T> gradient_so_far(Index i) const { return load(gH + i * lanes<T>); }
   [[gnu::always_inline]] void finish(Index i, Vector<T> h, Vector<T> d) const {
-    if constexpr (!last) {
+    if constexpr (last)
+      rows.template add_to_rows<true>(gE, i, select_by_sign<T>(h, d, Vector<T>{}));
+    else
       store(gH + i * lanes<T>, d);
-    } else {
-      finish_a(i, finish_b(i, h, d));
-    }
   }
+  /// The same for number b of a pair. Returns gZ, whose sum over a group of pairs with the same a is for `finish_a`.
   [[gnu::always_inline]] Vector<T> finish_b(Index i, Vector<T> h, Vector<T> d) const {
     const Vector<T> gZ = select_by_sign<T>(h, d, Vector<T>{});
-    subtract_from(gE + pairs[i].b, gZ);
+    add_to<true>(gE + rows.offsets[2 * i + 1], gZ);
     return gZ;
   }
-  [[gnu::always_inline]] void finish_a(Index i, Vector<T> gZ) const { subtract_from(gE + pairs[i].a, gZ); }
-
- private:
-  [[gnu::always_inline]] static void subtract_from(T* row, Vector<T> v) { store(row, load(row) - v); }
+  [[gnu::always_inline]] void finish_a(Index i, Vector<T> gZ) const { add_to<true>(gE + rows.offsets[2 * i], gZ); }
 };
 
 /// For other activations on pairs. Loads H and σ'(Z). In the last tile, gE_a += gZ and gE_b += gZ with
 /// gZ = gH ⊙ σ'(Z).
 template <class T, bool is_first, bool is_last>
 struct BackwardLoadedPairs {
-  static constexpr bool negated = false, first = is_first, last = is_last;
+  static constexpr bool negated = false, first = is_first, last = is_last, has_pairs = true;
   const T *H, *S;
   T* gE;
-  const Pair* pairs;
+  HotRows<2> pairs;
   T* gH;  // [sample][lanes], between tiles
 
   [[gnu::always_inline]] Vector<T> hidden(Index i) const { return load(H + i * lanes<T>); }
@@ -164,13 +165,10 @@ struct BackwardLoadedPairs {
   }
   [[gnu::always_inline]] Vector<T> finish_b(Index i, Vector<T>, Vector<T> d) const {
     const Vector<T> gZ = d * load(S + i * lanes<T>);
-    add_to(gE + pairs[i].b, gZ);
+    add_to<false>(gE + pairs.offsets[2 * i + 1], gZ);
     return gZ;
   }
-  [[gnu::always_inline]] void finish_a(Index i, Vector<T> gZ) const { add_to(gE + pairs[i].a, gZ); }
-
- private:
-  [[gnu::always_inline]] static void add_to(T* row, Vector<T> v) { store(row, load(row) + v); }
+  [[gnu::always_inline]] void finish_a(Index i, Vector<T> gZ) const { add_to<false>(gE + pairs.offsets[2 * i], gZ); }
 };
 
 }  // namespace zeroloss

@@ -52,7 +52,8 @@ struct DescentSamples {
   /// Copies the inputs at increasing positions of `all`, `n` of them.
   void copy_inputs(const DescentSamples& all, const std::vector<Index>& positions) {
     X.copy_rows(all.X, positions);
-    for (std::size_t s = 0; s < gathers.size(); ++s) gathers[s] = StripGather<T>(X.pairs() + static_cast<Index>(s) * L);
+    for (std::size_t s = 0; s < gathers.size(); ++s)
+      gathers[s] = StripGather<T>(X.template hot_rows<2>().from(static_cast<Index>(s) * L));
   }
 
   /// H and S for one strip of units; null if they are recomputed instead of stored.

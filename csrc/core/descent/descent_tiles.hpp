@@ -21,13 +21,13 @@ inline constexpr int tile_strips = 2;
 template <int number>
 using Number = std::integral_constant<int, number>;
 
-/// Calls f(Number<N>) with N = number, 1 <= number <= max.
-template <int max, class F>
+/// Calls f(Number<N>) with N = number, min <= number <= max.
+template <int max, int min = 1, class F>
 [[gnu::always_inline]] inline void with_number(Index number, F&& f) {
   if (number == max) {
     f(Number<max>{});
-  } else if constexpr (max > 1) {
-    with_number<max - 1>(number, f);
+  } else if constexpr (max > min) {
+    with_number<max - 1, min>(number, f);
   }
 }
 
@@ -57,6 +57,9 @@ inline std::vector<OutputRange> cut_outputs(Index d_out, Index max_outputs) {
     ranges.push_back({first, d_out / tiles + (t < d_out % tiles)});
   return ranges;
 }
+
+/// The fewest outputs in a tile if there are several.
+constexpr int fewest_of_several(int max_outputs) { return (max_outputs + 1) / 2; }
 
 /// min(z, 0). A NaN stays a NaN.
 template <class T>
@@ -186,7 +189,7 @@ void gradients_tile(const Backward backward, const GradientsTile<T>& t) {
   const auto finish_sample = [&](Index i, Vector<T> h, Vector<T> d) { backward.finish(i, h, d); };
   constexpr int unrolled = register_count == 32 ? together : pair_group<T>;  // samples in a step that share an address
   Index i = 0;
-  if constexpr (Backward::last && pair_group<T> > 1)
+  if constexpr (Backward::last && Backward::has_pairs && pair_group<T> > 1)
     for (; i < t.grouped; i += unrolled) {
       const T* r = G + strip_offset<T>(G_rows, 0, i);
       Vector<T> shared{};

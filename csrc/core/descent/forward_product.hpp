@@ -13,11 +13,11 @@ namespace zeroloss {
 template <class T>
 struct ForwardProduct {
   DescentSamples<T>& samples;  // their G becomes 2c (F − Y), or F/T for the cross-entropy
-  LayerStrips<T>& theta;       // E is negated if relu_on_pairs
+  LayerStrips<T>& theta;       // E is negated if relu_on_hot_rows
   std::span<const OutputRange> tiles;
   Index h;
-  bool relu_on_pairs;             // compute H on the way; else it is stored in `samples`
-  const T* E;                     // the strips whose rows a and b add up to Z of a pair; negated as in theta
+  bool relu_on_hot_rows;          // compute H on the way; else it is stored in `samples`
+  const T* E;                     // the strips whose rows add up to Z of k-hot rows; negated as in theta
   bool has_output_biases;         // G holds the initial outputs
   Index registers_per_row;        // registers in a row of E_transposed; 0 if it is not used
   const T *E_transposed, *zeros;  // zeros: the initial outputs for the cross-entropy

@@ -19,10 +19,10 @@
 #include "../network/record.hpp"
 #include "descent_chunk.hpp"
 #include "descent_samples.hpp"
+#include "gathered_rows.hpp"
 #include "norm_control.hpp"
 #include "outputs_along_samples.hpp"
 #include "outputs_along_units.hpp"
-#include "pair_rows.hpp"
 #include "sampling.hpp"
 
 namespace zeroloss {
@@ -53,9 +53,10 @@ class Descent {
         control_(control),
         team_(team),
         activation_(activation),
-        relu_on_pairs_(activation.kind == ActivationKind::relu && X_.are_pairs() &&
-                       (test_.n == 0 || (test_.X.are_pairs() && test_.X.has_constant() == X_.has_constant()))),
-        pair_rows_(X_, relu_on_pairs_, strip_count<T>(h)),
+        relu_on_hot_rows_(
+            activation.kind == ActivationKind::relu && X_.hot_count() > 0 &&
+            (test_.n == 0 || (test_.X.hot_count() == X_.hot_count() && test_.X.has_constant() == X_.has_constant()))),
+        gathered_rows_(X_, relu_on_hot_rows_, strip_count<T>(h)),
         forward_tiles_(cut_outputs(d_out_, forward_outputs)),
         backward_tiles_(cut_outputs(d_out_, backward_outputs)),
         theta_(true, X_.d_in, h, d_out_, biases_),
@@ -67,9 +68,9 @@ class Descent {
         scratch_size_(outputs_scratch() + gradients_scratch()),
         scratch_(scratch_size_ * team.size()) {
     const auto prepare = [&](DescentSamples<T>& samples) {
-      for (Index s = 0; pair_rows_.registers_per_row > 0 && s < samples.strips; ++s)
-        samples.gathers.emplace_back(samples.X.pairs() + s * L);
-      if (relu_on_pairs_) return;
+      for (Index s = 0; gathered_rows_.registers_per_row > 0 && s < samples.strips; ++s)
+        samples.gathers.emplace_back(samples.X.template hot_rows<2>().from(s * L));
+      if (relu_on_hot_rows_) return;
       samples.H = Buffer<T>(units() * samples.hidden_stride);
       samples.S = Buffer<T>(units() * samples.hidden_stride);
     };
@@ -118,7 +119,7 @@ class Descent {
   /// Makes a record of θ, with the same bits as a record of advance().
   Record record(Layers<T> theta) {
     const FlushDenormals flush;
-    theta_.load_from(theta, relu_on_pairs_);
+    theta_.load_from(theta, relu_on_hot_rows_);
     E_changed();
     forward(train_, true, true);
     return describe();
@@ -132,7 +133,7 @@ class Descent {
   }
   LayerStrips<T>& strips() { return theta_; }  ///< E is negated if `stores_negated_E`
   void moved() { E_changed(); }
-  bool stores_negated_E() const { return relu_on_pairs_; }
+  bool stores_negated_E() const { return relu_on_hot_rows_; }
 
   const Optimizer& optimizer() const { return optimizer_; }
   const NormControl& control() const { return control_; }
@@ -148,17 +149,17 @@ class Descent {
   static_assert(chunk % L == 0);
 
   void load_state(const DescentState<T>& state) {
-    theta_.load_from(state.theta, relu_on_pairs_), velocity_.load_from(state.velocity, relu_on_pairs_);
-    compensation_.load_from(state.compensation, relu_on_pairs_), squares_.load_from(state.squares, false);
+    theta_.load_from(state.theta, relu_on_hot_rows_), velocity_.load_from(state.velocity, relu_on_hot_rows_);
+    compensation_.load_from(state.compensation, relu_on_hot_rows_), squares_.load_from(state.squares, false);
     E_changed();
   }
   void store_state(const DescentState<T>& state) {
-    theta_.store_to(state.theta, relu_on_pairs_), velocity_.store_to(state.velocity, relu_on_pairs_);
-    compensation_.store_to(state.compensation, relu_on_pairs_), squares_.store_to(state.squares, false);
+    theta_.store_to(state.theta, relu_on_hot_rows_), velocity_.store_to(state.velocity, relu_on_hot_rows_);
+    compensation_.store_to(state.compensation, relu_on_hot_rows_), squares_.store_to(state.squares, false);
   }
   /// Updates what depends on E.
   void E_changed() {
-    for (Index u = 0; relu_on_pairs_ && u < strip_count<T>(h_); ++u) pair_rows_.update(u, theta_.E(u));
+    for (Index u = 0; relu_on_hot_rows_ && u < strip_count<T>(h_); ++u) gathered_rows_.update(u, theta_.E(u));
   }
 
   /// Computes the gradients, after `forward`, and takes step number t ≥ 1 of the optimizer at a rate.
@@ -172,7 +173,7 @@ class Descent {
 
   /// Computes the outputs of the samples and from them G and, if wanted, the losses and the numbers of a record.
   void forward(DescentSamples<T>& samples, bool wants_loss, bool wants_record) {
-    if (!relu_on_pairs_) run_tasks(strip_count<T>(h_), [&](Index u, T*) { activate_strip(samples, u); });
+    if (!relu_on_hot_rows_) run_tasks(strip_count<T>(h_), [&](Index u, T*) { activate_strip(samples, u); });
     run_tasks((samples.strips + task_strips - 1) / task_strips, [&](Index block, T* scratch) {
       const Index begin = block * task_strips, end = std::min(samples.strips, begin + task_strips);
       compute_outputs(samples, begin, end, scratch);
@@ -217,11 +218,11 @@ class Descent {
                                             theta_,
                                             forward_tiles_,
                                             h_,
-                                            relu_on_pairs_,
-                                            pair_rows_.of(0, theta_.E(0)),
+                                            relu_on_hot_rows_,
+                                            gathered_rows_.of(0, theta_.E(0)),
                                             biases_.outputs,
-                                            pair_rows_.registers_per_row,
-                                            pair_rows_.transposed(),
+                                            gathered_rows_.registers_per_row,
+                                            gathered_rows_.transposed(),
                                             zeros_.data()};
     for (Index s = begin; biases_.outputs && s < end; ++s) start_outputs(samples, s);
     if constexpr (units_along_lanes) {
@@ -259,7 +260,7 @@ class Descent {
     const auto gE_of = [&](Index u) { return gE + (u - begin) * X_.d_in * L; };
     const Step<T>* plain = optimizer_.is_plain() ? &steps.W : nullptr;
     const Index n = batch_->n;
-    if (relu_on_pairs_ && backward_tiles_.size() == 1 && n <= chunk && plain) {
+    if (relu_on_hot_rows_ && X_.hot_count() == 2 && backward_tiles_.size() == 1 && n <= chunk && plain) {
       const auto compute = [&](const auto& update) {
         with_number<backward_outputs>(d_out_,
                                       [&](auto K) { compute_small_gradients<K>(begin, end, steps.W, gE_of, update); });
@@ -290,8 +291,8 @@ class Descent {
                                const Update& update) {
     DescentSamples<T>& batch = *batch_;
     for (Index u = begin; u < end; ++u) {
-      const BackwardReluPairs<T, true, true> backward{pair_rows_.of(u, theta_.E(u)), gE_of(u), batch.X.pairs(), nullptr,
-                                                      nullptr};
+      const BackwardRelu<T, true, true, 2> backward{gathered_rows_.of(u, theta_.E(u)), gE_of(u),
+                                                    batch.X.template hot_rows<2>(), nullptr, nullptr};
       gradients_tile<d_out>(
           backward, GradientsTile<T>{batch.n, 0, batch.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
       if (u > begin) update(u - 1);
@@ -304,7 +305,7 @@ class Descent {
   void add_gradients_of_chunk(Index u, Index first, Index count, const Step<T>* plain, T* gE, T* gW, T* scratch) {
     DescentSamples<T>& batch = *batch_;
     const StripInputs<T>& X = batch.X;
-    const T* E = pair_rows_.of(u, theta_.E(u));
+    const T* E = gathered_rows_.of(u, theta_.E(u));
     T *H = scratch, *gH = H + chunk * L;
     const auto tile = [&](const auto& backward, Index k, Index width) {
       const GradientsTile<T> t{count,
@@ -316,26 +317,26 @@ class Descent {
                                first == 0,
                                first + count == batch.n,
                                plain};
-      with_number<backward_outputs>(width, [&](auto K) { gradients_tile<K>(backward, t); });
+      constexpr int fewest = backward.first && backward.last ? 1 : fewest_of_several(backward_outputs);
+      with_number<backward_outputs, fewest>(width, [&](auto K) { gradients_tile<K>(backward, t); });
     };
-    const Pair* pairs = X.pairs() + first;
-    const Index offset = relu_on_pairs_ ? 0 : first * L;
+    const bool are_pairs = X.hot_count() == 2;
+    const auto pairs = X.template hot_rows<2>().from(first);
+    const auto rows = X.template hot_rows<0>().from(first);
+    const Index offset = relu_on_hot_rows_ ? 0 : first * L;
     const T *stored_H = batch.H_of(u) + offset, *S = batch.S_of(u) + offset;
-    if (X.are_pairs()) {
-      for (const auto [k, width] : backward_tiles_) {
-        with_ends(k == 0, k + width == d_out_, [&](auto is_first, auto is_last) {
-          if (relu_on_pairs_)
-            tile(BackwardReluPairs<T, is_first, is_last>{E, gE, pairs, H, gH}, k, width);
-          else
-            tile(BackwardLoadedPairs<T, is_first, is_last>{stored_H, S, gE, pairs, gH}, k, width);
-        });
-      }
-      return;
-    }
-    std::fill(gH, gH + count * L, T{});
-    for (const auto [k, width] : backward_tiles_) tile(BackwardLoaded<T>{stored_H, gH}, k, width);
-    for (Index i = 0; i < count; ++i) store(gH + i * L, load(gH + i * L) * load(S + i * L));
-    X.scatter(gH, first, first + count, gE);
+    for (const auto [k, width] : backward_tiles_)
+      with_ends(k == 0, k + width == d_out_, [&](auto is_first, auto is_last) {
+        if (relu_on_hot_rows_ && are_pairs)
+          tile(BackwardRelu<T, is_first, is_last, 2>{E, gE, pairs, H, gH}, k, width);
+        else if (relu_on_hot_rows_)
+          tile(BackwardRelu<T, is_first, is_last, 0>{E, gE, rows, H, gH}, k, width);
+        else if (are_pairs)
+          tile(BackwardLoadedPairs<T, is_first, is_last>{stored_H, S, gE, pairs, gH}, k, width);
+        else
+          tile(BackwardLoaded<T, is_first, is_last>{stored_H, S, gH}, k, width);
+      });
+    if (!relu_on_hot_rows_ && !are_pairs) X.scatter(gH, first, first + count, gE);
   }
 
   /// Whether the last row of E has a step or a gradient of its own.
@@ -345,10 +346,10 @@ class Descent {
   [[gnu::noinline]] void update_E(Index u, const Steps<T>& steps, T* gE) {
     if (optimizer_.is_plain() && !has_last_row()) return plain_update_E(u, steps.E, gE);
     const Index last = X_.d_in - 1;
-    if (X_.are_pairs() && X_.has_constant()) {
+    if (X_.hot_count() > 0 && X_.has_constant()) {
       Vector<T> sum{};
       for (Index j = 0; j < last; ++j) sum += load(gE + j * L);
-      store(gE + last * L, T(0.5) * sum);
+      store(gE + last * L, broadcast(T(1) / static_cast<T>(X_.hot_count())) * sum);
     }
     const auto step_rows = [&](const Step<T>& step, Index first, Index count) {
       const auto rows = [first](T* strip) { return strip ? strip + first * L : nullptr; };
@@ -360,7 +361,7 @@ class Descent {
       if (biases_.hidden) step_rows(steps.b, last, 1);
     }
     std::fill_n(gE, X_.d_in * L, T{});
-    pair_rows_.update(u, theta_.E(u));
+    gathered_rows_.update(u, theta_.E(u));
   }
   /// The same for a plain step. Inlined by force: calls inside the strip loop cost the smallest problems 4 %.
   [[gnu::always_inline]] void plain_update_E(Index u, const Step<T> step, T* gE) {
@@ -370,7 +371,7 @@ class Descent {
       store(gE + j * L, Vector<T>{});
       return e;
     };
-    if (pair_rows_.registers_per_row > 0) return pair_rows_.transpose(u, update_row);
+    if (gathered_rows_.registers_per_row > 0) return gathered_rows_.transpose(u, update_row);
     for (Index j = 0; j < X_.d_in; ++j) update_row(j);
   }
 
@@ -384,12 +385,13 @@ class Descent {
   const NormControl control_;
   const Team team_;
   const Activation activation_;
-  const bool relu_on_pairs_;  // the activation is ReLU and all inputs are pairs
-  PairRows<T> pair_rows_;     // in use if relu_on_pairs_
+  const bool relu_on_hot_rows_;    // the activation is ReLU and all inputs are k-hot, with the same k
+  GatheredRows<T> gathered_rows_;  // in use if relu_on_hot_rows_
   const std::vector<OutputRange> forward_tiles_, backward_tiles_;
-  LayerStrips<T> theta_, velocity_, compensation_, squares_;  // E is negated if relu_on_pairs_, except in the squares
-  Buffer<T> gradient_c_;                                      // [output][lanes], partial sums
-  Buffer<T> zeros_;                                           // the initial outputs for the cross-entropy
+  LayerStrips<T> theta_, velocity_, compensation_,
+      squares_;           // E is negated if relu_on_hot_rows_, except in the squares
+  Buffer<T> gradient_c_;  // [output][lanes], partial sums
+  Buffer<T> zeros_;       // the initial outputs for the cross-entropy
   const Index scratch_size_;
   Buffer<T> scratch_;
 };

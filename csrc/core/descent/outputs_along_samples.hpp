@@ -24,13 +24,15 @@ class OutputsAlongSamples {
       const Index count = std::min(block_units, forward_.h - first);
       Tiles remaining = tiles;
       if (with_hidden_by_permute([&](const auto& hidden) {
-            multiply(HiddenByPermuteAndStored{hidden, first, H_}, first, count, tiles.last(1));  // the smallest tile
+            constexpr int fewest = fewest_of_several(forward_outputs);
+            multiply<fewest>(HiddenByPermuteAndStored{hidden, first, H_}, first, count,
+                             tiles.last(1));  // the smallest tile
           }))
         remaining = tiles.first(tiles.size() - 1);
       else
         for (Index u = 0; u < strip_count<T>(count); ++u)
           for (int s = 0; s < strips; ++s) transpose_hidden(first / L + u, s, H_ + (u * L * strips + s) * L);
-      if (forward_.relu_on_pairs)
+      if (forward_.relu_on_hot_rows)
         multiply(HiddenLoadedAlongSamples<T, strips, true>{H_}, first, count, remaining);
       else
         multiply(HiddenLoadedAlongSamples<T, strips, false>{H_}, first, count, remaining);
@@ -42,13 +44,14 @@ class OutputsAlongSamples {
   static_assert(block_units % L == 0);
   using Tiles = std::span<const OutputRange>;
 
-  template <class Hidden>
+  /// Adds the products of tiles with at least `fewest` outputs.
+  template <int fewest = 1, class Hidden>
   void multiply(const Hidden& hidden, Index first, Index count, Tiles tiles) const {
     T* const G = samples_.G_of(strip_);
     const T *W = forward_.theta.W(0) + first * d_out_, *start = first == 0 ? forward_.initial_outputs(strip_) : G;
     const T scale = first + count == forward_.h ? forward_.scale() : T{1};
     for (const auto [k, width] : tiles)
-      with_number<forward_outputs>(width, [&](auto K) {
+      with_number<forward_outputs, fewest>(width, [&](auto K) {
         outputs_tile<K, strips>(hidden, count, W + k * L, d_out_, start + k * L, G + k * L, d_out_, scale);
       });
   }
@@ -69,12 +72,16 @@ class OutputsAlongSamples {
   void transpose_hidden(Index unit_strip, int s, T* H) const {
     const T* E = forward_.E_of(unit_strip);
     Vector<T> h[L];
-    if (forward_.relu_on_pairs) {
-      const Pair* pair = samples_.X.pairs() + (strip_ + s) * L;
+    if (forward_.relu_on_hot_rows) {
+      const std::uint32_t* x = samples_.X.template hot_rows<0>().from((strip_ + s) * L).offsets;
+      const Index k = samples_.X.hot_count();
 #pragma GCC unroll 16
-      for (int i = 0; i < L; ++i) {
-        h[i] = negative_part<T>(load(E + pair[i].a) + load(E + pair[i].b));
-      }
+      for (int i = 0; i < L; ++i) h[i] = load(E + x[i * k]);
+      for (Index e = 1; e < k; ++e)
+#pragma GCC unroll 16
+        for (int i = 0; i < L; ++i) h[i] += load(E + x[i * k + e]);
+#pragma GCC unroll 16
+      for (int i = 0; i < L; ++i) h[i] = negative_part<T>(h[i]);
     } else {
       const T* rows = samples_.H_of(unit_strip) + (strip_ + s) * L * L;
 #pragma GCC unroll 16

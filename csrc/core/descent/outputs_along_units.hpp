@@ -20,18 +20,18 @@ struct HiddenLoaded {
   }
 };
 
-/// Computes −H = min(−E_a − E_b, 0) of two neighbouring samples from strips of −E.
+/// Computes −H = min(−E_a − E_b, 0) of two neighbouring pairs from strips of −E.
 template <class T>
 struct HiddenComputed {
   static constexpr bool negated = true;
   const T* E;
   Index step;
-  Pair x[2];
+  std::uint32_t a_0, b_0, a_1, b_1;
 
   [[gnu::always_inline]] void operator()(Index u, Vector<T>* h) const {
     const T* e = E + u * step;
-    h[0] = negative_part<T>(load(e + x[0].a) + load(e + x[0].b));
-    h[1] = negative_part<T>(load(e + x[1].a) + load(e + x[1].b));
+    h[0] = negative_part<T>(load(e + a_0) + load(e + b_0));
+    h[1] = negative_part<T>(load(e + a_1) + load(e + b_1));
   }
 };
 
@@ -147,22 +147,33 @@ class OutputsAlongUnits {
       with_number<forward_outputs>(tile.count, [&](auto K) { add_tile<K>(hidden, first, strips, tile.first); });
     };
     const Index first_sample = begin_ * L;
-    if (!forward_.relu_on_pairs)
+    if (!forward_.relu_on_hot_rows)
       return compute_tile(
           [H = forward_.samples.H_of(first) + first_sample * L, stride = forward_.samples.hidden_stride * L](Index j) {
             return HiddenLoaded<T, false>{H + 2 * j * L, stride};
           });
     const auto stored_H = [H = H_](Index j) { return H + 2 * j * block * L; };
-    if (forward_.tiles.size() > 2 && tile.first > 0)
+    if (forward_.samples.X.hot_count() != 2 && tile.first == 0) store_hidden(first, strips);
+    if (forward_.samples.X.hot_count() != 2 || (forward_.tiles.size() > 2 && tile.first > 0))
       return compute_tile([=](Index j) { return HiddenLoaded<T, true>{stored_H(j), 2 * L}; });
-    const auto computed = [E = forward_.E_of(first), stride = forward_.samples.X.d_in * L,
-                           x = forward_.samples.X.pairs() + first_sample](Index j) {
-      return HiddenComputed<T>{E, stride, {x[2 * j], x[2 * j + 1]}};
+    const HotRows<2> pairs = forward_.samples.X.template hot_rows<2>().from(first_sample);
+    const auto computed = [E = forward_.E_of(first), stride = forward_.samples.X.d_in * L, x = pairs.offsets](Index j) {
+      return HiddenComputed<T>{E, stride, x[4 * j], x[4 * j + 1], x[4 * j + 2], x[4 * j + 3]};
     };
     if (forward_.tiles.size() > 2)
       compute_tile([=](Index j) { return HiddenComputedAndStored<T>{computed(j), stored_H(j)}; });
     else
       compute_tile(computed);
+  }
+
+  /// Stores −H of k-hot rows over one block of units, in the form that `add_block` reads.
+  void store_hidden(Index first, Index strips) const {
+    const HotRows<0> rows = forward_.samples.X.template hot_rows<0>();
+    const Index count = (std::min(forward_.samples.n, end_ * L) - begin_ * L + 1) / 2 * 2;
+    for (Index u = 0; u < strips; ++u)
+      for (Index i = 0; i < count; ++i)
+        store(H_ + ((i / 2 * block + u) * 2 + i % 2) * L,
+              negative_part<T>(rows.add_rows(forward_.E_of(first + u), begin_ * L + i)));
   }
 
   /// The same for K outputs. hidden(j) is the way to H of pair j of neighbouring samples.

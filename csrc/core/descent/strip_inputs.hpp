@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <numeric>
 #include <tuple>
@@ -12,19 +13,52 @@
 
 namespace zeroloss {
 
-/// A row e_a + e_b of X, as the offsets of rows a and b in a strip of E.
-struct Pair {
-  std::uint32_t a, b;
+/// row += v, or row −= v if `negated`.
+template <bool negated, class T>
+[[gnu::always_inline]] inline void add_to(T* row, Vector<T> v) {
+  store(row, negated ? load(row) - v : load(row) + v);
+}
+
+/// k-hot rows of X, which are sums of k unit vectors: the offsets of their rows in a strip of E, k for each sample.
+/// `fixed` is k if it is known at compile time, else 0.
+template <int fixed>
+struct HotRows {
+  const std::uint32_t* offsets;
+  Index count;
+
+  [[gnu::always_inline]] Index k() const { return fixed > 0 ? fixed : count; }
+
+  /// Returns the sum of the rows of a strip of E that sample i has.
+  template <class T>
+  [[gnu::always_inline]] Vector<T> add_rows(const T* E, Index i) const {
+    const std::uint32_t* const x = offsets + i * k();
+    Vector<T> z = load(E + x[0]);
+    if constexpr (fixed == 2) return z + load(E + x[1]);
+    for (Index e = 1; e < count; ++e) z += load(E + x[e]);
+    return z;
+  }
+  /// Adds v to the rows of a strip of gE that sample i has, or subtracts it from them if `negated`.
+  template <bool negated, class T>
+  [[gnu::always_inline]] void add_to_rows(T* gE, Index i, Vector<T> v) const {
+    const std::uint32_t* const x = offsets + i * k();
+    if constexpr (fixed == 2) {
+      add_to<negated>(gE + x[1], v);
+      add_to<negated>(gE + x[0], v);
+    } else {
+      for (Index e = 0; e < count; ++e) add_to<negated>(gE + x[e], v);
+    }
+  }
+  [[gnu::always_inline]] HotRows from(Index i) const { return {offsets + i * k(), count}; }
 };
 
-/// A packed copy of X: pairs if every row is a sum of two unit vectors, otherwise entries or dense rows. Pairs are
-/// sorted by the registers of a row of Eᵀ that hold a and b, because most strips of samples then gather from one
-/// register each, and then by a + b mod d_in, because neighbours with equal sums share no number. (With a shared
-/// number, the additions into gE would wait for each other.) At levels with groups (pair_group > 1), samples in groups
-/// come first.
+/// A packed copy of X: k-hot if every row is a sum of k unit vectors (k = 2: pairs), otherwise entries or dense rows.
+/// Pairs a, b are sorted by the registers of a row of Eᵀ that hold a and b, because most strips of samples then gather
+/// from one register each. All k-hot rows are sorted by the sum of their numbers mod d_in, because neighbouring pairs
+/// with equal sums share no number. (With a shared number, the additions into gE would wait for each other.) At levels
+/// with groups (pair_group > 1), samples in groups come first.
 ///
 /// A last input that is 1 in every sparse row is a constant: it adds the last row b of E to each row of Z. It is not
-/// packed. On pairs, Σ_i gZ_i is half of the sum of the other rows of gE, so `scatter` leaves it to the caller.
+/// packed. On k-hot rows, Σ_i gZ_i is a k-th of the sum of the other rows of gE, so `scatter` leaves it to the caller.
 template <class T>
 class StripInputs {
  public:
@@ -32,9 +66,9 @@ class StripInputs {
       : n(X.n()), d_in(X.d_in), order_(X.starts.size() - 1), row_start_(X.starts) {
     std::iota(order_.begin(), order_.end(), Index{0});
     for (std::size_t e = 0; e < X.columns.size(); ++e) entries_.push_back({X.columns[e] * L, X.values[e]});
-    if (find_pairs()) return;
+    if (pack_hot_rows(2)) return;
     remove_constant();
-    if (has_constant_) find_pairs();
+    pack_hot_rows(find_hot_count());
   }
   explicit StripInputs(const DenseInputs<T>& X)
       : n(X.n()), d_in(X.X.cols()), order_(static_cast<std::size_t>(n)), X_(X.X.data(), X.X.data() + X.X.size()) {
@@ -49,7 +83,8 @@ class StripInputs {
         X_(all.X_.empty() ? 0 : static_cast<std::size_t>(count * all.d_in)),
         row_start_(all.row_start_),
         entries_(all.entries_),
-        pairs_(all.pairs_.empty() ? 0 : static_cast<std::size_t>(strip_count<T>(count) * L)),
+        hot_count_(all.hot_count_),
+        offsets_(static_cast<std::size_t>(strip_count<T>(count) * L * hot_count_)),
         has_constant_(all.has_constant_) {}
 
   /// Copies the rows at increasing positions of `all`. None of them are in groups.
@@ -58,13 +93,18 @@ class StripInputs {
       order_[i] = all.order_[positions[i]];
       if (!X_.empty()) std::copy_n(all.X_.data() + positions[i] * d_in, d_in, X_.data() + i * d_in);
     }
-    for (std::size_t i = 0; i < pairs_.size(); ++i)
-      pairs_[i] = all.pairs_[static_cast<std::size_t>(positions[std::min(i, positions.size() - 1)])];
+    for (Index i = 0; i < strip_count<T>(n) * L && hot_count_ > 0; ++i)
+      std::copy_n(all.offsets_.data() + positions[std::min(i, n - 1)] * hot_count_, hot_count_,
+                  offsets_.data() + i * hot_count_);
   }
 
-  bool are_pairs() const { return !pairs_.empty(); }
-  /// The pairs, in strips of samples. The last strip is padded with copies; no result depends on them.
-  const Pair* pairs() const { return pairs_.data(); }
+  /// k if the rows are k-hot, else 0.
+  Index hot_count() const { return hot_count_; }
+  /// The k-hot rows, in strips of samples. The last strip is padded with copies; no result depends on them.
+  template <int fixed>
+  HotRows<fixed> hot_rows() const {
+    return {offsets_.data(), hot_count_};
+  }
   /// Whether the last input is a constant that is not packed.
   bool has_constant() const { return has_constant_; }
   /// The rows of E that packed inputs use.
@@ -84,10 +124,9 @@ class StripInputs {
       return;
     }
     const Vector<T> b = has_constant_ ? load(E + (d_in - 1) * L) : Vector<T>{};
-    if (are_pairs()) {
+    if (hot_count_ > 0) {
       for (Index i = 0; i < n; ++i, Z += L) {
-        const Pair pair = pairs_[static_cast<std::size_t>(i)];
-        const Vector<T> z = load(E + pair.a) + load(E + pair.b);
+        const Vector<T> z = hot_rows<0>().add_rows(E, i);
         store<T>(Z, has_constant_ ? z + b : z);
       }
       return;
@@ -107,6 +146,10 @@ class StripInputs {
         with_number<dense_rows>(std::min<Index>(dense_rows, d_in - j), [&](auto R) {
           add_product<R>(X_.data() + first * d_in + j, 1, d_in, gZ, last - first, gE + j * L);
         });
+      return;
+    }
+    if (hot_count_ > 0) {
+      for (Index i = first; i < last; ++i, gZ += L) hot_rows<0>().template add_to_rows<false>(gE, i, load(gZ));
       return;
     }
     Vector<T> sum{};
@@ -151,44 +194,62 @@ class StripInputs {
     has_constant_ = true;
   }
 
-  /// Returns whether all rows are pairs, which are then packed.
-  bool find_pairs() {
-    std::vector<Pair> pairs;
-    for (Index i = 0; i < n; ++i) {
-      const Entry* x = entries_.data() + row_start_[i];
-      const Index count = row_start_[i + 1] - row_start_[i];
-      const auto offset = [&](Index e) { return static_cast<std::uint32_t>(x[e].offset); };
-      if (count == 2 && x[0].value == 1 && x[1].value == 1) {
-        pairs.push_back({std::min(offset(0), offset(1)), std::max(offset(0), offset(1))});
-      } else if (count == 1 && x[0].value == 2) {
-        pairs.push_back({offset(0), offset(0)});
-      } else {
-        return false;
-      }
+  /// The sum of row i if each entry is a whole number of at least 1, else 0.
+  Index row_sum(Index i) const {
+    double sum = 0;
+    for (Index e = row_start_[i]; e < row_start_[i + 1]; ++e) {
+      const double value = entries_[e].value;
+      if (!(value >= 1 && value <= most_hot && value == std::floor(value))) return 0;
+      sum += value;
     }
+    return static_cast<Index>(std::min<double>(sum, most_hot + 1));
+  }
+
+  /// Returns k if all rows are sums of k unit vectors, and few of these are equal; else 0.
+  Index find_hot_count() const {
+    const Index k = n > 0 ? row_sum(0) : 0;
+    return k <= most_hot && n * k <= 2 * static_cast<Index>(entries_.size()) ? k : 0;
+  }
+
+  /// Packs the rows and returns true if all of them are k-hot, k > 0.
+  bool pack_hot_rows(Index k) {
+    std::vector<std::uint32_t> offsets;
+    for (Index i = 0; i < n; ++i) {
+      if (k == 0 || row_sum(i) != k) return false;
+      for (Index e = row_start_[i]; e < row_start_[i + 1]; ++e)
+        offsets.insert(offsets.end(), static_cast<std::size_t>(entries_[e].value),
+                       static_cast<std::uint32_t>(entries_[e].offset));
+      std::sort(offsets.end() - k, offsets.end());
+    }
+    if (n == 0) return false;
+    hot_count_ = k;
     const auto sort_key = [&](Index i) {
-      const Index a = pairs[i].a / L, b = pairs[i].b / L;
-      return std::tuple(a / L, b / L, (a + b) % packed_rows(), a, i);
+      const std::uint32_t* const x = offsets.data() + i * k;
+      const Index a = x[0] / L, b = x[k - 1] / L, sum = std::accumulate(x, x + k, Index{0}) / L % packed_rows();
+      return k == 2 ? std::tuple(a / L, b / L, sum, a, i) : std::tuple(sum, a, b, i, i);
     };
     std::sort(order_.begin(), order_.end(), [&](Index i, Index j) { return sort_key(i) < sort_key(j); });
-    if constexpr (pair_group<T> > 1) group_by_number(pairs);
-    for (Index i = 0; i < strip_count<T>(n) * L; ++i) pairs_.push_back(pairs[order_[std::min(i, n - 1)]]);
+    if constexpr (pair_group<T> > 1)
+      if (k == 2) group_by_number(offsets);
+    for (Index i = 0; i < strip_count<T>(n) * L; ++i)
+      offsets_.insert(offsets_.end(), offsets.begin() + order_[std::min(i, n - 1)] * k,
+                      offsets.begin() + order_[std::min(i, n - 1)] * k + k);
     return true;
   }
 
-  /// Moves groups of samples that share a number to the front, and the shared number to a.
-  void group_by_number(std::vector<Pair>& pairs) {
+  /// Moves groups of pairs that share a number to the front, and the shared number to the first place.
+  void group_by_number(std::vector<std::uint32_t>& offsets) {
     std::vector<Index> front, rest = order_;
-    for (const auto number : {&Pair::a, &Pair::b}) {
+    for (const Index place : {0, 1}) {
       std::vector<std::vector<Index>> samples_with_number(static_cast<std::size_t>(d_in));
-      for (const Index i : rest) samples_with_number[pairs[i].*number / L].push_back(i);
+      for (const Index i : rest) samples_with_number[offsets[2 * i + place] / L].push_back(i);
       rest.clear();
       for (const auto& samples : samples_with_number) {
         const auto groups_end = samples.begin() + static_cast<Index>(samples.size()) / pair_group<T> * pair_group<T>;
         front.insert(front.end(), samples.begin(), groups_end);
         rest.insert(rest.end(), groups_end, samples.end());
-        if (number == &Pair::b)
-          std::for_each(samples.begin(), groups_end, [&](Index i) { std::swap(pairs[i].a, pairs[i].b); });
+        if (place == 1)
+          std::for_each(samples.begin(), groups_end, [&](Index i) { std::swap(offsets[2 * i], offsets[2 * i + 1]); });
       }
     }
     grouped_count_ = static_cast<Index>(front.size());
@@ -196,13 +257,15 @@ class StripInputs {
     order_.insert(order_.end(), rest.begin(), rest.end());
   }
 
+  static constexpr Index most_hot = 64;
   static constexpr int L = lanes<T>;
   static constexpr int dense_rows = 8;  // rows in a tile of a dense product
   std::vector<Index> order_;
   std::vector<T> X_;  // n × d_in; empty unless the rows are dense
   std::vector<Index> row_start_;
   std::vector<Entry> entries_;
-  std::vector<Pair> pairs_;
+  Index hot_count_ = 0;
+  std::vector<std::uint32_t> offsets_;  // [sample][k] of k-hot rows
   Index grouped_count_ = 0;
   bool has_constant_ = false;
 };

@@ -1,6 +1,6 @@
-// The rows of E as ReLU on pairs reads them. Hidden biases b are included as E + b/2: the two rows of a pair then add
-// up to Z with the bias, and the inner loops are the same with and without biases. For AVX-512 there is also a
-// transpose. All of it is negated as E is, see gradient_descent.hpp.
+// The rows of E as ReLU on k-hot rows of X reads them. Hidden biases b are included as E + b/k: the k rows of a sample
+// then add up to Z with the bias, and the inner loops are the same with and without biases. For pairs and AVX-512 there
+// is also a transpose. All of it is negated as E is, see gradient_descent.hpp.
 #pragma once
 
 #include "descent_hidden.hpp"
@@ -8,12 +8,15 @@
 namespace zeroloss {
 
 template <class T>
-class PairRows {
+class GatheredRows {
  public:
   /// For `strips` strips of hidden units; empty unless it is in use.
-  PairRows(const StripInputs<T>& X, bool in_use, Index strips)
+  GatheredRows(const StripInputs<T>& X, bool in_use, Index strips)
       : has_biases(in_use && X.has_constant()),
-        registers_per_row(in_use && X.packed_rows() <= max_registers_per_row * L ? (X.packed_rows() + L - 1) / L : 0),
+        registers_per_row(in_use && X.hot_count() == 2 && X.packed_rows() <= max_registers_per_row * L
+                              ? (X.packed_rows() + L - 1) / L
+                              : 0),
+        share_(T(1) / static_cast<T>(std::max<Index>(X.hot_count(), 1))),
         d_in_(X.d_in),
         rows_(X.packed_rows()),
         with_biases_(has_biases ? strips * d_in_ * L : 0),
@@ -27,8 +30,8 @@ class PairRows {
   void update(Index u, const T* E) {
     if (has_biases) {
       T* const output = with_biases_.data() + u * d_in_ * L;
-      const Vector<T> half = T(0.5) * load(E + rows_ * L);
-      for (Index j = 0; j < rows_; ++j) store(output + j * L, load(E + j * L) + half);
+      const Vector<T> part = broadcast(share_) * load(E + rows_ * L);
+      for (Index j = 0; j < rows_; ++j) store(output + j * L, load(E + j * L) + part);
     }
     if (registers_per_row > 0) transpose(u, [rows = of(u, E)](Index j) { return load(rows + j * L); });
   }
@@ -52,6 +55,7 @@ class PairRows {
 
  private:
   static constexpr int L = lanes<T>;
+  const T share_;  // 1/k
   const Index d_in_, rows_;
   Buffer<T> with_biases_;  // [strip][d_in][lanes], as E
   Buffer<T> transposed_;   // [strip][register][lanes][lanes]
