@@ -86,6 +86,8 @@ ROWS = [
     Row("biases of both layers", both(1.2), bias="both"),
     Row("three summands", both(1.3), data=triples),
     Row("concatenated one-hots", both(1.05), data=concatenated_pairs),
+    Row("three summands, biases of both layers", both(1.3 * 1.2), data=triples, bias="both"),
+    Row("concatenated one-hots, biases of both layers", both(1.05 * 1.2), data=concatenated_pairs, bias="both"),
     Row("dense inputs, per operation", both(1 / 0.9), data=dense, per=6 / 10),
     Row("AdamW with cross-entropy", {11: 1.8, 37: 1.2}, ADAMW),
     Row("leaky ReLU", both(1.3), activation="leaky_relu"),
@@ -231,12 +233,12 @@ def main() -> None:
     columns = [(p, DESCENT[p], training_count(p), f"float{bits}") for p in moduli for bits in (32, 64)]
     plain = cache(lambda *column: Problem.of(PLAIN, *column))
     print(
-        f"{'step, times the plain step':42}" + "".join(f"  p {p} {dtype}" for p, _, _, dtype in columns) + "  at most"
+        f"{'step, times the plain step':46}" + "".join(f"  p {p} {dtype}" for p, _, _, dtype in columns) + "  at most"
     )
     for row in ROWS:
         if not is_wanted(row.name):
             continue
-        print(f"{row.name:42}", end="", flush=True)
+        print(f"{row.name:46}", end="", flush=True)
         for column in columns:
             number = ratio(Problem.of(row, *column), plain(*column), arguments.rounds)
             print(f"{number:12.2f}{'*' if number > row.bounds[column[0]] else ' '}", end="", flush=True)

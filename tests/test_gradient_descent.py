@@ -123,14 +123,18 @@ def test_odd_sizes_agree_with_sgd_at_every_level(level, sizes):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("hidden", [37, 200])
-@pytest.mark.parametrize("p", [3, 8, 12, 13, 17, 29, 37, 47, 53, 97])
-def test_rows_of_one_to_many_registers_agree_with_sgd_at_every_level(p, hidden, dtype, level):
+@pytest.mark.parametrize(
+    ("p", "inputs"),
+    [(p, "sum") for p in (3, 8, 12, 13, 17, 29, 37, 47, 53, 97)]
+    + [(p, "concatenated") for p in (3, 8, 11, 16, 23, 47)],
+)
+def test_rows_of_one_to_many_registers_agree_with_sgd_at_every_level(p, inputs, hidden, dtype, level):
     """ReLU on pairs: rows of Eᵀ of 1 to 13 registers, 1 to 17 tiles of outputs, H in one block and in two.
 
     The rounding error of a sum of N products grows as √N, and N is at most p, h or n. The differences that are compared
     are at least a tenth of the parameters' length.
     """
-    data = zl.datasets.modular_addition(p, train_fraction=0.6, seed=0)
+    data = zl.datasets.modular_addition(p, inputs=inputs, train_fraction=0.6, seed=0)
     net = zl.networks.normal(data, hidden=hidden, std=0.5, seed=1, dtype=dtype)
     descent = kernel_descent(level, data, net, lr=p / 4, weight_decay=1e-2)
     E, W = net.E.copy(), net.W.copy()

@@ -13,6 +13,8 @@ from zeroloss import config, runs
 
 DENSE, SPARSE = random_data(23, 6, 4, n_test=5), random_data(23, 9, 4, "sparse", n_test=5)
 PAIRS = zl.datasets.modular_addition(7, train_count=23, seed=2)
+TRIPLES = zl.datasets.modular_addition(5, summands=3, train_count=23, seed=2)
+CONCATENATED = zl.datasets.modular_addition(7, inputs="concatenated", train_count=23, seed=2)
 CLASSES = zl.datasets.from_arrays(DENSE.X_train, np.arange(23) % 4, classes=4)
 
 
@@ -81,6 +83,8 @@ CASES = [
     (SGD, {"batch_size": 5, "batch_seed": 3}, DENSE),
     (SGD, {"batch_size": 5, "batch_seed": 3}, SPARSE),
     (SGD, {"batch_size": 11, "batch_seed": 1}, PAIRS),
+    (SGD, {"batch_size": 11, "batch_seed": 1}, TRIPLES),
+    (SGD, {"batch_size": 9, "batch_seed": 2}, CONCATENATED),
     (SGD, {"label_noise_std": 0.3, "noise_seed": 4}, DENSE),
     (SGD, {"label_noise_std": 0.3, "noise_seed": 4}, PAIRS),
     (SGD, {"batch_size": 1, "label_noise_std": 0.1, "noise_seed": 2**64 - 1}, PAIRS),

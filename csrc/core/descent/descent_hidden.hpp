@@ -23,34 +23,39 @@ struct HiddenLoadedAlongSamples {
 /// longer, H is transposed instead. It is 0 below AVX-512, because outputs_along_units.hpp needs neither.
 inline constexpr int max_registers_per_row = register_bytes == 64 ? 6 : 0;
 
-/// How the samples of one strip gather their two numbers from a row of Eᵀ: all a from the register at first_a, all b
-/// from the register at first_b. The index counts 32-bit words (two for a double), so one permute serves both types.
+/// How the samples of one strip gather their two numbers from a row of Eᵀ: all a from the register at first_a or the
+/// next one, all b from the register at first_b or the next one. The index counts 32-bit words from there (two for a
+/// double), so one permute serves both types.
 template <class T>
 struct StripGather {
   static constexpr int words = sizeof(T) / 4;
   std::int32_t a[lanes<T> * words], b[lanes<T> * words];
   Index first_a, first_b;
-  bool from_one_register;  // whether one register holds every a, and one every b
+  Index registers;  // from which a or b are gathered, whichever are more
 
-  /// For pairs; the first one is the first of the strip.
-  explicit StripGather(HotRows<2> pairs)
-      : first_a(pairs.offsets[0] / lanes<T> / lanes<T> * lanes<T>),
-        first_b(pairs.offsets[1] / lanes<T> / lanes<T> * lanes<T>),
-        from_one_register(true) {
-    for (int i = 0; i < lanes<T>; ++i) {
-      const Index row_a = pairs.offsets[2 * i] / lanes<T>, row_b = pairs.offsets[2 * i + 1] / lanes<T>;
-      from_one_register =
-          from_one_register && row_a / lanes<T> * lanes<T> == first_a && row_b / lanes<T> * lanes<T> == first_b;
-      for (int word = 0; word < words; ++word) {
-        a[i * words + word] = static_cast<std::int32_t>(row_a * words + word);
-        b[i * words + word] = static_cast<std::int32_t>(row_b * words + word);
-      }
-    }
+  /// For the strip of pairs that begins with the first one.
+  StripGather(HotRows<2> pairs, Index split) : registers(1) {
+    first_a = find_rows(pairs.offsets, split, a);
+    first_b = find_rows(pairs.offsets + 1, split, b);
+  }
+
+ private:
+  /// Writes the index of one number of each pair, counts its registers and returns the first row of the first one.
+  Index find_rows(const std::uint32_t* offsets, Index split, std::int32_t* index) {
+    constexpr int L = lanes<T>;
+    Index rows[L];
+    for (int i = 0; i < L; ++i) rows[i] = transposed_row<T>(offsets[2 * i] / L, split);
+    const auto [least, most] = std::minmax_element(rows, rows + L);
+    const Index first = *least / L * L;
+    registers = std::max(registers, *most / L - *least / L + 1);
+    for (int i = 0; i < L * words; ++i)
+      index[i] = static_cast<std::int32_t>((rows[i / words] - first) * words + i % words);
+    return first;
   }
 };
 
-/// Computes −H = min(−E_a − E_b, 0) by permuting rows of −Eᵀ. If `mixed`, rows are two registers long and the strips
-/// may gather from both. This is slower, because such a permute takes the place of a multiply-add.
+/// Computes −H = min(−E_a − E_b, 0) by permuting rows of −Eᵀ. If `mixed`, a strip may gather a, or b, from two
+/// registers. This is slower, because such a permute takes the place of a multiply-add.
 template <class T, int strips, bool mixed>
 struct HiddenByPermute {
   static constexpr bool negated = true;
@@ -61,8 +66,8 @@ struct HiddenByPermute {
   HiddenByPermute(const T* E_transposed, Index row_registers, const StripGather<T>* gather)
       : registers_per_row(row_registers) {
     for (int s = 0; s < strips; ++s) {
-      row_a[s] = E_transposed + (mixed ? 0 : gather[s].first_a * lanes<T>);
-      row_b[s] = E_transposed + (mixed ? 0 : gather[s].first_b * lanes<T>);
+      row_a[s] = E_transposed + gather[s].first_a * lanes<T>;
+      row_b[s] = E_transposed + gather[s].first_b * lanes<T>;
       a[s] = load(gather[s].a);
       b[s] = load(gather[s].b);
     }
@@ -98,6 +103,12 @@ struct HiddenByPermuteAndStored {
   }
 };
 
+/// gH ⊙ σ'(Z) of sample i. S has σ'(Z), and is null for ReLU, for which it is 1 if H > 0 and else 0.
+template <class T>
+[[gnu::always_inline]] inline Vector<T> times_slope(Vector<T> gH, Vector<T> h, const T* S, Index i) {
+  return S ? gH * load(S + i * lanes<T>) : select_by_sign<T>(Vector<T>{} - h, gH, Vector<T>{});
+}
+
 /// Loads H and σ'(Z), stored as [sample][lanes]. Stores gH between tiles, and in the last tile gZ = gH ⊙ σ'(Z).
 template <class T, bool is_first, bool is_last>
 struct BackwardLoaded {
@@ -106,9 +117,8 @@ struct BackwardLoaded {
   T* gH;
   [[gnu::always_inline]] Vector<T> hidden(Index i) const { return load(H + i * lanes<T>); }
   [[gnu::always_inline]] Vector<T> gradient_so_far(Index i) const { return load(gH + i * lanes<T>); }
-  [[gnu::always_inline]] void finish(Index i, Vector<T>, Vector<T> d) const {
-    if constexpr (last) d = d * load(S + i * lanes<T>);
-    store(gH + i * lanes<T>, d);
+  [[gnu::always_inline]] void finish(Index i, Vector<T> h, Vector<T> d) const {
+    store(gH + i * lanes<T>, last ? times_slope<T>(d, h, S, i) : d);
   }
 };
 
@@ -163,8 +173,8 @@ struct BackwardLoadedPairs {
       finish_a(i, finish_b(i, h, d));
     }
   }
-  [[gnu::always_inline]] Vector<T> finish_b(Index i, Vector<T>, Vector<T> d) const {
-    const Vector<T> gZ = d * load(S + i * lanes<T>);
+  [[gnu::always_inline]] Vector<T> finish_b(Index i, Vector<T> h, Vector<T> d) const {
+    const Vector<T> gZ = times_slope<T>(d, h, S, i);
     add_to<false>(gE + pairs.offsets[2 * i + 1], gZ);
     return gZ;
   }

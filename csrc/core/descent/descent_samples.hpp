@@ -52,11 +52,17 @@ struct DescentSamples {
   /// Copies the inputs at increasing positions of `all`, `n` of them.
   void copy_inputs(const DescentSamples& all, const std::vector<Index>& positions) {
     X.copy_rows(all.X, positions);
-    for (std::size_t s = 0; s < gathers.size(); ++s)
-      gathers[s] = StripGather<T>(X.template hot_rows<2>().from(static_cast<Index>(s) * L));
+    if (!gathers.empty()) find_gathers(split_);
   }
 
-  /// H and S for one strip of units; null if they are recomputed instead of stored.
+  /// Finds how the pairs of each strip gather their numbers from rows of Eᵀ, which begin a new register at `split`.
+  void find_gathers(Index split) {
+    split_ = split;
+    gathers.clear();
+    for (Index s = 0; s < strips; ++s) gathers.emplace_back(X.template hot_rows<2>().from(s * L), split);
+  }
+
+  /// H and S for one strip of units; null if they are not stored.
   T* H_of(Index u) { return H.empty() ? nullptr : H.data() + u * hidden_stride * L; }
   T* S_of(Index u) { return S.empty() ? nullptr : S.data() + u * hidden_stride * L; }
 
@@ -107,10 +113,12 @@ struct DescentSamples {
   Buffer<T> minus_Y, G;
   Buffer<T> losses;                     // [sample], without the factor c
   Buffer<T> targets, squares, correct;  // [sample]: index of the largest target, Σ_k (F − Y)², 1 if correct else 0
-  Buffer<T> H, S;                       // [strip of units][hidden_stride][lanes]; empty if they are recomputed
+  Buffer<T> H, S;                       // [strip of units][hidden_stride][lanes]; empty if they are not stored
   std::vector<StripGather<T>> gathers;  // [strip of samples]; empty if Eᵀ is not used
 
  private:
+  Index split_ = 0;
+
   [[gnu::noipa, gnu::noinline]] void evaluate_outputs(Index s) {
     const T *const g = G_of(s), *const minus_y = minus_Y_of(s);
     const Vector<T> unscale_G = broadcast(static_cast<T>(is_cross_entropy ? temperature : 1 / (2 * c)));

@@ -74,20 +74,25 @@ template <bool negated, class V>
   return sum + a * b;
 }
 
-/// C_r += Σ_t A(r, t) B_t for R rows of a strip, with A(r, t) = A[r · row_stride + t · step] and t < count.
-template <int R, class T>
-void add_product(const T* A, Index row_stride, Index step, const T* B, Index count, T* C) {
+/// The most rows in a tile of a product with dense inputs. Their sums and the operands fit into 16 registers.
+inline constexpr int dense_rows = 12;
+
+/// C_r = finish(start_r + Σ_t A(r, t) B_t) for R rows of a strip, with A(r, t) = A[r · row_stride + t · step] and
+/// t < count. If start is null, it is zero.
+template <int R, class T, class Finish>
+void multiply_tile(const T* A, Index row_stride, Index step, const T* B, Index count, const T* start, T* C,
+                   const Finish& finish) {
   constexpr int L = lanes<T>;
   Vector<T> c[R];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) c[r] = load(C + r * L);
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) c[r] = start ? load(start + r * L) : Vector<T>{};
   for (Index t = 0; t < count; ++t, A += step) {
     const Vector<T> b = load(B + t * L);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int r = 0; r < R; ++r) c[r] += broadcast_from(A + r * row_stride) * b;
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) store(C + r * L, c[r]);
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) store(C + r * L, finish(c[r]));
 }
 
 /// F[:, block] = scale (start + H W[:, block]) for `strips` strips of samples and a block of K outputs. hidden(u, h)

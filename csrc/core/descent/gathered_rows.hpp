@@ -13,14 +13,13 @@ class GatheredRows {
   /// For `strips` strips of hidden units; empty unless it is in use.
   GatheredRows(const StripInputs<T>& X, bool in_use, Index strips)
       : has_biases(in_use && X.has_constant()),
-        registers_per_row(in_use && X.hot_count() == 2 && X.packed_rows() <= max_registers_per_row * L
-                              ? (X.packed_rows() + L - 1) / L
-                              : 0),
+        registers_per_row(in_use && X.hot_count() == 2 ? count_registers(X.split(), X.packed_rows()) : 0),
+        split(X.split()),
         share_(T(1) / static_cast<T>(std::max<Index>(X.hot_count(), 1))),
         d_in_(X.d_in),
         rows_(X.packed_rows()),
         with_biases_(has_biases ? strips * d_in_ * L : 0),
-        transposed_(strips * L * registers_per_row * L) {}
+        transposed_(strips * L * registers_per_row * L + L * L) {}  // the last block is for HiddenByPermute
 
   /// The rows of strip u, of which E is the strip of E.
   const T* of(Index u, const T* E) const { return has_biases ? with_biases_.data() + u * d_in_ * L : E; }
@@ -37,13 +36,15 @@ class GatheredRows {
   }
 
   /// Writes the transpose of strip u, one square block for each register of a row. row(j) returns row j of the strip.
+  /// A new block begins at `split`.
   template <class Row>
   [[gnu::always_inline]] void transpose(Index u, const Row row) {
     T* output = transposed_.data() + u * registers_per_row * L * L;
-    for (Index first = 0; first < rows_; first += L, output += L * L) {
+    for (Index first = 0, count; first < rows_; first += count, output += L * L) {
+      count = std::min<Index>(L, (first < split ? split : rows_) - first);
       Vector<T> v[L];
 #pragma GCC unroll 16
-      for (int r = 0; r < L; ++r) v[r] = first + r < rows_ ? row(first + r) : Vector<T>{};
+      for (int r = 0; r < L; ++r) v[r] = r < count ? row(first + r) : Vector<T>{};
       zeroloss::transpose<T>(v);
 #pragma GCC unroll 16
       for (int r = 0; r < L; ++r) store(output + r * L, v[r]);
@@ -52,9 +53,16 @@ class GatheredRows {
 
   const bool has_biases;
   const Index registers_per_row;  // 0 if there is no transpose
+  const Index split;
 
  private:
   static constexpr int L = lanes<T>;
+
+  static Index count_registers(Index split, Index rows) {
+    const Index count = strip_count<T>(split) + strip_count<T>(rows - split);
+    return count <= max_registers_per_row ? count : 0;
+  }
+
   const T share_;  // 1/k
   const Index d_in_, rows_;
   Buffer<T> with_biases_;  // [strip][d_in][lanes], as E

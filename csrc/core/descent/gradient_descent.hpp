@@ -27,15 +27,6 @@
 
 namespace zeroloss {
 
-/// The caller's arrays that steps change: θ, the state of the optimizer and of the norm constraint (null if not used),
-/// and the number of steps taken.
-template <class T>
-struct DescentState {
-  Layers<T> theta, velocity, compensation, squares;
-  double* reference_norm = nullptr;
-  Index* steps = nullptr;
-};
-
 template <class T>
 class Descent {
  public:
@@ -68,11 +59,10 @@ class Descent {
         scratch_size_(outputs_scratch() + gradients_scratch()),
         scratch_(scratch_size_ * team.size()) {
     const auto prepare = [&](DescentSamples<T>& samples) {
-      for (Index s = 0; gathered_rows_.registers_per_row > 0 && s < samples.strips; ++s)
-        samples.gathers.emplace_back(samples.X.template hot_rows<2>().from(s * L));
+      if (gathered_rows_.registers_per_row > 0) samples.find_gathers(gathered_rows_.split);
       if (relu_on_hot_rows_) return;
       samples.H = Buffer<T>(units() * samples.hidden_stride);
-      samples.S = Buffer<T>(units() * samples.hidden_stride);
+      if (activation_.kind != ActivationKind::relu) samples.S = Buffer<T>(units() * samples.hidden_stride);
     };
     prepare(train_);
     prepare(test_);
@@ -205,10 +195,12 @@ class Descent {
   }
 
   /// Computes H = σ(X E) and S = σ'(X E) of one strip of units. They are stored for both phases, except for ReLU on
-  /// pair inputs, which is cheap to recompute. Rows beyond n stay zero.
+  /// k-hot rows, which is cheap to recompute. S of ReLU is not stored. Rows beyond n stay zero.
   void activate_strip(DescentSamples<T>& samples, Index u) {
     T* const H = samples.H_of(u);
-    samples.X.multiply(theta_.E(u), H);
+    if (activation_.kind == ActivationKind::relu)
+      return samples.X.multiply(theta_.E(u), H, [](Vector<T> z) { return at_least<T>(z, Vector<T>{}); });
+    samples.X.multiply(theta_.E(u), H, [](Vector<T> z) { return z; });
     activate(activation_, H, H, samples.S_of(u), static_cast<std::size_t>(samples.n * L));
   }
 
@@ -323,8 +315,8 @@ class Descent {
     const bool are_pairs = X.hot_count() == 2;
     const auto pairs = X.template hot_rows<2>().from(first);
     const auto rows = X.template hot_rows<0>().from(first);
-    const Index offset = relu_on_hot_rows_ ? 0 : first * L;
-    const T *stored_H = batch.H_of(u) + offset, *S = batch.S_of(u) + offset;
+    const auto from_first = [=](const T* stored) { return stored ? stored + first * L : nullptr; };
+    const T *stored_H = from_first(batch.H_of(u)), *S = from_first(batch.S_of(u));
     for (const auto [k, width] : backward_tiles_)
       with_ends(k == 0, k + width == d_out_, [&](auto is_first, auto is_last) {
         if (relu_on_hot_rows_ && are_pairs)

@@ -61,9 +61,11 @@ class OutputsAlongSamples {
   bool with_hidden_by_permute(const F& f) const {
     if (forward_.registers_per_row == 0) return false;
     const StripGather<T>* gathers = samples_.gathers.data() + strip_;
-    if (std::all_of(gathers, gathers + strips, [](const auto& g) { return g.from_one_register; }))
+    Index registers = 0;
+    for (int s = 0; s < strips; ++s) registers = std::max(registers, gathers[s].registers);
+    if (registers == 1)
       return f(HiddenByPermute<T, strips, false>(forward_.E_transposed, forward_.registers_per_row, gathers)), true;
-    if (forward_.registers_per_row == 2)
+    if (registers == 2)
       return f(HiddenByPermute<T, strips, true>(forward_.E_transposed, forward_.registers_per_row, gathers)), true;
     return false;
   }

@@ -51,6 +51,12 @@ struct HotRows {
   [[gnu::always_inline]] HotRows from(Index i) const { return {offsets + i * k(), count}; }
 };
 
+/// The place of a row of E among the columns of Eᵀ, which begin a new register at `split`.
+template <class T>
+constexpr Index transposed_row(Index row, Index split) {
+  return row < split ? row : row - split + strip_count<T>(split) * lanes<T>;
+}
+
 /// A packed copy of X: k-hot if every row is a sum of k unit vectors (k = 2: pairs), otherwise entries or dense rows.
 /// Pairs a, b are sorted by the registers of a row of Eᵀ that hold a and b, because most strips of samples then gather
 /// from one register each. All k-hot rows are sorted by the sum of their numbers mod d_in, because neighbouring pairs
@@ -109,25 +115,28 @@ class StripInputs {
   bool has_constant() const { return has_constant_; }
   /// The rows of E that packed inputs use.
   Index packed_rows() const { return d_in - has_constant_; }
+  /// The first of the rows that b uses if a and b of all pairs use different rows, as in concatenated one-hots; else
+  /// packed_rows(). Rows of Eᵀ begin a new register there.
+  Index split() const { return split_; }
   /// How many of the first samples are in groups of pair_group that share their a.
   Index grouped_count() const { return grouped_count_; }
   /// The caller's row at position i of the sorted samples.
   Index caller_row(Index i) const { return order_[i]; }
 
-  /// Z = X E for one strip of hidden units.
-  void multiply(const T* E, T* Z) const {
+  /// Writes finish(Z) with Z = X E for one strip of hidden units.
+  template <class Finish>
+  void multiply(const T* E, T* Z, const Finish& finish) const {
     if (!X_.empty()) {
-      std::fill(Z, Z + n * L, T{});
-      for (Index i = 0; i < n; i += dense_rows)
-        with_number<dense_rows>(std::min<Index>(dense_rows, n - i),
-                                [&](auto R) { add_product<R>(X_.data() + i * d_in, d_in, 1, E, d_in, Z + i * L); });
+      for_dense_tiles(n, [&](auto R, Index i) {
+        multiply_tile<R>(X_.data() + i * d_in, d_in, 1, E, d_in, static_cast<const T*>(nullptr), Z + i * L, finish);
+      });
       return;
     }
     const Vector<T> b = has_constant_ ? load(E + (d_in - 1) * L) : Vector<T>{};
     if (hot_count_ > 0) {
       for (Index i = 0; i < n; ++i, Z += L) {
         const Vector<T> z = hot_rows<0>().add_rows(E, i);
-        store<T>(Z, has_constant_ ? z + b : z);
+        store<T>(Z, finish(has_constant_ ? z + b : z));
       }
       return;
     }
@@ -135,17 +144,17 @@ class StripInputs {
       Vector<T> z = b;
       for (Index e = row_start_[order_[i]]; e < row_start_[order_[i] + 1]; ++e)
         z += broadcast(entries_[e].value) * load(E + entries_[e].offset);
-      store(Z, z);
+      store(Z, finish(z));
     }
   }
 
   /// gE += Xᵀ gZ for one strip of hidden units and the samples [first, last).
   void scatter(const T* gZ, Index first, Index last, T* gE) const {
     if (!X_.empty()) {
-      for (Index j = 0; j < d_in; j += dense_rows)
-        with_number<dense_rows>(std::min<Index>(dense_rows, d_in - j), [&](auto R) {
-          add_product<R>(X_.data() + first * d_in + j, 1, d_in, gZ, last - first, gE + j * L);
-        });
+      for_dense_tiles(d_in, [&](auto R, Index j) {
+        multiply_tile<R>(X_.data() + first * d_in + j, 1, d_in, gZ, last - first, gE + j * L, gE + j * L,
+                         [](Vector<T> v) { return v; });
+      });
       return;
     }
     if (hot_count_ > 0) {
@@ -170,6 +179,17 @@ class StripInputs {
     Index offset;
     T value;
   };
+
+  /// Calls f(Number<R>, first) for tiles of nearly equal numbers R of `count` rows.
+  template <class F>
+  static void for_dense_tiles(Index count, const F& f) {
+    const Index tiles = (count + dense_rows - 1) / dense_rows;
+    for (Index t = 0, first = 0; t < tiles; ++t) {
+      const Index width = count / tiles + (t < count % tiles);
+      with_number<dense_rows>(width, [&](auto R) { f(R, first); });
+      first += width;
+    }
+  }
 
   /// Removes the entries of the last input if each is 1 and every row has it.
   void remove_constant() {
@@ -223,10 +243,13 @@ class StripInputs {
     }
     if (n == 0) return false;
     hot_count_ = k;
+    split_ = packed_rows();
+    if (k == 2) find_split(offsets);
     const auto sort_key = [&](Index i) {
       const std::uint32_t* const x = offsets.data() + i * k;
       const Index a = x[0] / L, b = x[k - 1] / L, sum = std::accumulate(x, x + k, Index{0}) / L % packed_rows();
-      return k == 2 ? std::tuple(a / L, b / L, sum, a, i) : std::tuple(sum, a, b, i, i);
+      if (k != 2) return std::tuple(sum, a, b, i, i);
+      return std::tuple(transposed_row<T>(a, split_) / L, transposed_row<T>(b, split_) / L, sum, a, i);
     };
     std::sort(order_.begin(), order_.end(), [&](Index i, Index j) { return sort_key(i) < sort_key(j); });
     if constexpr (pair_group<T> > 1)
@@ -235,6 +258,15 @@ class StripInputs {
       offsets_.insert(offsets_.end(), offsets.begin() + order_[std::min(i, n - 1)] * k,
                       offsets.begin() + order_[std::min(i, n - 1)] * k + k);
     return true;
+  }
+
+  void find_split(const std::vector<std::uint32_t>& offsets) {
+    Index largest_a = 0, smallest_b = d_in;
+    for (std::size_t i = 0; i < offsets.size(); i += 2) {
+      largest_a = std::max<Index>(largest_a, offsets[i] / L);
+      smallest_b = std::min<Index>(smallest_b, offsets[i + 1] / L);
+    }
+    if (largest_a < smallest_b) split_ = smallest_b;
   }
 
   /// Moves groups of pairs that share a number to the front, and the shared number to the first place.
@@ -259,12 +291,11 @@ class StripInputs {
 
   static constexpr Index most_hot = 64;
   static constexpr int L = lanes<T>;
-  static constexpr int dense_rows = 8;  // rows in a tile of a dense product
   std::vector<Index> order_;
   std::vector<T> X_;  // n × d_in; empty unless the rows are dense
   std::vector<Index> row_start_;
   std::vector<Entry> entries_;
-  Index hot_count_ = 0;
+  Index hot_count_ = 0, split_ = 0;
   std::vector<std::uint32_t> offsets_;  // [sample][k] of k-hot rows
   Index grouped_count_ = 0;
   bool has_constant_ = false;
