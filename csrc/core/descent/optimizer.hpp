@@ -5,7 +5,7 @@
 #include <cmath>
 #include <optional>
 
-#include "../../linalg/vector.hpp"
+#include "../../linalg/square_root.hpp"
 
 namespace zeroloss {
 
@@ -39,24 +39,31 @@ inline double power(double base, Index t) {
   return result;
 }
 
-/// Step number t ≥ 1 of one layer at the rate lr.
+/// 1/(1 − β₁ᵗ) and 1/√(1 − β₂ᵗ) of adamw, with which the moments of step t ≥ 1 are multiplied.
+struct Corrections {
+  double first = 1, second = 1;
+
+  Corrections(const Optimizer& optimizer, Index t) {
+    if (optimizer.rule != Rule::adamw) return;
+    first = 1 / (1 - power(optimizer.momentum, t));
+    second = 1 / std::sqrt(1 - power(optimizer.second_momentum, t));
+  }
+};
+
+/// A step of one layer at the rate lr.
 template <class T>
 struct Step {
   T lr, weight_decay, momentum;
-  T second_momentum, epsilon, first_correction, second_correction;  // 1/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ)
+  T second_momentum, epsilon, first_correction, second_correction;
 
-  Step(const Optimizer& optimizer, double rate, double decay, Index t)
+  Step(const Optimizer& optimizer, double rate, double decay, const Corrections& corrections)
       : lr(static_cast<T>(rate)),
         weight_decay(static_cast<T>(decay)),
         momentum(static_cast<T>(optimizer.momentum)),
         second_momentum(static_cast<T>(optimizer.second_momentum)),
         epsilon(static_cast<T>(optimizer.epsilon)),
-        first_correction(1),
-        second_correction(1) {
-    if (optimizer.rule != Rule::adamw) return;
-    first_correction = static_cast<T>(1 / (1 - power(optimizer.momentum, t)));
-    second_correction = static_cast<T>(1 / std::sqrt(1 - power(optimizer.second_momentum, t)));
-  }
+        first_correction(static_cast<T>(corrections.first)),
+        second_correction(static_cast<T>(corrections.second)) {}
 
   /// The plain step for one register: θ ← θ − lr (∇ + wd θ) (Eq. 13).
   [[gnu::always_inline]] Vector<T> operator()(Vector<T> theta, Vector<T> gradient) const {
@@ -64,16 +71,18 @@ struct Step {
   }
 };
 
-/// The steps of the parts of θ.
+/// The steps of the parts of θ in step number t ≥ 1.
 template <class T>
 struct Steps {
+  const Corrections corrections;
   Step<T> E, W, b, c;
 
   Steps(const Optimizer& o, double rate, Index t)
-      : E(o, rate, o.weight_decay_E, t),
-        W(o, o.rate_W(rate), o.weight_decay_W, t),
-        b(o, rate, o.decay_biases ? o.weight_decay_E : 0, t),
-        c(o, o.rate_W(rate), o.decay_biases ? o.weight_decay_W : 0, t) {}
+      : corrections(o, t),
+        E(o, rate, o.weight_decay_E, corrections),
+        W(o, o.rate_W(rate), o.weight_decay_W, corrections),
+        b(o, rate, o.decay_biases ? o.weight_decay_E : 0, corrections),
+        c(o, o.rate_W(rate), o.decay_biases ? o.weight_decay_W : 0, corrections) {}
 };
 
 /// The optimizer's arrays for one layer, with its shape; null if the rule does not use them.
@@ -121,11 +130,17 @@ void compensated_step(const Step<T> step, Index count, T* __restrict theta, cons
 template <class T>
 void adamw_step(const Step<T> step, Index count, T* __restrict theta, const T* __restrict gradient, T* __restrict m,
                 T* __restrict v) {
-  for (Index i = 0; i < count; ++i) {
-    m[i] += (1 - step.momentum) * (gradient[i] - m[i]);
-    v[i] = step.second_momentum * v[i] + (1 - step.second_momentum) * gradient[i] * gradient[i];
-    theta[i] = (1 - step.lr * step.weight_decay) * theta[i] -
-               step.lr * step.first_correction * m[i] / (std::sqrt(v[i]) * step.second_correction + step.epsilon);
+  const Vector<T> decay = broadcast(1 - step.lr * step.weight_decay), rate = broadcast(step.lr * step.first_correction);
+  const Vector<T> first_rest = broadcast(1 - step.momentum), second_rest = broadcast(1 - step.second_momentum);
+  const Vector<T> beta = broadcast(step.second_momentum), correction = broadcast(step.second_correction);
+  const Vector<T> epsilon = broadcast(step.epsilon);
+  for (Index i = 0; i < count; i += lanes<T>) {
+    const Vector<T> g = load(gradient + i);
+    const Vector<T> mean = load(m + i) + first_rest * (g - load(m + i));
+    const Vector<T> square = beta * load(v + i) + second_rest * g * g;
+    store(m + i, mean);
+    store(v + i, square);
+    store(theta + i, decay * load(theta + i) - rate * mean / (square_root<T>(square) * correction + epsilon));
   }
 }
 
