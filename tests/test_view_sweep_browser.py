@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.keys import Keys
 
 import zeroloss as zl
@@ -139,6 +140,38 @@ def test_the_page_fits_and_every_control_has_a_name(browser, page, size, dark):
     browser.find("theme").send_keys(Keys.ENTER)
     assert browser.run("return getComputedStyle(document.body).backgroundColor") != colour
     assert browser.errors() == []
+
+
+def test_a_click_on_a_line_opens_the_page_of_its_run(browser, tmp_path):
+    directory = tmp_path / "sweep"
+    zl.sweeps.sweep(CONFIGURATION, directory, progress=False)
+    cube = zl.sweeps.open_sweep(directory)
+    zl.view.view([directory / "cells" / cube.cell.values[0, 1]], open_page=False)
+    page = zl.view.view([directory], open_page=False).absolute()
+    code = """const view = Bokeh.index.roots.find(({ model }) => model.name === arguments[0]);
+    const renderer = view.model.renderers.find(({ data_source }) => data_source.name === arguments[1]);
+    const { label, xs, ys } = renderer.data_source.data;
+    const line = Array.from(label).findIndex((text) => text.includes(arguments[2]) && text.includes("lr = 0.5"));
+    const at = Math.floor(xs[line].length / 2);
+    const place = (values) => 0.25 * values[line][at] + 0.75 * values[line][at - 1]; // where no lines cross
+    const [x, y] = [view.frame.x_scale.compute(place(xs)), view.frame.y_scale.compute(place(ys))];
+    const element = document.getElementById(`figure-${arguments[0]}`);
+    element.scrollIntoView({ block: "center" });
+    const box = view.canvas_view.el.getBoundingClientRect();
+    return [box.left + x, box.top + y];"""
+    for figure, source in (("parallel", "cells"), ("groups", "curves")):
+        for label in ("seed = 0, 10", "seed = 1, 11"):
+            browser.open(page)
+            browser.choose("curve", 0)  # the training loss, which differs between seeds
+            x, y = browser.run(code, figure, source, label)
+            actions = ActionBuilder(browser.driver)
+            actions.pointer_action.move_to_location(round(x), round(y)).click()
+            actions.perform()
+            if label == "seed = 1, 11":
+                browser.wait(lambda: browser.text("title") == cube.cell.values[0, 1])
+            else:
+                browser.wait(lambda: browser.find("run-list").is_displayed())
+                assert str(directory / "cells" / cube.cell.values[0, 0]) in browser.text("run-list")
 
 
 def test_hostile_names_are_shown_as_text(browser, tmp_path):

@@ -193,6 +193,14 @@ def add_hover(chart: figure, renderers: list[Any], rows: list[tuple[str, str]], 
     chart.add_tools(HoverTool(renderers=renderers, tooltips=rows, formatters=formatters))
 
 
+def add_tap(chart: figure, renderer: Any) -> None:
+    """Let a click select an entry, without another look. The script reacts to it."""
+    from bokeh.models import TapTool  # noqa: PLC0415
+
+    renderer.nonselection_glyph = renderer.selection_glyph = None
+    chart.add_tools(TapTool(renderers=[renderer]))
+
+
 def _figure(name: str, **size: Any) -> figure:
     from bokeh.models import BasicTicker, Range1d  # noqa: PLC0415
     from bokeh.plotting import figure  # noqa: PLC0415

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .figures import add_hover, make_wide, source
+from .figures import add_hover, add_tap, make_wide, source
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
@@ -44,6 +44,7 @@ def make_parallel() -> figure:
         line_alpha=0.75,
         name="cells",
     )
+    add_tap(chart, lines)
     chart.multi_line("xs", "ys", source=source("bars", ("xs", "ys")), line_width=1.5, name="text")
     labels = chart.text(
         "x",
@@ -76,6 +77,8 @@ def make_groups() -> figure:
             line_alpha=alpha,
             name="cells",
         )
+        if name == "curves":
+            add_tap(chart, lines)
     add_hover(chart, [lines], [("", "@label")], {})
     chart.xaxis.axis_label = "step"
     return chart

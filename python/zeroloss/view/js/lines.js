@@ -79,6 +79,7 @@ function drawParallel(page) {
     dash: order.map((i) => (Number.isFinite(values[i]) ? "solid" : "dashed")),
     label: order.map((i) => `${page.labelOf(cells[i])}: ${page.words(values[i], [cells[i]])}`),
   });
+  page.lines.set("cells", order.map((i) => cells[i]));
   page.fill("bars", { xs: x.map((i) => [i, i]), ys: x.map(() => [0, 1]) });
   const labels = { x: [], y: [], label: [] };
   const write = (at, y, label) => { labels.x.push(at); labels.y.push(y); labels.label.push(label); };
@@ -99,7 +100,7 @@ function drawParallel(page) {
   page.ticks.set(figure, () => setLabels(figure.below[0], [...dims.map(({ name }) => name), "value"]));
   page.get("figure-parallel").hidden = order.length === 0;
   const drawn = order.length < all.length ? ` ${order.length} of ${all.length} cells are drawn; cells without a value are not.` : "";
-  page.get("parallel-note").textContent = order.length === 0 ? "No cell has a value." : `A line for each cell, through its keys to ${page.quantityText()} on the right. Dashed lines have no number.${drawn}`;
+  page.get("parallel-note").textContent = order.length === 0 ? "No cell has a value." : `A line for each cell, through its keys to ${page.quantityText()} on the right. Dashed lines have no number. A click opens the page of the run; with the keyboard, choose its square.${drawn}`;
 }
 
 function shortened(text) {
@@ -138,7 +139,7 @@ function drawGroups(page) {
     const colour = dim.labels.length <= 6 ? palette[["blue", "vermilion", "green", "orange", "purple", "sky"][at]] : shadeOf(page, at / (dim.labels.length - 1));
     const mean = meanCurve(own.map(({ values }) => values), steps.length);
     const text = `${dim.name} = ${label}`;
-    if (cells.length <= MOST_FAINT && own.length > 1) for (const { cell, values } of own) rows.curves.push({ ys: place(values), colour, dash, label: page.labelOf(cell) });
+    if (cells.length <= MOST_FAINT && own.length > 1) for (const { cell, values } of own) rows.curves.push({ cell, ys: place(values), colour, dash, label: page.labelOf(cell) });
     rows.means.push({ ys: place(mean.values), colour, dash, label: text });
     const [line, key] = [element("tr"), element("td")];
     const drawn = { dash };
@@ -153,6 +154,7 @@ function drawGroups(page) {
     page.fill(name, { xs: lines.map(() => xs), ...columns });
     for (const { ys } of lines) for (const y of ys) seen.push(y);
   }
+  page.lines.set("curves", rows.curves.map(({ cell }) => cell));
   const [table, head] = [element("table", undefined, { "aria-label": "Groups of curves" }), element("tr")];
   for (const text of ["", dim.name, "cells"]) head.append(element("th", text, { scope: "col" }));
   table.append(element("thead"), body);

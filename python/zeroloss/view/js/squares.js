@@ -94,6 +94,13 @@ class Squares {
     this.page.get("high").textContent = `${formatNumber(high, 4)}${log ? ", logarithmic" : ""}`;
   }
 
+  // Chooses a square, and shows its runs.
+  choose(places) {
+    this.chosen = places;
+    this.draw();
+    this.page.get("runs").scrollIntoView({ block: "center" });
+  }
+
   // Lists the runs of the chosen square, with links to their pages or commands that write them.
   list() {
     const { page } = this;

@@ -14,6 +14,16 @@ class SweepPage {
     this.count = data.cells.endings.length;
     this.strides = data.dims.map((_, d) => data.dims.slice(d + 1).reduce((product, dim) => product * dim.labels.length, 1));
     this.squares = new Squares(this);
+    this.lines = new Map(); // The cells of the lines in a source.
+    for (const name of ["cells", "curves"]) {
+      const { selected } = this.sources.get(name);
+      selected.properties.indices.change.connect(() => {
+        const line = selected.indices.at(-1); // the one on top
+        if (line === undefined) return;
+        selected.indices = [];
+        this.openRun(this.lines.get(name)[line]);
+      });
+    }
   }
 
   get(id) {
@@ -31,6 +41,13 @@ class SweepPage {
 
   labelOf(cell) {
     return this.data.dims.map((dim, d) => `${dim.name} = ${dim.labels[this.placeOf(cell, d)]}`).join(", ");
+  }
+
+  // Opens the page of a run, or shows how to write it.
+  openRun(cell) {
+    const { link } = this.data.cells.pages[cell];
+    if (link) window.location.assign(link);
+    else this.squares.choose(this.axes.map((dim) => this.placeOf(cell, dim)));
   }
 
   // The cells with the chosen values of the keys that are no axes.
