@@ -199,7 +199,7 @@ class Descent {
   void activate_strip(DescentSamples<T>& samples, Index u) {
     T* const H = samples.H_of(u);
     if (activation_.kind == ActivationKind::relu)
-      return samples.X.multiply(theta_.E(u), H, [](Vector<T> z) { return at_least<T>(z, Vector<T>{}); });
+      return samples.X.multiply(theta_.E(u), H, [](Vector<T> z) { return z < Vector<T>{} ? Vector<T>{} : z; });
     samples.X.multiply(theta_.E(u), H, [](Vector<T> z) { return z; });
     activate(activation_, H, H, samples.S_of(u), static_cast<std::size_t>(samples.n * L));
   }
