@@ -49,8 +49,8 @@ struct DescentSamples {
         G(strips * d_out * L),
         losses(strips * L) {}
 
-  /// Copies the inputs at increasing positions of `all`, `n` of them.
-  void copy_inputs(const DescentSamples& all, const std::vector<Index>& positions) {
+  /// Copies the inputs at n increasing positions of `all`.
+  void copy_inputs(const DescentSamples& all, const Index* positions) {
     X.copy_rows(all.X, positions);
     if (!gathers.empty()) find_gathers(split_);
   }

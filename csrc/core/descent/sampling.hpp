@@ -30,11 +30,14 @@ inline std::vector<Index> epoch_order(std::uint64_t seed, std::uint64_t epoch, I
   __extension__ using Wide = unsigned __int128;
   std::vector<Index> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), Index{0});
-  std::array<std::uint64_t, 4> words{};
-  for (Index i = n - 1, word = 0; i > 0; --i, ++word) {
-    if (word % 4 == 0) words = philox({seed, batch_stream}, static_cast<std::uint64_t>(word / 4 + 1), epoch);
-    const auto other = static_cast<Index>(Wide{words[static_cast<std::size_t>(word % 4)]} * Wide(i + 1) >> 64);
-    std::swap(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(other)]);
+  for (Index i = n - 1, group = 0; i > 0; ++group) {
+    const auto words =
+        philox_group({seed, batch_stream}, static_cast<std::uint64_t>(group * blocks_per_group + 1), epoch);
+    const Index count = std::min<Index>(i, words_per_group);
+    std::array<Index, words_per_group> others;
+    for (Index w = 0; w < count; ++w)
+      others[w] = static_cast<Index>(Wide{words[w % 4 * blocks_per_group + w / 4]} * Wide(i - w + 1) >> 64);
+    for (Index w = 0; w < count; ++w, --i) std::swap(order[i], order[others[w]]);
   }
   return order;
 }
@@ -58,7 +61,7 @@ class Sampler {
     batches_.emplace_back(all, size_, loss);
     if (all.n % size_ > 0) batches_.emplace_back(all, all.n % size_, loss);
     if (sampling.noise_std > 0) noise_ = Buffer<float>(group_count(size_ * all.d_out) * normals_per_group);
-    selected_.resize(static_cast<std::size_t>(all.n));
+    for (auto* numbers : {&positions_, &ranks_, &counts_}) numbers->resize(static_cast<std::size_t>(all.n));
   }
 
   /// Calls f for each of the sets of samples that `draw` may return.
@@ -69,16 +72,15 @@ class Sampler {
 
   /// Returns the samples of step t, counted from 0.
   DescentSamples<T>& draw(Index t, const Team& team) {
-    const Index per_epoch = (all_.n + size_ - 1) / size_, place = t % per_epoch;
-    const Index first = place * size_, count = std::min(size_, all_.n - first);
+    const Index per_epoch = (all_.n + size_ - 1) / size_, first = t % per_epoch * size_;
+    const Index count = std::min(size_, all_.n - first);
     DescentSamples<T>& batch = count == size_ ? batches_.front() : batches_.back();
-    if (per_epoch > 1) select(t / per_epoch, first, count);
-    if (per_epoch > 1 || positions_.empty()) find_positions();
-    if (per_epoch > 1 || !is_copied_) batch.copy_inputs(all_, positions_);
-    is_copied_ = true;
+    const bool is_new = t / per_epoch != epoch_ && (per_epoch > 1 || epoch_ < 0);
+    if (is_new) divide_epoch(t / per_epoch);
+    if (is_new || per_epoch > 1) batch.copy_inputs(all_, positions_.data() + first);
     draw_noise(t, count * all_.d_out, team);
     for_blocks(team, count, [&](Index begin, Index length) {
-      for (Index i = begin; i < begin + length; ++i) copy_targets(batch, i);
+      for (Index i = begin; i < begin + length; ++i) copy_targets(batch, i, first + i);
     });
     return batch;
   }
@@ -86,27 +88,24 @@ class Sampler {
  private:
   static constexpr int L = lanes<T>;
 
-  /// Marks the samples of a batch, in the caller's order.
-  void select(Index epoch, Index first, Index count) {
-    if (epoch != epoch_) order_ = epoch_order(sampling_.batch_seed, static_cast<std::uint64_t>(epoch), all_.n);
+  /// Lists the samples of each batch of an epoch by their positions in `all_`, in increasing order, which is a fast
+  /// one. Ranks are their positions in the caller's order. The loops do not branch on random numbers.
+  void divide_epoch(Index epoch) {
     epoch_ = epoch;
-    std::fill(selected_.begin(), selected_.end(), Index{0});
-    for (Index i = first; i < first + count; ++i) selected_[static_cast<std::size_t>(order_[i])] = 1;
-  }
-
-  /// Lists the samples of the batch by their positions in `all_`, in increasing order, which is a fast one. Ranks are
-  /// their positions in the caller's order.
-  void find_positions() {
-    const bool whole = size_ == all_.n;
-    Index rank = 0;
-    for (Index& sample : selected_) sample = sample == 1 || whole ? rank++ : -1;
-    positions_.clear();
-    ranks_.clear();
+    std::vector<Index> first_of_row(static_cast<std::size_t>(all_.n)), rank_of_row = first_of_row;  // by caller's row
+    if (size_ < all_.n) {
+      const auto order = epoch_order(sampling_.batch_seed, static_cast<std::uint64_t>(epoch), all_.n);
+      for (Index first = 0; first < all_.n; first += size_)
+        for (Index i = first; i < std::min(first + size_, all_.n); ++i) first_of_row[order[i]] = first;
+    }
+    std::fill(counts_.begin(), counts_.end(), Index{0});
+    for (std::size_t row = 0; row < rank_of_row.size(); ++row) rank_of_row[row] = counts_[first_of_row[row]]++;
+    std::fill(counts_.begin(), counts_.end(), Index{0});
     for (Index position = 0; position < all_.n; ++position) {
-      const Index sample_rank = selected_[static_cast<std::size_t>(all_.X.caller_row(position))];
-      if (sample_rank < 0) continue;
-      positions_.push_back(position);
-      ranks_.push_back(sample_rank);
+      const auto row = static_cast<std::size_t>(all_.X.caller_row(position));
+      const Index first = first_of_row[row], place = first + counts_[first]++;
+      positions_[place] = position;
+      ranks_[place] = rank_of_row[row];
     }
   }
 
@@ -118,9 +117,9 @@ class Sampler {
     });
   }
 
-  void copy_targets(DescentSamples<T>& batch, Index i) const {
+  /// Copies the targets of sample i of a batch. Its position in `all_` and its rank are number `place` of the lists.
+  void copy_targets(DescentSamples<T>& batch, Index i, Index place) const {
     const Index d_out = all_.d_out;
-    const auto place = static_cast<std::size_t>(i);
     const T* from = all_.minus_Y.data() + strip_offset<T>(d_out, 0, positions_[place]);
     T* to = batch.minus_Y.data() + strip_offset<T>(d_out, 0, i);
     if (noise_.empty()) {
@@ -136,12 +135,10 @@ class Sampler {
   const DescentSamples<T>& all_;
   const Index size_;
   std::vector<DescentSamples<T>> batches_;  // of size_ samples, and of the rest of an epoch
-  std::vector<Index> order_;                // of epoch_
-  Index epoch_ = -1;
-  std::vector<Index> selected_;           // by the caller's row
-  std::vector<Index> positions_, ranks_;  // of the samples of the batch
-  bool is_copied_ = false;
-  Buffer<float> noise_;  // by rank: d_out numbers for each sample
+  Index epoch_ = -1;                        // of the lists
+  std::vector<Index> positions_, ranks_;    // of the samples, batch by batch
+  std::vector<Index> counts_;               // the samples of a batch that have been listed, at its first sample
+  Buffer<float> noise_;                     // by rank: d_out numbers for each sample
 };
 
 }  // namespace zeroloss

@@ -94,14 +94,15 @@ class StripInputs {
         has_constant_(all.has_constant_) {}
 
   /// Copies the rows at increasing positions of `all`. None of them are in groups.
-  void copy_rows(const StripInputs& all, const std::vector<Index>& positions) {
+  void copy_rows(const StripInputs& all, const Index* positions) {
     for (Index i = 0; i < n; ++i) {
       order_[i] = all.order_[positions[i]];
       if (!X_.empty()) std::copy_n(all.X_.data() + positions[i] * d_in, d_in, X_.data() + i * d_in);
     }
-    for (Index i = 0; i < strip_count<T>(n) * L && hot_count_ > 0; ++i)
-      std::copy_n(all.offsets_.data() + positions[std::min(i, n - 1)] * hot_count_, hot_count_,
-                  offsets_.data() + i * hot_count_);
+    for (Index i = 0; i < strip_count<T>(n) * L; ++i) {
+      const std::uint32_t* from = all.offsets_.data() + positions[std::min(i, n - 1)] * hot_count_;
+      for (Index e = 0; e < hot_count_; ++e) offsets_[i * hot_count_ + e] = from[e];
+    }
   }
 
   /// k if the rows are k-hot, else 0.

@@ -93,6 +93,19 @@ namespace detail {
 #endif
 }
 
+}  // namespace detail
+
+/// The words of a group, from block first_block ≥ 1 on: word 4 b + j of the stream from there on is number 8 j + b.
+[[gnu::noinline]] inline std::array<std::uint64_t, words_per_group> philox_group(PhiloxKey key,
+                                                                                 std::uint64_t first_block,
+                                                                                 std::uint64_t step) {
+  std::array<std::uint64_t, words_per_group> words;
+  detail::write_group(key, first_block, step, words.data());
+  return words;
+}
+
+namespace detail {
+
 /// −2 log u with u = (x + ½) 2⁻³¹ for integers 0 ≤ x < 2³¹.
 [[gnu::always_inline]] inline Vector<float> minus_twice_log(Vector<std::int32_t> x) {
   const Vector<float> u = (__builtin_convertvector(x, Vector<float>) + 0.5f) * 0x1p-31f;
