@@ -197,11 +197,13 @@ class Descent {
   /// Computes H = σ(X E) and S = σ'(X E) of one strip of units. They are stored for both phases, except for ReLU on
   /// k-hot rows, which is cheap to recompute. S of ReLU is not stored. Rows beyond n stay zero.
   void activate_strip(DescentSamples<T>& samples, Index u) {
-    T* const H = samples.H_of(u);
+    T *const H = samples.H_of(u), *const S = samples.S_of(u);
+    const auto n = static_cast<std::size_t>(samples.n);
     if (activation_.kind == ActivationKind::relu)
       return samples.X.multiply(theta_.E(u), H, [](Vector<T> z) { return z < Vector<T>{} ? Vector<T>{} : z; });
+    if (samples.X.hot_count() == 2) return activate_registers(activation_, samples.X.pair_sums(theta_.E(u)), H, S, n);
     samples.X.multiply(theta_.E(u), H, [](Vector<T> z) { return z; });
-    activate(activation_, H, H, samples.S_of(u), static_cast<std::size_t>(samples.n * L));
+    activate(activation_, H, H, S, n * L);
   }
 
   /// Computes G = 2c (H W − Y), or F/T for the cross-entropy, for the strips [begin, end) of samples.

@@ -51,6 +51,18 @@ struct HotRows {
   [[gnu::always_inline]] HotRows from(Index i) const { return {offsets + i * k(), count}; }
 };
 
+/// The rows of Z = X E of pairs, for one strip of hidden units.
+template <class T>
+struct PairSums {
+  const T* E;
+  HotRows<2> pairs;
+  Vector<T> b;  // the biases, or −0, which changes no number
+
+  [[gnu::always_inline]] Vector<T> operator()(std::size_t i) const {
+    return pairs.add_rows(E, static_cast<Index>(i)) + b;
+  }
+};
+
 /// The place of a row of E among the columns of Eᵀ, which begin a new register at `split`.
 template <class T>
 constexpr Index transposed_row(Index row, Index split) {
@@ -123,6 +135,11 @@ class StripInputs {
   Index grouped_count() const { return grouped_count_; }
   /// The caller's row at position i of the sorted samples.
   Index caller_row(Index i) const { return order_[i]; }
+
+  /// The rows of Z = X E for one strip of hidden units, if the inputs are pairs.
+  PairSums<T> pair_sums(const T* E) const {
+    return {E, hot_rows<2>(), has_constant_ ? load(E + (d_in - 1) * L) : broadcast(-T(0))};
+  }
 
   /// Writes finish(Z) with Z = X E for one strip of hidden units.
   template <class Finish>

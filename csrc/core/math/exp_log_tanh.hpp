@@ -41,10 +41,9 @@ struct Constants<double> {
                                    0.0083333333334472594,  0.0013888888947727362,  0.00019841269607174817,
                                    2.4801489318727205e-05, 2.7557497479187718e-06, 2.7631478356229086e-07,
                                    2.5028104798238917e-08};
-  static constexpr double log[] = {0.16666666666666577,    0.025000000000096893,   0.0044642857106538718,
-                                   0.00086805562294570984, 0.00017755610103405113, 3.7564799913529486e-05,
-                                   8.1184146653016998e-06, 1.8469555638089159e-06, 3.1846169497137766e-07,
-                                   1.6215812342105734e-07};
+  static constexpr double log[] = {0.6666666666666631,  0.4000000000015503,  0.2857142854818478,  0.22222223947410172,
+                                   0.18181744745886835, 0.15386542044581678, 0.13301210587630305, 0.12104207982978112,
+                                   0.08348282256657683, 0.17003511642435862};
   static constexpr double tail[] = {0.5,
                                     0.82660634845126968,
                                     0.67753766166697493,
@@ -76,7 +75,7 @@ struct Constants<float> {
   static constexpr float exp_zero = -107;
   static constexpr float tail_zero = 14.5f;
   static constexpr float exp[] = {0.499999881f, 0.166665182f, 0.0416696556f, 0.00836896151f, 0.00137448183f};
-  static constexpr float log[] = {0.166666687f, 0.0249993466f, 0.0044710883f, 0.000837777218f, 0.000236640626f};
+  static constexpr float log[] = {0.666666746f, 0.399989545f, 0.286149651f, 0.214470968f, 0.242320001f};
   static constexpr float tail[] = {0.5f, 0.437350184f, 0.182512999f, 0.0403835773f, 0.0040775775f};
   static constexpr float tail_below[] = {1, 1.67258525f, 1.1995517f, 0.467559367f, 0.101233274f, 0.0102208471f};
 };
@@ -110,19 +109,19 @@ template <class T>
   return from_word<T>((to_word<T>(x) & ~sign_word<T>) | (to_word<T>(y) & sign_word<T>));
 }
 
-/// Σ_i coefficient_i xⁱ over i = first, first + 2, …, divided by x^first, by Horner's rule in x².
-template <class T, std::size_t first, std::size_t size>
-[[gnu::always_inline]] inline Vector<T> every_other(Vector<T> x_squared, const T (&coefficient)[size]) {
-  if constexpr (first + 2 >= size)
+/// Σ_i coefficient_i xⁱ over i = first, first + stride, …, divided by x^first, by Horner's rule in y = x^stride.
+template <class T, std::size_t first, std::size_t stride, std::size_t size>
+[[gnu::always_inline]] inline Vector<T> horner(Vector<T> y, const T (&coefficient)[size]) {
+  if constexpr (first + stride >= size)
     return broadcast(coefficient[first]);
   else
-    return coefficient[first] + x_squared * every_other<T, first + 2>(x_squared, coefficient);
+    return coefficient[first] + y * horner<T, first + stride, stride>(y, coefficient);
 }
 
 /// Σ_i coefficient_i xⁱ, with separate sums of even and odd powers: two chains of half the length.
 template <class T, std::size_t size>
 [[gnu::always_inline]] inline Vector<T> polynomial(Vector<T> x, Vector<T> x_squared, const T (&coefficient)[size]) {
-  return every_other<T, 0>(x_squared, coefficient) + x * every_other<T, 1>(x_squared, coefficient);
+  return horner<T, 0, 2>(x_squared, coefficient) + x * horner<T, 1, 2>(x_squared, coefficient);
 }
 
 /// Whether the compiler fuses multiplications and additions (the product is not rounded before the addition).
@@ -197,7 +196,8 @@ template <class T>
 [[gnu::always_inline]] inline ValueAndSlope<T> tanh(Vector<T> x) {
   constexpr T limit = Constants<T>::exp_zero / 2;
   const Vector<T> minus_x = from_word<T>(to_word<T>(x) | sign_word<T>);  // −|x|
-  const Exponential<T> q = exponential<T>(T(2) * at_least<T>(minus_x, broadcast(limit)));
+  const Vector<T> bounded = at_least<T>(minus_x, broadcast(limit));
+  const Exponential<T> q = exponential<T>(bounded + bounded);
   const Vector<T> product = q.power * q.excess, scaled = q.power + product;
   const Vector<T> one_minus_q = (T(1) - unscale<T> * q.power) - unscale<T> * product;
   const Vector<T> ratio = T(1) / (T(1) + unscale<T> * scaled);
@@ -216,14 +216,14 @@ template <class T>
   return exponential<T>(at_least<T>(x, broadcast(Constants<T>::exp_zero))).scaled() * unscale<T>;
 }
 
-/// For 0 ≤ q ≤ 1: log(1 + q) = 2 artanh(w/2) = w + w³P(w²)/2, where w = q/(1 + q/2) = q − wq/2. And q/(1 + q) if the
-/// sign bit of z is set, else 1/(1 + q). Both need one division only, by (1 + q)(1 + q/2).
+/// For 0 ≤ q ≤ 1: log(1 + q) = 2 artanh s = 2s + s³P(s²), where s = q/(2 + q) and 2s = q − sq. And q/(1 + q) if the
+/// sign bit of z is set, else 1/(1 + q). Both need one division only, by (1 + q)(2 + q).
 template <class T>
 [[gnu::always_inline]] inline SoftStep<T> soft_step(Vector<T> q, Vector<T> z) {
-  const Vector<T> u = T(1) + q, v = T(1) + T(0.5) * q, ratio = T(1) / (u * v);
-  const Vector<T> w = q * (u * ratio), w2 = w * w;
-  const Vector<T> P = polynomial<T>(w2, w2 * w2, Constants<T>::log);
-  return {q - T(0.5) * w * (q - w2 * P), select_by_sign<T>(z, q * v, v) * ratio};
+  const Vector<T> u = T(1) + q, v = T(2) + q, ratio = T(1) / (u * v);
+  const Vector<T> s = q * (u * ratio), s2 = s * s;
+  const Vector<T> P = horner<T, 0, 1>(s2, Constants<T>::log);
+  return {q - s * (q - s2 * P), select_by_sign<T>(z, q * v, v) * ratio};
 }
 
 /// φ(a) = exp(−a²/2)/√(2π) and Q(a) = ∫_a^∞ φ, the standard normal density and upper tail.

@@ -102,65 +102,88 @@ struct Softplus {
 template <class T, class Sigma>
 concept ExponentialFirst = requires(Sigma sigma, Vector<T> z) { sigma.exponential(z); };
 
-/// Applies σ to whole registers, two at a time. An element's bits must not depend on its position. Therefore this is
+/// Applies σ to the registers Z(i), two at a time. An element's bits must not depend on its position. Therefore this is
 /// one piece of machine code, the same for every caller, and no sum has two products as terms, because the compiler
-/// could choose which of them to fuse.
-template <class T, class Sigma>
-[[gnu::noipa, gnu::noinline]] void apply_to_registers(Sigma sigma, const T* Z, T* H, T* S, std::size_t registers) {
+/// could choose which of them to fuse. Z may read H at the same place.
+template <class T, class Sigma, class Source>
+[[gnu::noipa, gnu::noinline]] void apply_to_registers(Sigma sigma, Source Z, T* H, T* S, std::size_t registers) {
   constexpr std::size_t width = lanes<T>, block = 64;
-  for (std::size_t start = 0; start < registers; start += block) {
-    const std::size_t begin = start * width, end = std::min(start + block, registers) * width;
+  for (std::size_t begin = 0; begin < registers; begin += block) {
+    const std::size_t end = std::min(begin + block, registers);
     if constexpr (ExponentialFirst<T, Sigma>) {
 #pragma GCC unroll 2
-      for (std::size_t i = begin; i < end; i += width) store(S + i, sigma.exponential(load(Z + i)));
+      for (std::size_t i = begin; i < end; ++i) {
+        const Vector<T> z = Z(i);
+        store(H + i * width, z);
+        store(S + i * width, sigma.exponential(z));
+      }
     }
 #pragma GCC unroll 2
-    for (std::size_t i = begin; i < end; i += width) {
+    for (std::size_t i = begin; i < end; ++i) {
       ValueAndSlope<T> result;
       if constexpr (ExponentialFirst<T, Sigma>)
-        result = sigma(load(Z + i), load(S + i));
+        result = sigma(load(H + i * width), load(S + i * width));
       else
-        result = sigma(load(Z + i));
-      store(H + i, result.value);
-      store(S + i, result.slope);
+        result = sigma(Z(i));
+      store(H + i * width, result.value);
+      store(S + i * width, result.slope);
     }
   }
 }
+
+/// The registers of an array.
+template <class T>
+struct StoredRegisters {
+  const T* array;
+  [[gnu::always_inline]] Vector<T> operator()(std::size_t i) const { return load(array + i * lanes<T>); }
+};
 
 /// Applies σ to any number of elements. The last count % lanes elements go through a padded register.
 template <class T, class Sigma>
 void apply_to_all(Sigma sigma, const T* Z, T* H, T* S, std::size_t count) {
   constexpr std::size_t width = lanes<T>;
   const std::size_t rest = count % width, whole = count - rest;
-  apply_to_registers(sigma, Z, H, S, whole / width);
+  apply_to_registers(sigma, StoredRegisters<T>{Z}, H, S, whole / width);
   if (rest == 0) return;
   T z[width] = {}, value[width], slope[width];
   std::copy_n(Z + whole, rest, z);
-  apply_to_registers(sigma, z, value, slope, 1);
+  apply_to_registers(sigma, StoredRegisters<T>{z}, value, slope, 1);
   std::copy_n(value, rest, H + whole);
   std::copy_n(slope, rest, S + whole);
+}
+
+/// Calls f with the functor of an activation.
+template <class T, class F>
+void with_functor(const Activation& activation, const F& f) {
+  const T parameter = static_cast<T>(activation.parameter);
+  switch (activation.kind) {
+    case ActivationKind::identity:
+      return f(Identity<T>{});
+    case ActivationKind::relu:
+      return f(Relu<T>{});
+    case ActivationKind::leaky_relu:
+      return f(LeakyRelu<T>{parameter});
+    case ActivationKind::square:
+      return f(Square<T>{});
+    case ActivationKind::tanh:
+      return f(Tanh<T>{});
+    case ActivationKind::gelu:
+      return f(Gelu<T>{});
+    case ActivationKind::softplus:
+      return f(Softplus<T>{parameter, T(1) / parameter});
+  }
 }
 
 /// H = σ(Z) and S = σ'(Z), each of `count` elements at any alignment. H may be Z; S must not overlap either.
 template <class T>
 void activate(const Activation& activation, const T* Z, T* H, T* S, std::size_t count) {
-  const T parameter = static_cast<T>(activation.parameter);
-  switch (activation.kind) {
-    case ActivationKind::identity:
-      return apply_to_all(Identity<T>{}, Z, H, S, count);
-    case ActivationKind::relu:
-      return apply_to_all(Relu<T>{}, Z, H, S, count);
-    case ActivationKind::leaky_relu:
-      return apply_to_all(LeakyRelu<T>{parameter}, Z, H, S, count);
-    case ActivationKind::square:
-      return apply_to_all(Square<T>{}, Z, H, S, count);
-    case ActivationKind::tanh:
-      return apply_to_all(Tanh<T>{}, Z, H, S, count);
-    case ActivationKind::gelu:
-      return apply_to_all(Gelu<T>{}, Z, H, S, count);
-    case ActivationKind::softplus:
-      return apply_to_all(Softplus<T>{parameter, T(1) / parameter}, Z, H, S, count);
-  }
+  with_functor<T>(activation, [=](auto sigma) { apply_to_all(sigma, Z, H, S, count); });
+}
+
+/// H = σ(Z) and S = σ'(Z) for the registers Z(i), which are computed on the way.
+template <class T, class Source>
+void activate_registers(const Activation& activation, Source Z, T* H, T* S, std::size_t registers) {
+  with_functor<T>(activation, [=](auto sigma) { apply_to_registers(sigma, Z, H, S, registers); });
 }
 
 /// S₂ = σ''(Z) for whole registers. It is not inlined, for the reason given at `apply_to_registers`.
