@@ -238,6 +238,12 @@ def test_label_noise_follows_its_flow_and_minibatches_do_not_drift():
             ["study", "label-noise", "--set", "activation=relu"],
             "activation: expected a smooth one, which the flow needs",
         ),
+        (["study", "label-noise", "--set", "rate_p=1"], " rate_p: expected an integer of at least 2, got 1"),
+        (["study", "label-noise", "--set", "rate_hidden=0"], " rate_hidden: expected an integer of at least 1, got 0"),
+        (
+            ["study", "label-noise", "--set", "rate_test_count=15"],
+            "rate_test_count: expected less than 15, the number of samples, got 15",
+        ),
         (
             ["study", "vanishing-decay", "--set", "weight_decays=[1e-12]"],
             "weight_decays: expected work of at most 24 hours, got 2 runs of 6.0e+12 steps in all, about",

@@ -64,8 +64,14 @@ def check(s: Settings) -> None:
         _checks.positive(name, getattr(s, name))
     for lr in s.learning_rates:
         _checks.positive("learning_rates", lr)
-    for name, least in (("times", 1), ("steps", s.times), ("start_steps", 1), ("rate_seeds", 2)):
-        _checks.integer(name, getattr(s, name), least)
+    least = {"times": 1, "steps": s.times, "start_steps": 1, "rate_seeds": 2, "rate_p": 2, "rate_hidden": 1}
+    for name, at_least in {**least, "rate_test_count": 0}.items():
+        _checks.integer(name, getattr(s, name), at_least)
+    samples = s.rate_p * (s.rate_p + 1) // 2
+    if s.rate_test_count >= samples:
+        raise ArgumentValueError(
+            "rate_test_count", f"expected less than {samples}, the number of samples, got {s.rate_test_count}"
+        )
     data, net = make_addition(s.p, s.hidden, s.activation, 0)
     if has_kink(net):
         raise ArgumentValueError("activation", f"expected a smooth one, which the flow needs, got {s.activation}")
