@@ -235,6 +235,8 @@ def test_the_time_of_a_step():
     time = zl.NoiseFlow.time_per_step
     assert time(zl.GradientDescent(0.2, label_noise_std=0.3), data) == pytest.approx(0.2**2 * 0.3**2 / 130)
     assert time(zl.GradientDescent(0.2), data) == 0
+    constant = zl.GradientDescent(zl.learning_rate.Constant(0.2), label_noise_std=0.3)
+    assert time(constant, data) == time(replace(constant, lr=0.2), data) > 0
 
 
 BAD = [

@@ -22,6 +22,7 @@ from ..geometry.solver import singular_error
 from ..networks import Network, check_fits, has_kink, kernel_activation
 from .flow import convert_step_settings
 from .gradient_descent import GradientDescent
+from .learning_rate import Constant
 from .on_set import Layers, OnSetStepper, explicit_cost
 from .stepper import Cost, Record
 
@@ -128,10 +129,11 @@ class NoiseFlow:
                     "descent",
                     f"expected {field.name}={field.default!r}, which the flow assumes, got {format_value(value)}",
                 )
-        if not isinstance(descent.lr, float):
-            raise ArgumentValueError("descent", f"expected a constant lr, got {format_value(descent.lr)}")
+        lr = descent.lr.lr if isinstance(descent.lr, Constant) else descent.lr
+        if not isinstance(lr, float):
+            raise ArgumentValueError("descent", f"expected a constant lr, got {format_value(lr)}")
         N = data.Y_train.size
-        lr = descent.lr / (1 - descent.momentum) * (N if descent.reduction == "sum" else 1)
+        lr = lr / (1 - descent.momentum) * (N if descent.reduction == "sum" else 1)
         return float((lr * descent.label_noise_std) ** 2 / (2 * N))
 
     def start(self, data: Dataset, network: Network, threads: int = 1) -> NoiseFlowStepper:
