@@ -43,10 +43,10 @@ def hessian_product(
         The network θ.
     data : Dataset
         Its training samples determine the loss.
-    VE : array_like, (d_in, h)
-        The part of the direction for the first layer.
-    VW : array_like, (h, d_out)
-        The part for the second layer.
+    VE : array_like, (d_in, h) or (d_in + 1, h)
+        The part of the direction for the first layer. Hidden biases are the last row.
+    VW : array_like, (h, d_out) or (h + 1, d_out)
+        The part for the second layer. Biases of the outputs are the last row.
     loss : {"mse", "cross_entropy"}
         The loss, see `zeroloss.loss_and_gradient`.
     reduction : {"mean", "sum"}
@@ -58,9 +58,9 @@ def hessian_product(
 
     Returns
     -------
-    HE : ndarray, (d_in, h)
+    HE : ndarray, (d_in, h) or (d_in + 1, h)
         The part of the product for the first layer.
-    HW : ndarray, (h, d_out)
+    HW : ndarray, (h, d_out) or (h + 1, d_out)
         The part for the second layer.
 
     Raises
@@ -109,10 +109,10 @@ def gauss_newton_product(
         The network θ.
     data : Dataset
         Its training samples determine the loss.
-    VE : array_like, (d_in, h)
-        The part of the direction for the first layer.
-    VW : array_like, (h, d_out)
-        The part for the second layer.
+    VE : array_like, (d_in, h) or (d_in + 1, h)
+        The part of the direction for the first layer. Hidden biases are the last row.
+    VW : array_like, (h, d_out) or (h + 1, d_out)
+        The part for the second layer. Biases of the outputs are the last row.
     loss : {"mse", "cross_entropy"}
         The loss, see `zeroloss.loss_and_gradient`.
     reduction : {"mean", "sum"}
@@ -124,9 +124,9 @@ def gauss_newton_product(
 
     Returns
     -------
-    GE : ndarray, (d_in, h)
+    GE : ndarray, (d_in, h) or (d_in + 1, h)
         The part of the product for the first layer.
-    GW : ndarray, (h, d_out)
+    GW : ndarray, (h, d_out) or (h + 1, d_out)
         The part for the second layer.
 
     Raises

@@ -76,7 +76,8 @@ def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple
     data : Dataset
         The training samples X (n, d_in) and Y (n, d_out).
     ridge : float
-        The λ of Eq. 15, at least 0. With 0, K = H Hᵀ must be invertible, which needs h ≥ n.
+        The λ of Eq. 15, at least 0. With 0, K = H Hᵀ must be invertible, which needs h ≥ n, or h + 1 ≥ n with
+        biases of the outputs.
 
     Returns
     -------
@@ -91,7 +92,7 @@ def predicted_gradient(net: Network, data: Dataset, ridge: float = 0.0) -> tuple
     numpy.linalg.LinAlgError
         If K + λI cannot be factored. The message has its condition number.
     ValueError, TypeError
-        If the network does not fit the data, ridge < 0, or ridge = 0 with n > h.
+        If the network does not fit the data, ridge < 0, or ridge = 0 with more samples than columns of H.
     """
     check_fits(net, data)
     ridge = _checks.not_negative("ridge", ridge)

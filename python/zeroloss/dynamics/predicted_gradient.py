@@ -26,14 +26,16 @@ class PredictedGradient:
     """The predicted gradient of the first layer: E ← E + step_size · ΔE with ΔE = Xᵀ((B Wᵀ) ⊙ σ'(Z)) − E.
 
     B = (K + λI)⁻¹ Y with K = H Hᵀ, and W = φ(E) = Hᵀ B is the optimal second layer. X and Y are all training samples
-    (full batch). The W of the starting network is ignored; records and results have W = φ(E).
+    (full batch). The W of the starting network is ignored; records and results have W = φ(E). If the outputs have
+    biases, H has a further column of ones, and φ(E) a further row: the biases are optimal, too, and ridge counts them.
 
     Parameters
     ----------
     step_size : float, optional
         The size η of fixed steps, above 0. Give either ``step_size`` or ``rtol``.
     ridge : float
-        The λ of Eq. 15, at least 0. With 0 (Eq. 20), K must be invertible: h ≥ n and independent rows of H.
+        The λ of Eq. 15, at least 0. With 0 (Eq. 20), K must be invertible: h ≥ n and independent rows of H. With biases
+        of the outputs, h + 1 ≥ n suffices.
     rtol : float, optional
         The relative tolerance of adaptive steps, above 0. They need a float64 network.
     atol : float, optional

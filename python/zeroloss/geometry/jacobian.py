@@ -50,10 +50,10 @@ def jacobian_product(net: Network, data: Dataset, vE: ArrayLike, vW: ArrayLike) 
         The network θ, in float64.
     data : Dataset
         Its training samples determine J.
-    vE : array_like, (d_in, h)
-        The part of the vector v for the first layer.
-    vW : array_like, (h, d_out)
-        The part of v for the second layer.
+    vE : array_like, (d_in, h) or (d_in + 1, h)
+        The part of the vector v for the first layer. Hidden biases are the last row.
+    vW : array_like, (h, d_out) or (h + 1, d_out)
+        The part of v for the second layer. Biases of the outputs are the last row.
 
     Returns
     -------
@@ -87,10 +87,10 @@ def jacobian_transposed_product(
 
     Returns
     -------
-    vE : ndarray, (d_in, h)
-        The part of the product for the first layer.
-    vW : ndarray, (h, d_out)
-        The part for the second layer.
+    vE : ndarray, (d_in, h) or (d_in + 1, h)
+        The part of the product for the first layer. Hidden biases are the last row.
+    vW : ndarray, (h, d_out) or (h + 1, d_out)
+        The part for the second layer. Biases of the outputs are the last row.
 
     Raises
     ------
