@@ -104,7 +104,7 @@ def sign_changes(first_layers: ArrayLike | Sequence[Network], data: Dataset, *, 
     ----------
     first_layers : array_like, (m, d_in, h) or (m, d_in + 1, h), or sequence of Network
         E at steps within a window of the run, for example ``run.snapshots.E.sel(step=slice(first, last))``. Hidden
-        biases are the last row.
+        biases are the last row. ``run.snapshots.E`` does not have it: append ``run.snapshots.bias_hidden``.
     data : Dataset
         Its training samples are used.
     at_least : int
