@@ -107,12 +107,6 @@ class DescentSettings(ABC):
                 raise ArgumentValueError(name, f"expected an integer below 2^64, got {_checks.format_value(seed)}")
             _checks.set_fields(self, **{name: seed})
         _checks.set_fields(self, label_noise_std=_checks.not_negative("label_noise_std", self.label_noise_std))
-        for name, needed, given in (
-            ("batch_seed", "batch_size", self.batch_size is not None),
-            ("noise_seed", "label_noise_std above 0", self.label_noise_std > 0),
-        ):
-            if getattr(self, name) != 0 and not given:
-                raise ArgumentValueError(name, f"needs {needed}, got {getattr(self, name)} without it")
 
     def _check_norm_constraint(self) -> None:
         _checks.choice("norm_layers", self.norm_layers, LAYERS)

@@ -59,11 +59,11 @@ class GradientDescent(DescentSettings):
     batch_size : int, optional
         The number of samples in a step, from 1 to n. By default every step uses all n samples. See the notes.
     batch_seed : int
-        The seed of the minibatches, from 0 to 2⁶⁴ − 1, by default 0. Another seed needs ``batch_size``.
+        The seed of the minibatches, from 0 to 2⁶⁴ − 1, by default 0. Without ``batch_size`` it does nothing.
     label_noise_std : float
         The standard deviation of the noise that every step adds to its targets, at least 0. See the notes.
     noise_seed : int
-        The seed of the noise, from 0 to 2⁶⁴ − 1, by default 0. Another seed needs ``label_noise_std`` above 0.
+        The seed of the noise, from 0 to 2⁶⁴ − 1, by default 0. Without label noise it does nothing.
     temperature : float
         The number T > 0 that divides the outputs in the cross-entropy, F/T. By default 1.
     decay_biases : bool
