@@ -53,6 +53,15 @@ def test_a_run_is_drawn_from_its_records(runs):
     assert shown["loss"].get_yscale() == "log"
 
 
+def test_the_norm_of_the_biases_is_drawn_where_a_network_has_them(runs):
+    net = zl.networks.uniform_fan_in(DATA, hidden=12, seed=1, bias="both")
+    biased = zl.simulate(zl.GradientDescent(lr=1.0), DATA, net, steps=30, record_every=10, progress=False)
+    (line,) = panels(biased.plot())["norms"].lines[2:3]
+    np.testing.assert_array_equal(line.get_ydata(), biased.history.norm_bias)
+    legend = panels(zl.plots.plot_history([runs[0].history, biased.history]))["norms"].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["‖E‖", "‖W‖", "biases"]
+
+
 def test_an_event_is_marked_at_its_time(runs):
     """Slow time is weight_decay · lr · step here, also between two records."""
     step = runs[0].events[EVENTS[0]]

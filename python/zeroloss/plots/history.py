@@ -33,13 +33,13 @@ _MOST_DIFFERENCES = 3  # settings in the name of a run
 _PANELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "loss": {"train_loss": ("train", "blue"), "test_loss": ("test", "vermilion")},
     "accuracy": {"train_accuracy": ("train", "blue"), "test_accuracy": ("test", "vermilion")},
-    "norms": {"norm_E": ("‖E‖", "green"), "norm_W": ("‖W‖", "orange")},
+    "norms": {"norm_E": ("‖E‖", "green"), "norm_W": ("‖W‖", "orange"), "norm_bias": ("biases", "purple")},
     "cosine of updates": {
         "alignment_cosine": ("with the norm-minimising direction", "purple"),
         "alignment_decay_cosine": ("with −θ", "grey"),
     },
 }
-_DASHES = ("-", (0, (3, 1.5)))
+_DASHES = ("-", (0, (3, 1.5)), (0, (1, 1.5)))
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,7 @@ def _find_panels(runs: Sequence[Curves]) -> dict[str, Mapping[str, tuple[str, st
 
 def _draw_lines(axes: Axes, runs: Sequence[Curves], against: str, variables: Mapping[str, tuple[str, str]]) -> None:
     """Draw variables of all runs: one run in a colour for each variable, several in a colour and dashes for each."""
+    variables = {name: variable for name, variable in variables.items() if any(name in run.history for run in runs)}
     styles = dict(zip(variables, _DASHES, strict=False))
     for run in runs:
         marker = "o" if run.history.sizes["step"] == 1 else None  # A line through one point is not visible.
