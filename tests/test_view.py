@@ -136,6 +136,15 @@ def test_scripts_and_policy_agree(directory):
     assert re.findall(r'(?:src|href)="(?!data:)', re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)) == []
 
 
+def test_the_trace_of_the_hessian_has_a_chart_of_its_own():
+    data = zl.datasets.modular_addition(5, test_count=2)
+    net = zl.networks.uniform_fan_in(data, hidden=24, seed=1, activation="softplus(5)")
+    start = zl.geometry.project(net, data).network
+    run = zl.simulate(zl.NoiseFlow(step_size=1e-3), data, start, steps=2, progress=False)
+    (chart,) = [chart for chart in measured_charts(run) if chart["name"] == "measured trace"]
+    assert [curve[0] for curve in chart["curves"]] == ["hessian_trace"]
+
+
 def test_pairs_are_found_in_the_inputs():
     def decode(data):
         return set(map(tuple, pairs_of(data).tolist()))

@@ -1,4 +1,4 @@
-"""The charts of measured variables: alignment, distance, singular values, sharpness, units and pairs, and others."""
+"""The charts of measured variables: alignment, distance, singular values, curvature, units and pairs, and others."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _TITLES = {
     "distance": "distance to the zero-loss set",
     "singular": "singular values",
     "sharpness": "sharpness",
+    "trace": "trace of the Hessian",
     "counts": "active units and pinned pairs",
     "other": "other variables",
 }
@@ -70,6 +71,8 @@ def _kind(name: str) -> str:
         return "singular"
     if "sharpness" in name:
         return "sharpness"
+    if name.endswith("hessian_trace"):
+        return "trace"
     return "counts" if name.endswith(("active_units", "pinned_pairs")) else "other"
 
 
