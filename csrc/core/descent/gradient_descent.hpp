@@ -311,7 +311,8 @@ class Descent {
                                first == 0,
                                first + count == batch.n,
                                plain};
-      constexpr int fewest = backward.first && backward.last ? 1 : fewest_of_several(backward_outputs);
+      using Backward = std::remove_cvref_t<decltype(backward)>;
+      constexpr int fewest = Backward::first && Backward::last ? 1 : fewest_of_several(backward_outputs);
       with_number<backward_outputs, fewest>(width, [&](auto K) { gradients_tile<K>(backward, t); });
     };
     const bool are_pairs = X.hot_count() == 2;
