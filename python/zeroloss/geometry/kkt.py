@@ -165,7 +165,7 @@ def best_multiplier(net: Network, data: Dataset, corner: Corner | None) -> tuple
 def _least_squares(net: Network, data: Dataset, H: Matrix, S: Matrix, held: NDArray[np.bool_] | None) -> Matrix:
     """Minimise ‖P (θ − JᵀΛ)‖ over Λ, with the projector P off the held pairs. Returns Λ, (n, d_out).
 
-    H and S are those of `hidden_activations`, but the slopes S of held pairs are 0.
+    H and S are as in `hidden_activations`, but the slopes S of held pairs are 0.
     """
     bases = null_spaces(data.X_train, held) if held is not None and held.any() else None
     W = net.W[: net.hidden]

@@ -12,7 +12,7 @@ from .. import _checks
 from .._choices import ProjectionMethod, Solver
 from .._kernels import kernels
 from ..datasets import Dataset, kernel_samples
-from ..networks import Network, fold_biases, kernel_activation
+from ..networks import Network, kernel_activation
 from .solver import LostRankError, checked_zero_loss_set, singular_error
 
 PROJECTIONS = ("gauss_newton", "chord", "momentum")
@@ -175,8 +175,8 @@ def retract(
 
 def momentum_descent(net: Network, data: Dataset, lr: float) -> kernels.Descent64:
     """Make the paper's descent towards the set: mean squared error, momentum 0.9, no weight decay."""
-    net, data = fold_biases(net, data)
-    train, test = (kernel_samples(data, part, np.dtype("float64")) for part in ("train", "test"))
+    has_constant = net.bias_hidden is not None
+    train, test = (kernel_samples(data, part, np.dtype("float64"), has_constant) for part in ("train", "test"))
     return kernels.Descent64(
         train,
         test,
@@ -185,7 +185,7 @@ def momentum_descent(net: Network, data: Dataset, lr: float) -> kernels.Descent6
         kernels.Optimizer("sgd", lr=lr, weight_decay_E=0.0, weight_decay_W=0.0, momentum=MOMENTUM),
         hidden=net.hidden,
         threads=1,
-        output_biases=len(net.W) > net.hidden,
+        output_biases=net.bias_output is not None,
     )
 
 
