@@ -132,8 +132,8 @@ def trace_gradient(
 
     Notes
     -----
-    With N = n·d_out, the gradient of the trace in `trace` is (4/N) Xᵀ[d_out H ⊙ S + |x|² S ⊙ S₂ ⊙ |W_u|²] for E and
-    (4/N) (Σ_i |x_i|² S_iu²) W_u for row u of W. H = σ(Z), S = σ'(Z) and S₂ = σ''(Z) with Z = X E. At kinks of ReLU
+    With N = n·d_out, the gradient of the trace in `trace` is (4/N) Xᵀ[d_out H ⊙ S + ‖x‖² S ⊙ S₂ ⊙ ‖W_u‖²] for E and
+    (4/N) (Σ_i ‖x_i‖² S_iu²) W_u for row u of W. H = σ(Z), S = σ'(Z) and S₂ = σ''(Z) with Z = X E. At kinks of ReLU
     and leaky ReLU the trace jumps, and S₂ is 0 by definition.
 
     Examples

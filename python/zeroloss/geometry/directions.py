@@ -126,7 +126,7 @@ class TangentSpace:
         return np.asarray(np.linalg.norm(g) / np.linalg.norm(across) * across)
 
     def layer_balance(self) -> NDArray[np.float64]:
-        """Return half the gradient of ‖E‖² − ‖W‖², (1, d). Hidden biases count as rows of E; output biases do not count."""
+        """Return half the gradient of ‖E‖² − ‖W‖², (1, d). Hidden biases count in E, output biases do not."""
         second = -self._net.W
         second[self._net.hidden :] = 0
         return np.concatenate([self._net.E.ravel(), second.ravel()])[None]
