@@ -77,9 +77,9 @@ def descend(
     descent = GradientDescent(
         lr,
         batch_size=batch_size,
-        batch_seed=0 if batch_size is None else seed,
+        batch_seed=seed,
         label_noise_std=label_noise_std,
-        noise_seed=seed if label_noise_std > 0 else 0,
+        noise_seed=seed,
     )
 
     def on_set(net: Network) -> dict[str, float]:

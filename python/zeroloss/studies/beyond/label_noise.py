@@ -35,8 +35,8 @@ class Settings(AdditionSettings):
 
     All start after ``start_steps`` steps of descent without noise or weight decay, at lr 0.5, and a projection onto the
     set. ``times`` numbers are measured along each way. The norm flow continues to the slow time ``slow_time``. The
-    settings that begin with ``rate`` are those of the small problem, which is simulated with each of the
-    ``learning_rates`` and with ``rate_seeds`` seeds of the noise.
+    settings that begin with ``rate`` describe the small problem, which is simulated with each of the ``learning_rates``
+    and with ``rate_seeds`` seeds of the noise.
     """
 
     activation: str = "softplus(5)"
