@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from implementations import OURS, SIMULATE
+from operation_counts import Registers, count_operations, is_counted
 from step_cases import Case, bound, movement_error
 from worker import ImplementationFailedError, Worker
 
 #: Seconds that an implementation may take to prepare. Only torch.compile needs as long.
 PATIENCE = 90.0
+
+#: The share of the rate that counting operations allows, from which on a row meets the goal.
+GOAL = 0.9
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Row:
     )  # per step: processor time on one core, else elapsed time
     clocks: dict[str, list[float]] = field(default_factory=dict)  # per step, elapsed time
     peaks: list[float] = field(default_factory=list)  # flops per second of one core
+    least_seconds: list[float] = field(default_factory=list)  # that counting operations allows one core; maybe empty
     errors: dict[str, float] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -57,6 +62,18 @@ class Row:
         """Return our share of the peak of all cores in each round."""
         pairs = zip(self.seconds[OURS], self.peaks, strict=True)
         return [self.case.flops / seconds / (peak * self.cores) for seconds, peak in pairs]
+
+    def shares_of_bound(self) -> list[float]:
+        """Return the share of the rate that counting operations allows in each round. Empty if they are not counted."""
+        if not self.least_seconds:
+            return []
+        pairs = zip(self.seconds[OURS], self.least_seconds, strict=True)
+        return [least / self.cores / seconds for seconds, least in pairs]
+
+    def meets_goal(self) -> bool | None:
+        """Whether the share of the bound reaches the goal; None if operations are not counted."""
+        shares = self.shares_of_bound()
+        return float(np.median(shares)) >= GOAL if shares else None
 
     def ratios(self, name: str) -> list[float] | None:
         """Return the time of another implementation divided by ours in each round, or None if it was not timed."""
@@ -156,9 +173,13 @@ def _time_rounds(row: Row, pool: ProcessPool, steps: dict[str, int], rounds: int
     cores, it is the elapsed time.
     """
     names = list(steps)
+    registers = Registers(*pool.worker(OURS).ask("registers"), row.case.bits)
+    operations = count_operations(row.case, registers) if is_counted(row.case) else None
     for turn in range(rounds):
         with pool.alone(OURS) as ours:
             row.peaks.append(ours.ask("peak", row.case.bits, 0.01))
+            if operations:
+                row.least_seconds.append(operations.seconds(ours.ask("operation_costs", row.case.bits, 0.01)))
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
             with pool.alone(name) as worker:

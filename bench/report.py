@@ -11,11 +11,21 @@ from typing import Any
 import numpy as np
 
 from implementations import OURS, SIMULATE
-from measure import Row
+from measure import GOAL, Row
 
 _BASELINES = ("JAX", "PyTorch", "PyTorch by hand", "PyTorch compiled", "NumPy")
-_TITLES = ("step", "bits", "time", "range", "GFLOP/s", "% peak", *(f"× {name}" for name in _BASELINES))
-_WIDTHS = (34, 4, 9, 17, 8, 6, 7, 9, 17, 18, 8)
+_TITLES = (
+    "step",
+    "bits",
+    "time",
+    "range",
+    "GFLOP/s",
+    "% peak",
+    "% bound",
+    "met",
+    *(f"× {name}" for name in _BASELINES),
+)
+_WIDTHS = (34, 4, 9, 17, 8, 6, 7, 3, 7, 9, 17, 18, 8)
 
 
 def _align(cells: Sequence[str]) -> str:
@@ -38,6 +48,9 @@ def _cells(row: Row) -> list[str]:
     cells = [row.case.name, str(row.case.bits), _time(float(np.median(times)))]
     cells += [f"{_time(min(times))}–{_time(max(times))}", f"{row.rate() / 1e9:.1f}"]
     cells.append(f"{100 * np.median(row.shares()):.1f}")
+    bounds = row.shares_of_bound()
+    cells.append(f"{100 * np.median(bounds):.1f}" if bounds else "")
+    cells.append({None: "", True: "yes", False: "no"}[row.meets_goal()])
     for name in _BASELINES:
         ratios = row.ratios(name)
         cells.append("n/a" if ratios is None else f"{np.median(ratios):.2f}")
@@ -72,6 +85,13 @@ def notes(rows: Sequence[Row]) -> str:
                 f"{row.case.title}: simulate with a record every 1 000 steps takes {percent:+.1f} % "
                 f"over the bare kernel (rounds: {100 * (min(ratios) - 1):+.1f} to {100 * (max(ratios) - 1):+.1f})."
             )
+    counted = [row for row in rows if row.meets_goal() is not None]
+    if counted:
+        met = sum(bool(row.meets_goal()) for row in counted)
+        lines.append(
+            f"{met} of {len(counted)} rows reach {GOAL:.0%} of the rate that counting operations allows "
+            "(operation_counts.py)."
+        )
     busy = sum(sum(row.clocks[OURS]) for row in rows) / sum(sum(row.seconds[OURS]) for row in rows) - 1
     lines.append(f"Other work on the core while ours was timed: {100 * busy:.0f} % of our processor time.")
     worst = max((error / row.bound, name, row) for row in rows for name, error in row.errors.items())
@@ -137,6 +157,7 @@ def write(
 def _numbers(row: Row) -> dict[str, Any]:
     numbers = asdict(row)
     numbers.update(name=row.case.name, flops=row.case.flops, share=float(np.median(row.shares())))
+    numbers["share_of_bound"] = float(np.median(row.shares_of_bound())) if row.least_seconds else None
     numbers["median_ratios"] = {name: float(np.median(row.ratios(name) or [])) for name in row.seconds if name != OURS}
     return numbers
 

@@ -147,6 +147,19 @@ class _Child:
         measure = kernels.fma_peak32 if bits == 32 else kernels.fma_peak64
         return float(measure(seconds))
 
+    def operation_costs(self, bits: int, seconds: float) -> dict[str, float]:
+        """Return the costs of operations on registers of this core, in seconds, at our instruction-set level."""
+        from zeroloss._kernels import kernels  # noqa: PLC0415
+
+        measure = kernels.operation_costs32 if bits == 32 else kernels.operation_costs64
+        return dict(measure(seconds))
+
+    def registers(self) -> tuple[int, int]:
+        """Return the bytes in a register and the number of registers, at our instruction-set level."""
+        from zeroloss._kernels import kernels  # noqa: PLC0415
+
+        return kernels.register_bytes, kernels.register_count
+
     def memory(self) -> tuple[float, float]:
         """Return the peak resident memory in MB, now and before the case was prepared."""
         return _peak_memory(), self._memory_before

@@ -3,7 +3,7 @@
 
 #include "../core/descent/norm_control.hpp"
 #include "../core/descent/optimizer.hpp"
-#include "../core/math/fma_peak_benchmark.hpp"
+#include "../core/math/operation_costs_benchmark.hpp"
 #include "../core/network/activation.hpp"
 #include "../core/network/loss.hpp"
 #include "../core/network/record.hpp"
@@ -59,6 +59,21 @@ NormControl norm_control(const std::string& kind, bool E, bool W, double ratio, 
   throw std::invalid_argument("kind: expected hold, cap or rescale, got " + kind);
 }
 
+template <class T>
+py::dict describe_costs(double seconds) {
+  const OperationCosts costs = [seconds] {
+    const py::gil_scoped_release release;
+    return operation_costs<T>(seconds);
+  }();
+  py::dict result;
+  result["multiply_add"] = costs.multiply_add;
+  result["simple"] = costs.simple;
+  result["permute"] = costs.permute;
+  result["load"] = costs.load;
+  result["store"] = costs.store;
+  return result;
+}
+
 }  // namespace
 }  // namespace zeroloss
 
@@ -89,6 +104,10 @@ PYBIND11_MODULE(ZEROLOSS_MODULE, m) {
   m.attr("record_dtype") = py::dtype::of<Record>();
   m.def("fma_peak32", &fma_peak<float>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
   m.def("fma_peak64", &fma_peak<double>, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
+  m.def("operation_costs32", &describe_costs<float>, py::arg("seconds"));
+  m.def("operation_costs64", &describe_costs<double>, py::arg("seconds"));
+  m.attr("register_bytes") = register_bytes;
+  m.attr("register_count") = register_count;
   bind_samples(m);
   bind_network(m);
   bind_descent_chunk(m);

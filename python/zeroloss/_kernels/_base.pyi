@@ -5,6 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 compiler: str
+register_bytes: int
+register_count: int
 eigen: str
 
 _F32 = NDArray[np.float32]
@@ -189,6 +191,8 @@ def describe(train: Samples64, test: Samples64, E: _F64, W: _F64, activation: Ac
 def frobenius_norm(A: _Any) -> float: ...
 def fma_peak32(seconds: float) -> float: ...
 def fma_peak64(seconds: float) -> float: ...
+def operation_costs32(seconds: float) -> dict[str, float]: ...
+def operation_costs64(seconds: float) -> dict[str, float]: ...
 
 class ZeroLossSet:
     def __init__(

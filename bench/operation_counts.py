@@ -1,0 +1,304 @@
+"""Count the operations on registers in a step, and from them the least time that the processor at hand allows.
+
+The counts follow the loops of the kernels: useful multiply-adds, padding to whole registers and tiles, H (gathers,
+transposes, ReLU), partial sums, updates, and all loads and stores that the registers of the level make necessary. They
+leave out calls, addresses, branches, the latency of dependent operations, and memory beyond the L1 cache.
+
+A step takes at least the longest of three times: of arithmetic, of loads, and of stores. In the time of arithmetic, an
+operation counts with the time by which it extends multiply-adds next to it. This is nothing on processors that perform
+it in other units, and a whole multiply-add on processors whose multiplying units perform everything. These costs are
+measured (csrc/core/math/operation_costs_benchmark.hpp). There is no table of processors.
+
+The model covers ReLU, pairs as inputs, and n ≤ h for the predicted gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from step_cases import Case
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Numbers of operations on registers. Simple ones are additions, minima, comparisons, shifts and logic."""
+
+    multiply_adds: float = 0
+    simple: float = 0
+    permutes: float = 0
+    loads: float = 0
+    stores: float = 0
+
+    def __add__(self, other: Operations) -> Operations:
+        return Operations(
+            self.multiply_adds + other.multiply_adds,
+            self.simple + other.simple,
+            self.permutes + other.permutes,
+            self.loads + other.loads,
+            self.stores + other.stores,
+        )
+
+    def __rmul__(self, times: float) -> Operations:
+        return Operations(
+            times * self.multiply_adds,
+            times * self.simple,
+            times * self.permutes,
+            times * self.loads,
+            times * self.stores,
+        )
+
+    def seconds(self, costs: Mapping[str, float]) -> float:
+        """Return the least time at the costs of a processor, in seconds by name of the operation."""
+        names = {"multiply_add": self.multiply_adds, "simple": self.simple, "permute": self.permutes}
+        arithmetic = sum(costs[name] * count for name, count in names.items())
+        return max(arithmetic, costs["load"] * self.loads, costs["store"] * self.stores)
+
+
+@dataclass(frozen=True)
+class Registers:
+    """The registers of a level, for numbers of some bits."""
+
+    bytes: int
+    count: int
+    bits: int
+
+    @property
+    def lanes(self) -> int:
+        """Numbers in a register."""
+        return self.bytes * 8 // self.bits
+
+    @property
+    def transpose(self) -> Operations:
+        """The transpose of a square in registers."""
+        return Operations(permutes=self.lanes * math.log2(self.lanes))
+
+
+def count_operations(case: Case, registers: Registers) -> Operations:
+    """Return the operations of a step."""
+    if case.dynamics == "descent":
+        return count_forward(case, registers) + count_backward(case, registers)
+    return PredictedStep(case, registers).count()
+
+
+def is_counted(case: Case) -> bool:
+    """Whether the model covers the case."""
+    return case.activation == "relu" and (case.dynamics == "descent" or case.n <= case.h)
+
+
+def useful(case: Case, registers: Registers) -> float:
+    """Return the useful multiply-adds of a step, in registers without padding."""
+    return case.flops / 2 / registers.lanes
+
+
+# Descent: csrc/core/descent/. G = 2c (H W − Y), then gW, gE and the updates. H = σ(X E) is computed in both phases.
+
+_GATHERED = Operations(simple=2, loads=2)  # two rows of E or Eᵀ, an addition and a minimum
+
+
+def count_forward(case: Case, registers: Registers) -> Operations:
+    """Count the outputs: with samples along the lanes if registers are long, else with units along the lanes."""
+    L, p = registers.lanes, case.p
+    strips, units = math.ceil(case.n / L), math.ceil(case.h / L)
+    tiles = math.ceil(p / (12 if registers.count == 32 else 6))
+    if registers.bytes == 64:
+        blocks = math.ceil(case.h / 192) if tiles > 1 else 1
+        row = math.ceil(p / L)  # registers in a row of Eᵀ
+        products = Operations(p, loads=p / 2)  # for a unit; a number of W serves two strips of samples
+        if row <= 6:
+            hidden = _GATHERED + Operations(permutes=2, stores=tiles > 1, loads=tiles - 1)
+        else:
+            hidden = _GATHERED + 1 / L * registers.transpose + Operations(stores=1, loads=tiles)
+        ends = blocks * p * Operations(1, loads=1, stores=1)
+        return strips * (case.h * (products + hidden) + ends)
+    stored = tiles > 2
+    pairs, parts, blocks = math.ceil(case.n / 2), registers.bytes // 16, math.ceil(units / 32)
+    hidden = 2 * (_GATHERED + Operations(stores=1, loads=tiles - 1) if stored else tiles * _GATHERED)
+    neighbours = Operations(simple=1, permutes=2, stores=1)
+    products = units * (Operations(2 * p, loads=p) + hidden) + blocks * p * neighbours
+    folds = (L // 2 - 1) * Operations(simple=1, permutes=2) if parts > 1 else Operations()
+    again = (blocks - 1) * pairs * p * Operations(simple=1, loads=1)
+    finish = folds + Operations(1, 1, loads=L / 2 + 1, stores=1)
+    return pairs * products + again + strips * p * finish
+
+
+def count_backward(case: Case, registers: Registers) -> Operations:
+    """Count gW, gE and the updates, with units along the lanes."""
+    L, p, n = registers.lanes, case.p, case.n
+    long = registers.bytes == 64
+    units = math.ceil(case.h / L)
+    tiles = math.ceil(p / (13 if registers.count == 32 else 6))
+    chunks = math.ceil(n / (192 if long else 256))
+    row = math.ceil(p / L)
+    scatter = Operations(simple=2, loads=2, stores=2)
+    if registers.count == 16:  # groups of samples share the addition into one of the two rows
+        group = min(4, L)
+        scatter = Operations(simple=2 + 1 / group, loads=1 + 1 / group, stores=1 + 1 / group)
+    between = (tiles - 1) * Operations(loads=2, stores=1) + Operations(stores=tiles > 1)  # H and gH
+    sample = Operations(2 * p, loads=p) + _GATHERED + tiles * Operations(simple=1) + between
+    sample += Operations(simple=2) + scatter  # the mask
+    rows = Operations(2, loads=2, stores=2)
+    update = p * rows + p * Operations(2, loads=1, stores=1)
+    carried = chunks * p * Operations(loads=1) + (chunks - 1) * p * Operations(loads=1, stores=1)  # W and gW
+    if long and row <= 6:
+        update += row * (registers.transpose + Operations(stores=L))
+    return units * (n * sample + update + carried)
+
+
+# The predicted gradient: csrc/core/predicted_gradient/ and csrc/linalg/. Panels are three registers wide.
+
+_PANEL = 3
+
+
+@dataclass(frozen=True)
+class PredictedStep:
+    """A step of the predicted gradient: H, K and its factor with the solves, H again, W, gH, ΔE and the update."""
+
+    case: Case
+    registers: Registers
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row of a panel."""
+        return _PANEL * self.registers.lanes
+
+    @property
+    def tile(self) -> int:
+        """Rows of a tile: the most that divide the panel's width and fit the registers, with the operands."""
+        rows = 8 if self.registers.count == 32 else 4
+        while self.width % rows or rows * _PANEL + _PANEL + 1 > self.registers.count:
+            rows -= 1
+        return rows
+
+    @property
+    def slice(self) -> int:
+        """The depth of a product between two visits to its result."""
+        return 18 * 1024 // (_PANEL * self.registers.bytes)
+
+    def count(self) -> Operations:
+        """Count everything."""
+        samples = self.count_hidden(transposed=True) + self.count_factor() + self.count_transposed_solve()
+        return samples + self.count_hidden(transposed=False) + self.count_gradient()
+
+    def vectors(self, count: int) -> list[int]:
+        """Return the registers in a row of each panel of `count` numbers."""
+        full, rest = divmod(count, self.width)
+        return [_PANEL] * full + ([math.ceil(rest / self.registers.lanes)] if rest else [])
+
+    def columns(self) -> list[int]:
+        """Return the columns of each panel of K: whole tiles."""
+        padded = math.ceil(self.case.n / self.tile) * self.tile
+        return [min(self.width, padded - first) for first in range(0, self.case.n, self.width)]
+
+    def count_hidden(self, *, transposed: bool) -> Operations:
+        """Count H in panels of units; in panels of samples if transposed."""
+        L = self.registers.lanes
+        rows = math.lcm(L, self.tile)
+        entries = math.ceil(self.case.n / rows) * rows * math.ceil(self.case.h / L)
+        move = 1 / L * self.registers.transpose + Operations(loads=1, stores=1)
+        return entries * (_GATHERED + Operations(stores=1) + (move if transposed else Operations()))
+
+    def product(self, depth: int, rows: int, vectors: int, visits: int = 0) -> Operations:
+        """Count a tile of a product. `visits` are additions to a stored result."""
+        inner = depth * Operations(rows * vectors, loads=rows + vectors)
+        return inner + rows * vectors * (Operations(stores=1) + visits * Operations(simple=1, loads=1, stores=1))
+
+    @cache  # noqa: B019 — of one short-lived object
+    def square(self, depth: int, columns: int, vectors: int, *, diagonal: bool, updates: bool) -> Operations:
+        """Count a product of two panels, of which a diagonal one needs only tiles below the diagonal."""
+        visits = max(1, math.floor(depth / self.slice + 0.5)) - 1
+        total, column = Operations(), 0
+        while column < columns:
+            used = vectors - (column // self.registers.lanes if diagonal else 0)
+            rows = self.tile * (min(_PANEL, (columns - column) // self.tile) if used == 1 else 1)
+            total += self.product(depth, rows, used, visits)
+            if updates:
+                total += rows * used * Operations(simple=1, loads=1)
+            column += rows
+        return total
+
+    def count_factor(self) -> Operations:
+        """Count K = H Hᵀ, its factor, and the right-hand sides."""
+        columns, total = self.columns(), Operations()
+        block = self.panels_of_block()
+        right = self.vectors(self.case.p)
+        rows = [math.ceil(count / self.registers.lanes) for count in columns] + right
+        for j, count in enumerate(columns):
+            before = j // block * block * self.width  # columns of the blocks before
+            inside = j * self.width - before
+            for i in range(j, len(rows)):
+                diagonal = i == j
+                if i < len(columns):
+                    total += self.square(self.case.h, count, rows[i], diagonal=diagonal, updates=False)
+                else:
+                    total += self.width * rows[i] * Operations(loads=1, stores=1)
+                for depth in (before, inside):
+                    if depth:
+                        total += self.square(depth, count, rows[i], diagonal=diagonal, updates=True)
+                if diagonal:
+                    total += self.count_diagonal(count)
+                else:
+                    total += self.triangle(count, rows[i])
+        return total
+
+    def panels_of_block(self) -> int:
+        """Return the panels in a block of K, which has about a fifth of the rows."""
+        rows = min(max((self.case.n // 5 + 24) // 48 * 48, 48), 192)
+        return rows // self.width
+
+    @cache  # noqa: B019 — as above
+    def triangle(self, columns: int, vectors: int) -> Operations:
+        """Count a product with the inverse of a diagonal square."""
+        total = Operations()
+        for first in range(0, columns, self.tile):
+            total += self.product(first + self.tile, self.tile, vectors)
+        return total
+
+    def count_diagonal(self, size: int) -> Operations:
+        """Count the factor of a diagonal square and its inverse, by elimination in blocks of columns."""
+        L, R, total = self.registers.lanes, self.tile, Operations()
+        for begin in range(0, size, R):
+            below = math.ceil((size - begin // L * L) / L)
+            left = math.ceil((begin + R) / L)
+            if begin:
+                for vectors in (below, left):
+                    total += self.product(begin, R, vectors) + R * vectors * Operations(simple=1, loads=1)
+            registers = below + left
+            eliminations = R * (R - 1) / 2
+            total += eliminations * Operations(registers, 1, loads=registers, stores=registers)
+            total += R * registers * Operations(1, loads=1, stores=1)
+        return total
+
+    def count_transposed_solve(self) -> Operations:
+        """Count B = L⁻ᵀ R: each square below the diagonal, and the diagonal squares."""
+        columns, total = self.columns(), Operations()
+        block = self.panels_of_block()
+        for vectors in self.vectors(self.case.p):
+            for j, count in enumerate(columns):
+                tiles = count // self.tile
+                last_of_block = min((j // block + 1) * block, len(columns))
+                for later in (columns[j + 1 : last_of_block], *self._blocks(columns, last_of_block, block)):
+                    if later:
+                        end = self.tile * vectors * Operations(simple=1, loads=1)
+                        total += tiles * (self.product(sum(later), self.tile, vectors) + end)
+                total += self.triangle(count, vectors)
+        return total
+
+    @staticmethod
+    def _blocks(columns: list[int], first: int, block: int) -> list[list[int]]:
+        return [columns[at : at + block] for at in range(first, len(columns), block)]
+
+    def count_gradient(self) -> Operations:
+        """Count W = Hᵀ B, gZ = (B Wᵀ) ⊙ σ'(Z), ΔE = Xᵀ gZ − E and the update of E."""
+        n, p, R, total = self.case.n, self.case.p, self.tile, Operations()
+        visits = max(1, math.floor(n / self.slice + 0.5)) - 1
+        for vectors in self.vectors(self.case.h):
+            for first in range(0, p, R):
+                total += self.product(n, min(R, p - first), vectors, visits)
+            tiles = math.ceil(n / R)
+            total += tiles * (self.product(p, R, vectors) + R * vectors * Operations(simple=2, loads=1))
+            total += 2 * n * (Operations(loads=1) + vectors * Operations(1, loads=1))
+            total += p * vectors * Operations(1, 1, loads=2, stores=1)
+        return total
