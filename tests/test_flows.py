@@ -7,6 +7,7 @@ import pytest
 
 import zeroloss as zl
 from problems import random_data, random_network, same_bits
+from zeroloss.dynamics.predicted_gradient import PredictedKernel
 
 
 def on_the_set(activation, hidden=24, seed=0):
@@ -69,6 +70,17 @@ def test_adaptive_steps_meet_their_tolerance(rtol):
     error = np.sqrt(np.mean((run.network.E - reference.E) ** 2)) / np.sqrt(np.mean(reference.E**2))
     assert error < 5 * rtol
     assert run.history.evaluations[-1] < 200
+
+
+def test_adaptive_steps_of_the_predicted_gradient_take_three_evaluations(monkeypatch):
+    """The last slope of a step is the first of the next one. Records use it, too."""
+    calls, evaluate = [], PredictedKernel.evaluate
+    monkeypatch.setattr(PredictedKernel, "evaluate", lambda kernel, E: calls.append(1) or evaluate(kernel, E))
+    data, net = on_the_set("tanh")
+    history = zl.simulate(zl.PredictedGradient(rtol=1e-3, ridge=0.1), data, net, steps=8, record_every=1).history
+    trials = 1 + np.diff(history.rejected_steps)
+    np.testing.assert_array_equal(np.diff(history.evaluations[1:]), 3 * trials[1:])
+    assert len(calls) == 1 + 3 * trials.sum()
 
 
 @pytest.mark.parametrize("flow", [zl.NormFlow(rtol=1e-3), zl.PredictedGradient(rtol=1e-3, ridge=0.1)])

@@ -135,7 +135,13 @@ class FlowStepper(ChunkStepper):
 
 
 class ExplicitStepper(FlowStepper):
-    """Explicit Runge–Kutta steps. A subclass defines y, its slope f(y), and a correction of y after a step."""
+    """Explicit Runge–Kutta steps. A subclass defines y, its slope f(y), and a correction of y after a step.
+
+    If there is no correction (``corrects`` is false), the last slope of a step is the first one of the next step, and
+    is not counted again.
+    """
+
+    corrects = True
 
     def __init__(self, network: Network, step: float | Tolerances, method: str) -> None:
         super().__init__(network, step)
@@ -164,7 +170,8 @@ class ExplicitStepper(FlowStepper):
 
     def _step_within(self, room: float) -> None:
         size, y = self._next_size(), self.position()
-        slope = self._evaluate_slope(y)
+        is_known = not self.corrects and self.state["steps"] > 0
+        slope = self.slope(y) if is_known else self._evaluate_slope(y)
         if isinstance(self._step, Tolerances):
             accepted = adaptive_step(self._evaluate_slope, y, slope, size, self._step, room)
             after, taken = accepted.y, accepted.size

@@ -214,28 +214,33 @@ class PredictedEvaluator:
         self._like = network
         self._evaluator = Evaluator(data, network, kernels.Loss("mse", "mean"))
         self.kernel = PredictedKernel(self._evaluator.train, network, settings.ridge, threads)
-        self._last: tuple[NDArray[Any], tuple[NDArray[Any], float, float] | None] | None = None
+        self._last: tuple[NDArray[Any], tuple[NDArray[Any], NDArray[Any]] | None] | None = None
+        self._numbers: dict[str, float] | None = None
 
-    def _evaluate_at(self, E: NDArray[Any]) -> tuple[NDArray[Any], float, float] | None:
-        """Return φ(E), the cost R/λ and the condition number; None if E has no φ(E). The last result is cached."""
+    def evaluate(self, E: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Return ΔE and φ(E); None if E has no φ(E). The last result is cached."""
         if self._last is None or not np.array_equal(self._last[0], E):
-            direction = self.kernel.evaluate(E)
-            result = None if direction is None else (direction[1], self.kernel.cost(), self.kernel.condition())
-            self._last = (E.copy(), result)
+            self._last, self._numbers = (E.copy(), self.kernel.evaluate(E)), None
         return self._last[1]
+
+    def advance(self, E: NDArray[Any], step_size: float, steps: int) -> int:
+        """Take steps of E in place, and return how many were taken."""
+        self._last = None
+        return self.kernel.advance(E, step_size, steps)
 
     def record(self, E: NDArray[Any]) -> dict[str, float] | None:
         """Return the record of E with W = φ(E); None if E has no φ(E)."""
-        result = self._evaluate_at(E)
+        result = self.evaluate(E)
         if result is None:
             return None
-        W, cost, condition = result
-        return {**self._evaluator(E, W), "cost": cost, "condition": condition}
+        if self._numbers is None:  # They belong to the kernel's last evaluation.
+            self._numbers = {"cost": self.kernel.cost(), "condition": self.kernel.condition()}
+        return {**self._evaluator(E, result[1]), **self._numbers}
 
     def network(self, E: NDArray[Any]) -> Network:
         """Return the network with W = φ(E), or with the W of the start if E has no φ(E)."""
-        result = self._evaluate_at(E)
-        W = self._like.layers[1] if result is None else result[0]
+        result = self.evaluate(E)
+        W = self._like.layers[1] if result is None else result[1]
         return copy_network(self._like, {"E": E, "W": W})
 
     def singular_message(self, E: NDArray[Any]) -> str:
@@ -246,7 +251,7 @@ class PredictedEvaluator:
         """Return the outcome of a step to an E that is not finite, or that has no φ(E) or no finite loss."""
         if not np.isfinite(E).all():
             return Outcome(Ending.DIVERGED, f"{where} E is not finite; lower the step size")
-        if self._evaluate_at(E) is not None:
+        if self.evaluate(E) is not None:
             return Outcome(Ending.DIVERGED, f"{where} the loss or W is not finite; lower the step size")
         sentence = self.singular_message(E)
         ending = Ending.DIVERGED if "overflows" in sentence else Ending.SINGULAR
@@ -266,7 +271,7 @@ class PredictedGradientStepper(ChunkStepper):
     def advance(self, steps: int, losses: bool = False, record_at: Sequence[int] = ()) -> Chunk:
         """Take steps; see `ChunkStepper.advance`. A failed factorisation makes the chunk not finite."""
         E = self.state["E"]
-        taken = self._evaluator.kernel.advance(E, self._step_size, steps)
+        taken = self._evaluator.advance(E, self._step_size, steps)
         self.state["steps"] += steps
         return Chunk(finite=taken == steps and bool(np.isfinite(E).all()))
 
@@ -287,6 +292,8 @@ class PredictedGradientStepper(ChunkStepper):
 class PredictedFlowStepper(ExplicitStepper):
     """A stepper with adaptive steps along dE/dt = ΔE; y is E."""
 
+    corrects = False
+
     def __init__(self, settings: PredictedGradient, data: Dataset, network: Network, threads: int) -> None:
         if network.dtype != np.float64:
             raise ArgumentTypeError(
@@ -304,7 +311,7 @@ class PredictedFlowStepper(ExplicitStepper):
     def slope(self, y: Vector) -> Vector:
         """Return ΔE."""
         E = np.ascontiguousarray(y.reshape(self.state["E"].shape))
-        result = self._evaluator.kernel.evaluate(E)
+        result = self._evaluator.evaluate(E)
         if result is None:
             raise np.linalg.LinAlgError(self._evaluator.singular_message(E))
         return result[0].ravel()
