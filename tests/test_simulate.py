@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 import zeroloss as zl
 from problems import figure5, is_labelled, random_data, random_network, same_bits
+from zeroloss.simulation.context import CellContext
 
 DYNAMICS = {
     "descent": zl.GradientDescent(lr=0.1, weight_decay=1e-3),
@@ -157,6 +158,18 @@ def test_progress_goes_to_standard_error_if_requested(capsys):
     data, net = figure5()
     zl.simulate(DYNAMICS["descent"], data, net, steps=5, progress=True)
     assert "5/5" in capsys.readouterr().err.replace(".00", "")
+
+
+def test_progress_of_a_run_to_a_time_is_its_share_of_the_time(capsys):
+    data, net = figure5()
+    flow = zl.PredictedGradient(rtol=1e-2)
+    zl.simulate(flow, data, net, duration=0.5, record_every=1, progress=True)
+    assert "0.50/0.50" in capsys.readouterr().err
+    counts = []
+    with CellContext(lambda: None, counts.append, steps=1000).activate():
+        zl.simulate(flow, data, net, duration=0.5, record_every=1)
+    assert sum(counts) == 1000
+    assert len(counts) > 3
 
 
 def run_and_interrupt(signals):

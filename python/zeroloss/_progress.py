@@ -29,7 +29,8 @@ def progress_bar(
     else:
         shown = {"disable": not wanted, "delay": 0.0}
     bar: type[tqdm[Any]] = _NotebookBar if notebook and _widget() else tqdm
-    return bar(iterable, unit=unit, unit_scale=unit == "step", dynamic_ncols=True, **shown, **options)
+    options = {"unit_scale": unit == "step", **options}
+    return bar(iterable, unit=unit, dynamic_ncols=True, **shown, **options)
 
 
 class _NotebookBar(tqdm):  # type: ignore[type-arg]  # generic only in the stubs

@@ -28,6 +28,8 @@ class CellContext:
         Called with numbers of steps as they are taken.
     threads : int
         Threads for one step of a simulation without the argument ``threads``.
+    steps : float
+        The number of steps that the cell announced, or 0. A simulation of a duration reports its share of them.
     was_stopped : bool
         Whether a simulation was stopped before its end.
     """
@@ -35,6 +37,7 @@ class CellContext:
     stop_signal: Callable[[], signal.Signals | None]
     on_steps: Callable[[int], None]
     threads: int = 1
+    steps: float = 0.0
     was_stopped: bool = False
 
     @contextlib.contextmanager

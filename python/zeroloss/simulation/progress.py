@@ -26,25 +26,39 @@ class Progress(Observer):
     bar : tqdm
         The bar, next to which the newest record is shown.
     count : function
-        Called with numbers of steps as they are taken.
+        Called with numbers of steps as they are taken, or with parts of the time.
     on_record : function, optional
         Called once for each record.
     done : int, optional
         The last step of an earlier part of the run, which has reported the records up to it.
+    parts_of_time : function, optional
+        For a run of unknown length that ends at a time: returns the parts of the run that a time completes. They are
+        counted at records, instead of steps.
     """
 
     def __init__(
-        self, bar: tqdm[None], count: Callable[[int], Any], on_record: OnRecord | None = None, done: int | None = None
+        self,
+        bar: tqdm[None],
+        count: Callable[[Any], Any],
+        on_record: OnRecord | None = None,
+        done: int | None = None,
+        parts_of_time: Callable[[float], float] | None = None,
     ) -> None:
         self._bar, self._count, self._on_record = bar, count, on_record
         self._last_step = -1 if done is None else done
+        self._parts_of_time, self._parts = parts_of_time, 0.0
 
     def observe(self, view: View) -> None:
         """Report the steps and the records of a chunk."""
         if view.is_interrupted:
             return
+        if self._parts_of_time is not None and view.values is not None:
+            parts = self._parts_of_time(view.values["time"])
+            self._count(parts - self._parts)
+            self._parts = parts
         if not view.is_start and not view.ahead:
-            self._count(view.step - view.begin)
+            if self._parts_of_time is None:
+                self._count(view.step - view.begin)
             if not self._bar.disable and view.values is not None:
                 self._bar.set_postfix_str(_summarise(view.values), refresh=False)
         if self._on_record is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,12 +178,20 @@ class Simulation:
             The outcome and the last views.
         """
         begin, end, cell = self._begin, self._end, current_cell()
+        bar_options: dict[str, Any] = {"initial": begin.step, "total": end.step}
+        parts_of_time: Callable[[float], float] | None = None
+        if (time := end.time) is not None:  # The number of steps is unknown.
+            bar_options = {"total": time, "unit": "time", "unit_scale": True}
+            if not callable(progress):
+                parts_of_time = float
         if cell is not None and progress is None:  # The cells of a grid share one bar.
-            progress = cell.on_steps
-        total = end.step if end.time is None else None
-        bar = progress_bar(False if callable(progress) else progress, initial=begin.step, total=total)
+            progress, steps = cell.on_steps, cell.steps
+            if time:
+                parts_of_time = lambda now: int(steps * now / time)  # noqa: E731
+        bar = progress_bar(False if callable(progress) else progress, **bar_options)
         count = progress if callable(progress) else bar.update
-        observers = [self.stopping, self.events, *others, Progress(bar, count, on_record, self.earlier_step)]
+        reporter = Progress(bar, count, on_record, self.earlier_step, parts_of_time)
+        observers = [self.stopping, self.events, *others, reporter]
         if self.snapshots:
             observers.insert(0, self.snapshots)
 

@@ -208,7 +208,7 @@ class _Job:
             remaining -= taken
             on_steps(taken)
 
-        context = CellContext(stop_signal, count_steps if self.steps else lambda taken: None, self.threads)
+        context = CellContext(stop_signal, count_steps if self.steps else lambda taken: None, self.threads, self.steps)
         # The bits of products of BLAS depend on its number of threads.
         with context.activate(), threadpool_limits(1, "blas"):
             try:
