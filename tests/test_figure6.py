@@ -160,3 +160,18 @@ with plots.style():
 assert "matplotlib.pyplot" not in sys.modules and matplotlib.rcParams.copy() == before
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_without_fixed_steps_all_numbers_are_those_of_the_flow(settings):
+    changes = {"seeds": 2, "fixed_steps": False, "flow_duration": 0.2, "record_every": 20}
+    result = figure6.STUDY.run(replace(settings, **changes))
+    numbers = result.numbers
+    np.testing.assert_array_equal(numbers.step, np.arange(0, 201, 20))
+    np.testing.assert_allclose(numbers.time, numbers.step * settings.step_size)
+    np.testing.assert_array_equal(numbers.test_accuracy, numbers.flow_test_accuracy)
+    data, network = figure6.make_problem(settings, 1)
+    flow = zl.simulate(zl.PredictedGradient(rtol=settings.flow_rtol), data, network, duration=0.2)
+    assert float(numbers.norm_E.sel(seed=1)[-1]) == pytest.approx(np.linalg.norm(flow.network.E))
+    legend = figure6.STUDY.draw(numbers).axes[0].get_legend()
+    assert not any("single seeds" in text.get_text() for text in legend.get_texts())
+    assert result.summary["per_seed"][0]["flow_crossing_times"]["0.5"] is None

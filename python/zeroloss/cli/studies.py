@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from .. import plots
+from .._kernels import kernels
+from .._resources import available_processors
 from ..studies import CHECKS, FIGURES, STUDIES
 from .command import (
     BAD_INPUT,
@@ -125,6 +127,7 @@ class _ConfiguredStudy:
         except OSError as error:
             raise _write_error(out, error) from None
         start = time.perf_counter()
+        self._announce_time()
         try:
             result = study.run(self._settings, cells=cells, client=client)
         except KeyboardInterrupt as error:
@@ -161,6 +164,19 @@ class _ConfiguredStudy:
         reused = f", {cells.found} finished cells from before" if cells.found else ""
         form = " (quick)" if self._quick else ""
         click.echo(f"{title}{form}: {summary}{self._remark}; {seconds:.1f} s{reused}; {figure}")
+
+    def _announce_time(self) -> None:
+        """Print about how long changed settings take, if it is long and known. The list of studies has the others.
+
+        The grids take their operations at three quarters of the peak of multiply-adds, on all processors.
+        """
+        grids = self._study.grids(self._settings) if self._changes else ()
+        if not all(grid.flops for grid in grids):
+            return
+        peak = kernels.fma_peak64(0.01) * available_processors()
+        minutes = sum(grid.total_steps() * grid.flops for grid in grids) / (0.75 * peak) / 60
+        if minutes >= 0.5:
+            click.echo(f"{self._title}: about {minutes:.0f} min on free processors", err=True)
 
     def _error_of_settings(self, error: Exception) -> Exception:
         """Return the error of a study as one line if its settings may be the cause, or if a fit failed."""

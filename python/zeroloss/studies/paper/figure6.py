@@ -22,6 +22,7 @@ from ...fourier import FourierSummary
 from ...networks import Network
 from ...results import labels
 from ...simulation import simulate
+from ...sweeps.sealed import Arrays
 from .. import Cube, Grid, Layout, Places, Study, checked_run, derive_seeds, select_settings
 from .._drawing import draw_curves
 from .._words import count_seeds, find_ranges, format_range
@@ -35,6 +36,11 @@ LEVELS = (0.5, 0.95, 0.999)  # The summary has the crossings of these test accur
 STAGES = ("initial", "final")
 CIRCLES = 3  # frequencies whose planes are drawn
 
+#: The units of the progress of a flow.
+_PARTS = 1000
+#: An adaptive flow took about this number of steps in a unit of time, times rtol √h, at p = 37, 59 and 97.
+_STEPS_OF_FLOW = 6.0
+
 #: The two readings of N(0, p^(−1/2)): the standard deviation of the entries of E as a function of p.
 SPREADS = {"std": lambda p: p**-0.5, "variance": lambda p: p**-0.25}
 
@@ -44,7 +50,8 @@ class Settings:
     """Settings of the figure. The defaults are the paper's.
 
     ``spread`` is the reading of N(0, p^(−1/2)): p^(−1/2) is the standard deviation (``"std"``) or the variance. The
-    ``flow_`` settings are not the paper's. They integrate the same equation to a tolerance, for comparison.
+    ``flow_`` settings are not the paper's. They integrate the same equation to a tolerance, for comparison. Without
+    ``fixed_steps``, the figure shows only the integrated equation, which saves most of the time for large p.
     """
 
     p: int = 37
@@ -53,6 +60,7 @@ class Settings:
     train_fraction: float = 0.7
     step_size: float = 1e-3
     steps: int = 5000
+    fixed_steps: bool = True
     record_every: int = 10
     seeds: int = 5
     spread: str = "std"
@@ -83,9 +91,19 @@ def grids(s: Settings) -> list[Grid]:
     problem = select_settings(s, "p hidden activation train_fraction spread")
     fixed = {"dynamics": {"step_size": s.step_size}, "end": {"steps": s.steps}, "every": s.record_every}
     flow = {"dynamics": {"rtol": s.flow_rtol}, "end": {"duration": s.flow_duration}, "every": 1}
+    n, seeds = int(s.train_fraction * s.p * (s.p + 1) / 2), range(s.seeds if s.fixed_steps else 0)
+    one = float(n**2 * s.hidden + n**3 / 3 + 2 * n**2 * s.p + 4 * n * s.hidden * s.p)
+
+    def grid(over: range, kind: Mapping[str, Any], steps: float, flops: float) -> Grid:
+        def arguments(seed: int) -> Mapping[str, Any]:
+            return {"settings": problem, "seed": seed, **kind}
+
+        return Grid(predict, {"seed": over}, arguments, lambda **_: steps, flops=flops)
+
+    evaluations = 3 * _STEPS_OF_FLOW * s.flow_duration / s.flow_rtol / s.hidden**0.5
     return [
-        Grid(predict, {"seed": range(s.seeds)}, lambda seed, kind=kind: {"settings": problem, "seed": seed, **kind})
-        for kind in (fixed, flow)
+        grid(seeds, fixed, s.steps, one * (1 + 1 / s.record_every)),
+        grid(range(s.seeds), flow, _PARTS, one * evaluations / _PARTS),
     ]
 
 
@@ -93,6 +111,7 @@ def analyse(s: Settings, fixed: Cube, flows: Cube) -> tuple[xr.Dataset, dict[str
     """Return all numbers of the picture over seed, step, stage and vector, and the summary."""
     import xarray as xr  # noqa: PLC0415 — xarray takes long to import.
 
+    fixed = fixed if s.fixed_steps else _interpolate(s, flows)
     embeddings = [[make_problem(s, seed)[1].E for seed in range(s.seeds)], [cell["E"] for cell in fixed]]
     initial, final = ([fourier.summary(E) for E in stage] for stage in embeddings)
     planes = [[[fourier.circle(E, k) for k in range(1, s.p // 2 + 1)] for E in stage] for stage in embeddings]
@@ -138,6 +157,22 @@ def analyse(s: Settings, fixed: Cube, flows: Cube) -> tuple[xr.Dataset, dict[str
     return numbers, {**find_ranges(per_seed), "per_seed": per_seed}
 
 
+def _interpolate(s: Settings, flows: Cube) -> Cube:
+    """Return the flows at the times of the fixed steps, linear between their own steps."""
+    steps = np.arange(0, round(s.flow_duration / s.step_size) + 1, s.record_every)
+    times = steps * s.step_size
+
+    def interpolate(flow: Arrays) -> Arrays:
+        curves = {name: values for name, values in flow.items() if values.shape == flow["step"].shape}
+        return {
+            **flow,
+            **{name: np.interp(times, flow["time"], values) for name, values in curves.items()},
+            "step": steps,
+        }
+
+    return Cube(flows.over, [interpolate(flow) for flow in flows])
+
+
 def _find_crossings(flow: Mapping[str, NDArray[Any]]) -> dict[str, float | None]:
     """Return the times at which a flow crosses the levels."""
     import xarray as xr  # noqa: PLC0415 — xarray takes long to import.
@@ -172,9 +207,10 @@ def _format_line(s: Settings, summary: Mapping[str, Any]) -> str:
         features = [seed[f"fourier_{stage}"] for seed in summary["per_seed"]]
         return np.mean([numbers["within"] - numbers["across"] for numbers in features])
 
+    key, form, at = ("crossing_steps", "d", "at") if s.fixed_steps else ("flow_crossing_times", ".2f", "at time")
     crossed = [
-        f"{level} at {format_range(pair, 'd')}" if pair else f"{level} not in every run"
-        for level, pair in summary["crossing_steps"].items()
+        f"{level} {at} {format_range(pair, form)}" if pair else f"{level} not in every run"
+        for level, pair in summary[key].items()
     ]
     return (
         f"{count_seeds(s.seeds)}; test accuracy reaches {', '.join(crossed)}; "
@@ -199,14 +235,15 @@ def panels(place: Places, numbers: xr.Dataset, s: Settings) -> None:
 
 
 def _draw_accuracies(axes: Axes, numbers: xr.Dataset, s: Settings) -> None:
-    accuracy = numbers.test_accuracy.transpose("seed", "step")
-    texts = (f"mean of {len(accuracy)} seeds", "single seeds")
-    plots.draw_runs(axes, numbers.step, accuracy, plots.COLOURS["blue"], *texts)
+    if s.fixed_steps:
+        accuracy = numbers.test_accuracy.transpose("seed", "step")
+        texts = (f"mean of {len(accuracy)} seeds", "single seeds")
+        plots.draw_runs(axes, numbers.step, accuracy, plots.COLOURS["blue"], *texts)
     flow = numbers.flow_test_accuracy.transpose("seed", "step")
     flow_label = f"the equation integrated\nto rtol {s.flow_rtol:g}, mean"
     plots.draw_runs(axes, numbers.step, flow, plots.COLOURS["orange"], flow_label)
     axes.axhline(1 / s.p, color=plots.COLOURS["grey"], linewidth=0.8, linestyle="--", label=f"chance, 1/{s.p}")
-    axes.set(xlabel="step", ylabel="test accuracy", xlim=(0, s.steps), ylim=(-0.02, 1.03))
+    axes.set(xlabel="step", ylabel="test accuracy", xlim=(0, numbers.step[-1]), ylim=(-0.02, 1.03))
     axes.legend(loc="center right")
     plots.add_time_axis(axes, s.step_size, r"time $t = \eta\,\cdot\,$step")
 
