@@ -19,6 +19,13 @@ COMMANDS = [words[1:] for words in commands("docs/reference/command-line.md")]
 ONE_AFTER_THE_OTHER = [words for words in COMMANDS if words[0] in {"run", "resume", "report", "view"}]
 BY_THEMSELVES = [words for words in COMMANDS if words not in ONE_AFTER_THE_OTHER]
 
+#: Settings that shorten the quick form of a study further.
+SHORT = {
+    "5": ["steps=2000"],
+    "sliding": ["duration=0.2", "proximal=[1e-1, 3e-2]", "long_duration=0.3", "weight_decays=[1e-4]"],
+    "direction": ["p=5", "hidden=32", "test_count=3", "duration=1", "marks=9", "span=5", "kept_time=0.2"],
+}
+
 
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
@@ -239,9 +246,10 @@ def test_commands_on_a_run_work_one_after_the_other(folder, capsys):
 
 @pytest.mark.parametrize("words", BY_THEMSELVES, ids=" ".join)
 def test_commands_of_the_package_work(words, folder, capsys):
-    """Commands that take minutes run in the quick form with one seed."""
+    """Commands that take minutes run in the quick form with one seed, or in a shorter one."""
     takes_minutes = words[0] in {"reproduce", "check", "study"} and "--quick" not in words
     quick = ["--quick", "--seeds", "1"] if takes_minutes else []
+    quick += [word for setting in SHORT.get("".join(words[1:2]), ()) for word in ("--set", setting)]
     with pytest.raises(SystemExit) as ended:
         cli.main([*words, *quick])
     printed = capsys.readouterr()
