@@ -11,6 +11,7 @@ from test_runs import run_in, settings
 from test_sweeps import settings as sweep_settings
 from zeroloss import config, plots, runs, sweeps
 from zeroloss.results import DamagedError
+from zeroloss.sweeps import picture
 
 pytestmark = pytest.mark.usefixtures("equal_content_once")
 
@@ -97,15 +98,10 @@ def test_changed_numbers_are_detected(directories, tmp_path, name):
 
 @pytest.mark.slow
 def test_errors_of_damaged_sweeps_name_the_file(directories, tmp_path, monkeypatch):
-    cube = sweeps.open_sweep(directories / "sweep")
-
-    def report(target):
-        """Report on a sweep. Its picture is drawn, but written only if the damage has changed what it shows."""
-        with monkeypatch.context() as patched:
-            if sweeps.open_sweep(target).identical(cube):
-                patched.setattr(plots, "save", lambda figure, file: None)
-            sweeps.report(target)
-
+    """A report has a picture only if the damage has changed what it shows, because pictures take most of the time."""
+    cube, draw, save = sweeps.open_sweep(directories / "sweep"), picture.draw, plots.save
+    monkeypatch.setattr(picture, "draw", lambda found, *rest: None if found.identical(cube) else draw(found, *rest))
+    monkeypatch.setattr(plots, "save", lambda figure, file: figure and save(figure, file))
     other = max((directories / "sweep" / "cells").iterdir())  # Its files are like the files of the first cell.
     places = [path for path in files(directories / "sweep") if other not in path.parents]
     for place, damage in product(places, DAMAGES.values()):
@@ -113,7 +109,7 @@ def test_errors_of_damaged_sweeps_name_the_file(directories, tmp_path, monkeypat
         shutil.copytree(directories / "sweep", target)
         file = target / place.relative_to(directories / "sweep")
         file.write_bytes(damage(file.read_bytes()))
-        check_that_errors_name_the_file(target, file, report, target)
+        check_that_errors_name_the_file(target, file, sweeps.report, target)
         shutil.rmtree(target)
 
 
