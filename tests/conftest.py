@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     # The tests flush tens of thousands of files. A disk takes 1 to 50 ms for each, memory none.
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2**32:
         os.environ.setdefault("TMPDIR", str(MEMORY))
+        tempfile.tempdir = None  # Pytest has already made temporary files, and the directory was cached.
 
 # A background job ignores SIGINT, and its child processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
