@@ -84,7 +84,7 @@ def test_frequencies_have_whole_numbers():
 
 
 def titles(run):
-    return [axes.get_title(loc="left") for axes in draw(run)[0].axes if axes.get_title(loc="left")]
+    return [axes.get_title(loc="left") for axes in picture.draw(run, "name").axes if axes.get_title(loc="left")]
 
 
 @pytest.mark.parametrize(
