@@ -1,8 +1,8 @@
 """Run the command without a process for each call: in the process of the tests, or many in one process."""
 
 import io
+import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,11 +16,13 @@ from zeroloss import cli
 IN_TURN = """
 import json, os, sys
 from zeroloss.cli import main
-for number, words in enumerate(json.loads(sys.argv[1])):
+for number, (encoding, words) in enumerate(json.loads(sys.argv[1])):
     for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
         file = os.open(f"{sys.argv[2]}/{number}.{name}", os.O_WRONLY | os.O_CREAT)
         os.dup2(file, stream.fileno())
         os.close(file)
+        if encoding:
+            stream.reconfigure(encoding=encoding, errors="strict")
     try:
         main(words)
     except SystemExit as ended:
@@ -45,12 +47,15 @@ def run_command(*words):
     return subprocess.CompletedProcess(words, ended.value.code, *printed)
 
 
-def run_in_turn(commands, folder, **environment):
-    """Run commands in one process; return the exit status and both outputs of each."""
+def run_in_turn(commands, folder, encodings=()):
+    """Run commands in one process; return the exit status and both outputs of each.
+
+    ``encodings`` has an encoding of both streams for each command; by default it is that of the environment.
+    """
     folder.mkdir()
-    words = json.dumps([[str(word) for word in command] for command in commands])
-    line = [sys.executable, "-c", IN_TURN, words, folder]
-    subprocess.run(line, check=True, env={**os.environ, **environment})
+    words = [[str(word) for word in command] for command in commands]
+    turns = json.dumps(list(itertools.zip_longest(encodings, words)))
+    subprocess.run([sys.executable, "-c", IN_TURN, turns, folder], check=True)
     results = []
     for number, command in enumerate(commands):
         status, out, err = ((folder / f"{number}.{name}").read_bytes() for name in ("status", "out", "err"))

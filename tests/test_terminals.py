@@ -1,5 +1,6 @@
 """The command's output in every encoding, with closed streams, and with names that need escaping."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -25,25 +26,43 @@ def file(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "ascii:strict"])
-def test_output_works_in_every_encoding(encoding, tmp_path, file):
-    commands = (
+def commands_in(folder, file):
+    """Return commands with words or outputs that are not in ASCII."""
+    return (
         ("run", "--print-defaults"),
-        ("run", file, "--out", tmp_path / "größe"),
-        ("report", tmp_path / "größe"),
+        ("run", file, "--out", folder / "größe"),
+        ("report", folder / "größe"),
         ("--help",),
         ("info",),
         ("study", "--help"),
-        ("run", file, "--out", tmp_path / "b", "--set", "dynamics.größe=‖E‖"),
+        ("run", file, "--out", folder / "b", "--set", "dynamics.größe=‖E‖"),
     )
-    defaults, run, report, *helps, wrong = run_in_turn(commands, tmp_path / "streams", PYTHONIOENCODING=encoding)
+
+
+def check_outputs(encoding, defaults, run, report, *others):
+    *helps, wrong = others
     assert (defaults.returncode, defaults.stderr) == (0, b"")
-    assert tomllib.loads(defaults.stdout.decode(encoding.split(":")[0])) == tomllib.loads(config.defaults_text())
+    assert tomllib.loads(defaults.stdout.decode(encoding)) == tomllib.loads(config.defaults_text())
     assert run.returncode == 0
     assert (report.returncode, report.stderr) == (0, b"")
     assert [done.returncode for done in helps] == [0, 0, 0]
     assert wrong.returncode == 2
     assert b"Traceback" not in wrong.stderr
+
+
+def test_output_works_in_every_encoding(tmp_path, file):
+    """One process uses one encoding after the other, because its start takes most of the time."""
+    encodings = ("ascii", "latin-1", "cp1252")
+    turns = [(encoding, words) for encoding in encodings for words in commands_in(tmp_path / encoding, file)]
+    of_each, words = zip(*turns, strict=True)
+    done = iter(run_in_turn(words, tmp_path / "streams", of_each))
+    for encoding in encodings:
+        check_outputs(encoding, *itertools.islice(done, len(turns) // len(encodings)))
+
+
+def test_output_works_in_the_encoding_of_the_environment(tmp_path, file, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
+    check_outputs("ascii", *run_in_turn(commands_in(tmp_path, file), tmp_path / "streams"))
 
 
 def run_with_closed_output(*words):
