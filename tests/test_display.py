@@ -88,6 +88,14 @@ def test_there_is_no_bar_without_a_terminal_or_a_notebook(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("wanted", [None, True])
+def test_there_is_no_bar_without_standard_error(wanted, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    with _progress.progress_bar(wanted, total=10) as bar:
+        bar.update(10)
+    assert bar.disable
+
+
 def test_every_bar_is_made_in_one_place():
     """Bars that tqdm makes directly are not shown in a notebook."""
     assert [path for path in (ROOT / "python").rglob("*.py") if "tqdm(" in path.read_text(encoding="utf-8")] == []

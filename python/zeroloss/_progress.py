@@ -19,11 +19,13 @@ def progress_bar(
     ----------
     wanted : bool, optional
         Whether the bar is shown. By default it is shown after one second, if standard error is a terminal or the code
-        runs in a notebook.
+        runs in a notebook. A process whose standard error is closed shows none.
     iterable, unit, **options
         As for ``tqdm.tqdm``.
     """
     notebook = in_notebook()
+    if sys.stderr is None:  # It is closed. Tqdm would raise an error when it first shows the bar.
+        wanted = False
     if wanted is None:
         shown: dict[str, Any] = {"disable": False if notebook else None, "delay": 1.0}  # None: shown only on a terminal
     else:
