@@ -17,6 +17,7 @@ import zeroloss as zl
 from command import run_command
 from zeroloss import cli
 from zeroloss.studies import CHECKS, FIGURES, STUDIES
+from zeroloss.studies._layout import Layout
 from zeroloss.studies.paper import figure6
 
 
@@ -28,9 +29,14 @@ def command(*words):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Replace the quick form of figure 6 by one that takes milliseconds."""
+    """Replace the quick form of figure 6 by one that takes milliseconds, with an empty picture."""
     settings = replace(figure6.STUDY.quick, p=5, hidden=16, steps=50)
-    monkeypatch.setattr(figure6, "STUDY", replace(figure6.STUDY, quick=settings))
+    small = {
+        "quick": settings,
+        "layout": Layout("a", 2.0, 2.0),
+        "panels": lambda place, numbers, s: place("a", "empty"),
+    }
+    monkeypatch.setattr(figure6, "STUDY", replace(figure6.STUDY, **small))
     return settings
 
 
