@@ -14,7 +14,7 @@ from test_runs import assert_same_run, run_in, settings
 from zeroloss import config, runs
 from zeroloss.results import Ending, RunDirectory, UnreadableError
 
-OFTEN = {"steps": 800, "record_every": 3, "snapshot_every": 7, "checkpoint_every": 1, "events": []}
+OFTEN = {"steps": 400, "record_every": 3, "snapshot_every": 7, "checkpoint_every": 1, "events": []}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_a_run_can_be_read_at_any_time(tmp_path, server, whole_run, keep):
         run = zl.load(tmp_path / "a")
         endings.add(run.outcome.ending)
         assert run.step >= steps[-1]
-        assert run.history.sizes["step"] == run.step // 3 + 1 + (run.step == 800)
+        assert run.history.sizes["step"] == run.step // 3 + 1 + (run.step == 400)
         steps.append(run.step)
         if run.outcome.ending is Ending.RUNNING:
             assert str(run.outcome).endswith(f"steps at the last checkpoint so far, in process {child.pid}")
