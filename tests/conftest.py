@@ -1,9 +1,10 @@
 """Set up the test session.
 
 Changed kernels of an editable installation are compiled, temporary files are in memory, BLAS uses one thread, Ctrl-C
-works as on a terminal, and the slow tests run first.
+works as on a terminal, the slow tests run first, and the garbage collector ignores what exists before the tests.
 """
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -31,6 +32,15 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 # A background job ignores SIGINT, and its child processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Imports and 8000 tests make millions of objects that live to the end. Each full collection would visit them all.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):
