@@ -11,6 +11,7 @@ import pytest
 import scipy.optimize
 import xarray as xr
 
+import zeroloss as zl
 from zeroloss import cli, plots
 from zeroloss.cli.command import Terminated
 from zeroloss.studies import CHECKS, STUDIES, load
@@ -184,6 +185,19 @@ def test_end_states_are_certified_and_the_flow_approaches_them():
             point["distance_descent"] == pytest.approx(point["distance_gradient_flow"], rel=0.1) for point in points
         )
     assert all(point["minima"] == 1 for point in summary["softplus(5)"]["points"].values())
+
+
+def test_the_delay_law_of_a_small_grid():
+    """The exponent of the summary is that of a fit to the numbers in the file (four places of two runs)."""
+    result = result_of("delay-law")
+    numbers, law = result.numbers, result.summary["laws"]["sustained"]
+    runs = numbers.sel(definition="sustained").stack(run=("seed", "lr", "weight_decay"))
+    again = zl.survival.fit_law(runs.earliest, runs.latest, powers={"rate": runs.lr.values * runs.weight_decay.values})
+    power = again.powers["rate"]
+    assert law["exponent"] == [power.value, power.low, power.high]
+    assert -1.5 < power.value < -0.5
+    assert result.summary["diverged"] == 0
+    assert 0 < float(numbers.censored_share[0]) < 1
 
 
 def test_relu_reaches_the_edge_of_stability_and_the_setting_of_the_paper_does_not():

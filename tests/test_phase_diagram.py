@@ -247,16 +247,3 @@ def test_settings_without_laws_are_rejected_before_the_runs(changes, message, mo
     monkeypatch.setattr(delay_law, "grids", None)
     with pytest.raises(ValueError, match=message):
         delay_law.STUDY.run(replace(delay_law.STUDY.quick, **changes))
-
-
-def test_the_delay_law_of_a_small_grid():
-    """The exponent of the summary is that of a fit to the numbers in the file (four places of two runs)."""
-    result = result_of("delay-law")
-    numbers, law = result.numbers, result.summary["laws"]["sustained"]
-    runs = numbers.sel(definition="sustained").stack(run=("seed", "lr", "weight_decay"))
-    again = zl.survival.fit_law(runs.earliest, runs.latest, powers={"rate": runs.lr.values * runs.weight_decay.values})
-    power = again.powers["rate"]
-    assert law["exponent"] == [power.value, power.low, power.high]
-    assert -1.5 < power.value < -0.5
-    assert result.summary["diverged"] == 0
-    assert 0 < float(numbers.censored_share[0]) < 1
