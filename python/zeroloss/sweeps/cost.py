@@ -18,7 +18,7 @@ from ..simulation.simulation import EarlierPart, Plan, Simulation, checked_end, 
 from .grid import Cell
 
 #: The least time of a trial.
-_TRIAL_SECONDS = 0.1
+_TRIAL_SECONDS = 0.02
 #: The time to begin and end a run in a directory.
 _DIRECTORY_SECONDS = 0.1
 
