@@ -73,7 +73,8 @@ template <class T>
 
 }  // namespace detail
 
-/// Measures the costs. Each is the best of the short blocks (about 0.1 ms) that fit in a fifth of `seconds`.
+/// Measures the costs. Each is the best of the short blocks (less than 0.1 ms) that fit in a fifth of `seconds`, and of
+/// ten at least, so other work on the core has little effect.
 template <class T>
 OperationCosts operation_costs(double seconds) {
   using detail::Neighbour;
@@ -85,12 +86,12 @@ OperationCosts operation_costs(double seconds) {
     double best = std::numeric_limits<double>::infinity();
     const auto begin = Clock::now();
     auto now = begin;
-    do {
+    for (int block = 0; block < 10 || std::chrono::duration<double>(now - begin).count() < seconds / 5; ++block) {
       const auto before = now;
       run();
       now = Clock::now();
       best = std::min(best, std::chrono::duration<double>(now - before).count());
-    } while (std::chrono::duration<double>(now - begin).count() < seconds / 5);
+    }
     return best / rounds;
   };
   const auto mixed = [&]<Neighbour neighbour>(std::integral_constant<Neighbour, neighbour>) {
