@@ -4,6 +4,7 @@
 
 #include <span>
 
+#include "../network/activation.hpp"
 #include "descent_samples.hpp"
 #include "layer_strips.hpp"
 
@@ -16,7 +17,8 @@ struct ForwardProduct {
   LayerStrips<T>& theta;       // E is negated if relu_on_hot_rows
   std::span<const OutputRange> tiles;
   Index h;
-  bool relu_on_hot_rows;          // compute H on the way; else it is stored in `samples`
+  bool relu_on_hot_rows;          // compute H on the way; else it is stored in `samples` unless
+  const Activation* recomputed;   // this is not null, which is then computed on the way
   const T* E;                     // the strips whose rows add up to Z of k-hot rows; negated as in theta
   bool has_output_biases;         // G holds the initial outputs
   Index registers_per_row;        // registers in a row of E_transposed; 0 if it is not used

@@ -47,6 +47,8 @@ class Descent {
         relu_on_hot_rows_(
             activation.kind == ActivationKind::relu && X_.hot_count() > 0 &&
             (test_.n == 0 || (test_.X.hot_count() == X_.hot_count() && test_.X.has_constant() == X_.has_constant()))),
+        recomputed_(is_cheap(activation.kind) && X_.hot_count() == 2 &&
+                    (test_.n == 0 || test_.X.hot_count() == X_.hot_count())),
         gathered_rows_(X_, relu_on_hot_rows_, strip_count<T>(h)),
         forward_tiles_(cut_outputs(d_out_, forward_outputs)),
         backward_tiles_(cut_outputs(d_out_, backward_outputs)),
@@ -60,7 +62,7 @@ class Descent {
         scratch_(scratch_size_ * team.size()) {
     const auto prepare = [&](DescentSamples<T>& samples) {
       if (gathered_rows_.registers_per_row > 0) samples.find_gathers(gathered_rows_.split);
-      if (relu_on_hot_rows_) return;
+      if (relu_on_hot_rows_ || recomputed_) return;
       samples.H = Buffer<T>(units() * samples.hidden_stride);
       if (activation_.kind != ActivationKind::relu) samples.S = Buffer<T>(units() * samples.hidden_stride);
     };
@@ -136,6 +138,7 @@ class Descent {
   static constexpr int L = lanes<T>;
   static constexpr Index chunk = register_bytes == 64 ? 192 : 256;  // samples; their H and gH fit the L1 cache
   static constexpr Index panel_strips = 64 / L;                     // strips of units in a task
+  static constexpr Index chunk_arrays = 3;                          // H, gH and S of a chunk
   static_assert(chunk % L == 0);
 
   void load_state(const DescentState<T>& state) {
@@ -163,7 +166,8 @@ class Descent {
 
   /// Computes the outputs of the samples and from them G and, if wanted, the losses and the numbers of a record.
   void forward(DescentSamples<T>& samples, bool wants_loss, bool wants_record) {
-    if (!relu_on_hot_rows_) run_tasks(strip_count<T>(h_), [&](Index u, T*) { activate_strip(samples, u); });
+    if (!relu_on_hot_rows_ && !recomputed_)
+      run_tasks(strip_count<T>(h_), [&](Index u, T*) { activate_strip(samples, u); });
     run_tasks((samples.strips + task_strips - 1) / task_strips, [&](Index block, T* scratch) {
       const Index begin = block * task_strips, end = std::min(samples.strips, begin + task_strips);
       compute_outputs(samples, begin, end, scratch);
@@ -183,7 +187,7 @@ class Descent {
   Index outputs_scratch() const {
     return units_along_lanes ? OutputsAlongUnits<T>::scratch_size(d_out_) : block_units * tile_strips * L;
   }
-  Index gradients_scratch() const { return panel_strips * (X_.d_in + d_out_) * L + 2 * chunk * L; }
+  Index gradients_scratch() const { return panel_strips * (X_.d_in + d_out_) * L + chunk_arrays * chunk * L; }
 
   /// Runs the tasks. Each worker has its own scratch. The results do not depend on which worker takes a task.
   template <class F>
@@ -195,7 +199,8 @@ class Descent {
   }
 
   /// Computes H = σ(X E) and S = σ'(X E) of one strip of units. They are stored for both phases, except for ReLU on
-  /// k-hot rows, which is cheap to recompute. S of ReLU is not stored. Rows beyond n stay zero.
+  /// k-hot rows and other cheap activations on pairs, which are computed again. S of ReLU is not stored. Rows beyond n
+  /// stay zero.
   void activate_strip(DescentSamples<T>& samples, Index u) {
     T *const H = samples.H_of(u), *const S = samples.S_of(u);
     const auto n = static_cast<std::size_t>(samples.n);
@@ -213,6 +218,7 @@ class Descent {
                                             forward_tiles_,
                                             h_,
                                             relu_on_hot_rows_,
+                                            recomputed_ ? &activation_ : nullptr,
                                             gathered_rows_.of(0, theta_.E(0)),
                                             biases_.outputs,
                                             gathered_rows_.registers_per_row,
@@ -249,7 +255,7 @@ class Descent {
   void compute_gradients(Index panel, const Steps<T>& steps, T* scratch) {
     const Index begin = panel * panel_strips;
     const Index end = std::min(begin + panel_strips, strip_count<T>(h_));
-    T* gE = scratch + 2 * chunk * L;  // zero before and after this function
+    T* gE = scratch + chunk_arrays * chunk * L;  // zero before and after this function
     T* gW = gE + panel_strips * X_.d_in * L;
     const auto gE_of = [&](Index u) { return gE + (u - begin) * X_.d_in * L; };
     const Step<T>* plain = optimizer_.is_plain() ? &steps.W : nullptr;
@@ -300,7 +306,7 @@ class Descent {
     DescentSamples<T>& batch = *batch_;
     const StripInputs<T>& X = batch.X;
     const T* E = gathered_rows_.of(u, theta_.E(u));
-    T *H = scratch, *gH = H + chunk * L;
+    T *H = scratch, *gH = H + chunk * L, *chunk_S = gH + chunk * L;
     const auto tile = [&](const auto& backward, Index k, Index width) {
       const GradientsTile<T> t{count,
                                std::clamp<Index>(X.grouped_count() - first, 0, count),
@@ -320,6 +326,10 @@ class Descent {
     const auto rows = X.template hot_rows<0>().from(first);
     const auto from_first = [=](const T* stored) { return stored ? stored + first * L : nullptr; };
     const T *stored_H = from_first(batch.H_of(u)), *S = from_first(batch.S_of(u));
+    if (recomputed_) {
+      activate_registers(activation_, X.pair_sums(E).from(first), H, chunk_S, static_cast<std::size_t>(count));
+      stored_H = H, S = chunk_S;
+    }
     for (const auto [k, width] : backward_tiles_)
       with_ends(k == 0, k + width == d_out_, [&](auto is_first, auto is_last) {
         if (relu_on_hot_rows_ && are_pairs)
@@ -381,6 +391,7 @@ class Descent {
   const Team team_;
   const Activation activation_;
   const bool relu_on_hot_rows_;    // the activation is ReLU and all inputs are k-hot, with the same k
+  const bool recomputed_;          // H and S of a cheap activation on pairs are computed in each phase, not stored
   GatheredRows<T> gathered_rows_;  // in use if relu_on_hot_rows_
   const std::vector<OutputRange> forward_tiles_, backward_tiles_;
   LayerStrips<T> theta_, velocity_, compensation_,

@@ -84,6 +84,12 @@ class OutputsAlongSamples {
         for (int i = 0; i < L; ++i) h[i] += load(E + x[i * k + e]);
 #pragma GCC unroll 16
       for (int i = 0; i < L; ++i) h[i] = negative_part<T>(h[i]);
+    } else if (forward_.recomputed) {
+      const PairSums<T> Z = samples_.X.pair_sums(E).from((strip_ + s) * L);
+      with_cheap_functor<T>(*forward_.recomputed, [&](auto sigma) {
+#pragma GCC unroll 16
+        for (int i = 0; i < L; ++i) h[i] = sigma(Z(i)).value;
+      });
     } else {
       const T* rows = samples_.H_of(unit_strip) + (strip_ + s) * L * L;
 #pragma GCC unroll 16

@@ -147,12 +147,16 @@ class OutputsAlongUnits {
       with_number<forward_outputs>(tile.count, [&](auto K) { add_tile<K>(hidden, first, strips, tile.first); });
     };
     const Index first_sample = begin_ * L;
+    const auto stored_H = [H = H_](Index j) { return H + 2 * j * block * L; };
+    if (forward_.recomputed) {
+      if (tile.first == 0) store_recomputed(first, strips);
+      return compute_tile([=](Index j) { return HiddenLoaded<T, false>{stored_H(j), 2 * L}; });
+    }
     if (!forward_.relu_on_hot_rows)
       return compute_tile(
           [H = forward_.samples.H_of(first) + first_sample * L, stride = forward_.samples.hidden_stride * L](Index j) {
             return HiddenLoaded<T, false>{H + 2 * j * L, stride};
           });
-    const auto stored_H = [H = H_](Index j) { return H + 2 * j * block * L; };
     if (forward_.samples.X.hot_count() != 2 && tile.first == 0) store_hidden(first, strips);
     if (forward_.samples.X.hot_count() != 2 || (forward_.tiles.size() > 2 && tile.first > 0))
       return compute_tile([=](Index j) { return HiddenLoaded<T, true>{stored_H(j), 2 * L}; });
@@ -168,12 +172,24 @@ class OutputsAlongUnits {
 
   /// Stores −H of k-hot rows over one block of units, in the form that `add_block` reads.
   void store_hidden(Index first, Index strips) const {
-    const HotRows<0> rows = forward_.samples.X.template hot_rows<0>();
-    const Index count = (std::min(forward_.samples.n, end_ * L) - begin_ * L + 1) / 2 * 2;
+    const HotRows<0> rows = forward_.samples.X.template hot_rows<0>().from(begin_ * L);
     for (Index u = 0; u < strips; ++u)
-      for (Index i = 0; i < count; ++i)
-        store(H_ + ((i / 2 * block + u) * 2 + i % 2) * L,
-              negative_part<T>(rows.add_rows(forward_.E_of(first + u), begin_ * L + i)));
+      store_strip(u, [&](Index i) { return negative_part<T>(rows.add_rows(forward_.E_of(first + u), i)); });
+  }
+  /// The same for H of a cheap activation on pairs.
+  void store_recomputed(Index first, Index strips) const {
+    with_cheap_functor<T>(*forward_.recomputed, [&](auto sigma) {
+      for (Index u = 0; u < strips; ++u) {
+        const PairSums<T> Z = forward_.samples.X.pair_sums(forward_.E_of(first + u)).from(begin_ * L);
+        store_strip(u, [&](Index i) { return sigma(Z(static_cast<std::size_t>(i))).value; });
+      }
+    });
+  }
+  /// Stores h(i) of samples i for one strip of units.
+  template <class H>
+  void store_strip(Index u, const H& h) const {
+    const Index count = (std::min(forward_.samples.n, end_ * L) - begin_ * L + 1) / 2 * 2;
+    for (Index i = 0; i < count; ++i) store(H_ + ((i / 2 * block + u) * 2 + i % 2) * L, h(i));
   }
 
   /// The same for K outputs. hidden(j) is the way to H of pair j of neighbouring samples.

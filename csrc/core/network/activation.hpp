@@ -174,6 +174,18 @@ void with_functor(const Activation& activation, const F& f) {
   }
 }
 
+/// Whether σ(z) takes so few operations that computing it again costs less than storing H and S.
+inline bool is_cheap(ActivationKind kind) {
+  return kind == ActivationKind::leaky_relu || kind == ActivationKind::square;
+}
+
+/// Calls f with the functor of a cheap activation.
+template <class T, class F>
+[[gnu::always_inline]] inline void with_cheap_functor(const Activation& activation, const F& f) {
+  if (activation.kind == ActivationKind::square) return f(Square<T>{});
+  f(LeakyRelu<T>{static_cast<T>(activation.parameter)});
+}
+
 /// H = σ(Z) and S = σ'(Z), each of `count` elements at any alignment. H may be Z; S must not overlap either.
 template <class T>
 void activate(const Activation& activation, const T* Z, T* H, T* S, std::size_t count) {
