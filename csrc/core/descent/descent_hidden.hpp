@@ -43,13 +43,14 @@ struct StripGather {
   /// Writes the index of one number of each pair, counts its registers and returns the first row of the first one.
   Index find_rows(const std::uint32_t* offsets, Index split, std::int32_t* index) {
     constexpr int L = lanes<T>;
-    Index rows[L];
-    for (int i = 0; i < L; ++i) rows[i] = transposed_row<T>(offsets[2 * i] / L, split);
-    const auto [least, most] = std::minmax_element(rows, rows + L);
-    const Index first = *least / L * L;
-    registers = std::max(registers, *most / L - *least / L + 1);
-    for (int i = 0; i < L * words; ++i)
-      index[i] = static_cast<std::int32_t>((rows[i / words] - first) * words + i % words);
+    std::int32_t rows[L];  // narrow integers and no branches, so the compiler uses registers
+    for (int i = 0; i < L; ++i)
+      rows[i] = transposed_row<T>(static_cast<std::int32_t>(offsets[2 * i] / L), static_cast<std::int32_t>(split));
+    std::int32_t least = rows[0], most = rows[0];
+    for (int i = 0; i < L; ++i) least = std::min(least, rows[i]), most = std::max(most, rows[i]);
+    const std::int32_t first = least / L * L;
+    registers = std::max<Index>(registers, most / L - least / L + 1);
+    for (int i = 0; i < L * words; ++i) index[i] = (rows[i / words] - first) * words + i % words;
     return first;
   }
 };

@@ -60,8 +60,11 @@ class Sampler {
     batches_.reserve(2);
     batches_.emplace_back(all, size_, loss);
     if (all.n % size_ > 0) batches_.emplace_back(all, all.n % size_, loss);
-    if (sampling.noise_std > 0) noise_ = Buffer<float>(group_count(size_ * all.d_out) * normals_per_group);
-    for (auto* numbers : {&positions_, &ranks_, &counts_}) numbers->resize(static_cast<std::size_t>(all.n));
+    if (sampling.noise_std > 0) noise_ = Buffer<float>(group_count(size_ * all.d_out) * normals_per_group + L);
+    minus_Y_ = Buffer<T>(all.n * all.d_out + L);
+    columns_from_strips(all.minus_Y.data(), all.n, all.d_out, minus_Y_.data());
+    for (auto* numbers : {&positions_, &ranks_, &counts_, &first_of_row_, &rank_of_row_})
+      numbers->resize(static_cast<std::size_t>(all.n));
   }
 
   /// Calls f for each of the sets of samples that `draw` may return.
@@ -79,8 +82,8 @@ class Sampler {
     if (is_new) divide_epoch(t / per_epoch);
     if (is_new || per_epoch > 1) batch.copy_inputs(all_, positions_.data() + first);
     draw_noise(t, count * all_.d_out, team);
-    for_blocks(team, count, [&](Index begin, Index length) {
-      for (Index i = begin; i < begin + length; ++i) copy_targets(batch, i, first + i);
+    for_blocks(team, batch.strips, [&](Index begin, Index length) {
+      for (Index s = begin; s < begin + length; ++s) copy_targets(batch, s, first);
     });
     return batch;
   }
@@ -92,20 +95,20 @@ class Sampler {
   /// one. Ranks are their positions in the caller's order. The loops do not branch on random numbers.
   void divide_epoch(Index epoch) {
     epoch_ = epoch;
-    std::vector<Index> first_of_row(static_cast<std::size_t>(all_.n)), rank_of_row = first_of_row;  // by caller's row
+    std::fill(first_of_row_.begin(), first_of_row_.end(), Index{0});
     if (size_ < all_.n) {
       const auto order = epoch_order(sampling_.batch_seed, static_cast<std::uint64_t>(epoch), all_.n);
       for (Index first = 0; first < all_.n; first += size_)
-        for (Index i = first; i < std::min(first + size_, all_.n); ++i) first_of_row[order[i]] = first;
+        for (Index i = first; i < std::min(first + size_, all_.n); ++i) first_of_row_[order[i]] = first;
     }
     std::fill(counts_.begin(), counts_.end(), Index{0});
-    for (std::size_t row = 0; row < rank_of_row.size(); ++row) rank_of_row[row] = counts_[first_of_row[row]]++;
+    for (std::size_t row = 0; row < rank_of_row_.size(); ++row) rank_of_row_[row] = counts_[first_of_row_[row]]++;
     std::fill(counts_.begin(), counts_.end(), Index{0});
     for (Index position = 0; position < all_.n; ++position) {
       const auto row = static_cast<std::size_t>(all_.X.caller_row(position));
-      const Index first = first_of_row[row], place = first + counts_[first]++;
+      const Index first = first_of_row_[row], place = first + counts_[first]++;
       positions_[place] = position;
-      ranks_[place] = rank_of_row[row];
+      ranks_[place] = rank_of_row_[row];
     }
   }
 
@@ -117,28 +120,41 @@ class Sampler {
     });
   }
 
-  /// Copies the targets of sample i of a batch. Its position in `all_` and its rank are number `place` of the lists.
-  void copy_targets(DescentSamples<T>& batch, Index i, Index place) const {
+  /// Copies the targets of strip s of a batch, whose samples begin at place `first` of the lists. The last strip is
+  /// padded with copies; no result depends on them.
+  void copy_targets(DescentSamples<T>& batch, Index s, Index first) const {
     const Index d_out = all_.d_out;
-    const T* from = all_.minus_Y.data() + strip_offset<T>(d_out, 0, positions_[place]);
-    T* to = batch.minus_Y.data() + strip_offset<T>(d_out, 0, i);
-    if (noise_.empty()) {
-      for (Index k = 0; k < d_out; ++k) to[k * L] = from[k * L];
-      return;
+    for (Index k = 0; k < d_out; k += L) {
+      Vector<T> rows[L];
+      for (int i = 0; i < L; ++i) {
+        const Index place = first + std::min<Index>(s * L + i, batch.n - 1);
+        rows[i] = load(minus_Y_.data() + positions_[place] * d_out + k);
+        if (!noise_.empty())
+          rows[i] -=
+              broadcast(static_cast<T>(sampling_.noise_std)) * load_floats(noise_.data() + ranks_[place] * d_out + k);
+      }
+      transpose<T>(rows);
+      T* const to = batch.minus_Y.data() + (s * d_out + k) * L;
+      for (Index r = 0; r < std::min<Index>(L, d_out - k); ++r) store(to + r * L, rows[r]);
     }
-    const T std = static_cast<T>(sampling_.noise_std);
-    const float* noise = noise_.data() + ranks_[place] * d_out;
-    for (Index k = 0; k < d_out; ++k) to[k * L] = from[k * L] - std * static_cast<T>(noise[k]);
+  }
+  static Vector<T> load_floats(const float* source) {
+    typedef float Floats __attribute__((vector_size(L * sizeof(float))));
+    Floats v;
+    std::memcpy(&v, source, sizeof v);
+    return __builtin_convertvector(v, Vector<T>);
   }
 
   const Sampling sampling_;
   const DescentSamples<T>& all_;
   const Index size_;
-  std::vector<DescentSamples<T>> batches_;  // of size_ samples, and of the rest of an epoch
-  Index epoch_ = -1;                        // of the lists
-  std::vector<Index> positions_, ranks_;    // of the samples, batch by batch
-  std::vector<Index> counts_;               // the samples of a batch that have been listed, at its first sample
-  Buffer<float> noise_;                     // by rank: d_out numbers for each sample
+  std::vector<DescentSamples<T>> batches_;         // of size_ samples, and of the rest of an epoch
+  Index epoch_ = -1;                               // of the lists
+  std::vector<Index> positions_, ranks_;           // of the samples, batch by batch
+  std::vector<Index> first_of_row_, rank_of_row_;  // by the caller's row: the first place of its batch, its rank
+  std::vector<Index> counts_;                      // the samples of a batch that have been listed, at its first sample
+  Buffer<T> minus_Y_;                              // n × d_out, padded: −Y by position in `all_`
+  Buffer<float> noise_;                            // by rank: d_out numbers for each sample, padded
 };
 
 }  // namespace zeroloss

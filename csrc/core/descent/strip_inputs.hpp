@@ -65,9 +65,9 @@ struct PairSums {
 };
 
 /// The place of a row of E among the columns of Eᵀ, which begin a new register at `split`.
-template <class T>
-constexpr Index transposed_row(Index row, Index split) {
-  return row < split ? row : row - split + strip_count<T>(split) * lanes<T>;
+template <class T, class Integer>
+constexpr Integer transposed_row(Integer row, Integer split) {
+  return row < split ? row : row - split + static_cast<Integer>(strip_count<T>(split)) * lanes<T>;
 }
 
 /// A packed copy of X: k-hot if every row is a sum of k unit vectors (k = 2: pairs), otherwise entries or dense rows.
@@ -112,10 +112,12 @@ class StripInputs {
       order_[i] = all.order_[positions[i]];
       if (!X_.empty()) std::copy_n(all.X_.data() + positions[i] * d_in, d_in, X_.data() + i * d_in);
     }
-    for (Index i = 0; i < strip_count<T>(n) * L; ++i) {
-      const std::uint32_t* from = all.offsets_.data() + positions[std::min(i, n - 1)] * hot_count_;
-      for (Index e = 0; e < hot_count_; ++e) offsets_[i * hot_count_ + e] = from[e];
-    }
+    const auto copy_offsets = [&](Index k) __attribute__((always_inline)) {
+      for (Index i = 0; i < strip_count<T>(n) * L; ++i)
+        std::copy_n(all.offsets_.data() + positions[std::min(i, n - 1)] * k, k, offsets_.data() + i * k);
+    };
+    if (hot_count_ == 2) return copy_offsets(2);
+    copy_offsets(hot_count_);
   }
 
   /// k if the rows are k-hot, else 0.
