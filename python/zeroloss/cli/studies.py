@@ -127,8 +127,8 @@ class _ConfiguredStudy:
         except OSError as error:
             raise _write_error(out, error) from None
         start = time.perf_counter()
-        self._announce_time()
         try:
+            self._announce_time()
             result = study.run(self._settings, cells=cells, client=client)
         except KeyboardInterrupt as error:
             if not stores_cells:
@@ -173,6 +173,7 @@ class _ConfiguredStudy:
         grids = self._study.grids(self._settings) if self._changes else ()
         if not all(grid.flops for grid in grids):
             return
+        self._study.check_budget(grids)
         peak = kernels.fma_peak64(0.01) * available_processors()
         minutes = sum(grid.total_steps() * grid.flops for grid in grids) / (0.75 * peak) / 60
         if minutes >= 0.5:

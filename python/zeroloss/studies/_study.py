@@ -249,7 +249,7 @@ class Study(Generic[S]):
         self.check(settings)
 
         def run_grids(grids: Sequence[Grid]) -> list[Cube]:
-            self._check_budget(grids)
+            self.check_budget(grids)
             options: Any = {"workers": workers, "processes": self.processes, "client": client, "progress": progress}
             return carry_out(grids, cells, **options)
 
@@ -259,7 +259,19 @@ class Study(Generic[S]):
         attributes = {"title": self.title, "settings": json.dumps(asdict(settings))}  # type: ignore[call-overload]
         return Result(self, settings, numbers.assign_attrs(attributes), summary)
 
-    def _check_budget(self, grids: Sequence[Grid]) -> None:
+    def check_budget(self, grids: Sequence[Grid]) -> None:
+        """Check that grids have a reasonable number of cells, and take at most a day.
+
+        Parameters
+        ----------
+        grids : sequence of Grid
+            The grids.
+
+        Raises
+        ------
+        ValueError
+            If they do not.
+        """
         count = sum(math.prod(len(values) for values in grid.over.values()) for grid in grids)
         if count > _MOST_CELLS:
             raise ArgumentValueError("settings", f"expected at most {_MOST_CELLS} cells, got {count}; use fewer seeds")
