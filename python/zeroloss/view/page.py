@@ -140,8 +140,9 @@ def assemble(
 
     title = title.encode("utf-8", "replace").decode()  # A name of a file may have bytes that are not text.
     document = Document()
-    for chart in charts:
-        document.add_root(chart)
+    with document.models.freeze():  # Otherwise each figure visits the models of all figures.
+        for chart in charts:
+            document.add_root(chart)
     blocks = {
         "figures": {"document": json.loads(serialize_json(document.to_json()))},
         "data": {**data, "address": address},
