@@ -77,8 +77,8 @@ SMALL = {
 def result_of(name):
     """Return the result of a small form that takes seconds."""
     module, settings = SMALL[name]
-    # test_direction.py runs its study in processes, which takes longer to start than to work.
-    return module.STUDY.run(settings, workers=1 if name == "direction" else None)
+    # Processes take longer to start than to work. test_direction.py runs its study in processes.
+    return module.STUDY.run(settings, workers=1 if name in {"direction", "end-states"} else None)
 
 
 @pytest.mark.parametrize("name", SMALL)
