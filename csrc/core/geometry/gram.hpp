@@ -90,18 +90,30 @@ class Gram {
     K.triangularView<Eigen::StrictlyUpper>() = K.transpose();
   }
 
-  /// Computes the lower triangle of the mean over k of the n × n blocks ((i, k), (j, k)): H Hᵀ plus the mean part of
-  /// the first layer.
-  void mean_block(const Jacobian& J, Eigen::Ref<Eigen::MatrixXd> K) {
-    J.readout_gram(K);
-    const Eigen::ArrayXd share = J.W().rowwise().squaredNorm() / static_cast<double>(J.W().cols());
-    for_blocks(team_, static_cast<Index>(overlaps_.size()), pairs_, [&](Index begin, Index length) {
+  /// Computes `scale` times the trace over k = l of the first layer's part, for each pair of overlapping samples.
+  void mean_first_layer(const Jacobian& J, double scale, Eigen::VectorXd& values) const {
+    const Eigen::RowVectorXd share = scale * J.W().rowwise().squaredNorm().transpose();
+    values.resize(static_cast<Index>(overlaps_.size()));
+    for_blocks(team_, values.size(), pairs_, [&](Index begin, Index length) {
       for (Index q = begin; q < begin + length; ++q) {
         const Overlap& pair = overlaps_[static_cast<std::size_t>(q)];
-        K(pair.i, pair.j) +=
-            pair.product * (J.S().row(pair.i).array() * J.S().row(pair.j).array() * share.transpose()).sum();
+        values[q] = pair.product * (J.S().row(pair.i).array() * J.S().row(pair.j).array() * share.array()).sum();
       }
     });
+  }
+
+  /// Adds `factor` times such values to the lower triangle of K, n × n.
+  void add_pairs(double factor, const Eigen::VectorXd& values, Eigen::MatrixXd& K) const {
+    for (std::size_t q = 0; q < overlaps_.size(); ++q)
+      K(overlaps_[q].i, overlaps_[q].j) += factor * values[static_cast<Index>(q)];
+  }
+
+  /// The trace of the matrix with such values.
+  double trace_of_pairs(const Eigen::VectorXd& values) const {
+    double trace = 0;
+    for (std::size_t q = 0; q < overlaps_.size(); ++q)
+      if (overlaps_[q].i == overlaps_[q].j) trace += values[static_cast<Index>(q)];
+    return trace;
   }
 
  private:

@@ -56,24 +56,9 @@ class GramFactor {
     L_.transpose().triangularView<Eigen::Upper>().solveInPlace(x);
   }
 
-  /// X = K⁻¹ R in blocks of columns, for many right-hand sides: the columns of R.  R, X: size × right-hand sides
-  void solve(const Team& team, const Matrix<double>& R, Matrix<double>& X) {
-    X.resize(R.rows(), R.cols());
-    columns_.resize(R.rows(), R.cols());
-    const Index blocks = ceil_div(R.cols(), max_columns_);
-    for_blocks(team, R.cols(), ceil_div(R.cols(), blocks), [&](Index begin, Index length) {
-      auto columns = columns_.middleCols(begin, length);
-      columns = R.middleCols(begin, length);
-      solve_in_place(columns);
-      X.middleCols(begin, length) = columns;
-    });
-  }
-
   Index failed_pivot() const { return failed_pivot_; }  ///< the index of the pivot that failed, or −1
 
  private:
-  static constexpr Index max_columns_ = 20;  // right-hand sides in a block; each block packs L again
-
   void factor_diagonal(Index begin, Index width) {
     auto D = L_.block(begin, begin, width, width);
     for (Index j = 0; j < width; ++j) {
@@ -90,7 +75,7 @@ class GramFactor {
     }
   }
 
-  Eigen::MatrixXd L_, columns_;
+  Eigen::MatrixXd L_;
   Eigen::VectorXd smallest_allowed_;
   Index failed_pivot_ = -1;
 };

@@ -4,6 +4,7 @@
 #include "gram.hpp"
 #include "gram_factor.hpp"
 #include "kink_constraints.hpp"
+#include "kronecker_preconditioner.hpp"
 
 namespace zeroloss {
 
@@ -15,17 +16,19 @@ struct SolverSettings {
   Index max_iterations;  ///< conjugate gradients: iterations for one right-hand side
 };
 
-/// `dense` needs (n·d_out)² doubles. `matrix_free` needs n², for the preconditioner M ⊗ I. M is the mean over outputs
-/// of the diagonal blocks: the readout part H Hᵀ plus the mean part of the first layer. H Hᵀ alone would be singular
-/// for h < n.
+/// `dense` needs (n·d_out)² doubles. `matrix_free` needs up to five times n², for the preconditioner and for H Hᵀ.
 class NormalEquations {
  public:
   NormalEquations(const Samples<double>& samples, SolverSettings settings, Team team = Team())
-      : settings_(settings), team_(team), gram_(samples, team) {}
+      : settings_(settings), team_(team), gram_(samples, team), preconditioner_(team) {}
 
-  /// Factors J Jᵀ, or M if matrix-free, at the point of J. Returns false if it is singular.
+  /// Factors J Jᵀ, or the preconditioner if matrix-free, at the point of J. Returns false if it is singular.
   bool prepare(const Jacobian& J) {
-    if (settings_.kind == SolverKind::matrix_free) return prepare_mean(J);
+    if (settings_.kind == SolverKind::matrix_free) {
+      const bool regular = preconditioner_.factor(J, gram_, 0);
+      trace_ = preconditioner_.trace();
+      return regular;
+    }
     gram_.lower_triangle(J, gram_factor_.lower(J.rows()));
     trace_ = gram_factor_.trace();
     factor_is_current_ = gram_factor_.factor(team_);
@@ -48,7 +51,7 @@ class NormalEquations {
   /// gradients. Returns false if the tolerance is not reached.
   bool solve(Jacobian& J, Matrix<double>& R) {
     if (settings_.kind == SolverKind::matrix_free)
-      return conjugate_gradients(J, R, settings_.tolerance, Preconditioner::mean);
+      return conjugate_gradients(J, R, settings_.tolerance, Preconditioner::kronecker);
     if (!factor_is_current_) return conjugate_gradients(J, R, settings_.tolerance, Preconditioner::gram);
     solve_with_factor(R);
     return true;
@@ -56,18 +59,18 @@ class NormalEquations {
 
   /// The same to the relative residual `tolerance`, without a factor of J Jᵀ.
   bool solve_roughly(Jacobian& J, Matrix<double>& R, double tolerance) {
-    return prepare_mean(J) && conjugate_gradients(J, R, tolerance, Preconditioner::mean);
+    return preconditioner_.factor(J, gram_, 0) && conjugate_gradients(J, R, tolerance, Preconditioner::kronecker);
   }
 
-  /// Factors M + shift · I for solve_pinned. Returns false if it is singular. (Subtracting the part of the pinned pairs
-  /// from M does not pay.)
-  bool prepare_pinned(const Jacobian& J, double shift = 0) { return prepare_mean(J, shift); }
+  /// Factors the preconditioner of J Jᵀ + shift · I for solve_pinned. Returns false if it is singular. (Subtracting the
+  /// part of the pinned pairs does not pay.)
+  bool prepare_pinned(const Jacobian& J, double shift = 0) { return preconditioner_.factor(J, gram_, shift); }
 
   /// R ← (J P Jᵀ + shift · I)⁻¹ R to the relative residual `tolerance`, with the projector P off the pinned pairs, by
   /// conjugate gradients with the factor of the last `prepare_pinned`. Adds the number of iterations to `iterations`.
   bool solve_pinned(Jacobian& J, const KinkConstraints& constraints, Matrix<double>& R, double tolerance,
                     Index& iterations, double shift = 0) {
-    return conjugate_gradients(J, R, tolerance, Preconditioner::mean, &constraints, &iterations, shift);
+    return conjugate_gradients(J, R, tolerance, Preconditioner::kronecker, &constraints, &iterations, shift);
   }
 
   /// R ← K⁻¹ R with the factor of K = J Jᵀ at its point, which may differ from the point of J. Dense only.
@@ -82,22 +85,14 @@ class NormalEquations {
   Gram& gram() { return gram_; }
 
  private:
-  enum class Preconditioner { mean, gram };
-
-  bool prepare_mean(const Jacobian& J, double shift = 0) {
-    auto&& mean = mean_factor_.lower(J.H().rows());
-    gram_.mean_block(J, mean);
-    if (shift != 0) mean.diagonal().array() += shift;
-    if (settings_.kind == SolverKind::matrix_free) trace_ = mean_factor_.trace() * static_cast<double>(J.W().cols());
-    return mean_factor_.factor(team_);
-  }
+  enum class Preconditioner { kronecker, gram };
 
   void precondition(Preconditioner preconditioner, const Matrix<double>& R, Matrix<double>& Z) {
     if (preconditioner == Preconditioner::gram) {
       Z = R;
       solve_with_factor(Z);
     } else {
-      mean_factor_.solve(team_, R, Z);
+      preconditioner_.solve(R, Z);
     }
   }
 
@@ -154,7 +149,8 @@ class NormalEquations {
   SolverSettings settings_;
   Team team_;
   Gram gram_;
-  GramFactor gram_factor_, mean_factor_;
+  GramFactor gram_factor_;
+  KroneckerPreconditioner preconditioner_;
   bool factor_is_current_ = false;
   double trace_ = 0;
   Matrix<double> X_, Z_, P_, KP_, readout_;
