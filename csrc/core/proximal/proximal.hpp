@@ -7,6 +7,7 @@
 // tests/test_proximal.py, tests/test_gradient_flow.py.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "../geometry/normal_equations.hpp"
@@ -85,7 +86,9 @@ class Proximal {
     }
   }
 
-  /// Moves `point` onto the set by Gauss–Newton steps θ ← θ − t P Jᵀ K⁻¹ (F − Y). Its pinned pairs stay pinned.
+  /// Moves `point` onto the set by Gauss–Newton steps θ ← θ − t P Jᵀ K⁻¹ (F − Y). Its pinned pairs stay pinned. The
+  /// linear systems are solved only to the precision that the nonlinearity of F allows: if a step reduced the residual
+  /// by a factor f, the next one can reduce it by about f² (Eisenstat and Walker's second choice).
   ProximalSolve retract(ProximalPoint& point, ProximalSettings settings) {
     ProximalSolve result;
     const auto end = [&](ProximalEnding ending) {
@@ -94,13 +97,13 @@ class Proximal {
       return result;
     };
     pin_pairs(point);
-    double norm = move_to(point.theta);
+    double norm = move_to(point.theta), expected = first_reduction_;
     for (;; ++result.iterations) {
       const double residual = residual_.lpNorm<Eigen::Infinity>();
       if (residual <= settings.tolerance) return end(ProximalEnding::converged);
       if (result.iterations == settings.max_iterations) return end(ProximalEnding::too_many_iterations);
       step_ = residual_;
-      const double forcing = std::max(settings.forcing, 0.1 * settings.tolerance / residual);
+      const double forcing = std::max({settings.forcing, 0.1 * settings.tolerance / residual, expected});
       if ((result.iterations == 0 && !normal_.prepare_pinned(jacobian_)) ||
           !normal_.solve_pinned(jacobian_, constraints_, step_, forcing, result.linear_iterations))
         return end(ProximalEnding::singular);
@@ -111,6 +114,7 @@ class Proximal {
         trial_.theta.E = point.theta.E - t * direction_.E;
         trial_.theta.W = point.theta.W - t * direction_.W;
         if (const double new_norm = move_to(trial_.theta); new_norm < (1 - sufficient_decrease_ * t) * norm) {
+          expected = std::min(first_reduction_, (new_norm / norm) * (new_norm / norm));
           norm = new_norm;
           break;
         }
@@ -127,7 +131,7 @@ class Proximal {
   const Samples<double>& samples() const { return jacobian_.samples(); }
 
  private:
-  static constexpr double smallest_step_ = 0x1p-5, sufficient_decrease_ = 1e-4;
+  static constexpr double smallest_step_ = 0x1p-5, sufficient_decrease_ = 1e-4, first_reduction_ = 0.05;
 
   double move_to(const Parameters& theta) {
     jacobian_.move(theta.E, theta.W);
