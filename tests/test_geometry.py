@@ -291,6 +291,15 @@ def test_problems_beyond_the_memory_are_rejected_before_the_start(monkeypatch):
     geometry.norm_direction(net, data, "matrix_free")
 
 
+@pytest.mark.parametrize("scales", [(1, 1, 1), (30, 5, 0.1), (100, 1e-3, 0)], ids=str)
+def test_solvers_agree_if_the_weights_of_outputs_differ(scales):
+    """Eigenvalues of WᵀW over many magnitudes have preconditioners of their own."""
+    data, net = problem("tanh")
+    net = zl.networks.from_arrays(net.E, net.W * np.array(scales), "tanh")
+    dense, free = (geometry.norm_direction(net, data, method) for method in METHODS)
+    assert relative(flat(free.gE, free.gW), flat(dense.gE, dense.gW)) < 1e-8
+
+
 def test_large_problems_are_solved_without_the_gram_matrix():
     """J of figure 6 has 18 204 rows. The Gram matrix would take 2.7 GB; g is tangent to the tolerance."""
     data = zl.datasets.modular_addition(37, train_fraction=0.7, seed=0)
