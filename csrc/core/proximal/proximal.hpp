@@ -21,7 +21,7 @@ struct ProximalSettings {
   double tolerance;       ///< the bound on max|F − Y + δ Λ| at the end
   double unit_tolerance;  ///< the tolerance of each unit's conditions, in entries of θ
   Index max_iterations;   ///< Newton's method; it always makes at least one
-  double forcing;         ///< the relative residual of Newton's linear systems
+  double forcing;         ///< the relative residual of Newton's linear systems; in a retraction, the smallest one
   double softening = 0;   ///< δ
 };
 
