@@ -63,7 +63,7 @@ def test_short_registers_have_more_padding_of_tiles_but_less_of_registers():
 @pytest.mark.parametrize("registers", [AVX512, AVX2, Registers(16, 16, 32), Registers(16, 32, 32)])
 def test_every_row_needs_at_least_its_useful_multiply_adds(registers):
     for case in list_cases():
-        if case.activation == "relu":
+        if case.activation == "relu" and case.n < 600:  # Counts of larger problems take seconds.
             level = Registers(registers.bytes, registers.count, case.bits)
             assert count_operations(case, level).multiply_adds > useful(case, level)
 

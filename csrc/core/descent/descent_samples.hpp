@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../../linalg/sums.hpp"
+#include "../network/activation.hpp"
 #include "../network/cross_entropy.hpp"
 #include "../network/loss.hpp"
 #include "../network/record.hpp"
@@ -68,6 +69,24 @@ struct DescentSamples {
 
   T* G_of(Index s) { return G.data() + s * d_out * L; }
   const T* minus_Y_of(Index s) const { return minus_Y.data() + s * d_out * L; }
+
+  /// Computes and stores H = σ(X E) and S = σ'(X E) of strip u of units, whose strip of E is given. This is not needed
+  /// for ReLU on k-hot rows and other cheap activations on pairs, which each phase computes again. S of ReLU is not
+  /// stored. Rows beyond n stay zero.
+  void activate_strip(const Activation& activation, const T* E, Index u) {
+    T *const h = H_of(u), *const s = S_of(u);
+    if (activation.kind == ActivationKind::relu)
+      return X.multiply(E, h, [](Vector<T> z) { return z < Vector<T>{} ? Vector<T>{} : z; });
+    if (X.hot_count() == 2) return activate_registers(activation, X.pair_sums(E), h, s, static_cast<std::size_t>(n));
+    X.multiply(E, h, [](Vector<T> z) { return z; });
+    activate(activation, h, h, s, static_cast<std::size_t>(n * L));
+  }
+
+  /// Sets G of a strip of samples to c − Y, or to c for the cross-entropy, where c are biases of the outputs.
+  void start_outputs(Index s, const T* biases) {
+    for (Index k = 0; k < d_out; ++k)
+      store(G_of(s) + k * L, is_cross_entropy ? broadcast(biases[k]) : load(minus_Y_of(s) + k * L) + biases[k]);
+  }
 
   /// Finishes a strip of samples whose outputs have been computed. Computes G = ∂loss/∂F (for the squared error it is
   /// there already) and, if a loss is wanted, the loss of each sample. If a record is wanted, also computes Σ_k (F −

@@ -167,7 +167,7 @@ class Descent {
   /// Computes the outputs of the samples and from them G and, if wanted, the losses and the numbers of a record.
   void forward(DescentSamples<T>& samples, bool wants_loss, bool wants_record) {
     if (!relu_on_hot_rows_ && !recomputed_)
-      run_tasks(strip_count<T>(h_), [&](Index u, T*) { activate_strip(samples, u); });
+      run_tasks(strip_count<T>(h_), [&](Index u, T*) { samples.activate_strip(activation_, theta_.E(u), u); });
     run_tasks((samples.strips + task_strips - 1) / task_strips, [&](Index block, T* scratch) {
       const Index begin = block * task_strips, end = std::min(samples.strips, begin + task_strips);
       compute_outputs(samples, begin, end, scratch);
@@ -198,19 +198,6 @@ class Descent {
     });
   }
 
-  /// Computes H = σ(X E) and S = σ'(X E) of one strip of units. They are stored for both phases, except for ReLU on
-  /// k-hot rows and other cheap activations on pairs, which are computed again. S of ReLU is not stored. Rows beyond n
-  /// stay zero.
-  void activate_strip(DescentSamples<T>& samples, Index u) {
-    T *const H = samples.H_of(u), *const S = samples.S_of(u);
-    const auto n = static_cast<std::size_t>(samples.n);
-    if (activation_.kind == ActivationKind::relu)
-      return samples.X.multiply(theta_.E(u), H, [](Vector<T> z) { return z < Vector<T>{} ? Vector<T>{} : z; });
-    if (samples.X.hot_count() == 2) return activate_registers(activation_, samples.X.pair_sums(theta_.E(u)), H, S, n);
-    samples.X.multiply(theta_.E(u), H, [](Vector<T> z) { return z; });
-    activate(activation_, H, H, S, n * L);
-  }
-
   /// Computes G = 2c (H W − Y), or F/T for the cross-entropy, for the strips [begin, end) of samples.
   void compute_outputs(DescentSamples<T>& samples, Index begin, Index end, T* scratch) {
     const ForwardProduct<T> forward_product{samples,
@@ -224,7 +211,7 @@ class Descent {
                                             gathered_rows_.registers_per_row,
                                             gathered_rows_.transposed(),
                                             zeros_.data()};
-    for (Index s = begin; biases_.outputs && s < end; ++s) start_outputs(samples, s);
+    for (Index s = begin; biases_.outputs && s < end; ++s) samples.start_outputs(s, theta_.c());
     if constexpr (units_along_lanes) {
       OutputsAlongUnits<T>(forward_product, begin, end, scratch).compute();
     } else if (end - begin == tile_strips) {
@@ -232,13 +219,6 @@ class Descent {
     } else {
       for (Index s = begin; s < end; ++s) OutputsAlongSamples<T, 1>(forward_product, s, scratch).compute();
     }
-  }
-
-  /// Sets G of a strip of samples to c − Y, or to c for the cross-entropy.
-  void start_outputs(DescentSamples<T>& samples, Index s) {
-    const T *const c = theta_.c(), *const minus_Y = samples.minus_Y_of(s);
-    for (Index k = 0; k < d_out_; ++k)
-      store(samples.G_of(s) + k * L, samples.is_cross_entropy ? broadcast(c[k]) : load(minus_Y + k * L) + c[k]);
   }
 
   /// Takes the step of the biases of the outputs, whose gradient is the sum of G over the samples.
