@@ -13,18 +13,21 @@
 
 namespace zeroloss {
 
-/// The preconditioner, with workspace. It takes up to three factors.
+/// The preconditioner, with workspace. It takes up to `most_groups` factors.
 class KroneckerPreconditioner {
  public:
+  static constexpr std::size_t most_groups = 3;
+
   explicit KroneckerPreconditioner(Team team) : team_(team) {}
 
-  /// Factors the matrices at the point of J. Returns false if one of them is singular.
-  bool factor(const Jacobian& J, Gram& gram, double shift) {
+  /// Factors up to `groups` matrices at the point of J; a single one is the mean over outputs of the diagonal blocks of
+  /// J Jᵀ. Returns false if one of them is singular.
+  bool factor(const Jacobian& J, Gram& gram, double shift, std::size_t groups = most_groups) {
     const Index n = J.H().rows();
     const Eigen::MatrixXd C = J.W().transpose() * J.W();
     const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> outputs(C);
     basis_ = outputs.eigenvectors();
-    group_eigenvalues(outputs.eigenvalues());
+    group_eigenvalues(outputs.eigenvalues(), groups);
     const double trace = C.trace();
     gram.mean_first_layer(J, trace > 0 ? 1 / trace : 0, mean_);
     readout_.resize(n, n);
@@ -58,7 +61,6 @@ class KroneckerPreconditioner {
   }
 
  private:
-  static constexpr std::size_t most_groups_ = 3;
   static constexpr double ratio_ = 3;        // of the eigenvalues in a group, except the last group
   static constexpr Index max_columns_ = 20;  // right-hand sides in a block; each block packs the factor again
 
@@ -74,11 +76,11 @@ class KroneckerPreconditioner {
   };
 
   /// Divides eigenvalues in ascending order into groups, from the greatest on.
-  void group_eigenvalues(const Eigen::VectorXd& eigenvalues) {
+  void group_eigenvalues(const Eigen::VectorXd& eigenvalues, std::size_t most) {
     blocks_.clear();
     count_ = 0;
     for (Index end = eigenvalues.size(); end > 0; ++count_) {
-      Index begin = count_ + 1 == most_groups_ ? 0 : end - 1;
+      Index begin = count_ + 1 == most ? 0 : end - 1;
       while (begin > 0 && ratio_ * eigenvalues[begin - 1] >= eigenvalues[end - 1]) --begin;
       const Index size = end - begin, tasks = ceil_div(size, max_columns_), length = ceil_div(size, tasks);
       groups_[count_] = {begin, end, std::max(0.0, eigenvalues.segment(begin, size).mean())};
@@ -91,8 +93,8 @@ class KroneckerPreconditioner {
   Team team_;
   Eigen::MatrixXd basis_, columns_, readout_;
   Eigen::VectorXd mean_;  // M, for each pair of overlapping samples
-  std::array<Group, most_groups_> groups_;
-  std::array<GramFactor, most_groups_> factors_;
+  std::array<Group, most_groups> groups_;
+  std::array<GramFactor, most_groups> factors_;
   std::size_t count_ = 0;
   std::vector<Block> blocks_;
   double trace_ = 0;

@@ -57,9 +57,10 @@ class NormalEquations {
     return true;
   }
 
-  /// The same to the relative residual `tolerance`, without a factor of J Jᵀ.
+  /// The same to the relative residual `tolerance`, without a factor of J Jᵀ. A single factor of the preconditioner is
+  /// enough for a few iterations, and where rough steps end depends on it.
   bool solve_roughly(Jacobian& J, Matrix<double>& R, double tolerance) {
-    return preconditioner_.factor(J, gram_, 0) && conjugate_gradients(J, R, tolerance, Preconditioner::kronecker);
+    return preconditioner_.factor(J, gram_, 0, 1) && conjugate_gradients(J, R, tolerance, Preconditioner::kronecker);
   }
 
   /// Factors the preconditioner of J Jᵀ + shift · I for solve_pinned. Returns false if it is singular. (Subtracting the
