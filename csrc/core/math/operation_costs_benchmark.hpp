@@ -26,14 +26,14 @@ template <class T, int... j>
   return __builtin_shufflevector(a, b, (j % 2 * lanes<T> + (j + lanes<T> / 2) % lanes<T>)...);
 }
 
-inline constexpr int mixed_chains = register_count == 32 ? 16 : 8;
+inline constexpr int mixed_chains = register_count == 32 ? 16 : 8, neighbours = mixed_chains / 2;
 
 /// Performs multiply-adds in independent registers, and in each round half as many other operations. Returns a sum of
 /// everything, so that the compiler cannot remove them.
 template <class T, Neighbour neighbour>
 [[gnu::noipa, gnu::noinline]] T mixed_operations(T a, T b, long rounds) {
   const Vector<T> factor = broadcast(a), term = broadcast(b);
-  Vector<T> v[mixed_chains], w[mixed_chains / 2];
+  Vector<T> v[mixed_chains], w[neighbours];
 #pragma GCC unroll 32
   for (int c = 0; c < mixed_chains; ++c) v[c] = w[c / 2] = broadcast(static_cast<T>(c));
   for (long round = 0; round < rounds; ++round) {
@@ -98,7 +98,7 @@ OperationCosts operation_costs(double seconds) {
     return best_time([&] { sink = detail::mixed_operations<T, neighbour>(T(0.5), T(1), rounds); });
   };
   const double alone = mixed(std::integral_constant<Neighbour, Neighbour::none>{});
-  const auto added = [=](double time) { return std::max(0.0, time - alone) / (detail::mixed_chains / 2); };
+  const auto added = [=](double time) { return std::max(0.0, time - alone) / detail::neighbours; };
   return {alone / detail::mixed_chains, added(mixed(std::integral_constant<Neighbour, Neighbour::minimum>{})),
           added(mixed(std::integral_constant<Neighbour, Neighbour::permute>{})),
           best_time([&] { detail::load_repeatedly(memory, rounds); }) / detail::accesses,
