@@ -27,6 +27,7 @@ class KroneckerPreconditioner {
     const Eigen::MatrixXd C = J.W().transpose() * J.W();
     const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> outputs(C);
     basis_ = outputs.eigenvectors();
+    if (groups == 1) basis_.setIdentity();  // any basis will do
     group_eigenvalues(outputs.eigenvalues(), groups);
     const double trace = C.trace();
     gram.mean_first_layer(J, trace > 0 ? 1 / trace : 0, mean_);
