@@ -98,7 +98,7 @@ def test_changed_numbers_are_detected(directories, tmp_path, name):
 
 @pytest.mark.slow
 def test_errors_of_damaged_sweeps_name_the_file(directories, tmp_path, monkeypatch):
-    """A report has a picture only if the damage has changed what it shows, because pictures take most of the time."""
+    """A report draws its picture only if the damage changes it, because pictures take most of the time."""
     cube, draw, save = sweeps.open_sweep(directories / "sweep"), picture.draw, plots.save
     monkeypatch.setattr(picture, "draw", lambda found, *rest: None if found.identical(cube) else draw(found, *rest))
     monkeypatch.setattr(plots, "save", lambda figure, file: figure and save(figure, file))
