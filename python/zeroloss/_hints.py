@@ -177,7 +177,8 @@ def _limits(limits: Iterable[Any]) -> str:
 def parse_parameter_docs(function: Callable[..., Any]) -> dict[str, str]:
     """Return the first sentence about each parameter in a numpydoc docstring, without backquotes."""
     docs: dict[str, str] = {}
-    for names, text in re.findall(r"^    ([\w, ]+) : [^\n]*\n((?:        [^\n]*\n?)+)", function.__doc__ or "", re.M):
+    docstring = inspect.cleandoc(function.__doc__ or "")  # Python 3.13 removes the indentation, 3.12 does not.
+    for names, text in re.findall(r"^([\w, ]+) : [^\n]*\n((?:    [^\n]*\n?)+)", docstring, re.M):
         sentence = re.split(r"(?<!Eq)\. ", " ".join(text.split()))[0].rstrip(".").replace("`", "")
         docs |= {name.strip(): sentence for name in names.split(",")}
     return docs
