@@ -160,14 +160,18 @@ def k_hot_data(p, k, n, constant):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("constant", [False, True])
-@pytest.mark.parametrize("k", [1, 3, 4, 7])
+@pytest.mark.parametrize(
+    ("k", "activation"),
+    [(k, activation) for k in (1, 3, 4, 7) for activation in ("relu", "tanh")]
+    + [(2, f"leaky_relu({slope})") for slope in (-0.5, 0.1, 2)]
+    + [(2, activation) for activation in ("relu", "square", "softplus(5)")],
+)
 def test_k_hot_rows_agree_with_sgd_at_every_level(k, constant, activation, dtype, level):
     """One tile of outputs and several, one chunk of samples and two. The bound is as above, with k terms in each sum
     for Z too, and 2 p terms in the gradient of the constant's row.
     """
-    for p, hidden, n in ((5, 37, 19), (13, 20, 301), (41, 70, 100)):
+    for p, hidden, n in ((5, 37, 19), (11, 128, 59), (13, 20, 301), (41, 70, 100)):
         data = k_hot_data(p, k, n, constant)
         net = zl.networks.normal(data, hidden=hidden, std=0.3, activation=activation, seed=1, dtype=dtype)
         descent = kernel_descent(level, data, net, lr=p / 8, weight_decay=1e-2)

@@ -55,17 +55,34 @@ struct StripGather {
   }
 };
 
-/// Computes −H = min(−E_a − E_b, 0) by permuting rows of −Eᵀ. If `mixed`, a strip may gather a, or b, from two
-/// registers. This is slower, because such a permute takes the place of a multiply-add.
-template <class T, int strips, bool mixed>
-struct HiddenByPermute {
+/// −H = min(−Z, 0) of ReLU, from −Z.
+template <class T>
+struct NegatedRelu {
   static constexpr bool negated = true;
+  [[gnu::always_inline]] Vector<T> operator()(Vector<T> z) const { return negative_part<T>(z); }
+};
+
+/// H of another activation, from Z.
+template <class T, class Sigma>
+struct ValueOf {
+  static constexpr bool negated = false;
+  Sigma sigma;
+  [[gnu::always_inline]] Vector<T> operator()(Vector<T> z) const { return sigma(z).value; }
+};
+
+/// Computes Z = E_a + E_b by permuting rows of Eᵀ, and H from it by a `Value`, which expects −E if it is negated. If
+/// `mixed`, a strip may gather a, or b, from two registers. This is slower, because such a permute takes the place of
+/// a multiply-add.
+template <class T, int strips, bool mixed, class Value = NegatedRelu<T>>
+struct HiddenByPermute {
+  static constexpr bool negated = Value::negated;
+  Value value;
   const T *row_a[strips], *row_b[strips];
   Index registers_per_row;
   Vector<std::int32_t> a[strips], b[strips];
 
-  HiddenByPermute(const T* E_transposed, Index row_registers, const StripGather<T>* gather)
-      : registers_per_row(row_registers) {
+  HiddenByPermute(const T* E_transposed, Index row_registers, const StripGather<T>* gather, Value value_ = {})
+      : value(value_), registers_per_row(row_registers) {
     for (int s = 0; s < strips; ++s) {
       row_a[s] = E_transposed + gather[s].first_a * lanes<T>;
       row_b[s] = E_transposed + gather[s].first_b * lanes<T>;
@@ -78,7 +95,7 @@ struct HiddenByPermute {
     const std::size_t offset = (u / L * static_cast<std::size_t>(registers_per_row) * L + u % L) * L;
 #pragma GCC unroll 4
     for (int s = 0; s < strips; ++s) {
-      h[s] = negative_part<T>(pick(row_a[s] + offset, a[s]) + pick(row_b[s] + offset, b[s]));
+      h[s] = value(pick(row_a[s] + offset, a[s]) + pick(row_b[s] + offset, b[s]));
     }
   }
 
@@ -153,6 +170,27 @@ struct BackwardRelu {
     return gZ;
   }
   [[gnu::always_inline]] void finish_a(Index i, Vector<T> gZ) const { add_to<true>(gE + rows.offsets[2 * i], gZ); }
+};
+
+/// For a cheap activation on pairs, in small problems with one tile. Computes H = σ(E_a + E_b), and gE_a += gZ and
+/// gE_b += gZ with gZ = gH ⊙ σ'(Z).
+template <class T, class Sigma>
+struct BackwardComputed {
+  static constexpr bool negated = false, first = true, last = true, has_pairs = true;
+  Sigma sigma;
+  const T* E;
+  T* gE;
+  HotRows<2> pairs;
+
+  [[gnu::always_inline]] Vector<T> hidden(Index i) const { return sigma(pairs.add_rows(E, i)).value; }
+  [[gnu::always_inline]] Vector<T> gradient_so_far(Index) const { return Vector<T>{}; }
+  [[gnu::always_inline]] void finish(Index i, Vector<T> h, Vector<T> d) const { finish_a(i, finish_b(i, h, d)); }
+  [[gnu::always_inline]] Vector<T> finish_b(Index i, Vector<T>, Vector<T> d) const {
+    const Vector<T> gZ = d * sigma(pairs.add_rows(E, i)).slope;
+    add_to<false>(gE + pairs.offsets[2 * i + 1], gZ);
+    return gZ;
+  }
+  [[gnu::always_inline]] void finish_a(Index i, Vector<T> gZ) const { add_to<false>(gE + pairs.offsets[2 * i], gZ); }
 };
 
 /// For other activations on pairs. Loads H and σ'(Z). In the last tile, gE_a += gZ and gE_b += gZ with

@@ -1,6 +1,6 @@
-// The rows of E as ReLU on k-hot rows of X reads them. Hidden biases b are included as E + b/k: the k rows of a sample
-// then add up to Z with the bias, and the inner loops are the same with and without biases. For pairs and AVX-512 there
-// is also a transpose. All of it is negated as E is, see gradient_descent.hpp.
+// The rows of E as activations that are computed again in each phase read them. Hidden biases b are included as E +
+// b/k: the k rows of a sample then add up to Z with the bias, and the inner loops are the same with and without biases.
+// For pairs and AVX-512 there is also a transpose. All of it is negated as E is, see gradient_descent.hpp.
 #pragma once
 
 #include "descent_hidden.hpp"
@@ -10,10 +10,12 @@ namespace zeroloss {
 template <class T>
 class GatheredRows {
  public:
-  /// For `strips` strips of hidden units; empty unless it is in use.
-  GatheredRows(const StripInputs<T>& X, bool in_use, Index strips)
-      : has_biases(in_use && X.has_constant()),
-        registers_per_row(in_use && X.hot_count() == 2 ? count_registers(X.split(), X.packed_rows()) : 0),
+  /// For `strips` strips of hidden units; empty unless it is in use. Only pairs have a transpose, if it is wanted.
+  GatheredRows(const StripInputs<T>& X, bool in_use_, bool wants_transpose, Index strips)
+      : in_use(in_use_),
+        has_biases(in_use && X.has_constant()),
+        registers_per_row(in_use && wants_transpose && X.hot_count() == 2 ? count_registers(X.split(), X.packed_rows())
+                                                                          : 0),
         split(X.split()),
         share_(T(1) / static_cast<T>(std::max<Index>(X.hot_count(), 1))),
         d_in_(X.d_in),
@@ -51,7 +53,7 @@ class GatheredRows {
     }
   }
 
-  const bool has_biases;
+  const bool in_use, has_biases;
   const Index registers_per_row;  // 0 if there is no transpose
   const Index split;
 

@@ -44,12 +44,10 @@ class Descent {
         control_(control),
         team_(team),
         activation_(activation),
-        relu_on_hot_rows_(
-            activation.kind == ActivationKind::relu && X_.hot_count() > 0 &&
-            (test_.n == 0 || (test_.X.hot_count() == X_.hot_count() && test_.X.has_constant() == X_.has_constant()))),
-        recomputed_(is_cheap(activation.kind) && X_.hot_count() == 2 &&
-                    (test_.n == 0 || test_.X.hot_count() == X_.hot_count())),
-        gathered_rows_(X_, relu_on_hot_rows_, strip_count<T>(h)),
+        relu_on_hot_rows_(activation.kind == ActivationKind::relu && X_.hot_count() > 0 && has_similar_tests()),
+        recomputed_(is_cheap(activation) && X_.hot_count() == 2 && has_similar_tests()),
+        gathered_rows_(X_, relu_on_hot_rows_ || recomputed_, relu_on_hot_rows_ || d_out_ <= forward_outputs,
+                       strip_count<T>(h)),
         forward_tiles_(cut_outputs(d_out_, forward_outputs)),
         backward_tiles_(cut_outputs(d_out_, backward_outputs)),
         theta_(true, X_.d_in, h, d_out_, biases_),
@@ -152,7 +150,7 @@ class Descent {
   }
   /// Updates what depends on E.
   void E_changed() {
-    for (Index u = 0; relu_on_hot_rows_ && u < strip_count<T>(h_); ++u) gathered_rows_.update(u, theta_.E(u));
+    for (Index u = 0; gathered_rows_.in_use && u < strip_count<T>(h_); ++u) gathered_rows_.update(u, theta_.E(u));
   }
 
   /// Computes the gradients, after `forward`, and takes step number t ≥ 1 of the optimizer at a rate.
@@ -183,6 +181,10 @@ class Descent {
     return make_record(train_.evaluation(), test_.evaluation(), theta_.norm_E(), theta_.norm_W(), std::sqrt(biases));
   }
 
+  /// Whether the test samples, if there are any, have inputs of the same kind.
+  bool has_similar_tests() const {
+    return test_.n == 0 || (test_.X.hot_count() == X_.hot_count() && test_.X.has_constant() == X_.has_constant());
+  }
   Index units() const { return strip_count<T>(h_) * L; }
   Index outputs_scratch() const {
     return units_along_lanes ? OutputsAlongUnits<T>::scratch_size(d_out_) : block_units * tile_strips * L;
@@ -240,17 +242,8 @@ class Descent {
     const auto gE_of = [&](Index u) { return gE + (u - begin) * X_.d_in * L; };
     const Step<T>* plain = optimizer_.is_plain() ? &steps.W : nullptr;
     const Index n = batch_->n;
-    if (relu_on_hot_rows_ && X_.hot_count() == 2 && backward_tiles_.size() == 1 && n <= chunk && plain) {
-      const auto compute = [&](const auto& update) {
-        with_number<backward_outputs>(d_out_,
-                                      [&](auto K) { compute_small_gradients<K>(begin, end, steps.W, gE_of, update); });
-      };
-      if (has_last_row())
-        compute([&](Index u) { update_E(u, steps, gE_of(u)); });
-      else
-        compute([&](Index u) __attribute__((always_inline)) { plain_update_E(u, steps.E, gE_of(u)); });
-      return;
-    }
+    if (X_.hot_count() == 2 && backward_tiles_.size() == 1 && n <= chunk && plain)
+      return compute_small_gradients(begin, end, steps, gE_of);
     for (Index first = 0; first < n; first += chunk) {
       const Index count = std::min(chunk, n - first);
       for (Index u = begin; u < end; ++u)
@@ -264,15 +257,46 @@ class Descent {
     }
   }
 
-  /// The same for one chunk, one tile of d_out outputs and plain steps. In such small problems function calls cost
-  /// time. The update of E comes one strip late, so it does not have to wait for multiply-adds of its own strip.
-  template <int d_out, class GradientOf, class Update>
-  void compute_small_gradients(Index begin, Index end, const Step<T>& step_W, const GradientOf& gE_of,
-                               const Update& update) {
+  /// The same for pairs, one chunk, one tile of outputs and plain steps.
+  template <class GradientOf>
+  void compute_small_gradients(Index begin, Index end, const Steps<T>& steps, const GradientOf& gE_of) {
+    const auto compute = [&](const auto& backward_of, const auto& update) {
+      with_number<backward_outputs>(d_out_,
+                                    [&](auto K) { compute_strips<K>(begin, end, steps.W, backward_of, update); });
+    };
+    const auto update = [&](Index u) { update_E(u, steps, gE_of(u)); };
+    const auto pairs = batch_->X.template hot_rows<2>();
+    if (relu_on_hot_rows_) {
+      const auto backward_of = [&](Index u) __attribute__((always_inline)) {
+        return BackwardRelu<T, true, true, 2>{gathered_rows_.of(u, theta_.E(u)), gE_of(u), pairs, nullptr, nullptr};
+      };
+      if (has_last_row()) return compute(backward_of, update);
+      return compute(backward_of,
+                     [&](Index u) __attribute__((always_inline)) { plain_update_E(u, steps.E, gE_of(u)); });
+    }
+    if (recomputed_)
+      return with_cheap_functor<T>(activation_, [&](auto sigma) {
+        compute(
+            [&](Index u) __attribute__((always_inline)) {
+              return BackwardComputed<T, decltype(sigma)>{sigma, gathered_rows_.of(u, theta_.E(u)), gE_of(u), pairs};
+            },
+            update);
+      });
+    compute(
+        [&](Index u) __attribute__((always_inline)) {
+          return BackwardLoadedPairs<T, true, true>{batch_->H_of(u), batch_->S_of(u), gE_of(u), pairs, nullptr};
+        },
+        update);
+  }
+
+  /// In such small problems function calls cost time. The update of E comes one strip late, so it does not have to wait
+  /// for multiply-adds of its own strip.
+  template <int d_out, class BackwardOf, class Update>
+  void compute_strips(Index begin, Index end, const Step<T>& step_W, const BackwardOf& backward_of,
+                      const Update& update) {
     DescentSamples<T>& batch = *batch_;
     for (Index u = begin; u < end; ++u) {
-      const BackwardRelu<T, true, true, 2> backward{gathered_rows_.of(u, theta_.E(u)), gE_of(u),
-                                                    batch.X.template hot_rows<2>(), nullptr, nullptr};
+      const auto backward = backward_of(u);
       gradients_tile<d_out>(
           backward, GradientsTile<T>{batch.n, 0, batch.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
       if (u > begin) update(u - 1);
@@ -307,7 +331,8 @@ class Descent {
     const auto from_first = [=](const T* stored) { return stored ? stored + first * L : nullptr; };
     const T *stored_H = from_first(batch.H_of(u)), *S = from_first(batch.S_of(u));
     if (recomputed_) {
-      activate_registers(activation_, X.pair_sums(E).from(first), H, chunk_S, static_cast<std::size_t>(count));
+      const auto Z = [=](std::size_t i) { return pairs.add_rows(E, static_cast<Index>(i)); };
+      activate_registers(activation_, Z, H, chunk_S, static_cast<std::size_t>(count));
       stored_H = H, S = chunk_S;
     }
     for (const auto [k, width] : backward_tiles_)
@@ -372,7 +397,7 @@ class Descent {
   const Activation activation_;
   const bool relu_on_hot_rows_;    // the activation is ReLU and all inputs are k-hot, with the same k
   const bool recomputed_;          // H and S of a cheap activation on pairs are computed in each phase, not stored
-  GatheredRows<T> gathered_rows_;  // in use if relu_on_hot_rows_
+  GatheredRows<T> gathered_rows_;  // in use if one of the two is true
   const std::vector<OutputRange> forward_tiles_, backward_tiles_;
   LayerStrips<T> theta_, velocity_, compensation_,
       squares_;           // E is negated if relu_on_hot_rows_, except in the squares

@@ -17,13 +17,15 @@ class OutputsAlongSamples {
 
   void compute() const {
     const Tiles tiles = forward_.tiles;
-    if (tiles.size() == 1 &&
-        with_hidden_by_permute([&](const auto& hidden) { multiply(hidden, 0, forward_.h, tiles); }))
-      return;
+    if (tiles.size() == 1) {
+      const auto compute_tile = [&](const auto& hidden) { multiply(hidden, 0, forward_.h, tiles); };
+      if (forward_.relu_on_hot_rows ? with_hidden_by_permute(compute_tile) : with_cheap_by_permute(compute_tile))
+        return;
+    }
     for (Index first = 0; first < forward_.h; first += block_units) {
       const Index count = std::min(block_units, forward_.h - first);
       Tiles remaining = tiles;
-      if (with_hidden_by_permute([&](const auto& hidden) {
+      if (forward_.relu_on_hot_rows && with_hidden_by_permute([&](const auto& hidden) {
             constexpr int fewest = fewest_of_several(forward_outputs);
             multiply<fewest>(HiddenByPermuteAndStored{hidden, first, H_}, first, count,
                              tiles.last(1));  // the smallest tile
@@ -56,18 +58,37 @@ class OutputsAlongSamples {
       });
   }
 
-  /// Calls f with the HiddenByPermute of these strips of samples. Returns false if they have none.
+  /// The most registers from which one of these strips of samples gathers a or b; 0 if Eᵀ is not used.
+  Index count_registers() const {
+    if (forward_.registers_per_row == 0) return 0;
+    Index registers = 0;
+    for (int s = 0; s < strips; ++s) registers = std::max(registers, samples_.gathers.data()[strip_ + s].registers);
+    return registers;
+  }
+
+  /// Calls f with the HiddenByPermute of these strips of samples, for ReLU. Returns false if they have none.
   template <class F>
   bool with_hidden_by_permute(const F& f) const {
-    if (forward_.registers_per_row == 0) return false;
     const StripGather<T>* gathers = samples_.gathers.data() + strip_;
-    Index registers = 0;
-    for (int s = 0; s < strips; ++s) registers = std::max(registers, gathers[s].registers);
-    if (registers == 1)
-      return f(HiddenByPermute<T, strips, false>(forward_.E_transposed, forward_.registers_per_row, gathers)), true;
-    if (registers == 2)
-      return f(HiddenByPermute<T, strips, true>(forward_.E_transposed, forward_.registers_per_row, gathers)), true;
-    return false;
+    const Index registers = count_registers();
+    if constexpr (strips == tile_strips)  // A single strip is the last one, and its way hardly matters.
+      if (registers == 1)
+        return f(HiddenByPermute<T, strips, false>(forward_.E_transposed, forward_.registers_per_row, gathers)), true;
+    if (registers == 0 || registers > 2) return false;
+    return f(HiddenByPermute<T, strips, true>(forward_.E_transposed, forward_.registers_per_row, gathers)), true;
+  }
+
+  /// The same for other activations, which have such a tile only for two strips.
+  template <class F>
+  bool with_cheap_by_permute(const F& f) const {
+    const Index registers = count_registers();
+    if (strips < tile_strips || registers == 0 || registers > 2) return false;
+    if constexpr (strips == tile_strips)
+      with_cheap_functor<T>(*forward_.recomputed, [&](auto sigma) {
+        f(HiddenByPermute<T, strips, true, ValueOf<T, decltype(sigma)>>(
+            forward_.E_transposed, forward_.registers_per_row, samples_.gathers.data() + strip_, {sigma}));
+      });
+    return true;
   }
 
   /// Writes H of one strip of units and one strip of samples as [unit][strips][lanes].
@@ -85,10 +106,10 @@ class OutputsAlongSamples {
 #pragma GCC unroll 16
       for (int i = 0; i < L; ++i) h[i] = negative_part<T>(h[i]);
     } else if (forward_.recomputed) {
-      const PairSums<T> Z = samples_.X.pair_sums(E).from((strip_ + s) * L);
+      const HotRows<2> pairs = samples_.X.template hot_rows<2>().from((strip_ + s) * L);
       with_cheap_functor<T>(*forward_.recomputed, [&](auto sigma) {
 #pragma GCC unroll 16
-        for (int i = 0; i < L; ++i) h[i] = sigma(Z(i)).value;
+        for (int i = 0; i < L; ++i) h[i] = sigma(pairs.add_rows(E, i)).value;
       });
     } else {
       const T* rows = samples_.H_of(unit_strip) + (strip_ + s) * L * L;

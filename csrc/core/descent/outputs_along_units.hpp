@@ -180,8 +180,8 @@ class OutputsAlongUnits {
   void store_recomputed(Index first, Index strips) const {
     with_cheap_functor<T>(*forward_.recomputed, [&](auto sigma) {
       for (Index u = 0; u < strips; ++u) {
-        const PairSums<T> Z = forward_.samples.X.pair_sums(forward_.E_of(first + u)).from(begin_ * L);
-        store_strip(u, [&](Index i) { return sigma(Z(static_cast<std::size_t>(i))).value; });
+        const HotRows<2> pairs = forward_.samples.X.template hot_rows<2>().from(begin_ * L);
+        store_strip(u, [&](Index i) { return sigma(pairs.add_rows(forward_.E_of(first + u), i)).value; });
       }
     });
   }

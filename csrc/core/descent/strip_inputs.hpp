@@ -61,7 +61,6 @@ struct PairSums {
   [[gnu::always_inline]] Vector<T> operator()(std::size_t i) const {
     return pairs.add_rows(E, static_cast<Index>(i)) + b;
   }
-  PairSums from(Index i) const { return {E, pairs.from(i), b}; }
 };
 
 /// The place of a row of E among the columns of Eᵀ, which begin a new register at `split`.

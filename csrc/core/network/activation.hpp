@@ -46,6 +46,16 @@ struct LeakyRelu {
   }
 };
 
+/// The same for a slope of at most 1, as max(z, slope · z) and without comparisons.
+template <class T>
+struct LeakyReluAsMaximum {
+  T slope;
+
+  [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const {
+    return {at_least<T>(z, slope * z), select_by_sign<T>(Vector<T>{} - z, broadcast(T(1)), broadcast(slope))};
+  }
+};
+
 template <class T>
 struct Square {
   [[gnu::always_inline]] ValueAndSlope<T> operator()(Vector<T> z) const { return {z * z, T(2) * z}; }
@@ -175,15 +185,16 @@ void with_functor(const Activation& activation, const F& f) {
 }
 
 /// Whether σ(z) takes so few operations that computing it again costs less than storing H and S.
-inline bool is_cheap(ActivationKind kind) {
-  return kind == ActivationKind::leaky_relu || kind == ActivationKind::square;
+inline bool is_cheap(const Activation& activation) {
+  const bool is_maximum = activation.kind == ActivationKind::leaky_relu && activation.parameter <= 1;
+  return is_maximum || activation.kind == ActivationKind::square;
 }
 
 /// Calls f with the functor of a cheap activation.
 template <class T, class F>
 [[gnu::always_inline]] inline void with_cheap_functor(const Activation& activation, const F& f) {
   if (activation.kind == ActivationKind::square) return f(Square<T>{});
-  f(LeakyRelu<T>{static_cast<T>(activation.parameter)});
+  f(LeakyReluAsMaximum<T>{static_cast<T>(activation.parameter)});
 }
 
 /// H = σ(Z) and S = σ'(Z), each of `count` elements at any alignment. H may be Z; S must not overlap either.
