@@ -12,7 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_end
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,7 +76,8 @@ class Workers:
             context = multiprocessing.get_context("spawn")
             self._signal: Any = context.Value(ctypes.c_int, 0)
             self._steps: Any = context.Value(ctypes.c_longlong, 0)
-            self._pool = ProcessPoolExecutor(count, context, _start_worker, (self._signal, self._steps))
+            self._ends = context.Pipe(duplex=False)  # Workers read the end of the pipe when the writer is closed.
+            self._pool = ProcessPoolExecutor(count, context, _start_worker, (self._signal, self._steps, self._ends[0]))
             self._carry_out: Callable[[Job], Any] = _carry_out_in_process
         else:
             self._signal = SimpleNamespace(value=0)
@@ -112,6 +122,9 @@ class Workers:
                     under_way = {job for job in under_way if not job.cancel()}
                 for job in sorted(ended, key=lambda job: job.exception() is not None):  # Results before an error.
                     yield job.result()
+        except BrokenExecutor:
+            self._ends[1].close()  # From 3.12 on, the executor waits for processes that got a signal, which they block.
+            raise
         finally:
             self._signal.value = self._signal.value or int(signal.SIGTERM)  # Nobody reads further results.
             self._pool.shutdown(wait=not (self._processes and under_way), cancel_futures=True)
@@ -170,11 +183,11 @@ class _SharedState:
 _shared: _SharedState | None = None
 
 
-def _start_worker(number: Any, steps: Any) -> None:
-    """Make this process a worker. It ends when the process that started it has ended."""
+def _start_worker(number: Any, steps: Any, end: Connection) -> None:
+    """Make this process a worker. It ends when the process that started it has ended or has closed the pipe."""
     global _shared  # noqa: PLW0603 — the initialiser of an executor can only leave its result in a global
     _shared = _SharedState(number, steps)
-    threading.Thread(target=_exit_with_parent, args=(_shared,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(_shared, end), daemon=True).start()
 
 
 def _carry_out_in_process(job: Job) -> Any:
@@ -183,11 +196,11 @@ def _carry_out_in_process(job: Job) -> Any:
         return _shared.carry_out(job)
 
 
-def _exit_with_parent(shared: _SharedState) -> None:
-    """Wait for the end of the parent process, then stop the job of this process with a checkpoint, and exit."""
+def _exit_with_parent(shared: _SharedState, end: Connection) -> None:
+    """Wait for the end of the parent process or of the pipe, then stop the job with a checkpoint, and exit."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait_for_end([parent.sentinel])
+    wait_for_end([parent.sentinel, end])
     shared.orphaned = True
     with shared.busy:
         time.sleep(_POLL_SECONDS)
