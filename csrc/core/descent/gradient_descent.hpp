@@ -24,6 +24,7 @@
 #include "outputs_along_samples.hpp"
 #include "outputs_along_units.hpp"
 #include "sampling.hpp"
+#include "small_gradients.hpp"
 
 namespace zeroloss {
 
@@ -261,8 +262,8 @@ class Descent {
   template <class GradientOf>
   void compute_small_gradients(Index begin, Index end, const Steps<T>& steps, const GradientOf& gE_of) {
     const auto compute = [&](const auto& backward_of, const auto& update) {
-      with_number<backward_outputs>(d_out_,
-                                    [&](auto K) { compute_strips<K>(begin, end, steps.W, backward_of, update); });
+      with_number<backward_outputs>(
+          d_out_, [&](auto K) { small_gradients<K>(begin, end, *batch_, theta_, steps.W, backward_of, update); });
     };
     const auto update = [&](Index u) { update_E(u, steps, gE_of(u)); };
     const auto pairs = batch_->X.template hot_rows<2>();
@@ -287,21 +288,6 @@ class Descent {
           return BackwardLoadedPairs<T, true, true>{batch_->H_of(u), batch_->S_of(u), gE_of(u), pairs, nullptr};
         },
         update);
-  }
-
-  /// In such small problems function calls cost time. The update of E comes one strip late, so it does not have to wait
-  /// for multiply-adds of its own strip.
-  template <int d_out, class BackwardOf, class Update>
-  void compute_strips(Index begin, Index end, const Step<T>& step_W, const BackwardOf& backward_of,
-                      const Update& update) {
-    DescentSamples<T>& batch = *batch_;
-    for (Index u = begin; u < end; ++u) {
-      const auto backward = backward_of(u);
-      gradients_tile<d_out>(
-          backward, GradientsTile<T>{batch.n, 0, batch.G.data(), d_out, theta_.W(u), nullptr, true, true, &step_W});
-      if (u > begin) update(u - 1);
-    }
-    update(end - 1);
   }
 
   /// gW (strip u) += Hᵀ G and gE (strip u) += Xᵀ gZ over the samples [first, first + count). After the last samples, W
