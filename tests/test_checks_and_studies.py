@@ -253,6 +253,10 @@ def test_label_noise_follows_its_flow_and_minibatches_do_not_drift():
             "activation: expected a smooth one, which the flow needs",
         ),
         (["study", "label-noise", "--set", "rate_p=1"], " rate_p: expected an integer of at least 2, got 1"),
+        (
+            ["study", "label-noise", "--set", "rate_hidden=2"],
+            " rate_hidden: expected at least 7, so that all samples can be fitted, got 2",
+        ),
         (["study", "label-noise", "--set", "rate_hidden=0"], " rate_hidden: expected an integer of at least 1, got 0"),
         (
             ["study", "label-noise", "--set", "rate_test_count=15"],

@@ -308,7 +308,9 @@ def _collect(
     """Run jobs on a pool of workers, and store their results as they end."""
     in_steps = all(job.steps for job in jobs)
     total = sum(job.steps for job in jobs) if in_steps else len(jobs)
-    title = f"{len(jobs)} cells" + (f", {at_once} at once" if at_once is not None else "")
+    title = "1 cell" if len(jobs) == 1 else f"{len(jobs)} cells"
+    if at_once is not None and len(jobs) > 1:
+        title += f", {at_once} at once"
     bar = progress_bar(progress, desc=title, total=total, unit="step" if in_steps else "cell", leave=False)
     # The limit of BLAS holds as long as any thread works on a cell.
     with Interruption() as interruption, bar, threadpool_limits(1, "blas"):

@@ -9,6 +9,7 @@ depends on the learning rate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,11 @@ def check(s: Settings) -> None:
     if s.rate_test_count >= samples:
         raise ArgumentValueError(
             "rate_test_count", f"expected less than {samples}, the number of samples, got {s.rate_test_count}"
+        )
+    least_hidden = math.ceil((samples - s.rate_test_count) / 2)  # 2 p h parameters, n p outputs
+    if s.rate_hidden < least_hidden:
+        raise ArgumentValueError(
+            "rate_hidden", f"expected at least {least_hidden}, so that all samples can be fitted, got {s.rate_hidden}"
         )
     data, net = make_addition(s.p, s.hidden, s.activation, 0)
     if has_kink(net):
