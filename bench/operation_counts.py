@@ -2,7 +2,8 @@
 
 The counts follow the loops of the kernels: useful multiply-adds, padding to whole registers and tiles, H (gathers,
 transposes, ReLU), partial sums, updates, and all loads and stores that the registers of the level make necessary. They
-leave out calls, addresses, branches, the latency of dependent operations, and memory beyond the L1 cache.
+leave out calls, addresses, branches, arithmetic of single numbers, the latency of dependent operations, and memory
+beyond the L1 cache.
 
 A step takes at least the longest of three times: of arithmetic, of loads, and of stores. In the time of arithmetic, an
 operation counts with the time by which it extends multiply-adds next to it. This is nothing on processors that perform
@@ -250,25 +251,26 @@ class PredictedStep:
 
     @cache  # noqa: B019 — as above
     def triangle(self, columns: int, vectors: int) -> Operations:
-        """Count a product with the inverse of a diagonal square."""
+        """Count a solve with a diagonal square."""
         total = Operations()
-        for first in range(0, columns, self.tile):
-            total += self.product(first + self.tile, self.tile, vectors)
+        for before in range(0, columns, self.tile):
+            total += self.product(before, self.tile, vectors) + self.elimination(vectors)
+            total += self.tile * vectors * Operations(simple=1, loads=1)
         return total
 
+    def elimination(self, vectors: int) -> Operations:
+        """Count the elimination inside a tile: multiples of its columns, and their scales."""
+        pairs = self.tile * (self.tile + 1) / 2
+        return Operations(pairs * vectors, loads=pairs)
+
     def count_diagonal(self, size: int) -> Operations:
-        """Count the factor of a diagonal square and its inverse, by elimination in blocks of columns."""
+        """Count the factor of a diagonal square, by elimination in blocks of columns, without its pivots."""
         L, R, total = self.registers.lanes, self.tile, Operations()
         for begin in range(0, size, R):
-            below = math.ceil((size - begin // L * L) / L)
-            left = math.ceil((begin + R) / L)
+            vectors = math.ceil((size - begin // L * L) / L)
             if begin:
-                for vectors in (below, left):
-                    total += self.product(begin, R, vectors) + R * vectors * Operations(simple=1, loads=1)
-            registers = below + left
-            eliminations = R * (R - 1) / 2
-            total += eliminations * Operations(registers, 1, loads=registers, stores=registers)
-            total += R * registers * Operations(1, loads=1, stores=1)
+                total += self.product(begin, R, vectors) + R * vectors * Operations(simple=1, loads=1)
+            total += self.elimination(vectors) + R * vectors * Operations(loads=1, stores=1)
         return total
 
     def count_transposed_solve(self) -> Operations:

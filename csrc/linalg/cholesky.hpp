@@ -42,7 +42,7 @@ class Cholesky {
         blocks_(ceil_div(panels_, block_)),
         right_blocks_(ceil_div(right_panels_, block_)),
         lower_(width * width * panels_ * (panels_ + 1) / 2),
-        inverse_(width * width * panels_),
+        eliminations_(static_cast<std::size_t>(panels_ * (width / tile_rows<T>))),
         diagonal_(panels_ * width),
         progress_(static_cast<std::size_t>(blocks_ + right_blocks_)) {
     for (Index J = 0; J < blocks_; ++J) {
@@ -121,8 +121,8 @@ class Cholesky {
 
   T* lower(Index i) { return lower_.data() + width * width * (i * (i + 1) / 2); }
   const T* lower(Index i) const { return lower_.data() + width * width * (i * (i + 1) / 2); }
-  T* inverse(Index j) { return inverse_.data() + width * width * j; }
-  const T* inverse(Index j) const { return inverse_.data() + width * width * j; }
+  Elimination<T>* eliminations(Index j) { return eliminations_.data() + j * (width / tile_rows<T>); }
+  const Elimination<T>* eliminations(Index j) const { return eliminations_.data() + j * (width / tile_rows<T>); }
 
   /// Returns panel i. The panels of K come first, then the panels of right-hand sides.
   Row row(const Sweep& sweep, Index i) {
@@ -227,7 +227,7 @@ class Cholesky {
     for (Index j = begin(J); j < end(J); ++j) {
       subtract_within_block(row(sweep, j), J, j);
       T* const square = lower(j) + j * width * width;
-      const Index pivot = factor_tile(square, columns(j), diagonal_.data() + j * width, inverse(j));
+      const Index pivot = factor_square(square, columns(j), diagonal_.data() + j * width, eliminations(j));
       if (pivot >= 0) {
         status_ = {j * width + pivot, static_cast<double>(square[pivot * width + pivot])};
         failed_.store(true, std::memory_order_relaxed);
@@ -249,15 +249,8 @@ class Cholesky {
   /// Square j of a row below the diagonal: C ← (C − L_i L_jᵀ) L_jj⁻ᵀ.
   void finish_square(const Row& rows, Index J, Index j) {
     subtract_within_block(rows, J, j);
-    T* const c = rows.data + j * width * width;
     with_vectors(rows.vectors, [&]<int N>() {
-      // Output column c needs the input columns up to c. The last columns go first, so this works in place.
-      for (Index first = columns(j) - tile_rows<T>; first >= 0; first -= tile_rows<T>) {
-        Tile<T, N> tile;
-        accumulate<Operand::rows>(tile, first + tile_rows<T>, inverse(j) + first * width, c);
-        for_each_vector(
-            tile, [&](int r, int v, const Vector<T>& sum) { store(c + (first + r) * width + v * lanes<T>, sum); });
-      }
+      solve_square<N>(lower(j) + j * width * width, eliminations(j), columns(j), rows.data + j * width * width);
     });
   }
 
@@ -299,9 +292,13 @@ class Cholesky {
   /// x ← L_jj⁻ᵀ x, x [row][width], in place: entry c needs the entries from c on.
   template <int N>
   void solve_transposed_square(Index j, T* x) const {
-    for (Index c = 0; c < columns(j); c += tile_rows<T>) {
+    for (Index c = columns(j) - tile_rows<T>; c >= 0; c -= tile_rows<T>) {
+      const Index end = c + tile_rows<T>;
       Tile<T, N> tile;
-      accumulate<Operand::columns>(tile, columns(j) - c, inverse(j) + c * width + c, x + c * width);
+      accumulate<Operand::rows>(tile, columns(j) - end, lower(j) + (j * width + c) * width + end, x + end * width);
+      for_each_vector(tile,
+                      [&](int r, int v, Vector<T>& sum) { sum = load(x + (c + r) * width + v * lanes<T>) - sum; });
+      eliminations(j)[c / tile_rows<T>].apply_transposed(tile);
       for_each_vector(tile,
                       [&](int r, int v, const Vector<T>& sum) { store(x + (c + r) * width + v * lanes<T>, sum); });
     }
@@ -310,9 +307,6 @@ class Cholesky {
   /// x ← L⁻¹ x for one panel of right-hand sides, x [row][width].
   template <int N>
   void solve_panel(T* x) const {
-    const auto put = [](T* output) {
-      return [=](int r, int v, const Vector<T>& sum) { store(output + r * width + v * lanes<T>, sum); };
-    };
     for (Index j = 0; j < panels_; ++j) {
       T* const xj = x + j * width * width;
       for (Index c = 0; c < columns(j); c += tile_rows<T>) {
@@ -320,19 +314,17 @@ class Cholesky {
         accumulate<Operand::columns>(tile, j * width, lower(j) + c, x);
         for_each_vector(tile,
                         [&](int r, int v, Vector<T>& sum) { sum = load(xj + (c + r) * width + v * lanes<T>) - sum; });
-        for_each_vector(tile, put(xj + c * width));
+        for_each_vector(tile,
+                        [&](int r, int v, const Vector<T>& sum) { store(xj + (c + r) * width + v * lanes<T>, sum); });
       }
-      for (Index c = columns(j) - tile_rows<T>; c >= 0; c -= tile_rows<T>) {
-        Tile<T, N> tile;  // entry c of L_jj⁻¹ x_j needs the entries up to c: in place from the last
-        accumulate<Operand::rows>(tile, c + tile_rows<T>, inverse(j) + c * width, xj);
-        for_each_vector(tile, put(xj + c * width));
-      }
+      solve_square<N>(lower(j) + j * width * width, eliminations(j), columns(j), xj);
     }
   }
 
   Index n_, padded_, panels_, right_panels_;
   Index block_, blocks_, right_blocks_;
-  Buffer<T> lower_, inverse_, diagonal_;
+  Buffer<T> lower_, diagonal_;
+  std::vector<Elimination<T>> eliminations_;  // of the diagonal squares
   std::vector<std::atomic<Index>> progress_;  // number of finished columns of blocks in each row of blocks
   std::vector<std::pair<Index, Index>> tasks_;
   std::atomic<bool> failed_{false};

@@ -1,4 +1,4 @@
-// The Cholesky factor of one diagonal square of panels, and the inverse of the factor.
+// The Cholesky factor of one diagonal square of panels, and solves with it.
 #pragma once
 
 #include <cmath>
@@ -14,77 +14,122 @@ bool acceptable_pivot(T pivot, T diagonal) {
   return pivot > 16 * std::numeric_limits<T>::epsilon() * diagonal;  // false for NaN
 }
 
-namespace detail {
+/// The elimination inside a block of tile_rows columns of A: each later column loses a multiple of each earlier one.
+/// Then the columns are multiplied by their scales, which gives L.
+template <class T>
+class Elimination {
+ public:
+  static constexpr int size = tile_rows<T>;
 
-/// Eliminates inside a block of tile_rows columns of A and rows of T, from which the multiples of all earlier columns
-/// and rows have been subtracted: subtracts the multiples of column c and row c from the later ones. `columns` has the
-/// block's columns from the vector of its first row on, N vectors each. `rows` has M vectors each. The pivot of column
-/// c is at offset + c. Returns the column whose pivot failed, or -1.
-template <int N, int M, class T>
-Index eliminate_block(T* columns, T* rows, Index offset, const T* diagonal) {
-  constexpr Index width = panel_width<T>;
-  constexpr Index step = lanes<T>;
-  for (Index c = 0; c < tile_rows<T>; ++c) {
-    T* const column = columns + c * width;
-    T* const row = rows + c * width;
-    const T pivot = column[offset + c];
-    if (!acceptable_pivot(pivot, diagonal[c])) return c;
-    const T reciprocal = 1 / pivot;  // the next pivot does not have to wait for its square root
-    Vector<T> l[N], t[M];
+  /// Finds the multiples from the block's square on the diagonal ([column][width]). The numbers are single ones, not
+  /// vectors, because each pivot has to wait for the one before. Returns the column whose pivot failed and stores this
+  /// pivot in the square, or returns -1. `diagonal` has the diagonal before any updates.
+  Index find(T* square, const T* diagonal) {
+    constexpr Index width = panel_width<T>;
+    T a[size][size];
 #pragma GCC unroll 8
-    for (int v = 0; v < N; ++v) l[v] = load(column + v * step);
+    for (int c = 0; c < size; ++c) {
 #pragma GCC unroll 8
-    for (int v = 0; v < M; ++v) t[v] = load(row + v * step);
-    for (Index next = c + 1; next < tile_rows<T>; ++next) {
-      const Vector<T> factor = broadcast(column[offset + next] * reciprocal);
+      for (int r = c; r < size; ++r) a[c][r] = square[c * width + r];
+    }
 #pragma GCC unroll 8
-      for (int v = 0; v < N; ++v) {
-        T* const output = columns + next * width + v * step;
-        store(output, load(output) - factor * l[v]);
+    for (int c = 0; c < size; ++c) {
+      const T pivot = a[c][c];
+      if (!acceptable_pivot(pivot, diagonal[c])) {
+        square[c * width + c] = pivot;
+        return c;
       }
+      const T reciprocal = 1 / pivot;  // the next pivot does not have to wait for its square root
+      scale_[c] = std::sqrt(reciprocal);
 #pragma GCC unroll 8
-      for (int v = 0; v < M; ++v) {
-        T* const output = rows + next * width + v * step;
-        store(output, load(output) - factor * t[v]);
+      for (int next = c + 1; next < size; ++next) {
+        const T multiple = a[c][next] * reciprocal;
+        multiple_[c][next] = multiple;
+#pragma GCC unroll 8
+        for (int r = next; r < size; ++r) a[next][r] -= multiple * a[c][r];
       }
     }
-    const Vector<T> scale = broadcast(std::sqrt(reciprocal));
-#pragma GCC unroll 8
-    for (int v = 0; v < N; ++v) store(column + v * step, l[v] * scale);
-#pragma GCC unroll 8
-    for (int v = 0; v < M; ++v) store(row + v * step, t[v] * scale);
+    return -1;
   }
-  return -1;
+
+  /// x ← x L⁻ᵀ for the square L and a tile of columns x.
+  template <int N>
+  [[gnu::always_inline]] void apply(Tile<T, N>& x) const {
+#pragma GCC unroll 8
+    for (int c = 0; c < size; ++c) {
+#pragma GCC unroll 8
+      for (int next = c + 1; next < size; ++next) {
+        const Vector<T> multiple = broadcast_from(&multiple_[c][next]);
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) x.at[next][v] -= multiple * x.at[c][v];
+      }
+      const Vector<T> scale = broadcast_from(&scale_[c]);
+#pragma GCC unroll 8
+      for (int v = 0; v < N; ++v) x.at[c][v] *= scale;
+    }
+  }
+
+  /// x ← L⁻ᵀ x for the square L and a tile of rows x.
+  template <int N>
+  [[gnu::always_inline]] void apply_transposed(Tile<T, N>& x) const {
+#pragma GCC unroll 8
+    for (int c = 0; c < size; ++c) {
+      const Vector<T> scale = broadcast_from(&scale_[c]);
+#pragma GCC unroll 8
+      for (int v = 0; v < N; ++v) x.at[c][v] *= scale;
+    }
+#pragma GCC unroll 8
+    for (int c = size - 1; c > 0; --c) {
+#pragma GCC unroll 8
+      for (int before = 0; before < c; ++before) {
+        const Vector<T> multiple = broadcast_from(&multiple_[before][c]);
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) x.at[before][v] -= multiple * x.at[c][v];
+      }
+    }
+  }
+
+ private:
+  T multiple_[size][size];  // [earlier column][later column]
+  T scale_[size];
+};
+
+/// Solves X ← X L⁻ᵀ for a square L ([column][width], `size` columns in whole tiles) and N vectors of rows X, in place.
+template <int N, class T>
+void solve_square(const T* L, const Elimination<T>* eliminations, Index size, T* X) {
+  constexpr Index width = panel_width<T>;
+  for (Index begin = 0; begin < size; begin += tile_rows<T>) {
+    T* const x = X + begin * width;
+    Tile<T, N> tile;
+    accumulate<Operand::columns>(tile, begin, L + begin, X);
+    for_each_vector(tile, [&](int r, int v, Vector<T>& sum) { sum = load(x + r * width + v * lanes<T>) - sum; });
+    eliminations[begin / tile_rows<T>].apply(tile);
+    for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) { store(x + r * width + v * lanes<T>, sum); });
+  }
 }
 
-}  // namespace detail
-
-/// Factors A = L Lᵀ in place (A: lower part, [column][width], `size` columns in whole tiles) and writes T = L⁻¹ to
-/// `inverse` ([row][width], zero above the diagonal). `diagonal` has the diagonal before any updates. Returns the
-/// column whose pivot failed, or -1.
+/// Factors A = L Lᵀ in place (A: lower part, [column][width], `size` columns in whole tiles) and keeps the eliminations.
+/// `diagonal` has the diagonal before any updates. Returns the column whose pivot failed, or -1.
 ///
-/// Both result from one elimination of (A | I), tile_rows columns at a time. For each block of columns of A and rows of
-/// T, one product first subtracts the multiples of all earlier ones.
+/// For each block of tile_rows columns, one product first subtracts the multiples of all earlier columns.
 template <class T>
-Index factor_tile(T* A, Index size, const T* diagonal, T* inverse) {
+Index factor_square(T* A, Index size, const T* diagonal, Elimination<T>* eliminations) {
   constexpr Index width = panel_width<T>;
   constexpr Index step = lanes<T>;
-  std::fill_n(inverse, size * width, T{0});
-  for (Index c = 0; c < size; ++c) inverse[c * width + c] = 1;
   for (Index begin = 0; begin < size; begin += tile_rows<T>) {
     const Index end = begin + tile_rows<T>;
     const Index above = begin / step * step;  // rows in vectors wholly above the block
     T* const columns = A + begin * width + above;
-    T* const rows = inverse + begin * width;
+    Elimination<T>& elimination = eliminations[begin / tile_rows<T>];
     Index failing = -1;
     with_vectors(static_cast<int>(ceil_div(size - above, step)), [&]<int N>() {
-      with_vectors(static_cast<int>(ceil_div(end, step)), [&]<int M>() {
-        if (begin > 0) {
-          detail::product_tile<Update::subtract, T, N>(begin, A + begin, A + above, columns);
-          detail::product_tile<Update::subtract, T, M>(begin, A + begin, inverse, rows);
-        }
-        failing = detail::eliminate_block<N, M>(columns, rows, begin - above, diagonal + begin);
-      });
+      if (begin > 0) detail::product_tile<Update::subtract, T, N>(begin, A + begin, A + above, columns);
+      failing = elimination.find(columns + (begin - above), diagonal + begin);
+      if (failing >= 0) return;
+      Tile<T, N> tile;
+      for_each_vector(tile, [&](int r, int v, Vector<T>& x) { x = load(columns + r * width + v * step); });
+      elimination.apply(tile);
+      for_each_vector(tile, [&](int r, int v, const Vector<T>& x) { store(columns + r * width + v * step, x); });
     });
     if (failing >= 0) return begin + failing;
     for (Index c = begin; c < end; ++c) std::fill_n(A + c * width, c, T{0});
