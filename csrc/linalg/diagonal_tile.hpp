@@ -1,6 +1,7 @@
 // The Cholesky factor of one diagonal square of panels, and solves with it.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -108,31 +109,55 @@ void solve_square(const T* L, const Elimination<T>* eliminations, Index size, T*
   }
 }
 
+/// A vector of bits that are set in all lanes except the first `count` ones. The count may be negative.
+template <class T>
+Vector<T> mask_after(Index count) {
+  using Bits = LaneInteger<T>;
+  static constexpr auto bits = [] {
+    std::array<Bits, 3 * panel_width<T>> values{};
+    for (std::size_t i = panel_width<T>; i < values.size(); ++i) values[i] = ~Bits{0};
+    return values;
+  }();
+  return (Vector<T>)load(bits.data() + panel_width<T> - count);
+}
+
 /// Factors A = L Lᵀ in place (A: lower part, [column][width], `size` columns in whole tiles) and keeps the eliminations.
-/// `diagonal` has the diagonal before any updates. Returns the column whose pivot failed, or -1.
+/// Vectors wholly above the diagonal are not used. `diagonal` has the diagonal before any updates. Returns the column
+/// whose pivot failed, or -1.
 ///
-/// For each block of tile_rows columns, one product first subtracts the multiples of all earlier columns.
+/// For each block of tile_rows columns, one product first subtracts the multiples of all earlier columns. The part that
+/// does not contain the diagonal comes last, so that a processor can overlap it with the chain of pivots.
 template <class T>
 Index factor_square(T* A, Index size, const T* diagonal, Elimination<T>* eliminations) {
-  constexpr Index width = panel_width<T>;
-  constexpr Index step = lanes<T>;
+  using Bits = Vector<LaneInteger<T>>;
+  constexpr Index width = panel_width<T>, step = lanes<T>;
   for (Index begin = 0; begin < size; begin += tile_rows<T>) {
-    const Index end = begin + tile_rows<T>;
     const Index above = begin / step * step;  // rows in vectors wholly above the block
+    const Index offset = begin - above;
     T* const columns = A + begin * width + above;
     Elimination<T>& elimination = eliminations[begin / tile_rows<T>];
     Index failing = -1;
     with_vectors(static_cast<int>(ceil_div(size - above, step)), [&]<int N>() {
-      if (begin > 0) detail::product_tile<Update::subtract, T, N>(begin, A + begin, A + above, columns);
-      failing = elimination.find(columns + (begin - above), diagonal + begin);
+      constexpr int front = step % tile_rows<T> == 0 ? 1 : N;  // vectors that contain the diagonal
+      if (begin > 0) {
+        detail::product_tile<Update::subtract, T, front>(begin, A + begin, A + above, columns);
+        if constexpr (N > front) {
+          detail::product_tile<Update::subtract, T, N - front>(begin, A + begin, A + above + front * step,
+                                                               columns + front * step);
+        }
+      }
+      failing = elimination.find(columns + offset, diagonal + begin);
       if (failing >= 0) return;
-      Tile<T, N> tile;
-      for_each_vector(tile, [&](int r, int v, Vector<T>& x) { x = load(columns + r * width + v * step); });
-      elimination.apply(tile);
-      for_each_vector(tile, [&](int r, int v, const Vector<T>& x) { store(columns + r * width + v * step, x); });
+      for (T* at = columns; at < columns + N * step; at += step) {  // one by one: the next block waits for the first
+        Tile<T, 1> tile;
+        for_each_vector(tile, [&](int r, int, Vector<T>& x) { x = load(at + r * width); });
+        elimination.apply(tile);
+        for_each_vector(tile, [&](int r, int, const Vector<T>& x) {
+          store(at + r * width, (Vector<T>)((Bits)x & (Bits)mask_after<T>(offset + r - (at - columns))));
+        });
+      }
     });
     if (failing >= 0) return begin + failing;
-    for (Index c = begin; c < end; ++c) std::fill_n(A + c * width, c, T{0});
   }
   return -1;
 }
