@@ -33,6 +33,15 @@ class PanelInputs {
   Index n() const { return n_; }
   Index d_in() const { return d_in_; }
 
+  /// Whether every sample is a sum of two rows of E.
+  bool has_pairs() const { return !pairs_.empty(); }
+
+  /// Returns the vector of Z(i, :) at `lane` of a panel of E if there are pairs. Z = 0 for n <= i < right_rows(n).
+  [[gnu::always_inline]] Vector<T> pair_sum(const T* E, Index i, Index lane) const {
+    const Pair& pair = pairs_[at(i)];
+    return load(E + pair.a + lane) + load(E + pair.b + lane);
+  }
+
   /// Calls f(i, v, Z(i, vector v)) for the samples begin <= i < end. The range has whole tiles and may exceed n; Z = 0
   /// beyond n. E is a panel ((d_in + 1) × width) whose last row is zero.
   template <int N, class F>
@@ -45,10 +54,8 @@ class PanelInputs {
       }
     } else if (!pairs_.empty()) {
       for (Index i = begin; i < end; ++i) {
-        const T* const a = E + pairs_[at(i)].a;
-        const T* const b = E + pairs_[at(i)].b;
 #pragma GCC unroll 8
-        for (int v = 0; v < N; ++v) f(i, v, load(a + v * lanes<T>) + load(b + v * lanes<T>));
+        for (int v = 0; v < N; ++v) f(i, v, pair_sum(E, i, v * lanes<T>));
       }
     } else {
       for (Index i = begin; i < end; ++i) {

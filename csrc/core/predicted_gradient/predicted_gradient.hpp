@@ -208,6 +208,10 @@ class PredictedGradient {
     const Index begin = j * width, count = std::min(width, n_padded_ - begin);
     for (Index q = 0; q < E_.panels(); ++q) {
       T* const output = hidden.panel(j) + q * width * width;
+      if (relu_of_pairs(q)) {
+        transpose_hidden_pairs(q, begin, count, output);
+        continue;
+      }
       with_vectors(E_.vectors(q), [&]<int N>() {
         compute_hidden_panel<N>(q, begin, begin + count, H, workspace.S.data());
         for (Index v = 0; v < N * lanes<T>; v += lanes<T>) {
@@ -215,6 +219,29 @@ class PredictedGradient {
             transpose_square(H + i * width + v, width, output + v * width + i, width);
         }
       });
+    }
+  }
+
+  /// Whether H of panel q is max(a + b, 0) for two rows of E for each sample.
+  bool relu_of_pairs(Index q) const {
+    return X_.has_pairs() && is_relu() && !(has_constant_unit_ && q == (h_ - 1) / width);
+  }
+
+  /// Writes the rows begin <= i < begin + count of panel q of H as columns (units of the panel × width), if
+  /// relu_of_pairs(q).
+  void transpose_hidden_pairs(Index q, Index begin, Index count, T* output) const {
+    const T* const E = E_.panel(q);
+    for (Index i = 0; i < count; i += lanes<T>) {
+      for (Index lane = 0; lane < E_.vectors(q) * lanes<T>; lane += lanes<T>) {
+        Vector<T> square[lanes<T>];
+#pragma GCC unroll 16
+        for (int r = 0; r < lanes<T>; ++r) {
+          square[r] = at_least<T>(X_.pair_sum(E, begin + i + r, lane), Vector<T>{});
+        }
+        transpose<T>(square);
+#pragma GCC unroll 16
+        for (int r = 0; r < lanes<T>; ++r) store(output + (lane + r) * width + i, square[r]);
+      }
     }
   }
 
