@@ -48,6 +48,17 @@ enum class Operand {
 template <class T>
 inline constexpr Index fetch_stride = std::max(1, static_cast<int>(register_bytes) * lanes<T> / 128);
 
+/// tile(r, :) += a[r · step] b[:].
+template <int step = 1, class T, int N, int R>
+[[gnu::always_inline]] inline void accumulate_row(Tile<T, N, R>& tile, const T* a, const Vector<T> (&b)[N]) {
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r) {
+    const Vector<T> ar = broadcast_from(a + r * step);
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) tile.at[r][v] += ar * b[v];
+  }
+}
+
 /// tile(r, :) += Σ_k A(r, k) b[k·width + :], k < depth. If `fetch`, the loop also prefetches memory from `ahead` on
 /// into the L2 cache. One request in every step costs less than counting steps.
 template <Operand operand, bool fetch = false, class T, int N, int R>
@@ -64,12 +75,7 @@ template <Operand operand, bool fetch = false, class T, int N, int R>
     Vector<T> bk[N];
 #pragma GCC unroll 8
     for (int v = 0; v < N; ++v) bk[v] = load(b + v * lanes<T>);
-#pragma GCC unroll 32
-    for (int r = 0; r < R; ++r) {
-      const Vector<T> ark = broadcast_from(a + r * row_step);
-#pragma GCC unroll 8
-      for (int v = 0; v < N; ++v) tile.at[r][v] += ark * bk[v];
-    }
+    accumulate_row<row_step>(tile, a, bk);
   }
 }
 

@@ -12,14 +12,19 @@ namespace zeroloss {
 
 template <class T>
 class PanelInputs {
+  /// Offsets of the rows a and b in a panel of E.
+  struct Pair {
+    Index a, b;
+  };
+
  public:
   static constexpr Index width = panel_width<T>;
 
   explicit PanelInputs(const SparseInputs<T>& X) : n_(X.n()), d_in_(X.d_in), row_start_(X.starts) {
     by_sample_.reserve(X.columns.size());
     for (std::size_t e = 0; e < X.columns.size(); ++e) by_sample_.push_back({X.columns[e], X.values[e]});
-    sort_by_input();
     find_pairs();
+    sort_by_input();
   }
 
   explicit PanelInputs(const DenseInputs<T>& X)
@@ -36,11 +41,21 @@ class PanelInputs {
   /// Whether every sample is a sum of two rows of E.
   bool has_pairs() const { return !pairs_.empty(); }
 
-  /// Returns the vector of Z(i, :) at `lane` of a panel of E if there are pairs. Z = 0 for n <= i < right_rows(n).
-  [[gnu::always_inline]] Vector<T> pair_sum(const T* E, Index i, Index lane) const {
-    const Pair& pair = pairs_[at(i)];
-    return load(E + pair.a + lane) + load(E + pair.b + lane);
-  }
+  /// The pre-activations of pairs for a panel of hidden units. Z = 0 for n <= i < round_up(n, width).
+  class PairSums {
+   public:
+    /// Returns the vector of Z(i, :) at `lane`.
+    [[gnu::always_inline]] Vector<T> operator()(Index i, Index lane) const {
+      return load(E_ + pairs_[i].a + lane) + load(E_ + pairs_[i].b + lane);
+    }
+
+   private:
+    friend PanelInputs;
+    PairSums(const Pair* pairs, const T* E) : pairs_(pairs), E_(E) {}
+    const Pair* pairs_;
+    const T* E_;
+  };
+  PairSums pair_sums(const T* E) const { return {pairs_.data(), E}; }
 
   /// Calls f(i, v, Z(i, vector v)) for the samples begin <= i < end. The range has whole tiles and may exceed n; Z = 0
   /// beyond n. E is a panel ((d_in + 1) × width) whose last row is zero.
@@ -52,10 +67,11 @@ class PanelInputs {
         accumulate<Operand::columns>(tile, d_in_, dense_samples_.panel(i / width) + i % width, E);
         for_each_vector(tile, [&](int r, int v, const Vector<T>& z) { f(i + r, v, z); });
       }
-    } else if (!pairs_.empty()) {
+    } else if (has_pairs()) {
+      const PairSums Z = pair_sums(E);
       for (Index i = begin; i < end; ++i) {
 #pragma GCC unroll 8
-        for (int v = 0; v < N; ++v) f(i, v, pair_sum(E, i, v * lanes<T>));
+        for (int v = 0; v < N; ++v) f(i, v, Z(i, v * lanes<T>));
       }
     } else {
       for (Index i = begin; i < end; ++i) {
@@ -78,6 +94,18 @@ class PanelInputs {
           if (d + r < d_in_) f(d + r, v, sum);
         });
       }
+    } else if (has_pairs()) {
+      const Entry* entry = by_input_.data();
+      for (Index d = 0; d < d_in_; ++d) {
+        Vector<T> sum[N] = {};
+        for (const Entry* const end = by_input_.data() + input_start_[at(d + 1)]; entry < end; ++entry) {
+          const T* const row = G + entry->other * width;  // its value is 1
+#pragma GCC unroll 8
+          for (int v = 0; v < N; ++v) sum[v] += load(row + v * lanes<T>);
+        }
+#pragma GCC unroll 8
+        for (int v = 0; v < N; ++v) f(d, v, sum[v]);
+      }
     } else {
       for (Index d = 0; d < d_in_; ++d) {
         Vector<T> sum[N] = {};
@@ -92,10 +120,6 @@ class PanelInputs {
   struct Entry {
     Index other;  ///< the input in a list by sample, the sample in a list by input
     T value;
-  };
-  /// Offsets of the rows a and b in a panel of E.
-  struct Pair {
-    Index a, b;
   };
 
   static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
@@ -127,7 +151,8 @@ class PanelInputs {
     }
   }
 
-  /// Fills pairs_ if all rows are sums e_a + e_b, given as two entries 1 or as one entry 2.
+  /// Fills pairs_ if all rows are sums e_a + e_b, given as two entries 1 or as one entry 2. Then each row has two entries
+  /// 1 in the list by sample.
   void find_pairs() {
     for (Index i = 0; i < n_; ++i) {
       const Entry* row = by_sample_.data() + row_start_[at(i)];
@@ -141,6 +166,12 @@ class PanelInputs {
         return;
       }
     }
+    by_sample_.clear();
+    for (const Pair& pair : pairs_) {
+      by_sample_.push_back({pair.a / width, 1});
+      by_sample_.push_back({pair.b / width, 1});
+    }
+    for (Index i = 0; i <= n_; ++i) row_start_[at(i)] = 2 * i;
     pairs_.resize(at(round_up(n_, width)), {d_in_ * width, d_in_ * width});
   }
 

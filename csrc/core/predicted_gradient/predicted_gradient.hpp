@@ -230,13 +230,13 @@ class PredictedGradient {
   /// Writes the rows begin <= i < begin + count of panel q of H as columns (units of the panel × width), if
   /// relu_of_pairs(q).
   void transpose_hidden_pairs(Index q, Index begin, Index count, T* output) const {
-    const T* const E = E_.panel(q);
+    const auto Z = X_.pair_sums(E_.panel(q));
     for (Index i = 0; i < count; i += lanes<T>) {
       for (Index lane = 0; lane < E_.vectors(q) * lanes<T>; lane += lanes<T>) {
         Vector<T> square[lanes<T>];
 #pragma GCC unroll 16
         for (int r = 0; r < lanes<T>; ++r) {
-          square[r] = at_least<T>(X_.pair_sum(E, begin + i + r, lane), Vector<T>{});
+          square[r] = at_least<T>(Z(begin + i + r, lane), Vector<T>{});
         }
         transpose<T>(square);
 #pragma GCC unroll 16
@@ -273,8 +273,12 @@ class PredictedGradient {
       Workspace& workspace = workspaces_[static_cast<std::size_t>(member)];
       with_vectors(E_.vectors(q), [&]<int N>() {
         T* const H = workspace.H.data();
-        compute_hidden_panel<N>(q, 0, n_padded_, H, workspace.S.data());
-        compute_second_layer_panel<N>(q, H);
+        if (wide_ && relu_of_pairs(q)) {
+          compute_hidden_and_second_layer<N>(q, H);
+        } else {
+          compute_hidden_panel<N>(q, 0, n_padded_, H, workspace.S.data());
+          compute_second_layer_panel<N>(q, H);
+        }
         compute_gradient_panel<N>(q, H, workspace.S.data());
         const T* const E = E_.panel(q);
         X_.template transposed_product<N>(H, [&](Index d, int v, const Vector<T>& sum) {
@@ -287,8 +291,8 @@ class PredictedGradient {
   /// Computes W = Hᵀ B for panel q of hidden units, or copies it from the solution if n > h.
   template <int N>
   void compute_second_layer_panel(Index q, const T* H) {
-    T* const W = W_.panel(q);
     if (!wide_) {
+      T* const W = W_.panel(q);
       for (Index k = 0; k < W_.used(q); ++k) {
         for (Index c = 0; c < d_out_; ++c) W[c * width + k] = solution_(q * width + k, c);
       }
@@ -296,17 +300,53 @@ class PredictedGradient {
     }
     for (Index i = 0, slice; i < n_; i += slice) {
       slice = detail::next_slice(n_ - i);
-      for (Index c = 0; c < d_out_; c += tile_rows<T>) {
-        const T* const b = B_.panel(c / width) + i * width + c % width;
-        with_rows<T>(d_out_ - c, [&]<int R>() {
-          if (i == 0) {
-            detail::product_tile<Update::set, T, N, R>(slice, b, H, W + c * width);
-          } else {
-            detail::product_tile<Update::add, T, N, R>(slice, b, H + i * width, W + c * width);
-          }
-        });
-      }
+      for (Index c = 0; c < d_out_; c += tile_rows<T>) add_second_layer_tile<N>(q, c, i, slice, H);
     }
+  }
+
+  /// Adds the samples i to i + slice to a tile of outputs of W from c on, or begins the sum if i = 0.
+  template <int N>
+  void add_second_layer_tile(Index q, Index c, Index i, Index slice, const T* H) {
+    const T* const b = B_.panel(c / width) + i * width + c % width;
+    T* const W = W_.panel(q) + c * width;
+    with_rows<T>(d_out_ - c, [&]<int R>() {
+      if (i == 0) {
+        detail::product_tile<Update::set, T, N, R>(slice, b, H, W);
+      } else {
+        detail::product_tile<Update::add, T, N, R>(slice, b, H + i * width, W);
+      }
+    });
+  }
+
+  /// Computes panel q of H and of W = Hᵀ B, if relu_of_pairs(q). The first tile of W computes H for the others.
+  template <int N>
+  void compute_hidden_and_second_layer(Index q, T* H) {
+    const auto Z = X_.pair_sums(E_.panel(q));
+    for (Index i = 0, slice; i < n_; i += slice) {
+      slice = detail::next_slice(n_ - i);
+      with_rows<T>(d_out_, [&]<int R>() { hidden_and_product<N, R>(Z, i, i + slice, B_.panel(0), H, W_.panel(q)); });
+      for (Index c = tile_rows<T>; c < d_out_; c += tile_rows<T>) add_second_layer_tile<N>(q, c, i, slice, H);
+    }
+  }
+
+  /// Computes the rows begin <= i < end of H = max(Z, 0), and adds their products with B to a tile of W, or begins the
+  /// sum if begin = 0.
+  template <int N, int R>
+  static void hidden_and_product(typename PanelInputs<T>::PairSums Z, Index begin, Index end, const T* B, T* H, T* W) {
+    Tile<T, N, R> tile;
+    if (begin > 0) {
+      for_each_vector(tile, [&](int r, int v, Vector<T>& sum) { sum = load(W + r * width + v * lanes<T>); });
+    }
+    for (Index i = begin; i < end; ++i) {
+      Vector<T> h[N];
+#pragma GCC unroll 8
+      for (int v = 0; v < N; ++v) {
+        h[v] = at_least<T>(Z(i, v * lanes<T>), Vector<T>{});
+        store(H + i * width + v * lanes<T>, h[v]);
+      }
+      accumulate_row(tile, B + i * width, h);
+    }
+    for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) { store(W + r * width + v * lanes<T>, sum); });
   }
 
   /// Replaces panel q of H by (B Wᵀ) ⊙ σ'(Z).
@@ -314,14 +354,15 @@ class PredictedGradient {
   void compute_gradient_panel(Index q, T* H, const T* S) {
     const bool relu = is_relu();
     for (Index i = 0; i < n_; i += tile_rows<T>) {
-      Tile<T, N> tile;
-      for (Index g = 0; g < B_.panels(); ++g) {
-        accumulate<Operand::rows>(tile, B_.used(g), B_.panel(g) + i * width, W_.panel(q) + g * width * width);
-      }
-      for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
-        const Index at = (i + r) * width + v * lanes<T>;
-        const Vector<T> slope_applied = relu ? (load(H + at) > Vector<T>{} ? sum : Vector<T>{}) : sum * load(S + at);
-        store(H + at, slope_applied);
+      with_rows<T>(n_ - i, [&]<int R>() {
+        Tile<T, N, R> tile;
+        for (Index g = 0; g < B_.panels(); ++g) {
+          accumulate<Operand::rows>(tile, B_.used(g), B_.panel(g) + i * width, W_.panel(q) + g * width * width);
+        }
+        for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
+          const Index at = (i + r) * width + v * lanes<T>;
+          store(H + at, relu ? select_by_sign<T>(Vector<T>{} - load(H + at), sum, Vector<T>{}) : sum * load(S + at));
+        });
       });
     }
     fill_constant_unit(q, n_, H, 0);
