@@ -27,11 +27,16 @@ inline constexpr int register_count = 16;
 template <class T>
 struct VectorType {
   typedef T type __attribute__((vector_size(register_bytes)));
+  typedef T half __attribute__((vector_size(register_bytes / 2)));
 };
 
 /// A register of T. Arithmetic is elementwise; comparisons give masks of 0 and -1.
 template <class T>
 using Vector = typename VectorType<T>::type;
+
+/// Half a register.
+template <class T>
+using HalfVector = typename VectorType<T>::half;
 
 template <class T>
 inline constexpr int lanes = static_cast<int>(register_bytes / sizeof(T));
@@ -54,6 +59,14 @@ template <class T>
 [[gnu::always_inline]] inline Vector<T> load_once(const T* source) {
   typedef Vector<T> Aliasing __attribute__((may_alias));
   return *reinterpret_cast<const volatile Aliasing*>(source);
+}
+
+/// The first half of the lanes.
+template <class T>
+[[gnu::always_inline]] inline HalfVector<T> lower_half(Vector<T> v) {
+  HalfVector<T> half;
+  std::memcpy(&half, &v, sizeof half);
+  return half;
 }
 
 /// The integer as wide as a T.
