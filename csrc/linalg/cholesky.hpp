@@ -42,8 +42,8 @@ class Cholesky {
         blocks_(ceil_div(panels_, block_)),
         right_blocks_(ceil_div(right_panels_, block_)),
         lower_(width * width * panels_ * (panels_ + 1) / 2),
-        eliminations_(static_cast<std::size_t>(panels_ * (width / tile_rows<T>))),
         diagonal_(panels_ * width),
+        eliminations_(static_cast<std::size_t>(panels_ * (width / tile_rows<T>))),
         progress_(static_cast<std::size_t>(blocks_ + right_blocks_)) {
     for (Index J = 0; J < blocks_; ++J) {
       for (Index I = J; I < blocks_ + right_blocks_; ++I) tasks_.emplace_back(I, J);
@@ -93,6 +93,8 @@ class Cholesky {
   const T* panel(Index i) const { return lower(i); }
   /// The number of columns of panel j that are computed. Columns beyond n are columns of the identity.
   Index columns(Index j) const { return std::min(width, padded_ - j * width); }
+  /// The number of those columns that belong to K.
+  Index used(Index j) const { return std::min(width, n_ - j * width); }
 
  private:
   /// The number of panels in a block, which has about a fifth of the rows. Small blocks distribute a small matrix over
@@ -115,8 +117,8 @@ class Cholesky {
   struct Row {
     T* data;           ///< [column][width]
     const T* operand;  ///< the rows' operand in the product P Pᵀ or P Y
-    int vectors;
-    Index panel;  ///< the number of the panel; from panels_ on, a panel of right-hand sides
+    Index used;        ///< the rows that are needed
+    Index panel;       ///< the number of the panel; from panels_ on, a panel of right-hand sides
   };
 
   T* lower(Index i) { return lower_.data() + width * width * (i * (i + 1) / 2); }
@@ -127,10 +129,10 @@ class Cholesky {
   /// Returns panel i. The panels of K come first, then the panels of right-hand sides.
   Row row(const Sweep& sweep, Index i) {
     if (i < panels_) {
-      return {lower(i), sweep.P.panel(i), static_cast<int>(ceil_div(columns(i), lanes<T>)), i};
+      return {lower(i), sweep.P.panel(i), used(i), i};
     }
     const Index g = i - panels_;
-    return {sweep.R.panel(g), sweep.Y.panel(g), sweep.R.vectors(g), i};
+    return {sweep.R.panel(g), sweep.Y.panel(g), sweep.R.used(g), i};
   }
 
   Index begin(Index I) const { return I < blocks_ ? I * block_ : panels_ + (I - blocks_) * block_; }
@@ -167,7 +169,7 @@ class Cholesky {
       for (Index i = begin(I); i < end(I); ++i) {
         const Row right = row(sweep, i);
         for (Index at = begin(J) * width * width; at < end(J) * width * width; at += width) {
-          for (Index v = at; v < at + right.vectors * lanes<T>; v += lanes<T>) {
+          for (Index v = at; v < at + right.used; v += lanes<T>) {
             store(right.data + v, load(right.operand + v));
           }
         }
@@ -205,12 +207,22 @@ class Cholesky {
             ahead.b = at(i) + (slice + slice * (j - begin(J)) / (end(J) - begin(J))) * width;
           }
           if (k == 0) {
-            panel_product<first>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c, ahead);
+            square_product<first>(slice, at(j), j, at(i), rows, c, ahead);
           } else {
-            panel_product<rest>(slice, at(j), columns(j), at(i), rows.vectors, i == j, c, ahead);
+            square_product<rest>(slice, at(j), j, at(i), rows, c, ahead);
           }
         }
       }
+    }
+  }
+
+  /// Square j of a row of panels: C = / += / -= A_i A_jᵀ for the operands a of panel j and b of the row.
+  template <Update update>
+  void square_product(Index depth, const T* a, Index j, const T* b, const Row& rows, T* c, const Ahead<T>& ahead = {}) {
+    if (rows.panel == j) {
+      diagonal_product<update>(depth, a, columns(j), c, ahead);
+    } else {
+      panel_product<update>(depth, a, columns(j), b, rows.used, c, ahead);
     }
   }
 
@@ -242,16 +254,15 @@ class Cholesky {
     const Index from = begin(J) * width;
     if (from == j * width) return;
     const T* const a = lower(j) + from * width;
-    panel_product<Update::subtract>(j * width - from, a, columns(j), rows.data + from * width, rows.vectors,
-                                    rows.panel == j, rows.data + j * width * width);
+    square_product<Update::subtract>(j * width - from, a, j, rows.data + from * width, rows,
+                                     rows.data + j * width * width);
   }
 
   /// Square j of a row below the diagonal: C ← (C − L_i L_jᵀ) L_jj⁻ᵀ.
   void finish_square(const Row& rows, Index J, Index j) {
     subtract_within_block(rows, J, j);
-    with_vectors(rows.vectors, [&]<int N>() {
-      solve_square<N>(lower(j) + j * width * width, eliminations(j), columns(j), rows.data + j * width * width);
-    });
+    const Index square = j * width * width;
+    solve_square(lower(j) + square, eliminations(j), columns(j), rows.used, rows.data + square);
   }
 
   /// R_J ← L_JJ⁻ᵀ (R_J − Σ_{I>J} L_IJᵀ R_I), after wait_for(I) has returned for each R_I.
@@ -264,7 +275,7 @@ class Cholesky {
     for (Index j = end(J) - 1; j >= begin(J); --j) {
       subtract_transposed(j, j + 1, end(J), R);
       for (Index g = 0; g < R.panels(); ++g) {
-        with_vectors(R.vectors(g), [&]<int N>() { solve_transposed_square<N>(j, R.panel(g) + j * width * width); });
+        solve_transposed_square(j, R.used(g), R.panel(g) + j * width * width);
       }
     }
   }
@@ -274,34 +285,35 @@ class Cholesky {
     if (from == output) return;
     for (Index c = j * width; c < j * width + columns(j); c += tile_rows<T>) {
       for (Index g = 0; g < R.panels(); ++g) {
-        with_vectors(R.vectors(g), [&]<int N>() {
-          T* const x = R.panel(g);
-          Tile<T, N> tile;
+        with_parts<T>(R.used(g), [&]<class V, int N>(Index lane) {
+          T* const x = R.panel(g) + lane;
+          Tile<T, N, tile_rows<T>, V> tile;
           for (Index i = from; i < output; ++i) {
-            accumulate<Operand::rows>(tile, columns(i), lower(i) + c * width, x + i * width * width);
+            accumulate<Operand::rows>(tile, used(i), lower(i) + c * width, x + i * width * width);
           }
-          for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
+          for_each_vector(tile, [&](int r, int v, const V& sum) {
             T* const at = x + (c + r) * width + v * lanes<T>;
-            store(at, load(at) - sum);
+            store(at, load<T, V>(at) - sum);
           });
         });
       }
     }
   }
 
-  /// x ← L_jj⁻ᵀ x, x [row][width], in place: entry c needs the entries from c on.
-  template <int N>
-  void solve_transposed_square(Index j, T* x) const {
-    for (Index c = columns(j) - tile_rows<T>; c >= 0; c -= tile_rows<T>) {
-      const Index end = c + tile_rows<T>;
-      Tile<T, N> tile;
-      accumulate<Operand::rows>(tile, columns(j) - end, lower(j) + (j * width + c) * width + end, x + end * width);
-      for_each_vector(tile,
-                      [&](int r, int v, Vector<T>& sum) { sum = load(x + (c + r) * width + v * lanes<T>) - sum; });
-      eliminations(j)[c / tile_rows<T>].apply_transposed(tile);
-      for_each_vector(tile,
-                      [&](int r, int v, const Vector<T>& sum) { store(x + (c + r) * width + v * lanes<T>, sum); });
-    }
+  /// X ← L_jj⁻ᵀ X for the first `used` numbers of each row, X [row][width], in place: row c needs the rows from c on.
+  void solve_transposed_square(Index j, Index used, T* X) const {
+    with_parts<T>(used, [&]<class V, int N>(Index lane) {
+      for (Index c = columns(j) - tile_rows<T>; c >= 0; c -= tile_rows<T>) {
+        const Index end = c + tile_rows<T>;
+        T* const x = X + c * width + lane;
+        Tile<T, N, tile_rows<T>, V> tile;
+        accumulate<Operand::rows>(tile, columns(j) - end, lower(j) + (j * width + c) * width + end,
+                                  X + end * width + lane);
+        for_each_vector(tile, [&](int r, int v, V& sum) { sum = load<T, V>(x + r * width + v * lanes<T>) - sum; });
+        eliminations(j)[c / tile_rows<T>].apply_transposed(tile);
+        for_each_vector(tile, [&](int r, int v, const V& sum) { store(x + r * width + v * lanes<T>, sum); });
+      }
+    });
   }
 
   /// x ← L⁻¹ x for one panel of right-hand sides, x [row][width].
@@ -317,7 +329,7 @@ class Cholesky {
         for_each_vector(tile,
                         [&](int r, int v, const Vector<T>& sum) { store(xj + (c + r) * width + v * lanes<T>, sum); });
       }
-      solve_square<N>(lower(j) + j * width * width, eliminations(j), columns(j), xj);
+      solve_square(lower(j) + j * width * width, eliminations(j), columns(j), N * lanes<T>, xj);
     }
   }
 

@@ -54,28 +54,28 @@ class Elimination {
   }
 
   /// x ← x L⁻ᵀ for the square L and a tile of columns x.
-  template <int N>
-  [[gnu::always_inline]] void apply(Tile<T, N>& x) const {
+  template <int N, class V>
+  [[gnu::always_inline]] void apply(Tile<T, N, size, V>& x) const {
 #pragma GCC unroll 8
     for (int c = 0; c < size; ++c) {
 #pragma GCC unroll 8
       for (int next = c + 1; next < size; ++next) {
-        const Vector<T> multiple = broadcast_from(&multiple_[c][next]);
+        const V multiple = first_lanes<V>(broadcast_from(&multiple_[c][next]));
 #pragma GCC unroll 8
         for (int v = 0; v < N; ++v) x.at[next][v] -= multiple * x.at[c][v];
       }
-      const Vector<T> scale = broadcast_from(&scale_[c]);
+      const V scale = first_lanes<V>(broadcast_from(&scale_[c]));
 #pragma GCC unroll 8
       for (int v = 0; v < N; ++v) x.at[c][v] *= scale;
     }
   }
 
   /// x ← L⁻ᵀ x for the square L and a tile of rows x.
-  template <int N>
-  [[gnu::always_inline]] void apply_transposed(Tile<T, N>& x) const {
+  template <int N, class V>
+  [[gnu::always_inline]] void apply_transposed(Tile<T, N, size, V>& x) const {
 #pragma GCC unroll 8
     for (int c = 0; c < size; ++c) {
-      const Vector<T> scale = broadcast_from(&scale_[c]);
+      const V scale = first_lanes<V>(broadcast_from(&scale_[c]));
 #pragma GCC unroll 8
       for (int v = 0; v < N; ++v) x.at[c][v] *= scale;
     }
@@ -83,7 +83,7 @@ class Elimination {
     for (int c = size - 1; c > 0; --c) {
 #pragma GCC unroll 8
       for (int before = 0; before < c; ++before) {
-        const Vector<T> multiple = broadcast_from(&multiple_[before][c]);
+        const V multiple = first_lanes<V>(broadcast_from(&multiple_[before][c]));
 #pragma GCC unroll 8
         for (int v = 0; v < N; ++v) x.at[before][v] -= multiple * x.at[c][v];
       }
@@ -95,18 +95,21 @@ class Elimination {
   T scale_[size];
 };
 
-/// Solves X ← X L⁻ᵀ for a square L ([column][width], `size` columns in whole tiles) and N vectors of rows X, in place.
-template <int N, class T>
-void solve_square(const T* L, const Elimination<T>* eliminations, Index size, T* X) {
+/// Solves X ← X L⁻ᵀ for a square L ([column][width], `size` columns in whole tiles) and the first `used` rows of X, in
+/// place.
+template <class T>
+void solve_square(const T* L, const Elimination<T>* eliminations, Index size, Index used, T* X) {
   constexpr Index width = panel_width<T>;
-  for (Index begin = 0; begin < size; begin += tile_rows<T>) {
-    T* const x = X + begin * width;
-    Tile<T, N> tile;
-    accumulate<Operand::columns>(tile, begin, L + begin, X);
-    for_each_vector(tile, [&](int r, int v, Vector<T>& sum) { sum = load(x + r * width + v * lanes<T>) - sum; });
-    eliminations[begin / tile_rows<T>].apply(tile);
-    for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) { store(x + r * width + v * lanes<T>, sum); });
-  }
+  with_parts<T>(used, [&]<class V, int N>(Index lane) {
+    for (Index begin = 0; begin < size; begin += tile_rows<T>) {
+      T* const x = X + begin * width + lane;
+      Tile<T, N, tile_rows<T>, V> tile;
+      accumulate<Operand::columns>(tile, begin, L + begin, X + lane);
+      for_each_vector(tile, [&](int r, int v, V& sum) { sum = load<T, V>(x + r * width + v * lanes<T>) - sum; });
+      eliminations[begin / tile_rows<T>].apply(tile);
+      for_each_vector(tile, [&](int r, int v, const V& sum) { store(x + r * width + v * lanes<T>, sum); });
+    }
+  });
 }
 
 /// A vector of bits that are set in all lanes except the first `count` ones. The count may be negative.
@@ -121,9 +124,9 @@ Vector<T> mask_after(Index count) {
   return (Vector<T>)load(bits.data() + panel_width<T> - count);
 }
 
-/// Factors A = L Lᵀ in place (A: lower part, [column][width], `size` columns in whole tiles) and keeps the eliminations.
-/// Vectors wholly above the diagonal are not used. `diagonal` has the diagonal before any updates. Returns the column
-/// whose pivot failed, or -1.
+/// Factors A = L Lᵀ in place (A: lower part, [column][width], `size` columns in whole tiles) and keeps the
+/// eliminations. Vectors wholly above the diagonal are not used. `diagonal` has the diagonal before any updates.
+/// Returns the column whose pivot failed, or -1.
 ///
 /// For each block of tile_rows columns, one product first subtracts the multiples of all earlier columns. The part that
 /// does not contain the diagonal comes last, so that a processor can overlap it with the chain of pivots.

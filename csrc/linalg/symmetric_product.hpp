@@ -18,8 +18,16 @@ inline constexpr Index depth_block = 18 * 1024 / (panel_vectors * static_cast<In
 /// The next slice if a depth of `left` remains: a block, or everything if this is less than one and a half blocks.
 constexpr Index next_slice(Index left) { return left < depth_block * 3 / 2 ? left : depth_block; }
 
+/// Changes a vector of C by a vector of P.
+template <Update update, class T, class V>
+[[gnu::always_inline]] inline void put(T* output, const V& sum) {
+  if constexpr (update == Update::set) store(output, sum);
+  if constexpr (update == Update::add) store(output, load<T, V>(output) + sum);
+  if constexpr (update == Update::subtract) store(output, load<T, V>(output) - sum);
+}
+
 /// C(c, :) = / += / -= Σ_k a[k][c] b[k][:] for one tile. C is [tile rows][width].
-template <Update update, class T, int N, int R = tile_rows<T>, bool fetch = false>
+template <Update update, class T, int N, int R = tile_rows<T>, bool fetch = false, class V = Vector<T>>
 void product_tile(Index depth, const T* a, const T* b, T* c, const T* ahead = nullptr) {
   constexpr Index width = panel_width<T>;
   if constexpr (update != Update::set) {
@@ -27,28 +35,17 @@ void product_tile(Index depth, const T* a, const T* b, T* c, const T* ahead = nu
       for (int v = 0; v < N; ++v) __builtin_prefetch(c + r * width + v * lanes<T>, 1);
     }
   }
-  Tile<T, N, R> tile;
+  Tile<T, N, R, V> tile;
   accumulate<Operand::columns, fetch>(tile, depth, a, b, ahead);
-  for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) {
-    T* output = c + r * width + v * lanes<T>;
-    if constexpr (update == Update::set) store(output, sum);
-    if constexpr (update == Update::add) store(output, load(output) + sum);
-    if constexpr (update == Update::subtract) store(output, load(output) - sum);
-  });
+  for_each_vector(tile, [&](int r, int v, const V& sum) { put<update>(c + r * width + v * lanes<T>, sum); });
 }
 
-/// The same for a tile at the diagonal. Its columns from `halved` on need only the upper half of the first vector. This
-/// pays on processors that perform two operations on half a register in the time of one on a whole register.
+/// The same for a tile at the diagonal. Its columns from `halved` on need only the upper half of the first vector.
 template <Update update, class T, int N, int R, int halved, bool fetch>
 void diagonal_product_tile(Index depth, const T* a, const T* b, T* c, const T* ahead) {
   using Half = HalfVector<T>;
   constexpr Index width = panel_width<T>;
   constexpr int half = lanes<T> / 2;
-  const auto load_half = [](const T* source) {
-    Half v;
-    std::memcpy(&v, source, sizeof v);
-    return v;
-  };
   Vector<T> whole[R][N] = {};  // without the first vector of halved columns
   Half upper[R - halved] = {};
   for (Index k = 0; k < depth; ++k, a += width, b += width) {
@@ -59,29 +56,21 @@ void diagonal_product_tile(Index depth, const T* a, const T* b, T* c, const T* a
     Vector<T> bk[N];
 #pragma GCC unroll 8
     for (int v = 0; v < N; ++v) bk[v] = load(b + v * lanes<T>);
-    const Half bk_upper = load_half(b + half);
+    const Half bk_upper = load<T, Half>(b + half);
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
       const Vector<T> ark = broadcast_from(a + r);
 #pragma GCC unroll 8
       for (int v = r < halved ? 0 : 1; v < N; ++v) whole[r][v] += ark * bk[v];
-      if (r >= halved) upper[r - halved] += lower_half<T>(ark) * bk_upper;
+      if (r >= halved) upper[r - halved] += first_lanes<Half>(ark) * bk_upper;
     }
   }
-  const auto updated = [](auto old, auto sum) {
-    return update == Update::set ? sum : update == Update::add ? old + sum : old - sum;
-  };
 #pragma GCC unroll 32
   for (int r = 0; r < R; ++r) {
     T* const output = c + r * width;
 #pragma GCC unroll 8
-    for (int v = r < halved ? 0 : 1; v < N; ++v) {
-      store(output + v * lanes<T>, updated(load(output + v * lanes<T>), whole[r][v]));
-    }
-    if (r >= halved) {
-      const Half result = updated(load_half(output + half), upper[r - halved]);
-      std::memcpy(output + half, &result, sizeof result);
-    }
+    for (int v = r < halved ? 0 : 1; v < N; ++v) put<update>(output + v * lanes<T>, whole[r][v]);
+    if (r >= halved) put<update>(output + half, upper[r - halved]);
   }
 }
 
@@ -91,43 +80,68 @@ void diagonal_product_tile(Index depth, const T* a, const T* b, T* c, const T* a
 template <class T>
 struct Ahead {
   const T *a = nullptr, *b = nullptr;
+
+  /// Returns the part for a tile of a product: of b and of a in turn.
+  const T* source(Index tile, Index depth) const {
+    return (tile % 2 == 0 ? b : a) + tile / 2 * depth * fetch_stride<T>;
+  }
 };
 
 /// Computes one square of panels, C (width × width, [column][row]) = / += / -= A Bᵀ. Its columns belong to the entries
 /// of panel a, its rows to the entries of panel b; both panels are [depth][width]. Only the first `columns` columns and
-/// the first `vectors` vectors of rows are computed, and only the part on and below the diagonal if `diagonal`.
+/// the first `used` rows are computed.
 template <Update update, class T>
-void panel_product(Index depth, const T* a, Index columns, const T* b, int vectors, bool diagonal, T* c,
-                   const Ahead<T>& ahead = {}) {
+void panel_product(Index depth, const T* a, Index columns, const T* b, Index used, T* c, const Ahead<T>& ahead = {}) {
   constexpr int rows = tile_rows<T>, width = panel_width<T>;
-  constexpr bool halves = register_bytes == 64;
-  for (Index column = 0; column < columns;) {
-    const int skip = diagonal ? static_cast<int>(column / lanes<T>) : 0;
-    const Index shift = skip * lanes<T>;
+  with_parts<T>(used, [&]<class V, int N>(Index lane) {
+    Index column = 0;
+    while (column < columns) {
+      const auto tile = [&]<int R, bool fetch = false>(const T* ahead_source = nullptr) {
+        detail::product_tile<update, T, N, R, fetch, V>(depth, a + column, b + lane, c + column * width + lane,
+                                                        ahead_source);
+        column += R;
+      };
+      if constexpr (N == 1) {
+        with_vectors(static_cast<int>((columns - column) / rows),
+                     [&]<int times>() { tile.template operator()<times * rows>(); });
+      } else if (ahead.a) {
+        tile.template operator()<rows, true>(ahead.source(column / rows, depth));
+      } else {
+        tile.template operator()<rows>();
+      }
+    }
+  });
+}
+
+/// The same for a square at the diagonal, of which only the part on and below the diagonal is computed.
+template <Update update, class T>
+void diagonal_product(Index depth, const T* a, Index columns, T* c, const Ahead<T>& ahead = {}) {
+  constexpr int rows = tile_rows<T>, width = panel_width<T>, middle = lanes<T> / 2;
+  Index column = 0;
+  while (column < columns) {
+    const Index lane = column / lanes<T> * lanes<T>;  // of the vector on the diagonal
     const auto tile = [&]<int N, int R, bool fetch = false>(const T* ahead_source = nullptr) {
-      const T *const a_tile = a + column, *const b_tile = b + shift;
-      T* const c_tile = c + column * width + shift;
-      constexpr int middle = lanes<T> / 2;
-      if (halves && diagonal && column - shift + R > middle) {
-        if (column - shift < middle) {
-          detail::diagonal_product_tile<update, T, N, R, std::min(middle, R - 1), fetch>(depth, a_tile, b_tile, c_tile,
-                                                                                         ahead_source);
-        } else {
+      const T *const a_tile = a + column, *const b_tile = a + lane;
+      T* const c_tile = c + column * width + lane;
+      if constexpr (has_halves) {
+        if (column - lane >= middle) {
           detail::diagonal_product_tile<update, T, N, R, 0, fetch>(depth, a_tile, b_tile, c_tile, ahead_source);
+        } else if constexpr (R > middle) {
+          detail::diagonal_product_tile<update, T, N, R, middle, fetch>(depth, a_tile, b_tile, c_tile, ahead_source);
+        } else {
+          detail::product_tile<update, T, N, R, fetch>(depth, a_tile, b_tile, c_tile, ahead_source);
         }
       } else {
         detail::product_tile<update, T, N, R, fetch>(depth, a_tile, b_tile, c_tile, ahead_source);
       }
       column += R;
     };
-    with_vectors(vectors - skip, [&]<int N>() {
+    with_vectors(static_cast<int>(ceil_div(columns - lane, lanes<T>)), [&]<int N>() {
       if constexpr (N == 1) {
         with_vectors(static_cast<int>((columns - column) / rows),
                      [&]<int times>() { tile.template operator()<1, times * rows>(); });
       } else if (ahead.a) {
-        const Index tile_index = column / rows;
-        const T* const ahead_source = tile_index % 2 == 0 ? ahead.b : ahead.a;
-        tile.template operator()<N, rows, true>(ahead_source + tile_index / 2 * depth * fetch_stride<T>);
+        tile.template operator()<N, rows, true>(ahead.source(column / rows, depth));
       } else {
         tile.template operator()<N, rows>();
       }

@@ -46,9 +46,9 @@ template <class T>
   return value - Vector<T>{};  // "value + {}" would keep the addition, for the sign of zero
 }
 
-template <class T>
-[[gnu::always_inline]] inline Vector<T> load(const T* source) {
-  Vector<T> v;
+template <class T, class V = Vector<T>>
+[[gnu::always_inline]] inline V load(const T* source) {
+  V v;
   std::memcpy(&v, source, sizeof v);
   return v;
 }
@@ -61,12 +61,12 @@ template <class T>
   return *reinterpret_cast<const volatile Aliasing*>(source);
 }
 
-/// The first half of the lanes.
-template <class T>
-[[gnu::always_inline]] inline HalfVector<T> lower_half(Vector<T> v) {
-  HalfVector<T> half;
-  std::memcpy(&half, &v, sizeof half);
-  return half;
+/// The first lanes, as many as a V has: all or half of them.
+template <class V, class W>
+[[gnu::always_inline]] inline V first_lanes(W v) {
+  V first;
+  std::memcpy(&first, &v, sizeof first);
+  return first;
 }
 
 /// The integer as wide as a T.
@@ -84,6 +84,11 @@ template <class T>
 
 template <class T>
 [[gnu::always_inline]] inline void store(T* output, Vector<T> v) {
+  std::memcpy(output, &v, sizeof v);
+}
+
+template <class T>
+[[gnu::always_inline]] inline void store(T* output, HalfVector<T> v) {
   std::memcpy(output, &v, sizeof v);
 }
 
