@@ -95,11 +95,11 @@ class PanelInputs {
         });
       }
     } else if (has_pairs()) {
-      const Entry* entry = by_input_.data();
+      const Entry* entry = by_input_.data();  // all values are 1
       for (Index d = 0; d < d_in_; ++d) {
         Vector<T> sum[N] = {};
         for (const Entry* const end = by_input_.data() + input_start_[at(d + 1)]; entry < end; ++entry) {
-          const T* const row = G + entry->other * width;  // its value is 1
+          const T* const row = G + entry->other * width;
 #pragma GCC unroll 8
           for (int v = 0; v < N; ++v) sum[v] += load(row + v * lanes<T>);
         }
@@ -151,8 +151,8 @@ class PanelInputs {
     }
   }
 
-  /// Fills pairs_ if all rows are sums e_a + e_b, given as two entries 1 or as one entry 2. Then each row has two entries
-  /// 1 in the list by sample.
+  /// Fills pairs_ if all rows are sums e_a + e_b, given as two entries 1 or as one entry 2. Then each row has two
+  /// entries 1 in the list by sample.
   void find_pairs() {
     for (Index i = 0; i < n_; ++i) {
       const Entry* row = by_sample_.data() + row_start_[at(i)];

@@ -75,9 +75,8 @@ class PredictedGradient {
     E_.assign_rows(E, X_.d_in());
     const FactorStatus status = solve_second_layer();
     if (!status.ok()) return status;
-    move_first_layer([&](Index q, Index d, Index lane, const Vector<T>& delta) {
-      store(direction_.panel(q) + d * width + lane, delta);
-    });
+    move_first_layer(
+        [&](Index q, Index at, const T*, const Vector<T>& delta) { store(direction_.panel(q) + at, delta); });
     direction_.copy_rows(dE, X_.d_in());
     for (Index k = 0; k < h_; ++k) {
       for (Index c = 0; c < d_out_; ++c) W[k * d_out_ + c] = W_(c, k);
@@ -95,10 +94,7 @@ class PredictedGradient {
     for (; result.steps < steps; ++result.steps) {
       result.status = solve_second_layer();
       if (!result.status.ok()) break;
-      move_first_layer([&](Index q, Index d, Index lane, const Vector<T>& delta) {
-        T* const e = E_.panel(q) + d * width + lane;
-        store(e, load(e) + eta * delta);
-      });
+      move_first_layer([eta](Index, Index, T* e, const Vector<T>& delta) { store(e, load(e) + eta * delta); });
     }
     E_.copy_rows(E, X_.d_in());
     return result;
@@ -265,8 +261,8 @@ class PredictedGradient {
     });
   }
 
-  /// Computes ΔE (17, 20). Calls move(q, d, lane, v) for each of its vectors v: row d, the hidden units from `lane` of
-  /// panel q on.
+  /// Computes ΔE (17, 20). Calls move(q, at, e, v) for each of its vectors v: `at` is its place in panel q, and e
+  /// points to the same place of E.
   template <class Move>
   void move_first_layer(const Move& move) {
     team_.run(E_.panels(), [&](Index q, int member) {
@@ -280,9 +276,9 @@ class PredictedGradient {
           compute_second_layer_panel<N>(q, H);
         }
         compute_gradient_panel<N>(q, H, workspace.S.data());
-        const T* const E = E_.panel(q);
-        X_.template transposed_product<N>(H, [&](Index d, int v, const Vector<T>& sum) {
-          move(q, d, v * lanes<T>, sum - load(E + d * width + v * lanes<T>));
+        X_.template transposed_product<N>(H, [q, move, E = E_.panel(q)](Index d, int v, const Vector<T>& sum) {
+          const Index at = d * width + v * lanes<T>;
+          move(q, at, E + at, sum - load(E + at));
         });
       });
     });
