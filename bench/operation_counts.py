@@ -183,10 +183,11 @@ class PredictedStep:
         samples = self.count_hidden(transposed=True) + self.count_factor() + self.count_transposed_solve()
         return samples + self.count_hidden(transposed=False) + self.count_gradient()
 
-    def vectors(self, count: int) -> list[int]:
-        """Return the registers in a row of each panel of `count` numbers."""
+    def vectors(self, count: int) -> list[float]:
+        """Return the registers in a row of each panel of `count` numbers, with long registers in halves."""
         full, rest = divmod(count, self.width)
-        return [_PANEL] * full + ([math.ceil(rest / self.registers.lanes)] if rest else [])
+        parts = 2 if self.registers.bytes == 64 else 1
+        return [_PANEL] * full + ([math.ceil(parts * rest / self.registers.lanes) / parts] if rest else [])
 
     def columns(self) -> list[int]:
         """Return the columns of each panel of K: whole tiles."""
@@ -196,48 +197,56 @@ class PredictedStep:
     def count_hidden(self, *, transposed: bool) -> Operations:
         """Count H in panels of units; in panels of samples if transposed."""
         L = self.registers.lanes
-        rows = math.lcm(L, self.tile)
-        entries = math.ceil(self.case.n / rows) * rows * math.ceil(self.case.h / L)
-        move = 1 / L * self.registers.transpose + Operations(loads=1, stores=1)
-        return entries * (_GATHERED + Operations(stores=1) + (move if transposed else Operations()))
+        units, rows = math.ceil(self.case.h / L), math.lcm(L, self.tile)
+        entry = _GATHERED + Operations(stores=1)
+        if not transposed:
+            return self.case.n * units * entry
+        return math.ceil(self.case.n / rows) * rows * units * (entry + 1 / L * self.registers.transpose)
 
-    def product(self, depth: int, rows: int, vectors: int, visits: int = 0) -> Operations:
-        """Count a tile of a product. `visits` are additions to a stored result."""
+    def product(self, depth: int, rows: int, vectors: float, visits: int = 0) -> Operations:
+        """Count a tile of a product. `visits` are additions to a stored result. A half register counts as half."""
         inner = depth * Operations(rows * vectors, loads=rows + vectors)
         return inner + rows * vectors * (Operations(stores=1) + visits * Operations(simple=1, loads=1, stores=1))
 
     @cache  # noqa: B019 — of one short-lived object
-    def square(self, depth: int, columns: int, vectors: int, *, diagonal: bool, updates: bool) -> Operations:
+    def square(self, depth: int, columns: int, vectors: float, *, diagonal: bool, updates: bool) -> Operations:
         """Count a product of two panels, of which a diagonal one needs only tiles below the diagonal."""
         visits = max(1, math.floor(depth / self.slice + 0.5)) - 1
         total, column = Operations(), 0
         while column < columns:
             used = vectors - (column // self.registers.lanes if diagonal else 0)
-            rows = self.tile * (min(_PANEL, (columns - column) // self.tile) if used == 1 else 1)
+            rows = self.tile * (min(_PANEL, (columns - column) // self.tile) if used <= 1 else 1)
             total += self.product(depth, rows, used, visits)
             if updates:
                 total += rows * used * Operations(simple=1, loads=1)
+            if diagonal:  # columns in the upper half of their first register need only this half
+                halved = sum(self.needs_half(at) for at in range(column, column + rows))
+                total += -halved / 2 * (depth * Operations(1) + Operations(int(updates), loads=int(updates), stores=1))
             column += rows
         return total
+
+    def needs_half(self, column: int) -> bool:
+        """Whether a column needs only half of the register on the diagonal."""
+        return self.registers.bytes == 64 and column % self.registers.lanes >= self.registers.lanes // 2
 
     def count_factor(self) -> Operations:
         """Count K = H Hᵀ, its factor, and the right-hand sides."""
         columns, total = self.columns(), Operations()
         block = self.panels_of_block()
-        right = self.vectors(self.case.p)
-        rows = [math.ceil(count / self.registers.lanes) for count in columns] + right
+        rows = self.vectors(self.case.n) + self.vectors(self.case.p)
         for j, count in enumerate(columns):
             before = j // block * block * self.width  # columns of the blocks before
             inside = j * self.width - before
             for i in range(j, len(rows)):
                 diagonal = i == j
+                vectors = math.ceil(count / self.registers.lanes) if diagonal else rows[i]
                 if i < len(columns):
-                    total += self.square(self.case.h, count, rows[i], diagonal=diagonal, updates=False)
+                    total += self.square(self.case.h, count, vectors, diagonal=diagonal, updates=False)
                 else:
-                    total += self.width * rows[i] * Operations(loads=1, stores=1)
+                    total += self.width * math.ceil(vectors) * Operations(loads=1, stores=1)
                 for depth in (before, inside):
                     if depth:
-                        total += self.square(depth, count, rows[i], diagonal=diagonal, updates=True)
+                        total += self.square(depth, count, vectors, diagonal=diagonal, updates=True)
                 if diagonal:
                     total += self.count_diagonal(count)
                 else:
@@ -250,7 +259,7 @@ class PredictedStep:
         return rows // self.width
 
     @cache  # noqa: B019 — as above
-    def triangle(self, columns: int, vectors: int) -> Operations:
+    def triangle(self, columns: int, vectors: float) -> Operations:
         """Count a solve with a diagonal square."""
         total = Operations()
         for before in range(0, columns, self.tile):
@@ -258,7 +267,7 @@ class PredictedStep:
             total += self.tile * vectors * Operations(simple=1, loads=1)
         return total
 
-    def elimination(self, vectors: int) -> Operations:
+    def elimination(self, vectors: float) -> Operations:
         """Count the elimination inside a tile: multiples of its columns, and their scales."""
         pairs = self.tile * (self.tile + 1) / 2
         return Operations(pairs * vectors, loads=pairs)
@@ -276,12 +285,13 @@ class PredictedStep:
     def count_transposed_solve(self) -> Operations:
         """Count B = L⁻ᵀ R: each square below the diagonal, and the diagonal squares."""
         columns, total = self.columns(), Operations()
+        used = [min(self.width, self.case.n - first) for first in range(0, self.case.n, self.width)]
         block = self.panels_of_block()
         for vectors in self.vectors(self.case.p):
             for j, count in enumerate(columns):
                 tiles = count // self.tile
                 last_of_block = min((j // block + 1) * block, len(columns))
-                for later in (columns[j + 1 : last_of_block], *self._blocks(columns, last_of_block, block)):
+                for later in (used[j + 1 : last_of_block], *self._blocks(used, last_of_block, block)):
                     if later:
                         end = self.tile * vectors * Operations(simple=1, loads=1)
                         total += tiles * (self.product(sum(later), self.tile, vectors) + end)
@@ -299,8 +309,9 @@ class PredictedStep:
         for vectors in self.vectors(self.case.h):
             for first in range(0, p, R):
                 total += self.product(n, min(R, p - first), vectors, visits)
-            tiles = math.ceil(n / R)
-            total += tiles * (self.product(p, R, vectors) + R * vectors * Operations(simple=2, loads=1))
-            total += 2 * n * (Operations(loads=1) + vectors * Operations(1, loads=1))
+            for first in range(0, n, R):
+                rows = min(R, n - first)
+                total += self.product(p, rows, vectors) + rows * vectors * Operations(simple=3, loads=1)
+            total += 2 * n * vectors * Operations(simple=1, loads=1)
             total += p * vectors * Operations(1, 1, loads=2, stores=1)
         return total
