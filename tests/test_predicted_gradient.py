@@ -139,9 +139,22 @@ SIZES = ((3, 5), (7, 13), (25, 47), (49, 97), (53, 151), (97, 101), (203, 293), 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("level", LEVELS)
 def test_sizes_that_fill_no_panel_block_or_slice_agree_with_dense_algebra(level, dtype, n, h):
+    assert_dense_algebra_agrees(level, dtype, random_data(n, 13, 11, "sparse", seed=n), h)
+
+
+@pytest.mark.parametrize(
+    ("p", "n", "h"), [(3, 5, 7), (11, 59, 128), (13, 40, 50), (17, 100, 96), (37, 241, 250), (53, 7, 9)]
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_pairs_of_inputs_agree_with_dense_algebra(level, dtype, p, n, h):
+    """Pairs have loops of their own. The sizes p and n take whole and half registers at the end of a panel."""
+    assert_dense_algebra_agrees(level, dtype, zl.datasets.modular_addition(p, train_count=n, seed=0), h)
+
+
+def assert_dense_algebra_agrees(level, dtype, data, h):
     """The oracle is W = Hᵀ (K + λI)⁻¹ Y or (HᵀH + λI)⁻¹ Hᵀ Y, with λ of the size of K's diagonal."""
-    data = random_data(n, 13, 11, "sparse", seed=n)
-    net = random_network(data, h)
+    net, n = random_network(data, h), len(data.Y_train)
     Z = data.X_train @ net.E
     H, ridge = np.maximum(Z, 0), float(h)
     B = np.linalg.solve(H @ H.T + ridge * np.eye(n), data.Y_train)
