@@ -262,18 +262,19 @@ def test_cosines_are_nan_if_the_set_is_further_than_the_origin(projection):
 
 
 def test_the_cosine_of_digits_memorised_far_from_the_set_is_nan():
-    """200 digits with tanh are all right at step 5 010, and the set is 1.23 to 1.30 times as far as the origin.
+    """200 digits with tanh are all right at step 2 010, and the set is 1.6 times as far as the origin.
 
-    The distance depends on the last bits of the network. At step 2 010 J itself does: in some builds it is singular.
+    With this seed, J is far from singular at the projection. With others, last bits decide whether it is singular.
     """
     pytest.importorskip("sklearn")
     data = zl.datasets.digits(train_count=200, seed=0)
-    net = zl.networks.uniform_fan_in(data, hidden=64, seed=1, activation="tanh")
-    earlier = zl.simulate(zl.GradientDescent(0.5, 1e-4), data, net, steps=5000, record_every=5000, progress=False)
+    net = zl.networks.uniform_fan_in(data, hidden=64, seed=2, activation="tanh")
+    earlier = zl.simulate(zl.GradientDescent(0.5, 1e-4), data, net, steps=2000, record_every=2000, progress=False)
     now = zl.simulate(zl.GradientDescent(0.5, 1e-4), data, earlier.network, steps=10, progress=False)
     assert now.history.train_accuracy[-1] == 1
     found = geometry.alignment(now.network, earlier.network, data)
-    assert found.distance > 1.1 * np.linalg.norm(flat(now.network.E, now.network.W))
+    assert found.distance > 1.5 * np.linalg.norm(flat(now.network.E, now.network.W))
+    assert found.smallest_singular_value > 0.01
     assert np.isnan(float(found))
     assert found.explanation == "the network is further from the zero-loss set than from the origin"
 
