@@ -21,7 +21,6 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_end
 from pathlib import Path
 from types import SimpleNamespace
@@ -183,7 +182,7 @@ class _SharedState:
 _shared: _SharedState | None = None
 
 
-def _start_worker(number: Any, steps: Any, end: Connection) -> None:
+def _start_worker(number: Any, steps: Any, end: Any) -> None:
     """Make this process a worker. It ends when the process that started it has ended or has closed the pipe."""
     global _shared  # noqa: PLW0603 — the initialiser of an executor can only leave its result in a global
     _shared = _SharedState(number, steps)
@@ -196,7 +195,7 @@ def _carry_out_in_process(job: Job) -> Any:
         return _shared.carry_out(job)
 
 
-def _exit_with_parent(shared: _SharedState, end: Connection) -> None:
+def _exit_with_parent(shared: _SharedState, end: Any) -> None:
     """Wait for the end of the parent process or of the pipe, then stop the job with a checkpoint, and exit."""
     parent = multiprocessing.parent_process()
     assert parent is not None
