@@ -272,11 +272,13 @@ class RunDirectory:
         )
         return about.get("data"), settings
 
-    def finish(self, checkpoint: Checkpoint) -> None:
-        """Write the files of an ended run: history and snapshots as NetCDF instead of pieces."""
-        self.export(checkpoint, *self.datasets(checkpoint))
+    def finish(self, checkpoint: Checkpoint) -> tuple[xr.Dataset, xr.Dataset | None]:
+        """Write the files of an ended run: history and snapshots as NetCDF instead of pieces. Return both."""
+        history, snapshots = self.datasets(checkpoint)
+        self.export(checkpoint, history, snapshots)
         self.history.clear()
         self.snapshots.clear()
+        return history, snapshots
 
     def reopen(self, checkpoint: Checkpoint) -> None:
         """Write the rows of an ended run as pieces again, because the run continues."""

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .._checks import ArgumentValueError, ZerolossWarning
 from .checkpoint import Checkpoint
@@ -15,6 +16,9 @@ from .files import DamagedError
 from .outcome import Ending, Outcome
 from .run import Run
 from .samples import read_samples
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Seconds to wait for the first checkpoint of a running process.
 _PATIENCE = 10.0
@@ -108,7 +112,12 @@ def _outcome(directory: RunDirectory, checkpoint: Checkpoint) -> Outcome:
     )
 
 
-def run_at(directory: RunDirectory, checkpoint: Checkpoint, extender: Callable[..., None]) -> Run:
+def run_at(
+    directory: RunDirectory,
+    checkpoint: Checkpoint,
+    extender: Callable[..., None],
+    datasets: tuple[xr.Dataset, xr.Dataset | None] | None = None,
+) -> Run:
     """Return a run at one of its checkpoints.
 
     Parameters
@@ -119,13 +128,15 @@ def run_at(directory: RunDirectory, checkpoint: Checkpoint, extender: Callable[.
         The checkpoint. Without an outcome the run is "interrupted".
     extender : function
         The function that ``Run.extend`` calls.
+    datasets : (Dataset, Dataset or None), optional
+        The history and the snapshots up to the checkpoint. They are read from the directory by default.
 
     Returns
     -------
     Run
         The run.
     """
-    history, snapshots = directory.datasets(checkpoint)
+    history, snapshots = directory.datasets(checkpoint) if datasets is None else datasets
     interrupted = Outcome(Ending.INTERRUPTED, f"after {checkpoint.step} steps")
     events = checkpoint.events
     return Run(

@@ -317,9 +317,9 @@ def _run_to_end(
         outcome = mention_inactivity(outcome, completion.end.network, data)
         out_of_time = simulation.stopping.out_of_time and outcome.ending.can_continue
         checkpoint = checkpoints.write(completion.last_step, outcome, completion.end, out_of_time)
-        directory.finish(checkpoint)
+        datasets = directory.finish(checkpoint)
         directory.log(str(outcome))
-        return run_at(directory, checkpoint, make_extender(directory))
+        return run_at(directory, checkpoint, make_extender(directory), datasets)
     if outcome.ending is Ending.BROKEN_OFF:
         checkpoints.write(completion.last_step)
     newest, _ = directory.newest()  # the checkpoint from which resume continues
