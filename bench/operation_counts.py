@@ -305,6 +305,11 @@ class PredictedStep:
     def count_gradient(self) -> Operations:
         """Count W = Hᵀ B, gZ = (B Wᵀ) ⊙ σ'(Z), ΔE = Xᵀ gZ − E and the update of E."""
         n, p, R, total = self.case.n, self.case.p, self.tile, Operations()
+        units = math.ceil(self.case.h / self.registers.lanes)
+        if p <= self.most_outputs(1):
+            together = 2 if p <= self.most_outputs(2) else 1  # registers of units
+            rest = units % together
+            return units // together * self.gradient_of_units(together) + rest * self.gradient_of_units(1)
         visits = max(1, math.floor(n / self.slice + 0.5)) - 1
         for vectors in self.vectors(self.case.h):
             for first in range(0, p, R):
@@ -315,3 +320,17 @@ class PredictedStep:
             total += 2 * n * vectors * Operations(simple=1, loads=1)
             total += p * vectors * Operations(1, 1, loads=2, stores=1)
         return total
+
+    def most_outputs(self, vectors: int) -> int:
+        """Return the most outputs for which W of some registers of units stays in registers."""
+        return min(self.width, 28 // vectors - 1) if self.registers.count == 32 else 0
+
+    def gradient_of_units(self, vectors: int) -> Operations:
+        """Count W, gZ, ΔE and the update of E for one or two registers of units, with W in registers."""
+        p = self.case.p
+        product = Operations(p * vectors, loads=p)
+        mask = Operations(simple=3, loads=1)
+        scatter = Operations(simple=2, loads=2, stores=2)
+        sample = 2 * product + vectors * (mask + scatter) + Operations(simple=vectors == 1)  # a sum in two parts
+        ends = Operations(1, 1, loads=2, stores=3)  # W, an initial zero of ΔE, and E
+        return self.case.n * sample + p * vectors * ends

@@ -143,7 +143,7 @@ def test_sizes_that_fill_no_panel_block_or_slice_agree_with_dense_algebra(level,
 
 
 @pytest.mark.parametrize(
-    ("p", "n", "h"), [(3, 5, 7), (11, 59, 128), (13, 40, 50), (17, 100, 96), (37, 241, 250), (53, 7, 9)]
+    ("p", "n", "h"), [(3, 5, 7), (11, 59, 128), (13, 40, 50), (17, 100, 96), (26, 60, 90), (37, 241, 250), (53, 7, 9)]
 )
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("level", LEVELS)

@@ -41,21 +41,26 @@ class PanelInputs {
   /// Whether every sample is a sum of two rows of E.
   bool has_pairs() const { return !pairs_.empty(); }
 
-  /// The pre-activations of pairs for a panel of hidden units. Z = 0 for n <= i < round_up(n, width).
-  class PairSums {
+  /// The inputs as pairs of rows of a panel (d_in + 1 × width). The samples n <= i < round_up(n, width) have Z = 0.
+  class Pairs {
    public:
-    /// Returns the vector of Z(i, :) at `lane`.
-    [[gnu::always_inline]] Vector<T> operator()(Index i, Index lane) const {
-      return load(E_ + pairs_[i].a + lane) + load(E_ + pairs_[i].b + lane);
+    /// Returns a vector of Z(i, :) = (X E)(i, :). E points to this vector in the first row of E.
+    [[gnu::always_inline]] Vector<T> sum(Index i, const T* E) const {
+      return load(E + pairs_[i].a) + load(E + pairs_[i].b);
+    }
+    /// Adds a vector of G(i, :) to Xᵀ G. `sums` points to this vector in the first row of Xᵀ G.
+    [[gnu::always_inline]] void scatter(Index i, const Vector<T>& g, T* sums) const {
+      T *const a = sums + pairs_[i].a, *const b = sums + pairs_[i].b;
+      store(a, load(a) + g);
+      store(b, load(b) + g);
     }
 
    private:
     friend PanelInputs;
-    PairSums(const Pair* pairs, const T* E) : pairs_(pairs), E_(E) {}
+    explicit Pairs(const Pair* pairs) : pairs_(pairs) {}
     const Pair* pairs_;
-    const T* E_;
   };
-  PairSums pair_sums(const T* E) const { return {pairs_.data(), E}; }
+  Pairs pairs() const { return Pairs(pairs_.data()); }
 
   /// Calls f(i, v, Z(i, vector v)) for the samples begin <= i < end. The range has whole tiles and may exceed n; Z = 0
   /// beyond n. E is a panel ((d_in + 1) × width) whose last row is zero.
@@ -68,10 +73,10 @@ class PanelInputs {
         for_each_vector(tile, [&](int r, int v, const Vector<T>& z) { f(i + r, v, z); });
       }
     } else if (has_pairs()) {
-      const PairSums Z = pair_sums(E);
+      const Pairs pairs(pairs_.data());
       for (Index i = begin; i < end; ++i) {
 #pragma GCC unroll 8
-        for (int v = 0; v < N; ++v) f(i, v, Z(i, v * lanes<T>));
+        for (int v = 0; v < N; ++v) f(i, v, pairs.sum(i, E + v * lanes<T>));
       }
     } else {
       for (Index i = begin; i < end; ++i) {

@@ -19,7 +19,7 @@
 
 #include "../../linalg/factor_vector.hpp"
 #include "../network/activation.hpp"
-#include "panel_inputs.hpp"
+#include "pair_products.hpp"
 
 namespace zeroloss {
 
@@ -65,6 +65,7 @@ class PredictedGradient {
     }
     for (Workspace& workspace : workspaces_) {
       workspace.H = Buffer<T>(n_padded_ * width);
+      workspace.sums = Buffer<T>(X_.d_in() * width);
       if (!is_relu()) workspace.S = Buffer<T>(n_padded_ * width);
     }
   }
@@ -129,9 +130,9 @@ class PredictedGradient {
 
   bool is_relu() const { return activation_.kind == ActivationKind::relu; }
 
-  /// The memory of one member of the team for a panel of hidden units; each array is n × width.
+  /// The memory of one member of the team for a panel of hidden units: H and σ' (n × width), Xᵀ G (d_in × width).
   struct Workspace {
-    Buffer<T> H, S;
+    Buffer<T> H, S, sums;
     bool has_hidden = false;  ///< whether its copy of H belongs to the current E_
   };
 
@@ -205,7 +206,7 @@ class PredictedGradient {
     for (Index q = 0; q < E_.panels(); ++q) {
       T* const output = hidden.panel(j) + q * width * width;
       if (relu_of_pairs(q)) {
-        transpose_hidden_pairs(q, begin, count, output);
+        transpose_pairs<T>(X_.pairs(), E_.panel(q), E_.vectors(q), begin, count, output);
         continue;
       }
       with_vectors(E_.vectors(q), [&]<int N>() {
@@ -218,27 +219,12 @@ class PredictedGradient {
     }
   }
 
-  /// Whether H of panel q is max(a + b, 0) for two rows of E for each sample.
+  /// Whether H is max(a + b, 0) for two rows of E for each sample.
+  bool relu_of_pairs() const { return X_.has_pairs() && is_relu() && !has_constant_unit_; }
+
+  /// The same for panel q of H.
   bool relu_of_pairs(Index q) const {
     return X_.has_pairs() && is_relu() && !(has_constant_unit_ && q == (h_ - 1) / width);
-  }
-
-  /// Writes the rows begin <= i < begin + count of panel q of H as columns (units of the panel × width), if
-  /// relu_of_pairs(q).
-  void transpose_hidden_pairs(Index q, Index begin, Index count, T* output) const {
-    const auto Z = X_.pair_sums(E_.panel(q));
-    for (Index i = 0; i < count; i += lanes<T>) {
-      for (Index lane = 0; lane < E_.vectors(q) * lanes<T>; lane += lanes<T>) {
-        Vector<T> square[lanes<T>];
-#pragma GCC unroll 16
-        for (int r = 0; r < lanes<T>; ++r) {
-          square[r] = at_least<T>(Z(begin + i + r, lane), Vector<T>{});
-        }
-        transpose<T>(square);
-#pragma GCC unroll 16
-        for (int r = 0; r < lanes<T>; ++r) store(output + (lane + r) * width + i, square[r]);
-      }
-    }
   }
 
   /// Computes B = (Y − H W)/λ, for n > h.
@@ -265,6 +251,9 @@ class PredictedGradient {
   /// points to the same place of E.
   template <class Move>
   void move_first_layer(const Move& move) {
+    if (wide_ && relu_of_pairs() && d_out_ <= most_pair_outputs<T, 1>) {
+      return d_out_ <= most_pair_outputs<T, 2> ? move_by_vectors<2>(move) : move_by_vectors<1>(move);
+    }
     team_.run(E_.panels(), [&](Index q, int member) {
       Workspace& workspace = workspaces_[static_cast<std::size_t>(member)];
       with_vectors(E_.vectors(q), [&]<int N>() {
@@ -282,6 +271,45 @@ class PredictedGradient {
         });
       });
     });
+  }
+
+  /// The same for few outputs, if relu_of_pairs(): N vectors of hidden units at a time.
+  template <int N, class Move>
+  void move_by_vectors(const Move& move) {
+    const Index vectors = ceil_div(h_, lanes<T>);
+    team_.run(ceil_div(vectors, N), [&](Index task, int member) {
+      Workspace& workspace = workspaces_[static_cast<std::size_t>(member)];
+      if (task * N + N <= vectors) {
+        move_vectors<N>(task * N, workspace, move);
+      } else {
+        move_vectors<1>(task * N, workspace, move);
+      }
+    });
+  }
+
+  /// Moves N vectors of hidden units from number `first` on.
+  template <int N, class Move>
+  void move_vectors(Index first, Workspace& workspace, const Move& move) {
+    const auto panel = [=](int v) { return (first + v) / panel_vectors; };
+    const auto lane = [=](int v) { return (first + v) % panel_vectors * lanes<T>; };
+    std::array<T*, N> E, W;
+    for (int v = 0; v < N; ++v) {
+      E[v] = E_.panel(panel(v)) + lane(v);
+      W[v] = W_.panel(panel(v)) + lane(v);
+    }
+    T* const sums = workspace.sums.data();
+    const Index size = X_.d_in() * width;
+    for (Index at = 0; at < size; at += width) std::fill_n(sums + at, N * lanes<T>, T{0});
+    if constexpr (most_pair_outputs<T, N> > 0) {
+      with_rows<T, most_pair_outputs<T, N>>(d_out_, [&]<int R>() {
+        multiply_and_scatter_pairs<T, R, N>(X_.pairs(), n_, E, B_.panel(0), workspace.H.data(), W, sums);
+      });
+    }
+    for (int v = 0; v < N; ++v) {
+      for (Index at = 0; at < size; at += width) {
+        move(panel(v), lane(v) + at, E[v] + at, load(sums + at + v * lanes<T>) - load(E[v] + at));
+      }
+    }
   }
 
   /// Computes W = Hᵀ B for panel q of hidden units, or copies it from the solution if n > h.
@@ -317,32 +345,14 @@ class PredictedGradient {
   /// Computes panel q of H and of W = Hᵀ B, if relu_of_pairs(q). The first tile of W computes H for the others.
   template <int N>
   void compute_hidden_and_second_layer(Index q, T* H) {
-    const auto Z = X_.pair_sums(E_.panel(q));
+    const auto pairs = X_.pairs();
     for (Index i = 0, slice; i < n_; i += slice) {
       slice = detail::next_slice(n_ - i);
-      with_rows<T>(d_out_, [&]<int R>() { hidden_and_product<N, R>(Z, i, i + slice, B_.panel(0), H, W_.panel(q)); });
+      with_rows<T>(d_out_, [&]<int R>() {
+        multiply_pairs<T, R, N>(pairs, E_.panel(q), i, i + slice, B_.panel(0), H, W_.panel(q));
+      });
       for (Index c = tile_rows<T>; c < d_out_; c += tile_rows<T>) add_second_layer_tile<N>(q, c, i, slice, H);
     }
-  }
-
-  /// Computes the rows begin <= i < end of H = max(Z, 0), and adds their products with B to a tile of W, or begins the
-  /// sum if begin = 0.
-  template <int N, int R>
-  static void hidden_and_product(typename PanelInputs<T>::PairSums Z, Index begin, Index end, const T* B, T* H, T* W) {
-    Tile<T, N, R> tile;
-    if (begin > 0) {
-      for_each_vector(tile, [&](int r, int v, Vector<T>& sum) { sum = load(W + r * width + v * lanes<T>); });
-    }
-    for (Index i = begin; i < end; ++i) {
-      Vector<T> h[N];
-#pragma GCC unroll 8
-      for (int v = 0; v < N; ++v) {
-        h[v] = at_least<T>(Z(i, v * lanes<T>), Vector<T>{});
-        store(H + i * width + v * lanes<T>, h[v]);
-      }
-      accumulate_row(tile, B + i * width, h);
-    }
-    for_each_vector(tile, [&](int r, int v, const Vector<T>& sum) { store(W + r * width + v * lanes<T>, sum); });
   }
 
   /// Replaces panel q of H by (B Wᵀ) ⊙ σ'(Z).
