@@ -33,11 +33,17 @@ def describe_hint(hint: Any, limits: Iterable[Any] = ()) -> str:
 
 def get_defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the arguments of a function except the data, each with its default or ``inspect.Parameter.empty``."""
-    parameters = inspect.signature(function).parameters
+    parameters = _parameters(function)
     fields = dataclasses.fields(function) if dataclasses.is_dataclass(function) else ()
     factories = {field.name: field.default_factory for field in fields}
     defaults = {name: make() for name, make in factories.items() if make is not dataclasses.MISSING}
     return {name: defaults.get(name, parameter.default) for name, parameter in parameters.items() if name != "data"}
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a function, which are looked up for every configuration of a sweep."""
+    return inspect.signature(function).parameters
 
 
 @functools.cache
@@ -114,7 +120,7 @@ def get_hints(function: Callable[..., Any]) -> dict[str, Any]:
         hints = typing.get_type_hints(target, include_extras=True)
     except NameError:  # A type is imported only for type checkers, or is local to a function.
         hints = {}
-    return {name: hints.get(name, Any) for name in inspect.signature(function).parameters}
+    return {name: hints.get(name, Any) for name in _parameters(function)}
 
 
 def list_choices(hint: Any) -> list[str]:

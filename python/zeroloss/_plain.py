@@ -16,6 +16,8 @@ from ._checks import ArgumentValueError
 _DEEPEST = 20
 _MOST_VALUES = 10_000
 _LONGEST_TEXT = 100_000
+#: The types of most values. Looking for a type here takes less time than asking for each other type.
+_SIMPLE = frozenset({bool, float, int, str})
 
 
 def to_plain(value: Any, deepest: int = _DEEPEST) -> Any:
@@ -28,6 +30,8 @@ def to_plain(value: Any, deepest: int = _DEEPEST) -> Any:
     """
     if deepest < 0:
         raise ArgumentValueError("settings", f"expected at most {_DEEPEST} levels of nested lists and tables, got more")
+    if type(value) in _SIMPLE:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
