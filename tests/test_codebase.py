@@ -137,7 +137,9 @@ def test_levels_agree_to_rounding_and_each_reproduces_its_bits():
 import numpy as np, zeroloss as zl
 data = zl.datasets.modular_addition(11, test_count=7, seed=0)
 net = zl.networks.uniform_fan_in(data, hidden=128, seed=1)
-E = zl.simulate(zl.GradientDescent(lr=1.0, weight_decay=1e-4, momentum=0.5), data, net, steps=1000).network.E
+stepper = zl.GradientDescent(lr=1.0, weight_decay=1e-4, momentum=0.5).start(data, net)
+stepper.advance(1000)
+E = stepper.network().E
 dE = zl.predicted_gradient(net, data, ridge=1.0)[0]
 print(E.tobytes().hex() + dE.tobytes().hex())
 """
