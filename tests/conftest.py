@@ -43,6 +43,15 @@ def pytest_collection_finish():
     gc.enable()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Leave the libraries and caches that live on after a module out of the later collections."""
+    yield
+    if nextitem is not None and nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+
+
 def pytest_collection_modifyitems(items):
     """Run the slow tests first, so that no process waits for one of them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
