@@ -102,7 +102,7 @@ def run_forked(server, folder, streams, *words):
 
 
 def run_command_in(folder, words, out, err):
-    """Run the command with files for both streams, as it is installed: Python does not search the folder for modules."""
+    """Run the command with files for both streams, as it is installed: the folder is not searched for modules."""
     for descriptor, path in ((sys.stdout.fileno(), out), (sys.stderr.fileno(), err)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT)
         os.dup2(file, descriptor)
