@@ -113,7 +113,9 @@ def relative(a, b):
 def same_bits(a, b):
     """Return whether two datasets or arrays have the same bits; NaN equals NaN."""
     if hasattr(a, "variables"):
-        return set(a.variables) == set(b.variables) and all(same_bits(a[v].values, b[v].values) for v in a.variables)
+        return a.variables.keys() == b.variables.keys() and all(
+            same_bits(variable.values, b.variables[name].values) for name, variable in a.variables.items()
+        )
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
