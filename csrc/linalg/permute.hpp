@@ -15,6 +15,7 @@ Vector<float> permute(Vector<float> v, Vector<std::int32_t> index);
 
 /// Lane i is lane index[i] of low, continued by high; the index counts modulo both.
 Vector<float> permute(Vector<float> low, Vector<float> high, Vector<std::int32_t> index);
+Vector<double> permute(Vector<double> low, Vector<double> high, Vector<std::int64_t> index);
 
 #if defined(__AVX512F__)
 [[gnu::always_inline]] inline Vector<float> permute(Vector<float> v, Vector<std::int32_t> index) {
@@ -23,6 +24,11 @@ Vector<float> permute(Vector<float> low, Vector<float> high, Vector<std::int32_t
 
 [[gnu::always_inline]] inline Vector<float> permute(Vector<float> low, Vector<float> high, Vector<std::int32_t> index) {
   return _mm512_permutex2var_ps(low, (__m512i)index, high);
+}
+
+[[gnu::always_inline]] inline Vector<double> permute(Vector<double> low, Vector<double> high,
+                                                     Vector<std::int64_t> index) {
+  return _mm512_permutex2var_pd(low, (__m512i)index, high);
 }
 #endif
 

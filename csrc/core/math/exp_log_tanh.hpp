@@ -5,17 +5,15 @@
 //
 // Largest errors seen at the x86-64 levels, in units in the last place, for 8 million float64 | 70 million float32
 // values:
-//   tanh 3.2 | 2.9    its slope 4.5 | 4.4    log(1 + eˣ) 2.3 | 2.3    logistic function 4.0 | 3.9
+//   tanh 3.2 | 3.2    its slope 4.5 | 4.4    log(1 + eˣ) 2.3 | 2.3    logistic function 4.0 | 3.9
 //   normal density 2.3 | 2.1    normal tail 7.6 | 5.7 (with fused multiply-add 5.9 | 5.3)
 #pragma once
 
 #include <bit>
 #include <cstddef>
-#include <cstdint>
-#include <limits>
-#include <type_traits>
 
 #include "../../linalg/select.hpp"
+#include "tables.hpp"
 
 namespace zeroloss {
 
@@ -28,22 +26,30 @@ struct ValueAndSlope {
 /// Coefficients, lowest power first. The polynomials are least-squares fits of the relative error at Chebyshev points,
 /// in 60 digits; each coefficient was fitted after the earlier ones had been rounded. The numerator and denominator of
 /// the rational function were fitted by linear least squares, repeatedly, each time weighted by the previous
-/// denominator.
+/// denominator. Those for sixteenths are for the intervals that the tables leave: |x| ≤ ln 2/32 for exp, and −1/32 ≤ x
+/// ≤ 1/30 for log(1 + x).
 template <class T>
 struct Constants;
 
 template <>
 struct Constants<double> {
-  static constexpr double ln2_high = 0x1.62e42fefa2p-1, ln2_low = 0x1.9ef35793c7673p-41;  // high · 1080 is exact
-  static constexpr double exp_zero = -748;                                                // below it, 4eˣ = 0
-  static constexpr double tail_zero = 38.7;                                               // exp(−tail_zero²/2) = 0
+  static constexpr double ln2_high = 0x1.62e42fefap-1, ln2_low = 0x1.cf79abc9e3b3ap-40;  // high · 1080 is exact
+  static constexpr double exp_zero = -748;                                               // below it, 4eˣ = 0
+  static constexpr double tail_zero = 38.7;                                              // exp(−tail_zero²/2) = 0
   static constexpr double exp[] = {0.50000000000000133,    0.16666666666666488,    0.041666666666511976,
                                    0.0083333333334472594,  0.0013888888947727362,  0.00019841269607174817,
                                    2.4801489318727205e-05, 2.7557497479187718e-06, 2.7631478356229086e-07,
                                    2.5028104798238917e-08};
+  static constexpr double exp_of_sixteenth[] = {0.4999999999999928, 0.1666666666437274, 0.04166666671300155,
+                                                0.008333472999168307, 0.0013888314626246741};
+  static constexpr double expm1_of_sixteenth[] = {0.5000000000000003,   0.16666666666666657,   0.04166666666152795,
+                                                  0.008333333333646775, 0.0013889098043494163, 0.00019841367521185896};
   static constexpr double log[] = {0.6666666666666631,  0.4000000000015503,  0.2857142854818478,  0.22222223947410172,
                                    0.18181744745886835, 0.15386542044581678, 0.13301210587630305, 0.12104207982978112,
                                    0.08348282256657683, 0.17003511642435862};
+  static constexpr double log_of_sixteenth[] = {-0.49999999999999534, 0.333333333333392,    -0.2500000000578353,
+                                                0.19999999963178752,  -0.16666647268988283, 0.1428577490433987,
+                                                -0.12524120418253445, 0.11089896396806502};
   static constexpr double tail[] = {0.5,
                                     0.82660634845126968,
                                     0.67753766166697493,
@@ -71,43 +77,17 @@ struct Constants<double> {
 
 template <>
 struct Constants<float> {
-  static constexpr float ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;  // high · 155 is exact
+  static constexpr float ln2_high = 0x1.62ep-1f, ln2_low = 0x1.0bfbe8p-15f;  // high · 155 is exact
   static constexpr float exp_zero = -107;
   static constexpr float tail_zero = 14.5f;
   static constexpr float exp[] = {0.499999881f, 0.166665182f, 0.0416696556f, 0.00836896151f, 0.00137448183f};
+  static constexpr float exp_of_sixteenth[] = {0.5000163f, 0.16666842f};
+  static constexpr float expm1_of_sixteenth[] = {0.5f, 0.16666992f, 0.04166707f};
   static constexpr float log[] = {0.666666746f, 0.399989545f, 0.286149651f, 0.214470968f, 0.242320001f};
+  static constexpr float log_of_sixteenth[] = {-0.49999994f, 0.33333352f, -0.25022316f, 0.19983312f};
   static constexpr float tail[] = {0.5f, 0.437350184f, 0.182512999f, 0.0403835773f, 0.0040775775f};
   static constexpr float tail_below[] = {1, 1.67258525f, 1.1995517f, 0.467559367f, 0.101233274f, 0.0102208471f};
 };
-
-// The bits of a number: sign, biased exponent, mantissa.
-template <class T>
-using Word = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-template <class T>
-inline constexpr int mantissa_bits = std::numeric_limits<T>::digits - 1;
-template <class T>
-inline constexpr Word<T> sign_word = std::bit_cast<Word<T>>(-T(0));
-
-template <class T>
-[[gnu::always_inline]] inline Vector<Word<T>> to_word(Vector<T> x) {
-  return reinterpret_cast<Vector<Word<T>>>(x);
-}
-
-template <class T>
-[[gnu::always_inline]] inline Vector<T> from_word(Vector<Word<T>> word) {
-  return reinterpret_cast<Vector<T>>(word);
-}
-
-template <class T>
-[[gnu::always_inline]] inline Vector<T> magnitude(Vector<T> x) {
-  return from_word<T>(to_word<T>(x) & ~sign_word<T>);
-}
-
-/// |x| with the sign of y.
-template <class T>
-[[gnu::always_inline]] inline Vector<T> with_sign(Vector<T> x, Vector<T> y) {
-  return from_word<T>((to_word<T>(x) & ~sign_word<T>) | (to_word<T>(y) & sign_word<T>));
-}
 
 /// Σ_i coefficient_i xⁱ over i = first, first + stride, …, divided by x^first, by Horner's rule in y = x^stride.
 template <class T, std::size_t first, std::size_t stride, std::size_t size>
@@ -131,11 +111,7 @@ inline constexpr bool has_fma = true;
 inline constexpr bool has_fma = false;
 #endif
 
-/// Exponentials are returned times 1/unscale. They are then normal numbers unless eˣ ≤ 1 is 0.
-template <class T>
-inline constexpr T unscale = T(0x1p-64);
-
-/// eˣ/unscale = power (1 + excess); `power` is a power of two.
+/// eˣ/unscale = power (1 + excess).
 template <class T>
 struct Exponential {
   Vector<T> power, excess;
@@ -143,35 +119,48 @@ struct Exponential {
   [[gnu::always_inline]] Vector<T> scaled() const { return power + power * excess; }
 };
 
-/// n = ⌊x / ln 2⌉ as a number and in the lowest bits of a word; x is given as product · factor.
+/// n = x / ln 2, rounded to a whole number, or to sixteenths if there are tables, as a number and in the lowest bits of
+/// a word; x is given as product · factor.
 template <class T>
 struct Halvings {
+  static constexpr int fraction_bits = has_tables ? 4 : 0;
+
   Vector<T> n;
-  Vector<Word<T>> whole;
+  Vector<Word<T>> word;
 
   [[gnu::always_inline]] explicit Halvings(Vector<T> product, T factor = T(1)) {
     constexpr T log2_e = T(1.44269504088896340736);
-    // Numbers near it are whole: the unit is their last place.
-    constexpr T shifter = T(3) * T(Word<T>(1) << (mantissa_bits<T> - 1));
+    // Numbers near it are multiples of 1 or 1/16, which is the unit of their last place.
+    constexpr T shifter = T(3) * T(Word<T>(1) << (mantissa_bits<T> - 1 - fraction_bits));
     const Vector<T> shifted = product * (factor * log2_e) + shifter;
     n = shifted - shifter;
-    whole = to_word<T>(shifted);
+    word = to_word<T>(shifted);
   }
-  /// r = x − n ln 2.
+  /// r = x − n ln 2. If `exact_near_zero`, 1 − eˣ has the digits of −x there.
+  template <bool exact_near_zero = false>
   [[gnu::always_inline]] Exponential<T> exponential(Vector<T> r) const {
-    constexpr Word<T> scaled_one = std::bit_cast<Word<T>>(T(1) / unscale<T>);
+    using C = Constants<T>;
+    const Vector<Word<T>> exponent = word << (mantissa_bits<T> - fraction_bits);
     const Vector<T> r_squared = r * r;
-    return {from_word<T>(scaled_one + (whole << mantissa_bits<T>)),
-            r + r_squared * polynomial<T>(r, r_squared, Constants<T>::exp)};
+    if constexpr (!has_tables) {
+      constexpr Word<T> scaled_one = std::bit_cast<Word<T>>(T(1) / unscale<T>);
+      return {from_word<T>(scaled_one + exponent), r + r_squared * polynomial<T>(r, r_squared, C::exp)};
+    } else {
+      const Vector<T> power = from_word<T>(to_word<T>(shifted_powers<T>[word]) + exponent);
+      if constexpr (exact_near_zero)
+        return {power, r + r_squared * polynomial<T>(r, r_squared, C::expm1_of_sixteenth) + power_errors<T>[word]};
+      else
+        return {power, r + r_squared * polynomial<T>(r, r_squared, C::exp_of_sixteenth)};
+    }
   }
 };
 
 /// eˣ for exp_zero ≤ x ≤ 0.
-template <class T>
+template <class T, bool exact_near_zero = false>
 [[gnu::always_inline]] inline Exponential<T> exponential(Vector<T> x) {
   using C = Constants<T>;
   const Halvings<T> halvings(x);
-  return halvings.exponential(x - halvings.n * C::ln2_high - halvings.n * C::ln2_low);
+  return halvings.template exponential<exact_near_zero>(x - halvings.n * C::ln2_high - halvings.n * C::ln2_low);
 }
 
 /// exp(−a²/2) for |a| ≤ tail_zero. The rounding error of the square is corrected.
@@ -197,7 +186,7 @@ template <class T>
   constexpr T limit = Constants<T>::exp_zero / 2;
   const Vector<T> minus_x = from_word<T>(to_word<T>(x) | sign_word<T>);  // −|x|
   const Vector<T> bounded = at_least<T>(minus_x, broadcast(limit));
-  const Exponential<T> q = exponential<T>(bounded + bounded);
+  const Exponential<T> q = exponential<T, true>(bounded + bounded);
   const Vector<T> product = q.power * q.excess, scaled = q.power + product;
   const Vector<T> one_minus_q = (T(1) - unscale<T> * q.power) - unscale<T> * product;
   const Vector<T> ratio = T(1) / (T(1) + unscale<T> * scaled);
@@ -216,14 +205,25 @@ template <class T>
   return exponential<T>(at_least<T>(x, broadcast(Constants<T>::exp_zero))).scaled() * unscale<T>;
 }
 
-/// For 0 ≤ q ≤ 1: log(1 + q) = 2 artanh s = 2s + s³P(s²), where s = q/(2 + q) and 2s = q − sq. And q/(1 + q) if the
-/// sign bit of z is set, else 1/(1 + q). Both need one division only, by (1 + q)(2 + q).
+/// For 0 ≤ q ≤ 1: log(1 + q), and q/(1 + q) if the sign bit of z is set, else 1/(1 + q).
 template <class T>
 [[gnu::always_inline]] inline SoftStep<T> soft_step(Vector<T> q, Vector<T> z) {
-  const Vector<T> u = T(1) + q, v = T(2) + q, ratio = T(1) / (u * v);
-  const Vector<T> s = q * (u * ratio), s2 = s * s;
-  const Vector<T> P = horner<T, 0, 1>(s2, Constants<T>::log);
-  return {q - s * (q - s2 * P), select_by_sign<T>(z, q * v, v) * ratio};
+  using C = Constants<T>;
+  if constexpr (has_tables) {
+    // log(1 + q) = log(1 + e) − log c, where 1 + e = c (1 + q).
+    constexpr T shifter = T(3) * T(Word<T>(1) << (mantissa_bits<T> - 1));
+    const Vector<Word<T>> i = to_word<T>(q * T(15) + shifter);
+    const Vector<T> c = inverses<T>[i], e = q * c + (c - T(1)), e2 = e * e;
+    return {logarithms<T>[i] + (e + e2 * polynomial<T>(e, e2, C::log_of_sixteenth)),
+            select_by_sign<T>(z, q, broadcast(T(1))) / (T(1) + q)};
+  } else {
+    // log(1 + q) = 2 artanh s = 2s + s³P(s²), where s = q/(2 + q) and 2s = q − sq. Both results need one division only,
+    // by (1 + q)(2 + q).
+    const Vector<T> u = T(1) + q, v = T(2) + q, ratio = T(1) / (u * v);
+    const Vector<T> s = q * (u * ratio), s2 = s * s;
+    const Vector<T> P = horner<T, 0, 1>(s2, C::log);
+    return {q - s * (q - s2 * P), select_by_sign<T>(z, q * v, v) * ratio};
+  }
 }
 
 /// φ(a) = exp(−a²/2)/√(2π) and Q(a) = ∫_a^∞ φ, the standard normal density and upper tail.
