@@ -8,10 +8,10 @@
 
 namespace zeroloss {
 
-/// Loads H, or −H if `negated`, which is stored as [unit][strip][lanes] with samples along the lanes.
-template <class T, int strips, bool is_negated>
+/// Loads −H, which is stored as [unit][strip][lanes] with samples along the lanes.
+template <class T, int strips>
 struct HiddenLoadedAlongSamples {
-  static constexpr bool negated = is_negated;
+  static constexpr bool negated = true;
   const T* H;
   [[gnu::always_inline]] void operator()(Index unit, Vector<T>* h) const {
 #pragma GCC unroll 4

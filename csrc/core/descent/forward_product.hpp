@@ -32,10 +32,11 @@ struct ForwardProduct {
   T scale() const { return static_cast<T>(samples.is_cross_entropy ? 1 / samples.temperature : 2 * samples.c); }
 };
 
-/// Whether hidden units lie along the lanes (outputs_along_units.hpp) or samples do (outputs_along_samples.hpp).
-inline constexpr bool units_along_lanes = register_bytes < 64;
+/// Whether hidden units lie along the lanes (outputs_along_units.hpp) for ReLU on hot rows, or samples do
+/// (outputs_along_samples.hpp). For other activations, hidden units do, except in some small problems.
+inline constexpr bool relu_along_units = register_bytes < 64;
 
 /// Strips of samples in a task.
-inline constexpr Index task_strips = units_along_lanes ? 4 : tile_strips;
+inline constexpr Index task_strips = relu_along_units ? 4 : tile_strips;
 
 }  // namespace zeroloss

@@ -188,7 +188,7 @@ class Descent {
   }
   Index units() const { return strip_count<T>(h_) * L; }
   Index outputs_scratch() const {
-    return units_along_lanes ? OutputsAlongUnits<T>::scratch_size(d_out_) : block_units * tile_strips * L;
+    return std::max(OutputsAlongUnits<T>::scratch_size(d_out_), block_units * tile_strips * L);
   }
   Index gradients_scratch() const { return panel_strips * (X_.d_in + d_out_) * L + chunk_arrays * chunk * L; }
 
@@ -215,13 +215,14 @@ class Descent {
                                             gathered_rows_.transposed(),
                                             zeros_.data()};
     for (Index s = begin; biases_.outputs && s < end; ++s) samples.start_outputs(s, theta_.c());
-    if constexpr (units_along_lanes) {
-      OutputsAlongUnits<T>(forward_product, begin, end, scratch).compute();
-    } else if (end - begin == tile_strips) {
-      OutputsAlongSamples<T, tile_strips>(forward_product, begin, scratch).compute();
-    } else {
-      for (Index s = begin; s < end; ++s) OutputsAlongSamples<T, 1>(forward_product, s, scratch).compute();
+    if constexpr (!relu_along_units) {
+      const OutputsAlongSamples<T, tile_strips> along_samples(forward_product, begin, scratch);
+      const bool is_whole = end - begin == tile_strips;
+      if (relu_on_hot_rows_ && is_whole) return along_samples.compute();
+      if (relu_on_hot_rows_) return OutputsAlongSamples<T, 1>(forward_product, begin, scratch).compute();
+      if (is_whole && along_samples.compute_cheap()) return;
     }
+    OutputsAlongUnits<T>(forward_product, begin, end, scratch).compute();
   }
 
   /// Takes the step of the biases of the outputs, whose gradient is the sum of G over the samples.

@@ -1,5 +1,5 @@
-// F = H W with samples along the lanes, for AVX-512. H is computed by permuting rows of Eᵀ or, if Eᵀ is not used, by a
-// transpose.
+// F = H W with samples along the lanes, for AVX-512 and ReLU on hot rows, and for small problems with other activations
+// that are cheap. H is computed by permuting rows of Eᵀ or, if Eᵀ is not used, by a transpose.
 #pragma once
 
 #include "forward_product.hpp"
@@ -15,17 +15,16 @@ class OutputsAlongSamples {
   OutputsAlongSamples(const ForwardProduct<T>& forward, Index strip, T* H)
       : forward_(forward), samples_(forward.samples), strip_(strip), d_out_(forward.samples.d_out), H_(H) {}
 
+  /// For ReLU on hot rows.
   void compute() const {
     const Tiles tiles = forward_.tiles;
-    if (tiles.size() == 1) {
-      const auto compute_tile = [&](const auto& hidden) { multiply(hidden, 0, forward_.h, tiles); };
-      if (forward_.relu_on_hot_rows ? with_hidden_by_permute(compute_tile) : with_cheap_by_permute(compute_tile))
-        return;
-    }
+    if (tiles.size() == 1 &&
+        with_hidden_by_permute([&](const auto& hidden) { multiply(hidden, 0, forward_.h, tiles); }))
+      return;
     for (Index first = 0; first < forward_.h; first += block_units) {
       const Index count = std::min(block_units, forward_.h - first);
       Tiles remaining = tiles;
-      if (forward_.relu_on_hot_rows && with_hidden_by_permute([&](const auto& hidden) {
+      if (with_hidden_by_permute([&](const auto& hidden) {
             constexpr int fewest = fewest_of_several(forward_outputs);
             multiply<fewest>(HiddenByPermuteAndStored{hidden, first, H_}, first, count,
                              tiles.last(1));  // the smallest tile
@@ -34,11 +33,21 @@ class OutputsAlongSamples {
       else
         for (Index u = 0; u < strip_count<T>(count); ++u)
           for (int s = 0; s < strips; ++s) transpose_hidden(first / L + u, s, H_ + (u * L * strips + s) * L);
-      if (forward_.relu_on_hot_rows)
-        multiply(HiddenLoadedAlongSamples<T, strips, true>{H_}, first, count, remaining);
-      else
-        multiply(HiddenLoadedAlongSamples<T, strips, false>{H_}, first, count, remaining);
+      multiply(HiddenLoadedAlongSamples<T, strips>{H_}, first, count, remaining);
     }
+  }
+
+  /// For a cheap activation, if there is one tile of outputs and the strips gather from few registers. Else computes
+  /// nothing and returns false.
+  bool compute_cheap() const {
+    const Index registers = count_registers();
+    if (!forward_.recomputed || forward_.tiles.size() > 1 || registers == 0 || registers > 2) return false;
+    with_cheap_functor<T>(*forward_.recomputed, [&](auto sigma) {
+      multiply(HiddenByPermute<T, strips, true, ValueOf<T, decltype(sigma)>>(
+                   forward_.E_transposed, forward_.registers_per_row, samples_.gathers.data() + strip_, {sigma}),
+               0, forward_.h, forward_.tiles);
+    });
+    return true;
   }
 
  private:
@@ -66,7 +75,7 @@ class OutputsAlongSamples {
     return registers;
   }
 
-  /// Calls f with the HiddenByPermute of these strips of samples, for ReLU. Returns false if they have none.
+  /// Calls f with the HiddenByPermute of these strips of samples. Returns false if they have none.
   template <class F>
   bool with_hidden_by_permute(const F& f) const {
     const StripGather<T>* gathers = samples_.gathers.data() + strip_;
@@ -78,44 +87,19 @@ class OutputsAlongSamples {
     return f(HiddenByPermute<T, strips, true>(forward_.E_transposed, forward_.registers_per_row, gathers)), true;
   }
 
-  /// The same for other activations, which have such a tile only for two strips.
-  template <class F>
-  bool with_cheap_by_permute(const F& f) const {
-    const Index registers = count_registers();
-    if (strips < tile_strips || registers == 0 || registers > 2) return false;
-    if constexpr (strips == tile_strips)
-      with_cheap_functor<T>(*forward_.recomputed, [&](auto sigma) {
-        f(HiddenByPermute<T, strips, true, ValueOf<T, decltype(sigma)>>(
-            forward_.E_transposed, forward_.registers_per_row, samples_.gathers.data() + strip_, {sigma}));
-      });
-    return true;
-  }
-
-  /// Writes H of one strip of units and one strip of samples as [unit][strips][lanes].
+  /// Writes −H of one strip of units and one strip of samples as [unit][strips][lanes].
   void transpose_hidden(Index unit_strip, int s, T* H) const {
     const T* E = forward_.E_of(unit_strip);
     Vector<T> h[L];
-    if (forward_.relu_on_hot_rows) {
-      const std::uint32_t* x = samples_.X.template hot_rows<0>().from((strip_ + s) * L).offsets;
-      const Index k = samples_.X.hot_count();
+    const std::uint32_t* x = samples_.X.template hot_rows<0>().from((strip_ + s) * L).offsets;
+    const Index k = samples_.X.hot_count();
 #pragma GCC unroll 16
-      for (int i = 0; i < L; ++i) h[i] = load(E + x[i * k]);
-      for (Index e = 1; e < k; ++e)
+    for (int i = 0; i < L; ++i) h[i] = load(E + x[i * k]);
+    for (Index e = 1; e < k; ++e)
 #pragma GCC unroll 16
-        for (int i = 0; i < L; ++i) h[i] += load(E + x[i * k + e]);
+      for (int i = 0; i < L; ++i) h[i] += load(E + x[i * k + e]);
 #pragma GCC unroll 16
-      for (int i = 0; i < L; ++i) h[i] = negative_part<T>(h[i]);
-    } else if (forward_.recomputed) {
-      const HotRows<2> pairs = samples_.X.template hot_rows<2>().from((strip_ + s) * L);
-      with_cheap_functor<T>(*forward_.recomputed, [&](auto sigma) {
-#pragma GCC unroll 16
-        for (int i = 0; i < L; ++i) h[i] = sigma(pairs.add_rows(E, i)).value;
-      });
-    } else {
-      const T* rows = samples_.H_of(unit_strip) + (strip_ + s) * L * L;
-#pragma GCC unroll 16
-      for (int i = 0; i < L; ++i) h[i] = load(rows + i * L);
-    }
+    for (int i = 0; i < L; ++i) h[i] = negative_part<T>(h[i]);
     transpose<T>(h);
 #pragma GCC unroll 16
     for (int i = 0; i < L; ++i) store(H + i * strips * L, h[i]);

@@ -1,5 +1,6 @@
-// F = H W with hidden units along the lanes, at levels below AVX-512. Rows of E and W are read as they are stored, and
-// nothing is transposed. The lanes of the sums are added up at the end.
+// F = H W with hidden units along the lanes: at levels below AVX-512 for all activations, at AVX-512 for all but ReLU
+// on hot rows. Rows of E and W are read as they are stored, and nothing is transposed. The lanes of the sums are added
+// up at the end.
 #pragma once
 
 #include "../../linalg/transpose.hpp"
@@ -147,25 +148,30 @@ class OutputsAlongUnits {
       with_number<forward_outputs>(tile.count, [&](auto K) { add_tile<K>(hidden, first, strips, tile.first); });
     };
     const Index first_sample = begin_ * L;
-    const auto stored_H = [H = H_](Index j) { return H + 2 * j * block * L; };
     if (forward_.recomputed) {
       if (tile.first == 0) store_recomputed(first, strips);
-      return compute_tile([=](Index j) { return HiddenLoaded<T, false>{stored_H(j), 2 * L}; });
+      return compute_tile([H = H_](Index j) { return HiddenLoaded<T, false>{H + 2 * j * block * L, 2 * L}; });
     }
     if (!forward_.relu_on_hot_rows)
       return compute_tile(
           [H = forward_.samples.H_of(first) + first_sample * L, stride = forward_.samples.hidden_stride * L](Index j) {
             return HiddenLoaded<T, false>{H + 2 * j * L, stride};
           });
+    if constexpr (relu_along_units) add_relu_block(first, strips, tile, compute_tile);
+  }
+
+  /// The same for ReLU on hot rows.
+  template <class F>
+  void add_relu_block(Index first, Index strips, const OutputRange& tile, const F& compute_tile) const {
     if (forward_.samples.X.hot_count() != 2 && tile.first == 0) store_hidden(first, strips);
     if (forward_.samples.X.hot_count() != 2 || (forward_.tiles.size() > 2 && tile.first > 0))
-      return compute_tile([=](Index j) { return HiddenLoaded<T, true>{stored_H(j), 2 * L}; });
-    const HotRows<2> pairs = forward_.samples.X.template hot_rows<2>().from(first_sample);
+      return compute_tile([H = H_](Index j) { return HiddenLoaded<T, true>{H + 2 * j * block * L, 2 * L}; });
+    const HotRows<2> pairs = forward_.samples.X.template hot_rows<2>().from(begin_ * L);
     const auto computed = [E = forward_.E_of(first), stride = forward_.samples.X.d_in * L, x = pairs.offsets](Index j) {
       return HiddenComputed<T>{E, stride, x[4 * j], x[4 * j + 1], x[4 * j + 2], x[4 * j + 3]};
     };
     if (forward_.tiles.size() > 2)
-      compute_tile([=](Index j) { return HiddenComputedAndStored<T>{computed(j), stored_H(j)}; });
+      compute_tile([=, H = H_](Index j) { return HiddenComputedAndStored<T>{computed(j), H + 2 * j * block * L}; });
     else
       compute_tile(computed);
   }
