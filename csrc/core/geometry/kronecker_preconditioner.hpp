@@ -5,9 +5,9 @@
 // H Hᵀ + γ M + δI. Eigenvalues that differ little share a factor, with their mean.
 #pragma once
 
-#include <Eigen/Eigenvalues>
 #include <array>
 
+#include "../math/symmetric_eigen.hpp"
 #include "gram.hpp"
 #include "gram_factor.hpp"
 
@@ -25,10 +25,10 @@ class KroneckerPreconditioner {
   bool factor(const Jacobian& J, Gram& gram, double shift, std::size_t groups = most_groups) {
     const Index n = J.H().rows();
     const Eigen::MatrixXd C = J.W().transpose() * J.W();
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> outputs(C);
-    basis_ = outputs.eigenvectors();
+    const SymmetricEigen outputs = symmetric_eigen(C);
+    basis_ = outputs.vectors;
     if (groups == 1) basis_.setIdentity();  // any basis will do
-    group_eigenvalues(outputs.eigenvalues(), groups);
+    group_eigenvalues(outputs.values, groups);
     const double trace = C.trace();
     gram.mean_first_layer(J, trace > 0 ? 1 / trace : 0, mean_);
     readout_.resize(n, n);

@@ -3,13 +3,13 @@
 // tests/test_curvature.py.
 #pragma once
 
-#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 
 #include "../types.hpp"
+#include "symmetric_eigen.hpp"
 
 namespace zeroloss {
 
@@ -52,16 +52,15 @@ LargestEigenvalue largest_eigenvalue(Index size, double accuracy, Index max_iter
     const bool complete =
         off_diagonal[m] <= std::numeric_limits<double>::epsilon() * std::abs(diagonal[m]) || m + 1 == size;
     if (const bool last = complete || m + 1 == max_iterations;
-        last || m % 3 == 2) {  // solving the small problem takes time
-      Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> ritz;
+        last || m % 3 == 2) {                                     // solving the small problem takes time
       double scale = diagonal.head(m + 1).cwiseAbs().maxCoeff();  // the solver's thresholds are absolute
       if (m > 0) scale = std::max(scale, off_diagonal.head(m).maxCoeff());
       if (scale == 0) scale = 1;
-      ritz.computeFromTridiagonal(diagonal.head(m + 1) / scale, off_diagonal.head(m) / scale);
-      const double value = scale * ritz.eigenvalues()[m], largest = std::max(value, -scale * ritz.eigenvalues()[0]);
-      const double residual = complete ? 0 : off_diagonal[m] * std::abs(ritz.eigenvectors()(m, m));
+      const SymmetricEigen ritz = tridiagonal_eigen(diagonal.head(m + 1) / scale, off_diagonal.head(m) / scale);
+      const double value = scale * ritz.values[m], largest = std::max(value, -scale * ritz.values[0]);
+      const double residual = complete ? 0 : off_diagonal[m] * std::abs(ritz.vectors(m, m));
       if (last || residual <= accuracy * largest) {
-        if (eigenvector) *eigenvector = Q.leftCols(m + 1) * ritz.eigenvectors().col(m);
+        if (eigenvector) *eigenvector = Q.leftCols(m + 1) * ritz.vectors.col(m);
         return {value, residual == 0 ? 0 : residual / largest};
       }
     }
