@@ -211,7 +211,7 @@ class PredictedStep:
     @cache  # noqa: B019 — of one short-lived object
     def square(self, depth: int, columns: int, vectors: float, *, diagonal: bool, updates: bool) -> Operations:
         """Count a product of two panels, of which a diagonal one needs only tiles below the diagonal."""
-        visits = max(1, math.floor(depth / self.slice + 0.5)) - 1
+        visits = self.visits(depth) - 1
         total, column = Operations(), 0
         while column < columns:
             used = vectors - (column // self.registers.lanes if diagonal else 0)
@@ -225,6 +225,26 @@ class PredictedStep:
             column += rows
         return total
 
+    def visits(self, depth: int) -> int:
+        """Return the number of slices of a product."""
+        return max(1, math.floor(depth / self.slice + 0.5))
+
+    def transposes(self, depth: int, columns: int, used: int) -> bool:
+        """Whether a product of two panels is computed transposed, because many lanes of its rows would be empty."""
+        L = self.registers.lanes
+        part = L // 2 if self.registers.bytes == 64 else L
+        empty = math.ceil(used / part) * part - used
+        return columns == self.width and empty * depth / self.visits(depth) > 8 * math.ceil(used / L) * L
+
+    def transposed_product(self, depth: int, used: int, *, updates: bool) -> Operations:
+        """Count a product of two panels by its transpose, for `used` rows."""
+        L, visits, total = self.registers.lanes, self.visits(depth), Operations()
+        for row in range(0, used, self.tile):
+            total += self.product(depth, min(self.tile, used - row), _PANEL)
+        squares = _PANEL * math.ceil(used / L)
+        copies = L * (Operations(loads=1, stores=1) + updates * Operations(simple=1, loads=1))
+        return total + visits * squares * (self.registers.transpose + copies)
+
     def needs_half(self, column: int) -> bool:
         """Whether a column needs only half of the register on the diagonal."""
         return self.registers.bytes == 64 and column % self.registers.lanes >= self.registers.lanes // 2
@@ -234,19 +254,23 @@ class PredictedStep:
         columns, total = self.columns(), Operations()
         block = self.panels_of_block()
         rows = self.vectors(self.case.n) + self.vectors(self.case.p)
+        used = [min(self.width, m - at) for m in (self.case.n, self.case.p) for at in range(0, m, self.width)]
         for j, count in enumerate(columns):
             before = j // block * block * self.width  # columns of the blocks before
             inside = j * self.width - before
             for i in range(j, len(rows)):
                 diagonal = i == j
                 vectors = math.ceil(count / self.registers.lanes) if diagonal else rows[i]
+                depths = [(depth, True) for depth in (before, inside) if depth]
                 if i < len(columns):
-                    total += self.square(self.case.h, count, vectors, diagonal=diagonal, updates=False)
+                    depths.append((self.case.h, False))
                 else:
                     total += self.width * math.ceil(vectors) * Operations(loads=1, stores=1)
-                for depth in (before, inside):
-                    if depth:
-                        total += self.square(depth, count, vectors, diagonal=diagonal, updates=True)
+                for depth, updates in depths:
+                    if not diagonal and self.transposes(depth, count, used[i]):
+                        total += self.transposed_product(depth, used[i], updates=updates)
+                    else:
+                        total += self.square(depth, count, vectors, diagonal=diagonal, updates=updates)
                 if diagonal:
                     total += self.count_diagonal(count)
                 else:
@@ -310,7 +334,7 @@ class PredictedStep:
             together = 2 if p <= self.most_outputs(2) else 1  # registers of units
             rest = units % together
             return units // together * self.gradient_of_units(together) + rest * self.gradient_of_units(1)
-        visits = max(1, math.floor(n / self.slice + 0.5)) - 1
+        visits = self.visits(n) - 1
         for vectors in self.vectors(self.case.h):
             for first in range(0, p, R):
                 total += self.product(n, min(R, p - first), vectors, visits)

@@ -221,6 +221,8 @@ class Cholesky {
   void square_product(Index depth, const T* a, Index j, const T* b, const Row& rows, T* c, const Ahead<T>& ahead = {}) {
     if (rows.panel == j) {
       diagonal_product<update>(depth, a, columns(j), c, ahead);
+    } else if (transposed_is_faster<T>(depth, columns(j), rows.used)) {
+      transposed_product<update>(depth, a, b, rows.used, c, ahead);
     } else {
       panel_product<update>(depth, a, columns(j), b, rows.used, c, ahead);
     }

@@ -113,6 +113,43 @@ void panel_product(Index depth, const T* a, Index columns, const T* b, Index use
   });
 }
 
+/// Whether the transposed product needs fewer multiply-adds, because panel b leaves many lanes of its last vector
+/// empty. The transpose of the result takes about as long as 8 multiply-adds for each of its vectors.
+template <class T>
+constexpr bool transposed_is_faster(Index depth, Index columns, Index used) {
+  const Index empty = round_up(used, has_halves ? lanes<T> / 2 : lanes<T>) - used;
+  return columns == panel_width<T> && empty * depth > 8 * round_up(used, lanes<T>);
+}
+
+/// The same as panel_product for all columns, by the product B Aᵀ and its transpose. The bits are the same.
+template <Update update, class T>
+void transposed_product(Index depth, const T* a, const T* b, Index used, T* c, const Ahead<T>& ahead = {}) {
+  constexpr Index width = panel_width<T>;
+  alignas(register_bytes) T product[width * width];
+  for (Index row = 0; row < used; row += tile_rows<T>) {
+    with_rows<T>(used - row, [&]<int R>() {
+      T* const output = product + row * width;
+      if (ahead.a) {
+        const T* const source = ahead.source(row / tile_rows<T>, depth);
+        detail::product_tile<Update::set, T, panel_vectors, R, true>(depth, b + row, a, output, source);
+      } else {
+        detail::product_tile<Update::set, T, panel_vectors, R>(depth, b + row, a, output);
+      }
+    });
+  }
+  std::fill(product + used * width, product + round_up(used, lanes<T>) * width, T{0});
+  for (Index row = 0; row < used; row += lanes<T>) {
+    for (Index column = 0; column < width; column += lanes<T>) {
+      Vector<T> square[lanes<T>];
+#pragma GCC unroll 16
+      for (int r = 0; r < lanes<T>; ++r) square[r] = load(product + (row + r) * width + column);
+      transpose<T>(square);
+#pragma GCC unroll 16
+      for (int r = 0; r < lanes<T>; ++r) detail::put<update>(c + (column + r) * width + row, square[r]);
+    }
+  }
+}
+
 /// The same for a square at the diagonal, of which only the part on and below the diagonal is computed.
 template <Update update, class T>
 void diagonal_product(Index depth, const T* a, Index columns, T* c, const Ahead<T>& ahead = {}) {
