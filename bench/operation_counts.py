@@ -215,7 +215,7 @@ class PredictedStep:
         total, column = Operations(), 0
         while column < columns:
             used = vectors - (column // self.registers.lanes if diagonal else 0)
-            rows = self.tile * (min(_PANEL, (columns - column) // self.tile) if used <= 1 else 1)
+            rows = min(_PANEL * self.tile, columns - column) if used <= 1 else self.tile
             total += self.product(depth, rows, used, visits)
             if updates:
                 total += rows * used * Operations(simple=1, loads=1)
@@ -255,22 +255,24 @@ class PredictedStep:
         block = self.panels_of_block()
         rows = self.vectors(self.case.n) + self.vectors(self.case.p)
         used = [min(self.width, m - at) for m in (self.case.n, self.case.p) for at in range(0, m, self.width)]
+        half = self.tile // 2
         for j, count in enumerate(columns):
+            needed = math.ceil(used[j] / half) * half  # columns, in half tiles
             before = j // block * block * self.width  # columns of the blocks before
             inside = j * self.width - before
             for i in range(j, len(rows)):
                 diagonal = i == j
-                vectors = math.ceil(count / self.registers.lanes) if diagonal else rows[i]
+                vectors = math.ceil(needed / self.registers.lanes) if diagonal else rows[i]
                 depths = [(depth, True) for depth in (before, inside) if depth]
                 if i < len(columns):
                     depths.append((self.case.h, False))
                 else:
                     total += self.width * math.ceil(vectors) * Operations(loads=1, stores=1)
                 for depth, updates in depths:
-                    if not diagonal and self.transposes(depth, count, used[i]):
+                    if not diagonal and self.transposes(depth, needed, used[i]):
                         total += self.transposed_product(depth, used[i], updates=updates)
                     else:
-                        total += self.square(depth, count, vectors, diagonal=diagonal, updates=updates)
+                        total += self.square(depth, needed, vectors, diagonal=diagonal, updates=updates)
                 if diagonal:
                     total += self.count_diagonal(count)
                 else:

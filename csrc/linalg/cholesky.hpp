@@ -216,24 +216,30 @@ class Cholesky {
     }
   }
 
-  /// Square j of a row of panels: C = / += / -= A_i A_jᵀ for the operands a of panel j and b of the row.
+  /// Square j of a row of panels: C = / += / -= A_i A_jᵀ for the operands a of panel j and b of the row. Columns beyond
+  /// n stay as they are, except in the half tile in which n ends. Right-hand sides are set in whole tiles.
   template <Update update>
   void square_product(Index depth, const T* a, Index j, const T* b, const Row& rows, T* c, const Ahead<T>& ahead = {}) {
+    const bool whole_tiles = rows.panel >= panels_ && update != Update::subtract;
+    const Index count = whole_tiles ? columns(j) : round_up(used(j), tile_rows<T> / 2);
     if (rows.panel == j) {
-      diagonal_product<update>(depth, a, columns(j), c, ahead);
-    } else if (transposed_is_faster<T>(depth, columns(j), rows.used)) {
+      diagonal_product<update>(depth, a, count, c, ahead);
+    } else if (transposed_is_faster<T>(depth, count, rows.used)) {
       transposed_product<update>(depth, a, b, rows.used, c, ahead);
     } else {
-      panel_product<update>(depth, a, columns(j), b, rows.used, c, ahead);
+      panel_product<update>(depth, a, count, b, rows.used, c, ahead);
     }
   }
 
-  /// Adds λ to the diagonal of square (j, j), or sets it to 1 beyond n, and stores a copy of the diagonal.
+  /// Adds λ to the diagonal of square (j, j), sets the columns beyond n to columns of the identity, and stores a copy
+  /// of the diagonal.
   void complete_diagonal(const Sweep& sweep, Index j) {
-    for (Index c = 0; c < columns(j); ++c) {
-      T& value = lower(j)[(j * width + c) * width + c];
-      value = j * width + c < n_ ? value + sweep.ridge : T{1};
-      diagonal_.data()[j * width + c] = value;
+    T* const square = lower(j) + j * width * width;
+    T* const diagonal = diagonal_.data() + j * width;
+    for (Index c = 0; c < used(j); ++c) diagonal[c] = square[c * width + c] += sweep.ridge;
+    for (Index c = used(j); c < columns(j); ++c) {
+      std::fill_n(square + c * width, width, T{0});
+      diagonal[c] = square[c * width + c] = 1;
     }
   }
 

@@ -92,7 +92,7 @@ struct Ahead {
 /// the first `used` rows are computed.
 template <Update update, class T>
 void panel_product(Index depth, const T* a, Index columns, const T* b, Index used, T* c, const Ahead<T>& ahead = {}) {
-  constexpr int rows = tile_rows<T>, width = panel_width<T>;
+  constexpr int rows = tile_rows<T>, half_rows = rows / 2, width = panel_width<T>;
   with_parts<T>(used, [&]<class V, int N>(Index lane) {
     Index column = 0;
     while (column < columns) {
@@ -102,8 +102,8 @@ void panel_product(Index depth, const T* a, Index columns, const T* b, Index use
         column += R;
       };
       if constexpr (N == 1) {
-        with_vectors(static_cast<int>((columns - column) / rows),
-                     [&]<int times>() { tile.template operator()<times * rows>(); });
+        with_rows<T, 2 * panel_vectors>((columns - column) / half_rows,
+                                        [&]<int times>() { tile.template operator()<times * half_rows>(); });
       } else if (ahead.a) {
         tile.template operator()<rows, true>(ahead.source(column / rows, depth));
       } else {
@@ -153,7 +153,7 @@ void transposed_product(Index depth, const T* a, const T* b, Index used, T* c, c
 /// The same for a square at the diagonal, of which only the part on and below the diagonal is computed.
 template <Update update, class T>
 void diagonal_product(Index depth, const T* a, Index columns, T* c, const Ahead<T>& ahead = {}) {
-  constexpr int rows = tile_rows<T>, width = panel_width<T>, middle = lanes<T> / 2;
+  constexpr int rows = tile_rows<T>, half_rows = rows / 2, width = panel_width<T>, middle = lanes<T> / 2;
   Index column = 0;
   while (column < columns) {
     const Index lane = column / lanes<T> * lanes<T>;  // of the vector on the diagonal
@@ -175,8 +175,8 @@ void diagonal_product(Index depth, const T* a, Index columns, T* c, const Ahead<
     };
     with_vectors(static_cast<int>(ceil_div(columns - lane, lanes<T>)), [&]<int N>() {
       if constexpr (N == 1) {
-        with_vectors(static_cast<int>((columns - column) / rows),
-                     [&]<int times>() { tile.template operator()<1, times * rows>(); });
+        with_rows<T, 2 * panel_vectors>((columns - column) / half_rows,
+                                        [&]<int times>() { tile.template operator()<1, times * half_rows>(); });
       } else if (ahead.a) {
         tile.template operator()<N, rows, true>(ahead.source(column / rows, depth));
       } else {
