@@ -40,7 +40,7 @@ void product_tile(Index depth, const T* a, const T* b, T* c, const T* ahead = nu
   for_each_vector(tile, [&](int r, int v, const V& sum) { put<update>(c + r * width + v * lanes<T>, sum); });
 }
 
-/// The same for a tile at the diagonal. Its columns from `halved` on need only the upper half of the first vector.
+/// The same for a tile whose columns from `halved` on need only the upper half of the first vector, at the diagonal.
 template <Update update, class T, int N, int R, int halved, bool fetch>
 void diagonal_product_tile(Index depth, const T* a, const T* b, T* c, const T* ahead) {
   using Half = HalfVector<T>;
@@ -55,7 +55,7 @@ void diagonal_product_tile(Index depth, const T* a, const T* b, T* c, const T* a
     }
     Vector<T> bk[N];
 #pragma GCC unroll 8
-    for (int v = 0; v < N; ++v) bk[v] = load(b + v * lanes<T>);
+    for (int v = halved == 0 ? 1 : 0; v < N; ++v) bk[v] = load(b + v * lanes<T>);
     const Half bk_upper = load<T, Half>(b + half);
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
@@ -87,12 +87,31 @@ struct Ahead {
   }
 };
 
+/// Computes columns of a product with one and a half vectors of rows. The half comes first, so that the whole vector
+/// begins in the middle of one. Each number of A is loaded once for both.
+template <Update update, class T>
+void product_of_three_halves(Index depth, const T* a, Index columns, const T* b, T* c) {
+  constexpr int half_rows = tile_rows<T> / 2, half = lanes<T> / 2;
+  Index column = 0;
+  while (column < columns) {
+    with_rows<T, 3>((columns - column) / half_rows, [&]<int times>() {
+      constexpr int R = times * half_rows;
+      T* const output = c + column * panel_width<T> - half;
+      detail::diagonal_product_tile<update, T, 2, R, 0, false>(depth, a + column, b - half, output, nullptr);
+      column += R;
+    });
+  }
+}
+
 /// Computes one square of panels, C (width × width, [column][row]) = / += / -= A Bᵀ. Its columns belong to the entries
 /// of panel a, its rows to the entries of panel b; both panels are [depth][width]. Only the first `columns` columns and
 /// the first `used` rows are computed.
 template <Update update, class T>
 void panel_product(Index depth, const T* a, Index columns, const T* b, Index used, T* c, const Ahead<T>& ahead = {}) {
   constexpr int rows = tile_rows<T>, half_rows = rows / 2, width = panel_width<T>;
+  if constexpr (has_halves) {
+    if (ceil_div(used, lanes<T> / 2) == 3 && !ahead.a) return product_of_three_halves<update>(depth, a, columns, b, c);
+  }
   with_parts<T>(used, [&]<class V, int N>(Index lane) {
     Index column = 0;
     while (column < columns) {
