@@ -86,7 +86,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def equal_content_once():
-    """Make the content of equal NetCDF files once, which takes a fifth of the time of a short run.
+    """Make the content of equal NetCDF files once, which takes half of the time of a short run.
 
     It is made in memory, from the dataset alone. So a failure of a file operation cannot change it.
     """

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import DamagedError
-from .netcdf import NO_VARIABLE, RENAMED, damage_of
+from .netcdf import damage_of
 
 if TYPE_CHECKING:
     import h5py
@@ -160,6 +160,10 @@ def columns_of(dataset: xr.Dataset) -> dict[str, NDArray[Any]]:
     return {"step": dataset.step.values, **times, **{str(name): dataset[name].values for name in dataset.data_vars}}
 
 
+#: The prefix that NetCDF gives to a variable with the name of another variable's dimension.
+_RENAMED = "_nc4_non_coord_"
+
+
 @contextlib.contextmanager
 def open_columns(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
     """Open a file of records or snapshots, and yield its columns. `read_column` reads their rows.
@@ -178,7 +182,7 @@ def open_columns(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
             stored, variables = stack.enter_context(_open_variables(path))
             names = [stored.attrs.get("coordinates", "")]
             names += [variable.attrs.get("coordinates", "") for variable in variables.values()]
-            dimensions = {name for name, variable in variables.items() if variable.name == f"/{RENAMED}{name}"}
+            dimensions = {name for name, variable in variables.items() if variable.name == f"/{_RENAMED}{name}"}
             times = {*" ".join(names).split(), *dimensions}  # xarray takes a dimension's name for a coordinate's.
             columns = {f"{TIME}{name}" if name in times else name: variable for name, variable in variables.items()}
             if any(column.shape[:1] != columns["step"].shape for column in columns.values()):
@@ -246,9 +250,9 @@ def _open_variables(path: Path) -> Iterator[tuple[h5py.File, dict[str, h5py.Data
     with path.open("rb") as file, h5py.File(file) as stored:
         objects = {name: stored[name] for name in stored}  # ``items`` would yield None for damaged objects.
         variables = {
-            name.removeprefix(RENAMED): variable
+            name.removeprefix(_RENAMED): variable
             for name, variable in objects.items()
-            if isinstance(variable, h5py.Dataset) and not variable.attrs.get("NAME", b"").startswith(NO_VARIABLE)
+            if isinstance(variable, h5py.Dataset) and b"not a netCDF variable" not in variable.attrs.get("NAME", b"")
         }
         size = os.fstat(file.fileno()).st_size
         if sum(variable.nbytes for variable in variables.values()) > size:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
-
-import numpy as np
 
 from .files import DamagedError, reading
 
 if TYPE_CHECKING:
-    import h5py
+    import h5netcdf
     import xarray as xr
 
 
@@ -22,27 +20,21 @@ Answer = TypeVar("Answer")
 #: Bytes of snapshots in an HDF5 chunk, which has one checksum and is in memory as a whole.
 _CHUNK = 2**20
 
-#: The prefix that NetCDF gives to a variable with the name of another variable's dimension.
-RENAMED = "_nc4_non_coord_"
-
-#: The start of the attribute NAME of a dimension without a variable of its name.
-NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable."
-
 
 def netcdf_content(dataset: xr.Dataset) -> bytes:
     """Return the content of a NetCDF file. Numbers have checksums, which HDF5 verifies when they are read.
 
     HDF5 would write a small file in about a hundred pieces, so the content is made in memory. ``Dataset.to_netcdf`` of
-    xarray is not used, because on a Dask worker it would ask the cluster for a lock, and takes five times as long.
+    xarray is not used, because on a Dask worker it would ask the cluster for a lock.
     """
-    import h5py  # noqa: PLC0415
+    import h5netcdf  # noqa: PLC0415
+    import xarray as xr  # noqa: PLC0415 — half of the package's import time
 
     content = io.BytesIO()
-    with h5py.File(content, "w", track_order=True) as stored:
-        variables = _encode(stored, dataset)
-        for name, created in _create_variables(stored, variables, dataset.sizes).items():
-            if created.size:
-                created[...] = variables[name].values
+    with h5netcdf.File(content, "w") as stored:
+        numbers = [n for n, v in dataset.variables.items() if v.size and v.ndim and v.dtype.kind in "biuf"]
+        checked = {name: {"fletcher32": True} for name in numbers}
+        dataset.dump_to_store(xr.backends.H5NetCDFStore(stored), encoding=checked)
     return content.getvalue()
 
 
@@ -51,91 +43,28 @@ def write_netcdf_in_pieces(file: BinaryIO, steps: int, pieces: Iterable[xr.Datas
 
     Numbers have checksums, as with `netcdf_content`.
     """
+    import xarray as xr  # noqa: PLC0415
+
     with _new_file(file) as stored:
         begin = 0
         for piece in pieces:
             if begin == 0:
-                sizes = {**piece.sizes, "step": steps}
-                created = _create_variables(stored, _encode(stored, piece), sizes, _CHUNK)
+                variables, attributes = xr.conventions.encode_dataset_coordinates(piece)
+                stored.attrs.update(attributes)
+                stored.dimensions = {**{str(name): size for name, size in piece.sizes.items()}, "step": steps}
+                for name, variable in variables.items():
+                    encoded = xr.conventions.encode_cf_variable(variable, name=name)
+                    rows = min(steps, max(1, _CHUNK * len(encoded) // max(1, encoded.nbytes)))
+                    chunks = (rows, *encoded.shape[1:])
+                    created = stored.create_variable(
+                        str(name), encoded.dims, encoded.dtype, chunks=chunks, fletcher32=True
+                    )
+                    created.attrs.update(encoded.attrs)
             end = begin + piece.sizes["step"]
             for name, variable in piece.variables.items():
-                created[str(name)][(slice(begin, end), ...) if "step" in variable.dims else ...] = variable.values
+                values = variable.values
+                stored[str(name)][(slice(begin, end), ...) if "step" in variable.dims else ...] = values
             begin = end
-
-
-def _encode(stored: h5py.File, dataset: xr.Dataset) -> dict[str, xr.Variable]:
-    """Write the attributes of a dataset, and return its variables as NetCDF stores them."""
-    import xarray as xr  # noqa: PLC0415 — half of the package's import time
-
-    variables, attributes = xr.conventions.encode_dataset_coordinates(dataset.drop_encoding())
-    _write_attributes(stored, attributes)
-    encoded = {}
-    for name, variable in variables.items():
-        found = xr.conventions.encode_cf_variable(variable, name=name)
-        if found.dtype.kind == "S":  # Letters have an axis of their own.
-            length = found.dtype.itemsize
-            letters = np.ascontiguousarray(found.values)[..., None].view("S1")
-            found = xr.Variable((*found.dims, f"string{length}"), letters, found.attrs)
-        encoded[str(name)] = found
-    return encoded
-
-
-def _create_variables(
-    stored: h5py.File, variables: Mapping[str, xr.Variable], sizes: Mapping[Any, int], chunk: int | None = None
-) -> dict[str, h5py.Dataset]:
-    """Create variables and dimensions as the NetCDF library does, without values.
-
-    A dimension is a dimension scale of HDF5: the variable of its name or, without one, an empty dataset. A dimension
-    of size 0 can grow, because in NetCDF no other dimension has this size.
-    """
-    import h5py  # noqa: PLC0415 — slow to import, and needed only with results
-
-    for variable in variables.values():
-        sizes = {**dict(zip(variable.dims, variable.shape, strict=True)), **sizes}
-    scales, created = {}, {}
-    for name, size in sizes.items():
-        if name not in variables or variables[name].dims != (name,):
-            scales[name] = stored.create_dataset(
-                str(name), (size,), ">f4", maxshape=None if size else (None,), track_order=True
-            )
-            h5py.h5ds.set_scale(scales[name].id, NO_VARIABLE + f"{size:10}".encode())
-    for name, variable in variables.items():
-        shape = tuple(sizes[dimension] for dimension in variable.dims)
-        attributes, options = dict(variable.attrs), {}
-        if "_FillValue" in attributes:
-            options["fillvalue"] = attributes["_FillValue"]
-        if 0 in shape:
-            options["maxshape"] = tuple(size or None for size in shape)
-        elif shape and variable.dtype.kind in "biuf":
-            rows = None if chunk is None else min(shape[0], max(1, chunk * len(variable) // max(1, variable.nbytes)))
-            options |= {"fletcher32": True, "chunks": True if rows is None else (rows, *shape[1:])}
-        dtype = h5py.string_dtype() if variable.dtype.kind in "OU" else variable.dtype
-        is_scale = variable.dims == (name,)
-        place = f"{RENAMED}{name}" if name in sizes and not is_scale else name
-        created[name] = stored.create_dataset(place, shape, dtype, track_order=True, **options)
-        if is_scale:
-            scales[name] = created[name]
-            h5py.h5ds.set_scale(created[name].id, name.encode())
-        _write_attributes(created[name], attributes)
-    for number, name in enumerate(sizes):
-        scales[name].attrs.create("_Netcdf4Dimid", number, dtype=np.int32)
-    for name, variable in variables.items():
-        for axis, dimension in enumerate(variable.dims):
-            if dimension != name:
-                h5py.h5ds.attach_scale(created[name].id, scales[dimension].id, axis)
-    return created
-
-
-def _write_attributes(owner: h5py.File | h5py.Dataset, attributes: Mapping[Any, Any]) -> None:
-    """Write attributes. NetCDF has texts, and arrays of numbers or texts."""
-    import h5py  # noqa: PLC0415
-
-    for name, value in attributes.items():
-        if isinstance(value, str):
-            owner.attrs[name] = value
-        else:
-            values = np.atleast_1d(value)
-            owner.attrs.create(name, values, dtype=h5py.string_dtype() if values.dtype.kind == "U" else None)
 
 
 @contextlib.contextmanager
@@ -153,13 +82,13 @@ def damage_of(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _new_file(file: BinaryIO) -> Iterator[h5py.File]:
+def _new_file(file: BinaryIO) -> Iterator[h5netcdf.File]:
     """Open an empty file for writing through `_Guarded`, and raise the error that it stored."""
-    import h5py  # noqa: PLC0415
+    import h5netcdf  # noqa: PLC0415
 
     guarded = _Guarded(file)
     try:
-        with h5py.File(guarded, "w", track_order=True) as stored:
+        with h5netcdf.File(guarded, "w") as stored:
             yield stored
     finally:
         if guarded.error is not None:
