@@ -1,4 +1,4 @@
-"""Functions that the tests run in child processes, and functions that wait for them.
+"""Functions that the tests run in child processes, and a function that waits for them.
 
 The module does not import PyTorch, which the fork server would load, too.
 """
@@ -6,7 +6,6 @@ The module does not import PyTorch, which the fork server would load, too.
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import h5py
 
 import zeroloss as zl
-from zeroloss import cli, config, runs
+from zeroloss import config, runs
 
 
 def check_that_all_is_loaded():
@@ -84,32 +83,6 @@ def run_until_killed_at_record(settings, directory, step):
             os.kill(os.getpid(), signal.SIGKILL)
 
     runs.run(config.from_settings(settings), directory, progress=False, on_record=kill)
-
-
-def run_forked(server, folder, streams, *words):
-    """Run the command in a folder, in a process that is forked when the package is loaded; return its outputs.
-
-    Modules that are named by `--import` are imported in this process only. The streams are files of another folder.
-    """
-    out, err = streams / "out", streams / "err"
-    for file in (out, err):
-        file.unlink(missing_ok=True)
-    words = [str(word) for word in words]
-    child = server.Process(target=run_command_in, args=(folder, words, out, err))
-    child.start()
-    child.join()
-    return subprocess.CompletedProcess(words, child.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
-
-
-def run_command_in(folder, words, out, err):
-    """Run the command with files for both streams, as it is installed: the folder is not searched for modules."""
-    for descriptor, path in ((sys.stdout.fileno(), out), (sys.stderr.fileno(), err)):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT)
-        os.dup2(file, descriptor)
-        os.close(file)
-    os.chdir(folder)
-    sys.path[:] = [place for place in sys.path if place and Path(place).resolve() != folder.resolve()]
-    cli.main(words)
 
 
 def wait_for(condition):

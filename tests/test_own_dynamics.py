@@ -1,16 +1,16 @@
 """Dynamics that users write: the page about them, their records and files, and errors in their code."""
 
-import functools
 import re
 import shlex
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 import zeroloss as zl
-from child_processes import run_forked
 from pages import cells, code_blocks
 from problems import same_bits
 from test_runs import assert_same_run
@@ -341,10 +341,10 @@ def test_a_start_that_raises_is_named_in_a_configuration(registry_of_page, tmp_p
     assert not (tmp_path / "a").exists()
 
 
-@pytest.fixture
-def command(server, folder, tmp_path_factory):
-    """Return a function that runs the command in the folder, in a process without the classes of the page."""
-    return functools.partial(run_forked, server, folder, tmp_path_factory.mktemp("streams"))
+def command(folder, *words):
+    """Run the command as it is installed: without the current directory in Python's search path."""
+    line = [sys.executable, "-P", "-m", "zeroloss", *map(str, words)]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -358,15 +358,15 @@ def folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_page_run(command, folder, registry_of_page):
+def test_the_commands_of_the_page_run(folder, registry_of_page):
     for line in COMMANDS.splitlines():
-        done = command(*shlex.split(line)[1:])
+        done = command(folder, *shlex.split(line)[1:])
         assert done.returncode == 0, done.stderr
     whole = runs.run(config.from_settings(settings("muon", steps=230)), folder / "whole", progress=False)
     assert_same_run(whole, zl.load(folder / "out" / "muon"))
     cube = sweeps.open_sweep(folder / "out" / "sweep")
     assert cube.last_step.values.tolist() == [[130, 130], [130, 130]]
-    assert command("report", "out/muon").returncode == 0  # This needs no module.
+    assert command(folder, "report", "out/muon").returncode == 0  # This needs no module.
 
 
 @pytest.mark.parametrize(
@@ -382,18 +382,18 @@ def test_the_commands_of_the_page_run(command, folder, registry_of_page):
         (["run", "muon.toml", "--out", "a", "--import", "script"], "--import: script: SystemExit: 3"),
     ],
 )
-def test_modules_that_cannot_be_imported_are_one_line(command, folder, registry_of_page, words, line):
+def test_modules_that_cannot_be_imported_are_one_line(folder, registry_of_page, words, line):
     runs.run(config.from_settings(settings("muon")), folder / "out", progress=False)
     (folder / "faulty.py").write_text("missing")
     (folder / "script.py").write_text("raise SystemExit(3)")
-    done = command(*words)
+    done = command(folder, *words)
     assert done.returncode == 2
     assert line in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_printed_defaults_include_the_dynamics_of_a_module(command, folder):
-    defaults = command("run", "--print-defaults", "--import", "my_dynamics").stdout
+def test_the_printed_defaults_include_the_dynamics_of_a_module(folder):
+    defaults = command(folder, "run", "--print-defaults", "--import", "my_dynamics").stdout
     assert '# kind = "muon"' in defaults
     assert "labelnoise" not in defaults
     (folder / "defaults.toml").write_text(defaults)
