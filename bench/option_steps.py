@@ -96,7 +96,7 @@ ROWS = [
     Row("softplus", SMOOTH, activation="softplus"),
     Row("label noise", both(1.3), sampling=NOISE),
     Row("half batches, per sample", both(1.3), sampling=HALF),
-    Row("label noise and half batches, per sample", both(1.3 * 1.3), sampling=NOISE | HALF),
+    Row("label noise and half batches, per sample", both(1.3), sampling=NOISE | HALF),
 ]
 PLAIN = Row("plain", {})
 
