@@ -193,25 +193,18 @@ struct BackwardComputed {
   [[gnu::always_inline]] void finish_a(Index i, Vector<T> gZ) const { add_to<false>(gE + pairs.offsets[2 * i], gZ); }
 };
 
-/// For other activations on pairs. Loads H and σ'(Z). In the last tile, gE_a += gZ and gE_b += gZ with
-/// gZ = gH ⊙ σ'(Z).
-template <class T, bool is_first, bool is_last>
+/// For other activations on pairs, in the last tile. Loads H and σ'(Z). gE_a += gZ and gE_b += gZ with gZ = gH ⊙ σ'(Z).
+template <class T, bool is_first>
 struct BackwardLoadedPairs {
-  static constexpr bool negated = false, first = is_first, last = is_last, has_pairs = true;
+  static constexpr bool negated = false, first = is_first, last = true, has_pairs = true;
   const T *H, *S;
   T* gE;
   HotRows<2> pairs;
-  T* gH;  // [sample][lanes], between tiles
+  const T* gH;  // [sample][lanes], of the tiles before
 
   [[gnu::always_inline]] Vector<T> hidden(Index i) const { return load(H + i * lanes<T>); }
   [[gnu::always_inline]] Vector<T> gradient_so_far(Index i) const { return load(gH + i * lanes<T>); }
-  [[gnu::always_inline]] void finish(Index i, Vector<T> h, Vector<T> d) const {
-    if constexpr (!last) {
-      store(gH + i * lanes<T>, d);
-    } else {
-      finish_a(i, finish_b(i, h, d));
-    }
-  }
+  [[gnu::always_inline]] void finish(Index i, Vector<T> h, Vector<T> d) const { finish_a(i, finish_b(i, h, d)); }
   [[gnu::always_inline]] Vector<T> finish_b(Index i, Vector<T> h, Vector<T> d) const {
     const Vector<T> gZ = times_slope<T>(d, h, S, i);
     add_to<false>(gE + pairs.offsets[2 * i + 1], gZ);

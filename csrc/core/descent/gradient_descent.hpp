@@ -263,8 +263,7 @@ class Descent {
   template <class GradientOf>
   void compute_small_gradients(Index begin, Index end, const Steps<T>& steps, const GradientOf& gE_of) {
     const auto compute = [&](const auto& backward_of, const auto& update) {
-      with_number<backward_outputs>(
-          d_out_, [&](auto K) { small_gradients<K>(begin, end, *batch_, theta_, steps.W, backward_of, update); });
+      small_gradients(begin, end, *batch_, theta_, d_out_, steps.W, backward_of, update);
     };
     const auto update = [&](Index u) { update_E(u, steps, gE_of(u)); };
     const auto pairs = batch_->X.template hot_rows<2>();
@@ -286,7 +285,7 @@ class Descent {
       });
     compute(
         [&](Index u) __attribute__((always_inline)) {
-          return BackwardLoadedPairs<T, true, true>{batch_->H_of(u), batch_->S_of(u), gE_of(u), pairs, nullptr};
+          return BackwardLoadedPairs<T, true>{batch_->H_of(u), batch_->S_of(u), gE_of(u), pairs, nullptr};
         },
         update);
   }
@@ -324,12 +323,13 @@ class Descent {
     }
     for (const auto [k, width] : backward_tiles_)
       with_ends(k == 0, k + width == d_out_, [&](auto is_first, auto is_last) {
+        constexpr int two = is_first || is_last ? 2 : 0;  // A tile between them reads no inputs, so all share one.
         if (relu_on_hot_rows_ && are_pairs)
-          tile(BackwardRelu<T, is_first, is_last, 2>{E, gE, pairs, H, gH}, k, width);
+          tile(BackwardRelu<T, is_first, is_last, two>{E, gE, X.template hot_rows<two>().from(first), H, gH}, k, width);
         else if (relu_on_hot_rows_)
           tile(BackwardRelu<T, is_first, is_last, 0>{E, gE, rows, H, gH}, k, width);
-        else if (are_pairs)
-          tile(BackwardLoadedPairs<T, is_first, is_last>{stored_H, S, gE, pairs, gH}, k, width);
+        else if (are_pairs && is_last)
+          tile(BackwardLoadedPairs<T, is_first>{stored_H, S, gE, pairs, gH}, k, width);
         else
           tile(BackwardLoaded<T, is_first, is_last>{stored_H, S, gH}, k, width);
       });
