@@ -5,13 +5,11 @@
 #include <algorithm>
 
 #include "buffer.hpp"
+#include "division.hpp"
 #include "micro_kernel.hpp"
 #include "transpose.hpp"
 
 namespace zeroloss {
-
-constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
-constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
 
 /// A matrix (depth × count) stored as [panel][depth][panel_width]. The entries of a row inside a panel are neighbours
 /// in memory and fill vectors. Entries beyond count stay zero.

@@ -54,7 +54,7 @@ class KroneckerPreconditioner {
       const Block& block = blocks_[static_cast<std::size_t>(first)];
       auto columns = columns_.middleCols(block.begin, block.length);
       columns.noalias() = R * basis_.middleCols(block.begin, block.length);
-      factors_[block.group].solve_in_place(columns);
+      factors_[block.group].solve_columns_in_place(columns);
     });
     for_blocks(team_, R.rows(), [&](Index begin, Index length) {
       Z.middleRows(begin, length).noalias() = columns_.middleRows(begin, length) * basis_.transpose();
