@@ -260,4 +260,12 @@ void activate(const Activation& activation, const T* Z, T* H, std::size_t count)
     activate(activation, Z + start, H + start, slopes, std::min(block, count - start));
 }
 
+// activation.cpp has them. Every part of the module uses them.
+extern template void activate(const Activation&, const float*, float*, float*, std::size_t);
+extern template void activate(const Activation&, const float*, float*, std::size_t);
+extern template void second_derivatives(const Activation&, const float*, float*, std::size_t);
+extern template void activate(const Activation&, const double*, double*, double*, std::size_t);
+extern template void activate(const Activation&, const double*, double*, std::size_t);
+extern template void second_derivatives(const Activation&, const double*, double*, std::size_t);
+
 }  // namespace zeroloss

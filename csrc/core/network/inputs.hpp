@@ -40,42 +40,6 @@ struct DenseInputs {
 template <class T>
 using Inputs = std::variant<SparseInputs<T>, DenseInputs<T>>;
 
-/// y ← y + a x, both of `count` entries.
-template <class T>
-void add_multiple(T a, const T* __restrict x, T* __restrict y, Index count) {
-  for (Index u = 0; u < count; ++u) y[u] += a * x[u];
-}
-
-/// Z = X E for the rows [begin, begin + count) of X.  E: d_in × h, Z: count × h
-template <class T>
-void multiply_rows(const SparseInputs<T>& X, MatrixView<T> E, Index begin, Index count, MatrixMap<T> Z) {
-  Z.setZero();
-  X.for_each(begin, begin + count, [&](Index i, Index j, T value) {
-    add_multiple(value, E.row(j).data(), Z.row(i - begin).data(), Z.cols());
-  });
-}
-
-template <class T>
-void multiply_rows(const DenseInputs<T>& X, MatrixView<T> E, Index begin, Index count, MatrixMap<T> Z) {
-  Z.noalias() = X.X.middleRows(begin, count) * E;
-}
-
-/// Computes the columns [begin, begin + count) of gE = Xᵀ gZ.  gZ: n × h, gE: d_in × h
-template <class T>
-void multiply_transposed_columns(const SparseInputs<T>& X, const Matrix<T>& gZ, Index begin, Index count,
-                                 Matrix<T>& gE) {
-  gE.middleCols(begin, count).setZero();
-  X.for_each(0, X.n(), [&](Index i, Index j, T value) {
-    add_multiple(value, gZ.row(i).data() + begin, gE.row(j).data() + begin, count);
-  });
-}
-
-template <class T>
-void multiply_transposed_columns(const DenseInputs<T>& X, const Matrix<T>& gZ, Index begin, Index count,
-                                 Matrix<T>& gE) {
-  gE.middleCols(begin, count).noalias() = X.X.transpose() * gZ.middleCols(begin, count);
-}
-
 /// Samples: the inputs X (n × d_in) and the targets Y (n × d_out). If the hidden units have biases, the last column of
 /// X is the constant 1, and the last row of E holds the biases.
 template <class T>
@@ -101,10 +65,7 @@ struct Samples {
     multiply_rows(E, begin, count, Z.data() + begin * Z.cols());
   }
   /// The same, with room for these rows only: Z is count × h.
-  void multiply_rows(MatrixView<T> E, Index begin, Index count, T* Z) const {
-    const MatrixMap<T> output(Z, count, E.cols());
-    std::visit([&](const auto& inputs) { zeroloss::multiply_rows<T>(inputs, E, begin, count, output); }, X);
-  }
+  void multiply_rows(MatrixView<T> E, Index begin, Index count, T* Z) const;
   /// gE = Xᵀ gZ
   void multiply_transposed(const Matrix<T>& gZ, Matrix<T>& gE) const {
     gE.resize(d_in(), gZ.cols());
@@ -116,9 +77,10 @@ struct Samples {
     for_blocks(team, gZ.cols(), [&](Index begin, Index count) { multiply_transposed_columns(gZ, begin, count, gE); });
   }
   /// Computes the columns [begin, begin + count) of gE = Xᵀ gZ. gE already has its size, d_in × h.
-  void multiply_transposed_columns(const Matrix<T>& gZ, Index begin, Index count, Matrix<T>& gE) const {
-    std::visit([&](const auto& inputs) { zeroloss::multiply_transposed_columns<T>(inputs, gZ, begin, count, gE); }, X);
-  }
+  void multiply_transposed_columns(const Matrix<T>& gZ, Index begin, Index count, Matrix<T>& gE) const;
 };
+
+extern template struct Samples<float>;
+extern template struct Samples<double>;
 
 }  // namespace zeroloss
