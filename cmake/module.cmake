@@ -4,9 +4,12 @@ set(ZEROLOSS_SANITIZE "" CACHE STRING "Sanitizers to compile with: address,undef
 
 set(WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wno-psabi)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # GCC 12 warns about uninitialized variables in its own AVX-512 intrinsics, which Eigen uses, and at -O2 about bounds
-  # in its own strings, which pybind11 uses. Clang checks ours.
-  list(APPEND WARNINGS -Wno-maybe-uninitialized -Wno-uninitialized -Wno-array-bounds -Wno-stringop-overflow)
+  # GCC 12 warns about uninitialized variables in its own AVX-512 intrinsics, which Eigen uses. Clang checks ours.
+  list(APPEND WARNINGS -Wno-maybe-uninitialized -Wno-uninitialized)
+  if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+    # At -O2 it also warns about its own strings, which pybind11 uses. The release build checks ours.
+    list(APPEND WARNINGS -Wno-array-bounds -Wno-stringop-overflow)
+  endif()
 elseif(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   # Clang does not have the attribute noipa. Functions with noipa are also noinline, which is enough for Clang.
   list(APPEND WARNINGS -Wno-unknown-attributes)

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "buffer.hpp"
-#include "division.hpp"
 #include "micro_kernel.hpp"
 #include "transpose.hpp"
 

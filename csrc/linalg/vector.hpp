@@ -6,9 +6,9 @@
 #include <cstring>
 #include <type_traits>
 
-namespace zeroloss {
+#include "index.hpp"
 
-using Index = std::ptrdiff_t;
+namespace zeroloss {
 
 #if defined(__AVX512F__)
 inline constexpr std::size_t register_bytes = 64;

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "../../linalg/division.hpp"
 #include "../../linalg/flush_denormals.hpp"
+#include "../../linalg/index.hpp"
 #include "../../linalg/team.hpp"
 #include "../types.hpp"
 

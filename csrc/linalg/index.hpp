@@ -1,4 +1,4 @@
-// Division that rounds up.
+// The type of sizes and indices, and its division that rounds up.
 #pragma once
 
 #include <cstddef>
