@@ -61,14 +61,14 @@ class Cholesky {
   template <class Operand>
   FactorStatus factor(const Team& team, const Operand& P_of, T ridge, const PanelMatrix<T>& Y, RightSide kind,
                       PanelMatrix<T>& R) {
-    status_ = {};
-    failed_.store(false, std::memory_order_relaxed);
-    for (auto& columns : progress_) columns.store(0, std::memory_order_relaxed);
-    team.run(static_cast<Index>(tasks_.size()), [&](Index task, int member) {
-      const auto [I, J] = tasks_[static_cast<std::size_t>(task)];
-      process_block(Sweep{P_of(member), ridge, Y, kind, R}, I, J);
-    });
-    return status_;
+    return sweep(team, R, [&](Index I, Index J, int member) { form(P_of(member), ridge, Y, kind, R, I, J); });
+  }
+
+  /// Factors a symmetric K = L Lᵀ without right-hand sides. lower(j) points to K(j, j), …, K(n − 1, j).
+  template <class Lower>
+  FactorStatus factor_matrix(const Team& team, const Lower& lower) {
+    PanelMatrix<T> none;
+    return sweep(team, none, [&](Index I, Index J, int) { copy_block(lower, I, J); });
   }
 
   /// R ← L⁻ᵀ R, from the last block of rows to the first.
@@ -105,20 +105,11 @@ class Cholesky {
     return rows / width;
   }
 
-  struct Sweep {
-    const PanelMatrix<T>& P;
-    T ridge;
-    const PanelMatrix<T>& Y;
-    RightSide kind;
-    PanelMatrix<T>& R;
-  };
-
   /// A panel of rows in the sweep: rows of K, or of Rᵀ. Its entries lie along the vectors.
   struct Row {
-    T* data;           ///< [column][width]
-    const T* operand;  ///< the rows' operand in the product P Pᵀ or P Y
-    Index used;        ///< the rows that are needed
-    Index panel;       ///< the number of the panel; from panels_ on, a panel of right-hand sides
+    T* data;      ///< [column][width]
+    Index used;   ///< the rows that are needed
+    Index panel;  ///< the number of the panel; from panels_ on, a panel of right-hand sides
   };
 
   T* lower(Index i) { return lower_.data() + width * width * (i * (i + 1) / 2); }
@@ -127,34 +118,45 @@ class Cholesky {
   const Elimination<T>* eliminations(Index j) const { return eliminations_.data() + j * (width / tile_rows<T>); }
 
   /// Returns panel i. The panels of K come first, then the panels of right-hand sides.
-  Row row(const Sweep& sweep, Index i) {
-    if (i < panels_) {
-      return {lower(i), sweep.P.panel(i), used(i), i};
-    }
+  Row row(PanelMatrix<T>& R, Index i) {
+    if (i < panels_) return {lower(i), used(i), i};
     const Index g = i - panels_;
-    return {sweep.R.panel(g), sweep.Y.panel(g), sweep.R.used(g), i};
+    return {R.panel(g), R.used(g), i};
   }
 
   Index begin(Index I) const { return I < blocks_ ? I * block_ : panels_ + (I - blocks_) * block_; }
   Index end(Index I) const { return std::min(begin(I) + block_, I < blocks_ ? panels_ : panels_ + right_panels_); }
 
-  void process_block(const Sweep& sweep, Index I, Index J) {
+  /// Computes all blocks. form(I, J, member) sets a block of K or of the right-hand sides.
+  template <class Form>
+  FactorStatus sweep(const Team& team, PanelMatrix<T>& R, const Form& form) {
+    status_ = {};
+    failed_.store(false, std::memory_order_relaxed);
+    for (auto& columns : progress_) columns.store(0, std::memory_order_relaxed);
+    team.run(static_cast<Index>(tasks_.size()), [&](Index task, int member) {
+      const auto [I, J] = tasks_[static_cast<std::size_t>(task)];
+      form(I, J, member);
+      process_block(R, I, J);
+    });
+    return status_;
+  }
+
+  void process_block(PanelMatrix<T>& R, Index I, Index J) {
     auto& mine = progress_[static_cast<std::size_t>(I)];
     auto& other = progress_[static_cast<std::size_t>(J)];
     const auto wait_for = [](const std::atomic<Index>& finished, Index needed) {
       detail::wait_until([&] { return finished.load(std::memory_order_acquire) >= needed; });
     };
-    form(sweep, I, J);
     wait_for(mine, J);
     wait_for(other, J);
-    if (!failed()) update(sweep, I, J);
+    if (!failed()) update(R, I, J);
     if (I == J) {
-      if (!failed()) factor_diagonal(sweep, J);
+      if (!failed()) factor_diagonal(R, J);
     } else {
       wait_for(other, J + 1);
       if (!failed()) {
         for (Index j = begin(J); j < end(J); ++j) {
-          for (Index i = begin(I); i < end(I); ++i) finish_square(row(sweep, i), J, j);
+          for (Index i = begin(I); i < end(I); ++i) finish_square(row(R, i), J, j);
         }
       }
     }
@@ -164,42 +166,58 @@ class Cholesky {
   bool failed() const { return failed_.load(std::memory_order_relaxed); }
 
   /// K_IJ = P_I P_Jᵀ (+ λI), or copies a block of the given Y.
-  void form(const Sweep& sweep, Index I, Index J) {
-    if (I >= blocks_ && sweep.kind == RightSide::given) {
+  void form(const PanelMatrix<T>& P, T ridge, const PanelMatrix<T>& Y, RightSide kind, PanelMatrix<T>& R, Index I,
+            Index J) {
+    if (I >= blocks_ && kind == RightSide::given) {
       for (Index i = begin(I); i < end(I); ++i) {
-        const Row right = row(sweep, i);
+        const Row right = row(R, i);
+        const T* const given = Y.panel(i - panels_);
         for (Index at = begin(J) * width * width; at < end(J) * width * width; at += width) {
-          for (Index v = at; v < at + right.used; v += lanes<T>) {
-            store(right.data + v, load(right.operand + v));
-          }
+          for (Index v = at; v < at + right.used; v += lanes<T>) store(right.data + v, load(given + v));
         }
       }
       return;
     }
-    multiply_block<Update::set, Update::add>(sweep, I, J, sweep.P.depth(),
-                                             [](const Row& rows) { return rows.operand; });
+    multiply_block<Update::set, Update::add>(R, I, J, P.depth(),
+                                             [&](Index i) { return i < panels_ ? P.panel(i) : Y.panel(i - panels_); });
     if (I == J) {
-      for (Index j = begin(J); j < end(J); ++j) complete_diagonal(sweep, j);
+      for (Index j = begin(J); j < end(J); ++j) complete_diagonal(ridge, j);
+    }
+  }
+
+  /// Copies block (I, J) of a given K.
+  template <class Lower>
+  void copy_block(const Lower& lower_of, Index I, Index J) {
+    for (Index j = begin(J); j < end(J); ++j) {
+      for (Index i = std::max(begin(I), j); i < end(I); ++i) {
+        for (Index c = 0; c < used(j); ++c) {
+          const Index column = j * width + c, first = std::max(i * width, column), rows = i * width + used(i) - first;
+          T* const output = lower(i) + column * width;
+          std::fill_n(output, first - i * width, T{0});
+          std::copy_n(lower_of(column) + first - column, rows, output + first - i * width);
+        }
+      }
+      if (I == J) complete_diagonal(T{0}, j);
     }
   }
 
   /// K_IJ -= L_I L_Jᵀ over all columns before block J.
-  void update(const Sweep& sweep, Index I, Index J) {
-    multiply_block<Update::subtract, Update::subtract>(sweep, I, J, begin(J) * width,
-                                                       [](const Row& rows) { return rows.data; });
+  void update(PanelMatrix<T>& R, Index I, Index J) {
+    multiply_block<Update::subtract, Update::subtract>(R, I, J, begin(J) * width,
+                                                       [&](Index i) { return row(R, i).data; });
   }
 
-  /// Computes A_I A_Jᵀ for block (I, J), one slice of the depth after the other. operand(row) is a panel of rows of A.
-  /// The products of a slice also prefetch the next slice, which follows it in each panel. Without this, large problems
-  /// wait for memory.
+  /// Computes A_I A_Jᵀ for block (I, J), one slice of the depth after the other. operand(i) is panel i of the rows of
+  /// A. The products of a slice also prefetch the next slice, which follows it in each panel. Without this, large
+  /// problems wait for memory.
   template <Update first, Update rest, class Operand>
-  void multiply_block(const Sweep& sweep, Index I, Index J, Index depth, const Operand& operand) {
+  void multiply_block(PanelMatrix<T>& R, Index I, Index J, Index depth, const Operand& operand) {
     for (Index k = 0, slice; k < depth; k += slice) {
       slice = detail::next_slice(depth - k);
-      const auto at = [&](Index i) { return operand(row(sweep, i)) + k * width; };
+      const auto at = [&](Index i) { return operand(i) + k * width; };
       for (Index j = begin(J); j < end(J); ++j) {
         for (Index i = std::max(begin(I), j); i < end(I); ++i) {
-          const Row rows = row(sweep, i);
+          const Row rows = row(R, i);
           T* const c = rows.data + j * width * width;
           Ahead<T> ahead;
           if (k + slice < depth) {
@@ -233,19 +251,19 @@ class Cholesky {
 
   /// Adds λ to the diagonal of square (j, j), sets the columns beyond n to columns of the identity, and stores a copy
   /// of the diagonal.
-  void complete_diagonal(const Sweep& sweep, Index j) {
+  void complete_diagonal(T ridge, Index j) {
     T* const square = lower(j) + j * width * width;
     T* const diagonal = diagonal_.data() + j * width;
-    for (Index c = 0; c < used(j); ++c) diagonal[c] = square[c * width + c] += sweep.ridge;
+    for (Index c = 0; c < used(j); ++c) diagonal[c] = square[c * width + c] += ridge;
     for (Index c = used(j); c < columns(j); ++c) {
       std::fill_n(square + c * width, width, T{0});
       diagonal[c] = square[c * width + c] = 1;
     }
   }
 
-  void factor_diagonal(const Sweep& sweep, Index J) {
+  void factor_diagonal(PanelMatrix<T>& R, Index J) {
     for (Index j = begin(J); j < end(J); ++j) {
-      subtract_within_block(row(sweep, j), J, j);
+      subtract_within_block(row(R, j), J, j);
       T* const square = lower(j) + j * width * width;
       const Index pivot = factor_square(square, columns(j), diagonal_.data() + j * width, eliminations(j));
       if (pivot >= 0) {
@@ -253,7 +271,7 @@ class Cholesky {
         failed_.store(true, std::memory_order_relaxed);
         return;
       }
-      for (Index i = j + 1; i < end(J); ++i) finish_square(row(sweep, i), J, j);
+      for (Index i = j + 1; i < end(J); ++i) finish_square(row(R, i), J, j);
     }
   }
 

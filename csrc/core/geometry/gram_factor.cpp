@@ -7,17 +7,6 @@
 
 namespace zeroloss {
 
-namespace {
-
-/// x ← (L Lᵀ)⁻¹ x
-template <class Columns>
-void solve(const Eigen::MatrixXd& L, Columns& x) {
-  L.triangularView<Eigen::Lower>().solveInPlace(x);
-  L.transpose().triangularView<Eigen::Upper>().solveInPlace(x);
-}
-
-}  // namespace
-
 bool GramFactor::factor(const Team& team, double least) {
   constexpr Index block = 64;
   const Index size = L_.rows();
@@ -42,8 +31,10 @@ bool GramFactor::factor(const Team& team, double least) {
   return failed_pivot_ < 0;
 }
 
-void GramFactor::solve_in_place(Eigen::Ref<Eigen::VectorXd> x) const { solve(L_, x); }
-void GramFactor::solve_columns_in_place(Eigen::Ref<Eigen::MatrixXd> columns) const { solve(L_, columns); }
+void GramFactor::solve_in_place(Eigen::Ref<Eigen::VectorXd> x) const {
+  L_.triangularView<Eigen::Lower>().solveInPlace(x);
+  L_.transpose().triangularView<Eigen::Upper>().solveInPlace(x);
+}
 
 void GramFactor::factor_diagonal(Index begin, Index width) {
   auto D = L_.block(begin, begin, width, width);

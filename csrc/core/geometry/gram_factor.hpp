@@ -27,8 +27,6 @@ class GramFactor {
 
   /// x ← K⁻¹ x.  x: size
   void solve_in_place(Eigen::Ref<Eigen::VectorXd> x) const;
-  /// The same for a few right-hand sides.  columns: size × any number
-  void solve_columns_in_place(Eigen::Ref<Eigen::MatrixXd> columns) const;
 
   Index failed_pivot() const { return failed_pivot_; }  ///< the index of the pivot that failed, or −1
 
