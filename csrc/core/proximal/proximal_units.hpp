@@ -41,6 +41,9 @@ class ProximalUnits {
     const Index n = point.T.rows(), h = point.T.cols();
     const bool has_kink = problem_.kink.piecewise_linear && problem_.kink.b != 0;
     problem_.tolerance = tolerance;
+    if (multiplier_.count() != multiplier.cols())
+      multiplier_ = PanelMatrix<double>(multiplier.cols(), round_up(n, tile_rows<double>));
+    multiplier_.assign_rows(multiplier.data(), n);
     UnitProgress start;
     start.on_trial = leave_corners && has_kink;
     progress_.assign(static_cast<std::size_t>(h), start);
@@ -56,7 +59,7 @@ class ProximalUnits {
                    UnitGroup& group = groups_[static_cast<std::size_t>(member)];
                    group.copy_in(problem_, unfinished_.data() + first, count, c, point);
                    for (int i = 0; i < turns_a_round_; ++i)
-                     if (!group.take_turn(problem_, multiplier, trials_allowed, flipped_, progress_)) {
+                     if (!group.take_turn(problem_, multiplier_, trials_allowed, flipped_, progress_)) {
                        divergent.store(true, std::memory_order_relaxed);
                        break;
                      }
@@ -87,7 +90,8 @@ class ProximalUnits {
   std::vector<UnitGroup> groups_;  // one for each member of the team
   std::vector<UnitProgress> progress_;
   std::vector<Index> unfinished_;
-  UnitGroup::Flags flipped_;  // h × n: pairs of the trial
+  UnitGroup::Flags flipped_;        // h × n: pairs of the trial
+  PanelMatrix<double> multiplier_;  // n × d_out
 };
 
 }  // namespace zeroloss

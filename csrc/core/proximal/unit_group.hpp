@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "../../linalg/vector.hpp"
+#include "../../linalg/panels.hpp"
 #include "../geometry/jacobian.hpp"
 
 namespace zeroloss {
@@ -50,10 +50,10 @@ struct UnitProgress {
   Index next_trial = 0;  ///< each of n samples, all that are on, all that are off
 };
 
-/// A few units, copied to contiguous memory, and iterations on them. Columns beyond the last unit hold zeros.
+/// A panel of units, copied to contiguous memory, and iterations on them. Columns beyond the last unit hold zeros.
 class UnitGroup {
  public:
-  static constexpr Index width = 16;
+  static constexpr Index width = panel_width<double>;
   using Columns = Eigen::Matrix<double, Eigen::Dynamic, width, Eigen::RowMajor>;
   using Flags = Eigen::Matrix<unsigned char, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
@@ -95,16 +95,16 @@ class UnitGroup {
     for (Index lane = 0; lane < count_; ++lane) point.theta.W.row(units_[lane]) = W_.col(lane);
   }
 
-  /// Makes sweeps over τ for fixed g, then computes W. Marks units as finished. Returns false if they diverge.
-  bool take_turn(const Problem& problem, const Matrix<double>& multiplier, bool trials_allowed, Flags& flipped,
+  /// Makes sweeps over τ for fixed g, then computes W. Marks units as finished. Returns false if they diverge. The
+  /// multiplier is n × d_out.
+  bool take_turn(const Problem& problem, const PanelMatrix<double>& multiplier, bool trials_allowed, Flags& flipped,
                  std::vector<UnitProgress>& progress) {
-    G_.noalias() = multiplier * W_;
+    compute_forces(multiplier);
     if (problem.kink.piecewise_linear)
       sweep_first_layer(problem, trials_allowed, flipped, progress);
     else
       move_first_layer(problem);
-    next_W_ = cW_;
-    next_W_.noalias() += multiplier.transpose() * H_;
+    compute_next_second_layer(multiplier);
     const Row moved = (next_W_ - W_).cwiseAbs().colwise().maxCoeff().cwiseMax(changes_);
     W_.swap(next_W_);
     for (Index lane = 0; lane < count_; ++lane) {
@@ -132,6 +132,34 @@ class UnitGroup {
   void scatter(const Columns& own, Matrix<double>& all) const {
     for (Index row = 0; row < all.rows(); ++row)
       for (Index lane = 0; lane < count_; ++lane) all(row, units_[lane]) = own(row, lane);
+  }
+
+  /// G = Λ W.
+  void compute_forces(const PanelMatrix<double>& multiplier) {
+    for (Index i = 0; i < G_.rows(); i += tile_rows<double>)
+      with_rows<double>(G_.rows() - i, [&]<int R>() {
+        Tile<double, panel_vectors, R> tile;
+        for (Index g = 0; g < multiplier.panels(); ++g)
+          accumulate<Operand::rows>(tile, multiplier.used(g), multiplier.panel(g) + i * width,
+                                    W_.data() + g * width * width);
+        for_each_vector(tile, [&](int r, int v, const Vector<double>& sum) {
+          store(G_.data() + (i + r) * width + v * lanes<double>, sum);
+        });
+      });
+  }
+
+  /// next_W = c + Λᵀ H.
+  void compute_next_second_layer(const PanelMatrix<double>& multiplier) {
+    next_W_.resize(cW_.rows(), width);
+    for (Index k = 0; k < cW_.rows(); k += tile_rows<double>)
+      with_rows<double>(cW_.rows() - k, [&]<int R>() {
+        Tile<double, panel_vectors, R> tile;
+        accumulate<Operand::columns>(tile, H_.rows(), multiplier.panel(k / width) + k % width, H_.data());
+        for_each_vector(tile, [&](int r, int v, const Vector<double>& sum) {
+          const Index at = (k + r) * width + v * lanes<double>;
+          store<double>(next_W_.data() + at, load(cW_.data() + at) + sum);
+        });
+      });
   }
 
   UnitProgress& progress_of(Index lane, std::vector<UnitProgress>& progress) const {
