@@ -12,7 +12,9 @@ geometry = zl.geometry
 
 
 def problem(activation="relu", rows="sparse"):
-    data = random_data(9, 6, 4, rows)
+    """With "pairs", each sample is a sum of two inputs."""
+    pairs = rows == "pairs"
+    data = zl.datasets.modular_addition(6, train_count=9, seed=0) if pairs else random_data(9, 6, 4, rows)
     return data, random_network(data, 24, activation)
 
 
@@ -38,7 +40,7 @@ KINKS = {
 }
 
 
-@pytest.mark.parametrize("rows", ["sparse", "dense"])
+@pytest.mark.parametrize("rows", ["sparse", "dense", "pairs"])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu(0.1)", "softplus(5)"])
 @pytest.mark.parametrize("kinks", KINKS)
 def test_the_direction_agrees_with_dense_algebra(kinks, activation, rows):
