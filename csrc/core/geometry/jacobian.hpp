@@ -51,14 +51,26 @@ class Jacobian {
   /// R = J v = ((X v_E) ⊙ σ'(Z)) W + H v_W, n × d_out: one forward pass.
   void multiply(const Parameters& v, Matrix<double>& R) {
     const Index h = H_.cols();
-    multiply_first(v.E, R, [&](Index begin, Index length) {
+    G_.resize(H_.rows(), h);
+    R.resize(H_.rows(), W_.cols());
+    for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
+      samples_.multiply_rows(v.E, begin, length, G_);
+      auto G = G_.middleRows(begin, length);
+      G.array() *= S_.middleRows(begin, length).array();
+      R.middleRows(begin, length).noalias() = G * W_;
       if (trains_W_) add_readout(v.W.topRows(h), v.W.bottomRows(v.W.rows() - h), begin, length, R);
     });
   }
 
   /// v = Jᵀ R = (Xᵀ((R Wᵀ) ⊙ σ'(Z)), Hᵀ R): one backward pass.
   void multiply_transposed(const Matrix<double>& R, Parameters& v) {
-    multiply_first_transposed(R, v.E);
+    G_.resize(H_.rows(), H_.cols());
+    for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
+      auto G = G_.middleRows(begin, length);
+      G.noalias() = R.middleRows(begin, length) * W_.transpose();
+      G.array() *= S_.middleRows(begin, length).array();
+    });
+    samples_.multiply_transposed(team_, G_, v.E);
     if (!trains_W_) {
       v.W.setZero(W_.rows() + c_.rows(), W_.cols());
       return;
@@ -67,31 +79,6 @@ class Jacobian {
     multiply_by_rows(team_, H_.transpose(), R, readout_);
     v.W.resize(readout_.rows() + 1, readout_.cols());
     v.W << readout_, R.colwise().sum();
-  }
-
-  /// R = J v for the first layer alone. Calls add(begin, length) for each block of rows of R when it is complete.
-  template <class Add>
-  void multiply_first(const Matrix<double>& v_E, Matrix<double>& R, Add&& add) {
-    G_.resize(H_.rows(), H_.cols());
-    R.resize(H_.rows(), W_.cols());
-    for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
-      samples_.multiply_rows(v_E, begin, length, G_);
-      auto G = G_.middleRows(begin, length);
-      G.array() *= S_.middleRows(begin, length).array();
-      R.middleRows(begin, length).noalias() = G * W_;
-      add(begin, length);
-    });
-  }
-
-  /// v = Jᵀ R for the first layer alone.
-  void multiply_first_transposed(const Matrix<double>& R, Matrix<double>& v_E) {
-    G_.resize(H_.rows(), H_.cols());
-    for_blocks(team_, G_.rows(), [&](Index begin, Index length) {
-      auto G = G_.middleRows(begin, length);
-      G.noalias() = R.middleRows(begin, length) * W_.transpose();
-      G.array() *= S_.middleRows(begin, length).array();
-    });
-    samples_.multiply_transposed(team_, G_, v_E);
   }
 
   /// Sets the parts of v for layers that are not trained to zero.

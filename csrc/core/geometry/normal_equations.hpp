@@ -3,6 +3,7 @@
 
 #include "gram.hpp"
 #include "gram_factor.hpp"
+#include "gram_product.hpp"
 #include "kink_constraints.hpp"
 #include "kronecker_preconditioner.hpp"
 
@@ -16,11 +17,11 @@ struct SolverSettings {
   Index max_iterations;  ///< conjugate gradients: iterations for one right-hand side
 };
 
-/// `dense` needs (n·d_out)² doubles. `matrix_free` needs up to five times n², for the preconditioner and for H Hᵀ.
+/// `dense` needs (n·d_out)² doubles. `matrix_free` needs up to six times n², for the preconditioner and for H Hᵀ.
 class NormalEquations {
  public:
   NormalEquations(const Samples<double>& samples, SolverSettings settings, Team team = Team())
-      : settings_(settings), team_(team), gram_(samples, team), preconditioner_(team) {}
+      : settings_(settings), team_(team), gram_(samples, team), preconditioner_(team), product_(samples, team) {}
 
   /// Factors J Jᵀ, or the preconditioner if matrix-free, at the point of J. Returns false if it is singular.
   bool prepare(const Jacobian& J) {
@@ -102,7 +103,7 @@ class NormalEquations {
                            double shift = 0) {
     const double target = tolerance * R.norm();
     const bool readout_first = J.H().rows() <= J.H().cols();  // then (H Hᵀ) P is faster than H (Hᵀ P)
-    if (readout_first) compute_readout(J);
+    if (readout_first) product_.move(J);
     X_.setZero(R.rows(), R.cols());
     double rz = 0;
     for (Index iteration = 0; R.norm() > target; ++iteration) {
@@ -115,16 +116,11 @@ class NormalEquations {
       else
         P_ = Z_ + (next_rz / rz) * P_;
       rz = next_rz;
-      if (readout_first)
-        J.multiply_first_transposed(P_, gradient_.E);
-      else
-        J.multiply_transposed(P_, gradient_);
-      if (constraints) constraints->project(gradient_.E);
       if (readout_first) {
-        J.multiply_first(gradient_.E, KP_, [&](Index begin, Index length) {
-          KP_.middleRows(begin, length).noalias() += readout_.middleRows(begin, length) * P_;
-        });
+        product_.multiply(P_, constraints, KP_);
       } else {
+        J.multiply_transposed(P_, gradient_);
+        if (constraints) constraints->project(gradient_.E);
         J.multiply(gradient_, KP_);
       }
       if (shift != 0) KP_ += shift * P_;
@@ -136,25 +132,15 @@ class NormalEquations {
     return true;
   }
 
-  /// Computes readout_ = H Hᵀ, with the column of ones if the outputs have biases, with both triangles.
-  void compute_readout(const Jacobian& J) {
-    const Index n = J.H().rows();
-    readout_.resize(n, n);
-    J.readout_gram(readout_);
-    for_blocks(team_, n, [&](Index begin, Index length) {
-      const Index end = begin + length;
-      readout_.block(begin, end, length, n - end) = readout_.block(end, begin, n - end, length).transpose();
-    });
-  }
-
   SolverSettings settings_;
   Team team_;
   Gram gram_;
   GramFactor gram_factor_;
   KroneckerPreconditioner preconditioner_;
+  GramProduct product_;
   bool factor_is_current_ = false;
   double trace_ = 0;
-  Matrix<double> X_, Z_, P_, KP_, readout_;
+  Matrix<double> X_, Z_, P_, KP_;
   Parameters gradient_;
 };
 

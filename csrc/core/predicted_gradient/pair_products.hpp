@@ -4,7 +4,7 @@
 #include <array>
 
 #include "../../linalg/select.hpp"
-#include "panel_inputs.hpp"
+#include "../network/panel_inputs.hpp"
 
 namespace zeroloss {
 

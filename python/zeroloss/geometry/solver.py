@@ -52,7 +52,7 @@ def memory_needed(net: Network, data: Dataset, method: Solver = "auto") -> int:
     Returns
     -------
     int
-        The bytes. For n = 59, d_out = 11: 3.6 MB dense. For n = 492, d_out = 37: 2.7 GB dense, 28 MB matrix-free.
+        The bytes. For n = 59, d_out = 11: 3.6 MB dense. For n = 492, d_out = 37: 2.7 GB dense, 35 MB matrix-free.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def memory_needed(net: Network, data: Dataset, method: Solver = "auto") -> int:
     common = 3 * n * (n + 1) // 2 + 6 * n * h + 8 * d  # overlaps, H and S, tangent vectors
     if resolve_method(method, data) == "dense":
         return 8 * (common + (n * d_out) ** 2 + h * d_out * (d_out + 1) // 2 + n * n)
-    return 8 * (common + 5 * n * n + 9 * n * d_out)
+    return 8 * (common + 6 * n * n + n * h + 22 * n * d_out + 3 * h * d_out)
 
 
 def resolve_method(method: str, data: Dataset) -> str:

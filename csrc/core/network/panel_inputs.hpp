@@ -1,12 +1,12 @@
-// The inputs X (n × d_in) of the predicted gradient, sparse or dense, packed by sample for the product Z = X E and by
-// input for the product Xᵀ G. E and G are one panel of hidden units.
+// The inputs X (n × d_in), sparse or dense, for products with a panel of hidden units: packed by sample for Z = X E,
+// and by input for Xᵀ G.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "../../linalg/panels.hpp"
-#include "../network/inputs.hpp"
+#include "inputs.hpp"
 
 namespace zeroloss {
 
