@@ -102,8 +102,8 @@ class NormalEquations {
                            const KinkConstraints* constraints = nullptr, Index* iterations = nullptr,
                            double shift = 0) {
     const double target = tolerance * R.norm();
-    const bool readout_first = J.H().rows() <= J.H().cols();  // then (H Hᵀ) P is faster than H (Hᵀ P)
-    if (readout_first) product_.move(J);
+    const bool in_panels = J.H().rows() <= J.H().cols();  // then (H Hᵀ) P is faster than H (Hᵀ P)
+    if (in_panels) product_.move(J);
     X_.setZero(R.rows(), R.cols());
     double rz = 0;
     for (Index iteration = 0; R.norm() > target; ++iteration) {
@@ -116,7 +116,7 @@ class NormalEquations {
       else
         P_ = Z_ + (next_rz / rz) * P_;
       rz = next_rz;
-      if (readout_first) {
+      if (in_panels) {
         product_.multiply(P_, constraints, KP_);
       } else {
         J.multiply_transposed(P_, gradient_);

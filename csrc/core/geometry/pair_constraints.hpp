@@ -1,7 +1,7 @@
-// Constraints v_a + v_b = 0 and v_a = 0 on a vector v (d_in): those of a hidden unit's pinned pairs if each sample is a
-// sum of two inputs. They are the edges of a graph of the inputs. In a component, either v is a number times a vector
-// of signs, or v = 0. So a projection takes two operations for each input, and no basis. Test:
-// tests/test_kink_constraints.py.
+// The constraints of a hidden unit's pinned pairs if each sample is a sum of two inputs: v_a + v_b = 0 or v_a = 0 for a
+// vector v (d_in). They are the edges of a graph of the inputs. In each component, v is a number times a vector of
+// signs, or v = 0. So a projection takes two operations for each input, and no basis.
+// Test: tests/test_kink_constraints.py.
 #pragma once
 
 #include <algorithm>
